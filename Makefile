@@ -1,0 +1,44 @@
+# The door: installs what is missing, builds, and runs. CMake does the work (see CMakePresets.json).
+#
+#   make            build            make demo      run the main job on the embedded model
+#   make test       build and test   make bench     print speeds
+#   make install    PREFIX=/usr/local, DESTDIR=     make asan, make tsan   test under sanitizers
+
+BUILD  := build/release
+UMBRA  := $(BUILD)/src/cli/umbra
+PREFIX ?= /usr/local
+MODEL  := models/tiny-q8_0.gguf
+
+.PHONY: build deps demo test bench asan tsan install format clean
+
+build: deps
+	@cmake --preset release >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@cmake --build --preset release
+
+deps:
+	@scripts/install-deps.sh
+	@mkdir -p build
+
+demo: build
+	$(UMBRA) inspect $(MODEL)
+	$(UMBRA) run $(MODEL) --ram 24M -p "The cache holds" -n 64 --stats
+
+test: build
+	@ctest --preset release
+
+bench: build
+	$(BUILD)/bench/bench_engine $(MODEL) $(wildcard ../shared/models/lab-q4_0.gguf)
+
+asan tsan: deps
+	@cmake --preset $@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
+	@cmake --build --preset $@
+	@ctest --preset $@
+
+install: build
+	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf build

@@ -1,0 +1,20 @@
+# Installation: library, headers, CLI, CMake package (umbra::umbra) and pkg-config file.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS umbra EXPORT umbra-targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS umbra_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY include/umbra DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/umbra)
+install(EXPORT umbra-targets NAMESPACE umbra:: DESTINATION ${package_folder})
+configure_package_config_file(cmake/umbra-config.cmake.in
+  ${CMAKE_CURRENT_BINARY_DIR}/umbra-config.cmake INSTALL_DESTINATION ${package_folder})
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/umbra-config-version.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/umbra-config.cmake
+  ${CMAKE_CURRENT_BINARY_DIR}/umbra-config-version.cmake DESTINATION ${package_folder})
+
+configure_file(cmake/umbra.pc.in ${CMAKE_CURRENT_BINARY_DIR}/umbra.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/umbra.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,0 +1,43 @@
+# One object library per layer of the source tree. A layer may include only from itself and from
+# layers below it; scripts/check-layers.sh holds the includes against the same order.
+
+add_library(umbra_flags INTERFACE)
+target_compile_features(umbra_flags INTERFACE c_std_17)
+target_compile_definitions(umbra_flags INTERFACE _GNU_SOURCE UMBRA_VERSION="${PROJECT_VERSION}")
+target_include_directories(umbra_flags INTERFACE
+  ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+# -ffp-contract=off: a product and a sum are fused only where the source says so, so that every
+# build of a kernel gives the same bits.
+target_compile_options(umbra_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+  -Wwrite-strings -Wvla -Wundef -ffp-contract=off -fno-math-errno
+  $<$<BOOL:${UMBRA_WERROR}>:-Werror>)
+if(UMBRA_SANITIZE)
+  target_compile_options(umbra_flags INTERFACE
+    -fsanitize=${UMBRA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(umbra_flags INTERFACE -fsanitize=${UMBRA_SANITIZE})
+endif()
+
+set(UMBRA_LAYERS "" CACHE INTERNAL "")
+
+# umbra_layer(NAME SOURCES a.c b.c [LIBRARIES PkgConfig::X])
+function(umbra_layer name)
+  cmake_parse_arguments(L "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_library(umbra_${name} OBJECT ${L_SOURCES})
+  target_link_libraries(umbra_${name} PUBLIC umbra_flags Threads::Threads m ${L_LIBRARIES})
+  set(UMBRA_LAYERS ${UMBRA_LAYERS} ${name} CACHE INTERNAL "")
+endfunction()
+
+# umbra_test(NAME LAYERS base gguf ... [SOURCES extra.c]): builds NAME.c of this folder with cmocka.
+# The test runs in the project's folder. Exit code 77 means skipped.
+function(umbra_test name)
+  cmake_parse_arguments(T "" "" "LAYERS;SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${name}.c ${T_SOURCES})
+  set(objects "")
+  foreach(layer ${T_LAYERS})
+    list(APPEND objects umbra_${layer})
+  endforeach()
+  target_link_libraries(${name} PRIVATE ${objects} ${T_LIBRARIES} PkgConfig::CMOCKA)
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77)
+endfunction()

@@ -1,0 +1,35 @@
+/* Progress and interruption of long calls.
+ *
+ * A caller that wants to show progress, or to be able to stop a long call, passes an
+ * umbra_progress. The library calls `report` from the thread that made the call, at most a few
+ * hundred times per second. */
+#ifndef UMBRA_PROGRESS_H
+#define UMBRA_PROGRESS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct umbra_progress {
+    /* May be NULL. stage: static text ("reading weights"); unit: what done and total count
+     * ("bytes", "tokens"); total 0 means unknown. */
+    void (*report)(void *user, const char *stage, const char *unit, uint64_t done, uint64_t total);
+    void *user;
+    /* May be NULL. Set to true from anywhere, a signal handler included: the call returns
+     * UMBRA_E_INTERRUPTED at the next safe point. */
+    const atomic_bool *interrupted;
+} umbra_progress;
+
+static inline void umbra_progress_report(const umbra_progress *p, const char *stage,
+                                         const char *unit, uint64_t done, uint64_t total)
+{
+    if (p && p->report)
+        p->report(p->user, stage, unit, done, total);
+}
+
+static inline bool umbra_progress_interrupted(const umbra_progress *p)
+{
+    return p && p->interrupted && atomic_load_explicit(p->interrupted, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
+# Does nothing, and needs no rights, when everything is there. --list prints the packages.
+set -eu
+
+packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
+libcmocka-dev libxxhash-dev libopenblas-dev"
+
+if [ "${1:-}" = --list ]; then
+    echo $packages
+    exit 0
+fi
+
+missing=
+for package in $packages; do
+    # "pkg-config" may be provided by pkgconf; any provider will do.
+    if ! dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed$'; then
+        missing="$missing $package"
+    fi
+done
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "missing packages:$missing; this system has no apt-get, install them by hand" >&2
+    exit 1
+fi
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "missing packages:$missing; run as root: apt-get install$missing" >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -q
+$as_root apt-get install -y -q --no-install-recommends $missing

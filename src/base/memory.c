@@ -1,0 +1,74 @@
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/memory.h"
+
+enum { HUGE_PAGES_FROM = 8 << 20 };
+
+static atomic_long fail_countdown;
+
+static bool must_fail(void)
+{
+    if (atomic_load_explicit(&fail_countdown, memory_order_relaxed) <= 0)
+        return false;
+    return atomic_fetch_sub_explicit(&fail_countdown, 1, memory_order_relaxed) == 1;
+}
+
+void umbra_memory_fail_after(long countdown)
+{
+    atomic_store(&fail_countdown, countdown);
+}
+
+void *umbra_calloc(size_t n, size_t size)
+{
+    if (must_fail())
+        return NULL;
+    return calloc(n ? n : 1, size ? size : 1);
+}
+
+void *umbra_reallocarray(void *p, size_t n, size_t size)
+{
+    if (must_fail())
+        return NULL;
+    return reallocarray(p, n ? n : 1, size ? size : 1);
+}
+
+void *umbra_aligned_alloc(size_t align, size_t bytes)
+{
+    if (must_fail() || bytes > SIZE_MAX - align)
+        return NULL;
+    return aligned_alloc(align, umbra_align_up(bytes ? bytes : 1, align));
+}
+
+char *umbra_strdup(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *copy = umbra_calloc(n, 1);
+    return copy ? memcpy(copy, s, n) : NULL;
+}
+
+void umbra_free(void *p)
+{
+    free(p);
+}
+
+void *umbra_map(size_t bytes)
+{
+    if (must_fail())
+        return NULL;
+    void *p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    if (bytes >= HUGE_PAGES_FROM)
+        (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish: refusal costs only speed */
+    return p;
+}
+
+void umbra_unmap(void *p, size_t bytes)
+{
+    if (p)
+        munmap(p, bytes ? bytes : 1);
+}

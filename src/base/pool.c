@@ -1,0 +1,192 @@
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/pool.h"
+
+/* How long a thread without work spins before it sleeps: longer than the serial work between two
+ * runs of a token, shorter than a disk read. */
+enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 10 };
+
+struct umbra_pool {
+    int threads;
+    int started; /* workers that exist: threads - 1 once open */
+    pthread_t *workers;
+
+    /* The job: written by the caller before `epoch` moves, read by the workers after. */
+    umbra_pool_fn fn;
+    void *context;
+    int items;
+    int grain;
+    atomic_int next;    /* first item nobody has claimed */
+    atomic_int running; /* workers that have not finished this epoch */
+    atomic_uint epoch;  /* counts jobs; odd or even says nothing */
+    atomic_bool quit;
+
+    pthread_mutex_t mutex; /* guards only going to sleep and waking up */
+    pthread_cond_t work;
+    atomic_int sleepers;
+};
+
+typedef struct worker_start {
+    umbra_pool *pool;
+    int index;
+} worker_start;
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static void do_items(umbra_pool *pool, int worker)
+{
+    for (;;) {
+        int begin = atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
+        if (begin >= pool->items)
+            return;
+        int end = pool->items - begin < pool->grain ? pool->items : begin + pool->grain;
+        pool->fn(pool->context, begin, end, worker);
+    }
+}
+
+/* Returns when the epoch is no longer `seen` or the pool closes. */
+static void wait_for_work(umbra_pool *pool, unsigned seen)
+{
+    uint64_t start = umbra_clock_ns();
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen)
+                return;
+            relax();
+        }
+    } while (umbra_clock_ns() - start < SPIN_NS);
+
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(&pool->epoch) == seen)
+        pthread_cond_wait(&pool->work, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *argument)
+{
+    worker_start start = *(worker_start *)argument;
+    umbra_free(argument);
+    umbra_pool *pool = start.pool;
+    unsigned seen = 0;
+    for (;;) {
+        wait_for_work(pool, seen);
+        seen++; /* the caller waits for every worker, so epochs are never skipped */
+        if (atomic_load(&pool->quit))
+            return NULL;
+        do_items(pool, start.index);
+        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+    }
+}
+
+static void announce(umbra_pool *pool)
+{
+    atomic_fetch_add(&pool->epoch, 1);
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context)
+{
+    if (items <= 0)
+        return;
+    if (pool->threads == 1 || items <= grain) {
+        fn(context, 0, items, 0);
+        return;
+    }
+    pool->fn = fn;
+    pool->context = context;
+    pool->items = items;
+    pool->grain = grain < 1 ? 1 : grain;
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->running, pool->threads - 1, memory_order_relaxed);
+    announce(pool);
+    do_items(pool, 0);
+    for (unsigned spins = 0; atomic_load_explicit(&pool->running, memory_order_acquire) > 0;
+         spins++)
+        if (spins < SPINS_BEFORE_YIELD)
+            relax();
+        else
+            sched_yield(); /* a worker may be waiting for this very core */
+}
+
+static int start_worker(umbra_pool *pool, int index, umbra_error *err)
+{
+    worker_start *start = umbra_calloc(1, sizeof *start);
+    if (!start)
+        return umbra_fail_nomem(err, "a worker thread", sizeof *start);
+    *start = (worker_start){pool, index};
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
+    int rc = pthread_create(&pool->workers[index - 1], &attributes, worker_main, start);
+    pthread_attr_destroy(&attributes);
+    if (rc != 0) {
+        umbra_free(start);
+        return umbra_fail(err, UMBRA_E_SYSTEM, "cannot start thread %d of %d: %s", index + 1,
+                          pool->threads, strerror(rc));
+    }
+    pool->started++;
+    return UMBRA_OK;
+}
+
+int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err)
+{
+    *out = NULL;
+    if (threads < 1)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "%d threads: at least 1 is needed", threads);
+    umbra_pool *pool = umbra_calloc(1, sizeof *pool);
+    if (!pool)
+        return umbra_fail_nomem(err, "the thread pool", sizeof *pool);
+    pool->threads = threads;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pool->workers = umbra_calloc((size_t)threads, sizeof *pool->workers);
+    int rc = pool->workers ? UMBRA_OK : umbra_fail_nomem(err, "the thread pool", 0);
+    for (int i = 1; rc == UMBRA_OK && i < threads; i++)
+        rc = start_worker(pool, i, err);
+    if (rc != UMBRA_OK) {
+        umbra_pool_close(&pool);
+        return rc;
+    }
+    *out = pool;
+    return UMBRA_OK;
+}
+
+void umbra_pool_close(umbra_pool **p)
+{
+    umbra_pool *pool = *p;
+    if (!pool)
+        return;
+    atomic_store(&pool->quit, true);
+    announce(pool);
+    for (int i = 0; i < pool->started; i++)
+        pthread_join(pool->workers[i], NULL);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->mutex);
+    umbra_free(pool->workers);
+    umbra_free(pool);
+    *p = NULL;
+}
+
+int umbra_pool_threads(const umbra_pool *pool)
+{
+    return pool->threads;
+}

@@ -1,0 +1,28 @@
+/* A fixed set of threads that compute together (not for I/O: nothing in a job may block).
+ *
+ * One thread calls umbra_pool_run; it and the workers share the items, and the call returns when
+ * all are done. Idle workers spin for a few microseconds, then sleep, so that back-to-back runs
+ * of a token cost little and a waiting engine leaves the cores to others. */
+#ifndef UMBRA_BASE_POOL_H
+#define UMBRA_BASE_POOL_H
+
+#include <umbra/status.h>
+
+typedef struct umbra_pool umbra_pool;
+
+/* Does items [begin, end). worker: 0 .. threads-1, for per-thread scratch. */
+typedef void (*umbra_pool_fn)(void *context, int begin, int end, int worker);
+
+/* threads >= 1 counts the calling thread. On failure *out is NULL and nothing is left behind. */
+int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err);
+
+/* Accepts NULL; joins the workers and nulls the pointer. */
+void umbra_pool_close(umbra_pool **pool);
+
+int umbra_pool_threads(const umbra_pool *pool);
+
+/* Runs fn over [0, items) in pieces of at most `grain` items, claimed by whoever is free.
+ * Only one run at a time per pool. */
+void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context);
+
+#endif
