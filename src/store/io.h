@@ -1,0 +1,64 @@
+/* Asynchronous reads: a table of operations with several backends.
+ *
+ * A request reads a byte range of one open file into memory of the caller. Requests complete in
+ * any order. A backend retries short reads and EINTR itself; a completion is the whole range, or an
+ * error. One thread submits and reaps (the owner); backends may use threads of their own. */
+#ifndef UMBRA_STORE_IO_H
+#define UMBRA_STORE_IO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <umbra/status.h>
+
+typedef struct umbra_io umbra_io;
+
+typedef struct umbra_io_file {
+    const char *path; /* for messages; must outlive the umbra_io */
+    int fd;           /* opened by the caller, O_DIRECT or not; closed by the caller */
+    uint64_t bytes;   /* size: a read may be aligned past it; what lies beyond is not required */
+} umbra_io_file;
+
+typedef struct umbra_io_options {
+    const umbra_io_file *files; /* (n_files), must outlive the umbra_io */
+    int n_files;
+    int depth;                  /* most requests in flight, 1..1024 */
+    void *arena;                /* region all buffers lie in, for registration; may be NULL */
+    uint64_t arena_bytes;
+} umbra_io_options;
+
+typedef struct umbra_io_request {
+    int file;
+    uint64_t offset;    /* aligned as the file needs it (O_DIRECT) */
+    uint32_t bytes;     /* aligned the same; may reach past the end of the file */
+    uint32_t required;  /* bytes from offset that must arrive (<= bytes) */
+    void *buffer;
+    uint64_t user;      /* comes back in the completion */
+} umbra_io_request;
+
+typedef struct umbra_io_completion {
+    uint64_t user;
+    int error;          /* 0, an errno, or -1: the file ended before `required` bytes */
+} umbra_io_completion;
+
+typedef struct umbra_io_ops {
+    const char *name; /* "threads", "uring" */
+    int (*open)(umbra_io **out, const umbra_io_options *options, umbra_error *err);
+    /* Takes the first n' <= n requests (as many as depth allows) and returns n', or negative. */
+    int (*submit)(umbra_io *io, const umbra_io_request *requests, int n, umbra_error *err);
+    /* Up to max completions; wait: block until there is at least one (0 only if none is in
+     * flight). Negative on failure of the backend itself. */
+    int (*reap)(umbra_io *io, umbra_io_completion *out, int max, bool wait, umbra_error *err);
+    /* Waits for what is in flight, frees, nulls. */
+    void (*close)(umbra_io **io);
+} umbra_io_ops;
+
+extern const umbra_io_ops umbra_io_threads; /* a pool of preading threads */
+extern const umbra_io_ops umbra_io_uring;   /* open fails with UMBRA_E_UNSUPPORTED where the
+                                               kernel or a container forbids io_uring */
+
+/* "threads", "uring"; "auto" or NULL: io_uring if it can be opened here, else threads.
+ * NULL for an unknown name. */
+const umbra_io_ops *umbra_io_find(const char *name);
+
+#endif

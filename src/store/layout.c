@@ -1,0 +1,171 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "store/layout.h"
+
+enum { MIN_DIRECT_ALIGN = 512, MAX_DIRECT_ALIGN = 4096, TRIAL_BYTES = 8192, REGION_ALIGN = 64 };
+
+static uint64_t span_begin(const umbra_slice *s, uint32_t alignment)
+{
+    return umbra_align_down(s->offset, alignment);
+}
+
+static uint64_t span_bytes(const umbra_slice *s, uint32_t alignment)
+{
+    if (s->bytes == 0)
+        return 0;
+    return umbra_align_up(s->offset + s->bytes, alignment) - span_begin(s, alignment);
+}
+
+void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_layers,
+                       int n_experts, uint32_t alignment)
+{
+    *layout = (umbra_layout){.alignment = alignment};
+    uint64_t region_align = alignment > REGION_ALIGN ? alignment : REGION_ALIGN;
+    uint64_t n_pairs = (uint64_t)n_layers * (uint64_t)n_experts;
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
+        uint64_t widest = 0;
+        for (uint64_t i = 0; i < n_pairs; i++) {
+            uint64_t bytes = span_bytes(&slices[i * UMBRA_STORE_SLICES + (uint64_t)which],
+                                        alignment);
+            widest = bytes > widest ? bytes : widest;
+        }
+        layout->region_offset[which] = layout->slot_bytes;
+        layout->slot_bytes += umbra_align_up(widest, region_align);
+    }
+}
+
+umbra_io_request umbra_layout_request(const umbra_layout *layout, const umbra_slice *slice,
+                                      int which, void *slot)
+{
+    uint64_t begin = span_begin(slice, layout->alignment);
+    return (umbra_io_request){
+        .file = slice->file,
+        .offset = begin,
+        .bytes = (uint32_t)span_bytes(slice, layout->alignment),
+        .required = (uint32_t)(slice->offset + slice->bytes - begin),
+        .buffer = (char *)slot + layout->region_offset[which],
+    };
+}
+
+const void *umbra_layout_data(const umbra_layout *layout, const umbra_slice *slice, int which,
+                              const void *slot)
+{
+    if (slice->bytes == 0)
+        return NULL;
+    return (const char *)slot + layout->region_offset[which] +
+           (slice->offset - span_begin(slice, layout->alignment));
+}
+
+uint64_t umbra_store_slot_bytes(const umbra_slice *slices, int n_layers, int n_experts,
+                                uint32_t alignment)
+{
+    umbra_layout layout;
+    umbra_layout_init(&layout, slices, n_layers, n_experts, alignment);
+    return layout.slot_bytes;
+}
+
+/* tmpfs takes the flag since Linux 6.6, but its files are the page cache: nothing to go around. */
+static bool is_memory(int fd)
+{
+    struct statfs st;
+    return fstatfs(fd, &st) == 0 && st.f_type == TMPFS_MAGIC;
+}
+
+/* What the kernel says O_DIRECT needs: 0 not at all, 1 it does not say. */
+static uint32_t reported_alignment(int fd)
+{
+#ifdef STATX_DIOALIGN
+    struct statx st;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) != 0 || !(st.stx_mask & STATX_DIOALIGN))
+        return 1;
+    uint32_t align = st.stx_dio_offset_align > st.stx_dio_mem_align ? st.stx_dio_offset_align
+                                                                    : st.stx_dio_mem_align;
+    if (st.stx_dio_offset_align == 0 || align > MAX_DIRECT_ALIGN || (align & (align - 1)) != 0)
+        return 0;
+    return align < MIN_DIRECT_ALIGN ? MIN_DIRECT_ALIGN : align;
+#else
+    (void)fd;
+    return 1;
+#endif
+}
+
+/* A read of `align` bytes into memory aligned to no more than that, if it is less than a page. */
+static bool read_works(int fd, char *page, uint32_t align)
+{
+    ssize_t n;
+    do
+        n = pread(fd, page + align % MAX_DIRECT_ALIGN, align, 0);
+    while (n < 0 && errno == EINTR);
+    return n >= 0;
+}
+
+/* Tries reads even where the kernel reports an alignment: layered file systems have been known to
+ * promise what the one below does not keep. 0: no O_DIRECT. fd has O_DIRECT set. */
+static int direct_alignment(int fd, uint32_t *out, umbra_error *err)
+{
+    *out = 0;
+    uint32_t least = reported_alignment(fd);
+    if (least == 0)
+        return UMBRA_OK;
+    char *pages = umbra_aligned_alloc(MAX_DIRECT_ALIGN, TRIAL_BYTES);
+    if (!pages)
+        return umbra_fail_nomem(err, "a trial read", TRIAL_BYTES);
+    for (uint32_t align = MIN_DIRECT_ALIGN; align <= MAX_DIRECT_ALIGN && *out == 0; align *= 2) {
+        if (align >= least && read_works(fd, pages, align))
+            *out = align;
+    }
+    umbra_free(pages);
+    return UMBRA_OK;
+}
+
+/* Buffered reads: no read-ahead, which would multiply the bytes of reads this scattered. Pages
+ * that were read stay in the page cache, marked as not worth keeping, and are not dropped one by
+ * one: they are clean, so the kernel takes them back without I/O when a memory limit presses, an
+ * expert read again comes from memory while there is some, and POSIX_FADV_DONTNEED after each read
+ * costs a call that may interrupt every CPU. */
+static void advise_buffered(int fd)
+{
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_NOREUSE);
+}
+
+int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *path,
+                           bool buffered, umbra_error *err)
+{
+    *out = (umbra_io_file){.path = path, .fd = -1};
+    *alignment = 0;
+    int rc = umbra_file_open(&out->fd, path, &out->bytes, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    /* F_SETFL also clears the O_NONBLOCK of opening, with which io_uring would not wait. */
+    if (!buffered && !is_memory(out->fd) && fcntl(out->fd, F_SETFL, O_DIRECT) == 0)
+        rc = direct_alignment(out->fd, alignment, err);
+    if (rc == UMBRA_OK && *alignment == 0) {
+        *alignment = 1;
+        (void)fcntl(out->fd, F_SETFL, 0);
+        advise_buffered(out->fd);
+    }
+    if (rc != UMBRA_OK) {
+        close(out->fd);
+        out->fd = -1;
+    }
+    return rc;
+}
+
+int umbra_store_alignment(const char *path, bool buffered, uint32_t *out, umbra_error *err)
+{
+    umbra_io_file file;
+    int rc = umbra_layout_open_file(&file, out, path, buffered, err);
+    if (rc == UMBRA_OK)
+        close(file.fd);
+    return rc;
+}
