@@ -1,0 +1,109 @@
+/* The arithmetic of the hot loops: a table of functions per instruction set, filled scalar first
+ * and overwritten upwards, chosen at run time.
+ *
+ * Letters in shapes: R rows of a weight matrix, C its columns (input width), T tokens.
+ *
+ * Two rules hold for every table:
+ *  - Batch invariance: the value of one (row, token) pair does not depend on which other rows and
+ *    tokens are computed with it. So prefill in any chunk size, decode, and any split over
+ *    threads give the same bits.
+ *  - Nothing allocates, nothing blocks, nothing keeps state; all functions may run concurrently
+ *    on disjoint outputs.
+ *
+ * Weights of a quantised type (blocks with a scale) are multiplied with activations rounded to
+ * 16 bits per value and one scale per 32 values ("q16"): products and their sum over a block of 32
+ * are exact in 32-bit integers (at most 32 * 127 * 32767 < 2^31), then scaled in float. Rounding
+ * to 8 bits, as llama.cpp does, costs 256 times the error and hardly less time on AVX2.
+ * Weights of type F32, F16 and BF16 are multiplied with float activations.
+ * The `reference` table dequantises to float and sums in double instead. */
+#ifndef UMBRA_KERNELS_KERNELS_H
+#define UMBRA_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+
+enum { UMBRA_Q16_BLOCK = 32 };
+
+/* T rows of activations, width C. All arrays belong to the caller; alignment 64 is best, none is
+ * needed. The q16 part is only valid after `quantize`; C is a multiple of 32 there. */
+typedef struct umbra_activations {
+    int rows;        /* T */
+    int columns;     /* C */
+    float *f32;      /* (T, C) */
+    int16_t *q;      /* (T, C)     round(f32 / scale), nearest even, in [-32767, 32767] */
+    float *scale;    /* (T, C/32)  largest |f32| of the block / 32767; 0 for a block of zeros */
+    float *sum;      /* (T, C/32)  scale * sum of q over the block, for types with an offset */
+} umbra_activations;
+
+/* out[i * out_stride + r] = sum_c weights[r][c] * x[token(i)][c],  r in [row_begin, row_end),
+ * i in [0, tokens), token(i) = gather ? gather[i] : i. */
+typedef struct umbra_matmul {
+    const void *weights;         /* (R, C), rows row_bytes apart; any alignment */
+    uint64_t row_bytes;
+    const umbra_activations *x;  /* (T, C) */
+    const int32_t *gather;       /* (tokens) rows of x, or NULL */
+    int tokens;
+    float *out;                  /* (tokens, R) */
+    uint64_t out_stride;         /* floats from one token's output to the next */
+} umbra_matmul;
+
+typedef void (*umbra_matmul_fn)(const umbra_matmul *m, int row_begin, int row_end);
+
+/* One query group of one token against one key/value head:
+ *   s[g][j] = scale * dot(q[g], K[j]) for j in [0, positions); p = softmax(s); out[g] = p V.
+ * group: query heads that share the head. Keys and values are (positions, head) contiguous. */
+typedef struct umbra_attend {
+    const float *q;    /* (group, head_dim) */
+    const void *k;     /* (positions, head_dim) f16, or f32 in the reference table */
+    const void *v;     /* (positions, value_dim) the same */
+    float *out;        /* (group, value_dim) */
+    float *scores;     /* (group, scores_stride) scratch, scores_stride >= positions */
+    int group;
+    int head_dim;      /* any; multiples of 8 are fast */
+    int value_dim;
+    int positions;
+    int scores_stride;
+    float scale;
+} umbra_attend;
+
+typedef struct umbra_kernels {
+    const char *name;        /* "reference", "scalar", "avx2", "avx512", "neon" */
+    bool exact;              /* reference: activations stay 32-bit, keys and values are f32 */
+    uint32_t kv_bytes;       /* bytes of one cached key or value: 2 (f16) or 4 (f32) */
+
+    /* By weight type; NULL where the type is not supported. Every table has the same ones. */
+    umbra_matmul_fn matmul[UMBRA_DTYPE_COUNT];
+    /* Expands a row of n values (a multiple of the block) exactly; same support as matmul. */
+    void (*dequantize[UMBRA_DTYPE_COUNT])(float *out, const void *row, int n);
+
+    /* One row of n values (a multiple of 32) to q16. Not finite input gives unspecified values, no
+     * trap. */
+    void (*quantize)(const float *x, int n, int16_t *q, float *scale, float *sum);
+    /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x. */
+    void (*rms_norm)(float *out, const float *x, const float *weight, int n, float eps);
+    /* Rotates pairs (x[i], x[i + n/2]) by the angles whose (cos, sin) are in table (n/2, 2). */
+    void (*rope_halves)(float *x, const float *table, int n);
+    /* In place, shifted by the maximum. */
+    void (*softmax)(float *x, int n);
+    /* out = silu(gate) * up, silu(v) = v / (1 + exp(-v)); out may be gate or up. */
+    void (*swiglu)(float *out, const float *gate, const float *up, int n);
+    /* y += a * x */
+    void (*add_scaled)(float *y, const float *x, float a, int n);
+    void (*attend)(const umbra_attend *a);
+    /* Rounds n floats to the cache format (kv_bytes each): nearest even, out of range -> infinity. */
+    void (*store_kv)(void *out, const float *x, int n);
+    /* log(sum(exp(x))), summed in double. */
+    double (*log_sum_exp)(const float *x, int n);
+} umbra_kernels;
+
+/* The table of that name, or the best one this CPU runs for "auto" or NULL. NULL if the name is
+ * unknown or the CPU (or the build) lacks it. Static storage; thread-safe. */
+const umbra_kernels *umbra_kernels_find(const char *name);
+
+/* Names of the tables this CPU runs, best first, reference last; NULL past the end. */
+const char *umbra_kernels_name(int index);
+
+#endif

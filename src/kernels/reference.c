@@ -1,0 +1,193 @@
+/* The arithmetic truth that the other tables approximate: weights expanded to float, float
+ * activations, keys and values, sums in double, libm's functions. */
+#include <math.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "kernels/internal.h"
+
+enum {
+    PIECE = 1024, /* columns expanded at a time: whole blocks of every type */
+    TOKEN_TILE = 256,
+    LANES = 4, /* independent sums, so that additions do not wait for each other */
+};
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double part[LANES] = {0};
+    size_t whole = n / LANES * LANES;
+    for (size_t i = 0; i < whole; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            part[j] += (double)a[i + j] * b[i + j];
+        }
+    }
+    for (size_t i = whole; i < n; i++) {
+        part[i - whole] += (double)a[i] * b[i];
+    }
+    return (part[0] + part[2]) + (part[1] + part[3]);
+}
+
+typedef void (*dequantize_fn)(float *out, const void *row, int n);
+
+static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype type,
+                   dequantize_fn dequantize)
+{
+    const umbra_activations *x = m->x;
+    umbra_dtype_info info = umbra_dtype_get(type);
+    float weights[PIECE];
+    double sum[TOKEN_TILE];
+    for (int first = 0; first < m->tokens; first += TOKEN_TILE) {
+        int tokens = umbra_min_int(TOKEN_TILE, m->tokens - first);
+        for (int row = row_begin; row < row_end; row++) {
+            const uint8_t *bytes = umbra_weight_row(m, row);
+            memset(sum, 0, sizeof sum);
+            for (int c = 0; c < x->columns; c += PIECE) {
+                int n = umbra_min_int(PIECE, x->columns - c);
+                dequantize(weights, bytes + umbra_dtype_row_bytes(info, (uint64_t)c), n);
+                for (int t = 0; t < tokens; t++) {
+                    size_t at = umbra_token_row(m, first + t) * (size_t)x->columns + (size_t)c;
+                    sum[t] += dot(weights, x->f32 + at, (size_t)n);
+                }
+            }
+            for (int t = 0; t < tokens; t++) {
+                *umbra_output(m, first + t, row) = (float)sum[t];
+            }
+        }
+    }
+}
+
+/* The expansion of each type is the scalar table's, found there when the table is filled. */
+static dequantize_fn expand[UMBRA_DTYPE_COUNT];
+
+#define DEFINE_MATMUL(TYPE) \
+    static void matmul_##TYPE(const umbra_matmul *m, int row_begin, int row_end) \
+    { \
+        matmul(m, row_begin, row_end, UMBRA_##TYPE, expand[UMBRA_##TYPE]); \
+    }
+
+DEFINE_MATMUL(F32)
+DEFINE_MATMUL(F16)
+DEFINE_MATMUL(BF16)
+DEFINE_MATMUL(Q8_0)
+DEFINE_MATMUL(Q4_0)
+
+static void rms_norm(float *out, const float *x, const float *weight, int n, float eps)
+{
+    double inverse = 1.0 / sqrt(dot(x, x, (size_t)n) / n + (double)eps);
+    for (int i = 0; i < n; i++) {
+        out[i] = (float)(x[i] * inverse * weight[i]);
+    }
+}
+
+static void rope_halves(float *x, const float *table, int n)
+{
+    float *y = x + n / 2;
+    for (int i = 0; i < n / 2; i++) {
+        double c = table[2 * i], s = table[2 * i + 1];
+        double a = x[i], b = y[i];
+        x[i] = (float)(a * c - b * s);
+        y[i] = (float)(a * s + b * c);
+    }
+}
+
+static float largest_of(const float *x, int n)
+{
+    float largest = -INFINITY;
+    for (int i = 0; i < n; i++) {
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    return largest;
+}
+
+static double exp_sum(const float *x, int n, double largest)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+        sum += exp(x[i] - largest);
+    }
+    return sum;
+}
+
+static void softmax(float *x, int n)
+{
+    double largest = largest_of(x, n);
+    double sum = exp_sum(x, n, largest);
+    for (int i = 0; i < n; i++) {
+        x[i] = (float)(exp(x[i] - largest) / sum);
+    }
+}
+
+static double log_sum_exp(const float *x, int n)
+{
+    double largest = largest_of(x, n);
+    return isinf(largest) ? largest : largest + log(exp_sum(x, n, largest));
+}
+
+static void swiglu(float *out, const float *gate, const float *up, int n)
+{
+    for (int i = 0; i < n; i++) {
+        out[i] = (float)(gate[i] / (1.0 + exp(-(double)gate[i])) * up[i]);
+    }
+}
+
+static void add_scaled(float *y, const float *x, float a, int n)
+{
+    for (int i = 0; i < n; i++) {
+        y[i] = (float)(y[i] + (double)a * x[i]);
+    }
+}
+
+/* The values are summed a few columns at a time, because their sums are double. */
+static void attend(const umbra_attend *a)
+{
+    enum { COLUMNS = 32 };
+    size_t head_dim = (size_t)a->head_dim;
+    const float *k = a->k, *v = a->v;
+    for (int g = 0; g < a->group; g++) {
+        const float *q = a->q + (size_t)g * head_dim;
+        float *scores = a->scores + (size_t)g * (size_t)a->scores_stride;
+        float *out = a->out + (size_t)g * (size_t)a->value_dim;
+        for (int j = 0; j < a->positions; j++) {
+            scores[j] = (float)(a->scale * dot(q, k + (size_t)j * head_dim, head_dim));
+        }
+        softmax(scores, a->positions);
+        for (int first = 0; first < a->value_dim; first += COLUMNS) {
+            int n = umbra_min_int(COLUMNS, a->value_dim - first);
+            double sum[COLUMNS] = {0};
+            for (int j = 0; j < a->positions; j++) {
+                const float *value = v + (size_t)j * (size_t)a->value_dim + first;
+                for (int i = 0; i < n; i++) {
+                    sum[i] += (double)scores[j] * value[i];
+                }
+            }
+            for (int i = 0; i < n; i++) {
+                out[first + i] = (float)sum[i];
+            }
+        }
+    }
+}
+
+static void store_kv(void *out, const float *x, int n)
+{
+    memcpy(out, x, (size_t)n * sizeof *x);
+}
+
+void umbra_kernels_fill_reference(umbra_kernels *k)
+{
+    memcpy(expand, k->dequantize, sizeof expand);
+    k->exact = true;
+    k->kv_bytes = 4;
+    k->matmul[UMBRA_F32] = matmul_F32;
+    k->matmul[UMBRA_F16] = matmul_F16;
+    k->matmul[UMBRA_BF16] = matmul_BF16;
+    k->matmul[UMBRA_Q8_0] = matmul_Q8_0;
+    k->matmul[UMBRA_Q4_0] = matmul_Q4_0;
+    k->rms_norm = rms_norm;
+    k->rope_halves = rope_halves;
+    k->softmax = softmax;
+    k->swiglu = swiglu;
+    k->add_scaled = add_scaled;
+    k->attend = attend;
+    k->store_kv = store_kv;
+    k->log_sum_exp = log_sum_exp;
+}

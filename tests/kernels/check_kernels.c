@@ -1,0 +1,94 @@
+/* Checks every kernel table that this CPU runs, or measures them.
+ *
+ *   check_kernels                 all tables
+ *   check_kernels avx2            one table
+ *   check_kernels --bench [NAME]  speeds instead of checks
+ *
+ * Prints each failure (the first 20) and a summary; exit status 1 if anything failed, 2 if the
+ * named table is unknown here. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+
+enum { FAILURES_SHOWN = 20 };
+
+static unsigned long checks, failures;
+
+bool umbra_check(bool ok, const char *format, ...)
+{
+    checks++;
+    if (!ok && failures++ < FAILURES_SHOWN) {
+        va_list arguments;
+        va_start(arguments, format);
+        printf("FAIL ");
+        vprintf(format, arguments);
+        printf("\n");
+        va_end(arguments);
+    }
+    return ok;
+}
+
+static void check_lookup(void)
+{
+    umbra_check(umbra_kernels_find(NULL) == umbra_kernels_find("auto"), "NULL is not auto");
+    umbra_check(umbra_kernels_find("auto") == umbra_kernels_find(umbra_kernels_name(0)),
+                "auto is not the first name");
+    umbra_check(!umbra_kernels_find("none such"), "an unknown name was found");
+    umbra_check(!umbra_kernels_name(-1), "a negative index has a name");
+    int count = 0;
+    for (; umbra_kernels_name(count); count++) {
+        const umbra_kernels *k = umbra_kernels_find(umbra_kernels_name(count));
+        umbra_check(k && strcmp(k->name, umbra_kernels_name(count)) == 0, "name %d", count);
+        for (int t = 0; t < UMBRA_DTYPE_COUNT; t++) {
+            const umbra_kernels *first = umbra_kernels_find("scalar");
+            bool supported = first->matmul[t] != NULL;
+            umbra_check((k->matmul[t] != NULL) == supported && (k->dequantize[t] != NULL) == supported,
+                        "%s and scalar differ in their support of type %d", k->name, t);
+        }
+    }
+    umbra_check(count >= 2 && strcmp(umbra_kernels_name(count - 1), "reference") == 0,
+                "reference is not the last name");
+}
+
+static void check_table(const umbra_kernels *k)
+{
+    unsigned long checks_before = checks, failures_before = failures;
+    umbra_check_dequantize(k);
+    umbra_check_halves(k);
+    umbra_check_matmul(k);
+    umbra_check_invariance(k);
+    umbra_check_vector(k);
+    umbra_check_attend(k);
+    printf("%-10s %lu checks, %lu failed\n", k->name, checks - checks_before,
+           failures - failures_before);
+}
+
+int main(int argc, char **argv)
+{
+    bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
+    const char *only = argc > 1 + bench ? argv[1 + bench] : NULL;
+    if (only && !umbra_kernels_find(only)) {
+        fprintf(stderr, "check_kernels: this CPU or build has no table \"%s\"\n", only);
+        return 2;
+    }
+    if (!bench) {
+        check_lookup();
+    }
+    for (int i = 0; umbra_kernels_name(i); i++) {
+        const umbra_kernels *k = umbra_kernels_find(umbra_kernels_name(i));
+        if (only && strcmp(only, k->name) != 0) {
+            continue;
+        }
+        if (bench) {
+            umbra_check_bench(k);
+        } else {
+            check_table(k);
+        }
+    }
+    if (!bench) {
+        printf("%lu checks, %lu failed\n", checks, failures);
+    }
+    return failures > 0;
+}

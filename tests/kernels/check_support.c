@@ -1,0 +1,176 @@
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "check.h"
+
+enum { ALIGNMENT = 64, ALLOCATIONS_MAX = 64 };
+
+static void *allocations[ALLOCATIONS_MAX];
+static int allocation_count;
+
+void *umbra_check_alloc(size_t bytes, size_t shift)
+{
+    if (allocation_count == ALLOCATIONS_MAX) {
+        fprintf(stderr, "check_kernels: more than %d allocations in one check\n", ALLOCATIONS_MAX);
+        abort();
+    }
+    uint8_t *p = umbra_aligned_alloc(ALIGNMENT, bytes + shift);
+    if (!p) {
+        fprintf(stderr, "check_kernels: out of memory (%zu bytes)\n", bytes);
+        abort();
+    }
+    memset(p, 0, bytes + shift);
+    allocations[allocation_count++] = p;
+    return p + shift;
+}
+
+void umbra_check_release(void)
+{
+    while (allocation_count > 0) {
+        umbra_free(allocations[--allocation_count]);
+    }
+}
+
+static uint64_t random_state = 1;
+
+void umbra_check_seed(uint64_t seed)
+{
+    random_state = seed * 0x9e3779b97f4a7c15u + 1;
+}
+
+uint32_t umbra_check_random(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 32);
+}
+
+float umbra_check_uniform(float low, float high)
+{
+    return low + (high - low) * (float)umbra_check_random() * 0x1p-32f;
+}
+
+float umbra_check_normal(void)
+{
+    float sum = 0;
+    for (int i = 0; i < 12; i++) {
+        sum += umbra_check_uniform(-0.5f, 0.5f);
+    }
+    return sum;
+}
+
+double umbra_check_ulps(float got, double want)
+{
+    int exponent;
+    frexp(want, &exponent);
+    exponent = exponent < -125 ? -125 : exponent;
+    return fabs((double)got - want) / ldexp(1.0, exponent - 24);
+}
+
+const umbra_dtype umbra_check_types[CHECK_TYPES] = {
+    UMBRA_F32, UMBRA_F16, UMBRA_BF16, UMBRA_Q8_0, UMBRA_Q4_0,
+};
+
+const char *umbra_check_pattern_name(check_pattern p)
+{
+    static const char *const names[CHECK_PATTERNS] = {
+        [CHECK_NORMAL] = "normal",     [CHECK_ZEROS] = "zeros",
+        [CHECK_HUGE] = "huge",         [CHECK_DENORMAL] = "denormal",
+        [CHECK_SPIKES] = "spikes",     [CHECK_SATURATED] = "saturated",
+    };
+    return names[p];
+}
+
+void umbra_check_fill(float *x, size_t n, check_pattern p)
+{
+    for (size_t i = 0; i < n; i++) {
+        switch (p) {
+        case CHECK_NORMAL:
+            x[i] = umbra_check_normal();
+            break;
+        case CHECK_HUGE:
+            x[i] = umbra_check_normal() * 1e25f;
+            break;
+        case CHECK_DENORMAL:
+            x[i] = umbra_check_normal() * 1e-39f;
+            break;
+        case CHECK_SPIKES:
+            x[i] = umbra_check_normal() * (i % 32 == 7 ? 1e4f : 1.0f);
+            break;
+        case CHECK_SATURATED:
+            x[i] = i % 3 == 0 ? -2.5f : 2.5f;
+            break;
+        default:
+            x[i] = 0;
+            break;
+        }
+    }
+}
+
+/* f16 bits of a scale: usually between 2^-8 and 2^-5 with either sign. */
+static uint16_t random_scale(bool extreme)
+{
+    static const uint16_t special[] = {0x0001, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x0000};
+    uint32_t r = umbra_check_random();
+    if (extreme && r % 4 == 0) {
+        return special[r / 4 % (sizeof special / sizeof *special)];
+    }
+    return (uint16_t)((r & 0x8000u) | (7 + r % 3) << 10 | (r >> 16 & 0x3ffu));
+}
+
+static void fill_block(uint8_t *block, umbra_dtype type, size_t bytes, bool extreme)
+{
+    if (type == UMBRA_F32) {
+        static const float special[] = {0x1p-149f, -0x1p-130f, 1e8f, -1e8f, 0.0f, -0.0f};
+        uint32_t r = umbra_check_random();
+        float value = extreme && r % 4 == 0 ? special[r / 4 % 6] : umbra_check_normal();
+        memcpy(block, &value, sizeof value);
+        return;
+    }
+    uint16_t half = random_scale(extreme);
+    if (type == UMBRA_BF16) { /* the same magnitudes in the other layout */
+        half = (uint16_t)((half & 0x8000u) | (0x3c00u + (half & 0x3ffu)));
+    }
+    memcpy(block, &half, sizeof half);
+    uint32_t kind = extreme ? umbra_check_random() % 4 : 3;
+    static const uint8_t q8_fill[] = {0x80, 0x7f, 0x00}, q4_fill[] = {0x00, 0xff, 0x88};
+    for (size_t i = 2; i < bytes; i++) {
+        uint8_t byte = (uint8_t)umbra_check_random();
+        block[i] = kind == 3 ? byte : type == UMBRA_Q8_0 ? q8_fill[kind] : q4_fill[kind];
+    }
+}
+
+void *umbra_check_weights(umbra_dtype type, int rows, int columns, bool extreme, size_t shift)
+{
+    umbra_dtype_info info = umbra_dtype_get(type);
+    size_t blocks = (size_t)rows * (size_t)columns / info.block_values;
+    uint8_t *w = umbra_check_alloc(blocks * info.block_bytes, shift);
+    for (size_t b = 0; b < blocks; b++) {
+        fill_block(w + b * info.block_bytes, type, info.block_bytes, extreme);
+    }
+    return w;
+}
+
+umbra_activations umbra_check_activations(const umbra_kernels *k, int rows, int columns,
+                                          check_pattern p, size_t shift)
+{
+    size_t n = (size_t)rows * (size_t)columns, blocks = n / UMBRA_Q16_BLOCK;
+    umbra_activations x = {
+        .rows = rows,
+        .columns = columns,
+        .f32 = umbra_check_alloc(n * sizeof(float), shift * sizeof(float)),
+        .q = umbra_check_alloc(n * sizeof(int16_t), shift * sizeof(int16_t)),
+        .scale = umbra_check_alloc(blocks * sizeof(float), shift * sizeof(float)),
+        .sum = umbra_check_alloc(blocks * sizeof(float), shift * sizeof(float)),
+    };
+    umbra_check_fill(x.f32, n, p);
+    if (columns % UMBRA_Q16_BLOCK == 0) {
+        k->quantize(x.f32, (int)n, x.q, x.scale, x.sum);
+    }
+    return x;
+}
