@@ -1,0 +1,80 @@
+/* A model file: what it says about itself, and its tokenizer.
+ *
+ * Opening reads only the file's header (metadata and tensor table), never weights. The handle is
+ * immutable, so any number of threads and engines may use it; it must outlive them. */
+#ifndef UMBRA_MODEL_H
+#define UMBRA_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <umbra/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct umbra_model umbra_model;
+
+typedef struct umbra_model_info {
+    char architecture[32]; /* "qwen3moe" */
+    char name[128];        /* general.name, or "" */
+    int layers;
+    int moe_layers; /* layers with experts */
+    int hidden;     /* width of the residual stream */
+    int heads, kv_heads, head_dim;
+    int experts;      /* per layer */
+    int experts_used; /* per token and layer (k) */
+    int expert_width; /* inner width of an expert */
+    int vocabulary;
+    int context; /* positions the model was trained for */
+    uint64_t file_bytes;
+    uint64_t bytes_per_expert; /* of the largest expert: its gate, up and down slices */
+    uint64_t expert_bytes;     /* of all experts of all layers */
+    uint64_t dense_bytes;      /* of everything that stays in memory */
+} umbra_model_info;
+
+/* One weight type that occurs in the file. */
+typedef struct umbra_model_type {
+    const char *name; /* "Q4_0"; static storage */
+    uint64_t tensors;
+    uint64_t bytes;
+    bool supported; /* there are kernels for it (or no product needs it) */
+} umbra_model_type;
+
+/* Opens and checks a GGUF file. UMBRA_E_FORMAT: malformed (message with the byte offset);
+ * UMBRA_E_UNSUPPORTED: an architecture or tokenizer that Umbra does not know, by name.
+ * On failure *out is NULL. */
+UMBRA_API int umbra_model_open(umbra_model **out, const char *path, umbra_error *err);
+/* Accepts NULL and nulls the pointer. */
+UMBRA_API void umbra_model_close(umbra_model **model);
+
+UMBRA_API const umbra_model_info *umbra_model_get_info(const umbra_model *model);
+
+/* The weight types in the file, most bytes first: writes at most max, returns how many there are.
+ */
+UMBRA_API int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int max);
+
+/* Text to token ids. bos: begin with BOS if the file asks for it. special: the texts of special
+ * tokens ("<|endoftext|>") become those tokens. On success *ids holds *count ids; free it with
+ * umbra_free_tokens. Bytes that are not UTF-8 are kept. */
+UMBRA_API int umbra_tokenize(const umbra_model *model, const char *text, size_t bytes, bool bos,
+                             bool special, int32_t **ids, size_t *count, umbra_error *err);
+UMBRA_API void umbra_free_tokens(int32_t *ids);
+
+/* The bytes of one token: at most size are written (none if it has more); returns how many it
+ * has. Special tokens have none unless `special`. The bytes of one token need not be whole UTF-8
+ * characters; those of consecutive tokens together are. */
+UMBRA_API size_t umbra_detokenize(const umbra_model *model, int32_t id, bool special, char *out,
+                                  size_t size);
+
+/* The token that ends a text (any of the file's end tokens). */
+UMBRA_API bool umbra_is_end_token(const umbra_model *model, int32_t id);
+/* BOS, or -1 if the file has none. */
+UMBRA_API int32_t umbra_bos_token(const umbra_model *model);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

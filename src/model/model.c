@@ -1,0 +1,184 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+
+/* Where each expert's slices lie: expert e of a stacked tensor begins at e * (bytes / experts). */
+static int index_experts(umbra_model *model, umbra_error *err)
+{
+    const umbra_config *c = &model->config;
+    model->slices = umbra_calloc((size_t)c->layers * (size_t)c->experts,
+                                 sizeof *model->slices * UMBRA_STORE_SLICES);
+    if (!model->slices)
+        return umbra_fail_nomem(err, "the expert index", 0);
+    umbra_model_info *info = &model->info;
+    umbra_slice *slice = model->slices;
+    for (int l = 0; l < c->layers; l++) {
+        const umbra_layer_tensors *layer = &model->layers[l];
+        uint64_t expert_bytes = 0;
+        for (int e = 0; e < c->experts; e++) {
+            for (int s = 0; s < UMBRA_STORE_SLICES; s++, slice++) {
+                uint64_t stride = layer->experts[s]->bytes / (uint64_t)c->experts;
+                *slice = (umbra_slice){layer->experts[s]->offset + (uint64_t)e * stride, stride, 0};
+                expert_bytes += stride;
+            }
+        }
+        info->expert_bytes += expert_bytes;
+        if (expert_bytes / (uint64_t)c->experts > info->bytes_per_expert)
+            info->bytes_per_expert = expert_bytes / (uint64_t)c->experts;
+        info->moe_layers += expert_bytes > 0;
+    }
+    return UMBRA_OK;
+}
+
+static void copy_string(char *out, size_t size, umbra_string s)
+{
+    size_t n = s.bytes < size - 1 ? s.bytes : size - 1;
+    memcpy(out, s.data, n);
+    out[n] = '\0';
+}
+
+static void describe(umbra_model *model)
+{
+    const umbra_config *c = &model->config;
+    umbra_model_info *info = &model->info;
+    info->layers = c->layers;
+    info->hidden = c->hidden;
+    info->heads = c->heads;
+    info->kv_heads = c->kv_heads;
+    info->head_dim = c->key_dim;
+    info->experts = c->experts;
+    info->experts_used = c->experts_used;
+    info->expert_width = c->expert_width;
+    info->vocabulary = c->vocabulary;
+    info->context = c->context;
+    info->file_bytes = umbra_gguf_file_bytes(model->gguf);
+    for (int i = 0; i < UMBRA_MODEL_ROLES; i++)
+        if (i == 0 || model->role[i] != model->role[UMBRA_TOKEN_EMBEDDING])
+            info->dense_bytes += model->role[i]->bytes;
+    for (int l = 0; l < c->layers; l++)
+        for (int i = 0; i < UMBRA_LAYER_ROLES; i++)
+            if (model->layers[l].role[i])
+                info->dense_bytes += model->layers[l].role[i]->bytes;
+}
+
+static int load(umbra_model *model, const char *path, umbra_error *err)
+{
+    int rc = umbra_gguf_open(&model->gguf, path, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_string name = {"", 0}, architecture = {"", 0};
+    rc = umbra_gguf_get_string(model->gguf, "general.architecture", &architecture, err);
+    if (rc == 0)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: the key general.architecture is missing", path);
+    if (rc > 0)
+        rc = umbra_gguf_get_string(model->gguf, "general.name", &name, err);
+    if (rc < 0)
+        return rc;
+    const umbra_architecture *known = umbra_architecture_find(architecture);
+    if (!known)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "%s: architecture \"%.*s\" is not supported; supported: %s", path,
+                          (int)(architecture.bytes < 64 ? architecture.bytes : 64),
+                          architecture.data, umbra_architecture_names());
+    copy_string(model->info.architecture, sizeof model->info.architecture, architecture);
+    copy_string(model->info.name, sizeof model->info.name, name);
+    rc = umbra_tokenizer_open(&model->tokenizer, model->gguf, err);
+    if (rc == UMBRA_OK)
+        rc = known->load(model, err);
+    if (rc == UMBRA_OK)
+        rc = index_experts(model, err);
+    if (rc == UMBRA_OK)
+        describe(model);
+    return rc;
+}
+
+int umbra_model_open(umbra_model **out, const char *path, umbra_error *err)
+{
+    *out = NULL;
+    umbra_model *model = umbra_calloc(1, sizeof *model);
+    if (!model)
+        return umbra_fail_nomem(err, "the model", sizeof *model);
+    int rc = load(model, path, err);
+    if (rc != UMBRA_OK) {
+        umbra_model_close(&model);
+        return rc;
+    }
+    *out = model;
+    return UMBRA_OK;
+}
+
+void umbra_model_close(umbra_model **p)
+{
+    umbra_model *model = *p;
+    if (!model)
+        return;
+    umbra_free(model->slices);
+    umbra_free(model->layers);
+    umbra_tokenizer_close(&model->tokenizer);
+    umbra_gguf_close(&model->gguf);
+    umbra_free(model);
+    *p = NULL;
+}
+
+const umbra_model_info *umbra_model_get_info(const umbra_model *model)
+{
+    return &model->info;
+}
+
+int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int max)
+{
+    umbra_model_type types[UMBRA_DTYPE_COUNT] = {0};
+    const umbra_kernels *kernels = umbra_kernels_find("reference");
+    for (uint64_t i = 0; i < umbra_gguf_tensor_count(model->gguf); i++) {
+        const umbra_gguf_tensor *t = umbra_gguf_tensor_at(model->gguf, i);
+        umbra_model_type *type = &types[t->dtype];
+        type->name = umbra_dtype_get(t->dtype).name;
+        type->tensors++;
+        type->bytes += t->bytes;
+        type->supported = kernels->matmul[t->dtype] != NULL;
+    }
+    int count = 0;
+    for (;;) {
+        umbra_model_type *most = NULL;
+        for (int i = 0; i < UMBRA_DTYPE_COUNT; i++)
+            if (types[i].tensors > 0 && (!most || types[i].bytes > most->bytes))
+                most = &types[i];
+        if (!most)
+            return count;
+        if (count < max)
+            out[count] = *most;
+        count++;
+        most->tensors = 0;
+    }
+}
+
+int umbra_tokenize(const umbra_model *model, const char *text, size_t bytes, bool bos, bool special,
+                   int32_t **ids, size_t *count, umbra_error *err)
+{
+    return umbra_tokenizer_encode(model->tokenizer, text, bytes, bos, special, ids, count, err);
+}
+
+void umbra_free_tokens(int32_t *ids)
+{
+    umbra_free(ids);
+}
+
+size_t umbra_detokenize(const umbra_model *model, int32_t id, bool special, char *out, size_t size)
+{
+    return umbra_tokenizer_decode(model->tokenizer, id, special, out, size);
+}
+
+bool umbra_is_end_token(const umbra_model *model, int32_t id)
+{
+    return umbra_tokenizer_is_end(model->tokenizer, id);
+}
+
+int32_t umbra_bos_token(const umbra_model *model)
+{
+    return umbra_tokenizer_bos(model->tokenizer);
+}
