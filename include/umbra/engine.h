@@ -1,0 +1,119 @@
+/* The engine: runs a model whose experts stay on disk, inside a memory budget.
+ *
+ * Letters in shapes: T tokens of a call, L layers, V vocabulary, k experts used per token.
+ *
+ * What it computes does not depend on the budget, the number of threads, the size of prefill
+ * chunks or the I/O backend: logits are the same bit for bit. They do depend on the kernels
+ * (instruction set), by rounding only.
+ *
+ * One thread at a time may call functions of one engine. The model must outlive it. */
+#ifndef UMBRA_ENGINE_H
+#define UMBRA_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <umbra/model.h>
+#include <umbra/progress.h>
+#include <umbra/status.h>
+#include <umbra/store.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct umbra_engine umbra_engine;
+
+/* Everything 0 or NULL is the default. */
+typedef struct umbra_engine_options {
+    uint64_t ram_bytes;  /* budget for the whole process; 0: all in memory if that fits in what
+                            the machine and its memory cgroups have free, else as much as fits */
+    int threads;         /* 1..256; 0: the processors this process may use */
+    const char *kernels; /* "auto", or a name of umbra_kernel_name; NULL: auto */
+    int context;         /* positions per sequence; 0: 512, or the model's if that is smaller */
+    int sequences;       /* independent texts that can be in progress; 0: 1 */
+    int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..256 */
+    const char *io;      /* "auto", "uring", "threads"; NULL: auto */
+    bool buffered;       /* read experts through the page cache */
+    const umbra_progress *progress; /* may be NULL; must outlive the engine */
+} umbra_engine_options;
+
+/* Where the bytes of a budget go. */
+typedef struct umbra_memory_plan {
+    uint64_t ram_bytes;      /* the budget that was planned for */
+    uint64_t min_bytes;      /* smallest budget that works with these options */
+    uint64_t all_bytes;      /* budget at which every expert stays in memory */
+    uint64_t process_bytes;  /* program, libraries, stacks, small things: a fixed allowance */
+    uint64_t metadata_bytes; /* file header, tokenizer, expert index */
+    uint64_t dense_bytes;    /* weights that every token needs */
+    uint64_t kv_bytes;       /* key/value cache */
+    uint64_t scratch_bytes;  /* activations and logits of one chunk */
+    uint64_t cache_bytes;    /* expert slots */
+    uint64_t slot_bytes;     /* one expert's slot, alignment included */
+    uint64_t slots;
+    double residency; /* share of the experts that fit in the slots, 0..1 */
+    int context, chunk, threads;
+    const char *kernels;
+} umbra_memory_plan;
+
+/* Plans without opening: what an engine with these options would use. ram_bytes 0 plans for what
+ * is free now. UMBRA_E_BUDGET: too small; *out is filled all the same, and the message names the
+ * smallest budget. */
+UMBRA_API int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *options,
+                                umbra_memory_plan *out, umbra_error *err);
+
+/* Reads the dense weights. On failure *out is NULL. */
+UMBRA_API int umbra_engine_open(umbra_engine **out, const umbra_model *model,
+                                const umbra_engine_options *options, umbra_error *err);
+/* Accepts NULL and nulls the pointer. */
+UMBRA_API void umbra_engine_close(umbra_engine **engine);
+
+UMBRA_API const umbra_memory_plan *umbra_engine_get_plan(const umbra_engine *engine);
+UMBRA_API void umbra_engine_get_store_stats(const umbra_engine *engine, umbra_store_stats *out);
+
+/* One token to compute: it takes the next position of its sequence. */
+typedef struct umbra_token {
+    int32_t id;
+    int32_t sequence; /* 0 .. sequences-1 */
+    bool want_logits;
+} umbra_token;
+
+/* What a call hands out while it runs. Any function may be NULL. Arrays are valid only inside the
+ * callback. `first` is the index of the first token in the caller's list that the arrays cover,
+ * `tokens` how many. A non-zero return stops the call, which returns that value. */
+typedef struct umbra_observer {
+    void *user;
+    /* x (tokens, hidden): the residual stream entering a layer. */
+    int (*layer_input)(void *user, int layer, int first, int tokens, const float *x);
+    /* h (tokens, hidden): the residual stream after attention, before the expert norm. */
+    int (*hidden_state)(void *user, int layer, int first, int tokens, const float *h);
+    /* experts, weights (tokens, k): the experts used and their weights, best first. */
+    int (*routing)(void *user, int layer, int first, int tokens, const int32_t *experts,
+                   const float *weights);
+    /* logits (V) of token `index`, for tokens that want them, in order. */
+    int (*logits)(void *user, int index, const float *logits);
+} umbra_observer;
+
+/* Computes n tokens. Tokens of one sequence must be in order; several sequences may be mixed.
+ * UMBRA_E_ARGUMENT: a token id, sequence or position (beyond the context) out of range, nothing
+ * was computed. On any failure, UMBRA_E_INTERRUPTED included, sequences keep the tokens of the
+ * chunks that were finished. observer may be NULL. */
+UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
+                                const umbra_observer *observer, umbra_error *err);
+
+/* Tokens a sequence holds. */
+UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
+/* Forgets the tokens of a sequence from position `length` on. */
+UMBRA_API void umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
+
+/* Names of the kernel tables this CPU runs, best first, "reference" last; NULL past the end. */
+UMBRA_API const char *umbra_kernel_name(int index);
+
+/* Peak and present resident memory of this process in bytes; 0 where the system does not say. */
+UMBRA_API uint64_t umbra_process_rss_max(void);
+UMBRA_API uint64_t umbra_process_rss(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,126 @@
+/* Inside of the engine. A token's way: embedding -> (attention -> router -> experts) per layer ->
+ * output. Everything is laid out at opening; evaluating allocates nothing.
+ *
+ * Letters: C tokens of a chunk, P = C * k pairs (token, used expert), S sequences. */
+#ifndef UMBRA_ENGINE_INTERNAL_H
+#define UMBRA_ENGINE_INTERNAL_H
+
+#include <umbra/engine.h>
+
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+
+enum {
+    UMBRA_LOGITS_ROWS = 8, /* output rows computed together */
+    UMBRA_MAX_THREADS = 256,
+    UMBRA_MAX_CHUNK = 4096,
+};
+
+/* A dense weight in memory. */
+typedef struct umbra_matrix {
+    const void *data; /* (rows, columns) */
+    uint64_t row_bytes;
+    uint32_t dtype;
+    int rows, columns;
+} umbra_matrix;
+
+typedef struct umbra_weights {
+    umbra_matrix model[UMBRA_MODEL_ROLES];
+    umbra_matrix (*layer)[UMBRA_LAYER_ROLES]; /* (layers) */
+    void *arena;
+    uint64_t arena_bytes;
+} umbra_weights;
+
+/* Keys and values of all sequences: (layers, S, kv_heads, context, dim) of kernels->kv_bytes. */
+typedef struct umbra_kv {
+    char *k, *v;
+    int *length; /* (S) tokens held */
+} umbra_kv;
+
+/* One pair of a chunk: token `token` goes through an expert. Sorted by expert. */
+typedef struct umbra_expert_span {
+    int expert;
+    int first, count; /* its pairs */
+} umbra_expert_span;
+
+typedef struct umbra_scratch {
+    float *x;                     /* (C, hidden) residual stream */
+    umbra_activations normed;     /* (C, hidden) input of a block */
+    float *q, *k, *v;             /* (C, heads * dim) */
+    umbra_activations mixed;      /* (C, heads * value_dim) attention's output */
+    float *block;                 /* (C, hidden) output of a block, before it joins x */
+    float *rope;                  /* (C, key_dim / 2, 2) cos, sin */
+    float *scores;                /* (threads, heads per kv head, context) */
+    float *router;                /* (C, experts) */
+    int32_t *experts;             /* (C, k) used experts, best first */
+    float *weights;               /* (C, k) */
+    int32_t *pair_token;          /* (P) token of each pair, pairs sorted by expert */
+    int32_t *token_pair;          /* (C, k) the pair of a token's j-th expert */
+    umbra_expert_span *spans;     /* (experts) the distinct experts of a chunk, ascending */
+    int *span_expert;             /* (experts) their ids alone */
+    float *up;                    /* (P, width) */
+    umbra_activations inner;      /* (P, width): gate's output, then silu(gate) * up */
+    float *contribution;          /* (P, hidden) */
+    umbra_activations out;        /* (UMBRA_LOGITS_ROWS, hidden) */
+    float *logits;                /* (UMBRA_LOGITS_ROWS, vocabulary) */
+    int32_t *sequence, *position; /* (C) */
+    void *arena;
+    uint64_t arena_bytes;
+} umbra_scratch;
+
+struct umbra_engine {
+    const umbra_model *model;
+    const umbra_kernels *kernels;
+    const umbra_progress *progress;
+    umbra_memory_plan plan;
+    int sequences;
+    float attention_scale; /* 1 / sqrt(key_dim) */
+    umbra_pool *pool;
+    umbra_store *store;
+    umbra_weights weights;
+    umbra_kv kv;
+    umbra_scratch scratch;
+};
+
+/* One product of a parallel step. */
+typedef struct umbra_product {
+    umbra_matmul matmul;
+    umbra_matmul_fn fn;
+    int rows;
+} umbra_product;
+
+/* plan.c */
+uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+uint64_t umbra_plan_kv_bytes(const umbra_model *model, const umbra_kernels *kernels, int context,
+                             int sequences, int dim);
+
+/* scratch.c: sizes for a chunk (base NULL), or places in an arena of that size. Returns bytes. */
+uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *c, int chunk,
+                              int context, int threads);
+
+/* weights.c */
+int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
+                       const umbra_progress *progress, umbra_error *err);
+void umbra_weights_free(umbra_weights *w);
+
+/* products.c: all rows of all products, shared by the threads. */
+void umbra_products_run(umbra_engine *e, const umbra_product *products, int n);
+umbra_product umbra_product_make(const umbra_engine *e, const umbra_matrix *w,
+                                 const umbra_activations *x, int tokens, float *out);
+/* normed rows of x -> out (f32 and q16), T of them. */
+void umbra_norm_rows(umbra_engine *e, umbra_activations *out, const float *x,
+                     const umbra_matrix *weight, int tokens);
+/* q16 of rows [first, first + count) of a, on the calling thread. */
+void umbra_quantize_rows(const umbra_kernels *kernels, umbra_activations *a, int first, int count);
+
+/* attention.c: x += attention(norm(x)) for the chunk's tokens of one layer. */
+void umbra_attention(umbra_engine *e, int layer, int tokens);
+
+/* moe.c */
+/* Which experts each token of the chunk uses; fills normed, experts, weights. */
+void umbra_route(umbra_engine *e, int layer, int tokens);
+/* x += experts(normed), computed in the order in which the store delivers. */
+int umbra_experts(umbra_engine *e, int layer, int tokens, umbra_error *err);
+
+#endif

@@ -1,0 +1,161 @@
+/* Where the bytes go. The same arithmetic serves `umbra inspect` and the opening of an engine, so
+ * what the one promises the other keeps. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/system.h"
+#include "engine/engine.h"
+
+/* The allowance for what no arena holds: code and data of the program and its libraries, the heap's
+ * small things, the main stack. Measured at about 4.5 MB on Debian 12; bench/ and the tests compare
+ * the peak of the resident memory with the budget. */
+static const uint64_t process_bytes = 7000000;
+static const uint64_t thread_bytes = 100000; /* touched stack and thread structures */
+enum {
+    DEFAULT_CONTEXT = 512,
+    MIN_CHUNK = 16,
+    MAX_AUTO_CHUNK = 256,
+    IO_THREADS = 16,
+    SCRATCH_SHARE = 8, /* a chunk's scratch takes at most 1/8 of what is left for the experts */
+};
+
+uint64_t umbra_plan_dense_bytes(const umbra_model *model)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < UMBRA_MODEL_ROLES; i++)
+        if (i != UMBRA_OUTPUT || model->role[i] != model->role[UMBRA_TOKEN_EMBEDDING])
+            bytes += umbra_align_up(model->role[i]->bytes, 64);
+    for (int l = 0; l < model->config.layers; l++)
+        for (int i = 0; i < UMBRA_LAYER_ROLES; i++)
+            if (model->layers[l].role[i])
+                bytes += umbra_align_up(model->layers[l].role[i]->bytes, 64);
+    return bytes;
+}
+
+uint64_t umbra_plan_kv_bytes(const umbra_model *model, const umbra_kernels *kernels, int context,
+                             int sequences, int dim)
+{
+    const umbra_config *c = &model->config;
+    return (uint64_t)c->layers * (uint64_t)sequences * (uint64_t)c->kv_heads * (uint64_t)context *
+           (uint64_t)dim * kernels->kv_bytes;
+}
+
+static int check_range(umbra_error *err, const char *what, int value, int least, int most)
+{
+    if (value >= least && value <= most)
+        return UMBRA_OK;
+    return umbra_fail(err, UMBRA_E_ARGUMENT, "%s is %d, it must be %d to %d", what, value, least,
+                      most);
+}
+
+/* Options with their defaults put in, as far as they do not depend on the budget. */
+static int complete_options(const umbra_model *model, umbra_engine_options *o,
+                            const umbra_kernels **kernels, umbra_error *err)
+{
+    int context = model->config.context;
+    if (o->context == 0)
+        o->context = context < DEFAULT_CONTEXT ? context : DEFAULT_CONTEXT;
+    if (o->threads == 0)
+        o->threads = umbra_system_processors();
+    if (o->sequences == 0)
+        o->sequences = 1;
+    int rc = check_range(err, "threads", o->threads, 1, UMBRA_MAX_THREADS);
+    if (rc == UMBRA_OK)
+        rc = check_range(err, "the context", o->context, 1, context);
+    if (rc == UMBRA_OK)
+        rc = check_range(err, "sequences", o->sequences, 1, 4096);
+    if (rc == UMBRA_OK && o->chunk != 0)
+        rc = check_range(err, "the chunk", o->chunk, 1, UMBRA_MAX_CHUNK);
+    if (rc != UMBRA_OK)
+        return rc;
+    *kernels = umbra_kernels_find(o->kernels);
+    if (!*kernels)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "kernels \"%s\" are unknown or cannot run here",
+                          o->kernels);
+    return UMBRA_OK;
+}
+
+/* Fills everything but the share of the slots; returns bytes needed beside them. */
+static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options *o,
+                            const umbra_kernels *kernels, umbra_memory_plan *p)
+{
+    const umbra_config *c = &model->config;
+    p->threads = o->threads;
+    p->kernels = kernels->name;
+    p->context = o->context;
+    p->process_bytes = process_bytes + thread_bytes * (uint64_t)(o->threads + IO_THREADS);
+    uint64_t index = (uint64_t)c->layers * (uint64_t)c->experts * UMBRA_STORE_SLICES;
+    p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
+                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice);
+    p->dense_bytes = umbra_plan_dense_bytes(model);
+    p->kv_bytes =
+        umbra_plan_kv_bytes(model, kernels, o->context, o->sequences, c->key_dim + c->value_dim);
+    return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->kv_bytes;
+}
+
+static uint64_t scratch_bytes(const umbra_model *model, const umbra_memory_plan *p, int chunk)
+{
+    umbra_scratch unused;
+    return umbra_scratch_layout(&unused, NULL, &model->config, chunk, p->context, p->threads);
+}
+
+/* The largest chunk whose scratch leaves most of `rest` to the experts. */
+static int choose_chunk(const umbra_model *model, const umbra_memory_plan *p, uint64_t rest)
+{
+    int chunk = MAX_AUTO_CHUNK;
+    while (chunk > MIN_CHUNK && scratch_bytes(model, p, chunk) > rest / SCRATCH_SHARE)
+        chunk /= 2;
+    return chunk;
+}
+
+/* What may be taken when no budget is given: all that is free but a twentieth. */
+static uint64_t automatic_budget(uint64_t all_bytes)
+{
+    uint64_t free_bytes = umbra_system_free_bytes();
+    if (free_bytes == 0)
+        return all_bytes;
+    uint64_t usable = umbra_system_rss() + (free_bytes - free_bytes / 20);
+    return all_bytes < usable ? all_bytes : usable;
+}
+
+int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *options,
+                      umbra_memory_plan *p, umbra_error *err)
+{
+    *p = (umbra_memory_plan){0};
+    umbra_engine_options o = *options;
+    const umbra_kernels *kernels;
+    int rc = complete_options(model, &o, &kernels, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    const umbra_config *c = &model->config;
+    const char *path = umbra_gguf_path(model->gguf);
+    uint32_t alignment;
+    rc = umbra_store_alignment(path, o.buffered, &alignment, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    p->slot_bytes = umbra_store_slot_bytes(model->slices, c->layers, c->experts, alignment);
+    uint64_t fixed = fixed_bytes(model, &o, kernels, p);
+    uint64_t experts = (uint64_t)c->layers * (uint64_t)c->experts;
+    int least_chunk = o.chunk ? o.chunk : MIN_CHUNK;
+    int most_chunk = o.chunk ? o.chunk : MAX_AUTO_CHUNK;
+    p->min_bytes =
+        fixed + scratch_bytes(model, p, least_chunk) + (uint64_t)c->experts_used * p->slot_bytes;
+    p->all_bytes = fixed + scratch_bytes(model, p, most_chunk) + experts * p->slot_bytes;
+    p->ram_bytes = o.ram_bytes ? o.ram_bytes : automatic_budget(p->all_bytes);
+
+    uint64_t rest = p->ram_bytes > fixed ? p->ram_bytes - fixed : 0;
+    p->chunk = o.chunk ? o.chunk : choose_chunk(model, p, rest);
+    p->scratch_bytes = scratch_bytes(model, p, p->chunk);
+    rest = rest > p->scratch_bytes ? rest - p->scratch_bytes : 0;
+    p->slots = rest / p->slot_bytes < experts ? rest / p->slot_bytes : experts;
+    p->cache_bytes = p->slots * p->slot_bytes;
+    p->residency = (double)p->slots / (double)experts;
+    if (p->slots < (uint64_t)c->experts_used)
+        return umbra_fail(err, UMBRA_E_BUDGET,
+                          "%s: a budget of %" PRIu64 " bytes is too small; the smallest that works "
+                          "with a context of %d is %" PRIu64 " bytes (%.1f MB)",
+                          path, p->ram_bytes, p->context, p->min_bytes,
+                          (double)p->min_bytes * 1e-6);
+    return UMBRA_OK;
+}

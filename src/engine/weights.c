@@ -1,0 +1,105 @@
+/* The dense weights: read once, at opening, into one arena. */
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+
+enum { READ_BYTES = 8 << 20 };
+
+typedef struct loader {
+    const umbra_model *model;
+    const umbra_kernels *kernels;
+    const umbra_progress *progress;
+    char *next; /* free place in the arena */
+    uint64_t done, total;
+    umbra_error *err;
+} loader;
+
+static int read_tensor(loader *ld, const umbra_gguf_tensor *t)
+{
+    const umbra_gguf *gguf = ld->model->gguf;
+    for (uint64_t at = 0; at < t->bytes; at += READ_BYTES) {
+        uint64_t n = t->bytes - at < READ_BYTES ? t->bytes - at : READ_BYTES;
+        int rc = umbra_file_read(umbra_gguf_fd(gguf), umbra_gguf_path(gguf), ld->next + at, n,
+                                 t->offset + at, ld->err);
+        if (rc != UMBRA_OK)
+            return rc;
+        ld->done += n;
+        umbra_progress_report(ld->progress, "reading weights", "bytes", ld->done, ld->total);
+        if (umbra_progress_interrupted(ld->progress))
+            return umbra_fail(ld->err, UMBRA_E_INTERRUPTED, "interrupted while reading weights");
+    }
+    return UMBRA_OK;
+}
+
+static int check_type(const loader *ld, const umbra_gguf_tensor *t)
+{
+    if (ld->kernels->matmul[t->dtype])
+        return UMBRA_OK;
+    return umbra_fail_at(ld->err, UMBRA_E_UNSUPPORTED, t->offset,
+                         "%s: tensor %.*s has type %s, for which there are no kernels",
+                         umbra_gguf_path(ld->model->gguf),
+                         (int)(t->name.bytes < 100 ? t->name.bytes : 100), t->name.data,
+                         umbra_dtype_get(t->dtype).name);
+}
+
+static int load_tensor(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)
+{
+    int rc = check_type(ld, t);
+    if (rc == UMBRA_OK)
+        rc = read_tensor(ld, t);
+    if (rc != UMBRA_OK)
+        return rc;
+    *out = (umbra_matrix){
+        .data = ld->next,
+        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(t->dtype), t->shape[0]),
+        .dtype = t->dtype,
+        .rows = (int)(t->shape[1] * t->shape[2] * t->shape[3]),
+        .columns = (int)t->shape[0],
+    };
+    ld->next += umbra_align_up(t->bytes, 64);
+    return UMBRA_OK;
+}
+
+static int load_all(loader *ld, umbra_weights *w)
+{
+    const umbra_model *model = ld->model;
+    int rc = UMBRA_OK;
+    for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++) {
+        if (i == UMBRA_OUTPUT && model->role[i] == model->role[UMBRA_TOKEN_EMBEDDING])
+            w->model[i] = w->model[UMBRA_TOKEN_EMBEDDING];
+        else
+            rc = load_tensor(ld, model->role[i], &w->model[i]);
+    }
+    for (int l = 0; rc == UMBRA_OK && l < model->config.layers; l++) {
+        for (int i = 0; rc == UMBRA_OK && i < UMBRA_LAYER_ROLES; i++)
+            if (model->layers[l].role[i])
+                rc = load_tensor(ld, model->layers[l].role[i], &w->layer[l][i]);
+        for (int i = 0; rc == UMBRA_OK && i < UMBRA_STORE_SLICES; i++)
+            rc = check_type(ld, model->layers[l].experts[i]);
+    }
+    return rc;
+}
+
+int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
+                       const umbra_progress *progress, umbra_error *err)
+{
+    w->arena_bytes = umbra_plan_dense_bytes(model);
+    w->layer = umbra_calloc((size_t)model->config.layers, sizeof *w->layer);
+    w->arena = umbra_map(w->arena_bytes);
+    int rc = w->layer && w->arena ? UMBRA_OK
+                                  : umbra_fail_nomem(err, "the dense weights", w->arena_bytes);
+    loader ld = {model, kernels, progress, w->arena, 0, w->arena_bytes, err};
+    if (rc == UMBRA_OK)
+        rc = load_all(&ld, w);
+    if (rc != UMBRA_OK)
+        umbra_weights_free(w);
+    return rc;
+}
+
+void umbra_weights_free(umbra_weights *w)
+{
+    umbra_unmap(w->arena, w->arena_bytes);
+    umbra_free(w->layer);
+    *w = (umbra_weights){0};
+}
