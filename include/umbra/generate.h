@@ -1,0 +1,57 @@
+/* Generation: a prompt goes in, tokens come out. */
+#ifndef UMBRA_GENERATE_H
+#define UMBRA_GENERATE_H
+
+#include <umbra/engine.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How the next token is drawn from the logits. Everything 0: the best token (greedy). */
+typedef struct umbra_sampling {
+    float temperature; /* 0: greedy; else logits are divided by it */
+    float top_p;       /* keep the most probable tokens that sum to this much, 0 < p < 1;
+                          0 or 1: keep all */
+    uint64_t seed;     /* the same seed, model, prompt and kernels give the same text */
+} umbra_sampling;
+
+typedef struct umbra_sampler umbra_sampler;
+
+/* For logits of `vocabulary` values. UMBRA_E_ARGUMENT for values out of range. */
+UMBRA_API int umbra_sampler_open(umbra_sampler **out, const umbra_sampling *sampling,
+                                 int vocabulary, umbra_error *err);
+UMBRA_API void umbra_sampler_close(umbra_sampler **sampler);
+/* The next token; lower ids win ties. logits are not changed. */
+UMBRA_API int32_t umbra_sampler_next(umbra_sampler *sampler, const float *logits);
+
+typedef struct umbra_generate_options {
+    umbra_sampling sampling;
+    int max_tokens;  /* stop after so many new tokens, >= 0 */
+    bool ignore_end; /* go on after an end token */
+    int sequence;    /* which sequence of the engine; the prompt is appended to it */
+    /* Called for every new token as soon as it is known (end tokens excluded). May be NULL;
+     * non-zero stops the generation without error. */
+    int (*on_token)(void *user, int32_t id);
+    void *user;
+} umbra_generate_options;
+
+typedef struct umbra_generation {
+    int prompt_tokens;
+    int new_tokens;         /* without the end token */
+    bool ended;             /* an end token came */
+    double prefill_seconds; /* prompt to first token known */
+    double decode_seconds;  /* first new token to the last */
+    int decode_steps;       /* evaluations in decode_seconds */
+} umbra_generation;
+
+/* On UMBRA_E_INTERRUPTED and other errors *out tells how far it came. The context must hold
+ * prompt + max_tokens (UMBRA_E_ARGUMENT otherwise). */
+UMBRA_API int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
+                             int prompt_tokens, const umbra_generate_options *options,
+                             umbra_generation *out, umbra_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,43 @@
+/* Scoring: what a model thinks of a given text, position by position. */
+#ifndef UMBRA_SCORE_H
+#define UMBRA_SCORE_H
+
+#include <umbra/engine.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct umbra_score_options {
+    int top;      /* best logits kept per position, 0..1000 */
+    bool experts; /* keep the experts used */
+} umbra_score_options;
+
+/* Entry i belongs to the position of token i: it is what the model says about token i+1. Owned by
+ * the caller; umbra_score_free. */
+typedef struct umbra_scores {
+    int tokens;        /* T */
+    int layers;        /* L */
+    int used;          /* k, experts per token */
+    int top;           /* K */
+    double *lse;       /* (T) log of the sum of exp(logits) */
+    int32_t *top_id;   /* (T, K) best first, lower id first in a tie; NULL if K is 0 */
+    float *top_logit;  /* (T, K) */
+    uint16_t *experts; /* (L, T, k) best first; NULL if not asked for */
+    double nll_sum;    /* -log p(token i+1 | tokens up to i), summed over the predicted tokens */
+    int predicted;     /* tokens that were predicted: all but the first */
+    double seconds;    /* time of the evaluation */
+} umbra_scores;
+
+/* Scores the tokens (BOS first, if the model has one) with a fresh sequence 0. A text longer than
+ * the context is cut into windows that each begin anew with tokens[0] (BOS); positions of the
+ * repeated BOS are not reported. */
+UMBRA_API int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *tokens,
+                          int count, const umbra_score_options *options, umbra_scores *out,
+                          umbra_error *err);
+UMBRA_API void umbra_score_free(umbra_scores *scores);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,205 @@
+#include <stdio.h>
+
+#include "base/json_writer.h"
+#include "cli/cli.h"
+
+enum { TYPES = 40 };
+
+static const double residencies[] = {1.0, 0.75, 0.5, 0.25};
+
+enum { RESIDENCIES = sizeof residencies / sizeof residencies[0] };
+
+/* The budget whose plan keeps about this share of the experts in memory. */
+static int budget_for(const umbra_model *model, const umbra_engine_options *options,
+                      double residency, umbra_memory_plan *plan)
+{
+    umbra_engine_options o = *options;
+    o.ram_bytes = 0;
+    if (umbra_engine_plan(model, &o, plan, NULL) != UMBRA_OK && plan->all_bytes == 0)
+        return -1;
+    const umbra_model_info *info = umbra_model_get_info(model);
+    uint64_t experts = (uint64_t)info->moe_layers * (uint64_t)info->experts;
+    uint64_t gone = (uint64_t)((1 - residency) * (double)experts);
+    o.ram_bytes = plan->all_bytes - gone * plan->slot_bytes;
+    return umbra_engine_plan(model, &o, plan, NULL);
+}
+
+static void print_plan(const umbra_memory_plan *p)
+{
+    printf("\nwith a budget of %s (context %d, chunks of %d, %d threads, %s kernels):\n",
+           cli_size(p->ram_bytes), p->context, p->chunk, p->threads, p->kernels);
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } rows[] = {
+        {"process and libraries", p->process_bytes}, {"metadata, tokenizer", p->metadata_bytes},
+        {"dense weights", p->dense_bytes},           {"key/value cache", p->kv_bytes},
+        {"activations", p->scratch_bytes},           {"expert cache", p->cache_bytes},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        printf("  %-22s %10s\n", rows[i].name, cli_size(rows[i].bytes));
+    printf("  %-22s %9.1f%%  (%llu slots of %s)\n", "experts resident", p->residency * 100,
+           (unsigned long long)p->slots, cli_size(p->slot_bytes));
+}
+
+static void print_text(const umbra_model *model, const umbra_engine_options *options,
+                       const umbra_memory_plan *plan)
+{
+    const umbra_model_info *m = umbra_model_get_info(model);
+    printf("%s%s%s\n", m->name, m->name[0] ? ", " : "", m->architecture);
+    printf("  layers        %d, hidden %d, %d heads (%d for keys and values) of %d\n", m->layers,
+           m->hidden, m->heads, m->kv_heads, m->head_dim);
+    printf("  experts       %d per layer, %d used per token, width %d, in %d layers\n", m->experts,
+           m->experts_used, m->expert_width, m->moe_layers);
+    printf("  vocabulary    %d tokens, trained for a context of %d\n", m->vocabulary, m->context);
+    printf("  file          %s: %s of experts (%s each), %s dense\n", cli_size(m->file_bytes),
+           cli_size(m->expert_bytes), cli_size(m->bytes_per_expert), cli_size(m->dense_bytes));
+    umbra_model_type types[TYPES];
+    int n = umbra_model_get_types(model, types, TYPES);
+    for (int i = 0; i < n && i < TYPES; i++)
+        printf("  %-13s %s in %llu tensors%s\n", types[i].name, cli_size(types[i].bytes),
+               (unsigned long long)types[i].tensors,
+               types[i].supported ? "" : " (NOT SUPPORTED: cannot be run)");
+    printf("\nsmallest budget %llu bytes (%s) with a context of %d\n",
+           (unsigned long long)plan->min_bytes, cli_size(plan->min_bytes), plan->context);
+    if (options->ram_bytes) {
+        print_plan(plan);
+        return;
+    }
+    printf("\n  --ram          experts resident\n");
+    for (int i = 0; i < RESIDENCIES; i++) {
+        umbra_memory_plan at;
+        if (budget_for(model, options, residencies[i], &at) == UMBRA_OK)
+            printf("  %-14llu %5.1f%%  (%s)\n", (unsigned long long)at.ram_bytes,
+                   at.residency * 100, cli_size(at.ram_bytes));
+    }
+}
+
+static void json_pair(umbra_json *j, const char *key, uint64_t value)
+{
+    umbra_json_key(j, key);
+    umbra_json_uint(j, value);
+}
+
+static void json_plan(umbra_json *j, const umbra_memory_plan *p)
+{
+    umbra_json_open(j, '{');
+    json_pair(j, "ram_bytes", p->ram_bytes);
+    umbra_json_key(j, "residency");
+    umbra_json_double(j, p->residency, 6);
+    json_pair(j, "process_bytes", p->process_bytes);
+    json_pair(j, "metadata_bytes", p->metadata_bytes);
+    json_pair(j, "dense_bytes", p->dense_bytes);
+    json_pair(j, "kv_bytes", p->kv_bytes);
+    json_pair(j, "scratch_bytes", p->scratch_bytes);
+    json_pair(j, "cache_bytes", p->cache_bytes);
+    json_pair(j, "slots", p->slots);
+    json_pair(j, "slot_bytes", p->slot_bytes);
+    json_pair(j, "context", (uint64_t)p->context);
+    json_pair(j, "chunk", (uint64_t)p->chunk);
+    umbra_json_close(j, '}');
+}
+
+static void json_types(umbra_json *j, const umbra_model *model)
+{
+    umbra_model_type types[TYPES];
+    int n = umbra_model_get_types(model, types, TYPES);
+    umbra_json_key(j, "types");
+    umbra_json_open(j, '[');
+    for (int i = 0; i < n && i < TYPES; i++) {
+        umbra_json_open(j, '{');
+        umbra_json_key(j, "name");
+        umbra_json_text(j, types[i].name);
+        json_pair(j, "tensors", types[i].tensors);
+        json_pair(j, "bytes", types[i].bytes);
+        umbra_json_key(j, "supported");
+        umbra_json_bool(j, types[i].supported);
+        umbra_json_close(j, '}');
+    }
+    umbra_json_close(j, ']');
+}
+
+static void print_json(const umbra_model *model, const umbra_engine_options *options,
+                       const umbra_memory_plan *plan)
+{
+    const umbra_model_info *m = umbra_model_get_info(model);
+    umbra_json j;
+    umbra_json_begin(&j, stdout);
+    umbra_json_open(&j, '{');
+    umbra_json_key(&j, "architecture");
+    umbra_json_text(&j, m->architecture);
+    umbra_json_key(&j, "name");
+    umbra_json_text(&j, m->name);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } pairs[] = {
+        {"layers", (uint64_t)m->layers},
+        {"moe_layers", (uint64_t)m->moe_layers},
+        {"hidden", (uint64_t)m->hidden},
+        {"heads", (uint64_t)m->heads},
+        {"kv_heads", (uint64_t)m->kv_heads},
+        {"head_dim", (uint64_t)m->head_dim},
+        {"experts", (uint64_t)m->experts},
+        {"experts_used", (uint64_t)m->experts_used},
+        {"expert_width", (uint64_t)m->expert_width},
+        {"vocabulary", (uint64_t)m->vocabulary},
+        {"context", (uint64_t)m->context},
+        {"file_bytes", m->file_bytes},
+        {"bytes_per_expert", m->bytes_per_expert},
+        {"expert_bytes", m->expert_bytes},
+        {"dense_bytes", m->dense_bytes},
+        {"min_budget_bytes", plan->min_bytes},
+        {"all_budget_bytes", plan->all_bytes},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        json_pair(&j, pairs[i].key, pairs[i].value);
+    json_types(&j, model);
+    umbra_json_key(&j, "budgets");
+    umbra_json_open(&j, '[');
+    if (options->ram_bytes)
+        json_plan(&j, plan);
+    for (int i = 0; i < RESIDENCIES && !options->ram_bytes; i++) {
+        umbra_memory_plan at;
+        if (budget_for(model, options, residencies[i], &at) == UMBRA_OK)
+            json_plan(&j, &at);
+    }
+    umbra_json_close(&j, ']');
+    umbra_json_close(&j, '}');
+    putchar('\n');
+}
+
+int cli_inspect(int argc, char **argv)
+{
+    umbra_engine_options engine = {0};
+    bool json = false;
+    const cli_option options[] = {
+        CLI_ENGINE_OPTIONS(engine),
+        {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
+        {0},
+    };
+    const cli_syntax syntax = {"inspect", "MODEL",
+                               "Shows what a GGUF file holds, the smallest budget it runs with, "
+                               "and how many of its experts "
+                               "stay in memory under a budget. Reads only the file's header.",
+                               options, 1};
+    const char *path;
+    int code = cli_parse(&syntax, argc, argv, &path);
+    if (code >= 0)
+        return code;
+
+    umbra_error err = {0};
+    umbra_model *model;
+    if (umbra_model_open(&model, path, &err) != UMBRA_OK)
+        return cli_fail(&err);
+    umbra_memory_plan plan;
+    int rc = umbra_engine_plan(model, &engine, &plan, &err);
+    bool planned = rc == UMBRA_OK || (rc == UMBRA_E_BUDGET && engine.ram_bytes == 0);
+    code = planned ? EXIT_DONE : cli_fail(&err);
+    if (planned && json)
+        print_json(model, &engine, &plan);
+    else if (planned)
+        print_text(model, &engine, &plan);
+    umbra_model_close(&model);
+    return code;
+}

@@ -1,0 +1,271 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_writer.h"
+#include "cli/cli.h"
+
+enum { DEFAULT_TOKENS = 128, TOKEN_BYTES = 256 };
+
+typedef struct run_options {
+    umbra_engine_options engine;
+    umbra_sampling sampling;
+    const char *prompt, *file;
+    int tokens; /* 0: not given */
+    bool ignore_end, stats, json;
+} run_options;
+
+/* What was written, as it grows. */
+typedef struct output {
+    const umbra_model *model;
+    bool stream; /* print as it comes */
+    char *text;  /* kept for --json */
+    size_t bytes, room;
+    int32_t *tokens;
+    int count;
+    bool failed;
+} output;
+
+static int take_token(void *user, int32_t id)
+{
+    output *o = user;
+    char small[TOKEN_BYTES];
+    char *piece = small;
+    size_t n = umbra_detokenize(o->model, id, false, small, sizeof small);
+    if (n > sizeof small) {
+        piece = malloc(n);
+        if (!piece)
+            return 1;
+        umbra_detokenize(o->model, id, false, piece, n);
+    }
+    o->tokens[o->count++] = id;
+    if (o->stream) {
+        fwrite(piece, 1, n, stdout);
+        o->failed = fflush(stdout) != 0;
+    }
+    if (!o->stream && o->bytes + n > o->room) {
+        o->room = (o->bytes + n) * 2;
+        char *larger = realloc(o->text, o->room);
+        o->failed = larger == NULL;
+        o->text = larger ? larger : o->text;
+    }
+    if (!o->stream && !o->failed) {
+        memcpy(o->text + o->bytes, piece, n);
+        o->bytes += n;
+    }
+    if (piece != small)
+        free(piece);
+    return o->failed;
+}
+
+static double per_second(int n, double seconds)
+{
+    return seconds > 0 ? n / seconds : 0;
+}
+
+static void print_stats(const umbra_engine *engine, const umbra_generation *g)
+{
+    umbra_store_stats s;
+    umbra_engine_get_store_stats(engine, &s);
+    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
+    uint64_t asked = s.hits + s.misses;
+    fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
+            per_second(g->prompt_tokens, g->prefill_seconds));
+    fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
+            per_second(g->decode_steps, g->decode_seconds));
+    fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
+            (unsigned long long)s.hits, (unsigned long long)s.misses,
+            asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
+    fprintf(stderr, "read       %s in %llu reads (%s%s)\n", cli_size(s.bytes_read),
+            (unsigned long long)s.reads, s.io, s.direct ? ", O_DIRECT" : ", buffered");
+    fprintf(stderr, "resident   at most %s of experts of %s, %.1f %% fit\n",
+            cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
+    fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
+            cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
+}
+
+static void json_uint(umbra_json *j, const char *key, uint64_t value)
+{
+    umbra_json_key(j, key);
+    umbra_json_uint(j, value);
+}
+
+static void json_double(umbra_json *j, const char *key, double value)
+{
+    umbra_json_key(j, key);
+    umbra_json_double(j, value, 6);
+}
+
+static void print_json(const umbra_engine *engine, const umbra_generation *g, const output *o)
+{
+    umbra_store_stats s;
+    umbra_engine_get_store_stats(engine, &s);
+    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
+    umbra_json j;
+    umbra_json_begin(&j, stdout);
+    umbra_json_open(&j, '{');
+    umbra_json_key(&j, "text");
+    umbra_json_string(&j, o->text ? o->text : "", o->bytes);
+    umbra_json_key(&j, "tokens");
+    umbra_json_open(&j, '[');
+    for (int i = 0; i < o->count; i++)
+        umbra_json_int(&j, o->tokens[i]);
+    umbra_json_close(&j, ']');
+    json_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
+    umbra_json_key(&j, "ended");
+    umbra_json_bool(&j, g->ended);
+    json_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds));
+    json_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds));
+    json_uint(&j, "expert_hits", s.hits);
+    json_uint(&j, "expert_misses", s.misses);
+    json_uint(&j, "bytes_read", s.bytes_read);
+    json_uint(&j, "reads", s.reads);
+    json_double(&j, "wait_s", (double)s.wait_ns * 1e-9);
+    json_uint(&j, "resident_bytes_max", s.resident_bytes_max);
+    json_uint(&j, "cache_bytes", s.budget_bytes);
+    json_uint(&j, "ram_bytes", p->ram_bytes);
+    json_uint(&j, "rss_bytes_max", umbra_process_rss_max());
+    json_uint(&j, "threads", (uint64_t)p->threads);
+    umbra_json_key(&j, "kernels");
+    umbra_json_text(&j, p->kernels);
+    umbra_json_key(&j, "io");
+    umbra_json_text(&j, s.io);
+    umbra_json_close(&j, '}');
+    putchar('\n');
+}
+
+/* Sets the number of new tokens and, unless given, the context, so that both fit the model. */
+static int fit_context(const umbra_model *model, run_options *r, int prompt_tokens)
+{
+    int most = umbra_model_get_info(model)->context;
+    int limit = r->engine.context ? r->engine.context : most;
+    int room = limit - prompt_tokens + 1; /* the last token is not fed back */
+    if (r->tokens == 0)
+        r->tokens = room < DEFAULT_TOKENS ? room : DEFAULT_TOKENS;
+    if (prompt_tokens > limit || r->tokens > room) {
+        fprintf(stderr, "umbra: a prompt of %d tokens and %d new ones do not fit into %s %d\n",
+                prompt_tokens, r->tokens > 0 ? r->tokens : 1,
+                r->engine.context ? "--ctx" : "the model's context of", limit);
+        return EXIT_FAILED;
+    }
+    int needed = prompt_tokens + r->tokens - 1;
+    if (r->engine.context == 0 && needed > 512)
+        r->engine.context = needed;
+    return -1;
+}
+
+static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+{
+    umbra_error err = {0};
+    umbra_engine *engine;
+    r->engine.progress = cli_progress();
+    if (umbra_engine_open(&engine, model, &r->engine, &err) != UMBRA_OK)
+        return cli_fail(&err);
+    cli_progress_end();
+    output out = {.model = model, .stream = !r->json};
+    out.tokens = calloc((size_t)r->tokens + 1, sizeof *out.tokens);
+    const umbra_generate_options options = {
+        .sampling = r->sampling,
+        .max_tokens = r->tokens,
+        .ignore_end = r->ignore_end,
+        .on_token = take_token,
+        .user = &out,
+    };
+    umbra_generation result = {0};
+    int rc = UMBRA_E_NOMEM;
+    if (out.tokens)
+        rc = umbra_generate(engine, model, prompt, count, &options, &result, &err);
+    if (out.stream && result.new_tokens > 0)
+        putchar('\n');
+    bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
+    if (report && r->json)
+        print_json(engine, &result, &out);
+    fflush(stdout);
+    int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+    if (report && r->stats)
+        print_stats(engine, &result);
+    free(out.text);
+    free(out.tokens);
+    umbra_engine_close(&engine);
+    return code;
+}
+
+/* The prompt's text: --prompt, or the file. Free *owned. */
+static int read_prompt(const run_options *r, const char **text, size_t *bytes, char **owned)
+{
+    *owned = NULL;
+    if (r->prompt && r->file) {
+        fputs("umbra run: give --prompt or --file, not both\n", stderr);
+        return EXIT_MISUSE;
+    }
+    if (r->file) {
+        int code = cli_read_file(r->file, owned, bytes);
+        *text = *owned;
+        return code ? code : -1;
+    }
+    *text = r->prompt ? r->prompt : "";
+    *bytes = strlen(*text);
+    return -1;
+}
+
+static int run(const char *path, run_options *r)
+{
+    const char *text;
+    char *owned;
+    size_t bytes;
+    int code = read_prompt(r, &text, &bytes, &owned);
+    if (code >= 0)
+        return code;
+    umbra_error err = {0};
+    umbra_model *model = NULL;
+    int32_t *prompt = NULL;
+    size_t count = 0;
+    int rc = umbra_model_open(&model, path, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_tokenize(model, text, bytes, true, true, &prompt, &count, &err);
+    free(owned);
+    if (rc != UMBRA_OK) {
+        code = cli_fail(&err);
+    } else if (count == 0) {
+        fputs("umbra run: the prompt is empty and the model has no BOS token to begin with\n",
+              stderr);
+        code = EXIT_MISUSE;
+    } else {
+        code = fit_context(model, r, count > 1 << 30 ? 1 << 30 : (int)count);
+        if (code < 0)
+            code = generate(model, r, prompt, (int)count);
+    }
+    umbra_free_tokens(prompt);
+    umbra_model_close(&model);
+    return code;
+}
+
+int cli_run(int argc, char **argv)
+{
+    run_options r = {0};
+    const cli_option options[] = {
+        {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
+         &r.prompt},
+        {"--file", 'f', CLI_TEXT, "FILE", "read the prompt from a file; - is stdin", &r.file},
+        {"--tokens", 'n', CLI_INT, "N", "new tokens at most (default: 128, or what fits)",
+         &r.tokens},
+        {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0)",
+         &r.sampling.temperature},
+        {"--top-p", 0, CLI_FLOAT, "P", "keep the most probable tokens up to this sum (default: 1)",
+         &r.sampling.top_p},
+        {"--seed", 0, CLI_U64, "S", "seed for --temp (default: 0)", &r.sampling.seed},
+        {"--ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", &r.ignore_end},
+        {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},
+        {"--json", 0, CLI_FLAG, NULL, "print one JSON object instead of the text", &r.json},
+        CLI_ENGINE_OPTIONS(r.engine),
+        {0},
+    };
+    const cli_syntax syntax = {
+        "run", "MODEL",
+        "Continues a prompt and writes the new text to stdout, the same text at every budget and "
+        "number of threads. Special tokens in the prompt, as <|endoftext|>, are recognised.",
+        options, 1};
+    const char *path;
+    int code = cli_parse(&syntax, argc, argv, &path);
+    return code >= 0 ? code : run(path, &r);
+}

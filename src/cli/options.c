@@ -1,0 +1,216 @@
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum { HELP_COLUMN = 26, HELP_WIDTH = 92 };
+
+/* Prints text wrapped at words, continuation lines indented to HELP_COLUMN. */
+static void print_wrapped(const char *text, int column, int indent)
+{
+    while (*text) {
+        int word = (int)strcspn(text, " ");
+        if (column + word > HELP_WIDTH && column > indent) {
+            printf("\n%*s", indent, "");
+            column = indent;
+        }
+        printf("%.*s", word, text);
+        column += word + 1;
+        text += word;
+        if (*text == ' ') {
+            text++;
+            if (column + (int)strcspn(text, " ") <= HELP_WIDTH)
+                putchar(' ');
+        }
+    }
+    putchar('\n');
+}
+
+static void print_help(const cli_syntax *syntax)
+{
+    printf("usage: umbra %s %s [OPTIONS]\n\n", syntax->command, syntax->arguments);
+    print_wrapped(syntax->description, 0, 0);
+    fputs("\noptions:\n", stdout);
+    for (const cli_option *o = syntax->options; o->name; o++) {
+        int column = 2;
+        if (o->letter)
+            column += printf("  -%c, ", o->letter) - 2;
+        else
+            fputs("  ", stdout);
+        column += printf("%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+        int pad = column < HELP_COLUMN ? HELP_COLUMN - column : 2;
+        printf("%*s", pad, "");
+        print_wrapped(o->help, column + pad, HELP_COLUMN);
+    }
+}
+
+static int misuse(const cli_syntax *syntax, const char *what, const char *word)
+{
+    fprintf(stderr, "umbra %s: %s%s%s\n", syntax->command, what, word ? ": " : "",
+            word ? word : "");
+    fprintf(stderr, "\"umbra help %s\" shows how to call it\n", syntax->command);
+    return EXIT_MISUSE;
+}
+
+/* "80", "80K", "80MB" (powers of 1000), "80MiB" (powers of 1024); a fraction is allowed. */
+static bool parse_size(const char *text, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    double number = strtod(text, &end);
+    if (end == text || errno != 0 || !isfinite(number) || number < 0 || text[0] == '-')
+        return false;
+    static const char letters[] = "KMGT";
+    double unit = 1;
+    const char *letter = *end ? strchr(letters, toupper((unsigned char)*end)) : NULL;
+    if (letter) {
+        bool binary = end[1] == 'i';
+        for (const char *l = letters; l <= letter; l++)
+            unit *= binary ? 1024 : 1000;
+        end += binary ? 2 : 1;
+        if (*end == 'B' || *end == 'b')
+            end++;
+        else if (binary)
+            return false;
+    }
+    number *= unit;
+    if (*end != '\0' || number >= 0x1p63)
+        return false;
+    *out = (uint64_t)number;
+    return true;
+}
+
+static bool parse_u64(const char *text, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || strchr(text, '-'))
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool parse_int(const char *text, int *out)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < 0 || value > INT_MAX)
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static bool parse_float(const char *text, float *out)
+{
+    char *end;
+    float value = strtof(text, &end);
+    if (end == text || *end != '\0' || !isfinite(value))
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool set_value(const cli_option *o, const char *text)
+{
+    switch (o->kind) {
+    case CLI_INT:
+        return parse_int(text, o->value);
+    case CLI_U64:
+        return parse_u64(text, o->value);
+    case CLI_SIZE:
+        return parse_size(text, o->value);
+    case CLI_FLOAT:
+        return parse_float(text, o->value);
+    case CLI_TEXT:
+        *(const char **)o->value = text;
+        return true;
+    case CLI_FLAG:
+    case CLI_LIST:
+        break;
+    }
+    return false;
+}
+
+/* The option that argument names ("--ram", "--ram=80M", "-t"), its inline value in *value. */
+static const cli_option *find_option(const cli_syntax *syntax, const char *argument,
+                                     const char **value)
+{
+    *value = NULL;
+    for (const cli_option *o = syntax->options; o->name; o++) {
+        size_t n = strlen(o->name);
+        if (argument[1] == o->letter && o->letter && argument[2] == '\0')
+            return o;
+        if (strncmp(argument, o->name, n) == 0 && (argument[n] == '\0' || argument[n] == '=')) {
+            *value = argument[n] == '=' ? argument + n + 1 : NULL;
+            return o;
+        }
+    }
+    return NULL;
+}
+
+/* Appends the words from argv[i] up to the next option; the list's words lie side by side in argv,
+ * so a second use of the option is refused unless it follows directly. Returns words taken. */
+static int take_list(cli_list *list, int argc, char **argv, int i)
+{
+    int n = 0;
+    while (i + n < argc && !(argv[i + n][0] == '-' && argv[i + n][1] != '\0'))
+        n++;
+    if (list->count == 0)
+        list->words = &argv[i];
+    else /* close the gap to the words taken before */
+        memmove(list->words + list->count, &argv[i], (size_t)n * sizeof *argv);
+    list->count += n;
+    return n;
+}
+
+int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **operands)
+{
+    int count = 0;
+    bool only_operands = false;
+    for (int i = 1; i < argc; i++) {
+        char *word = argv[i];
+        if (!only_operands && strcmp(word, "--") == 0) {
+            only_operands = true;
+            continue;
+        }
+        if (only_operands || word[0] != '-' || word[1] == '\0') {
+            if (count == syntax->operands)
+                return misuse(syntax, "one word too many", word);
+            operands[count++] = word;
+            continue;
+        }
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+            print_help(syntax);
+            return EXIT_DONE;
+        }
+        const char *value;
+        const cli_option *o = find_option(syntax, word, &value);
+        if (!o)
+            return misuse(syntax, "unknown option", word);
+        if (o->kind == CLI_FLAG) {
+            if (value)
+                return misuse(syntax, "the option takes no value", word);
+            *(bool *)o->value = true;
+        } else if (o->kind == CLI_LIST) {
+            int n = take_list(o->value, argc, argv, i + 1);
+            if (value || n == 0)
+                return misuse(syntax, "the option needs words after it", word);
+            i += n;
+        } else {
+            if (!value && ++i == argc)
+                return misuse(syntax, "the option needs a value", word);
+            if (!set_value(o, value ? value : argv[i]))
+                return misuse(syntax, "not a valid value", value ? word : argv[i]);
+        }
+    }
+    if (count < syntax->operands)
+        return misuse(syntax, "something is missing, wanted", syntax->arguments);
+    return -1;
+}

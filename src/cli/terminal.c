@@ -1,0 +1,158 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+int cli_fail(const umbra_error *err)
+{
+    cli_progress_end();
+    if (err->status == UMBRA_E_INTERRUPTED) {
+        fputs("umbra: interrupted\n", stderr);
+        return EXIT_INTERRUPTED;
+    }
+    fprintf(stderr, "umbra: %s\n", err->message);
+    return err->status == UMBRA_E_ARGUMENT ? EXIT_MISUSE : EXIT_FAILED;
+}
+
+/* ---- progress ---- */
+
+static atomic_bool interrupted;
+
+typedef struct progress_line {
+    const char *stage;
+    double started, shown; /* seconds; shown 0: nothing on the line */
+    uint64_t first;        /* `done` when the stage began */
+} progress_line;
+
+static progress_line line;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void on_signal(int number)
+{
+    atomic_store(&interrupted, true);
+    signal(number, SIG_DFL); /* a second one ends the process */
+}
+
+static void print_amount(uint64_t amount, const char *unit)
+{
+    if (strcmp(unit, "bytes") == 0)
+        fputs(cli_size(amount), stderr);
+    else
+        fprintf(stderr, "%llu", (unsigned long long)amount);
+}
+
+static void report(void *user, const char *stage, const char *unit, uint64_t done, uint64_t total)
+{
+    (void)user;
+    double t = now();
+    if (!line.stage || strcmp(line.stage, stage) != 0)
+        line = (progress_line){stage, t, line.shown, done};
+    if (t - line.started < 1 || t - line.shown < 0.2 || !isatty(STDERR_FILENO))
+        return;
+    line.shown = t;
+    double rate = (double)(done - line.first) / (t - line.started);
+    fprintf(stderr, "\r\033[K%s: ", stage);
+    print_amount(done, unit);
+    if (total > 0) {
+        fputs(" of ", stderr);
+        print_amount(total, unit);
+    }
+    fprintf(stderr, "%s, ", strcmp(unit, "bytes") == 0 ? "" : unit);
+    if (strcmp(unit, "bytes") == 0)
+        fprintf(stderr, "%s/s", cli_size((uint64_t)rate));
+    else
+        fprintf(stderr, "%.1f/s", rate);
+    if (total > done && rate > 0)
+        fprintf(stderr, ", %.0f s left", (double)(total - done) / rate);
+}
+
+void cli_progress_end(void)
+{
+    if (line.shown > 0)
+        fputs("\r\033[K", stderr);
+    line = (progress_line){0};
+}
+
+const umbra_progress *cli_progress(void)
+{
+    static const umbra_progress progress = {.report = report, .interrupted = &interrupted};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return &progress;
+}
+
+/* ---- small things ---- */
+
+const char *cli_size(uint64_t bytes)
+{
+    static char ring[8][32];
+    static int next;
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    double value = (double)bytes;
+    int unit = 0;
+    while (value >= 1000 && unit < 5) {
+        value /= 1000;
+        unit++;
+    }
+    char *out = ring[next++ % 8];
+    snprintf(out, sizeof ring[0],
+             unit == 0    ? "%.0f %s"
+             : value < 10 ? "%.2f %s"
+                          : "%.1f %s",
+             value, units[unit]);
+    return out;
+}
+
+static int read_failed(const char *path, const char *why)
+{
+    fprintf(stderr, "umbra: %s: cannot read: %s\n", path, why);
+    return EXIT_FAILED;
+}
+
+int cli_read_file(const char *path, char **text, size_t *bytes)
+{
+    *text = NULL;
+    *bytes = 0;
+    bool standard = strcmp(path, "-") == 0;
+    FILE *f = standard ? stdin : fopen(path, "rbe");
+    if (!f)
+        return read_failed(path, strerror(errno));
+    size_t room = 1 << 16, used = 0;
+    char *data = malloc(room);
+    while (data) {
+        used += fread(data + used, 1, room - used - 1, f);
+        if (used < room - 1)
+            break;
+        room *= 2;
+        char *larger = realloc(data, room);
+        if (!larger)
+            free(data);
+        data = larger;
+    }
+    int error = ferror(f) ? errno : 0;
+    if (!standard)
+        fclose(f);
+    if (!data)
+        return read_failed(path, strerror(ENOMEM));
+    if (error) {
+        free(data);
+        return read_failed(path, strerror(error));
+    }
+    data[used] = '\0';
+    *text = data;
+    *bytes = used;
+    return 0;
+}

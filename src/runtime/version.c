@@ -1,0 +1,6 @@
+#include <umbra/umbra.h>
+
+const char *umbra_version(void)
+{
+    return UMBRA_VERSION;
+}

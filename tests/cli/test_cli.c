@@ -1,0 +1,316 @@
+/* The program as a user meets it: output, errors, exit codes. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shared.h"
+
+static const char tiny[] = "models/tiny-q8_0.gguf";
+
+enum { OUTPUT_BYTES = 4 << 20 };
+
+typedef struct result {
+    int code;
+    char *out; /* stdout; OUTPUT_BYTES */
+    char err[8192];
+} result;
+
+static void read_stderr(result *r)
+{
+    FILE *f = fopen(UMBRA_TEST_DIR "/stderr.txt", "r");
+    size_t n = f ? fread(r->err, 1, sizeof r->err - 1, f) : 0;
+    r->err[n] = '\0';
+    if (f)
+        fclose(f);
+}
+
+__attribute__((format(printf, 1, 2))) static result umbra(const char *format, ...)
+{
+    char arguments[2048], command[4096];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(arguments, sizeof arguments, format, list);
+    va_end(list);
+    snprintf(command, sizeof command, "%s %s 2>%s/stderr.txt", UMBRA_CLI, arguments,
+             UMBRA_TEST_DIR);
+    result r = {.out = calloc(1, OUTPUT_BYTES)};
+    FILE *f = popen(command, "r");
+    assert_non_null(f);
+    size_t n = fread(r.out, 1, OUTPUT_BYTES - 1, f);
+    r.out[n] = '\0';
+    int status = pclose(f);
+    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    read_stderr(&r);
+    return r;
+}
+
+/* Runs, expects the exit code, and the text in stderr; the output goes away. */
+#define assert_fails(expected_code, text, ...)                                                     \
+    do {                                                                                           \
+        result r_ = umbra(__VA_ARGS__);                                                            \
+        if (r_.code != (expected_code) || !strstr(r_.err, text))                                   \
+            fail_msg("exit code %d, stderr: %s", r_.code, r_.err);                                 \
+        free(r_.out);                                                                              \
+    } while (0)
+
+static json_t *parse(const result *r)
+{
+    json_error_t error;
+    json_t *j = json_loads(r->out, 0, &error);
+    if (r->code != 0 || !j)
+        fail_msg("exit code %d, %s, stderr: %s", r->code, error.text, r->err);
+    free(r->out);
+    return j;
+}
+
+static json_int_t integer(const json_t *j, const char *key)
+{
+    const json_t *value = json_object_get(j, key);
+    if (!json_is_integer(value))
+        fail_msg("no integer \"%s\"", key);
+    return json_integer_value(value);
+}
+
+static void inspect_tells_the_shape(void **state)
+{
+    (void)state;
+    result r = umbra("inspect %s --json", tiny);
+    json_t *j = parse(&r);
+    assert_string_equal(json_string_value(json_object_get(j, "architecture")), "qwen3moe");
+    assert_int_equal(integer(j, "layers"), 8);
+    assert_int_equal(integer(j, "experts"), 32);
+    assert_int_equal(integer(j, "experts_used"), 4);
+    assert_int_equal(integer(j, "bytes_per_expert"), 3 * 17408);
+    assert_int_equal(integer(j, "expert_bytes"), 8 * 32 * 3 * 17408);
+    assert_int_equal(integer(j, "dense_bytes"), 6411264);
+    assert_true(integer(j, "min_budget_bytes") > 6411264);
+    assert_int_equal(json_array_size(json_object_get(j, "budgets")), 4);
+    json_decref(j);
+    r = umbra("inspect %s", tiny);
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.out, "32 per layer, 4 used"));
+    assert_non_null(strstr(r.out, "Q8_0"));
+    free(r.out);
+    r = umbra("inspect %s --ram 24M --json", tiny);
+    j = parse(&r);
+    const json_t *plan = json_array_get(json_object_get(j, "budgets"), 0);
+    assert_int_equal(integer(plan, "ram_bytes"), 24000000);
+    double residency = json_real_value(json_object_get(plan, "residency"));
+    assert_true(residency > 0.1 && residency < 0.9);
+    json_decref(j);
+}
+
+static void run_writes_the_same_text_at_every_budget(void **state)
+{
+    (void)state;
+    result free_run = umbra("run %s -p 'The cache holds' -n 40", tiny);
+    assert_int_equal(free_run.code, 0);
+    assert_true(strlen(free_run.out) > 40);
+    static const char *const options[] = {"--ram 24M", "--ram 30M -t 1", "--ram 20M --io threads",
+                                          "--buffered --ram 22M"};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        result r = umbra("run %s -p 'The cache holds' -n 40 %s", tiny, options[i]);
+        assert_int_equal(r.code, 0);
+        assert_string_equal(r.out, free_run.out);
+        free(r.out);
+    }
+    result r = umbra("run %s -p 'The cache holds' -n 40 --ram 24M --json", tiny);
+    json_t *j = parse(&r);
+    const char *text = json_string_value(json_object_get(j, "text"));
+    assert_memory_equal(text, free_run.out, strlen(text));
+    assert_int_equal(json_array_size(json_object_get(j, "tokens")), 40);
+    assert_true(integer(j, "expert_misses") > 0 && integer(j, "expert_hits") > 0);
+    assert_true(integer(j, "bytes_read") > 0);
+    assert_true(integer(j, "resident_bytes_max") <= integer(j, "cache_bytes"));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(integer(j, "rss_bytes_max") <= 24000000);
+#endif
+    assert_true(json_number_value(json_object_get(j, "prefill_tok_s")) > 0);
+    assert_true(json_number_value(json_object_get(j, "decode_tok_s")) > 0);
+    json_decref(j);
+    free(free_run.out);
+}
+
+/* What `inspect` names as the smallest budget works, one byte less does not, and the process stays
+ * inside it. */
+static void the_smallest_budget_works(void **state)
+{
+    (void)state;
+    result r = umbra("inspect %s --json", tiny);
+    json_t *j = parse(&r);
+    json_int_t least = integer(j, "min_budget_bytes");
+    json_decref(j);
+    r = umbra("run %s -p 'Once' -n 20 --json --ram %lld", tiny, (long long)least);
+    j = parse(&r);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(integer(j, "rss_bytes_max") <= least);
+#endif
+    json_decref(j);
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "%lld", (long long)least);
+    assert_fails(1, wanted, "run %s -p 'Once' --ram %lld", tiny, (long long)least - 1);
+    assert_fails(1, wanted, "score %s --text LICENSE --ctx 512 --ram 1M", tiny);
+}
+
+static void stats_and_prompt_files(void **state)
+{
+    (void)state;
+    result r = umbra("run %s --file tests/golden/own-chat.txt -n 8 --stats", tiny);
+    assert_int_equal(r.code, 0);
+    static const char *const words[] = {"prefill", "decode",   "hits", "misses",
+                                        "read",    "resident", "peak"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        assert_non_null(strstr(r.err, words[i]));
+    free(r.out);
+    result piped = umbra("run %s -f - -n 8 <tests/golden/own-chat.txt", tiny);
+    result again = umbra("run %s -f tests/golden/own-chat.txt -n 8", tiny);
+    assert_string_equal(piped.out, again.out);
+    free(piped.out);
+    free(again.out);
+    r = umbra("run %s -n 0", tiny); /* no prompt: the model begins */
+    assert_int_equal(r.code, 0);
+    free(r.out);
+}
+
+static void score_gives_every_position(void **state)
+{
+    (void)state;
+    result r = umbra("score %s --text tests/golden/own-chat.txt tests/golden/own-code.txt --top 3 "
+                     "--experts --json",
+                     tiny);
+    json_t *j = parse(&r);
+    const json_t *files = json_object_get(j, "files");
+    assert_int_equal(json_array_size(files), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *file = json_array_get(files, i);
+        size_t n = json_array_size(json_object_get(file, "tokens"));
+        assert_int_equal(n, i == 0 ? 46 : 74);
+        assert_int_equal(json_array_size(json_object_get(file, "lse")), n);
+        const json_t *top = json_object_get(file, "top"),
+                     *experts = json_object_get(file, "experts");
+        assert_int_equal(json_array_size(top), n);
+        assert_int_equal(json_array_size(json_array_get(top, 0)), 3);
+        assert_int_equal(json_array_size(experts), 8);
+        assert_int_equal(json_array_size(json_array_get(experts, 7)), n);
+        assert_int_equal(json_array_size(json_array_get(json_array_get(experts, 7), n - 1)), 4);
+        assert_true(json_number_value(json_object_get(file, "nll_mean")) > 0);
+    }
+    json_decref(j);
+    r = umbra("score %s --text tests/golden/own-chat.txt", tiny);
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.out, "46 tokens"));
+    free(r.out);
+}
+
+static void score_is_bit_identical(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"-t 1", "-t 2", "--ram 25M -t 1", "--ram 22M -t 2",
+                                          "--ram 20M -t 2"};
+    char *expected = NULL;
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        result r = umbra("score %s --text tests/golden/own-mixed.txt --top 8 --experts --json %s",
+                         tiny, options[i]);
+        json_t *j = parse(&r);
+        json_t *file = json_array_get(json_object_get(j, "files"), 0);
+        json_object_del(file, "tok_s");
+        char *text = json_dumps(file, JSON_REAL_PRECISION(17));
+        json_decref(j);
+        if (!expected)
+            expected = text;
+        else
+            assert_string_equal(text, expected);
+        if (text != expected)
+            free(text);
+    }
+    free(expected);
+}
+
+static void misuse_is_explained(void **state)
+{
+    (void)state;
+    assert_fails(2, "usage", "%s", "");
+    assert_fails(2, "no command", "fly");
+    assert_fails(2, "unknown option", "run %s --fast", tiny);
+    assert_fails(2, "needs a value", "run %s --ram", tiny);
+    assert_fails(2, "not a valid value", "run %s --ram 8X", tiny);
+    assert_fails(2, "not a valid value", "run %s -n -3", tiny);
+    assert_fails(2, "missing", "run");
+    assert_fails(2, "too many", "inspect a b");
+    assert_fails(2, "--text", "score %s", tiny);
+    assert_fails(2, "kernels", "run %s --kernels turbo", tiny);
+    assert_fails(2, "not both", "run %s -p a -f b", tiny);
+    assert_fails(1, "no/such/file", "inspect no/such/file");
+    assert_fails(1, "not a GGUF", "inspect README.md");
+    assert_fails(1, "no/such/text", "score %s --text no/such/text", tiny);
+    assert_fails(1, "do not fit", "run %s -p a -n 600", tiny);
+    result r = umbra("help run");
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.out, "--top-p"));
+    free(r.out);
+    r = umbra("version");
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.out, "reference"));
+    free(r.out);
+}
+
+/* Ctrl-C while it writes: it ends soon, cleanly, with the code of an interruption. */
+static void interrupts_end_cleanly(void **state)
+{
+    (void)state;
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(pipes[1], STDOUT_FILENO);
+        close(pipes[0]);
+        FILE *quiet = freopen("/dev/null", "w", stderr);
+        (void)quiet;
+        execl(UMBRA_CLI, UMBRA_CLI, "run", tiny, "-p", "The", "-n", "500", "--ignore-eos",
+              "--kernels", "reference", (char *)NULL);
+        _exit(99);
+    }
+    close(pipes[1]);
+    char byte;
+    assert_int_equal(read(pipes[0], &byte, 1), 1); /* it has begun to write */
+    kill(child, SIGINT);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 130);
+    close(pipes[0]);
+}
+
+static void a_full_disk_is_reported(void **state)
+{
+    (void)state;
+    assert_fails(1, "cannot write", "run %s -p a -n 4 --json >/dev/full", tiny);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(inspect_tells_the_shape),
+        cmocka_unit_test(run_writes_the_same_text_at_every_budget),
+        cmocka_unit_test(the_smallest_budget_works),
+        cmocka_unit_test(stats_and_prompt_files),
+        cmocka_unit_test(score_gives_every_position),
+        cmocka_unit_test(score_is_bit_identical),
+        cmocka_unit_test(misuse_is_explained),
+        cmocka_unit_test(interrupts_end_cleanly),
+        cmocka_unit_test(a_full_disk_is_reported),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
