@@ -61,7 +61,8 @@ UMBRA_INLINE void tile_blocks(const umbra_matmul *m, int row, int token, const i
     }
     for (size_t b = 0; b < blocks; b++, w += block_bytes) {
         if (tokens == 1 && rows == MAX_ROWS) {
-            umbra_prefetch_stream(first + b * (size_t)rows * block_bytes, (size_t)rows * block_bytes);
+            size_t bytes = (size_t)rows * block_bytes;
+            umbra_prefetch_stream(first + b * bytes, bytes);
         }
         block weights[MAX_ROWS];
         for (int r = 0; r < rows; r++) {
@@ -197,6 +198,10 @@ UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const i
         }
     }
     for (size_t c = 0; c < whole; c += LANES) {
+        if (tokens == 1 && rows == MAX_ROWS) {
+            size_t bytes = (size_t)rows * type->bytes;
+            umbra_prefetch_stream(w + c * bytes, LANES * bytes);
+        }
         __m256 weights[MAX_ROWS];
         for (int r = 0; r < rows; r++) {
             weights[r] = type->load(w + (uint64_t)r * m->row_bytes + c * type->bytes);

@@ -70,7 +70,8 @@ UMBRA_INLINE void tile_blocks(const umbra_matmul *m, int row, int token, const i
     }
     for (size_t b = 0; b < blocks; b++, w += block_bytes) {
         if (tokens == 1 && rows == MAX_ROWS) {
-            umbra_prefetch_stream(first + b * (size_t)rows * block_bytes, (size_t)rows * block_bytes);
+            size_t bytes = (size_t)rows * block_bytes;
+            umbra_prefetch_stream(first + b * bytes, bytes);
         }
         block part[MAX_ROWS];
         for (int r = 0; r < rows; r++) {

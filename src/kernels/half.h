@@ -62,7 +62,7 @@ static inline uint16_t umbra_f16_from_f32(float x)
     if (rest >= 0x47800000u) { /* 65536 and up; 65520..65535 overflow by their rounding below */
         return (uint16_t)(sign | 0x7c00u);
     }
-    if (rest < 0x38800000u) { /* below 2^-14: adding 1/2 lets the FPU round at the last bit, 2^-24 */
+    if (rest < 0x38800000u) { /* below 2^-14: with 1/2 added the FPU rounds at bit 2^-24 */
         float shifted = umbra_f32_from_bits(rest) + 0.5f;
         return (uint16_t)(sign | (umbra_f32_bits(shifted) - 0x3f000000u));
     }

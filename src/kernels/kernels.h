@@ -34,7 +34,8 @@ typedef struct umbra_activations {
     int columns;     /* C */
     float *f32;      /* (T, C) */
     int16_t *q;      /* (T, C)     round(f32 / scale), nearest even, in [-32767, 32767] */
-    float *scale;    /* (T, C/32)  largest |f32| of the block / 32767; 0 for a block of zeros */
+    float *scale;    /* (T, C/32)  largest |f32| of the block / 32767; 0, as are its q, if that
+                        largest is below 2^-100 */
     float *sum;      /* (T, C/32)  scale * sum of q over the block, for types with an offset */
 } umbra_activations;
 
@@ -93,7 +94,7 @@ typedef struct umbra_kernels {
     /* y += a * x */
     void (*add_scaled)(float *y, const float *x, float a, int n);
     void (*attend)(const umbra_attend *a);
-    /* Rounds n floats to the cache format (kv_bytes each): nearest even, out of range -> infinity. */
+    /* Rounds n floats to the cache format (kv_bytes each): nearest even; too large is infinity. */
     void (*store_kv)(void *out, const float *x, int n);
     /* log(sum(exp(x))), summed in double. */
     double (*log_sum_exp)(const float *x, int n);

@@ -107,7 +107,8 @@ UMBRA_INLINE void value_heads(const umbra_attend *a, int head, int position, int
             const uint8_t *v = (const uint8_t *)a->v + 2 * i;
             float *out = a->out + (size_t)h * n + i;
             for (int j = position; j < end; j++) {
-                *out = fmaf(scores[j], umbra_f16_to_f32(umbra_load_u16(v + 2 * n * (size_t)j)), *out);
+                float value = umbra_f16_to_f32(umbra_load_u16(v + 2 * n * (size_t)j));
+                *out = fmaf(scores[j], value, *out);
             }
         }
     }

@@ -42,9 +42,9 @@ static void check_lookup(void)
         const umbra_kernels *k = umbra_kernels_find(umbra_kernels_name(count));
         umbra_check(k && strcmp(k->name, umbra_kernels_name(count)) == 0, "name %d", count);
         for (int t = 0; t < UMBRA_DTYPE_COUNT; t++) {
-            const umbra_kernels *first = umbra_kernels_find("scalar");
-            bool supported = first->matmul[t] != NULL;
-            umbra_check((k->matmul[t] != NULL) == supported && (k->dequantize[t] != NULL) == supported,
+            bool supported = umbra_kernels_find("scalar")->matmul[t] != NULL;
+            umbra_check((k->matmul[t] != NULL) == supported &&
+                            (k->dequantize[t] != NULL) == supported,
                         "%s and scalar differ in their support of type %d", k->name, t);
         }
     }

@@ -187,7 +187,7 @@ static void check_alone(const problem *p, const umbra_kernels *k, const float *w
             float alone = cell[r];
             const float *in_batch = &whole[(size_t)i * p->m.out_stride + (size_t)r];
             umbra_check(memcmp(&alone, in_batch, sizeof alone) == 0,
-                        "%s matmul %s %dx%d: row %d token %d of %d is %.9g in the batch, %.9g alone",
+                        "%s matmul %s %dx%d: row %d token %d of %d: %.9g in the batch, %.9g alone",
                         k->name, umbra_dtype_get(p->type).name, p->rows, p->columns, r, i,
                         p->tokens, (double)*in_batch, (double)alone);
         }

@@ -18,7 +18,8 @@ def blocks_of(name, rng):
     count = BLOCKS if values > 1 else 32 * BLOCKS
     raw = rng.integers(0, 256, (count, size), dtype=np.uint8)
     if values > 1:
-        scales = np.array([0x0001, 0x8001, 0x03FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0x0000], np.uint16)
+        special = [0x0001, 0x8001, 0x03FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0x0000]
+        scales = np.array(special, np.uint16)
         scales = np.concatenate([scales, rng.integers(0, 0x7C00, count - 8).astype(np.uint16)])
         raw[:, :2] = scales.view(np.uint8).reshape(-1, 2)
     else:
