@@ -52,6 +52,13 @@ UMBRA_API void umbra_model_close(umbra_model **model);
 
 UMBRA_API const umbra_model_info *umbra_model_get_info(const umbra_model *model);
 
+/* 128 bits in hex that name the model's routing: shapes, and samples of its routers, their norms
+ * and the embedding. Files of one model that differ only in their experts' types share it; traces
+ * and shadow models carry it. Reads a few megabytes at most. */
+enum { UMBRA_MODEL_HASH_CHARS = 33 /* with the NUL */ };
+UMBRA_API int umbra_model_hash(const umbra_model *model, char out[UMBRA_MODEL_HASH_CHARS],
+                               umbra_error *err);
+
 /* The weight types in the file, most bytes first: writes at most max, returns how many there are.
  */
 UMBRA_API int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int max);

@@ -23,16 +23,18 @@ void umbra_memory_fail_after(long countdown)
 
 void *umbra_calloc(size_t n, size_t size)
 {
-    if (must_fail())
+    size_t bytes;
+    if (must_fail() || __builtin_mul_overflow(n, size, &bytes))
         return NULL;
-    return calloc(n ? n : 1, size ? size : 1);
+    return calloc(bytes ? bytes : 1, 1);
 }
 
 void *umbra_reallocarray(void *p, size_t n, size_t size)
 {
-    if (must_fail())
+    size_t bytes;
+    if (must_fail() || __builtin_mul_overflow(n, size, &bytes))
         return NULL;
-    return reallocarray(p, n ? n : 1, size ? size : 1);
+    return realloc(p, bytes ? bytes : 1);
 }
 
 void *umbra_aligned_alloc(size_t align, size_t bytes)

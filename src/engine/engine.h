@@ -117,6 +117,10 @@ void umbra_quantize_rows(const umbra_kernels *kernels, umbra_activations *a, int
 /* attention.c: x += attention(norm(x)) for the chunk's tokens of one layer. */
 void umbra_attention(umbra_engine *e, int layer, int tokens);
 
+/* gate.c: the router of a layer with the norm before it folded in, (experts, hidden): its scores
+ * for a state h are gate * (h / rms(h)). */
+void umbra_engine_gate(const umbra_engine *e, int layer, float *gate);
+
 /* moe.c */
 /* Which experts each token of the chunk uses; fills normed, experts, weights. */
 void umbra_route(umbra_engine *e, int layer, int tokens);

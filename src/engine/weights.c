@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "engine/engine.h"
 
 enum { READ_BYTES = 8 << 20 };
@@ -37,9 +38,9 @@ static int check_type(const loader *ld, const umbra_gguf_tensor *t)
     if (ld->kernels->matmul[t->dtype])
         return UMBRA_OK;
     return umbra_fail_at(ld->err, UMBRA_E_UNSUPPORTED, t->offset,
-                         "%s: tensor %.*s has type %s, for which there are no kernels",
+                         "%s: tensor %s has type %s, for which there are no kernels",
                          umbra_gguf_path(ld->model->gguf),
-                         (int)(t->name.bytes < 100 ? t->name.bytes : 100), t->name.data,
+                         umbra_quote(t->name.data, t->name.bytes).text,
                          umbra_dtype_get(t->dtype).name);
 }
 

@@ -75,9 +75,10 @@ static const umbra_gguf_pair *find_pair(const umbra_gguf *gguf, const char *key)
     return umbra_gguf_index_find(gguf, UMBRA_GGUF_PAIRS, wanted, &i) ? &gguf->pairs[i] : NULL;
 }
 
-__attribute__((format(printf, 4, 5)))
-static int fail_value(const umbra_gguf *gguf, const umbra_gguf_pair *pair, umbra_error *err,
-                      const char *format, ...)
+__attribute__((format(printf, 4, 5))) static int fail_value(const umbra_gguf *gguf,
+                                                            const umbra_gguf_pair *pair,
+                                                            umbra_error *err, const char *format,
+                                                            ...)
 {
     const umbra_gguf_subject subject = {"key", (uint64_t)(pair - gguf->pairs), pair->key_at,
                                         pair->key_bytes};

@@ -37,25 +37,28 @@ typedef struct umbra_string {
     size_t bytes;
 } umbra_string;
 
-/* Bytes, with the NUL, that umbra_gguf_printable may write. */
-enum { UMBRA_GGUF_PRINTABLE = 96 };
-
-/* A string of the file for a message: control characters, quotes and invalid UTF-8 escaped, cut
- * with "...". Returns text. */
-const char *umbra_gguf_printable(umbra_string string, char text[UMBRA_GGUF_PRINTABLE]);
-
 typedef enum umbra_gguf_type {
-    UMBRA_GGUF_U8, UMBRA_GGUF_I8, UMBRA_GGUF_U16, UMBRA_GGUF_I16, UMBRA_GGUF_U32, UMBRA_GGUF_I32,
-    UMBRA_GGUF_F32, UMBRA_GGUF_BOOL, UMBRA_GGUF_STRING, UMBRA_GGUF_ARRAY, UMBRA_GGUF_U64,
-    UMBRA_GGUF_I64, UMBRA_GGUF_F64
+    UMBRA_GGUF_U8,
+    UMBRA_GGUF_I8,
+    UMBRA_GGUF_U16,
+    UMBRA_GGUF_I16,
+    UMBRA_GGUF_U32,
+    UMBRA_GGUF_I32,
+    UMBRA_GGUF_F32,
+    UMBRA_GGUF_BOOL,
+    UMBRA_GGUF_STRING,
+    UMBRA_GGUF_ARRAY,
+    UMBRA_GGUF_U64,
+    UMBRA_GGUF_I64,
+    UMBRA_GGUF_F64
 } umbra_gguf_type;
 
 typedef struct umbra_gguf_tensor {
     umbra_string name;
-    uint32_t dtype;        /* a listed id of base/dtype.h */
-    uint32_t dimensions;   /* 1..4 */
-    uint64_t shape[4];     /* fastest first; 1 beyond `dimensions` */
-    uint64_t offset;       /* absolute, in the file */
+    uint32_t dtype;      /* a listed id of base/dtype.h */
+    uint32_t dimensions; /* 1..4 */
+    uint64_t shape[4];   /* fastest first; 1 beyond `dimensions` */
+    uint64_t offset;     /* absolute, in the file */
     uint64_t bytes;
 } umbra_gguf_tensor;
 
@@ -64,7 +67,7 @@ int umbra_gguf_open(umbra_gguf **out, const char *path, umbra_error *err);
 void umbra_gguf_close(umbra_gguf **gguf);
 
 const char *umbra_gguf_path(const umbra_gguf *gguf);
-int umbra_gguf_fd(const umbra_gguf *gguf);              /* open for reading; owned by the handle */
+int umbra_gguf_fd(const umbra_gguf *gguf); /* open for reading; owned by the handle */
 uint64_t umbra_gguf_file_bytes(const umbra_gguf *gguf);
 uint64_t umbra_gguf_header_bytes(const umbra_gguf *gguf); /* bytes held in memory by the handle */
 uint32_t umbra_gguf_version(const umbra_gguf *gguf);
@@ -87,10 +90,10 @@ int umbra_gguf_get_string(const umbra_gguf *gguf, const char *key, umbra_string 
 
 /* An array of strings or of integers (any integer type), walked from the front. */
 typedef struct umbra_gguf_array {
-    umbra_gguf_type type;  /* of the elements */
+    umbra_gguf_type type; /* of the elements */
     uint64_t count;
-    uint64_t index;        /* elements already taken */
-    uint64_t offset;       /* absolute byte offset of the next element in the file */
+    uint64_t index;  /* elements already taken */
+    uint64_t offset; /* absolute byte offset of the next element in the file */
     const umbra_gguf *gguf;
 } umbra_gguf_array;
 

@@ -14,10 +14,10 @@
 enum { UMBRA_GGUF_TYPES = UMBRA_GGUF_F64 + 1 };
 
 typedef struct umbra_gguf_pair {
-    uint32_t key_at;    /* offset of the key's first byte */
+    uint32_t key_at; /* offset of the key's first byte */
     uint32_t key_bytes;
-    uint32_t type;      /* umbra_gguf_type */
-    uint32_t value_at;  /* offset of the value */
+    uint32_t type;     /* umbra_gguf_type */
+    uint32_t value_at; /* offset of the value */
 } umbra_gguf_pair;
 
 typedef struct umbra_gguf_entry {
@@ -38,7 +38,7 @@ struct umbra_gguf {
     int fd;
     uint32_t version;
     uint64_t file_bytes;
-    char *data;              /* the file's first data_bytes */
+    char *data; /* the file's first data_bytes */
     uint64_t data_bytes;
     umbra_gguf_pair *pairs;
     uint64_t pair_count;
@@ -50,15 +50,15 @@ struct umbra_gguf {
 
 /* What a message is about: the item under way, by its name once that is known. */
 typedef struct umbra_gguf_subject {
-    const char *kind;    /* "key", "tensor", or NULL for the file itself */
-    uint64_t number;     /* from 0 */
+    const char *kind; /* "key", "tensor", or NULL for the file itself */
+    uint64_t number;  /* from 0 */
     uint32_t name_at;
     uint32_t name_bytes; /* 0: not known yet */
 } umbra_gguf_subject;
 
 typedef struct umbra_gguf_reader {
     umbra_gguf *gguf;
-    uint64_t at;         /* offset of the next byte to read */
+    uint64_t at; /* offset of the next byte to read */
     umbra_gguf_subject subject;
     umbra_error *err;
 } umbra_gguf_reader;
@@ -84,11 +84,13 @@ uint64_t umbra_gguf_type_bytes(uint32_t type);
 const char *umbra_gguf_type_name(uint32_t type);
 
 /* "PATH: tensor "NAME": message (at byte N)"; both return status. */
-__attribute__((format(printf, 6, 0)))
-int umbra_gguf_vfail(const umbra_gguf *gguf, const umbra_gguf_subject *subject, umbra_error *err,
-                     int status, uint64_t at, const char *format, va_list args);
-__attribute__((format(printf, 4, 5)))
-int umbra_gguf_fail(const umbra_gguf_reader *r, int status, uint64_t at, const char *format, ...);
+__attribute__((format(printf, 6, 0))) int umbra_gguf_vfail(const umbra_gguf *gguf,
+                                                           const umbra_gguf_subject *subject,
+                                                           umbra_error *err, int status,
+                                                           uint64_t at, const char *format,
+                                                           va_list args);
+__attribute__((format(printf, 4, 5))) int umbra_gguf_fail(const umbra_gguf_reader *r, int status,
+                                                          uint64_t at, const char *format, ...);
 
 /* Makes the next `bytes` bytes present in the buffer, without taking them. */
 int umbra_gguf_need(umbra_gguf_reader *r, uint64_t bytes, const char *what);
@@ -99,8 +101,8 @@ int umbra_gguf_read_name(umbra_gguf_reader *r);
 /* Checks and passes over a value of this type. */
 int umbra_gguf_skip_value(umbra_gguf_reader *r, uint32_t type);
 /* Fails unless `count` things of at least `least` bytes each can follow; at: the count's offset. */
-int umbra_gguf_check_count(const umbra_gguf_reader *r, uint64_t at, uint64_t count,
-                           uint64_t least, const char *things);
+int umbra_gguf_check_count(const umbra_gguf_reader *r, uint64_t at, uint64_t count, uint64_t least,
+                           const char *things);
 
 /* names.c */
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "gguf/internal.h"
 
 enum {
@@ -31,11 +32,10 @@ static int check_magic(umbra_gguf_reader *r)
     int rc = umbra_gguf_need(r, bytes, "magic");
     if (rc != UMBRA_OK)
         return rc;
-    char text[UMBRA_GGUF_PRINTABLE];
     if (bytes < MAGIC_BYTES || memcmp(g->data, "GGUF", MAGIC_BYTES) != 0)
         return umbra_gguf_fail(r, UMBRA_E_FORMAT, 0,
                                "not a GGUF file: it begins with \"%s\", not \"GGUF\"",
-                               umbra_gguf_printable((umbra_string){g->data, bytes}, text));
+                               umbra_quote(g->data, bytes).text);
     r->at = MAGIC_BYTES;
     return UMBRA_OK;
 }
@@ -58,17 +58,15 @@ static int check_version(umbra_gguf_reader *r)
                            version == 1 ? ": convert the model again" : "");
 }
 
-static int read_items_count(umbra_gguf_reader *r, uint64_t *out, uint64_t least,
-                            const char *things)
+static int read_items_count(umbra_gguf_reader *r, uint64_t *out, uint64_t least, const char *things)
 {
     uint64_t at = r->at;
     int rc = umbra_gguf_read_u64(r, out, "counts");
     if (rc == UMBRA_OK)
         rc = umbra_gguf_check_count(r, at, *out, least, things);
     if (rc == UMBRA_OK && *out > ITEMS_LIMIT)
-        rc = umbra_gguf_fail(r, UMBRA_E_UNSUPPORTED, at,
-                             "%" PRIu64 " %s, at most %d are supported", *out, things,
-                             ITEMS_LIMIT);
+        rc = umbra_gguf_fail(r, UMBRA_E_UNSUPPORTED, at, "%" PRIu64 " %s, at most %d are supported",
+                             *out, things, ITEMS_LIMIT);
     return rc;
 }
 
@@ -114,14 +112,13 @@ static int measure(const umbra_gguf_reader *r, umbra_gguf_tensor *t, uint64_t at
     umbra_dtype_info info = umbra_dtype_get(t->dtype);
     if (!info.name)
         return umbra_gguf_fail(r, UMBRA_E_UNSUPPORTED, dtype_at,
-                               "number format %" PRIu32 " is not known to this program",
-                               t->dtype);
+                               "number format %" PRIu32 " is not known to this program", t->dtype);
     uint64_t values = 1;
     for (uint32_t d = 0; d < t->dimensions; d++) {
         uint64_t n = t->shape[d];
         if (n == 0)
-            return umbra_gguf_fail(r, UMBRA_E_FORMAT, at + d * sizeof n, "dimension %" PRIu32
-                                   " is 0", d);
+            return umbra_gguf_fail(r, UMBRA_E_FORMAT, at + d * sizeof n,
+                                   "dimension %" PRIu32 " is 0", d);
         if (!umbra_mul_u64(values, n, &values))
             return umbra_gguf_fail(r, UMBRA_E_FORMAT, at + d * sizeof n,
                                    "the dimensions up to %" PRIu64 " multiply to more than 64 bits",
@@ -170,8 +167,8 @@ static int read_tensor(umbra_gguf_reader *r, umbra_gguf_entry *entry, uint64_t a
         rc = umbra_gguf_read_u64(r, &t->offset, "data offset");
     if (rc == UMBRA_OK && t->offset % alignment != 0)
         rc = umbra_gguf_fail(r, UMBRA_E_FORMAT, offset_at,
-                             "the data offset %" PRIu64 " is not a multiple of the alignment %"
-                             PRIu64,
+                             "the data offset %" PRIu64
+                             " is not a multiple of the alignment %" PRIu64,
                              t->offset, alignment);
     return rc;
 }
@@ -250,8 +247,8 @@ static int read_tensors(umbra_gguf_reader *r, uint64_t alignment)
 static void make_subject(umbra_gguf_reader *r, uint64_t tensor)
 {
     const umbra_gguf_entry *entry = &r->gguf->entries[tensor];
-    r->subject = (umbra_gguf_subject){"tensor", tensor, entry->name_at,
-                                      (uint32_t)entry->tensor.name.bytes};
+    r->subject =
+        (umbra_gguf_subject){"tensor", tensor, entry->name_at, (uint32_t)entry->tensor.name.bytes};
 }
 
 /* Makes the offsets absolute. A file cut short is the usual fault: the message says how long it
@@ -313,12 +310,11 @@ static int check_overlap(umbra_gguf_reader *r)
         const umbra_gguf_tensor *before = &g->entries[spans[i - 1].tensor].tensor;
         if (before->offset + before->bytes <= spans[i].offset)
             continue;
-        char name[UMBRA_GGUF_PRINTABLE];
+        umbra_string name = umbra_gguf_name(g, UMBRA_GGUF_TENSORS, spans[i - 1].tensor);
         make_subject(r, spans[i].tensor);
         rc = umbra_gguf_fail(r, UMBRA_E_FORMAT, offset_field(&g->entries[spans[i].tensor]),
                              "its data overlaps that of tensor \"%s\"",
-                             umbra_gguf_printable(umbra_gguf_name(g, UMBRA_GGUF_TENSORS,
-                                                                  spans[i - 1].tensor), name));
+                             umbra_quote(name.data, name.bytes).text);
     }
     umbra_free(spans);
     return rc;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "gguf/internal.h"
 
 enum {
@@ -13,25 +14,19 @@ enum {
     HEADER_LIMIT = 256 << 20, /* the largest vocabularies need about 16 MiB */
     NAME_LIMIT = 65535,
     ARRAY_DEPTH = 4,
-    ARRAY_HEADER = 12,        /* u32 element type, u64 count */
+    ARRAY_HEADER = 12, /* u32 element type, u64 count */
 };
 
 static const struct {
     const char *name;
     uint32_t bytes;
 } types[UMBRA_GGUF_TYPES] = {
-    [UMBRA_GGUF_U8] = {"u8", 1},
-    [UMBRA_GGUF_I8] = {"i8", 1},
-    [UMBRA_GGUF_U16] = {"u16", 2},
-    [UMBRA_GGUF_I16] = {"i16", 2},
-    [UMBRA_GGUF_U32] = {"u32", 4},
-    [UMBRA_GGUF_I32] = {"i32", 4},
-    [UMBRA_GGUF_F32] = {"f32", 4},
-    [UMBRA_GGUF_BOOL] = {"bool", 1},
-    [UMBRA_GGUF_STRING] = {"string", 8},
-    [UMBRA_GGUF_ARRAY] = {"array", ARRAY_HEADER},
-    [UMBRA_GGUF_U64] = {"u64", 8},
-    [UMBRA_GGUF_I64] = {"i64", 8},
+    [UMBRA_GGUF_U8] = {"u8", 1},         [UMBRA_GGUF_I8] = {"i8", 1},
+    [UMBRA_GGUF_U16] = {"u16", 2},       [UMBRA_GGUF_I16] = {"i16", 2},
+    [UMBRA_GGUF_U32] = {"u32", 4},       [UMBRA_GGUF_I32] = {"i32", 4},
+    [UMBRA_GGUF_F32] = {"f32", 4},       [UMBRA_GGUF_BOOL] = {"bool", 1},
+    [UMBRA_GGUF_STRING] = {"string", 8}, [UMBRA_GGUF_ARRAY] = {"array", ARRAY_HEADER},
+    [UMBRA_GGUF_U64] = {"u64", 8},       [UMBRA_GGUF_I64] = {"i64", 8},
     [UMBRA_GGUF_F64] = {"f64", 8},
 };
 
@@ -50,12 +45,10 @@ int umbra_gguf_vfail(const umbra_gguf *gguf, const umbra_gguf_subject *subject, 
 {
     char message[320];
     vsnprintf(message, sizeof message, format, args);
-    char about[UMBRA_GGUF_PRINTABLE + 32] = "";
-    char name[UMBRA_GGUF_PRINTABLE];
+    char about[sizeof(umbra_quoted) + 32] = "";
     if (subject->name_bytes > 0) {
-        umbra_string raw = {gguf->data + subject->name_at, subject->name_bytes};
-        snprintf(about, sizeof about, "%s \"%s\": ", subject->kind,
-                 umbra_gguf_printable(raw, name));
+        umbra_quoted name = umbra_quote(gguf->data + subject->name_at, subject->name_bytes);
+        snprintf(about, sizeof about, "%s \"%s\": ", subject->kind, name.text);
     } else if (subject->kind) {
         snprintf(about, sizeof about, "%s number %" PRIu64 ": ", subject->kind, subject->number);
     }
@@ -164,8 +157,8 @@ int umbra_gguf_read_name(umbra_gguf_reader *r)
     return UMBRA_OK;
 }
 
-int umbra_gguf_check_count(const umbra_gguf_reader *r, uint64_t at, uint64_t count,
-                           uint64_t least, const char *things)
+int umbra_gguf_check_count(const umbra_gguf_reader *r, uint64_t at, uint64_t count, uint64_t least,
+                           const char *things)
 {
     uint64_t left = r->gguf->file_bytes - r->at;
     if (count <= left / least)
@@ -195,8 +188,7 @@ static int skip_numbers(umbra_gguf_reader *r, uint32_t type, uint64_t count)
     for (uint64_t i = 0; type == UMBRA_GGUF_BOOL && i < count; i++) {
         unsigned char value = (unsigned char)r->gguf->data[r->at + i];
         if (value > 1)
-            return umbra_gguf_fail(r, UMBRA_E_FORMAT, r->at + i, "a bool is %u, not 0 or 1",
-                                   value);
+            return umbra_gguf_fail(r, UMBRA_E_FORMAT, r->at + i, "a bool is %u, not 0 or 1", value);
     }
     r->at += bytes;
     return UMBRA_OK;

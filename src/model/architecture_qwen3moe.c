@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "model/lookup.h"
 
 static const char architecture[] = "qwen3moe";
@@ -63,8 +64,8 @@ static int check_config(const umbra_gguf *gguf, const umbra_config *c, umbra_err
         return rc;
     if (rc == 1 && !(scaling.bytes == 4 && memcmp(scaling.data, "none", 4) == 0))
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                          "%s: rotary scaling \"%.*s\" is not supported (only none)", path,
-                          (int)(scaling.bytes < 32 ? scaling.bytes : 32), scaling.data);
+                          "%s: rotary scaling \"%s\" is not supported (only none)", path,
+                          umbra_quote(scaling.data, scaling.bytes).text);
     return UMBRA_OK;
 }
 

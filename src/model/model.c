@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
@@ -82,9 +83,9 @@ static int load(umbra_model *model, const char *path, umbra_error *err)
     const umbra_architecture *known = umbra_architecture_find(architecture);
     if (!known)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                          "%s: architecture \"%.*s\" is not supported; supported: %s", path,
-                          (int)(architecture.bytes < 64 ? architecture.bytes : 64),
-                          architecture.data, umbra_architecture_names());
+                          "%s: architecture \"%s\" is not supported; supported: %s", path,
+                          umbra_quote(architecture.data, architecture.bytes).text,
+                          umbra_architecture_names());
     copy_string(model->info.architecture, sizeof model->info.architecture, architecture);
     copy_string(model->info.name, sizeof model->info.name, name);
     rc = umbra_tokenizer_open(&model->tokenizer, model->gguf, err);

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "base/quote.h"
 #include "model/tokenizer_internal.h"
 
 struct umbra_tokenizer {
@@ -45,7 +46,7 @@ int umbra_tokenizer_open(umbra_tokenizer **out, const umbra_gguf *gguf, umbra_er
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: the tokenizer \"%s\" (tokenizer.ggml.model) is not supported; "
                           "supported: gpt2",
-                          umbra_gguf_path(gguf), umbra_tokenizer_quote(model).text);
+                          umbra_gguf_path(gguf), umbra_quote(model.data, model.bytes).text);
     umbra_tokenizer *t = umbra_calloc(1, sizeof *t);
     if (!t)
         return umbra_fail_nomem(err, "a tokenizer", sizeof *t);

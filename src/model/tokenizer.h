@@ -22,10 +22,10 @@ typedef struct umbra_tokenizer umbra_tokenizer;
 int umbra_tokenizer_open(umbra_tokenizer **out, const umbra_gguf *gguf, umbra_error *err);
 void umbra_tokenizer_close(umbra_tokenizer **tokenizer);
 
-uint32_t umbra_tokenizer_size(const umbra_tokenizer *tokenizer);   /* number of tokens */
-uint64_t umbra_tokenizer_bytes(const umbra_tokenizer *tokenizer);  /* memory it holds */
-int32_t umbra_tokenizer_bos(const umbra_tokenizer *tokenizer);     /* -1: none */
-int32_t umbra_tokenizer_eos(const umbra_tokenizer *tokenizer);     /* -1: none */
+uint32_t umbra_tokenizer_size(const umbra_tokenizer *tokenizer);  /* number of tokens */
+uint64_t umbra_tokenizer_bytes(const umbra_tokenizer *tokenizer); /* memory it holds */
+int32_t umbra_tokenizer_bos(const umbra_tokenizer *tokenizer);    /* -1: none */
+int32_t umbra_tokenizer_eos(const umbra_tokenizer *tokenizer);    /* -1: none */
 bool umbra_tokenizer_adds_bos(const umbra_tokenizer *tokenizer);
 /* The token ends a generation: EOS, EOT or another end-of-generation id of the file. */
 bool umbra_tokenizer_is_end(const umbra_tokenizer *tokenizer, int32_t id);

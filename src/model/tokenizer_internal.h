@@ -91,12 +91,6 @@ static inline umbra_string umbra_vocabulary_text(const umbra_vocabulary *v, int3
     return (umbra_string){v->texts + v->tokens[id].offset, v->tokens[id].bytes};
 }
 
-/* Text of a file for a message: at most 60 bytes, what is not printable shown as "?". */
-typedef struct umbra_quoted {
-    char text[64];
-} umbra_quoted;
-umbra_quoted umbra_tokenizer_quote(umbra_string s);
-
 /* --- merges: tokenizer_merges.c --- */
 
 int umbra_merges_init(umbra_merges *m, const umbra_vocabulary *v, const umbra_token_index *index,

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "model/tokenizer_internal.h"
 
 static uint32_t first_slot(const umbra_merges *m, uint32_t left, uint32_t right)
@@ -94,7 +95,7 @@ int umbra_merges_init(umbra_merges *m, const umbra_vocabulary *v, const umbra_to
         const char *wrong = add_merge(m, v, index, text, rank);
         if (wrong)
             return umbra_fail_at(err, UMBRA_E_FORMAT, at, "%s: merge %u \"%s\" %s", path, rank,
-                                 umbra_tokenizer_quote(text).text, wrong);
+                                 umbra_quote(text.data, text.bytes).text, wrong);
     }
     return UMBRA_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "model/tokenizer_internal.h"
 
 /* White space by Unicode's property of that name; \s of PCRE2 has U+180E besides. */
@@ -87,8 +88,8 @@ int umbra_splitter_init(umbra_splitter *s, const umbra_gguf *gguf, umbra_error *
         return refuse_pre_tokenizer(gguf, "that stands for no name (\"default\")", err);
     const struct pre_tokenizer *pre = find_pre_tokenizer(name);
     if (!pre) {
-        char quoted[80];
-        snprintf(quoted, sizeof quoted, "\"%s\"", umbra_tokenizer_quote(name).text);
+        char quoted[sizeof(umbra_quoted) + 2];
+        snprintf(quoted, sizeof quoted, "\"%s\"", umbra_quote(name.data, name.bytes).text);
         return refuse_pre_tokenizer(gguf, quoted, err);
     }
     s->memory = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);

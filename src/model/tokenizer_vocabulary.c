@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "base/quote.h"
 #include "model/tokenizer_internal.h"
 
 /* Control tokens that end a generation whatever ids the file names. */
@@ -17,26 +18,6 @@ static const char *const end_texts[] = {
     "<EOT>",           "</s>",
     "<eos>",           "<end_of_utterance>",
 };
-
-umbra_quoted umbra_tokenizer_quote(umbra_string s)
-{
-    umbra_quoted q = {{0}};
-    size_t used = 0;
-    for (size_t i = 0; i < s.bytes;) {
-        size_t length = umbra_utf8_length(s.data + i, s.bytes - i);
-        uint32_t code = length ? umbra_utf8_decode(s.data + i, length) : 0;
-        bool printable = code >= 0x20 && (code < 0x7f || code >= 0xa0);
-        size_t wanted = printable ? length : 1;
-        if (used + wanted > 60) {
-            memcpy(q.text + used, "...", 3);
-            break;
-        }
-        memcpy(q.text + used, printable ? s.data + i : "?", wanted);
-        used += wanted;
-        i += length ? length : 1;
-    }
-    return q;
-}
 
 /* FNV-1a; going on from an earlier value hashes a concatenation. */
 static uint64_t hash_text(uint64_t hash, umbra_string s)
@@ -96,7 +77,8 @@ static int index_build(umbra_token_index *index, const umbra_vocabulary *v, cons
                               path, id);
         if (index->slots[slot] != UINT32_MAX)
             return umbra_fail(err, UMBRA_E_FORMAT, "%s: tokens %u and %u have the same text \"%s\"",
-                              path, index->slots[slot], id, umbra_tokenizer_quote(text).text);
+                              path, index->slots[slot], id,
+                              umbra_quote(text.data, text.bytes).text);
         index->slots[slot] = id;
     }
     return UMBRA_OK;

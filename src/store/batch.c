@@ -62,8 +62,8 @@ static umbra_io_request request_of(const umbra_store *s, uint64_t read)
     int which = (int)(read % UMBRA_STORE_SLICES);
     const umbra_slot *owner = &s->slots.slot[slot];
     const umbra_slice *slice = &umbra_store_slices(s, owner->layer, owner->expert)[which];
-    umbra_io_request request = umbra_layout_request(&s->layout, slice, which,
-                                                    umbra_store_slot(s, slot));
+    umbra_io_request request =
+        umbra_layout_request(&s->layout, slice, which, umbra_store_slot(s, slot));
     request.user = read;
     return request;
 }
@@ -172,8 +172,8 @@ static int reap_reads(umbra_store *s, bool wait, umbra_error *err)
     umbra_error cause = {0};
     int n = s->ops->reap(s->io, s->completions, s->depth, wait, &cause);
     if (n == 0 && wait)
-        n = umbra_fail(&cause, UMBRA_E_SYSTEM, "the I/O backend \"%s\" lost %d reads",
-                       s->ops->name, s->in_flight);
+        n = umbra_fail(&cause, UMBRA_E_SYSTEM, "the I/O backend \"%s\" lost %d reads", s->ops->name,
+                       s->in_flight);
     if (n < 0)
         return set_broken(s, &cause, err);
     pthread_mutex_lock(&s->mutex);
@@ -210,8 +210,8 @@ static int check_batch(umbra_store *s, int layer, const int *experts, int n, umb
             return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d: there are %d", e,
                               layer, s->n_experts);
         if (b->seen[e] == b->number)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d is twice in a batch",
-                              e, layer);
+            return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d is twice in a batch", e,
+                              layer);
         b->seen[e] = b->number;
         const umbra_slice *slices = umbra_store_slices(s, layer, e);
         if (slices[0].bytes + slices[1].bytes + slices[2].bytes == 0)

@@ -31,8 +31,8 @@ int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files
     for (int i = 0; i < n; i++) {
         const umbra_io_request *r = &requests[i];
         if (r->file < 0 || r->file >= n_files)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "read of file %d: there are %d files",
-                              r->file, n_files);
+            return umbra_fail(err, UMBRA_E_ARGUMENT, "read of file %d: there are %d files", r->file,
+                              n_files);
         if (r->required > r->bytes)
             return umbra_fail(err, UMBRA_E_ARGUMENT, "read of %u bytes requires %u", r->bytes,
                               r->required);

@@ -22,23 +22,23 @@ typedef struct umbra_io_file {
 typedef struct umbra_io_options {
     const umbra_io_file *files; /* (n_files), must outlive the umbra_io */
     int n_files;
-    int depth;                  /* most requests in flight, 1..1024 */
-    void *arena;                /* region all buffers lie in, for registration; may be NULL */
+    int depth;   /* most requests in flight, 1..1024 */
+    void *arena; /* region all buffers lie in, for registration; may be NULL */
     uint64_t arena_bytes;
 } umbra_io_options;
 
 typedef struct umbra_io_request {
     int file;
-    uint64_t offset;    /* aligned as the file needs it (O_DIRECT) */
-    uint32_t bytes;     /* aligned the same; may reach past the end of the file */
-    uint32_t required;  /* bytes from offset that must arrive (<= bytes) */
+    uint64_t offset;   /* aligned as the file needs it (O_DIRECT) */
+    uint32_t bytes;    /* aligned the same; may reach past the end of the file */
+    uint32_t required; /* bytes from offset that must arrive (<= bytes) */
     void *buffer;
-    uint64_t user;      /* comes back in the completion */
+    uint64_t user; /* comes back in the completion */
 } umbra_io_request;
 
 typedef struct umbra_io_completion {
     uint64_t user;
-    int error;          /* 0, an errno, or -1: the file ended before `required` bytes */
+    int error; /* 0, an errno, or -1: the file ended before `required` bytes */
 } umbra_io_completion;
 
 typedef struct umbra_io_ops {

@@ -26,7 +26,6 @@ umbra_io_step umbra_io_advance(const umbra_io_request *request, uint32_t *done, 
 
 /* UMBRA_OK, or UMBRA_E_ARGUMENT naming the option that is out of range. */
 int umbra_io_check_options(const umbra_io_options *options, umbra_error *err);
-int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files,
-                            umbra_error *err);
+int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files, umbra_error *err);
 
 #endif

@@ -25,8 +25,8 @@ static uint64_t span_bytes(const umbra_slice *s, uint32_t alignment)
     return umbra_align_up(s->offset + s->bytes, alignment) - span_begin(s, alignment);
 }
 
-void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_layers,
-                       int n_experts, uint32_t alignment)
+void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_layers, int n_experts,
+                       uint32_t alignment)
 {
     *layout = (umbra_layout){.alignment = alignment};
     uint64_t region_align = alignment > REGION_ALIGN ? alignment : REGION_ALIGN;
@@ -34,8 +34,8 @@ void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_la
     for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
         uint64_t widest = 0;
         for (uint64_t i = 0; i < n_pairs; i++) {
-            uint64_t bytes = span_bytes(&slices[i * UMBRA_STORE_SLICES + (uint64_t)which],
-                                        alignment);
+            uint64_t bytes =
+                span_bytes(&slices[i * UMBRA_STORE_SLICES + (uint64_t)which], alignment);
             widest = bytes > widest ? bytes : widest;
         }
         layout->region_offset[which] = layout->slot_bytes;
@@ -138,8 +138,8 @@ static void advise_buffered(int fd)
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_NOREUSE);
 }
 
-int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *path,
-                           bool buffered, umbra_error *err)
+int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *path, bool buffered,
+                           umbra_error *err)
 {
     *out = (umbra_io_file){.path = path, .fd = -1};
     *alignment = 0;

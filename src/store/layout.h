@@ -10,13 +10,13 @@
  * aligned span of its slice over all experts and begins at a multiple of the alignment (at least
  * 64, for the kernels' loads). */
 typedef struct umbra_layout {
-    uint32_t alignment;                          /* of file offsets and of lengths */
-    uint64_t region_offset[UMBRA_STORE_SLICES];  /* in the slot */
+    uint32_t alignment;                         /* of file offsets and of lengths */
+    uint64_t region_offset[UMBRA_STORE_SLICES]; /* in the slot */
     uint64_t slot_bytes;
 } umbra_layout;
 
-void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_layers,
-                       int n_experts, uint32_t alignment);
+void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_layers, int n_experts,
+                       uint32_t alignment);
 
 /* The request that reads a slice into the slot at `slot`. */
 umbra_io_request umbra_layout_request(const umbra_layout *layout, const umbra_slice *slice,
@@ -27,7 +27,7 @@ const void *umbra_layout_data(const umbra_layout *layout, const umbra_slice *sli
 
 /* Opens a file for the store's reads: with O_DIRECT unless `buffered` or the file system does not
  * do it. *alignment is 1 without O_DIRECT. */
-int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *path,
-                           bool buffered, umbra_error *err);
+int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *path, bool buffered,
+                           umbra_error *err);
 
 #endif

@@ -28,7 +28,8 @@ static int check_slice(const umbra_store *s, const umbra_slice *slice, uint64_t 
     if (slice->bytes > UINT32_MAX - 2 * (uint64_t)s->layout.alignment)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: expert %d of layer %d has a part of %" PRIu64
-                          " bytes; 4 GiB is the limit", file->path, expert, layer, slice->bytes);
+                          " bytes; 4 GiB is the limit",
+                          file->path, expert, layer, slice->bytes);
     return UMBRA_OK;
 }
 
@@ -95,7 +96,8 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     if (n == 0)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%" PRIu64 " bytes for experts are too few: one expert needs %" PRIu64
-                          "; give at least that", budget_bytes, slot_bytes);
+                          "; give at least that",
+                          budget_bytes, slot_bytes);
     s->stats.budget_bytes = budget_bytes;
     s->stats.slot_bytes = slot_bytes;
     s->stats.slots = n;
@@ -141,8 +143,8 @@ static int check_options(const umbra_store_options *o, umbra_error *err)
     return UMBRA_OK;
 }
 
-int umbra_store_open_with(umbra_store **out, const umbra_store_options *o,
-                          const umbra_io_ops *ops, umbra_error *err)
+int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const umbra_io_ops *ops,
+                          umbra_error *err)
 {
     *out = NULL;
     int rc = check_options(o, err);

@@ -39,12 +39,12 @@ typedef struct umbra_batch {
     int layer;
     int n;
     int handed_out;
-    uint32_t number;     /* counts batches, for `seen` */
-    uint32_t *seen;      /* (n_experts): the last batch that named it */
-    umbra_item *items;   /* (n_experts), the first n in use */
-    int32_t *ready;      /* (n_experts): items in the order of their arrival */
+    uint32_t number;   /* counts batches, for `seen` */
+    uint32_t *seen;    /* (n_experts): the last batch that named it */
+    umbra_item *items; /* (n_experts), the first n in use */
+    int32_t *ready;    /* (n_experts): items in the order of their arrival */
     int ready_first, ready_n;
-    int32_t *misses;     /* (n_experts): items that were not resident, in the batch's order */
+    int32_t *misses; /* (n_experts): items that were not resident, in the batch's order */
     int misses_begun, misses_n;
 } umbra_batch;
 
@@ -83,8 +83,7 @@ struct umbra_store {
 
 static inline const umbra_slice *umbra_store_slices(const umbra_store *s, int layer, int expert)
 {
-    return &s->slices[((size_t)layer * (size_t)s->n_experts + (size_t)expert) *
-                      UMBRA_STORE_SLICES];
+    return &s->slices[((size_t)layer * (size_t)s->n_experts + (size_t)expert) * UMBRA_STORE_SLICES];
 }
 
 static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)

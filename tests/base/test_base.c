@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "base/random.h"
 #include "base/system.h"
 #include "base/utf8.h"
@@ -71,6 +72,38 @@ static void utf8_is_checked(void **state)
         assert_int_equal(umbra_utf8_decode(bytes, n), code);
     }
 }
+
+static void foreign_text_is_quoted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw;
+        const char *shown;
+    } cases[] = {
+        {"blk.0.attn_q.weight", "blk.0.attn_q.weight"},
+        {"", ""},
+        {"caf\xc3\xa9", "caf\xc3\xa9"},
+        {"\x1b[31m\n", "\\x1b[31m\\x0a"},
+        {"a\"b\\", "a\\x22b\\x5c"},
+        {"\xff\xc3", "\\xff\\xc3"},
+        {"\xe2\x80\xae", "\\xe2\\x80\\xae"},
+        {"\xc2\x9b", "\\xc2\\x9b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_string_equal(umbra_quote(cases[i].raw, strlen(cases[i].raw)).text, cases[i].shown);
+    }
+    /* Whatever the length and content, the text ends inside its buffer; room for "..." is kept
+     * until the last character. */
+    char bytes[2 * sizeof(umbra_quoted)];
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        memset(bytes, 'a', sizeof bytes);
+        size_t shown = strlen(umbra_quote(bytes, n).text);
+        assert_int_equal(shown, n <= sizeof(umbra_quoted) - 3 ? n : sizeof(umbra_quoted) - 1);
+        memset(bytes, '\xff', sizeof bytes);
+        assert_true(strlen(umbra_quote(bytes, n).text) < sizeof(umbra_quoted));
+    }
+}
+
 
 static char *written(void (*write)(umbra_json *))
 {
@@ -194,6 +227,7 @@ int main(void)
         cmocka_unit_test(errors_say_what),
         cmocka_unit_test(long_messages_keep_whole_characters),
         cmocka_unit_test(utf8_is_checked),
+        cmocka_unit_test(foreign_text_is_quoted),
         cmocka_unit_test(json_is_valid),
         cmocka_unit_test(allocation_checks_overflow),
         cmocka_unit_test(files_are_read_whole),

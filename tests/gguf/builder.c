@@ -182,8 +182,8 @@ void umbra_builder_tensor(umbra_builder *b, const char *name, uint32_t dtype, ui
     umbra_builder_entry *t = &b->tensors[b->tensor_count++];
     umbra_dtype_info info = umbra_dtype_get(dtype);
     uint64_t bytes = info.name ? umbra_dtype_row_bytes(info, shape[0]) : 0;
-    *t = (umbra_builder_entry){.name = umbra_strdup(name), .dtype = dtype,
-                               .dimensions = dimensions};
+    *t =
+        (umbra_builder_entry){.name = umbra_strdup(name), .dtype = dtype, .dimensions = dimensions};
     for (uint32_t d = 0; d < dimensions; d++) {
         t->shape[d] = shape[d];
         bytes *= d > 0 ? shape[d] : 1;

@@ -23,21 +23,24 @@
 #include "gguf/gguf.h"
 
 typedef enum umbra_field_kind {
-    UMBRA_FIELD_MAGIC, UMBRA_FIELD_VERSION,
+    UMBRA_FIELD_MAGIC,
+    UMBRA_FIELD_VERSION,
     UMBRA_FIELD_COUNT,      /* of tensors, of pairs, of array elements */
     UMBRA_FIELD_LENGTH,     /* of a string or name */
     UMBRA_FIELD_NAME,       /* the bytes of a key or tensor name */
     UMBRA_FIELD_TYPE,       /* of a value or of array elements */
     UMBRA_FIELD_VALUE,      /* number, string bytes, or all elements of an array */
     UMBRA_FIELD_DIMENSIONS, /* their number */
-    UMBRA_FIELD_DIMENSION, UMBRA_FIELD_DTYPE, UMBRA_FIELD_OFFSET,
-    UMBRA_FIELD_PADDING,    /* before the data, and after each tensor's */
+    UMBRA_FIELD_DIMENSION,
+    UMBRA_FIELD_DTYPE,
+    UMBRA_FIELD_OFFSET,
+    UMBRA_FIELD_PADDING, /* before the data, and after each tensor's */
     UMBRA_FIELD_DATA
 } umbra_field_kind;
 
 typedef struct umbra_field {
     umbra_field_kind kind;
-    char owner[48];         /* the key or tensor it belongs to; "" for the file's first fields */
+    char owner[48]; /* the key or tensor it belongs to; "" for the file's first fields */
     size_t at;
     size_t bytes;
 } umbra_field;
@@ -48,20 +51,20 @@ typedef struct umbra_builder_entry {
     uint32_t dimensions;
     uint64_t shape[4];
     uint64_t bytes;
-    void *data;             /* NULL: zeros */
+    void *data; /* NULL: zeros */
 } umbra_builder_entry;
 
 typedef struct umbra_builder {
     unsigned char *bytes;
     size_t count;
     size_t capacity;
-    umbra_field *fields;    /* in the file's order */
+    umbra_field *fields; /* in the file's order */
     size_t field_count;
     size_t field_capacity;
     umbra_builder_entry *tensors;
     size_t tensor_count;
     uint64_t pair_count;
-    uint64_t alignment;     /* 32; umbra_builder_u32 of general.alignment sets it */
+    uint64_t alignment; /* 32; umbra_builder_u32 of general.alignment sets it */
     char owner[48];
 } umbra_builder;
 

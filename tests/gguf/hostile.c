@@ -47,8 +47,8 @@ void umbra_hostile_sample(umbra_builder *b)
     umbra_builder_put(b, UMBRA_FIELD_VALUE, "\1", 1);
     umbra_builder_string(b, "last", "one");
     umbra_builder_tensor(b, "token_embd.weight", UMBRA_Q8_0, 2, (uint64_t[]){64, 3}, NULL);
-    umbra_builder_tensor(b, "blk.0.ffn_gate_exps.weight", UMBRA_Q4_0, 3,
-                         (uint64_t[]){32, 2, 4}, NULL);
+    umbra_builder_tensor(b, "blk.0.ffn_gate_exps.weight", UMBRA_Q4_0, 3, (uint64_t[]){32, 2, 4},
+                         NULL);
     umbra_builder_tensor(b, "rope", UMBRA_F16, 4, (uint64_t[]){8, 2, 2, 2}, NULL);
     umbra_builder_tensor(b, "output_norm.weight", UMBRA_F32, 1, (uint64_t[]){64}, NULL);
     umbra_builder_finish(b);

@@ -14,7 +14,11 @@ static void add_all_kinds(umbra_builder *b)
     umbra_builder_number(b, "f64", UMBRA_GGUF_F64, &(double){1e300});
     umbra_builder_f32(b, "f32", 1e-6f);
     umbra_builder_bool(b, "bool", true);
-    umbra_builder_strings(b, "tokens", (const char *const[]){"<s>", "", "\xc4\xa0" "a"}, 3);
+    umbra_builder_strings(b, "tokens",
+                          (const char *const[]){"<s>", "",
+                                                "\xc4\xa0"
+                                                "a"},
+                          3);
     umbra_builder_array(b, "types", UMBRA_GGUF_I32, (int32_t[]){3, 1, 1}, 3);
     umbra_builder_array(b, "floats", UMBRA_GGUF_F64, (double[]){0.5, -1}, 2);
     umbra_builder_array(b, "bools", UMBRA_GGUF_BOOL, (uint8_t[]){0, 1}, 2);
@@ -102,8 +106,8 @@ int main(int argc, char **argv)
         const char *name;
         void (*make)(umbra_builder *b);
     } seeds[] = {
-        {"sound", sound}, {"version-2", version_2}, {"alignment-64", alignment},
-        {"nested", nested}, {"too-deep", too_deep}, {"overlap", overlap},
+        {"sound", sound},         {"version-2", version_2},   {"alignment-64", alignment},
+        {"nested", nested},       {"too-deep", too_deep},     {"overlap", overlap},
         {"truncated", truncated}, {"big-endian", big_endian}, {"hostile-names", hostile_names},
     };
     if (argc != 2) {

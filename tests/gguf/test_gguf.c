@@ -108,8 +108,8 @@ static void test_integers(void **state)
     static const struct {
         const char *key;
         uint32_t value;
-    } good[] = {{"u8", 255}, {"i8", 127}, {"u16", 65535}, {"i16", 32767}, {"u32", UINT32_MAX},
-                {"i32", INT32_MAX}, {"u64", UINT32_MAX}, {"i64", UINT32_MAX}};
+    } good[] = {{"u8", 255},         {"i8", 127},        {"u16", 65535},      {"i16", 32767},
+                {"u32", UINT32_MAX}, {"i32", INT32_MAX}, {"u64", UINT32_MAX}, {"i64", UINT32_MAX}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         uint32_t value = 0;
         assert_int_equal(umbra_gguf_get_u32(f->gguf, good[i].key, &value, &f->err), 1);
@@ -123,8 +123,7 @@ static void test_integers(void **state)
                {"u64 big", "key \"u64 big\": 4294967296 is more than 32 bits hold"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uint32_t value = 7;
-        assert_int_equal(umbra_gguf_get_u32(f->gguf, bad[i].key, &value, &f->err),
-                         UMBRA_E_FORMAT);
+        assert_int_equal(umbra_gguf_get_u32(f->gguf, bad[i].key, &value, &f->err), UMBRA_E_FORMAT);
         assert_int_equal(value, 7);
         assert_non_null(strstr(f->err.message, bad[i].message));
         assert_non_null(strstr(f->err.message, f->file.path));
@@ -214,8 +213,8 @@ static void test_integer_arrays(void **state)
     umbra_string text;
     double number;
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
-        assert_int_equal(umbra_gguf_get_array(f->gguf, arrays[i].key, arrays[i].wanted, &array,
-                                              &f->err), 1);
+        assert_int_equal(
+            umbra_gguf_get_array(f->gguf, arrays[i].key, arrays[i].wanted, &array, &f->err), 1);
         assert_int_equal(array.count, 2);
         assert_int_equal(array.offset,
                          umbra_builder_field(b, UMBRA_FIELD_VALUE, arrays[i].key, 0)->at);
@@ -256,8 +255,7 @@ static void test_other_arrays(void **state)
     open_built(f);
     umbra_gguf_array array;
     umbra_string text;
-    assert_int_equal(umbra_gguf_get_array(f->gguf, "texts", UMBRA_GGUF_STRING, &array, &f->err),
-                     1);
+    assert_int_equal(umbra_gguf_get_array(f->gguf, "texts", UMBRA_GGUF_STRING, &array, &f->err), 1);
     assert_true(umbra_gguf_next_string(&array, &text));
     assert_text(text, "a");
     assert_true(umbra_gguf_next_string(&array, &text));
@@ -351,39 +349,6 @@ static void test_many(void **state)
     assert_true(umbra_gguf_header_bytes(f->gguf) < header + MANY * 140);
 }
 
-static void test_printable(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *raw;
-        const char *shown;
-    } cases[] = {
-        {"blk.0.attn_q.weight", "blk.0.attn_q.weight"},
-        {"", ""},
-        {"caf\xc3\xa9", "caf\xc3\xa9"},
-        {"\x1b[31m\n", "\\x1b[31m\\x0a"},
-        {"a\"b\\", "a\\x22b\\x5c"},
-        {"\xff\xc3", "\\xff\\xc3"},
-        {"\xe2\x80\xae", "\\xe2\\x80\\xae"},
-        {"\xc2\x9b", "\\xc2\\x9b"},
-    };
-    char text[UMBRA_GGUF_PRINTABLE];
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        umbra_string raw = {cases[i].raw, strlen(cases[i].raw)};
-        assert_string_equal(umbra_gguf_printable(raw, text), cases[i].shown);
-    }
-    /* Whatever the length and content, the text ends inside its buffer; room for "..." is kept
-     * until the last character. */
-    char bytes[2 * UMBRA_GGUF_PRINTABLE];
-    for (size_t n = 0; n <= sizeof bytes; n++) {
-        memset(bytes, 'a', sizeof bytes);
-        size_t shown = strlen(umbra_gguf_printable((umbra_string){bytes, n}, text));
-        assert_int_equal(shown, n <= sizeof text - 3 ? n : sizeof text - 1);
-        memset(bytes, '\xff', sizeof bytes);
-        assert_true(strlen(umbra_gguf_printable((umbra_string){bytes, n}, text)) < sizeof text);
-    }
-}
-
 /* The expected values were taken with the `gguf` package of Python. */
 static void test_tiny_tensors(void **state)
 {
@@ -428,9 +393,9 @@ static void test_tiny_metadata(void **state)
     static const struct {
         const char *key;
         uint32_t value;
-    } integers[] = {{"qwen3moe.block_count", 8}, {"qwen3moe.expert_count", 32},
+    } integers[] = {{"qwen3moe.block_count", 8},       {"qwen3moe.expert_count", 32},
                     {"qwen3moe.expert_used_count", 4}, {"qwen3moe.embedding_length", 256},
-                    {"qwen3moe.context_length", 512}, {"general.file_type", 7}};
+                    {"qwen3moe.context_length", 512},  {"general.file_type", 7}};
     assert_int_equal(umbra_gguf_open(&f->gguf, TINY, &f->err), UMBRA_OK);
     assert_int_equal(umbra_gguf_pair_count(f->gguf), 25);
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
@@ -451,8 +416,9 @@ static void test_tiny_metadata(void **state)
 
     umbra_gguf_array array;
     size_t bytes = 0;
-    assert_int_equal(umbra_gguf_get_array(f->gguf, "tokenizer.ggml.tokens", UMBRA_GGUF_STRING,
-                                          &array, &f->err), 1);
+    assert_int_equal(
+        umbra_gguf_get_array(f->gguf, "tokenizer.ggml.tokens", UMBRA_GGUF_STRING, &array, &f->err),
+        1);
     assert_int_equal(array.count, 16384);
     while (umbra_gguf_next_string(&array, &text))
         bytes += text.bytes;
@@ -460,8 +426,9 @@ static void test_tiny_metadata(void **state)
     assert_text(text, "uly");
     int64_t sum = 0;
     int64_t type;
-    assert_int_equal(umbra_gguf_get_array(f->gguf, "tokenizer.ggml.token_type", UMBRA_GGUF_I32,
-                                          &array, &f->err), 1);
+    assert_int_equal(
+        umbra_gguf_get_array(f->gguf, "tokenizer.ggml.token_type", UMBRA_GGUF_I32, &array, &f->err),
+        1);
     while (umbra_gguf_next_int(&array, &type))
         sum += type;
     assert_int_equal(sum, 16386);
@@ -471,10 +438,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_empty_model), TEST(test_version_2), TEST(test_integers), TEST(test_floats),
-        TEST(test_bools_and_strings), TEST(test_integer_arrays), TEST(test_other_arrays),
-        TEST(test_tensors), TEST(test_many), TEST(test_printable), TEST(test_tiny_tensors),
-        TEST(test_tiny_metadata),
+        TEST(test_empty_model),  TEST(test_version_2),         TEST(test_integers),
+        TEST(test_floats),       TEST(test_bools_and_strings), TEST(test_integer_arrays),
+        TEST(test_other_arrays), TEST(test_tensors),           TEST(test_many),
+        TEST(test_tiny_tensors), TEST(test_tiny_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

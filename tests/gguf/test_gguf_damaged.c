@@ -139,7 +139,8 @@ int main(void)
 {
     umbra_hostile_limit_memory();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flips), cmocka_unit_test(test_flips_tiny),
+        cmocka_unit_test(test_flips),
+        cmocka_unit_test(test_flips_tiny),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -90,8 +90,14 @@ static void test_counts(void **state)
             continue;
         uint64_t old;
         memcpy(&old, b.bytes + field->at, sizeof old);
-        const uint64_t values[] = {0, old - 1, old + 1, old + 4096, UINT64_C(1) << 31,
-                                   UINT64_C(1) << 32, UINT64_C(1) << 63, UINT64_MAX};
+        const uint64_t values[] = {0,
+                                   old - 1,
+                                   old + 1,
+                                   old + 4096,
+                                   UINT64_C(1) << 31,
+                                   UINT64_C(1) << 32,
+                                   UINT64_C(1) << 63,
+                                   UINT64_MAX};
         for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
             char name[160];
             snprintf(name, sizeof name, "%" PRIu64 " for %" PRIu64 " at byte %zu, in \"%s\"",
@@ -144,8 +150,8 @@ static const struct {
      "key \"types\": value type 13"},
     {"nested element type 13", UMBRA_FIELD_TYPE, "nested", 2, 13, 4, UMBRA_E_FORMAT, 0,
      "key \"nested\": value type 13"},
-    {"string as array", UMBRA_FIELD_TYPE, "last", 0, UMBRA_GGUF_ARRAY, 4, UMBRA_E_FORMAT,
-     SIZE_MAX, ""},
+    {"string as array", UMBRA_FIELD_TYPE, "last", 0, UMBRA_GGUF_ARRAY, 4, UMBRA_E_FORMAT, SIZE_MAX,
+     ""},
     {"array as string", UMBRA_FIELD_TYPE, "types", 0, UMBRA_GGUF_STRING, 4, UMBRA_E_FORMAT,
      SIZE_MAX, "key \"types\""},
     {"numbers as strings", UMBRA_FIELD_TYPE, "types", 1, UMBRA_GGUF_STRING, 4, UMBRA_E_FORMAT,
@@ -191,18 +197,18 @@ static const struct {
     {"5 dimensions", UMBRA_FIELD_DIMENSIONS, "rope", 0, 5, 4, UMBRA_E_FORMAT, 0, "5 dimensions"},
     {"2^32 - 1 dimensions", UMBRA_FIELD_DIMENSIONS, "rope", 0, UINT32_MAX, 4, UMBRA_E_FORMAT, 0,
      "4294967295 dimensions"},
-    {"no experts", UMBRA_FIELD_DIMENSION, "blk.0.ffn_gate_exps.weight", 2, 0, 8, UMBRA_E_FORMAT,
-     0, "tensor \"blk.0.ffn_gate_exps.weight\": dimension 2 is 0"},
+    {"no experts", UMBRA_FIELD_DIMENSION, "blk.0.ffn_gate_exps.weight", 2, 0, 8, UMBRA_E_FORMAT, 0,
+     "tensor \"blk.0.ffn_gate_exps.weight\": dimension 2 is 0"},
     {"no columns", UMBRA_FIELD_DIMENSION, "token_embd.weight", 0, 0, 8, UMBRA_E_FORMAT, 0,
      "dimension 0 is 0"},
     {"half a block", UMBRA_FIELD_DIMENSION, "token_embd.weight", 0, 48, 8, UMBRA_E_FORMAT, 0,
      "the first dimension is 48, not a multiple of the 32 values of a Q8_0 block"},
     {"more values than 64 bits", UMBRA_FIELD_DIMENSION, "rope", 3, UINT64_C(1) << 61, 8,
      UMBRA_E_FORMAT, 0, "multiply to more than 64 bits"},
-    {"more bytes than 64 bits", UMBRA_FIELD_DIMENSION, "output_norm.weight", 0,
-     UINT64_C(1) << 62, 8, UMBRA_E_FORMAT, 0, "take more than 64 bits can count"},
-    {"a blocked size of 2^64", UMBRA_FIELD_DIMENSION, "token_embd.weight", 1,
-     UINT64_C(1) << 57, 8, UMBRA_E_FORMAT, SIZE_MAX, "tensor \"token_embd.weight\""},
+    {"more bytes than 64 bits", UMBRA_FIELD_DIMENSION, "output_norm.weight", 0, UINT64_C(1) << 62,
+     8, UMBRA_E_FORMAT, 0, "take more than 64 bits can count"},
+    {"a blocked size of 2^64", UMBRA_FIELD_DIMENSION, "token_embd.weight", 1, UINT64_C(1) << 57, 8,
+     UMBRA_E_FORMAT, SIZE_MAX, "tensor \"token_embd.weight\""},
     {"number format 4", UMBRA_FIELD_DTYPE, "rope", 0, 4, 4, UMBRA_E_UNSUPPORTED, 0,
      "tensor \"rope\": number format 4 is not known"},
     {"number format 31", UMBRA_FIELD_DTYPE, "rope", 0, 31, 4, UMBRA_E_UNSUPPORTED, 0,
@@ -219,8 +225,8 @@ static const struct {
      "tensor \"rope\": the end of its data is beyond 64 bits"},
     {"size near 2^64", UMBRA_FIELD_DIMENSION, "output_norm.weight", 0, (UINT64_C(1) << 62) - 1, 8,
      UMBRA_E_FORMAT, SIZE_MAX, "\"output_norm.weight\": the end of its data is beyond 64 bits"},
-    {"offset past the end", UMBRA_FIELD_OFFSET, "rope", 0, UINT64_C(1) << 40, 8, UMBRA_E_FORMAT,
-     0, "tensor \"rope\": its data ends beyond the end of the file; the download may be "},
+    {"offset past the end", UMBRA_FIELD_OFFSET, "rope", 0, UINT64_C(1) << 40, 8, UMBRA_E_FORMAT, 0,
+     "tensor \"rope\": its data ends beyond the end of the file; the download may be "},
     {"same place", UMBRA_FIELD_OFFSET, "blk.0.ffn_gate_exps.weight", 0, 0, 8, UMBRA_E_FORMAT, 0,
      "\"blk.0.ffn_gate_exps.weight\": its data overlaps that of tensor \"token_embd.weight\""},
     {"partial overlap", UMBRA_FIELD_OFFSET, "rope", 0, 128, 8, UMBRA_E_FORMAT, 0,
@@ -236,8 +242,8 @@ static void test_patches(void **state)
         umbra_builder b;
         umbra_hostile_sample(&b);
         size_t at = umbra_builder_field(&b, patches[i].kind, patches[i].owner, patches[i].n)->at;
-        umbra_builder_patch(&b, patches[i].kind, patches[i].owner, patches[i].n,
-                            &patches[i].value, patches[i].bytes);
+        umbra_builder_patch(&b, patches[i].kind, patches[i].owner, patches[i].n, &patches[i].value,
+                            patches[i].bytes);
         set_file(&b);
         expect(patches[i].name, patches[i].status,
                patches[i].shift == SIZE_MAX ? SIZE_MAX : at + patches[i].shift, patches[i].part);
@@ -330,8 +336,8 @@ static void test_sparse(void **state)
         {"2^20 keys", UMBRA_FIELD_COUNT, "", 1, 1 << 20, UMBRA_E_FORMAT, "key number 11"},
         {"string of 300 MiB", UMBRA_FIELD_LENGTH, "last", 1, 300 << 20, UMBRA_E_UNSUPPORTED,
          "the string would make the header larger than the 256 MiB supported"},
-        {"string of 2^39", UMBRA_FIELD_LENGTH, "last", 1, UINT64_C(1) << 39,
-         UMBRA_E_UNSUPPORTED, "256 MiB supported"},
+        {"string of 2^39", UMBRA_FIELD_LENGTH, "last", 1, UINT64_C(1) << 39, UMBRA_E_UNSUPPORTED,
+         "256 MiB supported"},
         {"array of 2^30", UMBRA_FIELD_COUNT, "types", 0, 1 << 30, UMBRA_E_UNSUPPORTED,
          "key \"types\": the value would make the header larger"},
         {"bools of 2^39", UMBRA_FIELD_COUNT, "bools", 0, UINT64_C(1) << 39, UMBRA_E_UNSUPPORTED,
@@ -426,10 +432,10 @@ int main(void)
     umbra_hostile_limit_memory();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truncations), cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_patches), cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_patches),     cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_deep_arrays), cmocka_unit_test(test_wide_arrays),
-        cmocka_unit_test(test_sparse), cmocka_unit_test(test_cut_download),
-        cmocka_unit_test(test_not_files), cmocka_unit_test(test_number_of_cases),
+        cmocka_unit_test(test_sparse),      cmocka_unit_test(test_cut_download),
+        cmocka_unit_test(test_not_files),   cmocka_unit_test(test_number_of_cases),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

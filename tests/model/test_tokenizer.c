@@ -165,10 +165,35 @@ static uint32_t random_u32(void)
 
 /* Pieces that meet at all kinds of borders: broken UTF-8 of every sort, white space, specials. */
 static const char *const scraps[] = {
-    "\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\x80\x80", "\xc0\xaf", "\xed\xa0\x80",
-    "\xf4\x90\x80\x80", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xc2\xa0", "\xe1\xa0\x8e",
-    "\xe3\x80\x80", " ", "  ", "\t", "\n", "\r\n", "'s", "'LL", "abc", " the", "42", "...",
-    "<|endoftext|>", "<|", "\xcc\x81", "\xe4\xb8\xad\xe6\x96\x87",
+    "\xff",
+    "\xc3",
+    "\xe2\x82",
+    "\xf0\x9f\x98",
+    "\x80\x80",
+    "\xc0\xaf",
+    "\xed\xa0\x80",
+    "\xf4\x90\x80\x80",
+    "\xc3\xa9",
+    "\xe2\x82\xac",
+    "\xf0\x9f\x98\x80",
+    "\xc2\xa0",
+    "\xe1\xa0\x8e",
+    "\xe3\x80\x80",
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    "\r\n",
+    "'s",
+    "'LL",
+    "abc",
+    " the",
+    "42",
+    "...",
+    "<|endoftext|>",
+    "<|",
+    "\xcc\x81",
+    "\xe4\xb8\xad\xe6\x96\x87",
 };
 
 static void round_trips_of_random_bytes(void **state)
@@ -284,8 +309,8 @@ static void encode_without_memory(void **state)
     int failures = 0;
     for (long n = 1;; n++) {
         umbra_memory_fail_after(n);
-        int rc = umbra_tokenizer_encode(f->tokenizer, text, sizeof text, true, true, &ids, &count,
-                                        &err);
+        int rc =
+            umbra_tokenizer_encode(f->tokenizer, text, sizeof text, true, true, &ids, &count, &err);
         umbra_memory_fail_after(0);
         if (rc == UMBRA_OK) {
             umbra_free(ids);

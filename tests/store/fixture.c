@@ -19,8 +19,8 @@ void make_fixture(fixture *f, const char *dir)
     for (int layer = 0; layer < LAYERS; layer++) {
         for (int expert = 0; expert < EXPERTS; expert++) {
             for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
-                bool none = layer == EMPTY_LAYER ||
-                            (layer == SPARSE_LAYER && (which == 2 || expert == 0));
+                bool none =
+                    layer == EMPTY_LAYER || (layer == SPARSE_LAYER && (which == 2 || expert == 0));
                 umbra_slice *s = &slices_of(f, layer, expert)[which];
                 s->bytes = none ? 0 : 500u + 1501u * (unsigned)layer + 777u * (unsigned)which;
                 s->offset = test_below(&seed, FILE_BYTES - (uint32_t)s->bytes);

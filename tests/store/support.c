@@ -134,8 +134,8 @@ static int faulty_submit(umbra_io *p, const umbra_io_request *requests, int n, u
             test_fault.most_in_flight = io->in_flight;
         if (must_fail(&requests[i])) {
             memset(requests[i].buffer, 0xee, requests[i].bytes); /* half-read rubbish */
-            io->held[io->n_held++] = (umbra_io_completion){.user = requests[i].user,
-                                                           .error = test_fault.fail_errno};
+            io->held[io->n_held++] =
+                (umbra_io_completion){.user = requests[i].user, .error = test_fault.fail_errno};
             continue;
         }
         int rc = test_fault.inner->submit(io->inner, &requests[i], 1, err);

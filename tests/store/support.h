@@ -36,10 +36,10 @@ typedef struct test_faults {
     int fail_file;
     uint64_t fail_from, fail_to;
     int fail_times;
-    int take_at_most;   /* requests per submit, 0: no limit */
-    int backend_fails;  /* the n-th reap from now fails as a whole, 0: never */
-    bool newest_first;  /* completions that come together come in reverse */
-    int submitted;      /* counts requests */
+    int take_at_most;  /* requests per submit, 0: no limit */
+    int backend_fails; /* the n-th reap from now fails as a whole, 0: never */
+    bool newest_first; /* completions that come together come in reverse */
+    int submitted;     /* counts requests */
     int most_in_flight;
 } test_faults;
 

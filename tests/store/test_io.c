@@ -285,11 +285,8 @@ static void test_out_of_memory(void **state)
     if (!bench_open(&b, s, 4, true))
         skip();
     b.ops->close(&b.io);
-    umbra_io_options options = {.files = &b.file,
-                                .n_files = 1,
-                                .depth = 4,
-                                .arena = b.arena,
-                                .arena_bytes = ARENA_BYTES};
+    umbra_io_options options = {
+        .files = &b.file, .n_files = 1, .depth = 4, .arena = b.arena, .arena_bytes = ARENA_BYTES};
     int failures = 0;
     for (;; failures++) {
         umbra_error err = {0};
@@ -424,9 +421,9 @@ static void test_advance(void **state)
     assert_int_equal(umbra_io_advance(&r, &done, 5904), UMBRA_IO_DONE);
 }
 
-#define SUITE(name) \
-    cmocka_unit_test_prestate(name, &settings[0]), cmocka_unit_test_prestate(name, &settings[1]), \
-        cmocka_unit_test_prestate(name, &settings[2]), \
+#define SUITE(name)                                                                                \
+    cmocka_unit_test_prestate(name, &settings[0]), cmocka_unit_test_prestate(name, &settings[1]),  \
+        cmocka_unit_test_prestate(name, &settings[2]),                                             \
         cmocka_unit_test_prestate(name, &settings[3])
 
 int main(void)

@@ -71,8 +71,7 @@ static void compare(const umbra_slots *s, const model *m)
         assert_int_equal(p->newer, newer);
         assert_int_equal(p->layer * EXPERTS + p->expert, m->e[i].pair);
         assert_int_equal(p->pins, m->e[i].pins);
-        assert_int_equal(p->state,
-                         m->e[i].reading ? UMBRA_SLOT_READING : UMBRA_SLOT_RESIDENT);
+        assert_int_equal(p->state, m->e[i].reading ? UMBRA_SLOT_READING : UMBRA_SLOT_RESIDENT);
         assert_int_equal(umbra_slots_find(s, p->layer, p->expert), slot);
         evictable += !m->e[i].reading && m->e[i].pins == 0;
         newer = slot;

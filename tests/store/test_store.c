@@ -274,7 +274,7 @@ static void test_slot_bytes(void **state)
 {
     (void)state;
     umbra_slice s[12] = {
-        {.offset = 4000, .bytes = 200}, {.offset = 0, .bytes = 64}, {.offset = 7, .bytes = 0},
+        {.offset = 4000, .bytes = 200},  {.offset = 0, .bytes = 64}, {.offset = 7, .bytes = 0},
         {.offset = 4096, .bytes = 4096}, {.offset = 1, .bytes = 65}, {.offset = 7, .bytes = 0},
     };
     assert_int_equal(umbra_store_slot_bytes(s, 1, 2, 1), 4096 + 128);

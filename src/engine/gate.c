@@ -1,0 +1,14 @@
+#include "engine/engine.h"
+
+void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
+{
+    const umbra_matrix *router = &e->weights.layer[layer][UMBRA_ROUTER];
+    const float *norm = e->weights.layer[layer][UMBRA_FFN_NORM].data;
+    for (int x = 0; x < router->rows; x++) {
+        float *row = gate + (size_t)x * (size_t)router->columns;
+        const char *packed = (const char *)router->data + (size_t)x * router->row_bytes;
+        e->kernels->dequantize[router->dtype](row, packed, router->columns);
+        for (int i = 0; i < router->columns; i++)
+            row[i] *= norm[i];
+    }
+}

@@ -1,0 +1,266 @@
+/* Models that are well-formed GGUF but cannot be: each is refused with a message that names what is
+ * wrong, and one without a fault is opened and run. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include <umbra/engine.h>
+#include <umbra/model.h>
+
+#include "../gguf/builder.h"
+
+enum { HIDDEN = 32, WIDTH = 32, EXPERTS = 4, USED = 2, HEADS = 2, DIM = 16, LAYERS = 2 };
+enum { TOKENS = 257 };
+
+/* What a case changes: a key's value, or a tensor's type, shape or presence. */
+typedef struct fault {
+    const char *name; /* key or tensor; NULL: no fault */
+    enum { VALUE, ABSENT, TEXT, DTYPE, SHAPE } kind;
+    uint64_t value;      /* VALUE; DTYPE; SHAPE: of the last dimension */
+    const char *text;    /* TEXT */
+    const char *message; /* must be in the refusal */
+} fault;
+
+static bool hits(const fault *f, const char *name, int kind)
+{
+    return f->name && strcmp(f->name, name) == 0 && (int)f->kind == kind;
+}
+
+static void put_u32(umbra_builder *b, const fault *f, const char *key, uint32_t value)
+{
+    if (!hits(f, key, ABSENT))
+        umbra_builder_u32(b, key, hits(f, key, VALUE) ? (uint32_t)f->value : value);
+}
+
+static void put_string(umbra_builder *b, const fault *f, const char *key, const char *value)
+{
+    if (!hits(f, key, ABSENT))
+        umbra_builder_string(b, key, hits(f, key, TEXT) ? f->text : value);
+}
+
+/* The 256 single bytes in GPT-2's alphabet, and an end token. */
+static void put_tokenizer(umbra_builder *b, const fault *f)
+{
+    static char texts[TOKENS][8];
+    const char *pointers[TOKENS];
+    int32_t types[TOKENS];
+    uint32_t others = 256;
+    for (uint32_t i = 0; i < 256; i++) {
+        bool shown = (i >= 33 && i <= 126) || (i >= 161 && i <= 172) || i >= 174;
+        uint32_t code = shown ? i : others++;
+        size_t n = 0;
+        if (code >= 0x80)
+            texts[i][n++] = (char)(0xc0 | code >> 6);
+        texts[i][n++] = (char)(code >= 0x80 ? 0x80 | (code & 0x3f) : code);
+        texts[i][n] = '\0';
+        pointers[i] = texts[i];
+        types[i] = 1;
+    }
+    pointers[256] = "<|endoftext|>";
+    types[256] = 3;
+    const char *merges[] = {"a b"};
+    put_string(b, f, "tokenizer.ggml.model", "gpt2");
+    put_string(b, f, "tokenizer.ggml.pre", "gpt-2");
+    umbra_builder_strings(b, "tokenizer.ggml.tokens", pointers, TOKENS);
+    umbra_builder_array(b, "tokenizer.ggml.token_type", UMBRA_GGUF_I32, types, TOKENS);
+    umbra_builder_strings(b, "tokenizer.ggml.merges", merges, 0);
+    put_u32(b, f, "tokenizer.ggml.bos_token_id", 256);
+    put_u32(b, f, "tokenizer.ggml.eos_token_id", 256);
+}
+
+static void put_tensor(umbra_builder *b, const fault *f, const char *name, uint32_t dtype,
+                       uint64_t d0, uint64_t d1, uint64_t d2)
+{
+    if (hits(f, name, ABSENT))
+        return;
+    uint64_t shape[3] = {d0, d1, d2};
+    uint32_t dimensions = d2 ? 3 : d1 ? 2 : 1;
+    if (hits(f, name, SHAPE))
+        shape[dimensions - 1] = f->value;
+    if (hits(f, name, DTYPE))
+        dtype = (uint32_t)f->value;
+    umbra_builder_tensor(b, name, dtype, dimensions, shape, NULL);
+}
+
+static void put_tensors(umbra_builder *b, const fault *f)
+{
+    put_tensor(b, f, "token_embd.weight", UMBRA_Q8_0, HIDDEN, TOKENS, 0);
+    put_tensor(b, f, "output_norm.weight", UMBRA_F32, HIDDEN, 0, 0);
+    for (int l = 0; l < LAYERS; l++) {
+        const struct {
+            const char *name;
+            uint32_t dtype;
+            uint64_t d0, d1, d2;
+        } tensors[] = {
+            {"attn_norm", UMBRA_F32, HIDDEN, 0, 0},
+            {"attn_q", UMBRA_Q4_0, HIDDEN, HEADS * DIM, 0},
+            {"attn_k", UMBRA_Q8_0, HIDDEN, DIM, 0},
+            {"attn_v", UMBRA_F16, HIDDEN, DIM, 0},
+            {"attn_q_norm", UMBRA_F32, DIM, 0, 0},
+            {"attn_k_norm", UMBRA_F32, DIM, 0, 0},
+            {"attn_output", UMBRA_BF16, HEADS * DIM, HIDDEN, 0},
+            {"ffn_norm", UMBRA_F32, HIDDEN, 0, 0},
+            {"ffn_gate_inp", UMBRA_F32, HIDDEN, EXPERTS, 0},
+            {"ffn_gate_exps", UMBRA_Q4_0, HIDDEN, WIDTH, EXPERTS},
+            {"ffn_up_exps", UMBRA_Q8_0, HIDDEN, WIDTH, EXPERTS},
+            {"ffn_down_exps", UMBRA_F32, WIDTH, HIDDEN, EXPERTS},
+        };
+        for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "blk.%d.%s.weight", l, tensors[i].name);
+            put_tensor(b, f, name, tensors[i].dtype, tensors[i].d0, tensors[i].d1, tensors[i].d2);
+        }
+    }
+}
+
+/* Builds the model with the fault and opens it. */
+static int open_with(const fault *f, umbra_memory_file *file, umbra_model **model, umbra_error *err)
+{
+    umbra_builder b;
+    umbra_builder_init(&b, 3);
+    put_string(&b, f, "general.architecture", "qwen3moe");
+    put_u32(&b, f, "qwen3moe.block_count", LAYERS);
+    put_u32(&b, f, "qwen3moe.context_length", 64);
+    put_u32(&b, f, "qwen3moe.embedding_length", HIDDEN);
+    put_u32(&b, f, "qwen3moe.attention.head_count", HEADS);
+    put_u32(&b, f, "qwen3moe.attention.head_count_kv", 1);
+    put_u32(&b, f, "qwen3moe.attention.key_length", DIM);
+    put_u32(&b, f, "qwen3moe.attention.value_length", DIM);
+    put_u32(&b, f, "qwen3moe.expert_count", EXPERTS);
+    put_u32(&b, f, "qwen3moe.expert_used_count", USED);
+    put_u32(&b, f, "qwen3moe.expert_feed_forward_length", WIDTH);
+    if (f->name && f->text && f->kind == TEXT && strstr(f->name, "rope"))
+        umbra_builder_string(&b, f->name, f->text);
+    if (hits(f, "qwen3moe.rope.freq_base", VALUE))
+        umbra_builder_f32(&b, f->name, -1.0f);
+    put_tokenizer(&b, f);
+    put_tensors(&b, f);
+    umbra_builder_finish(&b);
+    umbra_memory_file_init(file);
+    umbra_memory_file_set(file, b.bytes, b.count, b.count);
+    umbra_builder_release(&b);
+    return umbra_model_open(model, file->path, err);
+}
+
+static const fault faults[] = {
+    {"general.architecture", ABSENT, 0, NULL, "general.architecture"},
+    {"general.architecture", TEXT, 0, "mamba", "\"mamba\" is not supported; supported: qwen3moe"},
+    {"general.architecture", TEXT, 0, "\x1b[2J", "\\x1b"},
+    {"qwen3moe.block_count", ABSENT, 0, NULL, "block_count"},
+    {"qwen3moe.block_count", VALUE, 0, NULL, "block_count is 0"},
+    {"qwen3moe.block_count", VALUE, 3, NULL, "blk.2."},
+    {"qwen3moe.block_count", VALUE, 4000000000u, NULL, "block_count"},
+    {"qwen3moe.embedding_length", VALUE, 0, NULL, "embedding_length"},
+    {"qwen3moe.embedding_length", VALUE, 64, NULL, "shape"},
+    {"qwen3moe.context_length", VALUE, 0, NULL, "context_length"},
+    {"qwen3moe.attention.head_count", VALUE, 0, NULL, "head_count"},
+    {"qwen3moe.attention.head_count", VALUE, 3, NULL, "attn_q"},
+    {"qwen3moe.attention.head_count_kv", VALUE, 0, NULL, "head_count_kv"},
+    {"qwen3moe.attention.head_count_kv", VALUE, 3, NULL, "cannot share"},
+    {"qwen3moe.attention.key_length", VALUE, 15, NULL, "odd"},
+    {"qwen3moe.attention.key_length", VALUE, 100000, NULL, "key_length"},
+    {"qwen3moe.expert_count", VALUE, 0, NULL, "expert_count is 0"},
+    {"qwen3moe.expert_count", VALUE, 5, NULL, "ffn_gate_inp"},
+    {"qwen3moe.expert_count", VALUE, 65536, NULL, "expert_count"},
+    {"qwen3moe.expert_used_count", VALUE, 0, NULL, "expert_used_count is 0"},
+    {"qwen3moe.expert_used_count", VALUE, 5, NULL, "5 experts are used of only 4"},
+    {"qwen3moe.expert_used_count", VALUE, 65, NULL, "expert_used_count"},
+    {"qwen3moe.expert_feed_forward_length", ABSENT, 0, NULL, "expert_feed_forward_length"},
+    {"qwen3moe.expert_feed_forward_length", VALUE, 64, NULL, "ffn_gate_exps"},
+    {"qwen3moe.rope.scaling.type", TEXT, 0, "yarn", "\"yarn\""},
+    {"qwen3moe.rope.freq_base", VALUE, 0, NULL, "freq_base"},
+    {"tokenizer.ggml.model", ABSENT, 0, NULL, "tokenizer.ggml.model"},
+    {"tokenizer.ggml.model", TEXT, 0, "rwkv", "rwkv"},
+    {"tokenizer.ggml.pre", TEXT, 0, "klingon", "klingon"},
+    {"tokenizer.ggml.bos_token_id", VALUE, 257, NULL, "bos_token_id"},
+    {"token_embd.weight", ABSENT, 0, NULL, "token_embd.weight is missing"},
+    {"token_embd.weight", SHAPE, 256, NULL, "32 x 256"},
+    {"output_norm.weight", ABSENT, 0, NULL, "output_norm"},
+    {"output_norm.weight", DTYPE, UMBRA_F16, NULL, "only F32"},
+    {"blk.1.attn_q.weight", ABSENT, 0, NULL, "blk.1.attn_q.weight is missing"},
+    {"blk.0.attn_k.weight", SHAPE, 32, NULL, "attn_k"},
+    {"blk.0.attn_k_norm.weight", SHAPE, 8, NULL, "attn_k_norm"},
+    {"blk.1.ffn_gate_inp.weight", SHAPE, 3, NULL, "ffn_gate_inp"},
+    {"blk.1.ffn_gate_exps.weight", SHAPE, 3, NULL, "ffn_gate_exps"},
+    {"blk.0.ffn_up_exps.weight", ABSENT, 0, NULL, "ffn_up_exps"},
+    {"blk.1.ffn_down_exps.weight", SHAPE, 5, NULL, "ffn_down_exps"},
+};
+
+static void impossible_models_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        int rc = open_with(&faults[i], &file, &model, &err);
+        if (rc == UMBRA_OK || model || !strstr(err.message, faults[i].message) ||
+            !strstr(err.message, file.path))
+            fail_msg("%s: %d, \"%s\"", faults[i].name, rc, err.message);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* Types without kernels open (inspect must be able to show them) but do not run. */
+static void types_without_kernels_do_not_run(void **state)
+{
+    (void)state;
+    static const fault unknown[] = {
+        {"blk.0.attn_q.weight", DTYPE, UMBRA_IQ4_NL, NULL, "IQ4_NL"},
+        {"blk.1.ffn_up_exps.weight", DTYPE, UMBRA_Q5_0, NULL, "Q5_0"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_engine *engine;
+        umbra_error err = {0};
+        assert_int_equal(open_with(&unknown[i], &file, &model, &err), 0);
+        umbra_model_type types[8];
+        int n = umbra_model_get_types(model, types, 8), missing = 0;
+        for (int t = 0; t < n; t++)
+            missing += !types[t].supported;
+        assert_int_equal(missing, 1);
+        umbra_engine_options options = {.threads = 1};
+        assert_int_equal(umbra_engine_open(&engine, model, &options, &err), UMBRA_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, unknown[i].message));
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* Every weight type at once, all zeros: every logit is zero, nothing is divided by zero. */
+static void a_model_of_zeros_runs(void **state)
+{
+    (void)state;
+    const fault none = {0};
+    umbra_memory_file file;
+    umbra_model *model;
+    umbra_error err = {0};
+    if (open_with(&none, &file, &model, &err) != 0)
+        fail_msg("%s", err.message);
+    for (int i = 0; umbra_kernel_name(i); i++) {
+        umbra_engine *engine;
+        umbra_engine_options options = {.threads = 1, .kernels = umbra_kernel_name(i)};
+        if (umbra_engine_open(&engine, model, &options, &err) != 0)
+            fail_msg("%s", err.message);
+        umbra_token tokens[3] = {{1, 0, true}, {2, 0, true}, {256, 0, true}};
+        assert_int_equal(umbra_engine_eval(engine, tokens, 3, NULL, &err), 0);
+        umbra_engine_close(&engine);
+    }
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(impossible_models_are_refused),
+        cmocka_unit_test(types_without_kernels_do_not_run),
+        cmocka_unit_test(a_model_of_zeros_runs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
