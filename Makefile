@@ -23,7 +23,9 @@ demo: build
 	$(UMBRA) inspect $(MODEL)
 	$(UMBRA) run $(MODEL) --ram 24M -p "The cache holds" -n 64 --stats
 
-test: build
+test:
+	@scripts/install-deps.sh test
+	@$(MAKE) --no-print-directory build
 	@ctest --preset release
 
 bench: build

@@ -1,14 +1,13 @@
 #!/bin/sh
 # Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
-# Does nothing, and needs no rights, when everything is there. --list prints the packages.
+# Does nothing, and needs no rights, when everything is there.
+#   install-deps.sh [build | test]     test adds the browser that renders reports
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
 libcmocka-dev libxxhash-dev libopenblas-dev"
-
-if [ "${1:-}" = --list ]; then
-    echo $packages
-    exit 0
+if [ "${1:-build}" = test ]; then
+    packages="$packages chromium"
 fi
 
 missing=
