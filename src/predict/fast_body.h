@@ -1,0 +1,246 @@
+/* The kernels that need no intrinsics, in loops that compilers turn into vectors. Every ISA's file
+ * includes this and compiles it with its own flags: the order of every sum is written down here, so
+ * the bits are the same whatever the width of the vectors (the build never contracts a product and
+ * a sum into one rounding).
+ *
+ * Static functions only: nothing compiled for one ISA may be linked into another's. */
+#ifndef UMBRA_PREDICT_FAST_BODY_H
+#define UMBRA_PREDICT_FAST_BODY_H
+
+#include <math.h>
+#include <string.h>
+
+#include "predict/fast_internal.h"
+
+#define FAST_INLINE static inline __attribute__((always_inline))
+
+enum { GROUP = UMBRA_FAST_GROUP, LANES = UMBRA_FAST_LANES };
+
+FAST_INLINE float sum_lanes(float *lanes)
+{
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+FAST_INLINE void prefetch(const uint8_t *p)
+{
+    for (int i = 0; i < UMBRA_FAST_STEP; i += UMBRA_FAST_LINE)
+        __builtin_prefetch((const void *)((uintptr_t)p + UMBRA_FAST_PREFETCH + (uintptr_t)i));
+}
+
+FAST_INLINE float bits_to_f32(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* e^x; relative error below 2e-7 where the result is normal; 0 and infinity are not reached: x is
+ * held in [-87, 88]. NaN gives e^88. */
+FAST_INLINE float exponential(float x)
+{
+    x = x < 88.0f ? x : 88.0f;
+    x = x > -87.0f ? x : -87.0f;
+    /* x = n ln 2 + r; adding 1.5 * 2^23 rounds to an integer, found in the low bits. ln 2 in two
+     * parts, so that n times the first is exact. */
+    float shifted = x * 1.44269504f + 12582912.0f;
+    float n = shifted - 12582912.0f;
+    float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    float p = 1.0f / 5040.0f;
+    p = p * r + 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * (r * r) + r + 1.0f;
+    return p * bits_to_f32((uint32_t)((int32_t)n + 127) << 23);
+}
+
+FAST_INLINE float sigmoid(float x)
+{
+    return 1.0f / (1.0f + exponential(-x));
+}
+
+static void normalise(const float *restrict state, int n, float *restrict r)
+{
+    float lanes[LANES] = {0};
+    int whole = n / LANES * LANES;
+    for (int i = 0; i < whole; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += state[i + k] * state[i + k];
+    for (int i = whole; i < n; i++)
+        lanes[i - whole] += state[i] * state[i];
+    float factor = 1.0f / sqrtf(sum_lanes(lanes) / (float)n + 1e-12f);
+    for (int i = 0; i < n; i++)
+        r[i] = state[i] * factor;
+}
+
+FAST_INLINE uint32_t f32_to_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* Largest |x| of a block; NaN counts as larger than all. Without their sign, floats order like the
+ * integers of their bits, and a maximum of integers is one instruction everywhere. */
+FAST_INLINE float largest(const float *restrict x)
+{
+    uint32_t most = 0;
+    for (int i = 0; i < UMBRA_FAST_BLOCK; i++) {
+        uint32_t bits = f32_to_bits(x[i]) & 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return bits_to_f32(most);
+}
+
+FAST_INLINE float mean_square(const float *restrict x)
+{
+    float lanes[LANES] = {0};
+    for (int i = 0; i < UMBRA_FAST_BLOCK; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += x[i + k] * x[i + k];
+    return sum_lanes(lanes) / UMBRA_FAST_BLOCK;
+}
+
+/* A block whose largest value is beyond this many times its root mean square is wide. */
+#define NARROW_MOST 8.0f
+
+/* Factor that brings `most` to `limit`; 0 for what is too small, too large or not a number. */
+FAST_INLINE float inverse_scale(float limit, float most)
+{
+    return most > 0x1p-100f && most < 0x1p+127f ? limit / most : 0.0f;
+}
+
+/* Rounds a line to integers of at most `limit`; returns the sum of |q| over q < 0. */
+FAST_INLINE int32_t round_line(const float *restrict x, float inverse, float limit,
+                               int16_t *restrict q, uint8_t *restrict magnitude,
+                               int8_t *restrict flip)
+{
+    int32_t lift = 0;
+    for (int k = 0; k < UMBRA_FAST_LINE; k++) {
+        float v = x[k] * inverse;
+        v = v < limit ? v : limit; /* NaN too */
+        v = v > -limit ? v : -limit;
+        int32_t rounded = (int32_t)((v + 12582912.0f) - 12582912.0f);
+        int32_t sign = rounded >> 31, size = (rounded ^ sign) - sign;
+        q[k] = (int16_t)rounded;
+        magnitude[k] = (uint8_t)size;
+        flip[k] = (int8_t)sign;
+        lift += size & sign;
+    }
+    return lift;
+}
+
+static void quantise(const umbra_fast_inputs *x, int i)
+{
+    size_t first = (size_t)i * (size_t)x->stride, blocks = (size_t)x->stride / UMBRA_FAST_BLOCK;
+    float *wide = x->wide + (size_t)i * blocks, most_narrow = 0.0f;
+    for (size_t b = 0; b < blocks; b++) {
+        const float *values = x->f32 + first + b * UMBRA_FAST_BLOCK;
+        float most = largest(values);
+        bool narrow = !(most * most > NARROW_MOST * NARROW_MOST * mean_square(values)) ||
+                      inverse_scale(1.0f, most) == 0.0f;
+        wide[b] = narrow ? 0.0f : most / 32767.0f;
+        most_narrow = narrow && !(most <= most_narrow) ? most : most_narrow;
+    }
+    float inverse = inverse_scale(127.0f, most_narrow);
+    x->scale[i] = inverse > 0.0f ? most_narrow / 127.0f : 0.0f;
+    int32_t lift = 0, run = 0;
+    for (size_t at = first; at < first + (size_t)x->stride; at += UMBRA_FAST_LINE) {
+        float own = wide[(at - first) / UMBRA_FAST_BLOCK];
+        int32_t more = round_line(x->f32 + at, own > 0.0f ? 1.0f / own : inverse,
+                                  own > 0.0f ? 32767.0f : 127.0f, x->q + at, x->magnitude + at,
+                                  x->flip + at);
+        lift += own > 0.0f ? 0 : more;
+        x->lift[at / UMBRA_FAST_LINE] = lift;
+    }
+    for (size_t b = blocks; b-- > 0;) {
+        run = wide[b] > 0.0f ? 0 : run + UMBRA_FAST_BLOCK_STEPS;
+        x->run[first / UMBRA_FAST_BLOCK + b] = run;
+    }
+}
+
+static void activate(const float *v, const float *gain, const float *shift, int n, float *out)
+{
+    float lanes[LANES] = {0};
+    int whole = n / LANES * LANES;
+    for (int i = 0; i < whole; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += v[i + k];
+    for (int i = whole; i < n; i++)
+        lanes[i - whole] += v[i];
+    float mean = sum_lanes(lanes) / (float)n;
+    memset(lanes, 0, sizeof lanes);
+    for (int i = 0; i < whole; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += (v[i + k] - mean) * (v[i + k] - mean);
+    for (int i = whole; i < n; i++)
+        lanes[i - whole] += (v[i] - mean) * (v[i] - mean);
+    float factor = 1.0f / sqrtf(sum_lanes(lanes) / (float)n + 1e-5f);
+    for (int i = 0; i < n; i++) {
+        float y = (v[i] - mean) * factor * gain[i] + shift[i];
+        out[i] = y * sigmoid(y);
+    }
+}
+
+/* log(sum(exp(x))) */
+static float log_sum_exp(const float *x, int n)
+{
+    float most = x[0], lanes[LANES] = {0};
+    for (int i = 1; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    int whole = n / LANES * LANES;
+    for (int i = 0; i < whole; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lanes[k] += exponential(x[i + k] - most);
+    for (int i = whole; i < n; i++)
+        lanes[i - whole] += exponential(x[i] - most);
+    return most + logf(sum_lanes(lanes));
+}
+
+static void calibrate(const float *scores, int n, bool kl, float slope, float offset, float *out)
+{
+    float shift = kl ? log_sum_exp(scores, n) : 0.0f;
+    for (int i = 0; i < n; i++)
+        out[i] = sigmoid(slope * (scores[i] - shift) + offset);
+}
+
+static void add_f32(float *restrict y, const void *row, float scale, int n)
+{
+    const float *restrict w = row;
+    (void)scale;
+    for (int i = 0; i < n; i++)
+        y[i] += w[i];
+}
+
+static void add_bf16(float *restrict y, const void *row, float scale, int n)
+{
+    const uint16_t *restrict w = row;
+    (void)scale;
+    for (int i = 0; i < n; i++)
+        y[i] += bits_to_f32((uint32_t)w[i] << 16);
+}
+
+static void add_i8(float *restrict y, const void *row, float scale, int n)
+{
+    const int8_t *restrict w = row;
+    for (int i = 0; i < n; i++)
+        y[i] += scale * (float)w[i];
+}
+
+static uint64_t touch(const void *data, size_t bytes)
+{
+    const uint64_t *restrict p = data;
+    uint64_t lanes[32] = {0}, sum = 0;
+    for (size_t i = 0; i < bytes / 8; i += 32)
+        for (size_t k = 0; k < 32; k++)
+            lanes[k] ^= p[i + k];
+    for (size_t k = 0; k < 32; k++)
+        sum ^= lanes[k];
+    return sum;
+}
+
+#endif

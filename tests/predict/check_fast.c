@@ -1,0 +1,234 @@
+/* Every kernel of the fast form, in every instruction set this machine has, against scalar: the
+ * same bits, on random and on extreme inputs. A plain program, not cmocka: it also has to run under
+ * an emulator and as a static binary. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "kernels/kernels.h"
+#include "predict/fast_internal.h"
+
+enum { COLUMNS = 2048, ROWS = 12, INPUTS = 3, ROUNDS = 60 };
+
+static int failures;
+
+static void *array(size_t n, size_t size)
+{
+    void *p = umbra_aligned_alloc(UMBRA_FAST_LINE, n * size);
+    if (!p)
+        exit(1);
+    return memset(p, 0, n * size);
+}
+
+static void expect_same(const void *a, const void *b, size_t bytes, const char *isa,
+                        const char *what, int round)
+{
+    if (memcmp(a, b, bytes) == 0)
+        return;
+    fprintf(stderr, "%s: %s differs from scalar in round %d\n", isa, what, round);
+    failures++;
+}
+
+static float random_value(umbra_random *r, int round)
+{
+    float x = (float)umbra_random_normal(r);
+    switch (round % 6) {
+    case 1: /* few values far above the rest */
+        return umbra_random_below(r, 700) == 0 ? x * 1000.0f : x;
+    case 2:
+        return umbra_random_below(r, 3) == 0 ? 0.0f : x * 1e-3f;
+    case 3: /* ties of the rounding */
+        return rintf(x * 20.0f) * 0.5f;
+    case 4:
+        return umbra_random_below(r, 200) == 0 ? (x > 1.0f ? NAN : x > 0.0f ? INFINITY : 1e38f) : x;
+    case 5:
+        return ldexpf(x, (int)umbra_random_below(r, 270) - 145);
+    default:
+        return x;
+    }
+}
+
+static void check_vectors(const umbra_fast_kernels *a, const umbra_fast_kernels *b, umbra_random *r,
+                          int round)
+{
+    static float x[COLUMNS], gain[COLUMNS], shift[COLUMNS], y[2][COLUMNS];
+    int n = 1 + (int)umbra_random_below(r, COLUMNS);
+    for (int i = 0; i < n; i++) {
+        x[i] = random_value(r, round);
+        gain[i] = random_value(r, 0);
+        shift[i] = random_value(r, 0);
+    }
+    size_t bytes = (size_t)n * sizeof *x;
+    a->normalise(x, n, y[0]);
+    b->normalise(x, n, y[1]);
+    if (round % 6 != 4) { /* which NaN it is may differ */
+        expect_same(y[0], y[1], bytes, b->name, "normalise", round);
+        a->activate(x, gain, shift, n, y[0]);
+        b->activate(x, gain, shift, n, y[1]);
+        expect_same(y[0], y[1], bytes, b->name, "activate", round);
+    }
+    for (int kl = 0; kl < 2; kl++) {
+        a->calibrate(x, n, kl, 1.5f, -0.3f, y[0]);
+        b->calibrate(x, n, kl, 1.5f, -0.3f, y[1]);
+        expect_same(y[0], y[1], bytes, b->name, "calibrate", round);
+    }
+    static uint8_t row[COLUMNS * 4] __attribute__((aligned(64)));
+    for (int form = 0; form < 3; form++) {
+        int padded = (n + 15) / 16 * 16;
+        for (size_t i = 0; i < sizeof row; i++)
+            row[i] = (uint8_t)umbra_random_below(r, 127);
+        memset(y, 0, sizeof y);
+        for (int k = 0; k < 3; k++) {
+            a->add[form](y[0], row, 0.37f, padded);
+            b->add[form](y[1], row, 0.37f, padded);
+        }
+        expect_same(y[0], y[1], sizeof y[0], b->name, "add", round);
+    }
+}
+
+typedef struct buffers {
+    umbra_fast_inputs x[2];
+    uint8_t *weights;
+    float scale[ROWS];
+} buffers;
+
+static void buffers_init(buffers *b)
+{
+    size_t n = (size_t)INPUTS * COLUMNS;
+    for (int k = 0; k < 2; k++) {
+        umbra_fast_inputs *x = &b->x[k];
+        x->stride = COLUMNS;
+        x->f32 = array(n, sizeof *x->f32);
+        x->q = array(n, sizeof *x->q);
+        x->magnitude = array(n, 1);
+        x->flip = array(n, 1);
+        x->lift = array(n / UMBRA_FAST_LINE, sizeof *x->lift);
+        x->scale = array(INPUTS, sizeof *x->scale);
+        x->wide = array(n / UMBRA_FAST_BLOCK, sizeof *x->wide);
+        x->run = array(n / UMBRA_FAST_BLOCK, sizeof *x->run);
+    }
+    b->weights = array((size_t)ROWS * COLUMNS, 4);
+}
+
+static void buffers_release(buffers *b)
+{
+    for (int k = 0; k < 2; k++) {
+        umbra_fast_inputs *x = &b->x[k];
+        void *parts[] = {x->f32, x->q, x->magnitude, x->flip, x->lift, x->scale, x->wide, x->run};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+            umbra_free(parts[i]);
+    }
+    umbra_free(b->weights);
+}
+
+static void fill_weights(buffers *b, umbra_random *r, int form, int round)
+{
+    size_t n = (size_t)ROWS * COLUMNS;
+    bool extreme = round % 7 == 3; /* the largest sums there can be */
+    for (size_t i = 0; i < n; i++) {
+        float x = (float)umbra_random_normal(r);
+        uint32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        if (form == UMBRA_SHADOW_F32)
+            memcpy(b->weights + i * 4, &x, 4);
+        else if (form == UMBRA_SHADOW_BF16)
+            ((uint16_t *)b->weights)[i] = (uint16_t)(bits >> 16);
+        else
+            b->weights[i] = (uint8_t)(extreme ? i & 1 ? -127 : 127
+                                              : (int)umbra_random_below(r, 255) - 127);
+    }
+    for (int i = 0; i < ROWS; i++)
+        b->scale[i] = (float)umbra_random_unit(r);
+}
+
+static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels *b,
+                           umbra_random *r, buffers *w, int round)
+{
+    size_t n = (size_t)INPUTS * COLUMNS;
+    for (size_t i = 0; i < n; i++)
+        w->x[0].f32[i] = round % 7 == 3 ? (i & 1 ? -1.0f : 1.0f) : random_value(r, round);
+    memcpy(w->x[1].f32, w->x[0].f32, n * sizeof(float));
+    for (int i = 0; i < INPUTS; i++) {
+        a->quantise(&w->x[0], i);
+        b->quantise(&w->x[1], i);
+    }
+    size_t blocks = n / UMBRA_FAST_BLOCK;
+    expect_same(w->x[0].q, w->x[1].q, n * 2, b->name, "quantise: q", round);
+    expect_same(w->x[0].magnitude, w->x[1].magnitude, n, b->name, "quantise: magnitude", round);
+    expect_same(w->x[0].flip, w->x[1].flip, n, b->name, "quantise: flip", round);
+    expect_same(w->x[0].lift, w->x[1].lift, n / UMBRA_FAST_LINE * 4, b->name, "quantise: lift",
+                round);
+    expect_same(w->x[0].scale, w->x[1].scale, INPUTS * 4, b->name, "quantise: scale", round);
+    expect_same(w->x[0].wide, w->x[1].wide, blocks * 4, b->name, "quantise: wide", round);
+    expect_same(w->x[0].run, w->x[1].run, blocks * 4, b->name, "quantise: run", round);
+    for (int form = 0; form < 3; form++) {
+        static float y[2][INPUTS][ROWS];
+        int most = COLUMNS * (form == UMBRA_SHADOW_F32 ? 4 : form == UMBRA_SHADOW_BF16 ? 2 : 1) / 64;
+        umbra_fast_matrix m = {.data = w->weights,
+                               .scale = form == UMBRA_SHADOW_I8 ? w->scale : NULL,
+                               .steps = 1 + (int)umbra_random_below(r, (uint64_t)most)};
+        if (form != UMBRA_SHADOW_I8 && round % 6 == 4) /* which NaN it is may differ */
+            continue;
+        fill_weights(w, r, form, round);
+        memset(y, 0, sizeof y);
+        a->product[form](&m, ROWS, &w->x[0], INPUTS, 0.7f, y[0][0], ROWS);
+        b->product[form](&m, ROWS, &w->x[1], INPUTS, 0.7f, y[1][0], ROWS);
+        expect_same(y[0], y[1], sizeof y[0], b->name, "product", round * 10 + form);
+    }
+}
+
+/* The sum of a product written as plainly as can be, in 64 bits. */
+static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buffers *w)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        umbra_fast_inputs *x = &w->x[0];
+        umbra_fast_matrix m = {.data = w->weights, .scale = w->scale, .steps = COLUMNS / 64};
+        float y[4] = {0};
+        for (size_t i = 0; i < COLUMNS; i++)
+            x->f32[i] = random_value(r, round % 3);
+        fill_weights(w, r, UMBRA_SHADOW_I8, round);
+        k->quantise(x, 0);
+        k->product[UMBRA_SHADOW_I8](&m, 4, x, 1, 1.0f, y, 4);
+        for (size_t row = 0; row < 4; row++) {
+            double sum = 0.0, size = 0.0;
+            for (size_t c = 0; c < COLUMNS; c++) {
+                float own = x->wide[c / UMBRA_FAST_BLOCK];
+                int8_t weight = (int8_t)w->weights[c / 64 * 256 + row * 64 + c % 64];
+                double value = (double)(own > 0.0f ? own : x->scale[0]) * x->q[c] * weight;
+                sum += value;
+                size += fabs(value);
+            }
+            sum *= (double)w->scale[row];
+            if (!(fabs(sum - (double)y[row]) <= 1e-6 * size)) {
+                fprintf(stderr, "scalar: row %zu of round %d is %g, not %g\n", row, round,
+                        (double)y[row], sum);
+                failures++;
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    umbra_random random;
+    buffers w;
+    const char *name;
+    umbra_random_seed(&random, 1);
+    buffers_init(&w);
+    check_scalar_sums(&umbra_fast_scalar, &random, &w);
+    for (int i = 0; (name = umbra_kernels_name(i)) != NULL; i++) {
+        const umbra_fast_kernels *k = umbra_fast_kernels_find(name);
+        if (!k || k == &umbra_fast_scalar)
+            continue;
+        for (int round = 0; round < ROUNDS; round++) {
+            check_vectors(&umbra_fast_scalar, k, &random, round);
+            check_products(&umbra_fast_scalar, k, &random, &w, round);
+        }
+        printf("%s: %s\n", name, failures ? "FAILED" : "agrees with scalar");
+    }
+    buffers_release(&w);
+    return failures ? 1 : 0;
+}
