@@ -1,6 +1,6 @@
 # The door: installs what is missing, builds, and runs. CMake does the work (see CMakePresets.json).
 #
-#   make            build            make demo      run the main job on the embedded model
+#   make            build            make demo      the whole way on the embedded model
 #   make test       build and test   make bench     print speeds
 #   make install    PREFIX=/usr/local, DESTDIR=     make asan, make tsan   test under sanitizers
 
@@ -20,8 +20,7 @@ deps:
 	@mkdir -p build
 
 demo: build
-	$(UMBRA) inspect $(MODEL)
-	$(UMBRA) run $(MODEL) --ram 24M -p "The cache holds" -n 64 --stats
+	@scripts/demo.sh $(UMBRA) build/demo
 
 test:
 	@scripts/install-deps.sh test

@@ -2,13 +2,17 @@
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
 
+#include <umbra/bench.h>
+#include <umbra/collect.h>
 #include <umbra/engine.h>
+#include <umbra/evaluate.h>
 #include <umbra/generate.h>
 #include <umbra/model.h>
 #include <umbra/progress.h>
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
+#include <umbra/train.h>
 
 #ifdef __cplusplus
 extern "C" {

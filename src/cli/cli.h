@@ -19,9 +19,13 @@ typedef struct cli_command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an exit code */
 } cli_command;
 
+int cli_bench(int argc, char **argv);
+int cli_collect(int argc, char **argv);
+int cli_eval(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_score(int argc, char **argv);
+int cli_train(int argc, char **argv);
 
 /* ---- options ---- */
 
@@ -54,10 +58,13 @@ typedef struct cli_syntax {
     const char *arguments;   /* "MODEL" */
     const char *description; /* one paragraph */
     const cli_option *options;
-    int operands; /* how many words without a dash are wanted */
+    int operands; /* how many words without a dash are wanted; CLI_ANY: 1 or more */
 } cli_syntax;
 
-/* Parses argv into the options' values and operands[]. Returns -1 to go on, or an exit code: help
+enum { CLI_ANY = -1, CLI_MOST_OPERANDS = 64 };
+
+/* Parses argv into the options' values and operands[] (room for those wanted, or for
+ * CLI_MOST_OPERANDS). Returns -1 to go on, or an exit code: help
  * was printed (0), or an error was (2). */
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **operands);
 
@@ -100,6 +107,8 @@ int cli_fail(const umbra_error *err);
 /* Progress for a long call: on stderr, if it is a terminal, once a second has passed. Ctrl-C and
  * SIGTERM make the call return UMBRA_E_INTERRUPTED; a second one ends the process. */
 const umbra_progress *cli_progress(void);
+/* Bytes that one unit of progress stands for, to be shown beside the count; 0: none. */
+void cli_progress_scale(double bytes_per_unit);
 /* Wipes a progress line, before other output. */
 void cli_progress_end(void);
 

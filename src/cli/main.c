@@ -6,6 +6,10 @@
 static const cli_command commands[] = {
     {"inspect", "show what a model file holds and what memory it needs", cli_inspect},
     {"run", "continue a prompt", cli_run},
+    {"collect", "record traces for training and judging shadow models", cli_collect},
+    {"train", "train a shadow model on traces", cli_train},
+    {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},
+    {"bench", "time predictions on this machine", cli_bench},
     {"score", "log-probabilities, best tokens and experts for given texts", cli_score},
 };
 

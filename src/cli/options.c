@@ -172,7 +172,7 @@ static int take_list(cli_list *list, int argc, char **argv, int i)
 
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **operands)
 {
-    int count = 0;
+    int count = 0, most = syntax->operands == CLI_ANY ? CLI_MOST_OPERANDS : syntax->operands;
     bool only_operands = false;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i];
@@ -181,7 +181,7 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **oper
             continue;
         }
         if (only_operands || word[0] != '-' || word[1] == '\0') {
-            if (count == syntax->operands)
+            if (count == most)
                 return misuse(syntax, "one word too many", word);
             operands[count++] = word;
             continue;
@@ -210,7 +210,7 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **oper
                 return misuse(syntax, "not a valid value", value ? word : argv[i]);
         }
     }
-    if (count < syntax->operands)
+    if (count < syntax->operands || (syntax->operands == CLI_ANY && count == 0))
         return misuse(syntax, "something is missing, wanted", syntax->arguments);
     return -1;
 }

@@ -30,6 +30,7 @@ typedef struct progress_line {
 } progress_line;
 
 static progress_line line;
+static double bytes_per_unit;
 
 static double now(void)
 {
@@ -73,8 +74,15 @@ static void report(void *user, const char *stage, const char *unit, uint64_t don
         fprintf(stderr, "%s/s", cli_size((uint64_t)rate));
     else
         fprintf(stderr, "%.1f/s", rate);
+    if (bytes_per_unit > 0)
+        fprintf(stderr, ", %s", cli_size((uint64_t)((double)done * bytes_per_unit)));
     if (total > done && rate > 0)
         fprintf(stderr, ", %.0f s left", (double)(total - done) / rate);
+}
+
+void cli_progress_scale(double bytes)
+{
+    bytes_per_unit = bytes;
 }
 
 void cli_progress_end(void)

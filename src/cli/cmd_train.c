@@ -1,0 +1,172 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json_writer.h"
+#include "cli/cli.h"
+
+/* Progress of the epochs: one line each, on stderr. */
+static void show_epoch(void *user, const umbra_train_epoch *e)
+{
+    (void)user;
+    cli_progress_end();
+    char name[32];
+    if (e->source < 0)
+        snprintf(name, sizeof name, "shared");
+    else
+        snprintf(name, sizeof name, "source %d", e->source);
+    fprintf(stderr, "%-10s epoch %d of %d", name, e->epoch, e->epochs);
+    if (isfinite(e->loss))
+        fprintf(stderr, "  loss %.4f", e->loss);
+    fputs("  recall", stderr);
+    for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
+        if (e->recall[d] >= 0)
+            fprintf(stderr, " %.3f", e->recall[d]);
+    fprintf(stderr, "%s\n", e->best ? "" : "  (not better)");
+}
+
+static void json_series(umbra_json *j, const char *key, const double *values)
+{
+    umbra_json_key(j, key);
+    umbra_json_open(j, '[');
+    for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
+        umbra_json_double(j, values[d] < 0 ? NAN : values[d], 6);
+    umbra_json_close(j, ']');
+}
+
+static void print_json(const char *output, const umbra_train_result *r)
+{
+    umbra_json j;
+    umbra_json_begin(&j, stdout);
+    umbra_json_open(&j, '{');
+    umbra_json_key(&j, "file");
+    umbra_json_text(&j, output);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } counts[] = {
+        {"networks", (uint64_t)r->networks},
+        {"epochs", (uint64_t)r->epochs},
+        {"documents", r->documents},
+        {"validation_documents", r->validation_documents},
+        {"rows", r->rows},
+        {"validation_rows", r->validation_rows},
+        {"tokens", r->tokens},
+        {"parameters", r->parameters},
+        {"file_bytes", r->file_bytes},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        umbra_json_key(&j, counts[i].key);
+        umbra_json_uint(&j, counts[i].value);
+    }
+    umbra_json_key(&j, "recall");
+    umbra_json_open(&j, '{');
+    for (int b = 0; b < UMBRA_TRAIN_BUDGETS; b++) {
+        char m[16];
+        snprintf(m, sizeof m, "%d", r->m[b]);
+        json_series(&j, m, r->recall[b]);
+    }
+    umbra_json_close(&j, '}');
+    json_series(&j, "untrained_recall", r->untrained_recall);
+    json_series(&j, "ece", r->ece);
+    umbra_json_key(&j, "seconds");
+    umbra_json_double(&j, r->seconds, 6);
+    umbra_json_close(&j, '}');
+    putchar('\n');
+}
+
+static void print_series(const char *name, const double *values)
+{
+    printf("  %-22s", name);
+    for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
+        if (values[d] >= 0)
+            printf("  %.3f", values[d]);
+    putchar('\n');
+}
+
+static void print_text(const char *output, const umbra_train_result *r)
+{
+    printf("%s: %s, %llu parameters in %d networks, trained in %.0f s\n", output,
+           cli_size(r->file_bytes), (unsigned long long)r->parameters, r->networks, r->seconds);
+    printf("on %llu documents (%llu validation documents kept apart); slot recall there at "
+           "distance 1..4:\n",
+           (unsigned long long)r->documents, (unsigned long long)r->validation_documents);
+    print_series("untrained", r->untrained_recall);
+    for (int b = 0; b < UMBRA_TRAIN_BUDGETS; b++) {
+        char name[32];
+        snprintf(name, sizeof name, "trained, m = %d", r->m[b]);
+        print_series(name, r->recall[b]);
+    }
+    print_series("calibration error", r->ece);
+}
+
+int cli_train(int argc, char **argv)
+{
+    umbra_train_options o;
+    umbra_train_options_init(&o);
+    bool json = false;
+    const cli_option options[] = {
+        {"--output", 'o', CLI_TEXT, "FILE", "the shadow file to write", &o.output},
+        {"--arch", 0, CLI_TEXT, "NAME", "residual or seed (default: residual)", &o.arch},
+        {"--scope", 0, CLI_TEXT, "SCOPE",
+         "layer: a network per layer, or shared: one for all (default: layer)", &o.scope},
+        {"--features", 0, CLI_TEXT, "LIST",
+         "routing features: some of now,previous,previous2, or none (default: all for residual)",
+         &o.features},
+        {"--averages", 0, CLI_TEXT, "LIST",
+         "decays of running averages of the state, as 0.8,0.95, or none (default: 0.8,0.95 for "
+         "residual)",
+         &o.averages},
+        {"--hidden", 0, CLI_INT, "N", "inner width (default: 256 for residual, 1024 for seed)",
+         &o.width},
+        {"--loss", 0, CLI_TEXT, "NAME", "bce or kl (default: bce)", &o.loss},
+        {"--quantize", 0, CLI_TEXT, "TYPE", "weights in the file: f32, bf16 or i8 (default: f32)",
+         &o.weights},
+        {"--epochs", 0, CLI_INT, "N", "passes over the traces at most", &o.epochs},
+        {"--batch", 0, CLI_INT, "N", "rows per step", &o.batch},
+        {"--lr", 0, CLI_FLOAT, "X", "learning rate at its peak", &o.learning_rate},
+        {"--decay", 0, CLI_FLOAT, "X", "weight decay", &o.weight_decay},
+        {"--dropout", 0, CLI_FLOAT, "X", "for seed (default: 0)", &o.dropout},
+        {"--average", 0, CLI_FLOAT, "X", "decay of averaged weights (default: 0, off)", &o.average},
+        {"--patience", 0, CLI_INT, "N", "epochs without a better recall before it stops",
+         &o.patience},
+        {"--val", 0, CLI_FLOAT, "SHARE", "documents kept for validation (default: 0.1)",
+         &o.validation},
+        {"--seed", 0, CLI_U64, "S", "seed (default: 1)", &o.seed},
+        {"--threads", 't', CLI_INT, "N", "threads (default: the processors at hand)", &o.threads},
+        {"--resume", 0, CLI_FLAG, NULL, "go on from FILE.checkpoint", &o.resume},
+        {"--json", 0, CLI_FLAG, NULL, "print one JSON object at the end", &json},
+        {0},
+    };
+    const cli_syntax syntax = {
+        "train", "DIR... -o FILE",
+        "Trains a shadow model on traces of a model, as umbra collect records them. Several "
+        "folders "
+        "are mixed. A run that is stopped goes on with --resume to the same result.",
+        options, CLI_ANY};
+    const char *folders[CLI_MOST_OPERANDS + 1] = {0};
+    int code = cli_parse(&syntax, argc, argv, folders);
+    if (code >= 0)
+        return code;
+    if (!o.output) {
+        fputs("umbra train: name the file to write with -o FILE\n", stderr);
+        return EXIT_MISUSE;
+    }
+    o.traces = folders;
+    while (o.n_traces < CLI_MOST_OPERANDS && folders[o.n_traces])
+        o.n_traces++;
+    o.progress = cli_progress();
+    o.on_epoch = isatty(STDERR_FILENO) || !json ? show_epoch : NULL;
+    umbra_error err = {0};
+    umbra_train_result result;
+    int rc = umbra_train(&o, &result, &err);
+    cli_progress_end();
+    if (rc != UMBRA_OK)
+        return cli_fail(&err);
+    if (json)
+        print_json(o.output, &result);
+    else
+        print_text(o.output, &result);
+    return EXIT_DONE;
+}
