@@ -22,55 +22,55 @@ enum {
  * gate predictor. A recall is negative where the distance has no target. */
 typedef struct umbra_train_epoch {
     int network, networks;
-    int source;                 /* the network's, or -1 for one network of all sources */
-    int epoch, epochs;          /* done, at most */
-    double loss;                /* mean over the epoch's training rows; not a number in epoch 0 */
+    int source;        /* the network's, or -1 for one network of all sources */
+    int epoch, epochs; /* done, at most */
+    double loss;       /* mean over the epoch's training rows; not a number in epoch 0 */
     double validation_loss;
     double recall[UMBRA_TRAIN_DISTANCES]; /* slot recall at m = k on the validation documents */
-    bool best;                  /* best so far: these weights are kept */
+    bool best;                            /* best so far: these weights are kept */
 } umbra_train_epoch;
 
 /* Start from umbra_train_options_init, then set what shall differ. Texts and lists are read during
  * the call only. */
 typedef struct umbra_train_options {
-    const char *const *traces;  /* (n_traces) trace folders of one model */
+    const char *const *traces; /* (n_traces) trace folders of one model */
     int n_traces;
-    const char *output;         /* the shadow file; replaced if it exists */
+    const char *output; /* the shadow file; replaced if it exists */
 
-    const char *arch;           /* "residual" (default) or "seed" */
-    const char *scope;          /* "layer" (default): a network per source; "shared": one for all */
-    const char *features;       /* routing features: some of "now,previous,previous2", or "none";
-                                   NULL (default): "now,previous,previous2" for residual, "none"
-                                   for seed, which has no others */
-    const char *averages;       /* decays of the running averages of the state, 0 < decay < 1, at
-                                   most 4: "0.5,0.8,0.95"; or "none". NULL (default): "0.8,0.95"
-                                   for residual, "none" for seed */
-    int width;                  /* inner width; 0 (default): 256 for residual, 1024 for seed */
-    const char *loss;           /* "bce" (default) or "kl" (needs one more read of the states) */
-    const char *weights;        /* form in the file: "f32" (default), "bf16", "i8" */
+    const char *arch;     /* "residual" (default) or "seed" */
+    const char *scope;    /* "layer" (default): a network per source; "shared": one for all */
+    const char *features; /* routing features: some of "now,previous,previous2", or "none";
+                             NULL (default): "now,previous,previous2" for residual, "none"
+                             for seed, which has no others */
+    const char *averages; /* decays of the running averages of the state, 0 < decay < 1, at
+                             most 4: "0.5,0.8,0.95"; or "none". NULL (default): "0.8,0.95"
+                             for residual, "none" for seed */
+    int width;            /* inner width; 0 (default): 256 for residual, 1024 for seed */
+    const char *loss;     /* "bce" (default) or "kl" (needs one more read of the states) */
+    const char *weights;  /* form in the file: "f32" (default), "bf16", "i8" */
 
-    int epochs;                 /* at most, default 4 */
-    int batch;                  /* rows per step, default 256 */
-    float learning_rate;        /* of the peak, default 0.002 */
-    float warmup;               /* share of all steps, 0 to 1, default 0.05; then cosine decay to 0 */
-    float weight_decay;         /* decoupled, default 0.01; not on biases, gains, shifts and a */
-    float clip;                 /* global norm of a network's gradient; 0: off; default 1 */
-    float dropout;              /* seed only: share of inner values, 0 <= dropout < 1, default 0 */
-    float average;              /* decay of the averaged weights that are judged and kept, 0 <=
-                                   average < 1; 0: off; default 0 */
-    int patience;               /* epochs without a better validation recall before a network
-                                   stops; default 2; 0: never stops early */
-    float validation;           /* share of the documents kept for validation, default 0.1; chosen
-                                   by a hash of the text, so a document stays where it is */
-    uint64_t seed;              /* default 1 */
+    int epochs;          /* at most, default 4 */
+    int batch;           /* rows per step, default 256 */
+    float learning_rate; /* of the peak, default 0.002 */
+    float warmup;        /* share of all steps, 0 to 1, default 0.05; then cosine decay to 0 */
+    float weight_decay;  /* decoupled, default 0.01; not on biases, gains, shifts and a */
+    float clip;          /* global norm of a network's gradient; 0: off; default 1 */
+    float dropout;       /* seed only: share of inner values, 0 <= dropout < 1, default 0 */
+    float average;       /* decay of the averaged weights that are judged and kept, 0 <=
+                            average < 1; 0: off; default 0 */
+    int patience;        /* epochs without a better validation recall before a network
+                            stops; default 2; 0: never stops early */
+    float validation;    /* share of the documents kept for validation, default 0.1; chosen
+                            by a hash of the text, so a document stays where it is */
+    uint64_t seed;       /* default 1 */
 
-    int threads;                /* default 0: all processors. The result does not depend on it,
-                                   except for "shared", where products are split over threads */
-    uint64_t window_bytes;      /* shuffle window of each thread, default 256 MiB */
+    int threads;           /* default 0: all processors. The result does not depend on it,
+                              except for "shared", where products are split over threads */
+    uint64_t window_bytes; /* shuffle window of each thread, default 256 MiB */
 
-    bool resume;                /* go on from OUTPUT.checkpoint, if it is there */
-    double checkpoint_seconds;  /* time between checkpoints of a network, default 60; one is also
-                                   written after every epoch */
+    bool resume;               /* go on from OUTPUT.checkpoint, if it is there */
+    double checkpoint_seconds; /* time between checkpoints of a network, default 60; one is also
+                                  written after every epoch */
 
     const umbra_progress *progress; /* may be NULL; unit "rows" */
     /* May be NULL. Called from the thread that called umbra_train. */
@@ -84,18 +84,18 @@ UMBRA_API void umbra_train_options_init(umbra_train_options *options);
  * none. */
 typedef struct umbra_train_result {
     int networks;
-    int epochs;                 /* the most that a network trained for, earlier runs included */
+    int epochs; /* the most that a network trained for, earlier runs included */
     uint64_t documents, validation_documents; /* validation ones not counted in the first */
     uint64_t rows, validation_rows;           /* states of one layer */
     uint64_t tokens;                          /* of all documents */
-    uint64_t parameters;        /* of all networks */
+    uint64_t parameters;                      /* of all networks */
     uint64_t file_bytes;
     int m[UMBRA_TRAIN_BUDGETS]; /* k, 1.5 k, 2 k */
     double recall[UMBRA_TRAIN_BUDGETS][UMBRA_TRAIN_DISTANCES];
     double untrained_recall[UMBRA_TRAIN_DISTANCES]; /* at m = k in epoch 0 */
     double ece[UMBRA_TRAIN_DISTANCES];              /* expected calibration error, calibrated */
     double raw_ece[UMBRA_TRAIN_DISTANCES];          /* the same before calibration */
-    double seconds;             /* of this run */
+    double seconds;                                 /* of this run */
 } umbra_train_result;
 
 /* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped

@@ -9,6 +9,7 @@
 #include <umbra/generate.h>
 #include <umbra/model.h>
 #include <umbra/progress.h>
+#include <umbra/quantize.h>
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>

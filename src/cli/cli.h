@@ -23,6 +23,7 @@ int cli_bench(int argc, char **argv);
 int cli_collect(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
+int cli_quantize_shadow(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_score(int argc, char **argv);
 int cli_train(int argc, char **argv);

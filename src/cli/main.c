@@ -8,6 +8,7 @@ static const cli_command commands[] = {
     {"run", "continue a prompt", cli_run},
     {"collect", "record traces for training and judging shadow models", cli_collect},
     {"train", "train a shadow model on traces", cli_train},
+    {"quantize-shadow", "round the weights of a shadow model", cli_quantize_shadow},
     {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},
     {"bench", "time predictions on this machine", cli_bench},
     {"score", "log-probabilities, best tokens and experts for given texts", cli_score},
@@ -22,9 +23,9 @@ static void print_usage(FILE *out)
           "commands:\n",
           out);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("  help       show this, or the help of a command\n"
-          "  version    show the version and the kernels this processor runs\n\n"
+        fprintf(out, "  %-16s %s\n", commands[i].name, commands[i].summary);
+    fputs("  help             show this, or the help of a command\n"
+          "  version          show the version and the kernels this processor runs\n\n"
           "exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted\n",
           out);
 }

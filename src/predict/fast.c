@@ -239,8 +239,7 @@ void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
                 const float *z = scratch->z + i * scratch->z_stride + d * spec->experts;
                 size_t row = (size_t)(first + i) * D + (size_t)d;
                 fast->kernels->calibrate(z, spec->experts, spec->loss == UMBRA_LOSS_KL, fit[2 * d],
-                                         fit[2 * d + 1],
-                                         probability + row * (size_t)spec->experts);
+                                         fit[2 * d + 1], probability + row * (size_t)spec->experts);
                 if (m > 0)
                     umbra_predict_top(z, spec->experts, m, best + row * (size_t)m);
             }

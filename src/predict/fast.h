@@ -31,8 +31,8 @@ const char *umbra_shadow_fast_isa(const umbra_shadow_fast *fast);
 uint64_t umbra_shadow_fast_bytes(const umbra_shadow_fast *fast);
 /* Weights that a prediction from this source reads: all but the rows of its features. */
 uint64_t umbra_shadow_fast_read_bytes(const umbra_shadow_fast *fast, int source);
-/* Reads just these bytes as fast as it goes: the floor that a prediction is measured against. What it
- * returns means nothing. */
+/* Reads just these bytes as fast as it goes: the floor that a prediction is measured against. What
+ * it returns means nothing. */
 uint64_t umbra_shadow_fast_touch(const umbra_shadow_fast *fast, int source);
 
 int umbra_fast_scratch_open(umbra_fast_scratch **out, const umbra_shadow_fast *fast,
@@ -46,8 +46,8 @@ void umbra_shadow_fast_scores(const umbra_shadow_fast *fast, int source,
                               float *scores);
 
 /* All of a prediction: probability (n, D, E) that each expert is used, by the shadow's calibration,
- * and best (n, D, m), the m experts of the highest scores, best first. m is 0 to E; best may be NULL
- * if it is 0. Rows of targets that do not exist are left alone. */
+ * and best (n, D, m), the m experts of the highest scores, best first. m is 0 to E; best may be
+ * NULL if it is 0. Rows of targets that do not exist are left alone. */
 void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
                                const umbra_predict_input *input, umbra_fast_scratch *scratch,
                                float *probability, int m, uint16_t *best);

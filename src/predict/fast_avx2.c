@@ -3,8 +3,8 @@
 
 #include "predict/fast_body.h"
 
-#define ISA "avx2"
-#define TABLE umbra_fast_avx2
+#define ISA    "avx2"
+#define TABLE  umbra_fast_avx2
 #define LIFTED 1
 
 typedef struct lanes {
@@ -48,8 +48,8 @@ FAST_INLINE __m256i load(const void *p)
     return _mm256_load_si256((const __m256i *)p);
 }
 
-/* |q| times (w ^ flip), pairs of which stay below 2 * 127 * 128 < 2^15: no saturation. The flip is an
- * exclusive or and not VPSIGN because that shares the multiplier's ports on some CPUs. */
+/* |q| times (w ^ flip), pairs of which stay below 2 * 127 * 128 < 2^15: no saturation. The flip is
+ * an exclusive or and not VPSIGN because that shares the multiplier's ports on some CPUs. */
 FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
                             size_t at)
 {

@@ -3,8 +3,8 @@
 
 #include "predict/fast_body.h"
 
-#define ISA "avx512"
-#define TABLE umbra_fast_avx512
+#define ISA    "avx512"
+#define TABLE  umbra_fast_avx512
 #define LIFTED 1
 
 typedef struct lanes {

@@ -151,9 +151,9 @@ static void quantise(const umbra_fast_inputs *x, int i)
     int32_t lift = 0, run = 0;
     for (size_t at = first; at < first + (size_t)x->stride; at += UMBRA_FAST_LINE) {
         float own = wide[(at - first) / UMBRA_FAST_BLOCK];
-        int32_t more = round_line(x->f32 + at, own > 0.0f ? 1.0f / own : inverse,
-                                  own > 0.0f ? 32767.0f : 127.0f, x->q + at, x->magnitude + at,
-                                  x->flip + at);
+        int32_t more =
+            round_line(x->f32 + at, own > 0.0f ? 1.0f / own : inverse,
+                       own > 0.0f ? 32767.0f : 127.0f, x->q + at, x->magnitude + at, x->flip + at);
         lift += own > 0.0f ? 0 : more;
         x->lift[at / UMBRA_FAST_LINE] = lift;
     }
@@ -233,13 +233,10 @@ static void add_i8(float *restrict y, const void *row, float scale, int n)
 
 static uint64_t touch(const void *data, size_t bytes)
 {
-    const uint64_t *restrict p = data;
-    uint64_t lanes[32] = {0}, sum = 0;
-    for (size_t i = 0; i < bytes / 8; i += 32)
-        for (size_t k = 0; k < 32; k++)
-            lanes[k] ^= p[i + k];
-    for (size_t k = 0; k < 32; k++)
-        sum ^= lanes[k];
+    const uint64_t *p = data;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < bytes / sizeof *p; i++)
+        sum ^= p[i];
     return sum;
 }
 

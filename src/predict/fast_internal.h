@@ -7,9 +7,9 @@
  * zeros.
  *
  * Kernels of one kind give the same bits in every instruction set:
- *   I8   Inputs are rounded to integers, to 8 bits with one scale for all. Only blocks of 512 columns
- *        that hold values far above their others (a few channels of a state may be hundreds of times
- *        the rest, and would flatten everything else) are wide: 16 bits with a scale of their own.
+ *   I8   Inputs are rounded to integers, to 8 bits with one scale for all. Only blocks of 512
+ * columns that hold values far above their others (a few channels of a state may be hundreds of
+ * times the rest, and would flatten everything else) are wide: 16 bits with a scale of their own.
  *        Products are summed exactly in 32 bits, those of all narrow blocks (at most 2^17 columns
  *        * 127 * 128 < 2^31) and those of each wide one (512 * 127 * 32767 < 2^31); these sums are
  *        then added in F32, wide ones in order and the narrow one last.
@@ -25,11 +25,11 @@ enum {
     UMBRA_FAST_GROUP = 4, /* rows */
     UMBRA_FAST_LINE = 64, /* bytes of a row in a step */
     UMBRA_FAST_STEP = UMBRA_FAST_GROUP * UMBRA_FAST_LINE,
-    UMBRA_FAST_BLOCK = 512, /* columns that are wide or narrow together */
+    UMBRA_FAST_BLOCK = 512,          /* columns that are wide or narrow together */
     UMBRA_FAST_I8_COLUMNS = 1 << 17, /* most that I8 takes */
     UMBRA_FAST_BLOCK_STEPS = UMBRA_FAST_BLOCK / UMBRA_FAST_LINE,
     UMBRA_FAST_LANES = 16,
-    UMBRA_FAST_SLICE = 8, /* rows of a batch that pass over the weights together */
+    UMBRA_FAST_SLICE = 8,       /* rows of a batch that pass over the weights together */
     UMBRA_FAST_PREFETCH = 1024, /* bytes that a product asks for ahead of its reading */
 };
 
@@ -92,10 +92,10 @@ const umbra_fast_kernels *umbra_fast_kernels_find(const char *name);
 /* One network; W (with the gates in it), W1 and W2 lie in this order in memory. */
 typedef struct umbra_fast_network {
     umbra_fast_matrix w, w1, w2;
-    float *bias;               /* (D*E, padded) */
-    float *b1, *gain, *shift;  /* (N, padded) */
-    uint8_t *features;         /* (F) records: a row of W1.features, then one of W.features */
-    float *feature_scale;      /* (F, 2) of I8 */
+    float *bias;                 /* (D*E, padded) */
+    float *b1, *gain, *shift;    /* (N, padded) */
+    uint8_t *features;           /* (F) records: a row of W1.features, then one of W.features */
+    float *feature_scale;        /* (F, 2) of I8 */
     float a[UMBRA_MAX_DISTANCE]; /* factor of the gates that are apart */
 } umbra_fast_network;
 

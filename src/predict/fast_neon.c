@@ -3,8 +3,8 @@
 
 #include "predict/fast_body.h"
 
-#define ISA "neon"
-#define TABLE umbra_fast_neon
+#define ISA    "neon"
+#define TABLE  umbra_fast_neon
 #define LIFTED 0
 
 typedef struct lanes {
@@ -51,8 +51,8 @@ FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const umbra_fa
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
         prefetch(w);
         for (int part = 0; part < UMBRA_FAST_LINE; part += 16, at += 16) {
-            int8x16_t q = vcombine_s8(vmovn_s16(vld1q_s16(x->q + at)),
-                                      vmovn_s16(vld1q_s16(x->q + at + 8)));
+            int8x16_t q =
+                vcombine_s8(vmovn_s16(vld1q_s16(x->q + at)), vmovn_s16(vld1q_s16(x->q + at + 8)));
             for (int r = 0; r < GROUP; r++) {
                 int8x16_t line = vld1q_s8((const int8_t *)w + r * UMBRA_FAST_LINE + part);
                 int16x8_t pairs = vmull_s8(vget_low_s8(line), vget_low_s8(q));
@@ -81,8 +81,7 @@ FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const umbra_fast
 
 FAST_INLINE void put_sums(const sums *s, int32_t lift, float scale, float total[GROUP])
 {
-    int32x4_t rows = vpaddq_s32(vpaddq_s32(s->row[0], s->row[1]),
-                                vpaddq_s32(s->row[2], s->row[3]));
+    int32x4_t rows = vpaddq_s32(vpaddq_s32(s->row[0], s->row[1]), vpaddq_s32(s->row[2], s->row[3]));
     float32x4_t lifted = vcvtq_f32_s32(vaddq_s32(rows, vdupq_n_s32(lift)));
     vst1q_f32(total, vaddq_f32(vld1q_f32(total), vmulq_n_f32(lifted, scale)));
 }

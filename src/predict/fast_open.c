@@ -101,7 +101,8 @@ static void put_row(umbra_fast_matrix *m, umbra_shadow_weights form, int row, in
     float scale = encode(form, values, (size_t)columns, b->encoded);
     if (m->scale)
         m->scale[row] = scale;
-    uint8_t *line = m->data + (size_t)(row / UMBRA_FAST_GROUP) * (size_t)m->steps * UMBRA_FAST_STEP +
+    uint8_t *line = m->data +
+                    (size_t)(row / UMBRA_FAST_GROUP) * (size_t)m->steps * UMBRA_FAST_STEP +
                     (size_t)(row % UMBRA_FAST_GROUP) * UMBRA_FAST_LINE;
     for (int s = 0; s < m->steps; s++)
         memcpy(line + (size_t)s * UMBRA_FAST_STEP, b->encoded + (size_t)s * UMBRA_FAST_LINE,
@@ -202,7 +203,8 @@ static int build(umbra_shadow_fast *f, const umbra_shadow *shadow, const umbra_g
         return umbra_fail_nomem(err, "the fast form of a shadow model",
                                 (uint64_t)shadow->count * sizeof *f->networks);
     place_all(&a, f);
-    size_t longest = (size_t)(umbra_shadow_inputs(s) > s->width ? umbra_shadow_inputs(s) : s->width);
+    size_t longest =
+        (size_t)(umbra_shadow_inputs(s) > s->width ? umbra_shadow_inputs(s) : s->width);
     buffers b = {.bytes = umbra_align_up(longest * sizeof(float), UMBRA_FAST_LINE)};
     b.values = umbra_calloc(b.bytes, 1);
     b.encoded = umbra_calloc(b.bytes, 1);

@@ -104,9 +104,8 @@ const umbra_fast_kernels TABLE = {
     .product = {[UMBRA_SHADOW_F32] = product_f32,
                 [UMBRA_SHADOW_BF16] = product_bf16,
                 [UMBRA_SHADOW_I8] = product_i8},
-    .add = {[UMBRA_SHADOW_F32] = add_f32,
-            [UMBRA_SHADOW_BF16] = add_bf16,
-            [UMBRA_SHADOW_I8] = add_i8},
+    .add =
+        {[UMBRA_SHADOW_F32] = add_f32, [UMBRA_SHADOW_BF16] = add_bf16, [UMBRA_SHADOW_I8] = add_i8},
     .normalise = normalise,
     .quantise = quantise,
     .activate = activate,

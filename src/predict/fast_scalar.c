@@ -1,8 +1,8 @@
 /* The fast form without instruction-set extensions: the standard for the others. */
 #include "predict/fast_body.h"
 
-#define ISA "scalar"
-#define TABLE umbra_fast_scalar
+#define ISA    "scalar"
+#define TABLE  umbra_fast_scalar
 #define LIFTED 0
 
 typedef struct lanes {

@@ -78,7 +78,7 @@ void umbra_predict_control(const umbra_gates *gates, int source, int n, const fl
 /* Probabilities that each expert is used, from the scores (n, D, E) of a shadow; in place. */
 void umbra_predict_calibrate(const umbra_shadow *shadow, int source, int n, float *scores);
 
-/* The m best of E scores, m <= E, best first, lower id first in a tie; NaN counts as -infinity. */
+/* The m best of E scores, m <= E, best first, lower id first in a tie, NaN last. */
 void umbra_predict_top(const float *scores, int experts, int m, uint16_t *out);
 
 #endif

@@ -22,22 +22,22 @@ void umbra_predict_calibrate(const umbra_shadow *shadow, int source, int n, floa
     }
 }
 
-/* NaN stands behind everything, so that a broken score cannot push out a good one. */
-static float rank_of(float score)
-{
-    return isnan(score) ? -INFINITY : score;
-}
-
 void umbra_predict_top(const float *scores, int experts, int m, uint16_t *out)
 {
     int held = 0;
-    for (int e = 0; e < experts; e++) {
-        float score = rank_of(scores[e]);
-        if (held == m && (m == 0 || !(score > rank_of(scores[out[m - 1]]))))
+    float worst = -INFINITY; /* of m held */
+    for (int e = 0; e < experts && m > 0; e++) {
+        float score = scores[e];
+        if (held == m ? !(score > worst) : isnan(score))
             continue;
         int at = held < m ? held++ : m - 1;
-        for (; at > 0 && score > rank_of(scores[out[at - 1]]); at--)
+        for (; at > 0 && score > scores[out[at - 1]]; at--)
             out[at] = out[at - 1];
         out[at] = (uint16_t)e;
+        if (held == m)
+            worst = scores[out[m - 1]];
     }
+    for (int e = 0; held < m; e++)
+        if (isnan(scores[e]))
+            out[held++] = (uint16_t)e;
 }

@@ -155,11 +155,11 @@ int umbra_checkpoint_write(const umbra_learner *l, umbra_error *err)
     describe(m, l);
     tensor_list list = tensors_of(l);
     umbra_safetensors_writer *writer = NULL;
-    int rc = umbra_safetensors_create(&writer, path, list.tensors, (size_t)list.n, m->pairs, m->n,
-                                      err);
+    int rc =
+        umbra_safetensors_create(&writer, path, list.tensors, (size_t)list.n, m->pairs, m->n, err);
     for (int i = 0; rc == UMBRA_OK && i < list.n; i++)
-        rc = umbra_safetensors_write(writer, (size_t)i, 0, list.data[i], list.tensors[i].bytes,
-                                     err);
+        rc =
+            umbra_safetensors_write(writer, (size_t)i, 0, list.data[i], list.tensors[i].bytes, err);
     if (rc == UMBRA_OK)
         rc = umbra_safetensors_finish(&writer, err);
     umbra_safetensors_abandon(&writer);

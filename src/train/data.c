@@ -26,10 +26,11 @@ static int check_same_model(const umbra_trace *a, const umbra_trace *b, umbra_er
 {
     const umbra_trace_info *x = umbra_trace_get_info(a), *y = umbra_trace_get_info(b);
     if (strcmp(x->model_hash, y->model_hash) != 0)
-        return umbra_fail(err, UMBRA_E_MISMATCH,
-                          "%s is of model %s (%s), %s of model %s (%s): train on traces of one model",
-                          umbra_trace_folder(a), x->model_name, x->model_hash,
-                          umbra_trace_folder(b), y->model_name, y->model_hash);
+        return umbra_fail(
+            err, UMBRA_E_MISMATCH,
+            "%s is of model %s (%s), %s of model %s (%s): train on traces of one model",
+            umbra_trace_folder(a), x->model_name, x->model_hash, umbra_trace_folder(b),
+            y->model_name, y->model_hash);
     bool same = x->layers == y->layers && x->hidden == y->hidden && x->experts == y->experts &&
                 x->used == y->used;
     for (int layer = 0; same && layer < x->layers; layer++)

@@ -39,15 +39,15 @@ bool umbra_train_has_source(const umbra_train_data *data, const umbra_shadow_spe
 
 /* Reads the rows of sources [first_source, end_source). One per thread. */
 typedef struct umbra_train_loader {
-    const umbra_train_data *data;  /* not owned, as is spec */
+    const umbra_train_data *data; /* not owned, as is spec */
     const umbra_shadow_spec *spec;
     int first_source, end_source;
-    int first_gate, n_gates;       /* layers whose gates are held */
-    float *gates;                  /* (n_gates, E, H) */
-    float *states;                 /* (CHUNK, H) */
-    float *normed;                 /* (CHUNK, H) */
-    uint16_t *experts;             /* (1 + D, tokens of a chunk, k): layers source - 1 .. */
-    int expert_tokens;             /* room for that many tokens */
+    int first_gate, n_gates; /* layers whose gates are held */
+    float *gates;            /* (n_gates, E, H) */
+    float *states;           /* (CHUNK, H) */
+    float *normed;           /* (CHUNK, H) */
+    uint16_t *experts;       /* (1 + D, tokens of a chunk, k): layers source - 1 .. */
+    int expert_tokens;       /* room for that many tokens */
 } umbra_train_loader;
 
 /* Release on failure too. */

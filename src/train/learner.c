@@ -160,8 +160,8 @@ static int end_epoch(umbra_learner *l, umbra_error *err)
     float *judged = s->averaged ? s->averaged : s->values;
     umbra_measure measure = {0};
     for (int source = l->first_source; source < l->end_source; source++) {
-        int rc = has_source(l, source) ? judge_source(l, judged, source, &measure, NULL, err)
-                                       : UMBRA_OK;
+        int rc =
+            has_source(l, source) ? judge_source(l, judged, source, &measure, NULL, err) : UMBRA_OK;
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -190,9 +190,9 @@ static int measure_best(umbra_learner *l, umbra_error *err)
     for (int source = l->first_source; source < l->end_source; source++) {
         umbra_train_outcome *out = &l->outcomes[source - l->first_source];
         memset(l->histograms, 0, D * sizeof *l->histograms);
-        int rc = has_source(l, source) ? judge_source(l, l->state.best, source, &out->measure,
-                                                      l->histograms, err)
-                                       : UMBRA_OK;
+        int rc = has_source(l, source)
+                     ? judge_source(l, l->state.best, source, &out->measure, l->histograms, err)
+                     : UMBRA_OK;
         if (rc != UMBRA_OK)
             return rc;
         for (int d = 0; d < D; d++) {
@@ -233,8 +233,8 @@ static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t st
     s->epoch_loss += umbra_train_loss(&l->pass, rows);
     s->epoch_rows += (uint64_t)rows->n;
     umbra_train_backward(&l->pass, &network, rows, &gradient);
-    double share = umbra_optimizer_schedule(s->step, steps,
-                                            (uint64_t)((double)o->warmup * (double)steps));
+    double share =
+        umbra_optimizer_schedule(s->step, steps, (uint64_t)((double)o->warmup * (double)steps));
     double norm = umbra_optimizer_step(&l->optimizer, s->values, l->gradient, s->mean, s->square,
                                        s->step, (float)(share * (double)o->learning_rate));
     if (!isfinite(norm))

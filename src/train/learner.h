@@ -23,7 +23,7 @@ typedef struct umbra_train_record {
 /* What is known about one source at the end. */
 typedef struct umbra_train_outcome {
     umbra_measure measure;
-    double calibration[UMBRA_MAX_DISTANCE][2]; /* slope, offset */
+    double calibration[UMBRA_MAX_DISTANCE][2];                   /* slope, offset */
     double ece[UMBRA_MAX_DISTANCE], raw_ece[UMBRA_MAX_DISTANCE]; /* -1 where there is no target */
 } umbra_train_outcome;
 
@@ -38,20 +38,20 @@ typedef struct umbra_learner_state {
     uint64_t epoch_rows;
     double best_score;
     int best_epoch;
-    bool done;                     /* only best and history matter then */
-    umbra_train_record *history;   /* (epochs + 1); the first `epoch` + 1 are filled */
+    bool done;                   /* only best and history matter then */
+    umbra_train_record *history; /* (epochs + 1); the first `epoch` + 1 are filled */
 } umbra_learner_state;
 
 typedef struct umbra_learner {
-    const umbra_train_plan *plan;  /* not owned */
+    const umbra_train_plan *plan; /* not owned */
     const umbra_learner_host *host;
     int network;
     int first_source, end_source;
     size_t parameters;
     umbra_optimizer optimizer;
     umbra_learner_state state;
-    float *gradient;               /* (P) */
-    umbra_histogram *histograms;   /* (D) */
+    float *gradient;             /* (P) */
+    umbra_histogram *histograms; /* (D) */
     umbra_train_pass pass;
     umbra_train_loader loader;
     umbra_train_stream stream;

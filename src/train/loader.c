@@ -106,11 +106,11 @@ static int read_experts(const piece *p, umbra_error *err)
         int layer = umbra_shadow_target(p->source, d);
         if (!umbra_train_has_layer(p->l->data, layer))
             continue;
-        uint16_t *out = p->l->experts +
-                        (size_t)d * (size_t)p->l->expert_tokens * (size_t)p->l->spec->used;
+        uint16_t *out =
+            p->l->experts + (size_t)d * (size_t)p->l->expert_tokens * (size_t)p->l->spec->used;
         int rc = umbra_trace_read_experts(p->trace, p->document->at->shard, layer,
-                                          p->document->at->first + p->token_begin, p->token_count, out,
-                                          err);
+                                          p->document->at->first + p->token_begin, p->token_count,
+                                          out, err);
         if (rc != UMBRA_OK)
             return rc;
     }

@@ -14,7 +14,7 @@
 enum { UMBRA_HISTOGRAM_BINS = 8192, UMBRA_HISTOGRAM_RANGE = 64 /* z' from -64 to 64 */ };
 
 typedef struct umbra_histogram {
-    double z[UMBRA_HISTOGRAM_BINS];      /* sums of z' */
+    double z[UMBRA_HISTOGRAM_BINS]; /* sums of z' */
     uint64_t count[UMBRA_HISTOGRAM_BINS];
     uint64_t used[UMBRA_HISTOGRAM_BINS]; /* pairs whose expert was used */
 } umbra_histogram;
@@ -27,9 +27,9 @@ double umbra_histogram_error(const umbra_histogram *histogram, double slope, dou
 
 /* Sums over rows, so that measures of several sources may be added. */
 typedef struct umbra_measure {
-    double loss;                          /* sum over rows */
+    double loss; /* sum over rows */
     uint64_t rows;
-    uint64_t slots[UMBRA_MAX_DISTANCE];   /* experts used, over rows that have the target */
+    uint64_t slots[UMBRA_MAX_DISTANCE]; /* experts used, over rows that have the target */
     uint64_t hits[UMBRA_TRAIN_BUDGETS][UMBRA_MAX_DISTANCE];
 } umbra_measure;
 

@@ -120,8 +120,8 @@ static void multiply_outer(int m, int n, int r, const float *a, const float *b, 
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, r, 1.0f, a, m, b, n, 0.0f, c, n);
 }
 
-/* out (columns) += the n rows of matrix (F, columns) that f names; four at a time, for `out` is read
- * and written each time. */
+/* out (columns) += the n rows of matrix (F, columns) that f names; four at a time, for `out` is
+ * read and written each time. */
 static void add_rows(const uint32_t *f, int n, const float *matrix, int columns,
                      float *restrict out)
 {
@@ -157,8 +157,8 @@ static void scatter_features(const umbra_train_rows *rows, const float *in, int 
     for (int i = 0; i < rows->n; i++) {
         const uint32_t *f = rows->features + (size_t)i * (size_t)rows->feature_slots;
         for (int j = 0; j < rows->feature_slots && f[j] != UMBRA_NO_FEATURE; j++)
-            umbra_add(gradient + (size_t)f[j] * (size_t)columns,
-                      in + (size_t)i * (size_t)columns, columns);
+            umbra_add(gradient + (size_t)f[j] * (size_t)columns, in + (size_t)i * (size_t)columns,
+                      columns);
     }
 }
 

@@ -14,13 +14,13 @@
 /* Training examples, as arrays of their parts. */
 typedef struct umbra_train_rows {
     int capacity, n;
-    int feature_slots;   /* most features a row can have */
-    float *dense;        /* (capacity, X): r, then the running averages */
-    float *gate;         /* (capacity, D, E) gate(target) r; NULL for seed */
-    float *truth;        /* (capacity, D, E) the true router's softmax; NULL unless the loss is KL */
-    uint32_t *features;  /* (capacity, feature_slots), filled up with UMBRA_NO_FEATURE */
-    uint16_t *targets;   /* (capacity, D, k) experts used; the first is UMBRA_NO_TARGET where the
-                            distance has no target */
+    int feature_slots;  /* most features a row can have */
+    float *dense;       /* (capacity, X): r, then the running averages */
+    float *gate;        /* (capacity, D, E) gate(target) r; NULL for seed */
+    float *truth;       /* (capacity, D, E) the true router's softmax; NULL unless the loss is KL */
+    uint32_t *features; /* (capacity, feature_slots), filled up with UMBRA_NO_FEATURE */
+    uint16_t *targets;  /* (capacity, D, k) experts used; the first is UMBRA_NO_TARGET where the
+                           distance has no target */
 } umbra_train_rows;
 
 uint64_t umbra_train_row_bytes(const umbra_shadow_spec *spec);
@@ -65,7 +65,8 @@ void umbra_train_forward(umbra_train_pass *pass, const umbra_shadow_network *net
                          const umbra_train_rows *rows, float dropout, umbra_random *random);
 /* Sum over the rows of the loss (summed over distances and, for BCE, experts); fills pass->dz. */
 double umbra_train_loss(umbra_train_pass *pass, const umbra_train_rows *rows);
-/* The gradient of the mean loss replaces what is in `gradient`, whose parts are bound to P values. */
+/* The gradient of the mean loss replaces what is in `gradient`, whose parts are bound to P values.
+ */
 void umbra_train_backward(umbra_train_pass *pass, const umbra_shadow_network *network,
                           const umbra_train_rows *rows, umbra_shadow_network *gradient);
 

@@ -34,8 +34,8 @@ static double norm_of(const float *x, size_t n)
 }
 
 typedef struct rates {
-    float scale;       /* of the gradient, for clipping */
-    float rate, decay; /* step length, and what the decay takes of a value */
+    float scale;                      /* of the gradient, for clipping */
+    float rate, decay;                /* step length, and what the decay takes of a value */
     float mean_factor, square_factor; /* undo the moments' start at zero */
 } rates;
 

@@ -10,7 +10,7 @@
 typedef struct umbra_optimizer {
     size_t first[UMBRA_SHADOW_PARTS + 1]; /* where parts begin; umbra_train_parameters */
     float weight_decay;
-    float clip;                           /* 0: off */
+    float clip; /* 0: off */
 } umbra_optimizer;
 
 /* Share of the peak rate at step `step` of `total`, from 0: linear over the first `warmup` steps,

@@ -51,7 +51,8 @@ static int choose(const char *what, const char *word, const char *const *list, i
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? ", " : "", list[i]);
     }
-    return umbra_fail(err, UMBRA_E_ARGUMENT, "%s \"%s\" is none of: %s", what, word ? word : "", all);
+    return umbra_fail(err, UMBRA_E_ARGUMENT, "%s \"%s\" is none of: %s", what, word ? word : "",
+                      all);
 }
 
 /* The next item of a comma-separated list, moved over; false at its end. */
@@ -128,9 +129,7 @@ static int parse_spec(umbra_train_plan *plan, umbra_error *err)
     spec->arch = seed ? UMBRA_SHADOW_SEED : UMBRA_SHADOW_RESIDUAL;
     spec->shared = scope == 1;
     spec->loss = loss == 0 ? UMBRA_LOSS_BCE : UMBRA_LOSS_KL;
-    spec->weights = form == 0   ? UMBRA_SHADOW_F32
-                    : form == 1 ? UMBRA_SHADOW_BF16
-                                : UMBRA_SHADOW_I8;
+    spec->weights = form == 0 ? UMBRA_SHADOW_F32 : form == 1 ? UMBRA_SHADOW_BF16 : UMBRA_SHADOW_I8;
     if (!o->features)
         o->features = seed ? "none" : "now,previous,previous2";
     if (!o->averages)
@@ -178,8 +177,7 @@ static int check_numbers(const umbra_train_options *o, bool seed, umbra_error *e
         {"checkpoint seconds", o->checkpoint_seconds, 0, 1e9},
     };
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
-        int rc =
-            check_range(checks[i].what, checks[i].value, checks[i].least, checks[i].most, err);
+        int rc = check_range(checks[i].what, checks[i].value, checks[i].least, checks[i].most, err);
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -188,8 +186,8 @@ static int check_numbers(const umbra_train_options *o, bool seed, umbra_error *e
 
 /* ---- settings ---- */
 
-__attribute__((format(printf, 3, 4)))
-static void set(umbra_train_plan *plan, const char *name, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void set(umbra_train_plan *plan, const char *name,
+                                                      const char *format, ...)
 {
     umbra_train_setting *s = &plan->settings[plan->n_settings++];
     s->name = name;

@@ -19,7 +19,7 @@ typedef struct umbra_train_plan {
     umbra_shadow_spec spec;
     umbra_train_data data;
     int networks, threads;
-    char *checkpoint;            /* path of the folder */
+    char *checkpoint; /* path of the folder */
     int n_settings;
     umbra_train_setting settings[UMBRA_TRAIN_SETTINGS];
 } umbra_train_plan;

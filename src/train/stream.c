@@ -206,8 +206,7 @@ int umbra_train_stream_next(umbra_train_stream *s, const umbra_train_rows **batc
     }
     s->out.n = least(s->batch, s->window.n - s->at);
     for (int i = 0; i < s->out.n; i++)
-        umbra_train_rows_copy(&s->out, i, &s->window, s->permutation[s->at + i],
-                              s->loader->spec);
+        umbra_train_rows_copy(&s->out, i, &s->window, s->permutation[s->at + i], s->loader->spec);
     s->at += s->out.n;
     return UMBRA_OK;
 }

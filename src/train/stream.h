@@ -6,31 +6,30 @@
 #include "train/data.h"
 
 typedef struct umbra_train_stream {
-    umbra_train_loader *loader;  /* not owned */
+    umbra_train_loader *loader;   /* not owned */
     int first_source, end_source; /* within the loader's */
-    bool validation;             /* the validation documents, in their order */
+    bool validation;              /* the validation documents, in their order */
     uint64_t seed;
     int batch;
     int n_documents;
     const umbra_train_document *documents;
-    uint64_t rows;               /* of one epoch */
+    uint64_t rows; /* of one epoch */
 
-    uint32_t *order;             /* items: source number * n_documents + document */
+    uint32_t *order; /* items: source number * n_documents + document */
     uint32_t n_items;
-    uint32_t item;               /* next to read, from row item_row on */
+    uint32_t item; /* next to read, from row item_row on */
     int item_row;
-    float *carry;                /* (averages, H) running averages within the item */
+    float *carry; /* (averages, H) running averages within the item */
 
     umbra_train_rows window;
-    int *permutation;            /* (window.capacity) */
-    int at;                      /* next of the window to give out */
+    int *permutation; /* (window.capacity) */
+    int at;           /* next of the window to give out */
     uint64_t epoch, window_number;
-    umbra_train_rows out;        /* (batch) */
+    umbra_train_rows out; /* (batch) */
 } umbra_train_stream;
 
-/* Rows of sources [first_source, end_source). window_bytes: for the rows held, rounded down to whole
- * batches, at least one. Sources without data
- * are left out. Release on failure too. */
+/* Rows of sources [first_source, end_source). window_bytes: for the rows held, rounded down to
+ * whole batches, at least one. Sources without data are left out. Release on failure too. */
 int umbra_train_stream_open(umbra_train_stream *stream, umbra_train_loader *loader,
                             int first_source, int end_source, bool validation, uint64_t seed,
                             int batch, uint64_t window_bytes, umbra_error *err);

@@ -259,8 +259,8 @@ static void put_training(umbra_json *j, const umbra_train_plan *plan,
 }
 
 int umbra_train_training_json(char **out, const umbra_train_plan *plan,
-                              const umbra_train_network *networks,
-                              const umbra_train_result *result, umbra_error *err)
+                              const umbra_train_network *networks, const umbra_train_result *result,
+                              umbra_error *err)
 {
     const umbra_shadow_spec *spec = &plan->spec;
     size_t n = (size_t)spec->layers * (size_t)spec->experts;

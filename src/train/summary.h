@@ -24,8 +24,8 @@ void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_netwo
  *  "recall":[[d1..d4], ...]}]}; the first of each list is the untrained network. Free with
  * umbra_free. */
 int umbra_train_training_json(char **out, const umbra_train_plan *plan,
-                              const umbra_train_network *networks,
-                              const umbra_train_result *result, umbra_error *err);
+                              const umbra_train_network *networks, const umbra_train_result *result,
+                              umbra_error *err);
 /* {"on":"validation", "rows", "m":[...], "recall":{"8":[d1..d4], ...}, "untrained":[...],
  *  "ece":[...], "raw_ece":[...], "sources":[{"source", "recall":{...}}]} */
 int umbra_train_recall_json(char **out, const umbra_train_plan *plan,

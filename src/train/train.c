@@ -27,11 +27,11 @@ typedef struct crew {
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
-    int next;              /* network that nobody has taken */
-    int working;           /* threads that have not ended */
+    int next;    /* network that nobody has taken */
+    int working; /* threads that have not ended */
     uint64_t rows_done;
     bool failed, interrupted;
-    umbra_error error;     /* the first */
+    umbra_error error; /* the first */
     news *first_news, **last_news;
 } crew;
 

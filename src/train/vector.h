@@ -11,7 +11,8 @@ enum { UMBRA_LANES = 8 };
 /* exp(x), relative error below 2e-7; x is clamped to [-87, 87]. */
 static inline float umbra_exp(float x)
 {
-    const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
+    const float round =
+        12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
     x = x < -87.0f ? -87.0f : x;
     x = x > 87.0f ? 87.0f : x;
     float shifted = x * 1.44269504f + round;
@@ -46,7 +47,8 @@ static inline float umbra_sum(const float *x, int n)
             lane[j] += x[i + j];
     for (; i < n; i++)
         lane[0] += x[i];
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 static inline float umbra_dot(const float *x, const float *y, int n)
@@ -58,7 +60,8 @@ static inline float umbra_dot(const float *x, const float *y, int n)
             lane[j] += x[i + j] * y[i + j];
     for (; i < n; i++)
         lane[0] += x[i] * y[i];
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 /* y += x */

@@ -137,8 +137,8 @@ static void fill_weights(buffers *b, umbra_random *r, int form, int round)
         else if (form == UMBRA_SHADOW_BF16)
             ((uint16_t *)b->weights)[i] = (uint16_t)(bits >> 16);
         else
-            b->weights[i] = (uint8_t)(extreme ? i & 1 ? -127 : 127
-                                              : (int)umbra_random_below(r, 255) - 127);
+            b->weights[i] =
+                (uint8_t)(extreme ? i & 1 ? -127 : 127 : (int)umbra_random_below(r, 255) - 127);
     }
     for (int i = 0; i < ROWS; i++)
         b->scale[i] = (float)umbra_random_unit(r);
@@ -166,7 +166,11 @@ static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels
     expect_same(w->x[0].run, w->x[1].run, blocks * 4, b->name, "quantise: run", round);
     for (int form = 0; form < 3; form++) {
         static float y[2][INPUTS][ROWS];
-        int most = COLUMNS * (form == UMBRA_SHADOW_F32 ? 4 : form == UMBRA_SHADOW_BF16 ? 2 : 1) / 64;
+        int most = COLUMNS *
+                   (form == UMBRA_SHADOW_F32    ? 4
+                    : form == UMBRA_SHADOW_BF16 ? 2
+                                                : 1) /
+                   64;
         umbra_fast_matrix m = {.data = w->weights,
                                .scale = form == UMBRA_SHADOW_I8 ? w->scale : NULL,
                                .steps = 1 + (int)umbra_random_below(r, (uint64_t)most)};

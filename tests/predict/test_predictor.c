@@ -442,7 +442,7 @@ static void best_of(void **state)
     assert_memory_equal(out, ((uint16_t[]){0, 1}), 4);
     const float broken[6] = {NAN, 1, -INFINITY, NAN, INFINITY, -5};
     umbra_predict_top(broken, 6, 6, out);
-    assert_memory_equal(out, ((uint16_t[]){4, 1, 5, 0, 2, 3}), 12);
+    assert_memory_equal(out, ((uint16_t[]){4, 1, 5, 2, 0, 3}), 12);
     out[0] = 99;
     umbra_predict_top(tied, 10, 0, out);
     assert_int_equal(out[0], 99);

@@ -134,8 +134,8 @@ static void test_learns(void **state)
 
     umbra_shadow *shadow;
     MUST(umbra_shadow_load(&shadow, output, &err));
-    MUST(umbra_shadow_check(shadow, output, "0123456789abcdef0123456789abcdef", "a toy",
-                            TOY_LAYERS, TOY_HIDDEN, TOY_EXPERTS, TOY_USED, &err));
+    MUST(umbra_shadow_check(shadow, output, "0123456789abcdef0123456789abcdef", "a toy", TOY_LAYERS,
+                            TOY_HIDDEN, TOY_EXPERTS, TOY_USED, &err));
     check_summary(shadow, &r);
     for (int source = 0; source < TOY_LAYERS; source++)
         for (int d = 0; d < umbra_shadow_distances(&shadow->spec, source); d++)
@@ -183,8 +183,9 @@ static void test_kinds(void **state)
 static void test_dense_first_layer(void **state)
 {
     (void)state;
-    toy_write(folder, &(toy){.documents = 12, .tokens = 40, .dense_first = true, .stride = 2,
-                             .int8 = true});
+    toy_write(
+        folder,
+        &(toy){.documents = 12, .tokens = 40, .dense_first = true, .stride = 2, .int8 = true});
     umbra_train_options o = small_options();
     umbra_train_result r;
     MUST(umbra_train(&o, &r, &err));

@@ -195,10 +195,9 @@ static document read_document(const umbra_train_data *data, const umbra_train_do
     out.routes = umbra_calloc(t * TOY_LAYERS * K, sizeof *out.routes);
     uint16_t *layer_routes = umbra_calloc(t * K, sizeof *layer_routes);
     assert_true(out.states && out.routes && layer_routes);
-    MUST(umbra_trace_read_states(trace, d->at->shard,
-                                 source == 0 ? UMBRA_TRACE_INPUT : UMBRA_TRACE_HIDDEN,
-                                 source == 0 ? 0 : source - 1, d->at->first_row, out.tokens,
-                                 out.states, &err));
+    MUST(umbra_trace_read_states(
+        trace, d->at->shard, source == 0 ? UMBRA_TRACE_INPUT : UMBRA_TRACE_HIDDEN,
+        source == 0 ? 0 : source - 1, d->at->first_row, out.tokens, out.states, &err));
     memset(out.routes, 0xff, t * TOY_LAYERS * K * sizeof *out.routes);
     for (int layer = 0; layer < TOY_LAYERS; layer++) {
         if (!umbra_train_has_layer(data, layer))
@@ -311,8 +310,7 @@ static void check_rows(bool shared, bool dense_first, bool random_values)
     else /* an untrained residual network must say what the gate predictor says */
         MUST(umbra_predictor_gate(&predictor, &gates, K, &err));
     for (int source = 0; source < TOY_LAYERS; source++) {
-        assert_true(umbra_train_has_source(&data, &spec, source) ==
-                    !(dense_first && source <= 1));
+        assert_true(umbra_train_has_source(&data, &spec, source) == !(dense_first && source <= 1));
         if (umbra_train_has_source(&data, &spec, source))
             compare_document(&data, shadow, predictor, source, &data.documents[source % 4]);
     }

@@ -75,9 +75,9 @@ static void fill_rows(umbra_random *random, const umbra_shadow_spec *spec, umbra
         uint32_t *f = rows->features + i * rows->feature_slots;
         int on = rows->feature_slots > 0 ? i % (rows->feature_slots + 1) : 0;
         for (int j = 0; j < rows->feature_slots; j++)
-            f[j] = j < on ? (uint32_t)umbra_random_below(
-                                random, (uint64_t)umbra_shadow_features(spec))
-                          : UMBRA_NO_FEATURE;
+            f[j] = j < on
+                       ? (uint32_t)umbra_random_below(random, (uint64_t)umbra_shadow_features(spec))
+                       : UMBRA_NO_FEATURE;
     }
 }
 
@@ -236,7 +236,8 @@ static void check_gradients(umbra_shadow_spec spec)
     set_up(&s, spec, true);
     memset(s.gradient, 0x7f, s.parameters * sizeof *s.gradient); /* old contents must not matter */
     umbra_train_forward(&s.pass, &s.network, &s.rows, 0.0f, NULL);
-    double loss = umbra_train_loss(&s.pass, &s.rows) / ROWS, expected = reference_loss(&s.reference);
+    double loss = umbra_train_loss(&s.pass, &s.rows) / ROWS,
+           expected = reference_loss(&s.reference);
     assert_true(fabs(loss - expected) < 1e-5 * expected);
     umbra_train_backward(&s.pass, &s.network, &s.rows, &s.gradients);
     for (int p = 0; p < UMBRA_SHADOW_PARTS; p++) {
@@ -246,8 +247,8 @@ static void check_gradients(umbra_shadow_spec spec)
             largest = fabs(want) > largest ? fabs(want) : largest;
             if (fabs((double)s.gradient[i] - want) > 1e-5 + 1e-4 * fabs(want))
                 fail_msg("part %s, value %zu: gradient %g, difference %g",
-                         umbra_shadow_part_name(p), i - s.reference.first[p],
-                         (double)s.gradient[i], want);
+                         umbra_shadow_part_name(p), i - s.reference.first[p], (double)s.gradient[i],
+                         want);
         }
         if (s.reference.first[p + 1] > s.reference.first[p])
             assert_true(largest > 1e-3); /* the comparison says something */
@@ -291,8 +292,7 @@ static void test_untrained_is_the_gate(void **state)
     setup s;
     set_up(&s, spec_of(UMBRA_SHADOW_RESIDUAL, false, UMBRA_LOSS_BCE), false);
     umbra_train_forward(&s.pass, &s.network, &s.rows, 0.0f, NULL);
-    assert_memory_equal(s.pass.z, s.rows.gate,
-                        (size_t)(ROWS * D * s.spec.experts) * sizeof(float));
+    assert_memory_equal(s.pass.z, s.rows.gate, (size_t)(ROWS * D * s.spec.experts) * sizeof(float));
     tear_down(&s);
 
     set_up(&s, spec_of(UMBRA_SHADOW_SEED, false, UMBRA_LOSS_BCE), false);
@@ -391,7 +391,8 @@ static void test_adamw(void **state)
         norm = sqrt(norm);
         double scale = norm > 0.5 ? 0.5 / norm : 1.0;
         assert_true(step < 2 ? scale < 1.0 : scale == 1.0);
-        double got = umbra_optimizer_step(&o, values, gradient, mean, square, (uint64_t)step, 0.01f);
+        double got =
+            umbra_optimizer_step(&o, values, gradient, mean, square, (uint64_t)step, 0.01f);
         assert_true(fabs(got - norm) < 1e-6 * norm);
         for (int i = 0; i < P; i++) {
             double g = scale * (double)gradient[i];

@@ -69,8 +69,8 @@ static void route(const toy_model *m, int layer, const float *state, int32_t *ex
     for (int e = 0; e < TOY_EXPERTS; e++) {
         score[e] = 0.0;
         for (int j = 0; j < m->hidden; j++)
-            score[e] += (double)m->gate[(layer * TOY_EXPERTS + e) * m->hidden + j] *
-                        (double)state[j];
+            score[e] +=
+                (double)m->gate[(layer * TOY_EXPERTS + e) * m->hidden + j] * (double)state[j];
     }
     for (int k = 0; k < TOY_USED; k++) {
         experts[k] = 0;
@@ -119,8 +119,8 @@ static void put_document(umbra_trace_writer *writer, const toy *t, const toy_mod
         size_t at = (size_t)layer * (size_t)total + (size_t)first, h = (size_t)m->hidden;
         MUST(umbra_trace_put_states(writer, UMBRA_TRACE_INPUT, layer, first, n, s->input + at * h,
                                     &err));
-        MUST(umbra_trace_put_states(writer, UMBRA_TRACE_HIDDEN, layer, first, n,
-                                    s->hidden + at * h, &err));
+        MUST(umbra_trace_put_states(writer, UMBRA_TRACE_HIDDEN, layer, first, n, s->hidden + at * h,
+                                    &err));
         MUST(umbra_trace_put_routing(writer, layer, first, n, s->experts + at * TOY_USED,
                                      s->weights + at * TOY_USED, &err));
     }
@@ -173,8 +173,7 @@ void toy_write(const char *folder, const toy *t)
     MUST(umbra_trace_writer_open(&writer, folder, &info, false, &err));
     for (int layer = t->dense_first; layer < TOY_LAYERS; layer++)
         MUST(umbra_trace_put_gate(writer, layer,
-                                  m.gate + (size_t)(layer * TOY_EXPERTS) * (size_t)m.hidden,
-                                  &err));
+                                  m.gate + (size_t)(layer * TOY_EXPERTS) * (size_t)m.hidden, &err));
     umbra_random random;
     umbra_random_seed(&random, 1000 + t->seed);
     int half = t->documents / 2;
