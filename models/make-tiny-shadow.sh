@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes models/tiny.shadow.safetensors, the shadow of the embedded model, from text that the model
-# writes itself: about five minutes on two cores.
+# writes itself: about four minutes on two cores.
 #   models/make-tiny-shadow.sh [UMBRA]     UMBRA: the program (default: build/release/src/cli/umbra)
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ umbra=${1:-build/release/src/cli/umbra}
 traces=$(mktemp -d)
 trap 'rm -rf "$traces"' EXIT
 
-"$umbra" collect models/tiny-q8_0.gguf -o "$traces/train" --tokens 150000 --seed 1
+"$umbra" collect models/tiny-q8_0.gguf -o "$traces/train" --tokens 100000 --seed 1
 "$umbra" collect models/tiny-q8_0.gguf -o "$traces/test" --tokens 10000 --seed 2
 "$umbra" train "$traces/train" -o models/tiny.shadow.safetensors --quantize i8
 "$umbra" eval "$traces/test" --shadow models/tiny.shadow.safetensors

@@ -117,3 +117,27 @@ void umbra_json_bool(umbra_json *j, bool value)
     separate(j);
     fputs(value ? "true" : "false", j->file);
 }
+
+void umbra_json_put_text(umbra_json *j, const char *key, const char *text)
+{
+    umbra_json_key(j, key);
+    umbra_json_text(j, text);
+}
+
+void umbra_json_put_uint(umbra_json *j, const char *key, uint64_t value)
+{
+    umbra_json_key(j, key);
+    umbra_json_uint(j, value);
+}
+
+void umbra_json_put_double(umbra_json *j, const char *key, double value, int significant_digits)
+{
+    umbra_json_key(j, key);
+    umbra_json_double(j, value, significant_digits);
+}
+
+void umbra_json_put_bool(umbra_json *j, const char *key, bool value)
+{
+    umbra_json_key(j, key);
+    umbra_json_bool(j, value);
+}

@@ -28,4 +28,10 @@ void umbra_json_int(umbra_json *j, int64_t value);
 void umbra_json_double(umbra_json *j, double value, int significant_digits);
 void umbra_json_bool(umbra_json *j, bool value);
 
+/* A key and its value. */
+void umbra_json_put_text(umbra_json *j, const char *key, const char *text);
+void umbra_json_put_uint(umbra_json *j, const char *key, uint64_t value);
+void umbra_json_put_double(umbra_json *j, const char *key, double value, int significant_digits);
+void umbra_json_put_bool(umbra_json *j, const char *key, bool value);
+
 #endif

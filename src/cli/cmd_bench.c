@@ -25,8 +25,7 @@ static void json_latency(umbra_json *j, const char *prefix, const umbra_latency 
     for (int i = 0; i < 3; i++) {
         char key[64];
         snprintf(key, sizeof key, "%s_us_%s", prefix, values[i].name);
-        umbra_json_key(j, key);
-        umbra_json_double(j, values[i].seconds * 1e6, 6);
+        umbra_json_put_double(j, key, values[i].seconds * 1e6, 6);
     }
 }
 
@@ -43,19 +42,16 @@ static void print_json(umbra_json *j, const umbra_bench_predictor_result *r, int
                  {"kernels", r->kernels},
                  {"from", mode == 0 ? "cache" : "memory"}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        umbra_json_key(j, texts[i].key);
-        umbra_json_text(j, texts[i].value);
+        umbra_json_put_text(j, texts[i].key, texts[i].value);
     }
     umbra_json_key(j, "threads");
     umbra_json_int(j, threads);
     umbra_json_key(j, "layers");
     umbra_json_int(j, r->layers);
-    umbra_json_key(j, "bytes");
-    umbra_json_uint(j, r->bytes);
+    umbra_json_put_uint(j, "bytes", r->bytes);
     json_latency(j, "predict", &r->predict[mode]);
     json_latency(j, "read", &r->read[mode]);
-    umbra_json_key(j, "ratio");
-    umbra_json_double(j, r->ratio[mode], 4);
+    umbra_json_put_double(j, "ratio", r->ratio[mode], 4);
     umbra_json_close(j, '}');
 }
 

@@ -20,10 +20,8 @@ static void print_json(const char *folder, const umbra_collection *c, bool compl
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
-    umbra_json_key(&j, "folder");
-    umbra_json_text(&j, folder);
-    umbra_json_key(&j, "model_hash");
-    umbra_json_text(&j, c->model_hash);
+    umbra_json_put_text(&j, "folder", folder);
+    umbra_json_put_text(&j, "model_hash", c->model_hash);
     const struct {
         const char *key;
         uint64_t value;
@@ -33,15 +31,11 @@ static void print_json(const char *folder, const umbra_collection *c, bool compl
                   {"new_tokens", c->new_tokens},
                   {"expert_bytes_read", c->bytes_read}};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        umbra_json_key(&j, counts[i].key);
-        umbra_json_uint(&j, counts[i].value);
+        umbra_json_put_uint(&j, counts[i].key, counts[i].value);
     }
-    umbra_json_key(&j, "seconds");
-    umbra_json_double(&j, c->seconds, 6);
-    umbra_json_key(&j, "write_seconds");
-    umbra_json_double(&j, c->write_seconds, 6);
-    umbra_json_key(&j, "complete");
-    umbra_json_bool(&j, complete);
+    umbra_json_put_double(&j, "seconds", c->seconds, 6);
+    umbra_json_put_double(&j, "write_seconds", c->write_seconds, 6);
+    umbra_json_put_bool(&j, "complete", complete);
     umbra_json_close(&j, '}');
     putchar('\n');
 }

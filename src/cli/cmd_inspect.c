@@ -75,28 +75,21 @@ static void print_text(const umbra_model *model, const umbra_engine_options *opt
     }
 }
 
-static void json_pair(umbra_json *j, const char *key, uint64_t value)
-{
-    umbra_json_key(j, key);
-    umbra_json_uint(j, value);
-}
-
 static void json_plan(umbra_json *j, const umbra_memory_plan *p)
 {
     umbra_json_open(j, '{');
-    json_pair(j, "ram_bytes", p->ram_bytes);
-    umbra_json_key(j, "residency");
-    umbra_json_double(j, p->residency, 6);
-    json_pair(j, "process_bytes", p->process_bytes);
-    json_pair(j, "metadata_bytes", p->metadata_bytes);
-    json_pair(j, "dense_bytes", p->dense_bytes);
-    json_pair(j, "kv_bytes", p->kv_bytes);
-    json_pair(j, "scratch_bytes", p->scratch_bytes);
-    json_pair(j, "cache_bytes", p->cache_bytes);
-    json_pair(j, "slots", p->slots);
-    json_pair(j, "slot_bytes", p->slot_bytes);
-    json_pair(j, "context", (uint64_t)p->context);
-    json_pair(j, "chunk", (uint64_t)p->chunk);
+    umbra_json_put_uint(j, "ram_bytes", p->ram_bytes);
+    umbra_json_put_double(j, "residency", p->residency, 6);
+    umbra_json_put_uint(j, "process_bytes", p->process_bytes);
+    umbra_json_put_uint(j, "metadata_bytes", p->metadata_bytes);
+    umbra_json_put_uint(j, "dense_bytes", p->dense_bytes);
+    umbra_json_put_uint(j, "kv_bytes", p->kv_bytes);
+    umbra_json_put_uint(j, "scratch_bytes", p->scratch_bytes);
+    umbra_json_put_uint(j, "cache_bytes", p->cache_bytes);
+    umbra_json_put_uint(j, "slots", p->slots);
+    umbra_json_put_uint(j, "slot_bytes", p->slot_bytes);
+    umbra_json_put_uint(j, "context", (uint64_t)p->context);
+    umbra_json_put_uint(j, "chunk", (uint64_t)p->chunk);
     umbra_json_close(j, '}');
 }
 
@@ -108,12 +101,10 @@ static void json_types(umbra_json *j, const umbra_model *model)
     umbra_json_open(j, '[');
     for (int i = 0; i < n && i < TYPES; i++) {
         umbra_json_open(j, '{');
-        umbra_json_key(j, "name");
-        umbra_json_text(j, types[i].name);
-        json_pair(j, "tensors", types[i].tensors);
-        json_pair(j, "bytes", types[i].bytes);
-        umbra_json_key(j, "supported");
-        umbra_json_bool(j, types[i].supported);
+        umbra_json_put_text(j, "name", types[i].name);
+        umbra_json_put_uint(j, "tensors", types[i].tensors);
+        umbra_json_put_uint(j, "bytes", types[i].bytes);
+        umbra_json_put_bool(j, "supported", types[i].supported);
         umbra_json_close(j, '}');
     }
     umbra_json_close(j, ']');
@@ -126,10 +117,8 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
-    umbra_json_key(&j, "architecture");
-    umbra_json_text(&j, m->architecture);
-    umbra_json_key(&j, "name");
-    umbra_json_text(&j, m->name);
+    umbra_json_put_text(&j, "architecture", m->architecture);
+    umbra_json_put_text(&j, "name", m->name);
     const struct {
         const char *key;
         uint64_t value;
@@ -153,7 +142,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         {"all_budget_bytes", plan->all_bytes},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
-        json_pair(&j, pairs[i].key, pairs[i].value);
+        umbra_json_put_uint(&j, pairs[i].key, pairs[i].value);
     json_types(&j, model);
     umbra_json_key(&j, "budgets");
     umbra_json_open(&j, '[');

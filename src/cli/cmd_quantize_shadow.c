@@ -18,14 +18,10 @@ static void print_json(const char *output, const umbra_quantization *q)
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
-    umbra_json_key(&j, "file");
-    umbra_json_text(&j, output);
-    umbra_json_key(&j, "bytes_before");
-    umbra_json_uint(&j, q->bytes_before);
-    umbra_json_key(&j, "bytes_after");
-    umbra_json_uint(&j, q->bytes_after);
-    umbra_json_key(&j, "measured");
-    umbra_json_bool(&j, q->measured);
+    umbra_json_put_text(&j, "file", output);
+    umbra_json_put_uint(&j, "bytes_before", q->bytes_before);
+    umbra_json_put_uint(&j, "bytes_after", q->bytes_after);
+    umbra_json_put_bool(&j, "measured", q->measured);
     json_series(&j, "recall", q->recall, q->measured);
     json_series(&j, "lost", q->lost, q->measured);
     umbra_json_close(&j, '}');

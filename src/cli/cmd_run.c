@@ -84,18 +84,6 @@ static void print_stats(const umbra_engine *engine, const umbra_generation *g)
             cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
 }
 
-static void json_uint(umbra_json *j, const char *key, uint64_t value)
-{
-    umbra_json_key(j, key);
-    umbra_json_uint(j, value);
-}
-
-static void json_double(umbra_json *j, const char *key, double value)
-{
-    umbra_json_key(j, key);
-    umbra_json_double(j, value, 6);
-}
-
 static void print_json(const umbra_engine *engine, const umbra_generation *g, const output *o)
 {
     umbra_store_stats s;
@@ -111,25 +99,22 @@ static void print_json(const umbra_engine *engine, const umbra_generation *g, co
     for (int i = 0; i < o->count; i++)
         umbra_json_int(&j, o->tokens[i]);
     umbra_json_close(&j, ']');
-    json_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
-    umbra_json_key(&j, "ended");
-    umbra_json_bool(&j, g->ended);
-    json_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds));
-    json_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds));
-    json_uint(&j, "expert_hits", s.hits);
-    json_uint(&j, "expert_misses", s.misses);
-    json_uint(&j, "bytes_read", s.bytes_read);
-    json_uint(&j, "reads", s.reads);
-    json_double(&j, "wait_s", (double)s.wait_ns * 1e-9);
-    json_uint(&j, "resident_bytes_max", s.resident_bytes_max);
-    json_uint(&j, "cache_bytes", s.budget_bytes);
-    json_uint(&j, "ram_bytes", p->ram_bytes);
-    json_uint(&j, "rss_bytes_max", umbra_process_rss_max());
-    json_uint(&j, "threads", (uint64_t)p->threads);
-    umbra_json_key(&j, "kernels");
-    umbra_json_text(&j, p->kernels);
-    umbra_json_key(&j, "io");
-    umbra_json_text(&j, s.io);
+    umbra_json_put_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
+    umbra_json_put_bool(&j, "ended", g->ended);
+    umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
+    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds), 6);
+    umbra_json_put_uint(&j, "expert_hits", s.hits);
+    umbra_json_put_uint(&j, "expert_misses", s.misses);
+    umbra_json_put_uint(&j, "bytes_read", s.bytes_read);
+    umbra_json_put_uint(&j, "reads", s.reads);
+    umbra_json_put_double(&j, "wait_s", (double)s.wait_ns * 1e-9, 6);
+    umbra_json_put_uint(&j, "resident_bytes_max", s.resident_bytes_max);
+    umbra_json_put_uint(&j, "cache_bytes", s.budget_bytes);
+    umbra_json_put_uint(&j, "ram_bytes", p->ram_bytes);
+    umbra_json_put_uint(&j, "rss_bytes_max", umbra_process_rss_max());
+    umbra_json_put_uint(&j, "threads", (uint64_t)p->threads);
+    umbra_json_put_text(&j, "kernels", p->kernels);
+    umbra_json_put_text(&j, "io", s.io);
     umbra_json_close(&j, '}');
     putchar('\n');
 }

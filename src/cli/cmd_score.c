@@ -87,8 +87,7 @@ static double nll_mean(const umbra_scores *s)
 static void print_json(umbra_json *j, const text *t, umbra_scores *s)
 {
     umbra_json_open(j, '{');
-    umbra_json_key(j, "path");
-    umbra_json_text(j, t->path);
+    umbra_json_put_text(j, "path", t->path);
     json_tokens(j, t);
     umbra_json_key(j, "lse");
     umbra_json_open(j, '[');
@@ -99,12 +98,9 @@ static void print_json(umbra_json *j, const text *t, umbra_scores *s)
         json_top(j, s);
     if (s->experts)
         json_experts(j, s);
-    umbra_json_key(j, "nll_mean");
-    umbra_json_double(j, nll_mean(s), 12);
-    umbra_json_key(j, "perplexity");
-    umbra_json_double(j, exp(nll_mean(s)), 12);
-    umbra_json_key(j, "tok_s");
-    umbra_json_double(j, s->seconds > 0 ? s->tokens / s->seconds : 0, 6);
+    umbra_json_put_double(j, "nll_mean", nll_mean(s), 12);
+    umbra_json_put_double(j, "perplexity", exp(nll_mean(s)), 12);
+    umbra_json_put_double(j, "tok_s", s->seconds > 0 ? s->tokens / s->seconds : 0, 6);
     umbra_json_close(j, '}');
 }
 
@@ -164,10 +160,8 @@ static int score_texts(score_run *run, const text *texts, int n)
     double mean = predicted > 0 ? nll / predicted : NAN;
     if (run->json) {
         umbra_json_close(&run->writer, ']');
-        umbra_json_key(&run->writer, "nll_mean");
-        umbra_json_double(&run->writer, mean, 12);
-        umbra_json_key(&run->writer, "complete");
-        umbra_json_bool(&run->writer, rc == UMBRA_OK);
+        umbra_json_put_double(&run->writer, "nll_mean", mean, 12);
+        umbra_json_put_bool(&run->writer, "complete", rc == UMBRA_OK);
         umbra_json_close(&run->writer, '}');
         putchar('\n');
     } else if (n > 1 && rc == UMBRA_OK) {

@@ -40,8 +40,7 @@ static void print_json(const char *output, const umbra_train_result *r)
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
-    umbra_json_key(&j, "file");
-    umbra_json_text(&j, output);
+    umbra_json_put_text(&j, "file", output);
     const struct {
         const char *key;
         uint64_t value;
@@ -57,8 +56,7 @@ static void print_json(const char *output, const umbra_train_result *r)
         {"file_bytes", r->file_bytes},
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        umbra_json_key(&j, counts[i].key);
-        umbra_json_uint(&j, counts[i].value);
+        umbra_json_put_uint(&j, counts[i].key, counts[i].value);
     }
     umbra_json_key(&j, "recall");
     umbra_json_open(&j, '{');
@@ -70,8 +68,7 @@ static void print_json(const char *output, const umbra_train_result *r)
     umbra_json_close(&j, '}');
     json_series(&j, "untrained_recall", r->untrained_recall);
     json_series(&j, "ece", r->ece);
-    umbra_json_key(&j, "seconds");
-    umbra_json_double(&j, r->seconds, 6);
+    umbra_json_put_double(&j, "seconds", r->seconds, 6);
     umbra_json_close(&j, '}');
     putchar('\n');
 }
