@@ -15,73 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "program.h"
 #include "shared.h"
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
-
-enum { OUTPUT_BYTES = 4 << 20 };
-
-typedef struct result {
-    int code;
-    char *out; /* stdout; OUTPUT_BYTES */
-    char err[8192];
-} result;
-
-static void read_stderr(result *r)
-{
-    FILE *f = fopen(UMBRA_TEST_DIR "/stderr.txt", "r");
-    size_t n = f ? fread(r->err, 1, sizeof r->err - 1, f) : 0;
-    r->err[n] = '\0';
-    if (f)
-        fclose(f);
-}
-
-__attribute__((format(printf, 1, 2))) static result umbra(const char *format, ...)
-{
-    char arguments[2048], command[4096];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(arguments, sizeof arguments, format, list);
-    va_end(list);
-    snprintf(command, sizeof command, "%s %s 2>%s/stderr.txt", UMBRA_CLI, arguments,
-             UMBRA_TEST_DIR);
-    result r = {.out = calloc(1, OUTPUT_BYTES)};
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    size_t n = fread(r.out, 1, OUTPUT_BYTES - 1, f);
-    r.out[n] = '\0';
-    int status = pclose(f);
-    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    read_stderr(&r);
-    return r;
-}
-
-/* Runs, expects the exit code, and the text in stderr; the output goes away. */
-#define assert_fails(expected_code, text, ...)                                                     \
-    do {                                                                                           \
-        result r_ = umbra(__VA_ARGS__);                                                            \
-        if (r_.code != (expected_code) || !strstr(r_.err, text))                                   \
-            fail_msg("exit code %d, stderr: %s", r_.code, r_.err);                                 \
-        free(r_.out);                                                                              \
-    } while (0)
-
-static json_t *parse(const result *r)
-{
-    json_error_t error;
-    json_t *j = json_loads(r->out, 0, &error);
-    if (r->code != 0 || !j)
-        fail_msg("exit code %d, %s, stderr: %s", r->code, error.text, r->err);
-    free(r->out);
-    return j;
-}
-
-static json_int_t integer(const json_t *j, const char *key)
-{
-    const json_t *value = json_object_get(j, key);
-    if (!json_is_integer(value))
-        fail_msg("no integer \"%s\"", key);
-    return json_integer_value(value);
-}
 
 static void inspect_tells_the_shape(void **state)
 {

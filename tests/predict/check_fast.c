@@ -93,6 +93,7 @@ typedef struct buffers {
     umbra_fast_inputs x[2];
     uint8_t *weights;
     float scale[ROWS];
+    int32_t sum[ROWS];
 } buffers;
 
 static void buffers_init(buffers *b)
@@ -102,13 +103,11 @@ static void buffers_init(buffers *b)
         umbra_fast_inputs *x = &b->x[k];
         x->stride = COLUMNS;
         x->f32 = array(n, sizeof *x->f32);
-        x->q = array(n, sizeof *x->q);
-        x->magnitude = array(n, 1);
-        x->flip = array(n, 1);
-        x->lift = array(n / UMBRA_FAST_LINE, sizeof *x->lift);
+        x->u = array(n, sizeof *x->u);
         x->scale = array(INPUTS, sizeof *x->scale);
+        x->q = array(n, sizeof *x->q);
         x->wide = array(n / UMBRA_FAST_BLOCK, sizeof *x->wide);
-        x->run = array(n / UMBRA_FAST_BLOCK, sizeof *x->run);
+        x->widest = array(INPUTS, sizeof *x->widest);
     }
     b->weights = array((size_t)ROWS * COLUMNS, 4);
 }
@@ -117,7 +116,7 @@ static void buffers_release(buffers *b)
 {
     for (int k = 0; k < 2; k++) {
         umbra_fast_inputs *x = &b->x[k];
-        void *parts[] = {x->f32, x->q, x->magnitude, x->flip, x->lift, x->scale, x->wide, x->run};
+        void *parts[] = {x->f32, x->u, x->scale, x->q, x->wide, x->widest};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
             umbra_free(parts[i]);
     }
@@ -144,6 +143,16 @@ static void fill_weights(buffers *b, umbra_random *r, int form, int round)
         b->scale[i] = (float)umbra_random_unit(r);
 }
 
+/* The sums that belong to I8 weights of so many steps. */
+static void fill_sums(buffers *b, int steps)
+{
+    memset(b->sum, 0, sizeof b->sum);
+    for (int row = 0; row < ROWS; row++)
+        for (int s = 0; s < steps; s++)
+            for (int c = 0; c < 64; c++)
+                b->sum[row] += 64 * (int8_t)b->weights[(row / 4 * steps + s) * 256 + row % 4 * 64 + c];
+}
+
 static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels *b,
                            umbra_random *r, buffers *w, int round)
 {
@@ -156,14 +165,11 @@ static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels
         b->quantise(&w->x[1], i);
     }
     size_t blocks = n / UMBRA_FAST_BLOCK;
-    expect_same(w->x[0].q, w->x[1].q, n * 2, b->name, "quantise: q", round);
-    expect_same(w->x[0].magnitude, w->x[1].magnitude, n, b->name, "quantise: magnitude", round);
-    expect_same(w->x[0].flip, w->x[1].flip, n, b->name, "quantise: flip", round);
-    expect_same(w->x[0].lift, w->x[1].lift, n / UMBRA_FAST_LINE * 4, b->name, "quantise: lift",
-                round);
+    expect_same(w->x[0].u, w->x[1].u, n, b->name, "quantise: u", round);
     expect_same(w->x[0].scale, w->x[1].scale, INPUTS * 4, b->name, "quantise: scale", round);
+    expect_same(w->x[0].q, w->x[1].q, n * 2, b->name, "quantise: q", round);
     expect_same(w->x[0].wide, w->x[1].wide, blocks * 4, b->name, "quantise: wide", round);
-    expect_same(w->x[0].run, w->x[1].run, blocks * 4, b->name, "quantise: run", round);
+    expect_same(w->x[0].widest, w->x[1].widest, INPUTS * 4, b->name, "quantise: widest", round);
     for (int form = 0; form < 3; form++) {
         static float y[2][INPUTS][ROWS];
         int most = COLUMNS *
@@ -173,10 +179,12 @@ static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels
                    64;
         umbra_fast_matrix m = {.data = w->weights,
                                .scale = form == UMBRA_SHADOW_I8 ? w->scale : NULL,
+                               .sum = form == UMBRA_SHADOW_I8 ? w->sum : NULL,
                                .steps = 1 + (int)umbra_random_below(r, (uint64_t)most)};
         if (form != UMBRA_SHADOW_I8 && round % 6 == 4) /* which NaN it is may differ */
             continue;
         fill_weights(w, r, form, round);
+        fill_sums(w, form == UMBRA_SHADOW_I8 ? m.steps : 0);
         memset(y, 0, sizeof y);
         a->product[form](&m, ROWS, &w->x[0], INPUTS, 0.7f, y[0][0], ROWS);
         b->product[form](&m, ROWS, &w->x[1], INPUTS, 0.7f, y[1][0], ROWS);
@@ -189,11 +197,13 @@ static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buff
 {
     for (int round = 0; round < ROUNDS; round++) {
         umbra_fast_inputs *x = &w->x[0];
-        umbra_fast_matrix m = {.data = w->weights, .scale = w->scale, .steps = COLUMNS / 64};
+        umbra_fast_matrix m = {
+            .data = w->weights, .scale = w->scale, .sum = w->sum, .steps = COLUMNS / 64};
         float y[4] = {0};
         for (size_t i = 0; i < COLUMNS; i++)
             x->f32[i] = random_value(r, round % 3);
         fill_weights(w, r, UMBRA_SHADOW_I8, round);
+        fill_sums(w, m.steps);
         k->quantise(x, 0);
         k->product[UMBRA_SHADOW_I8](&m, 4, x, 1, 1.0f, y, 4);
         for (size_t row = 0; row < 4; row++) {
@@ -201,7 +211,8 @@ static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buff
             for (size_t c = 0; c < COLUMNS; c++) {
                 float own = x->wide[c / UMBRA_FAST_BLOCK];
                 int8_t weight = (int8_t)w->weights[c / 64 * 256 + row * 64 + c % 64];
-                double value = (double)(own > 0.0f ? own : x->scale[0]) * x->q[c] * weight;
+                double input = own > 0.0f ? (double)own * x->q[c] : (double)x->scale[0] * (x->u[c] - 64);
+                double value = input * weight;
                 sum += value;
                 size += fabs(value);
             }
