@@ -5,10 +5,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 umbra=${1:-build/release/src/cli/umbra}
-traces=$(mktemp -d)
-trap 'rm -rf "$traces"' EXIT
+traces=build/tiny-shadow.d
+rm -rf "$traces"
+mkdir -p "$traces"
 
 "$umbra" collect models/tiny-q8_0.gguf -o "$traces/train" --tokens 100000 --seed 1
 "$umbra" collect models/tiny-q8_0.gguf -o "$traces/test" --tokens 10000 --seed 2
 "$umbra" train "$traces/train" -o models/tiny.shadow.safetensors --quantize i8
 "$umbra" eval "$traces/test" --shadow models/tiny.shadow.safetensors
+rm -rf "$traces"

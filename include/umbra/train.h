@@ -48,10 +48,11 @@ typedef struct umbra_train_options {
     int width;            /* inner width; 0 (default): 256 for residual, 1024 for seed */
     const char *loss;     /* "bce" (default) or "kl" (needs one more read of the states) */
     const char *weights;  /* form in the file: "f32" (default), "bf16", "i8" */
+    bool force;           /* keep a form of the weights that costs more than 0.2 points of recall */
 
     int epochs;          /* at most, default 4 */
     int batch;           /* rows per step, default 256 */
-    float learning_rate; /* of the peak, default 0.002 */
+    float learning_rate; /* of the peak, default 0.004 */
     float warmup;        /* share of all steps, 0 to 1, default 0.05; then cosine decay to 0 */
     float weight_decay;  /* decoupled, default 0.01; not on biases, gains, shifts and a */
     float clip;          /* global norm of a network's gradient; 0: off; default 1 */
@@ -93,6 +94,8 @@ typedef struct umbra_train_result {
     int m[UMBRA_TRAIN_BUDGETS]; /* k, 1.5 k, 2 k */
     double recall[UMBRA_TRAIN_BUDGETS][UMBRA_TRAIN_DISTANCES];
     double untrained_recall[UMBRA_TRAIN_DISTANCES]; /* at m = k in epoch 0 */
+    double lost[UMBRA_TRAIN_DISTANCES];             /* recall at m = k that rounding the weights to
+                                                       the file's form costs; 0 for f32 */
     double ece[UMBRA_TRAIN_DISTANCES];              /* expected calibration error, calibrated */
     double raw_ece[UMBRA_TRAIN_DISTANCES];          /* the same before calibration */
     double seconds;                                 /* of this run */
@@ -102,8 +105,11 @@ typedef struct umbra_train_result {
  * goes on with `resume`, to the same bits as one that was not; it is removed at the end.
  *   UMBRA_E_INTERRUPTED  through options->progress; the checkpoint is complete
  *   UMBRA_E_MISMATCH     traces of different models, or a checkpoint of other options or traces
- *   UMBRA_E_ARGUMENT     an option out of range, fewer than two documents, or a checkpoint that is
- *                        in the way because `resume` is not set
+ *   UMBRA_E_ARGUMENT     rounding to `weights` costs too much recall (the checkpoint stays: resume
+ *                        with another form, or force it); or an option out of
+ *                        range, fewer than two documents, or a checkpoint that is in the way because
+ *                        `resume` is not set
+ *
  * On failure *out is all zeros and OUTPUT is as it was. out may be NULL. */
 UMBRA_API int umbra_train(const umbra_train_options *options, umbra_train_result *out,
                           umbra_error *err);

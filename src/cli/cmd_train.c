@@ -31,7 +31,7 @@ static void json_series(umbra_json *j, const char *key, const double *values)
     umbra_json_key(j, key);
     umbra_json_open(j, '[');
     for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
-        umbra_json_double(j, values[d] < 0 ? NAN : values[d], 6);
+        umbra_json_double(j, values[d] < -0.5 ? NAN : values[d], 6);
     umbra_json_close(j, ']');
 }
 
@@ -67,6 +67,7 @@ static void print_json(const char *output, const umbra_train_result *r)
     }
     umbra_json_close(&j, '}');
     json_series(&j, "untrained_recall", r->untrained_recall);
+    json_series(&j, "lost_by_rounding", r->lost);
     json_series(&j, "ece", r->ece);
     umbra_json_put_double(&j, "seconds", r->seconds, 6);
     umbra_json_close(&j, '}');
@@ -120,6 +121,8 @@ int cli_train(int argc, char **argv)
         {"--loss", 0, CLI_TEXT, "NAME", "bce or kl (default: bce)", &o.loss},
         {"--quantize", 0, CLI_TEXT, "TYPE", "weights in the file: f32, bf16 or i8 (default: f32)",
          &o.weights},
+        {"--force", 0, CLI_FLAG, NULL,
+         "keep a --quantize that costs more than 0.2 points of recall", &o.force},
         {"--epochs", 0, CLI_INT, "N", "passes over the traces at most", &o.epochs},
         {"--batch", 0, CLI_INT, "N", "rows per step", &o.batch},
         {"--lr", 0, CLI_FLOAT, "X", "learning rate at its peak", &o.learning_rate},

@@ -96,13 +96,11 @@ static void place_inputs(cursor *c, umbra_fast_inputs *x, int columns, umbra_sha
     x->f32 = take(c, n, sizeof *x->f32);
     if (form != UMBRA_SHADOW_I8)
         return;
-    x->q = take(c, n, sizeof *x->q);
-    x->magnitude = take(c, n, sizeof *x->magnitude);
-    x->flip = take(c, n, sizeof *x->flip);
-    x->lift = take(c, n / UMBRA_FAST_LINE, sizeof *x->lift);
+    x->u = take(c, n, sizeof *x->u);
     x->scale = take(c, SLICE, sizeof *x->scale);
+    x->q = take(c, n, sizeof *x->q);
     x->wide = take(c, blocks, sizeof *x->wide);
-    x->run = take(c, blocks, sizeof *x->run);
+    x->widest = take(c, SLICE, sizeof *x->widest);
 }
 
 static void place(cursor *c, umbra_fast_scratch *s, const umbra_shadow_fast *f)
@@ -241,7 +239,9 @@ void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
                 fast->kernels->calibrate(z, spec->experts, spec->loss == UMBRA_LOSS_KL, fit[2 * d],
                                          fit[2 * d + 1], probability + row * (size_t)spec->experts);
                 if (m > 0)
-                    umbra_predict_top(z, spec->experts, m, best + row * (size_t)m);
+                    umbra_predict_top_above(z, spec->experts, m,
+                                            fast->kernels->floor(z, spec->experts, m),
+                                            best + row * (size_t)m);
             }
         }
     }

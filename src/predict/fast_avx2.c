@@ -5,7 +5,7 @@
 
 #define ISA    "avx2"
 #define TABLE  umbra_fast_avx2
-#define LIFTED 1
+#define OFFSET 1
 
 typedef struct lanes {
     __m256 low, high;
@@ -48,48 +48,43 @@ FAST_INLINE __m256i load(const void *p)
     return _mm256_load_si256((const __m256i *)p);
 }
 
-/* |q| times (w ^ flip), pairs of which stay below 2 * 127 * 128 < 2^15: no saturation. The flip is
- * an exclusive or and not VPSIGN because that shares the multiplier's ports on some CPUs. */
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                            size_t at)
+/* Pairs of products stay below 2 * 127 * 127 < 2^15: no saturation. */
+FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
         prefetch(w);
-        for (int half = 0; half < UMBRA_FAST_LINE; half += 32, at += 32) {
-            __m256i magnitude = load(x->magnitude + at), flip = load(x->flip + at);
+        for (int half = 0; half < UMBRA_FAST_LINE; half += 32, u += 32) {
+            __m256i values = load(u);
             for (int r = 0; r < GROUP; r++) {
-                __m256i flipped = _mm256_xor_si256(load(w + r * UMBRA_FAST_LINE + half), flip);
-                __m256i pairs = _mm256_maddubs_epi16(magnitude, flipped);
-                s->row[r] = _mm256_add_epi32(s->row[r], _mm256_madd_epi16(pairs, ones));
+                __m256i line = load(w + r * UMBRA_FAST_LINE + half);
+                __m256i dots = _mm256_madd_epi16(_mm256_maddubs_epi16(values, line), ones);
+                s->row[r] = _mm256_add_epi32(s->row[r], dots);
             }
         }
     }
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                          size_t at)
+FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
-    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
-        prefetch(w);
-        for (int part = 0; part < UMBRA_FAST_LINE; part += 16, at += 16) {
-            __m256i q = load(x->q + at);
+    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP)
+        for (int part = 0; part < UMBRA_FAST_LINE; part += 16, q += 16) {
+            __m256i values = load(q);
             for (int r = 0; r < GROUP; r++) {
                 const __m128i *line = (const __m128i *)(w + r * UMBRA_FAST_LINE + part);
                 __m256i widened = _mm256_cvtepi8_epi16(_mm_load_si128(line));
-                s->row[r] = _mm256_add_epi32(s->row[r], _mm256_madd_epi16(widened, q));
+                s->row[r] = _mm256_add_epi32(s->row[r], _mm256_madd_epi16(widened, values));
             }
         }
-    }
 }
 
-FAST_INLINE void put_sums(const sums *s, int32_t lift, float scale, float total[GROUP])
+FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(s->row[0], s->row[1]),
                                       _mm256_hadd_epi32(s->row[2], s->row[3]));
     __m128i rows = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-    __m128 lifted = _mm_cvtepi32_ps(_mm_add_epi32(rows, _mm_set1_epi32(lift)));
-    __m128 scaled = _mm_mul_ps(_mm_set1_ps(scale), lifted);
+    rows = _mm_sub_epi32(rows, _mm_loadu_si128((const __m128i *)less));
+    __m128 scaled = _mm_mul_ps(_mm_set1_ps(scale), _mm_cvtepi32_ps(rows));
     _mm_storeu_ps(total, _mm_add_ps(_mm_loadu_ps(total), scaled));
 }
 

@@ -5,7 +5,7 @@
 
 #define ISA    "avx512"
 #define TABLE  umbra_fast_avx512
-#define LIFTED 1
+#define OFFSET 1
 
 typedef struct lanes {
     __m512 v;
@@ -36,34 +36,29 @@ typedef struct sums {
     __m512i row[GROUP];
 } sums;
 
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                            size_t at)
+FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
-    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP, at += UMBRA_FAST_LINE) {
-        __m512i magnitude = _mm512_load_si512(x->magnitude + at);
-        __m512i flip = _mm512_load_si512(x->flip + at);
+    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP, u += UMBRA_FAST_LINE) {
+        __m512i values = _mm512_load_si512(u);
         prefetch(w);
         for (int r = 0; r < GROUP; r++) {
             __m512i line = _mm512_load_si512(w + r * UMBRA_FAST_LINE);
-            s->row[r] = _mm512_dpbusd_epi32(s->row[r], magnitude, _mm512_xor_si512(line, flip));
+            s->row[r] = _mm512_dpbusd_epi32(s->row[r], values, line);
         }
     }
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                          size_t at)
+FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
-    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
-        prefetch(w);
-        for (int half = 0; half < UMBRA_FAST_LINE; half += 32, at += 32) {
-            __m512i q = _mm512_load_si512(x->q + at);
+    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP)
+        for (int half = 0; half < UMBRA_FAST_LINE; half += 32, q += 32) {
+            __m512i values = _mm512_load_si512(q);
             for (int r = 0; r < GROUP; r++) {
                 const __m256i *line = (const __m256i *)(w + r * UMBRA_FAST_LINE + half);
                 __m512i widened = _mm512_cvtepi8_epi16(_mm256_load_si256(line));
-                s->row[r] = _mm512_dpwssd_epi32(s->row[r], widened, q);
+                s->row[r] = _mm512_dpwssd_epi32(s->row[r], widened, values);
             }
         }
-    }
 }
 
 FAST_INLINE __m256i halves(__m512i v)
@@ -71,13 +66,13 @@ FAST_INLINE __m256i halves(__m512i v)
     return _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
 }
 
-FAST_INLINE void put_sums(const sums *s, int32_t lift, float scale, float total[GROUP])
+FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(halves(s->row[0]), halves(s->row[1])),
                                       _mm256_hadd_epi32(halves(s->row[2]), halves(s->row[3])));
     __m128i rows = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-    __m128 lifted = _mm_cvtepi32_ps(_mm_add_epi32(rows, _mm_set1_epi32(lift)));
-    __m128 scaled = _mm_mul_ps(_mm_set1_ps(scale), lifted);
+    rows = _mm_sub_epi32(rows, _mm_loadu_si128((const __m128i *)less));
+    __m128 scaled = _mm_mul_ps(_mm_set1_ps(scale), _mm_cvtepi32_ps(rows));
     _mm_storeu_ps(total, _mm_add_ps(_mm_loadu_ps(total), scaled));
 }
 

@@ -106,7 +106,9 @@ FAST_INLINE float mean_square(const float *restrict x)
 }
 
 /* A block whose largest value is beyond this many times its root mean square is wide. */
-#define NARROW_MOST 8.0f
+#define NARROW_MOST  6.0f
+#define NARROW_LIMIT 63.0f
+#define WIDE_LIMIT   32767.0f
 
 /* Factor that brings `most` to `limit`; 0 for what is too small, too large or not a number. */
 FAST_INLINE float inverse_scale(float limit, float most)
@@ -114,52 +116,40 @@ FAST_INLINE float inverse_scale(float limit, float most)
     return most > 0x1p-100f && most < 0x1p+127f ? limit / most : 0.0f;
 }
 
-/* Rounds a line to integers of at most `limit`; returns the sum of |q| over q < 0. */
-FAST_INLINE int32_t round_line(const float *restrict x, float inverse, float limit,
-                               int16_t *restrict q, uint8_t *restrict magnitude,
-                               int8_t *restrict flip)
+/* To the nearest integer, even in a tie, in [-limit, limit]; NaN gives limit. Adding 1.5 * 2^23
+ * leaves no bits for fractions. */
+FAST_INLINE int32_t round_to(float x, float limit)
 {
-    int32_t lift = 0;
-    for (int k = 0; k < UMBRA_FAST_LINE; k++) {
-        float v = x[k] * inverse;
-        v = v < limit ? v : limit; /* NaN too */
-        v = v > -limit ? v : -limit;
-        int32_t rounded = (int32_t)((v + 12582912.0f) - 12582912.0f);
-        int32_t sign = rounded >> 31, size = (rounded ^ sign) - sign;
-        q[k] = (int16_t)rounded;
-        magnitude[k] = (uint8_t)size;
-        flip[k] = (int8_t)sign;
-        lift += size & sign;
-    }
-    return lift;
+    x = x < limit ? x : limit;
+    x = x > -limit ? x : -limit;
+    return (int32_t)((x + 12582912.0f) - 12582912.0f);
 }
 
 static void quantise(const umbra_fast_inputs *x, int i)
 {
     size_t first = (size_t)i * (size_t)x->stride, blocks = (size_t)x->stride / UMBRA_FAST_BLOCK;
     float *wide = x->wide + (size_t)i * blocks, most_narrow = 0.0f;
+    x->widest[i] = 0;
     for (size_t b = 0; b < blocks; b++) {
         const float *values = x->f32 + first + b * UMBRA_FAST_BLOCK;
         float most = largest(values);
         bool narrow = !(most * most > NARROW_MOST * NARROW_MOST * mean_square(values)) ||
                       inverse_scale(1.0f, most) == 0.0f;
-        wide[b] = narrow ? 0.0f : most / 32767.0f;
+        wide[b] = narrow ? 0.0f : most / WIDE_LIMIT;
+        x->widest[i] = narrow ? x->widest[i] : (int)b + 1;
         most_narrow = narrow && !(most <= most_narrow) ? most : most_narrow;
     }
-    float inverse = inverse_scale(127.0f, most_narrow);
-    x->scale[i] = inverse > 0.0f ? most_narrow / 127.0f : 0.0f;
-    int32_t lift = 0, run = 0;
-    for (size_t at = first; at < first + (size_t)x->stride; at += UMBRA_FAST_LINE) {
-        float own = wide[(at - first) / UMBRA_FAST_BLOCK];
-        int32_t more =
-            round_line(x->f32 + at, own > 0.0f ? 1.0f / own : inverse,
-                       own > 0.0f ? 32767.0f : 127.0f, x->q + at, x->magnitude + at, x->flip + at);
-        lift += own > 0.0f ? 0 : more;
-        x->lift[at / UMBRA_FAST_LINE] = lift;
-    }
-    for (size_t b = blocks; b-- > 0;) {
-        run = wide[b] > 0.0f ? 0 : run + UMBRA_FAST_BLOCK_STEPS;
-        x->run[first / UMBRA_FAST_BLOCK + b] = run;
+    float inverse = inverse_scale(NARROW_LIMIT, most_narrow);
+    x->scale[i] = inverse > 0.0f ? most_narrow / NARROW_LIMIT : 0.0f;
+    for (size_t b = 0; b < blocks; b++) {
+        const float *restrict values = x->f32 + first + b * UMBRA_FAST_BLOCK;
+        uint8_t *restrict u = x->u + first + b * UMBRA_FAST_BLOCK;
+        int16_t *restrict q = x->q + first + b * UMBRA_FAST_BLOCK;
+        float factor = wide[b] > 0.0f ? 0.0f : inverse;
+        for (int k = 0; k < UMBRA_FAST_BLOCK; k++)
+            u[k] = (uint8_t)(64 + round_to(values[k] * factor, NARROW_LIMIT));
+        for (int k = 0; k < UMBRA_FAST_BLOCK && wide[b] > 0.0f; k++)
+            q[k] = (int16_t)round_to(values[k] / wide[b], WIDE_LIMIT);
     }
 }
 
@@ -208,6 +198,46 @@ static void calibrate(const float *scores, int n, bool kl, float slope, float of
         out[i] = sigmoid(slope * (scores[i] - shift) + offset);
 }
 
+/* Scores that reach `least`. */
+FAST_INLINE int count_from(const float *restrict scores, int n, float least)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        count += scores[i] >= least;
+    return count;
+}
+
+/* Each of the 16 lanes has one score that reaches the least of their maxima: a floor for up to 16.
+ * Halving raises it. */
+static float floor_of(const float *scores, int n, int m)
+{
+    float most[LANES], low, high;
+    if (m > LANES || n < 2 * LANES)
+        return -INFINITY;
+    memcpy(most, scores, sizeof most);
+    for (int i = LANES; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            most[k] = scores[i + k] > most[k] ? scores[i + k] : most[k];
+    low = high = most[0];
+    for (int k = 1; k < LANES; k++) {
+        low = most[k] < low ? most[k] : low;
+        high = most[k] > high ? most[k] : high;
+    }
+    if (count_from(scores, n, low) < m) /* there are NaNs */
+        return -INFINITY;
+    for (int round = 0; round < 8; round++) {
+        float middle = 0.5f * (low + high);
+        int count = count_from(scores, n, middle);
+        if (count < m)
+            high = middle;
+        else
+            low = middle;
+        if (count >= m && count <= m + m / 4)
+            break;
+    }
+    return low;
+}
+
 static void add_f32(float *restrict y, const void *row, float scale, int n)
 {
     const float *restrict w = row;
@@ -235,6 +265,7 @@ static uint64_t touch(const void *data, size_t bytes)
 {
     const uint64_t *p = data;
     uint64_t sum = 0;
+#pragma GCC unroll 8 /* without it, how the loop happens to be aligned decides its speed */
     for (size_t i = 0; i < bytes / sizeof *p; i++)
         sum ^= p[i];
     return sum;

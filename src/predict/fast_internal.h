@@ -7,12 +7,12 @@
  * zeros.
  *
  * Kernels of one kind give the same bits in every instruction set:
- *   I8   Inputs are rounded to integers, to 8 bits with one scale for all. Only blocks of 512
- * columns that hold values far above their others (a few channels of a state may be hundreds of
- * times the rest, and would flatten everything else) are wide: 16 bits with a scale of their own.
- *        Products are summed exactly in 32 bits, those of all narrow blocks (at most 2^17 columns
- *        * 127 * 128 < 2^31) and those of each wide one (512 * 127 * 32767 < 2^31); these sums are
- *        then added in F32, wide ones in order and the narrow one last.
+ *   I8   Inputs are rounded to integers: to 7 bits with one scale for all, so that two products
+ *        fit in 16 bits. Only blocks of 512 columns that hold values far above their others (a few
+ *        channels of a state may be hundreds of times the rest, and would flatten everything else)
+ *        are wide: 16 bits with a scale of their own. Products are summed exactly in 32 bits, those
+ *        of all narrow blocks (at most 2^17 columns * 127 * 127 < 2^31) and those of each wide one
+ *        (512 * 127 * 32767 < 2^31); these sums are then added in F32, narrow ones first.
  *   BF16, F32   Column c is summed in lane c % 16, a product and a sum rounded one after the other;
  *        then lane i takes in lane i + 8, i + 4, i + 2, i + 1. */
 #ifndef UMBRA_PREDICT_FAST_INTERNAL_H
@@ -35,7 +35,9 @@ enum {
 
 typedef struct umbra_fast_matrix {
     uint8_t *data; /* aligned to 64; NULL: there is no such matrix */
-    float *scale;  /* (rows, padded) of I8, else NULL */
+    /* Of I8, else NULL: */
+    float *scale; /* (rows, padded) */
+    int32_t *sum; /* (rows, padded) 64 times the sum of the row */
     int steps;
 } umbra_fast_matrix;
 
@@ -44,15 +46,11 @@ typedef struct umbra_fast_inputs {
     int stride;
     float *f32; /* (n, stride) */
     /* With I8 weights: */
-    int16_t *q;         /* (n, stride) */
-    uint8_t *magnitude; /* (n, stride) |q| of narrow blocks, for ISAs that multiply u8 by s8 */
-    int8_t *flip;       /* (n, stride) -1 where q < 0, else 0: |q| * (w ^ flip) is q * w, less |q|
-                           where q < 0 */
-    int32_t *lift;      /* (n, stride / 64) sum of |q| over q < 0 in narrow blocks, up to and with
-                           these 64 columns */
-    float *scale;       /* (n) of narrow blocks */
-    float *wide;        /* (n, stride / 512) scale of a wide block; 0 of a narrow one */
-    int32_t *run;       /* (n, stride / 512) steps of I8 to the next wide block or the end */
+    uint8_t *u;   /* (n, stride) q + 64, q in [-63, 63]; q is 0 in wide blocks */
+    float *scale; /* (n) of q */
+    int16_t *q;   /* (n, stride) of wide blocks */
+    float *wide;  /* (n, stride / 512) scale of a wide block, 0 of a narrow one */
+    int *widest;  /* (n) blocks up to the last wide one */
 } umbra_fast_inputs;
 
 /* out[i * stride + r] += factor * dot(row r, input i), r in [0, rows) and, with zeros, up to the
@@ -75,6 +73,9 @@ typedef struct umbra_fast_kernels {
     void (*activate)(const float *v, const float *gain, const float *shift, int n, float *out);
     /* Probabilities of n scores; kl: their log-sum-exp is taken off first. */
     void (*calibrate)(const float *scores, int n, bool kl, float slope, float offset, float *out);
+    /* A value that at least m of the scores reach, and mostly not many more; -INFINITY if that is
+     * not soon found. */
+    float (*floor)(const float *scores, int n, int m);
     /* Reads everything; bytes is a multiple of 256. */
     uint64_t (*touch)(const void *data, size_t bytes);
 } umbra_fast_kernels;

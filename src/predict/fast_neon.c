@@ -5,7 +5,7 @@
 
 #define ISA    "neon"
 #define TABLE  umbra_fast_neon
-#define LIFTED 0
+#define OFFSET 0
 
 typedef struct lanes {
     float32x4_t v[4];
@@ -44,46 +44,47 @@ typedef struct sums {
     int32x4_t row[GROUP];
 } sums;
 
-/* Two products of 8 bits fit in 16: 2 * 127 * 127 < 2^15. */
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                            size_t at)
+/* Four products fit in 16 bits: 4 * 63 * 127 < 2^15. */
+FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
+    const int8x16_t offset = vdupq_n_s8(64);
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
         prefetch(w);
-        for (int part = 0; part < UMBRA_FAST_LINE; part += 16, at += 16) {
-            int8x16_t q =
-                vcombine_s8(vmovn_s16(vld1q_s16(x->q + at)), vmovn_s16(vld1q_s16(x->q + at + 8)));
+        for (int half = 0; half < UMBRA_FAST_LINE; half += 32, u += 32) {
+            int8x16_t a = vsubq_s8(vreinterpretq_s8_u8(vld1q_u8(u)), offset);
+            int8x16_t b = vsubq_s8(vreinterpretq_s8_u8(vld1q_u8(u + 16)), offset);
             for (int r = 0; r < GROUP; r++) {
-                int8x16_t line = vld1q_s8((const int8_t *)w + r * UMBRA_FAST_LINE + part);
-                int16x8_t pairs = vmull_s8(vget_low_s8(line), vget_low_s8(q));
-                s->row[r] = vpadalq_s16(s->row[r], vmlal_high_s8(pairs, line, q));
+                const int8_t *line = (const int8_t *)w + r * UMBRA_FAST_LINE + half;
+                int8x16_t first = vld1q_s8(line), second = vld1q_s8(line + 16);
+                int16x8_t fours = vmull_s8(vget_low_s8(first), vget_low_s8(a));
+                fours = vmlal_high_s8(fours, first, a);
+                fours = vmlal_s8(fours, vget_low_s8(second), vget_low_s8(b));
+                fours = vmlal_high_s8(fours, second, b);
+                s->row[r] = vpadalq_s16(s->row[r], fours);
             }
         }
     }
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                          size_t at)
+FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
-    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
-        prefetch(w);
-        for (int part = 0; part < UMBRA_FAST_LINE; part += 8, at += 8) {
-            int16x8_t q = vld1q_s16(x->q + at);
+    for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP)
+        for (int part = 0; part < UMBRA_FAST_LINE; part += 8, q += 8) {
+            int16x8_t values = vld1q_s16(q);
             for (int r = 0; r < GROUP; r++) {
                 const int8_t *line = (const int8_t *)w + r * UMBRA_FAST_LINE + part;
                 int16x8_t widened = vmovl_s8(vld1_s8(line));
-                s->row[r] = vmlal_s16(s->row[r], vget_low_s16(widened), vget_low_s16(q));
-                s->row[r] = vmlal_high_s16(s->row[r], widened, q);
+                s->row[r] = vmlal_s16(s->row[r], vget_low_s16(widened), vget_low_s16(values));
+                s->row[r] = vmlal_high_s16(s->row[r], widened, values);
             }
         }
-    }
 }
 
-FAST_INLINE void put_sums(const sums *s, int32_t lift, float scale, float total[GROUP])
+FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     int32x4_t rows = vpaddq_s32(vpaddq_s32(s->row[0], s->row[1]), vpaddq_s32(s->row[2], s->row[3]));
-    float32x4_t lifted = vcvtq_f32_s32(vaddq_s32(rows, vdupq_n_s32(lift)));
-    vst1q_f32(total, vaddq_f32(vld1q_f32(total), vmulq_n_f32(lifted, scale)));
+    float32x4_t sums_less = vcvtq_f32_s32(vsubq_s32(rows, vld1q_s32(less)));
+    vst1q_f32(total, vaddq_f32(vld1q_f32(total), vmulq_n_f32(sums_less, scale)));
 }
 
 #include "predict/fast_product.h"

@@ -34,10 +34,13 @@ static void place_matrix(arena *a, umbra_fast_matrix *m, umbra_shadow_weights fo
     m->data = take(a, umbra_fast_matrix_bytes(m, rows));
 }
 
-static void place_scales(arena *a, umbra_fast_matrix *m, umbra_shadow_weights form, int rows)
+static void place_rows(arena *a, umbra_fast_matrix *m, umbra_shadow_weights form, int rows)
 {
-    if (form == UMBRA_SHADOW_I8)
-        m->scale = take(a, umbra_align_up((uint64_t)rows, UMBRA_FAST_GROUP) * sizeof(float));
+    uint64_t padded = umbra_align_up((uint64_t)rows, UMBRA_FAST_GROUP);
+    if (form != UMBRA_SHADOW_I8)
+        return;
+    m->scale = take(a, padded * sizeof *m->scale);
+    m->sum = take(a, padded * sizeof *m->sum);
 }
 
 static void place_network(arena *a, umbra_shadow_fast *f, umbra_fast_network *net)
@@ -51,9 +54,9 @@ static void place_network(arena *a, umbra_shadow_fast *f, umbra_fast_network *ne
     place_matrix(a, &net->w1, form, s->width, inputs);
     place_matrix(a, &net->w2, form, rows, s->width);
     if (residual)
-        place_scales(a, &net->w, form, rows);
-    place_scales(a, &net->w1, form, s->width);
-    place_scales(a, &net->w2, form, rows);
+        place_rows(a, &net->w, form, rows);
+    place_rows(a, &net->w1, form, s->width);
+    place_rows(a, &net->w2, form, rows);
     net->bias = take(a, (uint64_t)f->outputs * sizeof(float));
     net->b1 = take(a, (uint64_t)f->width * sizeof(float));
     net->gain = take(a, (uint64_t)f->width * sizeof(float));
@@ -71,7 +74,7 @@ static void place_all(arena *a, umbra_shadow_fast *f)
         place_network(a, f, &f->networks[i]);
     for (int i = 0; f->gates && i < s->layers; i++) {
         place_matrix(a, &f->gates[i], s->weights, s->experts, s->hidden);
-        place_scales(a, &f->gates[i], s->weights, s->experts);
+        place_rows(a, &f->gates[i], s->weights, s->experts);
     }
 }
 
@@ -99,8 +102,11 @@ static void put_row(umbra_fast_matrix *m, umbra_shadow_weights form, int row, in
 {
     memset(b->encoded, 0, b->bytes);
     float scale = encode(form, values, (size_t)columns, b->encoded);
-    if (m->scale)
+    if (m->scale) {
         m->scale[row] = scale;
+        for (int i = 0; i < columns; i++)
+            m->sum[row] += 64 * (int8_t)b->encoded[i];
+    }
     uint8_t *line = m->data +
                     (size_t)(row / UMBRA_FAST_GROUP) * (size_t)m->steps * UMBRA_FAST_STEP +
                     (size_t)(row % UMBRA_FAST_GROUP) * UMBRA_FAST_LINE;

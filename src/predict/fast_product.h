@@ -7,10 +7,10 @@
  *   put_lanes     to memory
  *
  *   sums          the integer sums of a group's 4 rows, in whatever lanes; zeros are a start
- *   add_narrow    adds the products of `steps` steps of w with the narrow columns of x from `at` on
- *   add_wide      the same with wide columns
- *   put_sums      total[r] += scale * (sum of row r + lift)
- *   LIFTED        whether add_narrow multiplies magnitudes by flipped weights
+ *   add_narrow    adds the products of `steps` steps of w and u
+ *   add_wide      the same with q
+ *   put_sums      total[r] += scale * (sum of row r - less[r])
+ *   OFFSET        whether add_narrow multiplies by u itself, not by u - 64
  *   ISA           the table's name, and TABLE the table */
 #include "predict/fast_body.h"
 
@@ -61,29 +61,26 @@ static void product_bf16(const umbra_fast_matrix *m, int rows, const umbra_fast_
     product_floats(m, rows, x, n, factor, out, stride, true);
 }
 
-/* The four dot products of a group with input i. */
-FAST_INLINE void group_i8(const umbra_fast_matrix *m, const uint8_t *w, const umbra_fast_inputs *x,
-                          int i, float total[GROUP])
+/* The four dot products of a group, from row `row` on, with input i. */
+FAST_INLINE void group_i8(const umbra_fast_matrix *m, const uint8_t *w, int row,
+                          const umbra_fast_inputs *x, int i, float total[GROUP])
 {
+    static const int32_t nothing[GROUP];
     size_t at = (size_t)i * (size_t)x->stride;
-    sums narrow_sums = {0};
-    for (int left = m->steps; left > 0;) {
-        size_t block = at / UMBRA_FAST_BLOCK;
-        int run = x->run[block] > 0 ? x->run[block] : UMBRA_FAST_BLOCK_STEPS;
-        int steps = run < left ? run : left;
-        if (x->run[block] > 0) {
-            add_narrow(&narrow_sums, w, steps, x, at);
-        } else {
-            sums wide_sums = {0};
-            add_wide(&wide_sums, w, steps, x, at);
-            put_sums(&wide_sums, 0, x->wide[block], total);
-        }
-        left -= steps;
-        at += (size_t)steps * UMBRA_FAST_LINE;
-        w += (size_t)steps * UMBRA_FAST_STEP;
+    sums narrow = {0};
+    add_narrow(&narrow, w, m->steps, x->u + at);
+    put_sums(&narrow, OFFSET ? m->sum + row : nothing, x->scale[i], total);
+    for (int b = 0; b < x->widest[i]; b++) {
+        int begin = b * UMBRA_FAST_BLOCK_STEPS, left = m->steps - begin;
+        float scale = x->wide[at / UMBRA_FAST_BLOCK + (size_t)b];
+        if (left <= 0 || scale == 0.0f)
+            continue;
+        sums wide = {0};
+        add_wide(&wide, w + (size_t)begin * UMBRA_FAST_STEP,
+                 left < UMBRA_FAST_BLOCK_STEPS ? left : UMBRA_FAST_BLOCK_STEPS,
+                 x->q + at + (size_t)b * UMBRA_FAST_BLOCK);
+        put_sums(&wide, nothing, scale, total);
     }
-    int32_t lift = LIFTED ? x->lift[at / UMBRA_FAST_LINE - 1] : 0;
-    put_sums(&narrow_sums, lift, x->scale[i], total);
 }
 
 static void product_i8(const umbra_fast_matrix *m, int rows, const umbra_fast_inputs *x, int n,
@@ -93,7 +90,7 @@ static void product_i8(const umbra_fast_matrix *m, int rows, const umbra_fast_in
     for (int row = 0; row < rows; row += GROUP, w += (size_t)m->steps * UMBRA_FAST_STEP)
         for (int i = 0; i < n; i++) {
             float total[GROUP] = {0}, *y = out + (size_t)i * (size_t)stride + row;
-            group_i8(m, w, x, i, total);
+            group_i8(m, w, row, x, i, total);
             for (int r = 0; r < GROUP; r++)
                 y[r] += factor * (total[r] * m->scale[row + r]);
         }
@@ -110,5 +107,6 @@ const umbra_fast_kernels TABLE = {
     .quantise = quantise,
     .activate = activate,
     .calibrate = calibrate,
+    .floor = floor_of,
     .touch = touch,
 };

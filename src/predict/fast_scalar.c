@@ -3,7 +3,7 @@
 
 #define ISA    "scalar"
 #define TABLE  umbra_fast_scalar
-#define LIFTED 0
+#define OFFSET 0
 
 typedef struct lanes {
     float v[LANES];
@@ -40,25 +40,26 @@ typedef struct sums {
     int32_t row[GROUP];
 } sums;
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                          size_t at)
+FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
-    for (int k = 0; k < steps; k++, at += UMBRA_FAST_LINE)
+    for (int k = 0; k < steps; k++, u += UMBRA_FAST_LINE)
         for (int r = 0; r < GROUP; r++, w += UMBRA_FAST_LINE)
             for (int c = 0; c < UMBRA_FAST_LINE; c++)
-                s->row[r] += (int32_t)((const int8_t *)w)[c] * x->q[at + (size_t)c];
+                s->row[r] += ((const int8_t *)w)[c] * (u[c] - 64);
 }
 
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const umbra_fast_inputs *x,
-                            size_t at)
+FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
-    add_wide(s, w, steps, x, at);
+    for (int k = 0; k < steps; k++, q += UMBRA_FAST_LINE)
+        for (int r = 0; r < GROUP; r++, w += UMBRA_FAST_LINE)
+            for (int c = 0; c < UMBRA_FAST_LINE; c++)
+                s->row[r] += ((const int8_t *)w)[c] * q[c];
 }
 
-FAST_INLINE void put_sums(const sums *s, int32_t lift, float scale, float total[GROUP])
+FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     for (int r = 0; r < GROUP; r++)
-        total[r] += scale * (float)(s->row[r] + lift);
+        total[r] += scale * (float)(s->row[r] - less[r]);
 }
 
 #include "predict/fast_product.h"

@@ -56,6 +56,10 @@ int umbra_shadow_feature_rows(const umbra_shadow_spec *spec, unsigned off, int s
                               const uint16_t *now, const uint16_t *previous,
                               const uint16_t *previous2, uint32_t *rows);
 
+/* umbra_predict_top, knowing that at least m scores reach `floor` (-INFINITY: any that are not
+ * NaN). */
+void umbra_predict_top_above(const float *scores, int experts, int m, float floor, uint16_t *out);
+
 /* The tensors of a shadow file in their order: what save writes and load expects. Names belong to
  * the layout; offsets and bytes are not set. */
 typedef struct umbra_shadow_entry {

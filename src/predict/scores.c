@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "kernels/kernels.h"
-#include "predict/predictor.h"
+#include "predict/internal.h"
 
 enum { D = UMBRA_MAX_DISTANCE };
 
@@ -22,13 +22,13 @@ void umbra_predict_calibrate(const umbra_shadow *shadow, int source, int n, floa
     }
 }
 
-void umbra_predict_top(const float *scores, int experts, int m, uint16_t *out)
+void umbra_predict_top_above(const float *scores, int experts, int m, float floor, uint16_t *out)
 {
     int held = 0;
     float worst = -INFINITY; /* of m held */
     for (int e = 0; e < experts && m > 0; e++) {
         float score = scores[e];
-        if (held == m ? !(score > worst) : isnan(score))
+        if (!(score >= floor) || (held == m && score <= worst)) /* NaN is never above */
             continue;
         int at = held < m ? held++ : m - 1;
         for (; at > 0 && score > scores[out[at - 1]]; at--)
@@ -40,4 +40,9 @@ void umbra_predict_top(const float *scores, int experts, int m, uint16_t *out)
     for (int e = 0; held < m; e++)
         if (isnan(scores[e]))
             out[held++] = (uint16_t)e;
+}
+
+void umbra_predict_top(const float *scores, int experts, int m, uint16_t *out)
+{
+    umbra_predict_top_above(scores, experts, m, -INFINITY, out);
 }

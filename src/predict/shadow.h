@@ -140,6 +140,9 @@ void umbra_shadow_parts(const umbra_shadow_spec *spec, const umbra_shadow_networ
                         float *parts[UMBRA_SHADOW_PARTS], size_t lengths[UMBRA_SHADOW_PARTS]);
 const char *umbra_shadow_part_name(int part); /* "W1", "W1.features", ... */
 
+/* Rounds a network's matrices in place to what a file of spec.weights' form would give back. */
+void umbra_shadow_round(const umbra_shadow_spec *spec, const umbra_shadow_network *network);
+
 /* Writes spec.weights' form (quantising if it is not F32). Whole or not at all. Parameters that are
  * not finite, or no longer in BF16, are refused (UMBRA_E_ARGUMENT), as are texts that are no JSON
  * objects. */

@@ -55,8 +55,7 @@ typedef struct list {
     size_t room, used;
 } list;
 
-__attribute__((format(printf, 2, 3)))
-static void add(list *l, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void add(list *l, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -111,12 +110,14 @@ static int add_members(list *l, json_t *now, json_t *before, umbra_error *err)
     const char *key;
     json_t *value;
     int rc = UMBRA_OK;
-    json_object_foreach(now, key, value) {
+    json_object_foreach(now, key, value)
+    {
         json_t *other = json_object_get(before, key);
         if (rc == UMBRA_OK && !(other && json_equal(value, other)))
             rc = add_member(l, key, value, other, err);
     }
-    json_object_foreach(before, key, value) {
+    json_object_foreach(before, key, value)
+    {
         if (rc == UMBRA_OK && !json_object_get(now, key))
             rc = add_member(l, key, NULL, value, err);
     }

@@ -19,8 +19,8 @@ typedef struct place {
     umbra_error *err;
 } place;
 
-__attribute__((format(printf, 3, 4)))
-static int refuse(const place *p, const char *key, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(const place *p, const char *key,
+                                                        const char *format, ...)
 {
     char where[64] = "", what[256];
     va_list args;

@@ -42,10 +42,10 @@ typedef struct umbra_trace_info {
     char model_hash[UMBRA_HASH_CHARS]; /* umbra_model_hash: 32 digits */
     char model_name[128];
     char architecture[32];
-    int layers;      /* with and without experts */
+    int layers; /* with and without experts */
     int hidden, experts, used;
-    bool int8;       /* states as I8, else BF16 */
-    int stride;      /* 1 keeps every state */
+    bool int8;              /* states as I8, else BF16 */
+    int stride;             /* 1 keeps every state */
     const char *collection; /* JSON text of an object, or NULL; copied by the writer */
 } umbra_trace_info;
 
@@ -54,7 +54,7 @@ typedef struct umbra_trace_document {
     uint64_t hash;
     bool generated;
     int shard;
-    int first, tokens;  /* in the shard */
+    int first, tokens;   /* in the shard */
     int first_row, rows; /* of its states, in the shard; derived from stride */
 } umbra_trace_document;
 

@@ -184,14 +184,14 @@ static int end_epoch(umbra_learner *l, umbra_error *err)
     return UMBRA_OK;
 }
 
-/* Recall and calibration of the best weights, by source. */
-static int measure_best(umbra_learner *l, umbra_error *err)
+/* Recall and calibration by source, of the weights as the file will hold them. */
+static int measure_rounded(umbra_learner *l, float *values, umbra_error *err)
 {
     for (int source = l->first_source; source < l->end_source; source++) {
         umbra_train_outcome *out = &l->outcomes[source - l->first_source];
         memset(l->histograms, 0, D * sizeof *l->histograms);
         int rc = has_source(l, source)
-                     ? judge_source(l, l->state.best, source, &out->measure, l->histograms, err)
+                     ? judge_source(l, values, source, &out->measure, l->histograms, err)
                      : UMBRA_OK;
         if (rc != UMBRA_OK)
             return rc;
@@ -205,6 +205,30 @@ static int measure_best(umbra_learner *l, umbra_error *err)
         }
     }
     return UMBRA_OK;
+}
+
+/* The best weights, and what rounding them costs. They stay as they are: a run that is resumed to
+ * write another form goes on from them. */
+static int measure_best(umbra_learner *l, umbra_error *err)
+{
+    const umbra_shadow_spec *spec = &l->plan->spec;
+    float *rounded = umbra_calloc(l->parameters, sizeof *rounded);
+    if (!rounded)
+        return umbra_fail_nomem(err, "the rounded weights", l->parameters * sizeof *rounded);
+    memcpy(rounded, l->state.best, l->parameters * sizeof *rounded);
+    umbra_shadow_network network;
+    umbra_train_bind(spec, rounded, &network);
+    umbra_shadow_round(spec, &network);
+    int rc = measure_rounded(l, rounded, err);
+    for (int source = l->first_source; rc == UMBRA_OK && source < l->end_source; source++) {
+        umbra_train_outcome *out = &l->outcomes[source - l->first_source];
+        if (spec->weights == UMBRA_SHADOW_F32)
+            out->exact = out->measure;
+        else if (has_source(l, source))
+            rc = judge_source(l, l->state.best, source, &out->exact, NULL, err);
+    }
+    umbra_free(rounded);
+    return rc;
 }
 
 /* ---- training ---- */

@@ -24,7 +24,7 @@ void umbra_train_options_init(umbra_train_options *options)
         .weights = "f32",
         .epochs = 4,
         .batch = 256,
-        .learning_rate = 0.002f,
+        .learning_rate = 0.004f,
         .warmup = 0.05f,
         .weight_decay = 0.01f,
         .clip = 1.0f,

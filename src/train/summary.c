@@ -40,7 +40,7 @@ static double mean_of(const mean *m)
 }
 
 static void sum_outcomes(const umbra_train_plan *plan, const umbra_train_network *networks,
-                         umbra_measure *sum, mean ece[D], mean raw_ece[D])
+                         umbra_measure *sum, umbra_measure *exact, mean ece[D], mean raw_ece[D])
 {
     for (int i = 0; i < plan->networks; i++) {
         int first, end;
@@ -48,6 +48,7 @@ static void sum_outcomes(const umbra_train_plan *plan, const umbra_train_network
         for (int j = 0; j < end - first; j++) {
             const umbra_train_outcome *o = &networks[i].outcomes[j];
             umbra_measure_add(sum, &o->measure);
+            umbra_measure_add(exact, &o->exact);
             for (int d = 0; d < D; d++) {
                 mean_add(&ece[d], o->ece[d]);
                 mean_add(&raw_ece[d], o->raw_ece[d]);
@@ -85,9 +86,9 @@ void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_netwo
                            umbra_train_result *out)
 {
     size_t first[UMBRA_SHADOW_PARTS + 1];
-    umbra_measure sum = {0};
+    umbra_measure sum = {0}, exact = {0};
     mean ece[D] = {0}, raw_ece[D] = {0};
-    sum_outcomes(plan, networks, &sum, ece, raw_ece);
+    sum_outcomes(plan, networks, &sum, &exact, ece, raw_ece);
     out->networks = plan->networks;
     out->documents = (uint64_t)plan->data.n_training;
     out->validation_documents = (uint64_t)plan->data.n_validation;
@@ -103,6 +104,7 @@ void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_netwo
         for (int b = 0; b < UMBRA_TRAIN_BUDGETS; b++)
             out->recall[b][d] = umbra_measure_recall(&sum, b, d + 1);
         out->untrained_recall[d] = start.recall[d];
+        out->lost[d] = umbra_measure_recall(&exact, 0, d + 1) - out->recall[0][d];
         out->ece[d] = mean_of(&ece[d]);
         out->raw_ece[d] = mean_of(&raw_ece[d]);
     }
@@ -329,6 +331,15 @@ static void put_recalls(umbra_json *j, const umbra_train_plan *plan,
     put_numbers(j, "untrained", result->untrained_recall, D);
     put_numbers(j, "ece", result->ece, D);
     put_numbers(j, "raw_ece", result->raw_ece, D);
+    umbra_json_key(j, "quantized");
+    umbra_json_open(j, '{');
+    umbra_json_put_text(j, "weights", plan->options.weights);
+    umbra_json_key(j, "lost"); /* a gain is negative */
+    umbra_json_open(j, '[');
+    for (int d = 0; d < D; d++)
+        umbra_json_double(j, result->lost[d], 6);
+    umbra_json_close(j, ']');
+    umbra_json_close(j, '}');
     umbra_json_key(j, "sources");
     umbra_json_open(j, '[');
     for (int i = 0; i < plan->networks; i++) {

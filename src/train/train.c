@@ -256,13 +256,28 @@ static int train_all(const umbra_train_plan *plan, umbra_shadow *shadow,
     return rc;
 }
 
+static int check_rounding(const umbra_train_plan *plan, const umbra_train_result *result,
+                          umbra_error *err)
+{
+    static const double most = 0.002;
+    for (int d = 0; d < UMBRA_MAX_DISTANCE && !plan->options.force; d++)
+        if (result->lost[d] > most)
+            return umbra_fail(err, UMBRA_E_ARGUMENT,
+                              "%s weights cost %.2f points of recall at distance %d, more than "
+                              "%.1f: resume with another form, or force it",
+                              plan->options.weights, 100 * result->lost[d], d + 1, 100 * most);
+    return UMBRA_OK;
+}
+
 static int save(const umbra_train_plan *plan, umbra_shadow *shadow,
                 const umbra_train_network *networks, uint64_t start_ns, umbra_train_result *result,
                 umbra_error *err)
 {
     umbra_train_summarise(plan, networks, result);
     result->seconds = umbra_seconds_since(start_ns);
-    int rc = umbra_train_training_json(&shadow->training, plan, networks, result, err);
+    int rc = check_rounding(plan, result, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_train_training_json(&shadow->training, plan, networks, result, err);
     if (rc == UMBRA_OK)
         rc = umbra_train_recall_json(&shadow->recall, plan, networks, result, err);
     if (rc == UMBRA_OK)

@@ -75,6 +75,19 @@ static void check_vectors(const umbra_fast_kernels *a, const umbra_fast_kernels 
         b->calibrate(x, n, kl, 1.5f, -0.3f, y[1]);
         expect_same(y[0], y[1], bytes, b->name, "calibrate", round);
     }
+    for (int m = 1; m <= 16; m += 5) {
+        float floor[2] = {a->floor(x, n, m), b->floor(x, n, m)};
+        int reach = 0, numbers = 0;
+        for (int i = 0; i < n; i++) {
+            reach += x[i] >= floor[0];
+            numbers += !isnan(x[i]);
+        }
+        expect_same(&floor[0], &floor[1], sizeof floor[0], b->name, "floor", round);
+        if (reach < (m < numbers ? m : numbers)) {
+            fprintf(stderr, "floor: only %d of %d reach it in round %d\n", reach, m, round);
+            failures++;
+        }
+    }
     static uint8_t row[COLUMNS * 4] __attribute__((aligned(64)));
     for (int form = 0; form < 3; form++) {
         int padded = (n + 15) / 16 * 16;
@@ -150,7 +163,8 @@ static void fill_sums(buffers *b, int steps)
     for (int row = 0; row < ROWS; row++)
         for (int s = 0; s < steps; s++)
             for (int c = 0; c < 64; c++)
-                b->sum[row] += 64 * (int8_t)b->weights[(row / 4 * steps + s) * 256 + row % 4 * 64 + c];
+                b->sum[row] +=
+                    64 * (int8_t)b->weights[(row / 4 * steps + s) * 256 + row % 4 * 64 + c];
 }
 
 static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels *b,
@@ -160,6 +174,8 @@ static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels
     for (size_t i = 0; i < n; i++)
         w->x[0].f32[i] = round % 7 == 3 ? (i & 1 ? -1.0f : 1.0f) : random_value(r, round);
     memcpy(w->x[1].f32, w->x[0].f32, n * sizeof(float));
+    for (int k = 0; k < 2; k++) /* of narrow blocks it says nothing */
+        memset(w->x[k].q, 0, n * sizeof(int16_t));
     for (int i = 0; i < INPUTS; i++) {
         a->quantise(&w->x[0], i);
         b->quantise(&w->x[1], i);
@@ -211,7 +227,8 @@ static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buff
             for (size_t c = 0; c < COLUMNS; c++) {
                 float own = x->wide[c / UMBRA_FAST_BLOCK];
                 int8_t weight = (int8_t)w->weights[c / 64 * 256 + row * 64 + c % 64];
-                double input = own > 0.0f ? (double)own * x->q[c] : (double)x->scale[0] * (x->u[c] - 64);
+                double input =
+                    own > 0.0f ? (double)own * x->q[c] : (double)x->scale[0] * (x->u[c] - 64);
                 double value = input * weight;
                 sum += value;
                 size += fabs(value);

@@ -169,7 +169,14 @@ static void test_kinds(void **state)
         o.average = kinds[i].average;
         o.learning_rate = 0.01f;
         umbra_train_result r;
-        MUST(umbra_train(&o, &r, &err));
+        int rc = umbra_train(&o, &r, &err);
+        if (strcmp(o.weights, "i8") == 0 && rc == UMBRA_E_ARGUMENT) {
+            assert_non_null(strstr(err.message, "points of recall")); /* so small a net feels it */
+            o.force = true;
+            o.resume = true; /* nothing is lost */
+            rc = umbra_train(&o, &r, &err);
+        }
+        MUST(rc);
         assert_int_equal(r.networks, strcmp(o.scope, "shared") == 0 ? 1 : TOY_LAYERS);
         assert_true(mean_recall(r.recall[0]) > mean_recall(r.untrained_recall) + 0.02);
         umbra_shadow *shadow;
