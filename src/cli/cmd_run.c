@@ -40,6 +40,7 @@ static int take_token(void *user, int32_t id)
     }
     o->tokens[o->count++] = id;
     if (o->stream) {
+        cli_progress_end();
         fwrite(piece, 1, n, stdout);
         o->failed = fflush(stdout) != 0;
     }

@@ -29,8 +29,8 @@ enum {
     UMBRA_FAST_I8_COLUMNS = 1 << 17, /* most that I8 takes */
     UMBRA_FAST_BLOCK_STEPS = UMBRA_FAST_BLOCK / UMBRA_FAST_LINE,
     UMBRA_FAST_LANES = 16,
-    UMBRA_FAST_SLICE = 8,       /* rows of a batch that pass over the weights together */
-    UMBRA_FAST_PREFETCH = 1024, /* bytes that a product asks for ahead of its reading */
+    UMBRA_FAST_SLICE = 8,      /* rows of a batch that pass over the weights together */
+    UMBRA_FAST_PREFETCH = 512, /* bytes that a product asks for ahead of its reading */
 };
 
 typedef struct umbra_fast_matrix {

@@ -3,11 +3,27 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "engine/engine.h"
 
 typedef struct step {
     umbra_sampler *sampler;
     int32_t next;
+    const umbra_engine *engine;
+    int prompt_tokens;
 } step;
+
+/* Called per layer and chunk of the prompt; a chunk is done with its last layer. */
+static int report_prompt(void *user, int layer, int first, int tokens, const int32_t *experts,
+                         const float *weights)
+{
+    (void)experts;
+    (void)weights;
+    const step *s = user;
+    if (layer == s->engine->model->config.layers - 1)
+        umbra_progress_report(s->engine->progress, "reading the prompt", "tokens",
+                              (uint64_t)(first + tokens), (uint64_t)s->prompt_tokens);
+    return 0;
+}
 
 static int take_logits(void *user, int index, const float *logits)
 {
@@ -78,14 +94,15 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     int rc = check(engine, prompt_tokens, o, err);
     if (rc != UMBRA_OK)
         return rc;
-    step s = {0};
+    step s = {.engine = engine, .prompt_tokens = prompt_tokens};
     rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary, err);
     if (rc != UMBRA_OK)
         return rc;
-    umbra_observer observer = {.user = &s, .logits = take_logits};
+    umbra_observer observer = {.user = &s, .logits = take_logits, .routing = report_prompt};
     uint64_t start = umbra_clock_ns();
     rc = prefill(engine, prompt, prompt_tokens, o->sequence, &observer, err);
     out->prefill_seconds = umbra_seconds_since(start);
+    observer.routing = NULL;
     if (rc == UMBRA_OK) {
         start = umbra_clock_ns();
         rc = decode(engine, model, o, &s, &observer, out, err);

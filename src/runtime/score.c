@@ -3,14 +3,14 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "kernels/kernels.h"
+#include "engine/engine.h"
 
 enum { MAX_TOP = 1000 };
 
 /* One window: tokens of the text, perhaps behind a repeated BOS. */
 typedef struct window {
     umbra_scores *scores;
-    const umbra_kernels *kernels;
+    const umbra_engine *engine;
     const int32_t *tokens; /* the text */
     int count;             /* of the text */
     int vocabulary;
@@ -60,12 +60,14 @@ static int take_logits(void *user, int index, const float *logits)
     window *w = user;
     umbra_scores *s = w->scores;
     int at = w->first + index - w->lead;
-    double lse = w->kernels->log_sum_exp(logits, w->vocabulary);
+    double lse = w->engine->kernels->log_sum_exp(logits, w->vocabulary);
     if (at + 1 < w->count) {
         s->nll_sum += lse - (double)logits[w->tokens[at + 1]];
         s->predicted++;
     }
     s->lse[at] = lse;
+    umbra_progress_report(w->engine->progress, "scoring", "tokens", (uint64_t)at + 1,
+                          (uint64_t)w->count);
     if (s->top > 0)
         keep_top(s, (size_t)at, logits, w->vocabulary);
     return 0;
@@ -125,7 +127,7 @@ int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *t
     int rc = buffer ? allocate(out, err) : umbra_fail_nomem(err, "the window", 0);
 
     uint64_t start = umbra_clock_ns();
-    window w = {out, umbra_kernels_find(plan->kernels), tokens, count, info->vocabulary, 0, 0};
+    window w = {out, engine, tokens, count, info->vocabulary, 0, 0};
     while (rc == UMBRA_OK && w.first < count) {
         w.lead = w.first > 0;
         int room = plan->context - w.lead;
