@@ -117,6 +117,11 @@ int umbra_corpus_tokens(const umbra_corpus *c, size_t i, const umbra_model *mode
 
 const char *umbra_corpus_name(const umbra_corpus *c, size_t i)
 {
-    const char *slash = strrchr(c->paths[i], '/');
-    return slash ? slash + 1 : c->paths[i];
+    const char *path = c->paths[i], *name = path + strlen(path);
+    for (int parts = 0; name > path; name--) {
+        parts += name[-1] == '/';
+        if (parts == 2)
+            break;
+    }
+    return name;
 }

@@ -9,10 +9,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 
 enum {
     HEAD_TOKENS = 24, /* of a text, for the model to go on from */
-    FILE_NAME_CHARS = 96,
 };
 
 /* One sequence of the engine that writes a document. */
@@ -106,8 +106,9 @@ static int read_next(umbra_documents *d, umbra_document_text *t, umbra_error *er
         return rc;
     bool whole = d->ids_done == 0 && n == left;
     d->ids_done += n;
-    snprintf(t->id, sizeof t->id, whole ? "%.*s" : "%.*s#%d", FILE_NAME_CHARS,
-             umbra_corpus_name(&d->corpus, d->file - 1), d->window++);
+    const char *name = umbra_corpus_name(&d->corpus, d->file - 1);
+    umbra_quoted quoted = umbra_quote(name, strlen(name));
+    snprintf(t->id, sizeof t->id, whole ? "%s" : "%s#%d", quoted.text, d->window++);
     t->generated = false;
     return 1;
 }
