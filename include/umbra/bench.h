@@ -14,13 +14,13 @@ extern "C" {
 #endif
 
 typedef struct umbra_bench_predictor_options {
-    const char *shadow;     /* file to time; NULL: a network of random weights of this shape: */
+    const char *shadow;         /* file to time; NULL: a network of random weights of this shape: */
     int hidden, width, experts; /* hidden -> width -> 4 x experts, the "seed" network */
-    int layers;             /* copies to cycle through; 0: 61 */
-    const char *weights;    /* "f32", "bf16", "i8"; NULL: i8 */
-    const char *kernels;    /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
-    int threads;            /* predicting at once; 0: 1 */
-    int calls;              /* per thread and mode; 0: 4000 */
+    int layers;                 /* copies to cycle through; 0: 61 */
+    const char *weights;        /* "f32", "bf16", "i8"; NULL: i8 */
+    const char *kernels;        /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
+    int threads;                /* predicting at once; 0: 1 */
+    int calls;                  /* per thread and mode; 0: 4000 */
     const umbra_progress *progress; /* may be NULL */
 } umbra_bench_predictor_options;
 
@@ -32,9 +32,9 @@ typedef struct umbra_latency {
 typedef struct umbra_bench_predictor_result {
     int hidden, width, experts, layers, best; /* best: experts selected per distance */
     const char *arch, *weights, *kernels;     /* static storage */
-    uint64_t bytes;           /* weights that one prediction reads */
-    /* [0]: the same source again and again, weights warm in cache; [1]: all sources in turn, so that
-     * the weights come from memory if they are more than the caches hold. */
+    uint64_t bytes;                           /* weights that one prediction reads */
+    /* [0]: the same source again and again, weights warm in cache; [1]: all sources in turn, so
+     * that the weights come from memory if they are more than the caches hold. */
     umbra_latency predict[2]; /* scores, calibrated probabilities and the best experts */
     umbra_latency read[2];    /* a plain read of the same bytes, in the same run */
     double ratio[2];          /* of the medians */

@@ -107,8 +107,8 @@ typedef struct umbra_train_result {
  *   UMBRA_E_MISMATCH     traces of different models, or a checkpoint of other options or traces
  *   UMBRA_E_ARGUMENT     rounding to `weights` costs too much recall (the checkpoint stays: resume
  *                        with another form, or force it); or an option out of
- *                        range, fewer than two documents, or a checkpoint that is in the way because
- *                        `resume` is not set
+ *                        range, fewer than two documents, or a checkpoint that is in the way
+ * because `resume` is not set
  *
  * On failure *out is all zeros and OUTPUT is as it was. out may be NULL. */
 UMBRA_API int umbra_train(const umbra_train_options *options, umbra_train_result *out,

@@ -23,7 +23,7 @@ void umbra_corpus_close(umbra_corpus *corpus);
 int umbra_corpus_tokens(const umbra_corpus *corpus, size_t i, const umbra_model *model,
                         int32_t **ids, size_t *count, umbra_error *err);
 
-/* The last two parts of the path, which name a document well enough without saying where it lies. */
+/* The last two parts of the path: they name a document without saying where it lies. */
 const char *umbra_corpus_name(const umbra_corpus *corpus, size_t i);
 
 #endif

@@ -192,8 +192,10 @@ static void test_dense_first_layer(void **state)
     (void)state;
     toy_write(
         folder,
-        &(toy){.documents = 12, .tokens = 40, .dense_first = true, .stride = 2, .int8 = true});
+        &(toy){.documents = 40, .tokens = 80, .dense_first = true, .stride = 2, .int8 = true});
     umbra_train_options o = small_options();
+    o.epochs = 6;
+    o.learning_rate = 0.01f;
     umbra_train_result r;
     MUST(umbra_train(&o, &r, &err));
     assert_true(r.rows + r.validation_rows < r.tokens);
