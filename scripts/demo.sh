@@ -26,8 +26,8 @@ stage run "a quarter of the experts in memory, the same text as with all of them
 cmp "$folder/budget.txt" "$folder/all.txt"
 
 stage collect "the model writes its own text; recorded is what its layers see and use"
-"$umbra" collect $model -o "$folder/train" --tokens 24000 --seed 1
-"$umbra" collect $model -o "$folder/test" --tokens 6000 --seed 2
+"$umbra" collect $model -o "$folder/train" --tokens 16000 --seed 1
+"$umbra" collect $model -o "$folder/test" --tokens 5000 --seed 2
 
 stage train "a network per layer learns which experts come next"
 "$umbra" train "$folder/train" -o "$folder/tiny.shadow.safetensors" --epochs 3 2>"$folder/train.log" ||
