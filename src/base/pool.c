@@ -22,9 +22,10 @@ struct umbra_pool {
     void *context;
     int items;
     int grain;
-    atomic_int next;    /* first item nobody has claimed */
-    atomic_int running; /* workers that have not finished this epoch */
-    atomic_uint epoch;  /* counts jobs; odd or even says nothing */
+    atomic_int next;   /* first item nobody has claimed */
+    atomic_bool open;  /* the job may be joined */
+    atomic_int active; /* workers that look at the job; it is not touched while there are any */
+    atomic_uint epoch; /* counts jobs, for the workers to wait on */
     atomic_bool quit;
 
     pthread_mutex_t mutex; /* guards only going to sleep and waking up */
@@ -85,11 +86,16 @@ static void *worker_main(void *argument)
     unsigned seen = 0;
     for (;;) {
         wait_for_work(pool, seen);
-        seen++; /* the caller waits for every worker, so epochs are never skipped */
+        seen = atomic_load(&pool->epoch);
         if (atomic_load(&pool->quit))
             return NULL;
-        do_items(pool, start.index);
-        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+        /* Announced before `open` is read, as the caller closes before it reads `active`: one of
+         * the two sees the other. A worker that comes late finds the job closed and is not waited
+         * for, so a busy core costs its share of the work and no more. */
+        atomic_fetch_add(&pool->active, 1);
+        if (atomic_load(&pool->open))
+            do_items(pool, start.index);
+        atomic_fetch_sub(&pool->active, 1);
     }
 }
 
@@ -116,11 +122,11 @@ void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, vo
     pool->items = items;
     pool->grain = grain < 1 ? 1 : grain;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->running, pool->threads - 1, memory_order_relaxed);
+    atomic_store(&pool->open, true);
     announce(pool);
     do_items(pool, 0);
-    for (unsigned spins = 0; atomic_load_explicit(&pool->running, memory_order_acquire) > 0;
-         spins++)
+    atomic_store(&pool->open, false);
+    for (unsigned spins = 0; atomic_load(&pool->active) > 0; spins++)
         if (spins < SPINS_BEFORE_YIELD)
             relax();
         else
