@@ -1,4 +1,5 @@
-/* The expert store: a cache of expert slots in front of files, under a hard byte budget.
+/* The expert store: a cache of expert slots in front of files, under a hard byte budget, that reads
+ * ahead what is foretold.
  *
  * An expert is up to UMBRA_STORE_SLICES byte ranges ("slices": gate, up, down) of model files.
  * Memory is one arena of equal slots, each able to hold any expert; the arena never grows. A read
@@ -10,8 +11,16 @@
  * gives each back with umbra_store_release. A leased slot is never evicted. Batches may name more
  * experts than there are slots: reads go on as leases are released.
  *
- * The victim of an eviction is the least recently used expert that is neither leased nor being
- * read. One thread drives the batches; umbra_store_stats may be called from any. */
+ * Forecasts (umbra_store_foretell) say with which probability the experts of coming layers will be
+ * used. Behind the last demand, when the disk would idle, the store reads what is worth its time
+ * (docs/architecture.md, "When a guess is read"); a guess that is demanded meanwhile is waited for,
+ * never read twice.
+ *
+ * The victim of an eviction is neither leased nor being read: of the least recently used experts
+ * the one least likely to be used soon. A guess never evicts anything likelier than itself.
+ *
+ * One thread at a time drives the store: begin, next, release, poll, clear and record. Forecasts
+ * and statistics may come from any thread. */
 #ifndef UMBRA_STORE_H
 #define UMBRA_STORE_H
 
@@ -24,7 +33,10 @@
 extern "C" {
 #endif
 
-enum { UMBRA_STORE_SLICES = 3 };
+enum {
+    UMBRA_STORE_SLICES = 3,
+    UMBRA_STORE_DISTANCES = 4, /* batches ahead that a forecast may reach */
+};
 
 typedef struct umbra_store umbra_store;
 
@@ -43,7 +55,8 @@ typedef struct umbra_store_options {
                                   without experts has only empty slices. */
     uint64_t budget_bytes;     /* for the slots; at least one slot must fit. More than all
                                   experts need is not used. */
-    const char *io;            /* "auto" (default, NULL), "uring", "threads" */
+    const char *io;            /* "auto" (default, NULL), "uring", "threads", or a simulated disk
+                                  "sim:RATE,LATENCY" as "sim:500M,100us" (latency default 100us) */
     int io_depth;              /* reads in flight, default 32 (0) */
     bool buffered;             /* do not use O_DIRECT even where it works */
 } umbra_store_options;
@@ -56,6 +69,16 @@ typedef struct umbra_lease {
                                               valid until release */
 } umbra_lease;
 
+/* What was read ahead on forecasts of one distance; bytes as the disk was asked for. What is in
+ * none of the last three is still in the cache and was not used so far. */
+typedef struct umbra_ahead_stats {
+    uint64_t reads; /* experts */
+    uint64_t bytes;
+    uint64_t useful_bytes; /* was there when it was used */
+    uint64_t late_bytes;   /* was used, but waited for */
+    uint64_t wasted_bytes; /* was evicted without having been used */
+} umbra_ahead_stats;
+
 typedef struct umbra_store_stats {
     uint64_t budget_bytes; /* as given */
     uint64_t slot_bytes;
@@ -63,12 +86,18 @@ typedef struct umbra_store_stats {
     uint64_t resident_bytes;     /* slots in use * slot_bytes, reads in flight included */
     uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside */
     uint64_t hits;               /* experts of batches that were resident at umbra_store_begin */
+    uint64_t late; /* were being read ahead at that moment */
     uint64_t misses;
     uint64_t reads;
     uint64_t bytes_read;   /* what the disk was asked for, alignment included */
     uint64_t bytes_needed; /* what the slices of the misses have */
     uint64_t evictions;
     uint64_t wait_ns; /* time umbra_store_next blocked */
+    umbra_ahead_stats ahead[UMBRA_STORE_DISTANCES + 1]; /* by distance; [0] is unused */
+    uint64_t forecasts;
+    uint64_t forecasts_refused;  /* too late, or a nearer one was there */
+    double disk_latency_ns;      /* as fitted to the reads so far */
+    double disk_bytes_per_s;
     bool direct;      /* O_DIRECT is in use */
     const char *io;   /* name of the backend */
 } umbra_store_stats;
@@ -98,6 +127,45 @@ UMBRA_API int umbra_store_begin(umbra_store *store, int layer, const int *expert
  * more while every slot is leased, it fails the same way: nothing could ever arrive. */
 UMBRA_API int umbra_store_next(umbra_store *store, umbra_lease *leases, int max, umbra_error *err);
 UMBRA_API void umbra_store_release(umbra_store *store, const umbra_lease *lease);
+
+/* Takes what reads have ended and starts what reads are due, without blocking. To be called often
+ * between batches, about every 20 us to 200 us of computing: it costs next to nothing when there is
+ * nothing to do. A read that fails is not reported here but by the batch that needs it; errors are
+ * those of the backend itself. */
+UMBRA_API int umbra_store_poll(umbra_store *store, umbra_error *err);
+
+/* The number of batches begun so far. */
+UMBRA_API uint64_t umbra_store_clock(const umbra_store *store);
+/* Foretells a batch: probability (n_experts) that each expert of `layer` is in it. due: the clock
+ * that it will bear, so the next batch is due at umbra_store_clock() + 1. distance, 1 to
+ * UMBRA_STORE_DISTANCES: how many layers ahead the forecast was made, for the statistics; a nearer
+ * forecast replaces a farther one. Returns false if it was refused, because the batch has begun or
+ * a nearer forecast is there. Ignored until umbra_store_set_guessing. */
+UMBRA_API bool umbra_store_foretell(umbra_store *store, int layer, int distance, uint64_t due,
+                                    const float *probability);
+/* Off (default): nothing is read ahead, and forecasts are dropped. */
+UMBRA_API void umbra_store_set_guessing(umbra_store *store, bool on);
+
+/* Empties the cache, after waiting for reads in flight. Not inside a batch. */
+UMBRA_API int umbra_store_clear(umbra_store *store, umbra_error *err);
+
+typedef enum umbra_event_kind {
+    UMBRA_EVENT_READ,  /* an expert, from the decision to its arrival */
+    UMBRA_EVENT_WAIT,  /* umbra_store_next blocked */
+    UMBRA_EVENT_BATCH, /* from begin to the end of a batch */
+} umbra_event_kind;
+
+typedef struct umbra_store_event {
+    umbra_event_kind kind;
+    uint64_t begin_ns, end_ns; /* monotonic clock */
+    int32_t layer;
+    int32_t expert; /* of a read, else -1 */
+    int8_t distance; /* of a read ahead; 0: on demand */
+} umbra_store_event;
+
+/* Writes what happens from now on into events (room), until it is full; NULL ends it. */
+UMBRA_API void umbra_store_record(umbra_store *store, umbra_store_event *events, int room);
+UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
 /* Sets the counters to 0 and the maximum to what is resident now. */

@@ -12,6 +12,8 @@
  * runs of a token, shorter than a disk read. */
 enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 10 };
 
+enum { ERRAND_FREE, ERRAND_SENT, ERRAND_RUNNING };
+
 struct umbra_pool {
     int threads;
     int started; /* workers that exist: threads - 1 once open */
@@ -27,6 +29,11 @@ struct umbra_pool {
     atomic_int active; /* workers that look at the job; it is not touched while there are any */
     atomic_uint epoch; /* counts jobs, for the workers to wait on */
     atomic_bool quit;
+
+    /* The errand: written by the caller while `errand` is FREE. */
+    atomic_int errand;
+    umbra_pool_errand_fn errand_fn;
+    void *errand_context;
 
     pthread_mutex_t mutex; /* guards only going to sleep and waking up */
     pthread_cond_t work;
@@ -58,13 +65,20 @@ static void do_items(umbra_pool *pool, int worker)
     }
 }
 
-/* Returns when the epoch is no longer `seen` or the pool closes. */
+static bool has_work(umbra_pool *pool, unsigned seen)
+{
+    return atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen ||
+           atomic_load_explicit(&pool->errand, memory_order_acquire) == ERRAND_SENT;
+}
+
+/* Returns when the epoch is no longer `seen`, which it is when the pool closes, or when there is an
+ * errand. */
 static void wait_for_work(umbra_pool *pool, unsigned seen)
 {
     uint64_t start = umbra_clock_ns();
     do {
         for (int i = 0; i < 64; i++) {
-            if (atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen)
+            if (has_work(pool, seen))
                 return;
             relax();
         }
@@ -72,10 +86,19 @@ static void wait_for_work(umbra_pool *pool, unsigned seen)
 
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(&pool->epoch) == seen)
+    while (!has_work(pool, seen))
         pthread_cond_wait(&pool->work, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+static void do_errand(umbra_pool *pool)
+{
+    int sent = ERRAND_SENT;
+    if (!atomic_compare_exchange_strong(&pool->errand, &sent, ERRAND_RUNNING))
+        return;
+    pool->errand_fn(pool->errand_context);
+    atomic_store(&pool->errand, ERRAND_FREE);
 }
 
 static void *worker_main(void *argument)
@@ -86,9 +109,13 @@ static void *worker_main(void *argument)
     unsigned seen = 0;
     for (;;) {
         wait_for_work(pool, seen);
-        seen = atomic_load(&pool->epoch);
         if (atomic_load(&pool->quit))
             return NULL;
+        do_errand(pool);
+        unsigned epoch = atomic_load(&pool->epoch);
+        if (epoch == seen)
+            continue;
+        seen = epoch;
         /* Announced before `open` is read, as the caller closes before it reads `active`: one of
          * the two sees the other. A worker that comes late finds the job closed and is not waited
          * for, so a busy core costs its share of the work and no more. */
@@ -99,14 +126,36 @@ static void *worker_main(void *argument)
     }
 }
 
-static void announce(umbra_pool *pool)
+static void wake(umbra_pool *pool)
 {
-    atomic_fetch_add(&pool->epoch, 1);
     if (atomic_load(&pool->sleepers) == 0)
         return;
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+static void announce(umbra_pool *pool)
+{
+    atomic_fetch_add(&pool->epoch, 1);
+    wake(pool);
+}
+
+bool umbra_pool_send(umbra_pool *pool, umbra_pool_errand_fn fn, void *context)
+{
+    if (pool->threads == 1 || atomic_load(&pool->errand) != ERRAND_FREE)
+        return false;
+    pool->errand_fn = fn;
+    pool->errand_context = context;
+    atomic_store(&pool->errand, ERRAND_SENT);
+    wake(pool);
+    return true;
+}
+
+void umbra_pool_settle(umbra_pool *pool)
+{
+    while (atomic_load(&pool->errand) != ERRAND_FREE)
+        sched_yield();
 }
 
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context)

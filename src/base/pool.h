@@ -6,6 +6,8 @@
 #ifndef UMBRA_BASE_POOL_H
 #define UMBRA_BASE_POOL_H
 
+#include <stdbool.h>
+
 #include <umbra/status.h>
 
 typedef struct umbra_pool umbra_pool;
@@ -24,5 +26,13 @@ int umbra_pool_threads(const umbra_pool *pool);
 /* Runs fn over [0, items) in pieces of at most `grain` items, claimed by whoever is free.
  * Only one run at a time per pool. */
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context);
+
+/* Lets a worker do something on the side: fn(context), once, as soon as one is at hand, which then
+ * misses the runs of that time. False if there are no workers or the last errand is not done; fn is
+ * not called then. From the thread that calls umbra_pool_run only. */
+typedef void (*umbra_pool_errand_fn)(void *context);
+bool umbra_pool_send(umbra_pool *pool, umbra_pool_errand_fn fn, void *context);
+/* Waits until no errand is under way. */
+void umbra_pool_settle(umbra_pool *pool);
 
 #endif

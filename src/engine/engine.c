@@ -233,11 +233,15 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n,
     for (int first = 0; rc == UMBRA_OK && first < n; first += e->plan.chunk) {
         int count = n - first < e->plan.chunk ? n - first : e->plan.chunk;
         enter(e, tokens + first, count);
+        if (e->companion.enter)
+            e->companion.enter(e->companion.user, tokens + first, count);
         rc = compute_layers(e, first, count, o, err);
         if (rc != UMBRA_OK)
             break;
         for (int t = 0; t < count; t++)
             e->kv.length[tokens[first + t].sequence]++;
+        if (e->companion.leave)
+            e->companion.leave(e->companion.user, count);
         rc = leave(e, tokens + first, count, first, o);
     }
     return rc;

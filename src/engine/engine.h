@@ -69,6 +69,16 @@ typedef struct umbra_scratch {
     uint64_t arena_bytes;
 } umbra_scratch;
 
+/* Who goes along with the engine and reads ahead (runtime/prefetch.c). All may be NULL. Called from
+ * the thread that evaluates; scratch holds what the chunk's tokens are, x and experts. */
+typedef struct umbra_companion {
+    void *user;
+    void (*enter)(void *user, const umbra_token *tokens, int n); /* embeddings are in x */
+    /* x is h[layer], and the demands of the layer's experts are with the store. */
+    void (*routed)(void *user, int layer, int n);
+    void (*leave)(void *user, int n); /* the chunk is computed, but for its logits */
+} umbra_companion;
+
 struct umbra_engine {
     const umbra_model *model;
     const umbra_kernels *kernels;
@@ -81,6 +91,7 @@ struct umbra_engine {
     umbra_weights weights;
     umbra_kv kv;
     umbra_scratch scratch;
+    umbra_companion companion;
 };
 
 /* One product of a parallel step. */

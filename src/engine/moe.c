@@ -203,6 +203,8 @@ int umbra_experts(umbra_engine *e, int layer, int tokens, umbra_error *err)
     int rc = umbra_store_begin(e->store, layer, e->scratch.span_expert, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
+    if (e->companion.routed)
+        e->companion.routed(e->companion.user, layer, tokens);
     umbra_lease leases[LEASES];
     int n;
     while ((n = umbra_store_next(e->store, leases, LEASES, err)) > 0) {

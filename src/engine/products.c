@@ -33,6 +33,8 @@ void umbra_products_run(umbra_engine *e, const umbra_product *products, int n)
     int grain = rows / (e->plan.threads * PIECES_PER_THREAD) / 8 * 8;
     grain = grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;
     product_run run = {products, n};
+    /* Reads go on while the engine computes. A backend that fails is told by the next batch. */
+    (void)umbra_store_poll(e->store, NULL);
     umbra_pool_run(e->pool, rows, grain, run_rows, &run);
 }
 

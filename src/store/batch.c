@@ -1,189 +1,7 @@
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "store/store_internal.h"
-
-/* A disk's error may pass; a file that ends does not come back. */
-enum { MAX_ATTEMPTS = 3 };
-
-/* ---- reads ---- */
-
-/* Called with the mutex held. */
-static void queue_read(umbra_store *s, uint64_t read)
-{
-    s->queue[(s->queue_first + s->queue_n) % s->queue_size] = read;
-    s->queue_n++;
-}
-
-/* The budget is what the whole engine promises, so it is checked where memory comes into use, in
- * every build. Called with the mutex held. */
-static int check_budget(umbra_store *s, umbra_error *err)
-{
-    uint64_t bytes = (uint64_t)s->slots.used * s->layout.slot_bytes;
-    if (bytes > s->stats.budget_bytes || s->slots.used > s->slots.n)
-        return umbra_fail(err, UMBRA_E_BUDGET,
-                          "the expert store went over its budget; this is a defect of Umbra, "
-                          "please report it");
-    if (bytes > s->stats.resident_bytes_max)
-        s->stats.resident_bytes_max = bytes;
-    return UMBRA_OK;
-}
-
-/* Gives the next miss a slot and queues its reads. False: every slot is pinned.
- * Called with the mutex held. */
-static bool begin_miss(umbra_store *s)
-{
-    umbra_batch *b = &s->batch;
-    int32_t index = b->misses[b->misses_begun];
-    umbra_item *item = &b->items[index];
-    bool evicted;
-    item->slot = umbra_slots_take(&s->slots, b->layer, item->expert, &evicted);
-    if (item->slot < 0)
-        return false;
-    b->misses_begun++;
-    s->stats.evictions += evicted;
-    item->state = UMBRA_ITEM_READING;
-    umbra_slot_reads *reads = &s->reads[item->slot];
-    *reads = (umbra_slot_reads){.item = index};
-    const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
-    for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
-        if (slices[which].bytes == 0)
-            continue;
-        reads->left++;
-        queue_read(s, (uint64_t)item->slot * UMBRA_STORE_SLICES + (uint64_t)which);
-    }
-    return true;
-}
-
-static umbra_io_request request_of(const umbra_store *s, uint64_t read)
-{
-    int32_t slot = (int32_t)(read / UMBRA_STORE_SLICES);
-    int which = (int)(read % UMBRA_STORE_SLICES);
-    const umbra_slot *owner = &s->slots.slot[slot];
-    const umbra_slice *slice = &umbra_store_slices(s, owner->layer, owner->expert)[which];
-    umbra_io_request request =
-        umbra_layout_request(&s->layout, slice, which, umbra_store_slot(s, slot));
-    request.user = read;
-    return request;
-}
-
-/* The backend itself failed: reads it has taken may write into their slots at any time, so the
- * store cannot go on. */
-static int set_broken(umbra_store *s, const umbra_error *cause, umbra_error *err)
-{
-    s->broken = true;
-    s->broken_error = *cause;
-    s->batch.active = false;
-    if (err)
-        *err = *cause;
-    return cause->status;
-}
-
-/* Begins misses and submits reads, as far as slots and depth allow. */
-static int start_reads(umbra_store *s, umbra_error *err)
-{
-    umbra_batch *b = &s->batch;
-    umbra_error cause = {0};
-    int rc = UMBRA_OK;
-    pthread_mutex_lock(&s->mutex);
-    while (rc == UMBRA_OK && !b->failed && b->misses_begun < b->misses_n &&
-           s->queue_n + s->in_flight < s->depth && begin_miss(s))
-        rc = check_budget(s, &cause);
-    int room = s->depth - s->in_flight;
-    int n = s->queue_n < room ? s->queue_n : room;
-    for (int i = 0; i < n; i++)
-        s->requests[i] = request_of(s, s->queue[(s->queue_first + i) % s->queue_size]);
-    pthread_mutex_unlock(&s->mutex);
-    if (rc != UMBRA_OK)
-        return set_broken(s, &cause, err);
-    if (n == 0)
-        return UMBRA_OK;
-
-    int taken = s->ops->submit(s->io, s->requests, n, &cause);
-    if (taken < 0)
-        return set_broken(s, &cause, err);
-    pthread_mutex_lock(&s->mutex);
-    s->queue_first = (s->queue_first + taken) % s->queue_size;
-    s->queue_n -= taken;
-    s->in_flight += taken;
-    s->stats.reads += (uint64_t)taken;
-    for (int i = 0; i < taken; i++)
-        s->stats.bytes_read += s->requests[i].bytes;
-    pthread_mutex_unlock(&s->mutex);
-    return UMBRA_OK;
-}
-
-/* Keeps the first failure of a batch; the others are likely to be its echoes. */
-static void note_failure(umbra_store *s, int32_t slot, int which, int error)
-{
-    umbra_batch *b = &s->batch;
-    if (b->failed)
-        return;
-    b->failed = true;
-    const umbra_slot *owner = &s->slots.slot[slot];
-    const umbra_slice *slice = &umbra_store_slices(s, owner->layer, owner->expert)[which];
-    umbra_fail_at(&b->failure, UMBRA_E_IO, slice->offset,
-                  "%s: cannot read part %d of expert %d of layer %d: %s",
-                  s->files[slice->file].path, which, owner->expert, owner->layer,
-                  error > 0 ? strerror(error) : "the file has become shorter");
-}
-
-/* Called with the mutex held. */
-static void finish_slot(umbra_store *s, int32_t slot)
-{
-    umbra_batch *b = &s->batch;
-    umbra_slot_reads *reads = &s->reads[slot];
-    umbra_item *item = &b->items[reads->item];
-    if (reads->failed) {
-        umbra_slots_failed(&s->slots, slot);
-        item->state = UMBRA_ITEM_OVER;
-        return;
-    }
-    umbra_slots_arrived(&s->slots, slot);
-    item->state = UMBRA_ITEM_READY;
-    b->ready[b->ready_first + b->ready_n++] = reads->item;
-}
-
-/* Called with the mutex held. */
-static void finish_read(umbra_store *s, const umbra_io_completion *c)
-{
-    int32_t slot = (int32_t)(c->user / UMBRA_STORE_SLICES);
-    int which = (int)(c->user % UMBRA_STORE_SLICES);
-    umbra_slot_reads *reads = &s->reads[slot];
-    s->in_flight--;
-    if (c->error > 0 && ++reads->attempts[which] < MAX_ATTEMPTS) {
-        queue_read(s, c->user);
-        return;
-    }
-    if (c->error != 0) {
-        reads->failed = true;
-        note_failure(s, slot, which, c->error);
-    }
-    if (--reads->left == 0)
-        finish_slot(s, slot);
-}
-
-/* Takes completions; wait: blocks for one if any read is in flight. */
-static int reap_reads(umbra_store *s, bool wait, umbra_error *err)
-{
-    if (s->in_flight == 0)
-        return UMBRA_OK;
-    umbra_error cause = {0};
-    int n = s->ops->reap(s->io, s->completions, s->depth, wait, &cause);
-    if (n == 0 && wait)
-        n = umbra_fail(&cause, UMBRA_E_SYSTEM, "the I/O backend \"%s\" lost %d reads", s->ops->name,
-                       s->in_flight);
-    if (n < 0)
-        return set_broken(s, &cause, err);
-    pthread_mutex_lock(&s->mutex);
-    for (int i = 0; i < n; i++)
-        finish_read(s, &s->completions[i]);
-    pthread_mutex_unlock(&s->mutex);
-    return UMBRA_OK;
-}
-
-/* ---- batches ---- */
 
 static int check_batch(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
 {
@@ -221,6 +39,48 @@ static int check_batch(umbra_store *s, int layer, const int *experts, int n, umb
 }
 
 /* Pins every hit before any miss looks for a victim. */
+/* Guesses for the layer that its batch does not want: the first to go, once they are there. */
+static void demote_wrong_guesses(umbra_store *s, int layer)
+{
+    umbra_guesses *g = &s->guesses[layer];
+    for (int i = 0; i < g->n; i++) {
+        const umbra_slot *slot = &s->slots.slot[g->slot[i]];
+        if (slot->guess == 0 || slot->layer != layer)
+            continue; /* it was used, or is gone already */
+        if (slot->state == UMBRA_SLOT_READING)
+            s->reads[g->slot[i]].late = true;
+        else
+            umbra_slots_demote(&s->slots, g->slot[i]);
+    }
+    g->n = 0;
+}
+
+/* Pins an expert that is there or on its way. */
+static void begin_present(umbra_store *s, int index)
+{
+    umbra_batch *b = &s->batch;
+    umbra_item *item = &b->items[index];
+    umbra_slot *slot = &s->slots.slot[item->slot];
+    umbra_slots_pin(&s->slots, item->slot);
+    bool waits = slot->state == UMBRA_SLOT_READING;
+    if (slot->guess > 0) {
+        uint64_t bytes = umbra_store_read_bytes(s, b->layer, item->expert);
+        umbra_ahead_stats *ahead = &s->stats.ahead[slot->guess];
+        *(waits ? &ahead->late_bytes : &ahead->useful_bytes) += bytes;
+        b->needed_bytes += bytes;
+        slot->guess = 0;
+    }
+    if (!waits) {
+        item->state = UMBRA_ITEM_READY;
+        b->ready[b->ready_n++] = index;
+        return;
+    }
+    item->state = UMBRA_ITEM_READING;
+    s->reads[item->slot].item = index;
+    s->reads[item->slot].late = false;
+    b->late_n++;
+}
+
 static void begin_items(umbra_store *s, int layer, const int *experts, int n)
 {
     umbra_batch *b = &s->batch;
@@ -231,24 +91,31 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     b->handed_out = 0;
     b->ready_first = b->ready_n = 0;
     b->misses_begun = b->misses_n = 0;
+    b->late_n = 0;
+    b->needed_bytes = 0;
+    b->begun_ns = umbra_store_now(s);
     pthread_mutex_lock(&s->mutex);
+    umbra_forecast_begin(&s->forecast, layer);
     for (int i = 0; i < n; i++) {
         int32_t slot = umbra_slots_find(&s->slots, layer, experts[i]);
         b->items[i] = (umbra_item){.expert = experts[i], .slot = slot};
         if (slot >= 0) {
-            umbra_slots_pin(&s->slots, slot);
-            b->items[i].state = UMBRA_ITEM_READY;
-            b->ready[b->ready_n++] = i;
+            begin_present(s, i);
             continue;
         }
         b->misses[b->misses_n++] = i;
         const umbra_slice *slices = umbra_store_slices(s, layer, experts[i]);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
             s->stats.bytes_needed += slices[which].bytes;
+        b->needed_bytes += umbra_store_read_bytes(s, layer, experts[i]);
     }
+    demote_wrong_guesses(s, layer);
     s->stats.hits += (uint64_t)b->ready_n;
+    s->stats.late += (uint64_t)b->late_n;
     s->stats.misses += (uint64_t)b->misses_n;
     pthread_mutex_unlock(&s->mutex);
+    umbra_pace_begin(&s->pace, b->begun_ns);
+    umbra_pace_batch(&s->pace, b->misses_n + b->late_n, b->needed_bytes);
 }
 
 int umbra_store_begin(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
@@ -257,7 +124,25 @@ int umbra_store_begin(umbra_store *s, int layer, const int *experts, int n, umbr
     if (rc != UMBRA_OK)
         return rc;
     begin_items(s, layer, experts, n);
-    return start_reads(s, err);
+    return umbra_store_start_reads(s, err);
+}
+
+int umbra_store_poll(umbra_store *s, umbra_error *err)
+{
+    bool news = atomic_load_explicit(&s->foretold, memory_order_relaxed) &&
+                atomic_exchange_explicit(&s->foretold, false, memory_order_acquire);
+    if (s->in_flight == 0 && !news)
+        return UMBRA_OK; /* most calls end here, without a lock */
+    if (s->broken) {
+        if (err)
+            *err = s->broken_error;
+        return s->broken_error.status;
+    }
+    int before = s->in_flight;
+    int rc = umbra_store_reap_reads(s, false, err);
+    if (rc != UMBRA_OK || (!news && s->in_flight == before))
+        return rc;
+    return umbra_store_start_reads(s, err);
 }
 
 /* Ends a batch that failed: lets every read that was begun come to its end, since its slot cannot
@@ -266,9 +151,9 @@ static int end_failed(umbra_store *s, umbra_error *err)
 {
     umbra_batch *b = &s->batch;
     while (s->queue_n + s->in_flight > 0) {
-        int rc = start_reads(s, err);
+        int rc = umbra_store_start_reads(s, err);
         if (rc == UMBRA_OK)
-            rc = reap_reads(s, true, err);
+            rc = umbra_store_reap_reads(s, true, err);
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -284,6 +169,14 @@ static int end_failed(umbra_store *s, umbra_error *err)
     return b->failure.status;
 }
 
+static const void *data_of(const umbra_store *s, const umbra_slice *slice, int which,
+                           const char *slot)
+{
+    if (s->ops->data && slice->bytes > 0)
+        return s->ops->data(s->io, slice->file, slice->offset);
+    return umbra_layout_data(&s->layout, slice, which, slot);
+}
+
 static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 {
     umbra_batch *b = &s->batch;
@@ -296,7 +189,7 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
         const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
         const char *slot = umbra_store_slot(s, item->slot);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            leases[i].slice[which] = umbra_layout_data(&s->layout, &slices[which], which, slot);
+            leases[i].slice[which] = data_of(s, &slices[which], which, slot);
     }
     b->ready_first += n;
     b->ready_n -= n;
@@ -306,13 +199,29 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 
 static int wait_for_read(umbra_store *s, umbra_error *err)
 {
-    uint64_t start_ns = umbra_clock_ns();
-    int rc = reap_reads(s, true, err);
-    uint64_t waited_ns = umbra_clock_ns() - start_ns;
+    uint64_t start_ns = umbra_store_now(s);
+    int rc = umbra_store_reap_reads(s, true, err);
+    uint64_t end_ns = umbra_store_now(s);
     pthread_mutex_lock(&s->mutex);
-    s->stats.wait_ns += waited_ns;
+    s->stats.wait_ns += end_ns - start_ns;
+    umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_WAIT,
+                                             .begin_ns = start_ns,
+                                             .end_ns = end_ns,
+                                             .layer = s->batch.layer,
+                                             .expert = -1});
     pthread_mutex_unlock(&s->mutex);
     return rc;
+}
+
+static void end_batch(umbra_store *s)
+{
+    s->batch.active = false;
+    if (s->events)
+        umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_BATCH,
+                                                 .begin_ns = s->batch.begun_ns,
+                                                 .end_ns = umbra_store_now(s),
+                                                 .layer = s->batch.layer,
+                                                 .expert = -1});
 }
 
 int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
@@ -327,11 +236,11 @@ int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *
         return 0;
     if (max < 1)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "room for %d leases: at least 1 is needed", max);
-    int rc = reap_reads(s, false, err);
+    int rc = umbra_store_reap_reads(s, false, err);
     for (;;) {
         /* The disk gets its next reads before the caller gets something to compute. */
         if (rc == UMBRA_OK)
-            rc = start_reads(s, err);
+            rc = umbra_store_start_reads(s, err);
         if (rc != UMBRA_OK)
             return rc;
         if (b->failed)
@@ -340,7 +249,7 @@ int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *
         if (n > 0)
             return n;
         if (b->handed_out == b->n) {
-            b->active = false;
+            end_batch(s);
             return 0;
         }
         if (s->in_flight == 0) {
@@ -367,5 +276,5 @@ void umbra_store_release(umbra_store *s, const umbra_lease *lease)
         item->state = UMBRA_ITEM_OVER; /* else it is a lease of the batch before */
     /* A failure here is remembered and comes back from umbra_store_next. */
     if (b->misses_begun < b->misses_n)
-        (void)start_reads(s, NULL);
+        (void)umbra_store_start_reads(s, NULL);
 }

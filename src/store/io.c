@@ -58,5 +58,7 @@ const umbra_io_ops *umbra_io_find(const char *name)
         return &umbra_io_uring;
     if (strcmp(name, umbra_io_threads.name) == 0)
         return &umbra_io_threads;
+    if (strncmp(name, "sim:", 4) == 0)
+        return &umbra_io_sim;
     return NULL;
 }

@@ -11,6 +11,8 @@
 
 #include <umbra/status.h>
 
+#include "base/clock.h"
+
 typedef struct umbra_io umbra_io;
 
 typedef struct umbra_io_file {
@@ -25,6 +27,8 @@ typedef struct umbra_io_options {
     int depth;   /* most requests in flight, 1..1024 */
     void *arena; /* region all buffers lie in, for registration; may be NULL */
     uint64_t arena_bytes;
+    const char *name;         /* as given to umbra_io_find: the simulated disk's figures; or NULL */
+    const umbra_clock *clock; /* the simulated disk's time; NULL: the machine's */
 } umbra_io_options;
 
 typedef struct umbra_io_request {
@@ -42,7 +46,7 @@ typedef struct umbra_io_completion {
 } umbra_io_completion;
 
 typedef struct umbra_io_ops {
-    const char *name; /* "threads", "uring" */
+    const char *name; /* "threads", "uring", "sim" */
     int (*open)(umbra_io **out, const umbra_io_options *options, umbra_error *err);
     /* Takes the first n' <= n requests (as many as depth allows) and returns n', or negative. */
     int (*submit)(umbra_io *io, const umbra_io_request *requests, int n, umbra_error *err);
@@ -51,13 +55,22 @@ typedef struct umbra_io_ops {
     int (*reap)(umbra_io *io, umbra_io_completion *out, int max, bool wait, umbra_error *err);
     /* Waits for what is in flight, frees, nulls. */
     void (*close)(umbra_io **io);
+    /* Where the bytes at this place of a file are, if reads leave the buffers alone; NULL: in the
+     * buffers. */
+    const void *(*data)(const umbra_io *io, int file, uint64_t offset);
 } umbra_io_ops;
 
 extern const umbra_io_ops umbra_io_threads; /* a pool of preading threads */
 extern const umbra_io_ops umbra_io_uring;   /* open fails with UMBRA_E_UNSUPPORTED where the
                                                kernel or a container forbids io_uring */
+/* A disk of any speed: "sim:RATE" or "sim:RATE,LATENCY" ("sim:500M,100us"; bytes per second; 0 to
+ * 10 s, default 100us). Requests are transferred one after the other at the rate and arrive the
+ * latency later, so deep queues reach the rate and single reads do not. Only time is simulated: the
+ * data is where the page cache has it (the files are mapped), so that no copying adds to the time
+ * that is measured, as a real disk's transfer does not either. */
+extern const umbra_io_ops umbra_io_sim;
 
-/* "threads", "uring"; "auto" or NULL: io_uring if it can be opened here, else threads.
+/* "threads", "uring", "sim:..."; "auto" or NULL: io_uring if it can be opened here, else threads.
  * NULL for an unknown name. */
 const umbra_io_ops *umbra_io_find(const char *name);
 

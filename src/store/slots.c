@@ -2,6 +2,9 @@
 #include "base/memory.h"
 #include "store/slots.h"
 
+enum { LOOK_AT = 16 /* slots from the oldest, for one that is cold */ };
+static const float COLD = 0.05f;
+
 int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_experts,
                      umbra_error *err)
 {
@@ -68,6 +71,18 @@ static void link_newest(umbra_slots *s, int32_t i)
     s->newest = i;
 }
 
+static void link_oldest(umbra_slots *s, int32_t i)
+{
+    umbra_slot *slot = &s->slot[i];
+    slot->older = -1;
+    slot->newer = s->oldest;
+    if (s->oldest >= 0)
+        s->slot[s->oldest].older = i;
+    else
+        s->newest = i;
+    s->oldest = i;
+}
+
 static bool is_evictable(const umbra_slot *slot)
 {
     return slot->state == UMBRA_SLOT_RESIDENT && slot->pins == 0;
@@ -80,33 +95,53 @@ static void vacate(umbra_slots *s, int32_t i)
     unlink_slot(s, i);
     slot->state = UMBRA_SLOT_EMPTY;
     slot->pins = 0;
+    slot->guess = 0;
     slot->older = s->first_empty;
     s->first_empty = i;
     s->used--;
 }
 
-/* The policy. What a batch pins it also makes newest, so the walk ends at the first step unless a
- * pin outlived its batch; the count spares it when there is nothing to find. */
-static int32_t choose_victim(const umbra_slots *s)
+static float heat_of(const umbra_slots *s, const umbra_slot *slot)
 {
-    if (s->evictable == 0)
-        return -1;
-    int32_t i = s->oldest;
-    while (i >= 0 && !is_evictable(&s->slot[i]))
-        i = s->slot[i].newer;
-    return i;
+    return s->heat ? s->heat[(size_t)slot->layer * (size_t)s->n_experts + (size_t)slot->expert] : 0;
 }
 
-int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, bool *evicted)
+/* The policy: of the few least recently used the coldest, the older of two alike. What a batch pins
+ * it also makes newest, so unevictable slots are rare at this end; the count spares the walk when
+ * there is nothing to find. -1: none is colder than `heat`. */
+static int choose_victim(const umbra_slots *s, float heat)
 {
-    *evicted = false;
+    int32_t best = -1;
+    if (s->evictable == 0)
+        return -1;
+    int looked = 0;
+    for (int32_t i = s->oldest; i >= 0 && looked < LOOK_AT; i = s->slot[i].newer) {
+        if (!is_evictable(&s->slot[i]))
+            continue;
+        looked++;
+        float h = heat_of(s, &s->slot[i]);
+        if (h >= heat)
+            continue;
+        best = i;
+        heat = h;
+        if (h <= COLD)
+            break;
+    }
+    return best;
+}
+
+int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins, float heat,
+                         umbra_victim *victim)
+{
+    *victim = (umbra_victim){0};
     if (s->first_empty < 0) {
-        int32_t victim = choose_victim(s);
-        if (victim < 0)
+        int32_t v = choose_victim(s, heat);
+        if (v < 0)
             return -1;
+        const umbra_slot *gone = &s->slot[v];
+        *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
         s->evictable--;
-        vacate(s, victim);
-        *evicted = true;
+        vacate(s, v);
     }
     int32_t i = s->first_empty;
     umbra_slot *slot = &s->slot[i];
@@ -114,7 +149,7 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, bool *ev
     slot->state = UMBRA_SLOT_READING;
     slot->layer = layer;
     slot->expert = expert;
-    slot->pins = 1;
+    slot->pins = pins;
     *place_of(s, layer, expert) = i;
     link_newest(s, i);
     s->used++;
@@ -149,4 +184,20 @@ void umbra_slots_unpin(umbra_slots *s, int32_t i)
     s->slot[i].pins--;
     if (is_evictable(&s->slot[i]))
         s->evictable++;
+}
+
+void umbra_slots_demote(umbra_slots *s, int32_t i)
+{
+    unlink_slot(s, i);
+    link_oldest(s, i);
+}
+
+void umbra_slots_clear(umbra_slots *s)
+{
+    for (int32_t i = 0; i < s->n; i++) {
+        if (!is_evictable(&s->slot[i]))
+            continue;
+        s->evictable--;
+        vacate(s, i);
+    }
 }

@@ -1,7 +1,8 @@
 /* Who is in which slot, and who goes next: the cache without its memory and its reads.
  *
- * Occupied slots form a list from the most to the least recently used. A slot is pinned while it
- * is read into or leased; the victim is the last one of the list that is not pinned. Nothing here
+ * Occupied slots form a list from the most to the least recently used. A slot that is read into or
+ * leased stays. The victim is the coldest of the few least recently used: the heat of an expert is
+ * the probability, as far as it was foretold, that one of the coming layers uses it. Nothing here
  * locks: the store's mutex is held by the caller. */
 #ifndef UMBRA_STORE_SLOTS_H
 #define UMBRA_STORE_SLOTS_H
@@ -21,14 +22,16 @@ typedef struct umbra_slot {
     umbra_slot_state state;
     int32_t layer;
     int32_t expert;
-    int32_t pins;  /* leases given or promised; a slot that is read into has at least one */
+    int32_t pins;  /* leases given or promised */
+    int8_t guess;  /* distance at which it was read ahead and has not been used since; 0: none */
     int32_t newer; /* neighbours in the list of use, -1 at its ends */
     int32_t older; /* of an empty slot: the next empty one */
 } umbra_slot;
 
 typedef struct umbra_slots {
-    umbra_slot *slot; /* (n) */
-    int32_t *of;      /* (n_layers, n_experts): slot or -1 */
+    umbra_slot *slot;  /* (n) */
+    int32_t *of;       /* (n_layers, n_experts): slot or -1 */
+    const float *heat; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
     int32_t n;
     int32_t n_experts;
     int32_t newest;
@@ -46,9 +49,17 @@ void umbra_slots_free(umbra_slots *s);
 /* The slot in which the expert is or is being read into, or -1. */
 int32_t umbra_slots_find(const umbra_slots *s, int32_t layer, int32_t expert);
 
-/* Gives a slot to an expert that has none: it is READING, newest, with one pin. *evicted says
- * whether another expert had to go. -1 when every slot is pinned. */
-int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, bool *evicted);
+typedef struct umbra_victim {
+    bool any; /* an expert had to go */
+    int32_t layer, expert;
+    int8_t guess; /* as in the slot */
+} umbra_victim;
+
+/* Gives a slot to an expert that has none: it is READING and newest, with `pins` pins. -1 when no
+ * slot can be had: all are in use, or, for a guess (heat below infinity), every victim is as hot
+ * as it. */
+int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins, float heat,
+                         umbra_victim *victim);
 
 /* READING ends: the data is there, or the slot becomes empty and its pins are gone. */
 void umbra_slots_arrived(umbra_slots *s, int32_t slot);
@@ -56,5 +67,10 @@ void umbra_slots_failed(umbra_slots *s, int32_t slot);
 
 void umbra_slots_pin(umbra_slots *s, int32_t slot); /* also makes it the newest */
 void umbra_slots_unpin(umbra_slots *s, int32_t slot);
+
+/* Makes the slot the first to go. */
+void umbra_slots_demote(umbra_slots *s, int32_t slot);
+/* Empties every slot that is neither read into nor pinned. */
+void umbra_slots_clear(umbra_slots *s);
 
 #endif

@@ -108,7 +108,11 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     s->reads = umbra_calloc(n, sizeof *s->reads);
     if (!s->reads)
         return umbra_fail_nomem(err, "the table of reads", n * sizeof *s->reads);
-    return umbra_slots_init(&s->slots, (int32_t)n, s->n_layers, s->n_experts, err);
+    int rc = umbra_slots_init(&s->slots, (int32_t)n, s->n_layers, s->n_experts, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_forecast_init(&s->forecast, s->n_layers, s->n_experts, err);
+    s->slots.heat = s->forecast.heat;
+    return rc;
 }
 
 static int make_queues(umbra_store *s, umbra_error *err)
@@ -119,12 +123,13 @@ static int make_queues(umbra_store *s, umbra_error *err)
     b->items = umbra_calloc(n, sizeof *b->items);
     b->ready = umbra_calloc(n, sizeof *b->ready);
     b->misses = umbra_calloc(n, sizeof *b->misses);
+    s->guesses = umbra_calloc((size_t)s->n_layers, sizeof *s->guesses);
     s->queue_size = s->depth + UMBRA_STORE_SLICES - 1;
     s->queue = umbra_calloc((size_t)s->queue_size, sizeof *s->queue);
     s->requests = umbra_calloc((size_t)s->depth, sizeof *s->requests);
     s->completions = umbra_calloc((size_t)s->depth, sizeof *s->completions);
-    if (!b->seen || !b->items || !b->ready || !b->misses || !s->queue || !s->requests ||
-        !s->completions)
+    if (!b->seen || !b->items || !b->ready || !b->misses || !s->guesses || !s->queue ||
+        !s->requests || !s->completions)
         return umbra_fail_nomem(err, "the store's queues", 0);
     return UMBRA_OK;
 }
@@ -144,7 +149,7 @@ static int check_options(const umbra_store_options *o, umbra_error *err)
 }
 
 int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const umbra_io_ops *ops,
-                          umbra_error *err)
+                          const umbra_clock *clock, umbra_error *err)
 {
     *out = NULL;
     int rc = check_options(o, err);
@@ -158,6 +163,8 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
     s->n_experts = o->n_experts;
     s->depth = o->io_depth > 0 ? o->io_depth : DEFAULT_DEPTH;
     s->ops = ops;
+    s->clock = clock ? clock : umbra_clock_real();
+    umbra_disk_model_init(&s->disk);
     s->stats.io = ops->name;
     uint64_t n_used = 0;
     rc = open_files(s, o, err);
@@ -173,7 +180,9 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
                                            .n_files = s->n_files,
                                            .depth = s->depth,
                                            .arena = s->arena,
-                                           .arena_bytes = s->arena_bytes},
+                                           .arena_bytes = s->arena_bytes,
+                                           .name = o->io,
+                                           .clock = s->clock},
                        err);
     if (rc != UMBRA_OK) {
         umbra_store_close(&s);
@@ -188,13 +197,15 @@ int umbra_store_open(umbra_store **out, const umbra_store_options *o, umbra_erro
     *out = NULL;
     const umbra_io_ops *ops = umbra_io_find(o->io);
     if (!ops)
-        return umbra_fail(err, UMBRA_E_ARGUMENT,
-                          "no I/O backend is called \"%s\"; there are auto, uring, threads", o->io);
-    int rc = umbra_store_open_with(out, o, ops, err);
+        return umbra_fail(
+            err, UMBRA_E_ARGUMENT,
+            "no I/O backend is called \"%s\"; there are auto, uring, threads, sim:RATE,LATENCY",
+            o->io);
+    int rc = umbra_store_open_with(out, o, ops, NULL, err);
     /* A ring of this depth may be refused where a tiny one was not. */
     bool named = o->io && strcmp(o->io, ops->name) == 0;
     if (rc == UMBRA_E_UNSUPPORTED && !named && ops != &umbra_io_threads)
-        rc = umbra_store_open_with(out, o, &umbra_io_threads, err);
+        rc = umbra_store_open_with(out, o, &umbra_io_threads, NULL, err);
     return rc;
 }
 
@@ -210,6 +221,8 @@ void umbra_store_close(umbra_store **p)
         umbra_free((char *)s->files[i].path);
     }
     umbra_slots_free(&s->slots);
+    umbra_forecast_free(&s->forecast);
+    umbra_free(s->guesses);
     umbra_unmap(s->arena, s->arena_bytes);
     umbra_free(s->reads);
     umbra_free(s->batch.seen);
@@ -226,6 +239,79 @@ void umbra_store_close(umbra_store **p)
     *p = NULL;
 }
 
+/* ---- forecasts ---- */
+
+uint64_t umbra_store_clock(const umbra_store *store)
+{
+    umbra_store *s = (umbra_store *)store; /* only the lock is changed */
+    pthread_mutex_lock(&s->mutex);
+    uint64_t clock = s->forecast.clock;
+    pthread_mutex_unlock(&s->mutex);
+    return clock;
+}
+
+bool umbra_store_foretell(umbra_store *s, int layer, int distance, uint64_t due,
+                          const float *probability)
+{
+    if (layer < 0 || layer >= s->n_layers || distance < 1 || distance > UMBRA_STORE_DISTANCES)
+        return false;
+    pthread_mutex_lock(&s->mutex);
+    bool taken = s->guessing &&
+                 umbra_forecast_take(&s->forecast, layer, distance, due, probability);
+    s->stats.forecasts += s->guessing;
+    s->stats.forecasts_refused += s->guessing && !taken;
+    pthread_mutex_unlock(&s->mutex);
+    if (taken)
+        atomic_store_explicit(&s->foretold, true, memory_order_release);
+    return taken;
+}
+
+void umbra_store_set_guessing(umbra_store *s, bool on)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->guessing = on;
+    if (!on)
+        umbra_forecast_clear(&s->forecast);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+int umbra_store_clear(umbra_store *s, umbra_error *err)
+{
+    if (s->batch.active)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
+                          s->batch.layer);
+    int rc = s->broken ? s->broken_error.status : UMBRA_OK;
+    while (rc == UMBRA_OK && s->in_flight + s->queue_n > 0) {
+        pthread_mutex_lock(&s->mutex);
+        umbra_forecast_clear(&s->forecast); /* no more guesses begin */
+        pthread_mutex_unlock(&s->mutex);
+        rc = umbra_store_start_reads(s, err);
+        if (rc == UMBRA_OK)
+            rc = umbra_store_reap_reads(s, true, err);
+    }
+    if (rc != UMBRA_OK)
+        return rc;
+    pthread_mutex_lock(&s->mutex);
+    umbra_forecast_clear(&s->forecast);
+    umbra_slots_clear(&s->slots);
+    pthread_mutex_unlock(&s->mutex);
+    return UMBRA_OK;
+}
+
+/* ---- statistics ---- */
+
+void umbra_store_record(umbra_store *s, umbra_store_event *events, int room)
+{
+    s->events = events;
+    s->events_room = events ? room : 0;
+    s->events_n = 0;
+}
+
+int umbra_store_recorded(const umbra_store *s)
+{
+    return s->events_n;
+}
+
 static uint64_t resident_bytes(const umbra_store *s)
 {
     return (uint64_t)s->slots.used * s->layout.slot_bytes;
@@ -237,6 +323,8 @@ void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
     pthread_mutex_lock(&s->mutex);
     *out = s->stats;
     out->resident_bytes = resident_bytes(s);
+    out->disk_latency_ns = s->disk.latency_ns;
+    out->disk_bytes_per_s = 1e9 / s->disk.ns_per_byte;
     pthread_mutex_unlock(&s->mutex);
 }
 

@@ -1,22 +1,38 @@
-/* The store's own parts, shared by store.c (opening, statistics) and batch.c (batches). */
+/* The store's own parts, shared by store.c (opening, statistics), batch.c (batches) and reads.c
+ * (the disk: demands first, then guesses). */
 #ifndef UMBRA_STORE_STORE_INTERNAL_H
 #define UMBRA_STORE_STORE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include <umbra/store.h>
 
+#include "store/forecast.h"
+#include "store/guess.h"
 #include "store/io.h"
 #include "store/layout.h"
 #include "store/slots.h"
 
 /* The reads under way into a slot. */
 typedef struct umbra_slot_reads {
-    int32_t item; /* of the batch that waits for it */
+    int32_t item; /* of the batch that waits for it; -1: a guess that nobody waits for */
     uint8_t left; /* slices not over yet */
     uint8_t attempts[UMBRA_STORE_SLICES];
     bool failed;
+    bool late;       /* a guess whose layer went by without it: the first to go once it is there */
+    int8_t distance; /* of a guess, for the record; 0: a demand */
+    uint64_t begun_ns;
+    /* For the disk's model. */
+    uint64_t submitted_ns[UMBRA_STORE_SLICES];
+    uint64_t ahead_bytes[UMBRA_STORE_SLICES]; /* in flight then, its own included */
 } umbra_slot_reads;
+
+/* Guesses made for a layer whose batch is still to come. */
+typedef struct umbra_guesses {
+    int n;
+    int32_t slot[UMBRA_CANDIDATES];
+} umbra_guesses;
 
 typedef enum umbra_item_state {
     UMBRA_ITEM_WAITING, /* has no slot */
@@ -46,6 +62,9 @@ typedef struct umbra_batch {
     int ready_first, ready_n;
     int32_t *misses; /* (n_experts): items that were not resident, in the batch's order */
     int misses_begun, misses_n;
+    int late_n;            /* guesses that it waits for */
+    uint64_t needed_bytes; /* of misses, and of guesses that are used for the first time */
+    uint64_t begun_ns;
 } umbra_batch;
 
 struct umbra_store {
@@ -61,6 +80,7 @@ struct umbra_store {
     int depth;
     const umbra_io_ops *ops;
     umbra_io *io;
+    const umbra_clock *clock;
 
     /* The thread that drives the batches has these to itself. */
     umbra_batch batch;
@@ -68,16 +88,27 @@ struct umbra_store {
     umbra_io_completion *completions; /* (depth) */
     bool broken; /* the backend failed: what its reads still write to is unknown */
     umbra_error broken_error;
+    umbra_disk_model disk;
+    umbra_pace pace;
+    umbra_guesses *guesses;    /* (n_layers) */
+    umbra_store_event *events; /* (events_room) the caller's, or NULL */
+    int events_room, events_n;
+    int in_flight; /* reads */
+    uint64_t bytes_in_flight;
 
-    /* Never held during I/O or waiting. Guards the slots, the reads and the statistics. */
+    atomic_bool foretold; /* a forecast came since the driver last looked for guesses */
+
+    /* Never held during I/O or waiting. Guards the slots, the forecast, the reads and the
+     * statistics. */
     pthread_mutex_t mutex;
     umbra_slots slots;
+    umbra_forecast forecast;
+    bool guessing;
     umbra_slot_reads *reads; /* (slots.n) */
     /* Reads not submitted yet, oldest first: slot * UMBRA_STORE_SLICES + slice. A miss is begun
      * only while fewer than `depth` reads are queued or in flight, hence the ring's size. */
     uint64_t *queue; /* (queue_size) */
     int queue_size, queue_first, queue_n;
-    int in_flight;
     umbra_store_stats stats;
 };
 
@@ -91,8 +122,27 @@ static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)
     return s->arena + (uint64_t)slot * s->layout.slot_bytes;
 }
 
-/* umbra_store_open with a backend that has no name. */
+static inline uint64_t umbra_store_now(const umbra_store *s)
+{
+    return s->clock->now_ns(s->clock->user);
+}
+
+/* umbra_store_open with a backend and a clock of the caller's. clock NULL: the machine's. */
 int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
-                          const umbra_io_ops *ops, umbra_error *err);
+                          const umbra_io_ops *ops, const umbra_clock *clock, umbra_error *err);
+
+/* ---- reads.c ---- */
+
+/* Begins misses of the batch and submits reads, as far as slots and depth allow; behind the last
+ * demand, guesses that are worth it. */
+int umbra_store_start_reads(umbra_store *s, umbra_error *err);
+/* Takes completions; wait: blocks for one if any read is in flight. */
+int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err);
+/* Bytes that reading an expert asks the disk for. */
+uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert);
+/* Writes an event into the record, if one is kept. */
+void umbra_store_note(umbra_store *s, const umbra_store_event *event);
+/* Takes what a victim was read ahead for into the statistics. Called with the mutex held. */
+void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim);
 
 #endif

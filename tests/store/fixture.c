@@ -65,7 +65,7 @@ umbra_store *open_store(fixture *f, const umbra_io_ops *ops, const char *io, int
     umbra_error err = {0};
     int rc, tries = 0;
     do
-        rc = ops ? umbra_store_open_with(&s, &o, ops, &err) : umbra_store_open(&s, &o, &err);
+        rc = ops ? umbra_store_open_with(&s, &o, ops, NULL, &err) : umbra_store_open(&s, &o, &err);
     while (test_try_again(rc, &tries));
     if (rc != UMBRA_OK)
         fail_msg("%s", err.message);

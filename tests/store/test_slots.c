@@ -1,6 +1,7 @@
 /* The table of slots against a plain array kept in order of use. */
 #include "support.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,11 +94,11 @@ static void step(umbra_slots *s, model *m, uint64_t *seed)
     int at = model_find(m, pair);
     assert_int_equal(slot >= 0, at >= 0);
     if (slot < 0) {
-        bool evicted;
+        umbra_victim victim;
         int expected = model_take(m, pair);
-        slot = umbra_slots_take(s, pair / EXPERTS, pair % EXPERTS, &evicted);
+        slot = umbra_slots_take(s, pair / EXPERTS, pair % EXPERTS, 1, INFINITY, &victim);
         assert_int_equal(slot >= 0, expected > 0);
-        assert_int_equal(evicted, expected == 2);
+        assert_int_equal(victim.any, expected == 2);
     } else if (m->e[at].reading && test_below(seed, 4) == 0) {
         umbra_slots_failed(s, slot);
         model_remove(m, at);

@@ -255,7 +255,7 @@ static void test_out_of_memory(void **state)
             int rc, tries = 0;
             do {
                 umbra_memory_fail_after(failures + 1);
-                rc = umbra_store_open_with(&s, &o, backends[i], NULL);
+                rc = umbra_store_open_with(&s, &o, backends[i], NULL, NULL);
                 umbra_memory_fail_after(0);
             } while (test_try_again(rc, &tries));
             if (rc == UMBRA_OK) {

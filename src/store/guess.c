@@ -1,0 +1,94 @@
+#include "store/guess.h"
+
+/* Before anything is measured: a plain solid-state disk. */
+static const double first_latency_ns = 100e3, first_ns_per_byte = 1.0, first_bytes = 256e3,
+                    first_weight = 8;
+static const double keep_read = 0.998, keep_batch = 0.95;
+
+void umbra_disk_model_init(umbra_disk_model *m)
+{
+    *m = (umbra_disk_model){0};
+    umbra_disk_model_add(m, 0, first_latency_ns);
+    umbra_disk_model_add(m, first_bytes, first_latency_ns + first_ns_per_byte * first_bytes);
+    m->weight *= first_weight;
+    m->x *= first_weight;
+    m->y *= first_weight;
+    m->xx *= first_weight;
+    m->xy *= first_weight;
+}
+
+void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns)
+{
+    m->weight = m->weight * keep_read + 1;
+    m->x = m->x * keep_read + bytes;
+    m->y = m->y * keep_read + ns;
+    m->xx = m->xx * keep_read + bytes * bytes;
+    m->xy = m->xy * keep_read + bytes * ns;
+    double spread = m->weight * m->xx - m->x * m->x;
+    if (spread <= 0)
+        return;
+    double slope = (m->weight * m->xy - m->x * m->y) / spread;
+    double most = m->x > 0 ? m->y / m->x : 0; /* no latency at all */
+    m->ns_per_byte = slope < most / 100 ? most / 100 : slope > most ? most : slope;
+    m->latency_ns = (m->y - m->ns_per_byte * m->x) / m->weight;
+}
+
+static void move_to(double *mean, double value)
+{
+    *mean = keep_batch * *mean + (1 - keep_batch) * value;
+}
+
+void umbra_pace_begin(umbra_pace *p, uint64_t now_ns)
+{
+    if (p->begun_ns != 0 && now_ns > p->begun_ns) {
+        double interval_ns = (double)(now_ns - p->begun_ns);
+        /* A pause between two texts is not the course of batches. */
+        if (p->interval_ns > 0 && interval_ns > 8 * p->interval_ns)
+            interval_ns = 8 * p->interval_ns;
+        if (p->interval_ns == 0)
+            p->interval_ns = interval_ns;
+        move_to(&p->interval_ns, interval_ns);
+    }
+    p->begun_ns = now_ns;
+}
+
+void umbra_pace_batch(umbra_pace *p, int misses, uint64_t needed_bytes)
+{
+    move_to(&p->needed_bytes, (double)needed_bytes);
+    move_to(&p->misses, misses);
+    move_to(&p->missed, misses > 0);
+}
+
+void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
+                       uint64_t queued_bytes, uint64_t now_ns)
+{
+    double next_ns = pace->interval_ns - (double)(now_ns - pace->begun_ns);
+    double busy =
+        pace->interval_ns > 0 ? pace->needed_bytes * disk->ns_per_byte / pace->interval_ns : 1;
+    *m = (umbra_moment){
+        .latency_ns = disk->latency_ns,
+        .ns_per_byte = disk->ns_per_byte,
+        .queued_bytes = (double)queued_bytes,
+        .next_ns = next_ns > 0 ? next_ns : 0,
+        .missed = pace->missed,
+        .misses = pace->misses,
+        .busy = busy < 1 ? busy : 1,
+    };
+}
+
+double umbra_guess_value(const umbra_moment *m, double probability, double bytes, double due_ns)
+{
+    double transfer_ns = bytes * m->ns_per_byte;
+    double moved_ns = (m->queued_bytes + bytes) * m->ns_per_byte; /* its transfer ends */
+    double landed_ns = moved_ns + m->latency_ns;
+    /* Where a batch misses several, they share the latency. */
+    double saved_ns = transfer_ns + m->latency_ns / (m->misses > 1 ? m->misses : 1);
+    if (landed_ns > due_ns)
+        saved_ns -= landed_ns - due_ns;
+    if (saved_ns <= 0)
+        return saved_ns;
+    double over_ns = moved_ns - m->next_ns;
+    over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
+    double delayed = m->missed * (due_ns <= m->next_ns ? 1 - probability : 1);
+    return probability * saved_ns - m->busy * transfer_ns - delayed * over_ns;
+}

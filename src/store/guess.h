@@ -1,0 +1,51 @@
+/* When a guess is worth a read.
+ *
+ * A read ahead of an expert of B bytes saves, if the expert is used, the time its demand would have
+ * cost: B at the disk's rate, and a share of the latency. It costs the disk's time, which has a
+ * price: the share of the time in which the disk is busy with bytes that are needed, since that is
+ * what the disk would do otherwise; and where the transfer is still going on when the next batch
+ * begins, that batch's demands wait for it. All in nanoseconds, from measured figures. */
+#ifndef UMBRA_STORE_GUESS_H
+#define UMBRA_STORE_GUESS_H
+
+#include <stdint.h>
+
+/* What reads take: ns = latency + ns_per_byte * bytes in flight when the read was submitted, its
+ * own included. Fitted by least squares; old reads fade. */
+typedef struct umbra_disk_model {
+    double weight, x, y, xx, xy;
+    double latency_ns, ns_per_byte;
+} umbra_disk_model;
+
+void umbra_disk_model_init(umbra_disk_model *m);
+void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns);
+
+/* The course of batches; running means. */
+typedef struct umbra_pace {
+    uint64_t begun_ns;   /* the last batch's begin */
+    double interval_ns;  /* from one begin to the next */
+    double needed_bytes; /* per batch: read on demand or ahead, and used */
+    double misses;       /* per batch: experts that were not there in time */
+    double missed;       /* share of the batches that had any */
+} umbra_pace;
+
+void umbra_pace_begin(umbra_pace *p, uint64_t now_ns);
+void umbra_pace_batch(umbra_pace *p, int misses, uint64_t needed_bytes);
+
+typedef struct umbra_moment {
+    double latency_ns, ns_per_byte;
+    double queued_bytes; /* in flight */
+    double next_ns;      /* until the next batch begins */
+    double missed;       /* probability that it has misses */
+    double misses;       /* per batch */
+    double busy;         /* share of the disk's time that needed bytes take */
+} umbra_moment;
+
+void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
+                       uint64_t queued_bytes, uint64_t now_ns);
+
+/* What reading ahead now is worth; read if above 0. due_ns: until the expert's batch begins;
+ * nearest: that is the next batch. */
+double umbra_guess_value(const umbra_moment *m, double probability, double bytes, double due_ns);
+
+#endif
