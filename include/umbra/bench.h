@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <umbra/export.h>
+#include <umbra/engine.h>
 #include <umbra/progress.h>
 #include <umbra/status.h>
 
@@ -43,6 +44,74 @@ typedef struct umbra_bench_predictor_result {
 /* Times single predictions and, in turn with them, plain reads of the same bytes. */
 UMBRA_API int umbra_bench_predictor(const umbra_bench_predictor_options *options,
                                     umbra_bench_predictor_result *out, umbra_error *err);
+
+/* ---- a model under budgets and policies ---- */
+
+typedef struct umbra_bench_options {
+    umbra_engine_options engine; /* ram_bytes and io are taken from the lists below */
+    const uint64_t *ram;         /* (n_ram) budgets; 0: as much as is free, or all */
+    int n_ram;
+    const char *const *io; /* (n_io) backends; none: auto */
+    int n_io;
+    const char *const *policies; /* (n_policies) names as in umbra_prefetch_options; none: off,
+                                    previous, gate, shadow (if there is one), auto, oracle */
+    int n_policies;
+    const char *shadow;      /* as in umbra_prefetch_options */
+    int every;               /* the same */
+    const char *prompt;      /* NULL: a short English one */
+    int warm_tokens, tokens; /* decoded before the clock runs, and while; 0: 32, 128 */
+    int rounds;              /* 0: 5 */
+    float temperature;       /* of the text; negative: 0.8 */
+    uint64_t seed;
+    const char *against; /* a peer's command, run by sh between the rounds; or NULL */
+} umbra_bench_options;
+
+typedef struct umbra_spread {
+    double median, min, max;
+} umbra_spread;
+
+/* One policy at one budget on one backend. Bytes and times are those of the median round. */
+typedef struct umbra_bench_row {
+    const char *policy; /* "resident" is everything in memory */
+    const char *io;
+    uint64_t ram_bytes; /* budget of the process */
+    double residency;   /* share of the experts that fit */
+    umbra_spread tok_s;
+    double token_s;           /* time of a token */
+    double compute_s;         /* C: the same with everything in memory, or without its waits */
+    bool compute_is_estimate; /* C is the time of policy off without its waits */
+    double io_s;              /* I: bytes that policy off reads per token / rate */
+    double bound_share;       /* max(C, I) / token_s */
+    double disk_bytes_per_s;  /* what the backend reads experts at */
+    double disk_busy;         /* share of the time that the bytes read take at that rate */
+    double hits;              /* share of the experts that were there when asked for */
+    double bytes_per_token;   /* read */
+    double useful_bytes, late_bytes, wasted_bytes;       /* per token, read ahead */
+    double distance_bytes[UMBRA_STORE_DISTANCES + 1][3]; /* per token: useful, late, wasted */
+    double stall_s;                                      /* per token: waiting for reads */
+    double predict_s;          /* per token: predicting, on whatever core */
+    double on;                 /* share of the tokens with reading ahead */
+    double *layer_stall_s;     /* (layers) per token */
+    umbra_store_event *events; /* (n_events) of a token of about median time */
+    int n_events;
+    uint64_t event_begin_ns, event_end_ns; /* of that token */
+} umbra_bench_row;
+
+typedef struct umbra_bench {
+    int layers, n_rows, tokens, warm_tokens, rounds, threads;
+    const char *kernels;
+    char model[256];
+    uint64_t expert_bytes;      /* of the model */
+    umbra_bench_row *rows;      /* (n_rows) by backend, then budget, then policy */
+    const char *against;        /* or NULL */
+    umbra_spread against_tok_s; /* 0 where its output names no speed */
+} umbra_bench;
+
+/* Lets the model write the same text under every policy, budget and backend, in turns, and
+ * measures. UMBRA_E_CORRUPT: the texts differed, which must never be. On failure *out is NULL. */
+UMBRA_API int umbra_bench_model(umbra_bench **out, const umbra_model *model,
+                                const umbra_bench_options *options, umbra_error *err);
+UMBRA_API void umbra_bench_free(umbra_bench **bench);
 
 #ifdef __cplusplus
 }

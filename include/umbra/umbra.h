@@ -8,8 +8,10 @@
 #include <umbra/evaluate.h>
 #include <umbra/generate.h>
 #include <umbra/model.h>
+#include <umbra/prefetch.h>
 #include <umbra/progress.h>
 #include <umbra/quantize.h>
+#include <umbra/runner.h>
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>

@@ -20,6 +20,7 @@ typedef struct cli_command {
 } cli_command;
 
 int cli_bench(int argc, char **argv);
+int cli_bench_model(int argc, char **argv);
 int cli_collect(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
@@ -68,6 +69,9 @@ enum { CLI_ANY = -1, CLI_MOST_OPERANDS = 64 };
  * CLI_MOST_OPERANDS). Returns -1 to go on, or an exit code: help
  * was printed (0), or an error was (2). */
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **operands);
+
+/* "80", "80K", "80MB" (powers of 1000), "80MiB" (powers of 1024); a fraction is allowed. */
+bool cli_parse_size(const char *text, uint64_t *out);
 
 /* The options that every command with an engine takes, to put into its table. */
 #define CLI_ENGINE_OPTIONS(o)                                                                      \

@@ -162,7 +162,5 @@ int cli_bench(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "predictor") == 0)
         return bench_predictor(argc - 1, argv + 1);
-    bool help = argc > 1 && strcmp(argv[1], "--help") == 0;
-    fputs("usage: umbra bench predictor [OPTIONS]\n", help ? stdout : stderr);
-    return help ? EXIT_DONE : EXIT_MISUSE;
+    return cli_bench_model(argc, argv);
 }

@@ -57,8 +57,7 @@ static int misuse(const cli_syntax *syntax, const char *what, const char *word)
     return EXIT_MISUSE;
 }
 
-/* "80", "80K", "80MB" (powers of 1000), "80MiB" (powers of 1024); a fraction is allowed. */
-static bool parse_size(const char *text, uint64_t *out)
+bool cli_parse_size(const char *text, uint64_t *out)
 {
     char *end;
     errno = 0;
@@ -125,7 +124,7 @@ static bool set_value(const cli_option *o, const char *text)
     case CLI_U64:
         return parse_u64(text, o->value);
     case CLI_SIZE:
-        return parse_size(text, o->value);
+        return cli_parse_size(text, o->value);
     case CLI_FLOAT:
         return parse_float(text, o->value);
     case CLI_TEXT:

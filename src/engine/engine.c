@@ -9,9 +9,9 @@
 
 /* ---- opening and closing ---- */
 
-static int open_store(umbra_engine *e, const umbra_engine_options *o, umbra_error *err)
+int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
+                            const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
 {
-    const umbra_model *model = e->model;
     const char *path = umbra_gguf_path(model->gguf);
     umbra_store_options options = {
         .paths = &path,
@@ -19,11 +19,11 @@ static int open_store(umbra_engine *e, const umbra_engine_options *o, umbra_erro
         .n_layers = model->config.layers,
         .n_experts = model->config.experts,
         .slices = model->slices,
-        .budget_bytes = e->plan.cache_bytes,
+        .budget_bytes = bytes,
         .io = o->io,
         .buffered = o->buffered,
     };
-    return umbra_store_open(&e->store, &options, err);
+    return umbra_store_open(out, &options, err);
 }
 
 static int open_memory(umbra_engine *e, umbra_error *err)
@@ -81,7 +81,7 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     if (rc == UMBRA_OK)
         rc = umbra_weights_load(&e->weights, model, e->kernels, e->progress, err);
     if (rc == UMBRA_OK)
-        rc = open_store(e, &o, err);
+        rc = umbra_engine_open_store(&e->store, model, &o, e->plan.cache_bytes, err);
     if (rc != UMBRA_OK) {
         umbra_engine_close(&e);
         return rc;

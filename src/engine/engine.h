@@ -101,6 +101,10 @@ typedef struct umbra_product {
     int rows;
 } umbra_product;
 
+/* engine.c: a store of so many bytes for the model's experts. */
+int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
+                            const umbra_engine_options *options, uint64_t bytes, umbra_error *err);
+
 /* plan.c */
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
 uint64_t umbra_plan_kv_bytes(const umbra_model *model, const umbra_kernels *kernels, int context,

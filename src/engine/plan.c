@@ -91,7 +91,8 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->dense_bytes = umbra_plan_dense_bytes(model);
     p->kv_bytes =
         umbra_plan_kv_bytes(model, kernels, o->context, o->sequences, c->key_dim + c->value_dim);
-    return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->kv_bytes;
+    p->reserved_bytes = o->reserved_bytes;
+    return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->kv_bytes + p->reserved_bytes;
 }
 
 static uint64_t scratch_bytes(const umbra_model *model, const umbra_memory_plan *p, int chunk)

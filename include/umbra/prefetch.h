@@ -1,0 +1,54 @@
+/* Reading ahead for Umbra's own engine: a shadow runner that goes along with it. */
+#ifndef UMBRA_PREFETCH_H
+#define UMBRA_PREFETCH_H
+
+#include <umbra/engine.h>
+#include <umbra/runner.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct umbra_prefetch umbra_prefetch;
+
+typedef struct umbra_prefetch_options {
+    const char *policy; /* "auto" (default, NULL): by the shadow model if there is one, else by the
+                           gate, and only while that saves time; "off", "previous", "gate",
+                           "shadow", "oracle": always */
+    const char *shadow; /* file; NULL: the model's path with ".shadow.safetensors" for its ending,
+                           if that exists */
+    int every;          /* predict at every n-th layer, 1 to 4; 0: as the time of a layer allows */
+} umbra_prefetch_options;
+
+typedef struct umbra_prefetch_stats {
+    const char *policy; /* that forecasts are made by; static storage */
+    bool automatic;
+    uint64_t tokens, tokens_on; /* decoded, and of these with reading ahead */
+    umbra_runner_stats runner;
+} umbra_prefetch_stats;
+
+/* Whether there is a shadow file: the one named, or with NULL the one beside the model. */
+UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow);
+
+/* What reading ahead takes of the budget with these options: to be set as reserved_bytes when the
+ * engine is opened. 0 where nothing will be read ahead. */
+UMBRA_API int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
+                                   uint64_t *out, umbra_error *err);
+
+/* Attaches to the engine, which must outlive it; one at a time. The logits do not change by it. On
+ * failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */
+UMBRA_API int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
+                                  const umbra_prefetch_options *options, umbra_error *err);
+/* Detaches; accepts NULL and nulls the pointer. */
+UMBRA_API void umbra_prefetch_close(umbra_prefetch **prefetch);
+
+UMBRA_API void umbra_prefetch_get_stats(const umbra_prefetch *prefetch, umbra_prefetch_stats *out);
+
+/* Oracle: see umbra_runner_set_oracle. */
+UMBRA_API void umbra_prefetch_set_oracle(umbra_prefetch *prefetch, const uint16_t *routing,
+                                         int tokens);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

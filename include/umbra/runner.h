@@ -1,0 +1,114 @@
+/* The shadow runner: predicts, beside an engine that computes, which experts the coming layers will
+ * use, and foretells them to the expert store, which reads ahead.
+ *
+ * It serves any engine that keeps its experts in an umbra_store: for every token that is decoded,
+ *
+ *     umbra_runner_enter(r, embedding);
+ *     for each layer:
+ *         ... attention, router ...
+ *         umbra_store_begin(store, layer, experts, n, err);
+ *         umbra_runner_routed(r, layer, hidden, experts);
+ *         ... umbra_store_next, compute, umbra_store_release; umbra_store_poll now and then ...
+ *     umbra_runner_leave(r);
+ *
+ * None of these calls blocks: states are copied into a bounded queue, and a full queue drops its
+ * oldest entry, counted. Predictions are made by a thread of the runner's own (own_thread), or by
+ * whoever calls umbra_runner_work.
+ *
+ * Letters: L layers, H hidden, E experts per layer, k experts used per token and layer.
+ *
+ * One thread at a time may call functions of one runner, but for umbra_runner_work and
+ * umbra_runner_get_stats, which may be called from any. */
+#ifndef UMBRA_RUNNER_H
+#define UMBRA_RUNNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <umbra/export.h>
+#include <umbra/status.h>
+#include <umbra/store.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct umbra_runner umbra_runner;
+
+/* What a forecast is made from. */
+typedef enum umbra_policy {
+    UMBRA_POLICY_OFF,      /* nothing is read ahead */
+    UMBRA_POLICY_PREVIOUS, /* the experts that the tokens before used */
+    UMBRA_POLICY_GATE,     /* the coming layers' own routers, on the present state */
+    UMBRA_POLICY_SHADOW,   /* a trained shadow model */
+    UMBRA_POLICY_ORACLE,   /* recorded routing of the same text: the upper bound */
+} umbra_policy;
+
+/* "off", "previous", "gate", "shadow", "oracle"; NULL for a value not in the list. */
+UMBRA_API const char *umbra_policy_name(umbra_policy policy);
+
+typedef struct umbra_runner_options {
+    umbra_store *store; /* must outlive the runner */
+    umbra_policy policy;
+    int layers, hidden, experts, used;
+    const bool *sparse; /* (L) whether a layer has experts; NULL: all have. Copied */
+    const char *shadow; /* file, for UMBRA_POLICY_SHADOW */
+    const char *model_hash, *model_name; /* that the shadow must be made for; hash NULL: any model
+                                            of this shape. Name for messages, may be NULL */
+    /* For gate, and for shadow models of arch "residual": writes the router of a layer with the
+     * weights of the norm before it folded in, out (E, H), so that its scores for a state h are
+     * out * (h / rms(h)). Called while opening. */
+    void (*gate)(void *user, int layer, float *out);
+    void *user;
+    int every; /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
+                  memory and know less */
+    bool own_thread;
+    const char *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: the best */
+} umbra_runner_options;
+
+typedef struct umbra_runner_stats {
+    uint64_t predictions; /* states predicted from */
+    uint64_t dropped;     /* states that the full queue dropped */
+    uint64_t predict_ns;  /* time spent predicting */
+    uint64_t bytes;       /* memory that the runner holds */
+} umbra_runner_stats;
+
+/* On failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */
+UMBRA_API int umbra_runner_open(umbra_runner **out, const umbra_runner_options *options,
+                                umbra_error *err);
+/* Accepts NULL, ends the thread, nulls the pointer. */
+UMBRA_API void umbra_runner_close(umbra_runner **runner);
+
+/* Bytes that a runner with these options holds once it is open; at opening it needs, for a moment,
+ * one layer's network in F32 besides. Reads the shadow's header. */
+UMBRA_API int umbra_runner_bytes(const umbra_runner_options *options, uint64_t *out,
+                                 umbra_error *err);
+
+/* A token begins: embedding (H) is the residual stream that enters layer 0. */
+UMBRA_API void umbra_runner_enter(umbra_runner *runner, const float *embedding);
+/* A layer with experts has named its demands to the store: hidden (H) is the state after its
+ * attention, experts (k) the experts used. */
+UMBRA_API void umbra_runner_routed(umbra_runner *runner, int layer, const float *hidden,
+                                   const int32_t *experts);
+/* The token is computed. */
+UMBRA_API void umbra_runner_leave(umbra_runner *runner);
+/* The next token begins another text, or continues one whose last tokens the runner did not see. */
+UMBRA_API void umbra_runner_restart(umbra_runner *runner);
+/* A prompt's tokens at one layer, instead of enter, routed and leave for each, in the order of the
+ * layers: hidden (n, H), experts (n, k). Layer -1: hidden are the embeddings, experts is NULL. */
+UMBRA_API void umbra_runner_absorb(umbra_runner *runner, int layer, int n, const float *hidden,
+                                   const int32_t *experts);
+
+/* Makes the predictions that wait. Returns how many. */
+UMBRA_API int umbra_runner_work(umbra_runner *runner);
+
+/* Oracle: routing (tokens, L, k) of the tokens to come, from the next one on; layers without
+ * experts hold anything. The array must stay until it is replaced or the runner is closed. */
+UMBRA_API void umbra_runner_set_oracle(umbra_runner *runner, const uint16_t *routing, int tokens);
+
+UMBRA_API void umbra_runner_get_stats(const umbra_runner *runner, umbra_runner_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,238 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_writer.h"
+#include "cli/cli.h"
+
+/* ---- printing ---- */
+
+static const char *ms(double seconds)
+{
+    static char ring[4][24];
+    static int next;
+    char *out = ring[next++ % 4];
+    snprintf(out, sizeof ring[0], "%.2f", seconds * 1e3);
+    return out;
+}
+
+static void print_group(const umbra_bench *b, const umbra_bench_row *row)
+{
+    printf("\n%s, budget %s (%.1f %% of the experts fit)", row->io, cli_size(row->ram_bytes),
+           row->residency * 100);
+    if (row->disk_bytes_per_s > 0)
+        printf(", reads experts at %s/s", cli_size((uint64_t)row->disk_bytes_per_s));
+    printf("\nC %s ms%s, I %s ms per token; the bound max(C, I) is %.1f tokens/s\n",
+           ms(row->compute_s), row->compute_is_estimate ? " (off without its waits)" : "",
+           ms(row->io_s), 1 / (row->compute_s > row->io_s ? row->compute_s : row->io_s));
+    printf("%-9s %8s %8s %8s %6s %6s %9s %9s %8s %8s %8s %6s\n", "policy", "tok/s", "min", "max",
+           "bound", "hits", "read/tok", "stall ms", "useful", "late", "wasted", "disk");
+    (void)b;
+}
+
+static void print_row(const umbra_bench_row *r)
+{
+    double ahead = r->bytes_per_token > 0 ? 100 / r->bytes_per_token : 0;
+    printf("%-9s %8.1f %8.1f %8.1f %5.0f%% %5.1f%% %9s %9s %7.1f%% %7.1f%% %7.1f%% %5.0f%%\n",
+           r->policy, r->tok_s.median, r->tok_s.min, r->tok_s.max, r->bound_share * 100,
+           r->hits * 100, cli_size((uint64_t)r->bytes_per_token), ms(r->stall_s),
+           r->useful_bytes * ahead, r->late_bytes * ahead, r->wasted_bytes * ahead,
+           r->disk_busy * 100);
+}
+
+static void print_text(const umbra_bench *b)
+{
+    printf("%s: %s of experts, %d layers; %d threads, %s kernels; medians of %d rounds of %d "
+           "tokens after %d\n",
+           b->model, cli_size(b->expert_bytes), b->layers, b->threads, b->kernels, b->rounds,
+           b->tokens, b->warm_tokens);
+    printf("bound: share of what the bound allows; useful, late, wasted: of the bytes read\n");
+    const umbra_bench_row *last = NULL;
+    for (int i = 0; i < b->n_rows; i++) {
+        const umbra_bench_row *row = &b->rows[i];
+        if (strcmp(row->policy, "resident") == 0) {
+            printf("\nresident (everything in memory): %.1f tokens/s (%.1f to %.1f), C %s ms\n",
+                   row->tok_s.median, row->tok_s.min, row->tok_s.max, ms(row->token_s));
+            continue;
+        }
+        if (!last || last->io != row->io || last->ram_bytes != row->ram_bytes)
+            print_group(b, row);
+        print_row(row);
+        last = row;
+    }
+    if (b->against)
+        printf("\npeer: %.1f tokens/s (%.1f to %.1f): %s\n", b->against_tok_s.median,
+               b->against_tok_s.min, b->against_tok_s.max, b->against);
+}
+
+static void json_spread(umbra_json *j, const char *key, const umbra_spread *s)
+{
+    umbra_json_key(j, key);
+    umbra_json_open(j, '{');
+    umbra_json_put_double(j, "median", s->median, 6);
+    umbra_json_put_double(j, "min", s->min, 6);
+    umbra_json_put_double(j, "max", s->max, 6);
+    umbra_json_close(j, '}');
+}
+
+static void json_row(umbra_json *j, const umbra_bench *b, const umbra_bench_row *r)
+{
+    umbra_json_open(j, '{');
+    umbra_json_put_text(j, "policy", r->policy);
+    umbra_json_put_uint(j, "ram_bytes", r->ram_bytes);
+    umbra_json_put_text(j, "io", r->io);
+    json_spread(j, "tok_s", &r->tok_s);
+    umbra_json_put_double(j, "compute_s", r->compute_s, 6);
+    umbra_json_put_bool(j, "compute_is_estimate", r->compute_is_estimate);
+    umbra_json_put_double(j, "io_s", r->io_s, 6);
+    umbra_json_put_double(j, "bound_share", r->bound_share, 6);
+    umbra_json_put_double(j, "bytes_per_token", r->bytes_per_token, 9);
+    umbra_json_put_double(j, "useful_bytes", r->useful_bytes, 9);
+    umbra_json_put_double(j, "late_bytes", r->late_bytes, 9);
+    umbra_json_put_double(j, "wasted_bytes", r->wasted_bytes, 9);
+    umbra_json_put_double(j, "stall_s_per_token", r->stall_s, 6);
+    umbra_json_put_double(j, "residency", r->residency, 6);
+    umbra_json_put_double(j, "hits", r->hits, 6);
+    umbra_json_put_double(j, "disk_bytes_per_s", r->disk_bytes_per_s, 9);
+    umbra_json_put_double(j, "disk_busy", r->disk_busy, 6);
+    umbra_json_put_double(j, "predict_s_per_token", r->predict_s, 6);
+    umbra_json_put_double(j, "on", r->on, 6);
+    umbra_json_key(j, "distances");
+    umbra_json_open(j, '[');
+    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+        umbra_json_open(j, '{');
+        umbra_json_put_double(j, "useful_bytes", r->distance_bytes[d][0], 9);
+        umbra_json_put_double(j, "late_bytes", r->distance_bytes[d][1], 9);
+        umbra_json_put_double(j, "wasted_bytes", r->distance_bytes[d][2], 9);
+        umbra_json_close(j, '}');
+    }
+    umbra_json_close(j, ']');
+    umbra_json_key(j, "layer_stall_s");
+    umbra_json_open(j, '[');
+    for (int l = 0; r->layer_stall_s && l < b->layers; l++)
+        umbra_json_double(j, r->layer_stall_s[l], 6);
+    umbra_json_close(j, ']');
+    umbra_json_close(j, '}');
+}
+
+static void print_json(const umbra_bench *b)
+{
+    umbra_json j;
+    umbra_json_begin(&j, stdout);
+    umbra_json_open(&j, '{');
+    umbra_json_put_text(&j, "model", b->model);
+    umbra_json_put_uint(&j, "expert_bytes", b->expert_bytes);
+    umbra_json_put_uint(&j, "threads", (uint64_t)b->threads);
+    umbra_json_put_text(&j, "kernels", b->kernels);
+    umbra_json_put_uint(&j, "rounds", (uint64_t)b->rounds);
+    umbra_json_put_uint(&j, "tokens", (uint64_t)b->tokens);
+    umbra_json_key(&j, "rows");
+    umbra_json_open(&j, '[');
+    for (int i = 0; i < b->n_rows; i++)
+        json_row(&j, b, &b->rows[i]);
+    umbra_json_close(&j, ']');
+    if (b->against) {
+        umbra_json_key(&j, "peer");
+        umbra_json_open(&j, '{');
+        umbra_json_put_text(&j, "command", b->against);
+        json_spread(&j, "tok_s", &b->against_tok_s);
+        umbra_json_close(&j, '}');
+    }
+    umbra_json_close(&j, '}');
+    putchar('\n');
+}
+
+/* ---- the command ---- */
+
+typedef struct words {
+    cli_list ram, io, policies;
+    uint64_t ram_bytes[CLI_MOST_OPERANDS];
+    bool json;
+} words;
+
+static int parse_budgets(words *w, umbra_bench_options *o)
+{
+    for (int i = 0; i < w->ram.count; i++)
+        if (i == CLI_MOST_OPERANDS || !cli_parse_size(w->ram.words[i], &w->ram_bytes[i])) {
+            fprintf(stderr, "umbra bench: not a budget: %s\n", w->ram.words[i]);
+            return EXIT_MISUSE;
+        }
+    o->ram = w->ram_bytes;
+    o->n_ram = w->ram.count;
+    o->io = (const char *const *)w->io.words;
+    o->n_io = w->io.count;
+    o->policies = (const char *const *)w->policies.words;
+    o->n_policies = w->policies.count;
+    return -1;
+}
+
+static int measure(const char *path, const umbra_bench_options *o, bool json)
+{
+    umbra_error err = {0};
+    umbra_model *model;
+    umbra_bench *bench = NULL;
+    int rc = umbra_model_open(&model, path, &err);
+    if (rc != UMBRA_OK)
+        return cli_fail(&err);
+    rc = umbra_bench_model(&bench, model, o, &err);
+    cli_progress_end();
+    if (rc == UMBRA_OK && json)
+        print_json(bench);
+    else if (rc == UMBRA_OK)
+        print_text(bench);
+    umbra_bench_free(&bench);
+    umbra_model_close(&model);
+    return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+}
+
+int cli_bench_model(int argc, char **argv)
+{
+    umbra_bench_options o = {.temperature = -1};
+    words w = {0};
+    float temperature = 0.8f;
+    const cli_option options[] = {
+        {"--ram", 0, CLI_LIST, "SIZE...", "budgets for the whole process (default: what is free)",
+         &w.ram},
+        {"--io", 0, CLI_LIST, "NAME...",
+         "auto, uring, threads, or a simulated disk as sim:500M,100us (default: auto)", &w.io},
+        {"--policy", 0, CLI_LIST, "NAME...",
+         "off, previous, gate, shadow, auto, oracle (default: all)", &w.policies},
+        {"--shadow", 0, CLI_TEXT, "FILE",
+         "shadow model (default: MODEL.shadow.safetensors beside the model)", &o.shadow},
+        {"--every", 0, CLI_INT, "N", "predict at every n-th layer (default: as time allows)",
+         &o.every},
+        {"--rounds", 0, CLI_INT, "N", "runs of each policy, in turns (default: 5)", &o.rounds},
+        {"--tokens", 'n', CLI_INT, "N", "tokens decoded while the clock runs (default: 128)",
+         &o.tokens},
+        {"--warm", 0, CLI_INT, "N", "tokens decoded before (default: 32)", &o.warm_tokens},
+        {"--prompt", 'p', CLI_TEXT, "TEXT", "what the text begins with", &o.prompt},
+        {"--temp", 0, CLI_FLOAT, "X", "temperature of the text; 0: greedy (default: 0.8)",
+         &temperature},
+        {"--seed", 0, CLI_U64, "N", "of the text (default: 1)", &o.seed},
+        {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
+         &o.engine.threads},
+        {"--kernels", 0, CLI_TEXT, "NAME", "as for run", &o.engine.kernels},
+        {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache",
+         &o.engine.buffered},
+        {"--against", 0, CLI_TEXT, "COMMAND",
+         "run a peer by the shell between the rounds and show the speed that it prints",
+         &o.against},
+        {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &w.json},
+        {0},
+    };
+    const cli_syntax syntax = {
+        "bench", "MODEL",
+        "Lets the model write the same text under every policy, budget and backend, in turns, and "
+        "prints what each reached: tokens per second, and against what is possible. The logits of "
+        "every run are held against the first one's, bit for bit.",
+        options, 1};
+    const char *path;
+    int code = cli_parse(&syntax, argc, argv, &path);
+    if (code < 0)
+        code = parse_budgets(&w, &o);
+    if (code >= 0)
+        return code;
+    o.temperature = temperature;
+    o.engine.progress = cli_progress();
+    return measure(path, &o, w.json);
+}

@@ -1,0 +1,236 @@
+/* The engine's companion: hands states to the shadow runner and lends it a worker to predict. */
+#include <umbra/prefetch.h>
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/system.h"
+#include "engine/engine.h"
+
+struct umbra_prefetch {
+    umbra_engine *engine;
+    umbra_runner *runner; /* NULL: off */
+    umbra_policy policy;
+    bool automatic;
+    bool own_thread;
+    bool on;                /* for the token in progress */
+    bool decoding;          /* the chunk in progress is one token */
+    int sequence, position; /* that the runner expects next */
+    umbra_prefetch_stats stats;
+};
+
+/* ---- the engine's calls ---- */
+
+static void errand(void *runner)
+{
+    umbra_runner_work(runner);
+}
+
+/* Predictions are made by a worker of the pool, while the others go on; without one, here, while
+ * the layer's reads are under way. */
+static void work(umbra_prefetch *p)
+{
+    if (p->own_thread || umbra_pool_send(p->engine->pool, errand, p->runner))
+        return;
+    if (p->engine->plan.threads == 1)
+        umbra_runner_work(p->runner);
+}
+
+static void enter(void *user, const umbra_token *tokens, int n)
+{
+    umbra_prefetch *p = user;
+    const umbra_scratch *s = &p->engine->scratch;
+    p->decoding = n == 1;
+    if (tokens[0].sequence != p->sequence || s->position[0] != p->position)
+        umbra_runner_restart(p->runner);
+    p->sequence = tokens[n - 1].sequence;
+    p->position = s->position[n - 1] + 1;
+    p->on = p->decoding;
+    umbra_store_set_guessing(p->engine->store, p->on);
+    if (!p->decoding)
+        umbra_runner_absorb(p->runner, -1, n, s->x, NULL);
+    else if (p->on) {
+        umbra_runner_enter(p->runner, s->x);
+        work(p);
+    }
+}
+
+static void routed(void *user, int layer, int n)
+{
+    umbra_prefetch *p = user;
+    const umbra_scratch *s = &p->engine->scratch;
+    if (!p->decoding)
+        umbra_runner_absorb(p->runner, layer, n, s->x, s->experts);
+    else {
+        umbra_runner_routed(p->runner, layer, s->x, s->experts);
+        if (p->on)
+            work(p);
+    }
+}
+
+static void leave(void *user, int n)
+{
+    umbra_prefetch *p = user;
+    (void)n;
+    if (!p->decoding)
+        return;
+    umbra_runner_leave(p->runner);
+    p->stats.tokens++;
+    p->stats.tokens_on += p->on;
+}
+
+/* ---- opening ---- */
+
+static void gate(void *user, int layer, float *out)
+{
+    umbra_engine_gate(user, layer, out);
+}
+
+/* The shadow file beside the model: its path with another ending. NULL if there is no memory. */
+static char *path_beside(const char *model)
+{
+    static const char ending[] = ".shadow.safetensors", gguf[] = ".gguf";
+    size_t n = strlen(model), cut = n;
+    if (n > strlen(gguf) && strcmp(model + n - strlen(gguf), gguf) == 0)
+        cut = n - strlen(gguf);
+    char *path = umbra_calloc(cut + sizeof ending, 1);
+    if (path) {
+        memcpy(path, model, cut);
+        memcpy(path + cut, ending, sizeof ending);
+    }
+    return path;
+}
+
+static int parse_policy(const char *name, umbra_policy *policy, bool *automatic, umbra_error *err)
+{
+    *automatic = !name || strcmp(name, "auto") == 0;
+    *policy = UMBRA_POLICY_SHADOW;
+    if (*automatic)
+        return UMBRA_OK;
+    for (int i = 0; umbra_policy_name((umbra_policy)i); i++) {
+        *policy = (umbra_policy)i;
+        if (strcmp(name, umbra_policy_name(*policy)) == 0)
+            return UMBRA_OK;
+    }
+    return umbra_fail(err, UMBRA_E_ARGUMENT,
+                      "no policy is called \"%s\"; there are auto, off, previous, gate, shadow, "
+                      "oracle",
+                      name);
+}
+
+bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
+{
+    if (shadow)
+        return true;
+    char *beside = path_beside(umbra_gguf_path(model->gguf));
+    bool there = beside && access(beside, R_OK) == 0;
+    umbra_free(beside);
+    return there;
+}
+
+int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
+                         uint64_t *out, umbra_error *err)
+{
+    (void)model;
+    (void)options;
+    (void)err;
+    *out = 0;
+    return UMBRA_OK;
+}
+
+static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, const char *shadow,
+                       umbra_error *err)
+{
+    umbra_engine *e = p->engine;
+    const umbra_model_info *info = umbra_model_get_info(e->model);
+    char hash[UMBRA_MODEL_HASH_CHARS];
+    int rc = umbra_model_hash(e->model, hash, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    p->own_thread = umbra_system_processors() > e->plan.threads;
+    umbra_runner_options options = {
+        .store = e->store,
+        .policy = p->policy,
+        .layers = info->layers,
+        .hidden = info->hidden,
+        .experts = info->experts,
+        .used = info->experts_used,
+        .shadow = shadow,
+        .model_hash = hash,
+        .model_name = info->name,
+        .gate = gate,
+        .user = e,
+        .every = o->every,
+        .own_thread = p->own_thread,
+    };
+    return umbra_runner_open(&p->runner, &options, err);
+}
+
+static int open_policy(umbra_prefetch *p, const umbra_prefetch_options *o, umbra_error *err)
+{
+    int rc = parse_policy(o->policy, &p->policy, &p->automatic, err);
+    if (rc != UMBRA_OK || p->policy == UMBRA_POLICY_OFF)
+        return rc;
+    char *beside = path_beside(umbra_gguf_path(p->engine->model->gguf));
+    if (!beside)
+        return umbra_fail_nomem(err, "a path", 0);
+    if (p->automatic && !o->shadow && access(beside, R_OK) != 0)
+        p->policy = UMBRA_POLICY_GATE;
+    rc = open_runner(p, o, o->shadow ? o->shadow : beside, err);
+    umbra_free(beside);
+    return rc;
+}
+
+int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
+                        const umbra_prefetch_options *options, umbra_error *err)
+{
+    static const umbra_prefetch_options none = {0};
+    *out = NULL;
+    umbra_prefetch *p = umbra_calloc(1, sizeof *p);
+    if (!p)
+        return umbra_fail_nomem(err, "reading ahead", sizeof *p);
+    p->engine = engine;
+    p->sequence = -1;
+    int rc = open_policy(p, options ? options : &none, err);
+    if (rc != UMBRA_OK) {
+        umbra_prefetch_close(&p);
+        return rc;
+    }
+    if (p->runner)
+        engine->companion =
+            (umbra_companion){.user = p, .enter = enter, .routed = routed, .leave = leave};
+    *out = p;
+    return UMBRA_OK;
+}
+
+void umbra_prefetch_close(umbra_prefetch **prefetch)
+{
+    umbra_prefetch *p = *prefetch;
+    if (!p)
+        return;
+    if (p->runner) {
+        p->engine->companion = (umbra_companion){0};
+        umbra_pool_settle(p->engine->pool);
+        umbra_store_set_guessing(p->engine->store, false);
+    }
+    umbra_runner_close(&p->runner);
+    umbra_free(p);
+    *prefetch = NULL;
+}
+
+void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out)
+{
+    *out = p->stats;
+    out->policy = umbra_policy_name(p->policy);
+    out->automatic = p->automatic;
+    if (p->runner)
+        umbra_runner_get_stats(p->runner, &out->runner);
+}
+
+void umbra_prefetch_set_oracle(umbra_prefetch *p, const uint16_t *routing, int tokens)
+{
+    if (p->runner)
+        umbra_runner_set_oracle(p->runner, routing, tokens);
+}
