@@ -90,5 +90,5 @@ double umbra_guess_value(const umbra_moment *m, double probability, double bytes
     double over_ns = moved_ns - m->next_ns;
     over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
     double delayed = m->missed * (due_ns <= m->next_ns ? 1 - probability : 1);
-    return probability * saved_ns - m->busy * transfer_ns - delayed * over_ns;
+    return probability * saved_ns - (1 - probability) * m->busy * transfer_ns - delayed * over_ns;
 }

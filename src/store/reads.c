@@ -98,11 +98,31 @@ static const umbra_candidate *next_candidate(umbra_store *s, int layer)
     return o->next < o->n ? &o->candidate[o->next] : NULL;
 }
 
-/* The guess that is worth most now: its layer, or -1 if none is worth a read. */
+/* The probability that the next batch has misses, as far as its layer is foretold. */
+static double next_misses(const umbra_store *s)
+{
+    for (int i = 0; i < s->forecast.n_live; i++) {
+        int layer = s->forecast.live[i];
+        const umbra_outlook *o = &s->forecast.outlook[layer];
+        if (o->due != s->forecast.clock + 1)
+            continue;
+        double none = 1;
+        for (int c = o->next; c < o->n; c++)
+            if (umbra_slots_find(&s->slots, layer, o->candidate[c].expert) < 0)
+                none *= 1 - o->candidate[c].probability;
+        return 1 - none;
+    }
+    return s->pace.missed;
+}
+
+/* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can
+ * wait, for a moment in which it displaces nothing or for a surer forecast, so each batch ahead
+ * halves its turn. */
 static int best_guess(umbra_store *s)
 {
     umbra_moment moment;
     umbra_moment_init(&moment, &s->pace, &s->disk, s->bytes_in_flight, umbra_store_now(s));
+    moment.missed = next_misses(s);
     int best = -1;
     double most = 0;
     for (int i = 0; i < s->forecast.n_live; i++) {
@@ -113,7 +133,8 @@ static int best_guess(umbra_store *s)
         uint64_t steps = s->forecast.outlook[layer].due - s->forecast.clock;
         double due_ns = moment.next_ns + (double)(steps - 1) * s->pace.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
-        double value = umbra_guess_value(&moment, c->probability, bytes, due_ns);
+        double value =
+            ldexp(umbra_guess_value(&moment, c->probability, bytes, due_ns), -(int)(steps - 1));
         if (value > most) {
             most = value;
             best = layer;
