@@ -108,7 +108,7 @@ static int load_shadow(umbra_eval_input *in, umbra_evaluation *e, int i, const c
     if (rc != UMBRA_OK)
         return rc;
     in->n_shadows = i + 1;
-    rc = umbra_shadow_check(in->shadows[i], path, m->model_hash, m->model_name, m->layers,
+    rc = umbra_shadow_check(&in->shadows[i]->spec, path, m->model_hash, m->model_name, m->layers,
                             m->hidden, m->experts, m->used, err);
     if (rc != UMBRA_OK)
         return rc;

@@ -25,6 +25,20 @@ typedef struct umbra_fast_scratch umbra_fast_scratch;
 int umbra_shadow_fast_open(umbra_shadow_fast **out, const umbra_shadow *shadow,
                            const umbra_gates *gates, umbra_shadow_weights form, const char *isa,
                            umbra_error *err);
+/* The same from a file, network by network, so that no more than one is in memory in F32. every:
+ * only sources that it divides are kept, the others must not be predicted from. gate writes a
+ * layer's router with its norm folded in (E, H); NULL for a seed. */
+typedef void (*umbra_fast_gate_fn)(void *user, int layer, float *out);
+int umbra_shadow_fast_read(umbra_shadow_fast **out, umbra_shadow_file *file, int every,
+                           umbra_fast_gate_fn gate, void *user, umbra_shadow_weights form,
+                           const char *isa, umbra_error *err);
+/* A shadow of this spec before any training; of a residual, that is the gate predictor. */
+int umbra_shadow_fast_untrained(umbra_shadow_fast **out, const umbra_shadow_spec *spec, int every,
+                                umbra_fast_gate_fn gate, void *user, umbra_shadow_weights form,
+                                const char *isa, umbra_error *err);
+/* Memory that it will hold. */
+uint64_t umbra_shadow_fast_plan(const umbra_shadow_spec *spec, int every,
+                                umbra_shadow_weights form);
 void umbra_shadow_fast_close(umbra_shadow_fast **fast); /* accepts a pointer to NULL */
 
 const umbra_shadow_spec *umbra_shadow_fast_spec(const umbra_shadow_fast *fast);

@@ -102,6 +102,7 @@ typedef struct umbra_fast_network {
 
 struct umbra_shadow_fast {
     umbra_shadow_spec spec; /* weights: the form in use */
+    int every;              /* only sources that it divides are kept */
     const umbra_fast_kernels *kernels;
     umbra_fast_network *networks; /* one per source, or one */
     umbra_fast_matrix *gates;     /* (layers) where they are apart, else NULL */

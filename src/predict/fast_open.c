@@ -67,11 +67,18 @@ static void place_network(arena *a, umbra_shadow_fast *f, umbra_fast_network *ne
         net->feature_scale = take(a, features * 2 * sizeof(float));
 }
 
+/* Networks of sources that nobody predicts from are left out. */
+static bool is_kept(const umbra_shadow_fast *f, int network)
+{
+    return network % f->every == 0;
+}
+
 static void place_all(arena *a, umbra_shadow_fast *f)
 {
     const umbra_shadow_spec *s = &f->spec;
     for (int i = 0; i < umbra_shadow_networks(s); i++)
-        place_network(a, f, &f->networks[i]);
+        if (is_kept(f, i))
+            place_network(a, f, &f->networks[i]);
     for (int i = 0; f->gates && i < s->layers; i++) {
         place_matrix(a, &f->gates[i], s->weights, s->experts, s->hidden);
         place_rows(a, &f->gates[i], s->weights, s->experts);
@@ -122,27 +129,37 @@ static void put_matrix(umbra_fast_matrix *m, umbra_shadow_weights form, int rows
         put_row(m, form, row, columns, values + (size_t)row * (size_t)columns, b);
 }
 
+/* Where parameters come from; what is handed out is valid until the next call. */
+typedef struct supply {
+    void *user;
+    int (*network)(void *user, int i, const umbra_shadow_network **out, umbra_error *err);
+    int (*gate)(void *user, int layer, const float **out, umbra_error *err); /* (E, H) */
+    const float *calibration;
+} supply;
+
 /* W, and where each source has its own, the gates of its targets times a. */
-static void put_linear(umbra_shadow_fast *f, umbra_fast_network *net,
-                       const umbra_shadow_network *from, int source, const umbra_gates *gates,
-                       const buffers *b)
+static int put_linear(umbra_shadow_fast *f, umbra_fast_network *net,
+                      const umbra_shadow_network *from, int source, const supply *in,
+                      const buffers *b, umbra_error *err)
 {
     const umbra_shadow_spec *s = &f->spec;
     size_t inputs = (size_t)umbra_shadow_inputs(s), experts = (size_t)s->experts;
     size_t hidden = (size_t)s->hidden;
-    int distances = f->gates ? 0 : umbra_shadow_distances(s, source);
+    int folded = f->gates ? 0 : umbra_shadow_distances(s, source);
+    const float *gate = NULL;
+    memcpy(net->a, from->a, sizeof net->a);
     for (size_t row = 0; row < D * experts; row++) {
-        int d = (int)(row / experts);
+        int d = (int)(row / experts), rc = UMBRA_OK;
         memcpy(b->values, from->w + row * inputs, inputs * sizeof(float));
-        if (d < distances) {
-            size_t layer = (size_t)umbra_shadow_target(source, d + 1);
-            const float *gate = gates->data + (layer * experts + row % experts) * hidden;
-            for (size_t i = 0; i < hidden; i++)
-                b->values[i] += from->a[d] * gate[i];
-        }
+        if (d < folded && row % experts == 0)
+            rc = in->gate(in->user, umbra_shadow_target(source, d + 1), &gate, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        for (size_t i = 0; d < folded && i < hidden; i++)
+            b->values[i] += from->a[d] * gate[row % experts * hidden + i];
         put_row(&net->w, s->weights, (int)row, (int)inputs, b->values, b);
     }
-    memcpy(net->a, from->a, sizeof net->a);
+    return UMBRA_OK;
 }
 
 static void put_features(umbra_shadow_fast *f, umbra_fast_network *net,
@@ -161,53 +178,76 @@ static void put_features(umbra_shadow_fast *f, umbra_fast_network *net,
     }
 }
 
-static void put_all(umbra_shadow_fast *f, const umbra_shadow *shadow, const umbra_gates *gates,
-                    const buffers *b)
+static int put_network(umbra_shadow_fast *f, int i, const supply *in, const buffers *b,
+                       umbra_error *err)
 {
     const umbra_shadow_spec *s = &f->spec;
     size_t width = (size_t)s->width, outputs = (size_t)D * (size_t)s->experts;
-    int inputs = umbra_shadow_inputs(s);
-    for (int i = 0; i < shadow->count; i++) {
-        const umbra_shadow_network *from = &shadow->networks[i];
-        umbra_fast_network *net = &f->networks[i];
-        if (from->w)
-            put_linear(f, net, from, i, gates, b);
-        put_matrix(&net->w1, s->weights, s->width, inputs, from->w1, b);
-        put_matrix(&net->w2, s->weights, (int)outputs, s->width, from->w2, b);
-        memcpy(net->bias, from->bias, outputs * sizeof(float));
-        memcpy(net->b1, from->b1, width * sizeof(float));
-        memcpy(net->gain, from->gain, width * sizeof(float));
-        memcpy(net->shift, from->shift, width * sizeof(float));
-        put_features(f, net, from);
-    }
-    size_t gate = (size_t)s->experts * (size_t)s->hidden;
-    for (int i = 0; f->gates && i < s->layers; i++)
-        put_matrix(&f->gates[i], s->weights, s->experts, s->hidden, gates->data + (size_t)i * gate,
-                   b);
-    memcpy(f->calibration, shadow->calibration,
-           (size_t)(s->layers + 1) * D * 2 * sizeof *f->calibration);
+    umbra_fast_network *net = &f->networks[i];
+    const umbra_shadow_network *from;
+    int rc = in->network(in->user, i, &from, err);
+    if (rc == UMBRA_OK && from->w)
+        rc = put_linear(f, net, from, i, in, b, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    put_matrix(&net->w1, s->weights, s->width, umbra_shadow_inputs(s), from->w1, b);
+    put_matrix(&net->w2, s->weights, (int)outputs, s->width, from->w2, b);
+    memcpy(net->bias, from->bias, outputs * sizeof(float));
+    memcpy(net->b1, from->b1, width * sizeof(float));
+    memcpy(net->gain, from->gain, width * sizeof(float));
+    memcpy(net->shift, from->shift, width * sizeof(float));
+    put_features(f, net, from);
+    return UMBRA_OK;
 }
 
-static int build(umbra_shadow_fast *f, const umbra_shadow *shadow, const umbra_gates *gates,
-                 umbra_error *err)
+static int put_all(umbra_shadow_fast *f, const supply *in, const buffers *b, umbra_error *err)
+{
+    const umbra_shadow_spec *s = &f->spec;
+    int rc = UMBRA_OK;
+    for (int i = 0; rc == UMBRA_OK && i < umbra_shadow_networks(s); i++)
+        if (is_kept(f, i))
+            rc = put_network(f, i, in, b, err);
+    for (int i = 0; rc == UMBRA_OK && f->gates && i < s->layers; i++) {
+        const float *gate;
+        rc = in->gate(in->user, i, &gate, err);
+        if (rc == UMBRA_OK)
+            put_matrix(&f->gates[i], s->weights, s->experts, s->hidden, gate, b);
+    }
+    if (rc == UMBRA_OK)
+        memcpy(f->calibration, in->calibration,
+               (size_t)(s->layers + 1) * D * 2 * sizeof *f->calibration);
+    return rc;
+}
+
+/* Everything but the weights. */
+static int shape(umbra_shadow_fast *f, umbra_error *err)
 {
     const umbra_shadow_spec *s = &f->spec;
     bool apart = s->shared && s->arch == UMBRA_SHADOW_RESIDUAL;
-    size_t size = value_bytes(s->weights);
-    arena a = {0};
+    size_t size = value_bytes(s->weights), count = (size_t)umbra_shadow_networks(s);
     f->outputs = (int)umbra_align_up((uint64_t)D * (uint64_t)s->experts, UMBRA_FAST_LANES);
     f->width = (int)umbra_align_up((uint64_t)s->width, UMBRA_FAST_LANES);
     f->w1_feature_bytes = umbra_align_up((size_t)f->width * size, UMBRA_FAST_LINE);
     f->feature_bytes = f->w1_feature_bytes;
     if (s->arch == UMBRA_SHADOW_RESIDUAL)
         f->feature_bytes += umbra_align_up((size_t)f->outputs * size, UMBRA_FAST_LINE);
-    f->networks = umbra_calloc((size_t)shadow->count, sizeof *f->networks);
+    f->networks = umbra_calloc(count, sizeof *f->networks);
     f->calibration = umbra_calloc((size_t)(s->layers + 1) * D * 2, sizeof *f->calibration);
     if (apart)
         f->gates = umbra_calloc((size_t)s->layers, sizeof *f->gates);
     if (!f->networks || !f->calibration || (apart && !f->gates))
         return umbra_fail_nomem(err, "the fast form of a shadow model",
-                                (uint64_t)shadow->count * sizeof *f->networks);
+                                count * sizeof *f->networks);
+    return UMBRA_OK;
+}
+
+static int build(umbra_shadow_fast *f, const supply *in, umbra_error *err)
+{
+    const umbra_shadow_spec *s = &f->spec;
+    arena a = {0};
+    int rc = shape(f, err);
+    if (rc != UMBRA_OK)
+        return rc;
     place_all(&a, f);
     size_t longest =
         (size_t)(umbra_shadow_inputs(s) > s->width ? umbra_shadow_inputs(s) : s->width);
@@ -215,12 +255,11 @@ static int build(umbra_shadow_fast *f, const umbra_shadow *shadow, const umbra_g
     b.values = umbra_calloc(b.bytes, 1);
     b.encoded = umbra_calloc(b.bytes, 1);
     f->arena = umbra_map(a.used);
-    int rc = UMBRA_OK;
     if (b.values && b.encoded && f->arena) {
         f->arena_bytes = a.used;
         a = (arena){.base = f->arena};
         place_all(&a, f);
-        put_all(f, shadow, gates, &b);
+        rc = put_all(f, in, &b, err);
     } else {
         rc = umbra_fail_nomem(err, "the fast form of a shadow model", a.used);
     }
@@ -229,34 +268,166 @@ static int build(umbra_shadow_fast *f, const umbra_shadow *shadow, const umbra_g
     return rc;
 }
 
+static int check_form(const umbra_shadow_spec *spec, umbra_shadow_weights form, const char *isa,
+                      umbra_error *err)
+{
+    if (!umbra_shadow_weights_name(form))
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no form %d of weights", (int)form);
+    if (!umbra_fast_kernels_find(isa))
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED, "this machine or build has no \"%s\"", isa);
+    if (form == UMBRA_SHADOW_I8 && umbra_shadow_inputs(spec) > UMBRA_FAST_I8_COLUMNS)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "%d inputs are too many for weights of type i8 (at most %d); use bf16",
+                          umbra_shadow_inputs(spec), UMBRA_FAST_I8_COLUMNS);
+    return UMBRA_OK;
+}
+
+static int open_from(umbra_shadow_fast **out, const umbra_shadow_spec *spec, int every,
+                     const supply *in, umbra_shadow_weights form, const char *isa, umbra_error *err)
+{
+    *out = NULL;
+    int rc = check_form(spec, form, isa, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_shadow_fast *f = umbra_calloc(1, sizeof *f);
+    if (!f)
+        return umbra_fail_nomem(err, "the fast form of a shadow model", sizeof *f);
+    f->spec = *spec;
+    f->spec.weights = form;
+    f->every = every;
+    f->kernels = umbra_fast_kernels_find(isa);
+    rc = build(f, in, err);
+    if (rc != UMBRA_OK)
+        umbra_shadow_fast_close(&f);
+    *out = f;
+    return rc;
+}
+
+/* ---- from memory ---- */
+
+typedef struct in_memory {
+    const umbra_shadow *shadow;
+    const umbra_gates *gates;
+} in_memory;
+
+static int memory_network(void *user, int i, const umbra_shadow_network **out, umbra_error *err)
+{
+    (void)err;
+    *out = &((in_memory *)user)->shadow->networks[i];
+    return UMBRA_OK;
+}
+
+static int memory_gate(void *user, int layer, const float **out, umbra_error *err)
+{
+    (void)err;
+    const umbra_gates *g = ((in_memory *)user)->gates;
+    *out = g->data + (size_t)layer * (size_t)g->experts * (size_t)g->hidden;
+    return UMBRA_OK;
+}
+
 int umbra_shadow_fast_open(umbra_shadow_fast **out, const umbra_shadow *shadow,
                            const umbra_gates *gates, umbra_shadow_weights form, const char *isa,
                            umbra_error *err)
 {
     *out = NULL;
-    if (!umbra_shadow_weights_name(form))
-        return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no form %d of weights", (int)form);
-    const umbra_fast_kernels *kernels = umbra_fast_kernels_find(isa);
-    if (!kernels)
-        return umbra_fail(err, UMBRA_E_UNSUPPORTED, "this machine or build has no \"%s\"", isa);
-    int rc = umbra_shadow_check_gates(&shadow->spec, gates, err);
+    int rc = check_form(&shadow->spec, form, isa, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_shadow_check_gates(&shadow->spec, gates, err);
     if (rc != UMBRA_OK)
         return rc;
-    if (form == UMBRA_SHADOW_I8 && umbra_shadow_inputs(&shadow->spec) > UMBRA_FAST_I8_COLUMNS)
-        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                          "%d inputs are too many for weights of type i8 (at most %d); use bf16",
-                          umbra_shadow_inputs(&shadow->spec), UMBRA_FAST_I8_COLUMNS);
-    umbra_shadow_fast *f = umbra_calloc(1, sizeof *f);
-    if (!f)
-        return umbra_fail_nomem(err, "the fast form of a shadow model", sizeof *f);
-    f->spec = shadow->spec;
-    f->spec.weights = form;
-    f->kernels = kernels;
-    rc = build(f, shadow, gates, err);
-    if (rc != UMBRA_OK)
-        umbra_shadow_fast_close(&f);
-    *out = f;
+    in_memory in = {shadow, gates};
+    supply s = {&in, memory_network, memory_gate, shadow->calibration};
+    return open_from(out, &shadow->spec, 1, &s, form, isa, err);
+}
+
+/* ---- from a file ---- */
+
+typedef struct in_file {
+    umbra_shadow_file *file;
+    umbra_shadow_network network;
+    umbra_fast_gate_fn gate_of;
+    void *user;
+    float *gate; /* (E, H) */
+} in_file;
+
+static int file_network(void *user, int i, const umbra_shadow_network **out, umbra_error *err)
+{
+    in_file *in = user;
+    *out = &in->network;
+    return umbra_shadow_file_network(in->file, i, &in->network, err);
+}
+
+static int file_gate(void *user, int layer, const float **out, umbra_error *err)
+{
+    (void)err;
+    in_file *in = user;
+    in->gate_of(in->user, layer, in->gate);
+    *out = in->gate;
+    return UMBRA_OK;
+}
+
+/* The network as it is before any training, again and again. */
+static int untrained_network(void *user, int i, const umbra_shadow_network **out, umbra_error *err)
+{
+    (void)i;
+    (void)err;
+    *out = &((in_file *)user)->network;
+    return UMBRA_OK;
+}
+
+/* A file's networks, or without a file untrained ones. */
+static int open_streaming(umbra_shadow_fast **out, const umbra_shadow_spec *spec, in_file *in,
+                          int every, umbra_shadow_weights form, const char *isa, umbra_error *err)
+{
+    size_t pairs = (size_t)(spec->layers + 1) * D;
+    *out = NULL;
+    if (spec->arch == UMBRA_SHADOW_RESIDUAL && !in->gate_of)
+        return umbra_fail(err, UMBRA_E_ARGUMENT,
+                          "this predictor builds on the model's routers: give them");
+    float *calibration = umbra_calloc(pairs * 2, sizeof *calibration);
+    in->gate = umbra_calloc((size_t)spec->experts * (size_t)spec->hidden, sizeof *in->gate);
+    int rc = calibration && in->gate ? umbra_shadow_network_create(&in->network, spec, err)
+                                     : umbra_fail_nomem(err, "a shadow model", 0);
+    for (size_t i = 0; rc == UMBRA_OK && i < pairs; i++)
+        calibration[2 * i] = 1.0f;
+    if (rc == UMBRA_OK && in->file)
+        rc = umbra_shadow_file_calibration(in->file, calibration, err);
+    supply s = {in, in->file ? file_network : untrained_network, file_gate, calibration};
+    if (rc == UMBRA_OK)
+        rc = open_from(out, spec, every, &s, form, isa, err);
+    umbra_shadow_network_free(&in->network);
+    umbra_free(in->gate);
+    umbra_free(calibration);
     return rc;
+}
+
+int umbra_shadow_fast_read(umbra_shadow_fast **out, umbra_shadow_file *file, int every,
+                           umbra_fast_gate_fn gate, void *user, umbra_shadow_weights form,
+                           const char *isa, umbra_error *err)
+{
+    in_file in = {.file = file, .gate_of = gate, .user = user};
+    return open_streaming(out, umbra_shadow_file_spec(file), &in, every, form, isa, err);
+}
+
+int umbra_shadow_fast_untrained(umbra_shadow_fast **out, const umbra_shadow_spec *spec, int every,
+                                umbra_fast_gate_fn gate, void *user, umbra_shadow_weights form,
+                                const char *isa, umbra_error *err)
+{
+    in_file in = {.gate_of = gate, .user = user};
+    return open_streaming(out, spec, &in, every, form, isa, err);
+}
+
+uint64_t umbra_shadow_fast_plan(const umbra_shadow_spec *spec, int every, umbra_shadow_weights form)
+{
+    umbra_shadow_fast f = {.spec = *spec, .every = every};
+    arena a = {0};
+    f.spec.weights = form;
+    if (shape(&f, NULL) == UMBRA_OK)
+        place_all(&a, &f);
+    umbra_free(f.networks);
+    umbra_free(f.gates);
+    umbra_free(f.calibration);
+    return a.used;
 }
 
 void umbra_shadow_fast_close(umbra_shadow_fast **fast)

@@ -146,9 +146,10 @@ void umbra_shadow_parts(const umbra_shadow_spec *spec, const umbra_shadow_networ
 }
 
 /* One block for all parts of a network; it begins with W1, which every network has. */
-static int network_init(umbra_shadow_network *network, const umbra_shadow_spec *spec,
-                        umbra_error *err)
+int umbra_shadow_network_create(umbra_shadow_network *network, const umbra_shadow_spec *spec,
+                                umbra_error *err)
 {
+    *network = (umbra_shadow_network){0};
     const uint64_t per_line = PART_ALIGNMENT / sizeof(float);
     uint64_t total = 0, begin[UMBRA_SHADOW_PARTS];
     for (int i = 0; i < UMBRA_SHADOW_PARTS; i++) {
@@ -170,6 +171,12 @@ static int network_init(umbra_shadow_network *network, const umbra_shadow_spec *
     return UMBRA_OK;
 }
 
+void umbra_shadow_network_free(umbra_shadow_network *network)
+{
+    umbra_free(network->w1);
+    *network = (umbra_shadow_network){0};
+}
+
 static int fill(umbra_shadow *shadow, umbra_error *err)
 {
     size_t pairs = (size_t)(shadow->spec.layers + 1) * UMBRA_MAX_DISTANCE;
@@ -181,7 +188,7 @@ static int fill(umbra_shadow *shadow, umbra_error *err)
     for (size_t i = 0; i < pairs; i++)
         shadow->calibration[2 * i] = 1.0f;
     for (; shadow->count < count; shadow->count++) {
-        int rc = network_init(&shadow->networks[shadow->count], &shadow->spec, err);
+        int rc = umbra_shadow_network_create(&shadow->networks[shadow->count], &shadow->spec, err);
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -211,7 +218,7 @@ void umbra_shadow_free(umbra_shadow **shadow)
         return;
     umbra_shadow *s = *shadow;
     for (int i = 0; i < s->count; i++)
-        umbra_free(s->networks[i].w1);
+        umbra_shadow_network_free(&s->networks[i]);
     umbra_free(s->networks);
     umbra_free(s->calibration);
     umbra_free(s->training);
@@ -220,11 +227,10 @@ void umbra_shadow_free(umbra_shadow **shadow)
     *shadow = NULL;
 }
 
-int umbra_shadow_check(const umbra_shadow *shadow, const char *path, const char *model_hash,
+int umbra_shadow_check(const umbra_shadow_spec *s, const char *path, const char *model_hash,
                        const char *model_name, int layers, int hidden, int experts, int used,
                        umbra_error *err)
 {
-    const umbra_shadow_spec *s = &shadow->spec;
     if (strcmp(s->model_hash, model_hash) == 0 && s->layers == layers && s->hidden == hidden &&
         s->experts == experts && s->used == used)
         return UMBRA_OK;

@@ -150,9 +150,25 @@ int umbra_shadow_save(const umbra_shadow *shadow, const char *path, umbra_error 
 /* Reads any form into F32. Every wrong shape, number out of range, NaN, missing or extra tensor is
  * refused with path and what. */
 int umbra_shadow_load(umbra_shadow **out, const char *path, umbra_error *err);
+
+/* The same network by network, for those who have no room for all in F32. */
+typedef struct umbra_shadow_file umbra_shadow_file;
+/* Checks the whole header; on failure *out is NULL. */
+int umbra_shadow_file_open(umbra_shadow_file **out, const char *path, umbra_error *err);
+void umbra_shadow_file_close(umbra_shadow_file **file); /* accepts a pointer to NULL */
+const umbra_shadow_spec *umbra_shadow_file_spec(const umbra_shadow_file *file);
+/* Network i into parts of the caller's (umbra_shadow_network_create). */
+int umbra_shadow_file_network(umbra_shadow_file *file, int i, const umbra_shadow_network *network,
+                              umbra_error *err);
+/* out (layers + 1, D, 2) */
+int umbra_shadow_file_calibration(umbra_shadow_file *file, float *out, umbra_error *err);
+/* One network's parts, as umbra_shadow_create makes them; free with umbra_shadow_network_free. */
+int umbra_shadow_network_create(umbra_shadow_network *network, const umbra_shadow_spec *spec,
+                                umbra_error *err);
+void umbra_shadow_network_free(umbra_shadow_network *network);
 /* UMBRA_E_MISMATCH, naming both sides, unless the shadow was made for a model of this hash and
  * shape. */
-int umbra_shadow_check(const umbra_shadow *shadow, const char *path, const char *model_hash,
+int umbra_shadow_check(const umbra_shadow_spec *spec, const char *path, const char *model_hash,
                        const char *model_name, int layers, int hidden, int experts, int used,
                        umbra_error *err);
 

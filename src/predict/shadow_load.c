@@ -305,18 +305,17 @@ static int read_i8(const umbra_safetensors *file, const umbra_safetensors_tensor
     return rc;
 }
 
-static int read_tensors(umbra_shadow *shadow, const umbra_safetensors *file,
-                        const umbra_shadow_layout *layout, umbra_error *err)
+/* The parts of one network (or -1: the calibration) into their places. */
+static int read_parts(const umbra_safetensors *file, const umbra_shadow_layout *layout, int network,
+                      float *const parts[UMBRA_SHADOW_PARTS + 1], umbra_error *err)
 {
     int rc = UMBRA_OK;
     for (size_t i = 0; i < layout->n && rc == UMBRA_OK; i++) {
         const umbra_shadow_entry *e = &layout->entries[i];
-        float *parts[UMBRA_SHADOW_PARTS + 1];
-        size_t lengths[UMBRA_SHADOW_PARTS];
-        if (e->scale) /* read with the values before it */
+        bool wanted = network < 0 ? e->part == UMBRA_SHADOW_PARTS
+                                  : e->part != UMBRA_SHADOW_PARTS && e->network == network;
+        if (e->scale || !wanted) /* a scale is read with the values before it */
             continue;
-        umbra_shadow_parts(&shadow->spec, &shadow->networks[e->network], parts, lengths);
-        parts[UMBRA_SHADOW_PARTS] = shadow->calibration;
         const umbra_safetensors_tensor *t = umbra_safetensors_find(file, layout->tensors[i].name);
         if (t->dtype == UMBRA_ST_I8)
             rc = read_i8(file, t, umbra_safetensors_find(file, layout->tensors[i + 1].name),
@@ -339,37 +338,84 @@ static int read_object(const umbra_safetensors *file, const char *key, char **ou
     return *out ? UMBRA_OK : umbra_fail_nomem(err, "a shadow model", strlen(text) + 1);
 }
 
-static int read_shadow(umbra_shadow **out, const umbra_safetensors *file, umbra_error *err)
-{
-    umbra_shadow_spec spec;
+/* ---- a file, network by network ---- */
+
+struct umbra_shadow_file {
+    umbra_safetensors *file;
     umbra_shadow_layout layout;
-    int rc = get_spec(file, &spec, err);
+    umbra_shadow_spec spec;
+};
+
+int umbra_shadow_file_open(umbra_shadow_file **out, const char *path, umbra_error *err)
+{
+    umbra_shadow_file *f = umbra_calloc(1, sizeof *f);
+    *out = NULL;
+    if (!f)
+        return umbra_fail_nomem(err, "a shadow model", sizeof *f);
+    int rc = umbra_safetensors_open(&f->file, path, err);
     if (rc == UMBRA_OK)
-        rc = umbra_shadow_layout_init(&layout, &spec, err);
-    if (rc != UMBRA_OK)
+        rc = get_spec(f->file, &f->spec, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_shadow_layout_init(&f->layout, &f->spec, err);
+    if (rc == UMBRA_OK)
+        rc = check_tensors(f->file, &f->layout, err);
+    if (rc != UMBRA_OK) {
+        umbra_shadow_file_close(&f);
         return rc;
-    rc = check_tensors(file, &layout, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_shadow_create(out, &spec, err);
-    if (rc == UMBRA_OK)
-        rc = read_tensors(*out, file, &layout, err);
-    if (rc == UMBRA_OK)
-        rc = read_object(file, "training", &(*out)->training, err);
-    if (rc == UMBRA_OK)
-        rc = read_object(file, "recall", &(*out)->recall, err);
-    umbra_shadow_layout_release(&layout);
-    return rc;
+    }
+    *out = f;
+    return UMBRA_OK;
+}
+
+void umbra_shadow_file_close(umbra_shadow_file **file)
+{
+    umbra_shadow_file *f = *file;
+    if (!f)
+        return;
+    umbra_shadow_layout_release(&f->layout);
+    if (f->file)
+        umbra_safetensors_close(&f->file);
+    umbra_free(f);
+    *file = NULL;
+}
+
+const umbra_shadow_spec *umbra_shadow_file_spec(const umbra_shadow_file *f)
+{
+    return &f->spec;
+}
+
+int umbra_shadow_file_network(umbra_shadow_file *f, int i, const umbra_shadow_network *network,
+                              umbra_error *err)
+{
+    float *parts[UMBRA_SHADOW_PARTS + 1] = {0};
+    size_t lengths[UMBRA_SHADOW_PARTS];
+    umbra_shadow_parts(&f->spec, network, parts, lengths);
+    return read_parts(f->file, &f->layout, i, parts, err);
+}
+
+int umbra_shadow_file_calibration(umbra_shadow_file *f, float *out, umbra_error *err)
+{
+    float *parts[UMBRA_SHADOW_PARTS + 1] = {[UMBRA_SHADOW_PARTS] = out};
+    return read_parts(f->file, &f->layout, -1, parts, err);
 }
 
 int umbra_shadow_load(umbra_shadow **out, const char *path, umbra_error *err)
 {
-    umbra_safetensors *file;
+    umbra_shadow_file *f;
     *out = NULL;
-    int rc = umbra_safetensors_open(&file, path, err);
+    int rc = umbra_shadow_file_open(&f, path, err);
     if (rc != UMBRA_OK)
         return rc;
-    rc = read_shadow(out, file, err);
-    umbra_safetensors_close(&file);
+    rc = umbra_shadow_create(out, &f->spec, err);
+    for (int i = 0; rc == UMBRA_OK && i < (*out)->count; i++)
+        rc = umbra_shadow_file_network(f, i, &(*out)->networks[i], err);
+    if (rc == UMBRA_OK)
+        rc = umbra_shadow_file_calibration(f, (*out)->calibration, err);
+    if (rc == UMBRA_OK)
+        rc = read_object(f->file, "training", &(*out)->training, err);
+    if (rc == UMBRA_OK)
+        rc = read_object(f->file, "recall", &(*out)->recall, err);
+    umbra_shadow_file_close(&f);
     if (rc != UMBRA_OK)
         umbra_shadow_free(out);
     return rc;

@@ -71,8 +71,8 @@ void umbra_foresight_learn(umbra_foresight *f, int layer, const uint16_t *used)
 
 /* ---- opening ---- */
 
-/* The shadow that is the gate predictor: a residual one as it is before any training. */
-static int untrained(umbra_shadow **out, const umbra_runner_options *o, umbra_error *err)
+/* The gate predictor: a residual shadow as it is before any training. */
+static umbra_shadow_spec gate_spec(const umbra_runner_options *o)
 {
     umbra_shadow_spec spec = {
         .model_name = "gate",
@@ -85,55 +85,67 @@ static int untrained(umbra_shadow **out, const umbra_runner_options *o, umbra_er
         .width = 1,
     };
     memset(spec.model_hash, '0', sizeof spec.model_hash - 1);
-    return umbra_shadow_create(out, &spec, err);
+    return spec;
 }
 
-static int load_shadow(umbra_shadow **out, const umbra_runner_options *o, umbra_error *err)
+static int open_file(umbra_shadow_file **file, const umbra_runner_options *o, umbra_error *err)
 {
-    if (o->policy == UMBRA_POLICY_GATE)
-        return untrained(out, o, err);
     if (!o->shadow)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "no shadow file is given to predict with");
-    int rc = umbra_shadow_load(out, o->shadow, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_shadow_check(*out, o->shadow,
-                                o->model_hash ? o->model_hash : (*out)->spec.model_hash,
-                                o->model_name ? o->model_name : "model", o->layers, o->hidden,
-                                o->experts, o->used, err);
+    int rc = umbra_shadow_file_open(file, o->shadow, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    const umbra_shadow_spec *spec = umbra_shadow_file_spec(*file);
+    rc = umbra_shadow_check(spec, o->shadow, o->model_hash ? o->model_hash : spec->model_hash,
+                            o->model_name ? o->model_name : "another model", o->layers, o->hidden,
+                            o->experts, o->used, err);
+    if (rc != UMBRA_OK)
+        umbra_shadow_file_close(file);
     return rc;
-}
-
-static int open_gates(umbra_gates *gates, const umbra_runner_options *o, umbra_error *err)
-{
-    size_t one = (size_t)o->experts * (size_t)o->hidden;
-    *gates = (umbra_gates){o->layers, o->experts, o->hidden,
-                           umbra_calloc((size_t)o->layers * one, sizeof(float))};
-    if (!gates->data)
-        return umbra_fail_nomem(err, "the routers", (uint64_t)o->layers * one * sizeof(float));
-    for (int l = 0; o->gate && l < o->layers; l++)
-        if (!o->sparse || o->sparse[l])
-            o->gate(o->user, l, gates->data + (size_t)l * one);
-    return UMBRA_OK;
 }
 
 static int open_fast(umbra_foresight *f, const umbra_runner_options *o, umbra_error *err)
 {
-    umbra_shadow *shadow = NULL;
-    umbra_gates gates = {0};
-    int rc = load_shadow(&shadow, o, err);
-    if (rc == UMBRA_OK && shadow->spec.arch == UMBRA_SHADOW_RESIDUAL) {
-        rc = o->gate ? open_gates(&gates, o, err)
-                     : umbra_fail(err, UMBRA_E_ARGUMENT,
-                                  "this predictor builds on the model's routers: give them");
-    }
-    if (rc == UMBRA_OK)
-        rc = umbra_shadow_fast_open(&f->fast, shadow, gates.data ? &gates : NULL, UMBRA_SHADOW_I8,
+    int rc;
+    if (o->policy == UMBRA_POLICY_GATE) {
+        umbra_shadow_spec spec = gate_spec(o);
+        rc = umbra_shadow_fast_untrained(&f->fast, &spec, f->every, o->gate, o->user,
+                                         UMBRA_SHADOW_I8, o->kernels, err);
+    } else {
+        umbra_shadow_file *file;
+        rc = open_file(&file, o, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        rc = umbra_shadow_fast_read(&f->fast, file, f->every, o->gate, o->user, UMBRA_SHADOW_I8,
                                     o->kernels, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_fast_scratch_open(&f->scratch, f->fast, err);
-    umbra_free(gates.data);
-    umbra_shadow_free(&shadow);
-    return rc;
+        umbra_shadow_file_close(&file);
+    }
+    return rc == UMBRA_OK ? umbra_fast_scratch_open(&f->scratch, f->fast, err) : rc;
+}
+
+static uint64_t spec_bytes(const umbra_shadow_spec *spec, int every)
+{
+    uint64_t sources = (uint64_t)(spec->layers / every + 1);
+    return umbra_shadow_fast_plan(spec, every, UMBRA_SHADOW_I8) +
+           sources * (uint64_t)spec->averages * (uint64_t)spec->hidden * sizeof(float);
+}
+
+int umbra_foresight_plan(const umbra_runner_options *o, uint64_t *bytes, umbra_error *err)
+{
+    int every = o->every ? o->every : 1;
+    umbra_shadow_spec spec = gate_spec(o);
+    *bytes = 0;
+    if (o->policy == UMBRA_POLICY_SHADOW) {
+        umbra_shadow_file *file;
+        int rc = open_file(&file, o, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        spec = *umbra_shadow_file_spec(file);
+        umbra_shadow_file_close(&file);
+    }
+    if (o->policy == UMBRA_POLICY_SHADOW || o->policy == UMBRA_POLICY_GATE)
+        *bytes = spec_bytes(&spec, every);
+    return UMBRA_OK;
 }
 
 int umbra_foresight_open(umbra_foresight *f, const umbra_runner_options *o, umbra_error *err)
@@ -182,18 +194,6 @@ void umbra_foresight_close(umbra_foresight *f)
     umbra_free(f->ranks.guessed);
     umbra_free(f->ranks.open);
     *f = (umbra_foresight){0};
-}
-
-uint64_t umbra_foresight_bytes(const umbra_foresight *f)
-{
-    uint64_t bytes = 0;
-    if (f->fast) {
-        bytes = umbra_shadow_fast_bytes(f->fast);
-        bytes += (uint64_t)(f->layers / f->every + 1) *
-                 (uint64_t)umbra_shadow_fast_spec(f->fast)->averages * (uint64_t)f->hidden *
-                 sizeof(float);
-    }
-    return bytes;
 }
 
 /* ---- predicting ---- */

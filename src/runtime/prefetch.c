@@ -83,6 +83,8 @@ static void leave(void *user, int n)
 
 /* ---- opening ---- */
 
+static const umbra_prefetch_options defaults = {0};
+
 static void gate(void *user, int layer, float *out)
 {
     umbra_engine_gate(user, layer, out);
@@ -130,70 +132,84 @@ bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
     return there;
 }
 
-int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
-                         uint64_t *out, umbra_error *err)
-{
-    (void)model;
-    (void)options;
-    (void)err;
-    *out = 0;
-    return UMBRA_OK;
-}
-
-static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, const char *shadow,
-                       umbra_error *err)
-{
-    umbra_engine *e = p->engine;
-    const umbra_model_info *info = umbra_model_get_info(e->model);
+/* What the options come to for this model; the paths live as long as beside. */
+typedef struct choice {
+    umbra_policy policy;
+    bool automatic;
+    char *beside; /* owned */
     char hash[UMBRA_MODEL_HASH_CHARS];
-    int rc = umbra_model_hash(e->model, hash, err);
+    umbra_runner_options runner; /* but for the store and the routers */
+} choice;
+
+static int choose(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
+                  umbra_error *err)
+{
+    const umbra_model_info *info = umbra_model_get_info(model);
+    *c = (choice){0};
+    int rc = parse_policy(o->policy, &c->policy, &c->automatic, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_model_hash(model, c->hash, err);
     if (rc != UMBRA_OK)
         return rc;
-    p->own_thread = umbra_system_processors() > e->plan.threads;
-    umbra_runner_options options = {
-        .store = e->store,
-        .policy = p->policy,
+    c->beside = path_beside(umbra_gguf_path(model->gguf));
+    if (!c->beside)
+        return umbra_fail_nomem(err, "a path", 0);
+    if (c->automatic && !umbra_prefetch_has_shadow(model, o->shadow))
+        c->policy = UMBRA_POLICY_GATE;
+    c->runner = (umbra_runner_options){
+        .policy = c->policy,
         .layers = info->layers,
         .hidden = info->hidden,
         .experts = info->experts,
         .used = info->experts_used,
-        .shadow = shadow,
-        .model_hash = hash,
+        .shadow = o->shadow ? o->shadow : c->beside,
+        .model_hash = c->hash,
         .model_name = info->name,
-        .gate = gate,
-        .user = e,
         .every = o->every,
-        .own_thread = p->own_thread,
     };
-    return umbra_runner_open(&p->runner, &options, err);
+    return UMBRA_OK;
 }
 
-static int open_policy(umbra_prefetch *p, const umbra_prefetch_options *o, umbra_error *err)
+int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
+                         uint64_t *out, umbra_error *err)
 {
-    int rc = parse_policy(o->policy, &p->policy, &p->automatic, err);
-    if (rc != UMBRA_OK || p->policy == UMBRA_POLICY_OFF)
-        return rc;
-    char *beside = path_beside(umbra_gguf_path(p->engine->model->gguf));
-    if (!beside)
-        return umbra_fail_nomem(err, "a path", 0);
-    if (p->automatic && !o->shadow && access(beside, R_OK) != 0)
-        p->policy = UMBRA_POLICY_GATE;
-    rc = open_runner(p, o, o->shadow ? o->shadow : beside, err);
-    umbra_free(beside);
+    choice c;
+    *out = 0;
+    int rc = choose(&c, model, options ? options : &defaults, err);
+    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+        rc = umbra_runner_bytes(&c.runner, out, err);
+    umbra_free(c.beside);
+    return rc;
+}
+
+static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra_error *err)
+{
+    umbra_engine *e = p->engine;
+    choice c;
+    int rc = choose(&c, e->model, o, err);
+    p->policy = c.policy;
+    p->automatic = c.automatic;
+    p->own_thread = umbra_system_processors() > e->plan.threads;
+    c.runner.store = e->store;
+    c.runner.gate = gate;
+    c.runner.user = e;
+    c.runner.own_thread = p->own_thread;
+    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+        rc = umbra_runner_open(&p->runner, &c.runner, err);
+    umbra_free(c.beside);
     return rc;
 }
 
 int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
                         const umbra_prefetch_options *options, umbra_error *err)
 {
-    static const umbra_prefetch_options none = {0};
     *out = NULL;
     umbra_prefetch *p = umbra_calloc(1, sizeof *p);
     if (!p)
         return umbra_fail_nomem(err, "reading ahead", sizeof *p);
     p->engine = engine;
     p->sequence = -1;
-    int rc = open_policy(p, options ? options : &none, err);
+    int rc = open_runner(p, options ? options : &defaults, err);
     if (rc != UMBRA_OK) {
         umbra_prefetch_close(&p);
         return rc;

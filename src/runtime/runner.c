@@ -306,6 +306,14 @@ static int start_thread(umbra_runner *r, umbra_error *err)
                                 strerror(rc));
 }
 
+int umbra_runner_bytes(const umbra_runner_options *o, uint64_t *out, umbra_error *err)
+{
+    int rc = umbra_foresight_plan(o, out, err);
+    uint64_t table = (uint64_t)o->layers * (uint64_t)o->used * sizeof(uint16_t);
+    *out += (UMBRA_RUNNER_JOBS + 1) * ((uint64_t)o->hidden * sizeof(float) + 3 * table);
+    return rc;
+}
+
 int umbra_runner_open(umbra_runner **out, const umbra_runner_options *o, umbra_error *err)
 {
     *out = NULL;
@@ -327,6 +335,8 @@ int umbra_runner_open(umbra_runner **out, const umbra_runner_options *o, umbra_e
     r->text = 1;
     rc = open_tables(r, o, err);
     if (rc == UMBRA_OK)
+        rc = umbra_runner_bytes(o, &r->stats.bytes, err);
+    if (rc == UMBRA_OK)
         rc = umbra_foresight_open(&r->foresight, o, err);
     if (rc == UMBRA_OK && o->own_thread)
         rc = start_thread(r, err);
@@ -334,7 +344,6 @@ int umbra_runner_open(umbra_runner **out, const umbra_runner_options *o, umbra_e
         umbra_runner_close(&r);
         return rc;
     }
-    r->stats.bytes = umbra_foresight_bytes(&r->foresight);
     *out = r;
     return UMBRA_OK;
 }

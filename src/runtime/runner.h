@@ -46,7 +46,8 @@ typedef struct umbra_foresight {
 
 int umbra_foresight_open(umbra_foresight *f, const umbra_runner_options *options, umbra_error *err);
 void umbra_foresight_close(umbra_foresight *f);
-uint64_t umbra_foresight_bytes(const umbra_foresight *f);
+/* Memory that it will hold. */
+int umbra_foresight_plan(const umbra_runner_options *options, uint64_t *bytes, umbra_error *err);
 /* False if nothing is known of this source. */
 bool umbra_foresight_predict(umbra_foresight *f, const umbra_job *job);
 /* Takes a prompt's states (n, H) of a source into the running averages. */

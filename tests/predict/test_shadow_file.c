@@ -358,7 +358,7 @@ static void belongs_to_a_model(void **state)
     (void)state;
     umbra_shadow_spec spec = small_spec();
     umbra_shadow *shadow = random_shadow(&spec, 1);
-    must(umbra_shadow_check(shadow, "x", spec.model_hash, "any name", 6, 24, 10, 3, &err));
+    must(umbra_shadow_check(&shadow->spec, "x", spec.model_hash, "any name", 6, 24, 10, 3, &err));
     const struct {
         const char *hash;
         int layers, hidden, experts, used;
@@ -370,7 +370,7 @@ static void belongs_to_a_model(void **state)
         {spec.model_hash, 6, 24, 10, 4},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        assert_int_equal(umbra_shadow_check(shadow, "file.x", others[i].hash, "other",
+        assert_int_equal(umbra_shadow_check(&shadow->spec, "file.x", others[i].hash, "other",
                                             others[i].layers, others[i].hidden, others[i].experts,
                                             others[i].used, &err),
                          UMBRA_E_MISMATCH);

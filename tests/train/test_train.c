@@ -134,7 +134,7 @@ static void test_learns(void **state)
 
     umbra_shadow *shadow;
     MUST(umbra_shadow_load(&shadow, output, &err));
-    MUST(umbra_shadow_check(shadow, output, "0123456789abcdef0123456789abcdef", "a toy", TOY_LAYERS,
+    MUST(umbra_shadow_check(&shadow->spec, output, "0123456789abcdef0123456789abcdef", "a toy", TOY_LAYERS,
                             TOY_HIDDEN, TOY_EXPERTS, TOY_USED, &err));
     check_summary(shadow, &r);
     for (int source = 0; source < TOY_LAYERS; source++)
