@@ -34,9 +34,9 @@ typedef struct umbra_collect_options {
     float temperature; /* for writing */
     float top_p;
     uint64_t seed;
-    bool int8;  /* states in 8 bits with a scale per row, else bf16 */
-    int stride; /* keep the states of every n-th position; 0: 1 */
-    uint64_t shard_bytes;         /* about; 0: 256 MiB. A kill loses at most the open shard */
+    bool int8;            /* states in 8 bits with a scale per row, else bf16 */
+    int stride;           /* keep the states of every n-th position; 0: 1 */
+    uint64_t shard_bytes; /* about; 0: 256 MiB. A kill loses at most the open shard */
     bool resume;
     void (*planned)(void *user, const umbra_collect_plan *plan); /* may be NULL */
     void *user;

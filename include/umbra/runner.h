@@ -63,7 +63,8 @@ typedef struct umbra_runner_options {
     int every; /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
                   memory and know less */
     bool own_thread;
-    const char *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: the best */
+    const char
+        *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: the best */
 } umbra_runner_options;
 
 typedef struct umbra_runner_stats {
@@ -90,6 +91,9 @@ UMBRA_API void umbra_runner_enter(umbra_runner *runner, const float *embedding);
  * attention, experts (k) the experts used. */
 UMBRA_API void umbra_runner_routed(umbra_runner *runner, int layer, const float *hidden,
                                    const int32_t *experts);
+/* Instead of umbra_runner_routed, where no forecast is wanted: only remembers the routing, which
+ * later forecasts build on. */
+UMBRA_API void umbra_runner_note(umbra_runner *runner, int layer, const int32_t *experts);
 /* The token is computed. */
 UMBRA_API void umbra_runner_leave(umbra_runner *runner);
 /* The next token begins another text, or continues one whose last tokens the runner did not see. */

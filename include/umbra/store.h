@@ -86,20 +86,20 @@ typedef struct umbra_store_stats {
     uint64_t resident_bytes;     /* slots in use * slot_bytes, reads in flight included */
     uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside */
     uint64_t hits;               /* experts of batches that were resident at umbra_store_begin */
-    uint64_t late; /* were being read ahead at that moment */
+    uint64_t late;               /* were being read ahead at that moment */
     uint64_t misses;
     uint64_t reads;
     uint64_t bytes_read;   /* what the disk was asked for, alignment included */
     uint64_t bytes_needed; /* what the slices of the misses have */
     uint64_t evictions;
-    uint64_t wait_ns; /* time umbra_store_next blocked */
+    uint64_t wait_ns;                                   /* time umbra_store_next blocked */
     umbra_ahead_stats ahead[UMBRA_STORE_DISTANCES + 1]; /* by distance; [0] is unused */
     uint64_t forecasts;
-    uint64_t forecasts_refused;  /* too late, or a nearer one was there */
-    double disk_latency_ns;      /* as fitted to the reads so far */
+    uint64_t forecasts_refused; /* too late, or a nearer one was there */
+    double disk_latency_ns;     /* as fitted to the reads so far */
     double disk_bytes_per_s;
-    bool direct;      /* O_DIRECT is in use */
-    const char *io;   /* name of the backend */
+    bool direct;    /* O_DIRECT is in use */
+    const char *io; /* name of the backend */
 } umbra_store_stats;
 
 /* Bytes of one slot for these slices when files are read with that alignment (power of two), as
@@ -159,7 +159,7 @@ typedef struct umbra_store_event {
     umbra_event_kind kind;
     uint64_t begin_ns, end_ns; /* monotonic clock */
     int32_t layer;
-    int32_t expert; /* of a read, else -1 */
+    int32_t expert;  /* of a read, else -1 */
     int8_t distance; /* of a read ahead; 0: on demand */
 } umbra_store_event;
 
@@ -168,6 +168,9 @@ UMBRA_API void umbra_store_record(umbra_store *store, umbra_store_event *events,
 UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
+/* wait_ns of the statistics since opening, not touched by umbra_store_reset_stats. For the thread
+ * that drives the store. */
+UMBRA_API uint64_t umbra_store_waited_ns(const umbra_store *store);
 /* Sets the counters to 0 and the maximum to what is resident now. */
 UMBRA_API void umbra_store_reset_stats(umbra_store *store);
 

@@ -4,10 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
 #include "engine/engine.h"
+#include "runtime/judge.h"
 
 struct umbra_prefetch {
     umbra_engine *engine;
@@ -15,9 +17,11 @@ struct umbra_prefetch {
     umbra_policy policy;
     bool automatic;
     bool own_thread;
-    bool on;                /* for the token in progress */
-    bool decoding;          /* the chunk in progress is one token */
-    int sequence, position; /* that the runner expects next */
+    bool on;                      /* for the token in progress */
+    bool decoding;                /* the chunk in progress is one token */
+    int sequence, position;       /* that the runner expects next */
+    umbra_judge judge;            /* of automatic */
+    uint64_t begun_ns, waited_ns; /* of the token in progress: when, and the store's waits before */
     umbra_prefetch_stats stats;
 };
 
@@ -47,8 +51,10 @@ static void enter(void *user, const umbra_token *tokens, int n)
         umbra_runner_restart(p->runner);
     p->sequence = tokens[n - 1].sequence;
     p->position = s->position[n - 1] + 1;
-    p->on = p->decoding;
+    p->on = p->decoding && (!p->automatic || p->judge.on);
     umbra_store_set_guessing(p->engine->store, p->on);
+    p->begun_ns = umbra_clock_ns();
+    p->waited_ns = umbra_store_waited_ns(p->engine->store);
     if (!p->decoding)
         umbra_runner_absorb(p->runner, -1, n, s->x, NULL);
     else if (p->on) {
@@ -63,10 +69,11 @@ static void routed(void *user, int layer, int n)
     const umbra_scratch *s = &p->engine->scratch;
     if (!p->decoding)
         umbra_runner_absorb(p->runner, layer, n, s->x, s->experts);
-    else {
+    else if (p->on) {
         umbra_runner_routed(p->runner, layer, s->x, s->experts);
-        if (p->on)
-            work(p);
+        work(p);
+    } else {
+        umbra_runner_note(p->runner, layer, s->experts);
     }
 }
 
@@ -79,6 +86,8 @@ static void leave(void *user, int n)
     umbra_runner_leave(p->runner);
     p->stats.tokens++;
     p->stats.tokens_on += p->on;
+    umbra_judge_token(&p->judge, umbra_seconds_since(p->begun_ns),
+                      (double)(umbra_store_waited_ns(p->engine->store) - p->waited_ns) * 1e-9);
 }
 
 /* ---- opening ---- */
@@ -141,6 +150,25 @@ typedef struct choice {
     umbra_runner_options runner; /* but for the store and the routers */
 } choice;
 
+/* How often to predict: so that predictions read at most a tenth of the bytes that the layers
+ * themselves read per token, and take about as small a share of the time. */
+static int choose_every(const umbra_runner_options *r, const umbra_model_info *info, int *every,
+                        umbra_error *err)
+{
+    umbra_runner_options dense = *r;
+    uint64_t bytes;
+    dense.every = 1;
+    int rc = umbra_runner_bytes(&dense, &bytes, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    uint64_t used =
+        (uint64_t)info->moe_layers * (uint64_t)info->experts_used * info->bytes_per_expert;
+    uint64_t budget = (used + info->dense_bytes) / 10;
+    *every = budget > 0 && bytes / budget < UMBRA_STORE_DISTANCES ? (int)(bytes / budget) + 1
+                                                                  : UMBRA_STORE_DISTANCES;
+    return UMBRA_OK;
+}
+
 static int choose(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
                   umbra_error *err)
 {
@@ -167,7 +195,9 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
         .model_name = info->name,
         .every = o->every,
     };
-    return UMBRA_OK;
+    if (o->every == 0 && (c->policy == UMBRA_POLICY_SHADOW || c->policy == UMBRA_POLICY_GATE))
+        rc = choose_every(&c->runner, info, &c->runner.every, err);
+    return rc;
 }
 
 int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
@@ -209,6 +239,7 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
         return umbra_fail_nomem(err, "reading ahead", sizeof *p);
     p->engine = engine;
     p->sequence = -1;
+    umbra_judge_init(&p->judge);
     int rc = open_runner(p, options ? options : &defaults, err);
     if (rc != UMBRA_OK) {
         umbra_prefetch_close(&p);

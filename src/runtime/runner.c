@@ -182,18 +182,18 @@ void umbra_runner_routed(umbra_runner *r, int layer, const float *hidden, const 
     submit(r, layer + 1, hidden);
 }
 
-static void next_token(umbra_runner *r)
+void umbra_runner_note(umbra_runner *r, int layer, const int32_t *experts)
+{
+    note_routing(r, r->now, layer, experts);
+}
+
+void umbra_runner_leave(umbra_runner *r)
 {
     uint16_t *oldest = r->previous2;
     r->previous2 = r->previous;
     r->previous = r->now;
     r->now = oldest;
     r->known += r->known < 2;
-}
-
-void umbra_runner_leave(umbra_runner *r)
-{
-    next_token(r);
     r->oracle_next += r->oracle_next < r->oracle_tokens;
 }
 

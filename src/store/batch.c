@@ -204,6 +204,7 @@ static int wait_for_read(umbra_store *s, umbra_error *err)
     uint64_t end_ns = umbra_store_now(s);
     pthread_mutex_lock(&s->mutex);
     s->stats.wait_ns += end_ns - start_ns;
+    s->waited_ns += end_ns - start_ns;
     umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_WAIT,
                                              .begin_ns = start_ns,
                                              .end_ns = end_ns,

@@ -328,6 +328,11 @@ void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
     pthread_mutex_unlock(&s->mutex);
 }
 
+uint64_t umbra_store_waited_ns(const umbra_store *s)
+{
+    return s->waited_ns;
+}
+
 void umbra_store_reset_stats(umbra_store *s)
 {
     pthread_mutex_lock(&s->mutex);

@@ -95,6 +95,7 @@ struct umbra_store {
     int events_room, events_n;
     int in_flight; /* reads */
     uint64_t bytes_in_flight;
+    uint64_t waited_ns; /* in all */
 
     atomic_bool foretold; /* a forecast came since the driver last looked for guesses */
 
