@@ -35,6 +35,7 @@ typedef struct umbra_engine_options {
     int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..256 */
     const char *io; /* "auto", "uring", "threads", "sim:RATE,LATENCY" (see store.h); NULL: auto */
     bool buffered;  /* read experts through the page cache */
+    bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_bytes */
     const umbra_progress *progress; /* may be NULL; must outlive the engine */
 } umbra_engine_options;
@@ -49,6 +50,7 @@ typedef struct umbra_memory_plan {
     uint64_t dense_bytes;    /* weights that every token needs */
     uint64_t kv_bytes;       /* key/value cache */
     uint64_t scratch_bytes;  /* activations and logits of one chunk */
+    bool verify;             /* check every expert that is read (see store.h); slow */
     uint64_t reserved_bytes; /* left to others, as asked for */
     uint64_t cache_bytes;    /* expert slots */
     uint64_t slot_bytes;     /* one expert's slot, alignment included */

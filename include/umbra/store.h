@@ -59,6 +59,8 @@ typedef struct umbra_store_options {
                                   "sim:RATE,LATENCY" as "sim:500M,100us" (latency default 100us) */
     int io_depth;              /* reads in flight, default 32 (0) */
     bool buffered;             /* do not use O_DIRECT even where it works */
+    bool verify;               /* hold every expert that arrives against a checksum of what the
+                                  file holds, read once by another way; slow */
 } umbra_store_options;
 
 typedef struct umbra_lease {

@@ -22,6 +22,7 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
         .budget_bytes = bytes,
         .io = o->io,
         .buffered = o->buffered,
+        .verify = o->verify,
     };
     return umbra_store_open(out, &options, err);
 }

@@ -169,14 +169,6 @@ static int end_failed(umbra_store *s, umbra_error *err)
     return b->failure.status;
 }
 
-static const void *data_of(const umbra_store *s, const umbra_slice *slice, int which,
-                           const char *slot)
-{
-    if (s->ops->data && slice->bytes > 0)
-        return s->ops->data(s->io, slice->file, slice->offset);
-    return umbra_layout_data(&s->layout, slice, which, slot);
-}
-
 static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 {
     umbra_batch *b = &s->batch;
@@ -189,7 +181,7 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
         const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
         const char *slot = umbra_store_slot(s, item->slot);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            leases[i].slice[which] = data_of(s, &slices[which], which, slot);
+            leases[i].slice[which] = umbra_store_data(s, &slices[which], which, slot);
     }
     b->ready_first += n;
     b->ready_n -= n;

@@ -18,6 +18,23 @@ umbra_io_step umbra_io_advance(const umbra_io_request *request, uint32_t *done, 
     return UMBRA_IO_MORE;
 }
 
+int umbra_io_rest(const umbra_io_request *r, uint32_t at, struct iovec out[UMBRA_IO_PARTS])
+{
+    if (r->n_parts == 0) {
+        out[0] = (struct iovec){(char *)r->buffer + at, r->bytes - at};
+        return 1;
+    }
+    int n = 0;
+    size_t skip = at;
+    for (int i = 0; i < r->n_parts; i++) {
+        size_t bytes = r->parts[i].iov_len;
+        if (skip < bytes)
+            out[n++] = (struct iovec){(char *)r->parts[i].iov_base + skip, bytes - skip};
+        skip = skip < bytes ? 0 : skip - bytes;
+    }
+    return n;
+}
+
 int umbra_io_check_options(const umbra_io_options *options, umbra_error *err)
 {
     if (options->depth < 1 || options->depth > MAX_DEPTH)
@@ -36,6 +53,12 @@ int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files
         if (r->required > r->bytes)
             return umbra_fail(err, UMBRA_E_ARGUMENT, "read of %u bytes requires %u", r->bytes,
                               r->required);
+        size_t bytes = 0;
+        for (int k = 0; k < r->n_parts && k < UMBRA_IO_PARTS; k++)
+            bytes += r->parts[k].iov_len;
+        if (r->n_parts < 0 || r->n_parts > UMBRA_IO_PARTS || (r->n_parts > 0 && bytes != r->bytes))
+            return umbra_fail(err, UMBRA_E_ARGUMENT, "read of %u bytes into %d parts of %zu",
+                              r->bytes, r->n_parts, bytes);
     }
     return UMBRA_OK;
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include <umbra/status.h>
 
@@ -31,12 +32,18 @@ typedef struct umbra_io_options {
     const umbra_clock *clock; /* the simulated disk's time; NULL: the machine's */
 } umbra_io_options;
 
+enum { UMBRA_IO_PARTS = 8 };
+
 typedef struct umbra_io_request {
     int file;
     uint64_t offset;   /* aligned as the file needs it (O_DIRECT) */
     uint32_t bytes;    /* aligned the same; may reach past the end of the file */
     uint32_t required; /* bytes from offset that must arrive (<= bytes) */
     void *buffer;
+    /* Or, if n_parts > 0, where the range's parts go, one after the other; their lengths, aligned
+     * the same, sum to `bytes`, and buffer is not used. */
+    int n_parts;
+    struct iovec parts[UMBRA_IO_PARTS];
     uint64_t user; /* comes back in the completion */
 } umbra_io_request;
 

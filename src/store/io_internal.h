@@ -24,6 +24,9 @@ static inline uint32_t umbra_io_resume(uint32_t done)
 /* Takes the result n >= 0 of a read that began at umbra_io_resume(*done) and moves *done. */
 umbra_io_step umbra_io_advance(const umbra_io_request *request, uint32_t *done, uint32_t n);
 
+/* Where the bytes from `at` on go: fills out and returns how many parts that are. */
+int umbra_io_rest(const umbra_io_request *request, uint32_t at, struct iovec out[UMBRA_IO_PARTS]);
+
 /* UMBRA_OK, or UMBRA_E_ARGUMENT naming the option that is out of range. */
 int umbra_io_check_options(const umbra_io_options *options, umbra_error *err);
 int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files, umbra_error *err);

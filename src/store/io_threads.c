@@ -37,7 +37,11 @@ static int do_read(const umbra_io *io, const umbra_io_request *r)
     uint32_t done = 0;
     for (;;) {
         uint32_t at = umbra_io_resume(done);
-        ssize_t n = pread(fd, (char *)r->buffer + at, r->bytes - at, (off_t)(r->offset + at));
+        struct iovec rest[UMBRA_IO_PARTS];
+        int parts = umbra_io_rest(r, at, rest);
+        off_t offset = (off_t)(r->offset + at);
+        ssize_t n = parts == 1 ? pread(fd, rest[0].iov_base, rest[0].iov_len, offset)
+                               : preadv(fd, rest, parts, offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

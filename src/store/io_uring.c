@@ -26,9 +26,10 @@ enum {
 
 typedef struct operation {
     umbra_io_request request;
-    uint32_t done; /* bytes that have arrived */
-    int again;     /* EINTR and EAGAIN so far */
-    int next_free; /* index, -1: last */
+    uint32_t done;                     /* bytes that have arrived */
+    int again;                         /* EINTR and EAGAIN so far */
+    int next_free;                     /* index, -1: last */
+    struct iovec rest[UMBRA_IO_PARTS]; /* of a read in parts, for the kernel */
 } operation;
 
 struct umbra_io {
@@ -63,10 +64,13 @@ static void prepare(umbra_io *io, operation *op)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
     const umbra_io_request *r = &op->request;
     uint32_t at = umbra_io_resume(op->done);
-    char *buffer = (char *)r->buffer + at;
-    uint32_t bytes = r->bytes - at;
+    int parts = umbra_io_rest(r, at, op->rest);
+    char *buffer = op->rest[0].iov_base;
+    uint32_t bytes = (uint32_t)op->rest[0].iov_len;
     int fd = io->fixed_files ? r->file : io->files[r->file].fd;
-    if (io->fixed_arena && in_arena(io, buffer, bytes))
+    if (parts > 1)
+        io_uring_prep_readv(sqe, fd, op->rest, (unsigned)parts, r->offset + at);
+    else if (io->fixed_arena && in_arena(io, buffer, bytes))
         io_uring_prep_read_fixed(sqe, fd, buffer, bytes, r->offset + at, 0);
     else
         io_uring_prep_read(sqe, fd, buffer, bytes, r->offset + at);
@@ -216,6 +220,7 @@ static int open_ring(umbra_io *io, umbra_error *err)
     io->ring_open = true;
     struct io_uring_probe *probe = io_uring_get_probe_ring(&io->ring);
     bool reads = probe && io_uring_opcode_supported(probe, IORING_OP_READ) &&
+                 io_uring_opcode_supported(probe, IORING_OP_READV) &&
                  io_uring_opcode_supported(probe, IORING_OP_READ_FIXED);
     if (probe)
         io_uring_free_probe(probe);

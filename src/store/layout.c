@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 #include "base/memory.h"
 #include "store/layout.h"
 
+/* A longer read would keep what has arrived from being computed with. */
+enum { MERGED_BYTES = 256 << 10 };
 enum { MIN_DIRECT_ALIGN = 512, MAX_DIRECT_ALIGN = 4096, TRIAL_BYTES = 8192, REGION_ALIGN = 64 };
 
 static uint64_t span_begin(const umbra_slice *s, uint32_t alignment)
@@ -54,6 +57,38 @@ umbra_io_request umbra_layout_request(const umbra_layout *layout, const umbra_sl
         .required = (uint32_t)(slice->offset + slice->bytes - begin),
         .buffer = (char *)slot + layout->region_offset[which],
     };
+}
+
+/* The bytes that the spans of two slices side by side share: 0 or one aligned piece. */
+static uint32_t shared_bytes(const umbra_layout *layout, const umbra_slice *next)
+{
+    return next->offset % layout->alignment != 0 ? layout->alignment : 0;
+}
+
+bool umbra_layout_extend(const umbra_layout *layout, umbra_io_request *r, const umbra_slice *last,
+                         const umbra_slice *next, int which, void *slot)
+{
+    uint64_t own = span_bytes(next, layout->alignment) - shared_bytes(layout, next);
+    if (next->bytes == 0 || next->file != last->file ||
+        next->offset != last->offset + last->bytes || r->n_parts == UMBRA_IO_PARTS || own == 0 ||
+        r->bytes + own > MERGED_BYTES)
+        return false;
+    if (r->n_parts == 0)
+        r->parts[r->n_parts++] = (struct iovec){r->buffer, r->bytes};
+    char *region = (char *)slot + layout->region_offset[which];
+    r->parts[r->n_parts++] = (struct iovec){region + shared_bytes(layout, next), own};
+    r->bytes += (uint32_t)own;
+    r->required = (uint32_t)(next->offset + next->bytes - r->offset);
+    return true;
+}
+
+void umbra_layout_share(const umbra_layout *layout, const umbra_slice *last, const void *last_slot,
+                        const umbra_slice *next, int which, void *slot)
+{
+    uint32_t shared = shared_bytes(layout, next);
+    const char *end = (const char *)last_slot + layout->region_offset[which] +
+                      span_bytes(last, layout->alignment);
+    memcpy((char *)slot + layout->region_offset[which], end - shared, shared);
 }
 
 const void *umbra_layout_data(const umbra_layout *layout, const umbra_slice *slice, int which,

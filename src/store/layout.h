@@ -21,6 +21,13 @@ void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_la
 /* The request that reads a slice into the slot at `slot`. */
 umbra_io_request umbra_layout_request(const umbra_layout *layout, const umbra_slice *slice,
                                       int which, void *slot);
+/* Lengthens a request by a slice that begins where the last one ends, with a slot of its own. False
+ * if it does not fit on. Where the two share the file's last and first aligned piece, it is read
+ * into the first of the slots only: umbra_layout_share copies it, once it is there. */
+bool umbra_layout_extend(const umbra_layout *layout, umbra_io_request *request,
+                         const umbra_slice *last, const umbra_slice *next, int which, void *slot);
+void umbra_layout_share(const umbra_layout *layout, const umbra_slice *last, const void *last_slot,
+                        const umbra_slice *next, int which, void *slot);
 /* Where the slice's data is then; NULL for an empty slice. */
 const void *umbra_layout_data(const umbra_layout *layout, const umbra_slice *slice, int which,
                               const void *slot);

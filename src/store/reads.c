@@ -181,16 +181,21 @@ static bool guess_now(const umbra_store *s)
 
 /* ---- submitting ---- */
 
-static umbra_io_request request_of(const umbra_store *s, uint64_t read)
+/* The slot and the slice of a read. */
+typedef struct place {
+    int32_t slot;
+    int which;
+    const umbra_slice *slice;
+    char *memory; /* the slot's */
+} place;
+
+static place place_of(const umbra_store *s, uint64_t read)
 {
     int32_t slot = (int32_t)(read / UMBRA_STORE_SLICES);
     int which = (int)(read % UMBRA_STORE_SLICES);
     const umbra_slot *owner = &s->slots.slot[slot];
-    const umbra_slice *slice = &umbra_store_slices(s, owner->layer, owner->expert)[which];
-    umbra_io_request request =
-        umbra_layout_request(&s->layout, slice, which, umbra_store_slot(s, slot));
-    request.user = read;
-    return request;
+    return (place){slot, which, &umbra_store_slices(s, owner->layer, owner->expert)[which],
+                   umbra_store_slot(s, slot)};
 }
 
 /* The backend itself failed: reads it has taken may write into their slots at any time, so the
@@ -205,16 +210,69 @@ static int set_broken(umbra_store *s, const umbra_error *cause, umbra_error *err
     return cause->status;
 }
 
-/* Submits what is queued, as far as the depth allows. *taken: how many. */
+enum { NO_READ = -1 };
+
+static bool was_tried(const umbra_store *s, const place *p)
+{
+    return s->reads[p->slot].attempts[p->which] > 0;
+}
+
+/* Makes a request of chosen[i] and whatever among those after it goes on where it ends; those are
+ * struck out. */
+static void make_request(umbra_store *s, int i, int n, umbra_io_request *request)
+{
+    umbra_flight *f = &s->flights[s->first_free];
+    place last = place_of(s, s->chosen[i]);
+    *request = umbra_layout_request(&s->layout, last.slice, last.which, last.memory);
+    request->user = (uint64_t)s->first_free;
+    s->first_free = f->next_free;
+    f->read[0] = s->chosen[i];
+    f->n = 1;
+    for (int k = i + 1; k < n && f->n < UMBRA_IO_PARTS; k++) {
+        if (s->chosen[k] == (uint64_t)NO_READ)
+            continue;
+        place next = place_of(s, s->chosen[k]);
+        if (next.which != last.which || was_tried(s, &last) || was_tried(s, &next) ||
+            !umbra_layout_extend(&s->layout, request, last.slice, next.slice, next.which,
+                                 next.memory))
+            continue;
+        f->read[f->n++] = s->chosen[k];
+        s->chosen[k] = (uint64_t)NO_READ;
+        last = next;
+    }
+    f->bytes = request->bytes;
+}
+
+/* Takes reads off the queue, as far as the depth allows, and makes requests of them.
+ * Called with the mutex held. */
+static int make_requests(umbra_store *s)
+{
+    int room = s->depth - s->in_flight;
+    int n = s->queue_n < room ? s->queue_n : room, requests = 0;
+    for (int i = 0; i < n; i++) {
+        s->chosen[i] = s->queue[s->queue_first];
+        s->queue_first = (s->queue_first + 1) % s->queue_size;
+        s->queue_n--;
+    }
+    for (int i = 0; i < n; i++)
+        if (s->chosen[i] != (uint64_t)NO_READ)
+            make_request(s, i, n, &s->requests[requests++]);
+    return requests;
+}
+
+static void free_flight(umbra_store *s, int i)
+{
+    s->flights[i].next_free = s->first_free;
+    s->first_free = i;
+}
+
+/* Submits what is queued, as far as the depth allows. *taken: requests. */
 static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
 {
     umbra_error cause = {0};
     *taken = 0;
     pthread_mutex_lock(&s->mutex);
-    int room = s->depth - s->in_flight;
-    int n = s->queue_n < room ? s->queue_n : room;
-    for (int i = 0; i < n; i++)
-        s->requests[i] = request_of(s, s->queue[(s->queue_first + i) % s->queue_size]);
+    int n = make_requests(s);
     pthread_mutex_unlock(&s->mutex);
     if (n == 0)
         return UMBRA_OK;
@@ -225,18 +283,20 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
         return set_broken(s, &cause, err);
     *taken = rc;
     pthread_mutex_lock(&s->mutex);
-    s->queue_first = (s->queue_first + *taken) % s->queue_size;
-    s->queue_n -= *taken;
-    s->in_flight += *taken;
-    s->stats.reads += (uint64_t)*taken;
-    for (int i = 0; i < *taken; i++) {
-        const umbra_io_request *r = &s->requests[i];
-        umbra_slot_reads *reads = &s->reads[r->user / UMBRA_STORE_SLICES];
-        int which = (int)(r->user % UMBRA_STORE_SLICES);
-        s->stats.bytes_read += r->bytes;
-        s->bytes_in_flight += r->bytes;
-        reads->submitted_ns[which] = now_ns;
-        reads->ahead_bytes[which] = s->bytes_in_flight;
+    for (int i = 0; i < n; i++) {
+        umbra_flight *f = &s->flights[s->requests[i].user];
+        if (i >= *taken) { /* no room after all: back into the queue */
+            for (int k = 0; k < f->n; k++)
+                queue_read(s, f->read[k]);
+            free_flight(s, (int)s->requests[i].user);
+            continue;
+        }
+        s->in_flight++;
+        s->stats.reads++;
+        s->stats.bytes_read += f->bytes;
+        s->bytes_in_flight += f->bytes;
+        f->submitted_ns = now_ns;
+        f->ahead_bytes = s->bytes_in_flight;
     }
     pthread_mutex_unlock(&s->mutex);
     return UMBRA_OK;
@@ -276,7 +336,7 @@ int umbra_store_start_reads(umbra_store *s, umbra_error *err)
 /* ---- completions ---- */
 
 /* Keeps the first failure of a batch; the others are likely to be its echoes. */
-static void note_failure(umbra_store *s, int32_t slot, int which, int error)
+static void note_failure(umbra_store *s, int32_t slot, int which, int status, const char *what)
 {
     umbra_batch *b = &s->batch;
     if (b->failed)
@@ -284,10 +344,9 @@ static void note_failure(umbra_store *s, int32_t slot, int which, int error)
     b->failed = true;
     const umbra_slot *owner = &s->slots.slot[slot];
     const umbra_slice *slice = &umbra_store_slices(s, owner->layer, owner->expert)[which];
-    umbra_fail_at(&b->failure, UMBRA_E_IO, slice->offset,
+    umbra_fail_at(&b->failure, status, slice->offset,
                   "%s: cannot read part %d of expert %d of layer %d: %s",
-                  s->files[slice->file].path, which, owner->expert, owner->layer,
-                  error > 0 ? strerror(error) : "the file has become shorter");
+                  s->files[slice->file].path, which, owner->expert, owner->layer, what);
 }
 
 /* Called with the mutex held. */
@@ -317,30 +376,69 @@ static void finish_slot(umbra_store *s, int32_t slot)
     b->ready[b->ready_first + b->ready_n++] = reads->item;
 }
 
-/* A guess that fails is forgotten: its demand, if there is one, reads again and tells.
- * Called with the mutex held. */
-static void finish_read(umbra_store *s, const umbra_io_completion *c, bool waited)
+/* One read of a request is over: its slot, if that was the last one of it, or -1. A guess that
+ * fails is forgotten: its demand, if there is one, reads again and tells. Called with the mutex
+ * held. */
+static int32_t finish_read(umbra_store *s, uint64_t read, int error, bool alone)
 {
-    int32_t slot = (int32_t)(c->user / UMBRA_STORE_SLICES);
-    int which = (int)(c->user % UMBRA_STORE_SLICES);
-    umbra_slot_reads *reads = &s->reads[slot];
-    const umbra_io_request request = request_of(s, c->user);
-    s->in_flight--;
-    s->bytes_in_flight -= request.bytes;
-    if (c->error > 0 && ++reads->attempts[which] < MAX_ATTEMPTS) {
-        queue_read(s, c->user);
-        return;
+    place p = place_of(s, read);
+    umbra_slot_reads *reads = &s->reads[p.slot];
+    /* Which of several failed is seen when each is read by itself. */
+    if (((error > 0) || (error < 0 && !alone)) && ++reads->attempts[p.which] < MAX_ATTEMPTS) {
+        queue_read(s, read);
+        return -1;
     }
-    if (waited && c->error == 0)
-        umbra_disk_model_add(&s->disk, (double)reads->ahead_bytes[which],
-                             (double)(umbra_store_now(s) - reads->submitted_ns[which]));
-    if (c->error != 0) {
+    if (error != 0) {
         reads->failed = true;
         if (reads->item >= 0)
-            note_failure(s, slot, which, c->error);
+            note_failure(s, p.slot, p.which, UMBRA_E_IO,
+                         error > 0 ? strerror(error) : "the file has become shorter");
     }
-    if (--reads->left == 0)
-        finish_slot(s, slot);
+    return --reads->left == 0 ? p.slot : -1;
+}
+
+/* The piece of the file that two slots share was read into the first one. */
+static void share_pieces(umbra_store *s, const umbra_flight *f)
+{
+    for (int k = 1; k < f->n && !s->ops->data; k++) {
+        place last = place_of(s, f->read[k - 1]), next = place_of(s, f->read[k]);
+        umbra_layout_share(&s->layout, last.slice, last.memory, next.slice, next.which,
+                           next.memory);
+    }
+}
+
+/* Called without the mutex: slots that are read into are the driver's own. */
+static void finish_flight(umbra_store *s, const umbra_io_completion *c, bool waited)
+{
+    umbra_flight *f = &s->flights[c->user];
+    int32_t done[UMBRA_IO_PARTS];
+    if (c->error == 0)
+        share_pieces(s, f);
+    if (waited && c->error == 0)
+        umbra_disk_model_add(&s->disk, (double)f->ahead_bytes,
+                             (double)(umbra_store_now(s) - f->submitted_ns));
+    pthread_mutex_lock(&s->mutex);
+    s->in_flight--;
+    s->bytes_in_flight -= f->bytes;
+    for (int k = 0; k < f->n; k++)
+        done[k] = finish_read(s, f->read[k], c->error, f->n == 1);
+    pthread_mutex_unlock(&s->mutex);
+    for (int k = 0; k < f->n; k++) {
+        if (done[k] < 0)
+            continue;
+        int wrong = s->verifier ? umbra_verifier_check(s, done[k]) : -1;
+        pthread_mutex_lock(&s->mutex);
+        umbra_slot_reads *reads = &s->reads[done[k]];
+        if (wrong >= 0 && !reads->failed) {
+            reads->failed = true;
+            if (reads->item >= 0)
+                note_failure(s, done[k], wrong, UMBRA_E_CORRUPT,
+                             "what arrived is not what the file holds");
+        }
+        finish_slot(s, done[k]);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    free_flight(s, (int)c->user);
 }
 
 int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err)
@@ -354,9 +452,7 @@ int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err)
                        s->in_flight);
     if (n < 0)
         return set_broken(s, &cause, err);
-    pthread_mutex_lock(&s->mutex);
     for (int i = 0; i < n; i++)
-        finish_read(s, &s->completions[i], wait);
-    pthread_mutex_unlock(&s->mutex);
+        finish_flight(s, &s->completions[i], wait);
     return UMBRA_OK;
 }

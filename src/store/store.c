@@ -124,12 +124,16 @@ static int make_queues(umbra_store *s, umbra_error *err)
     b->ready = umbra_calloc(n, sizeof *b->ready);
     b->misses = umbra_calloc(n, sizeof *b->misses);
     s->guesses = umbra_calloc((size_t)s->n_layers, sizeof *s->guesses);
-    s->queue_size = s->depth + UMBRA_STORE_SLICES - 1;
+    s->queue_size = s->depth * (1 + UMBRA_IO_PARTS) + UMBRA_STORE_SLICES;
     s->queue = umbra_calloc((size_t)s->queue_size, sizeof *s->queue);
+    s->chosen = umbra_calloc((size_t)s->depth, sizeof *s->chosen);
+    s->flights = umbra_calloc((size_t)s->depth, sizeof *s->flights);
+    for (int i = 0; s->flights && i < s->depth; i++)
+        s->flights[i].next_free = i + 1 < s->depth ? i + 1 : -1;
     s->requests = umbra_calloc((size_t)s->depth, sizeof *s->requests);
     s->completions = umbra_calloc((size_t)s->depth, sizeof *s->completions);
     if (!b->seen || !b->items || !b->ready || !b->misses || !s->guesses || !s->queue ||
-        !s->requests || !s->completions)
+        !s->chosen || !s->flights || !s->requests || !s->completions)
         return umbra_fail_nomem(err, "the store's queues", 0);
     return UMBRA_OK;
 }
@@ -184,6 +188,8 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
                                            .name = o->io,
                                            .clock = s->clock},
                        err);
+    if (rc == UMBRA_OK && o->verify)
+        rc = umbra_verifier_open(s, err);
     if (rc != UMBRA_OK) {
         umbra_store_close(&s);
         return rc;
@@ -216,6 +222,7 @@ void umbra_store_close(umbra_store **p)
         return;
     if (s->io)
         s->ops->close(&s->io);
+    umbra_verifier_close(s);
     for (int i = 0; i < s->n_files; i++) {
         close(s->files[i].fd);
         umbra_free((char *)s->files[i].path);
@@ -230,6 +237,8 @@ void umbra_store_close(umbra_store **p)
     umbra_free(s->batch.ready);
     umbra_free(s->batch.misses);
     umbra_free(s->queue);
+    umbra_free(s->chosen);
+    umbra_free(s->flights);
     umbra_free(s->requests);
     umbra_free(s->completions);
     umbra_free(s->slices);
@@ -256,8 +265,8 @@ bool umbra_store_foretell(umbra_store *s, int layer, int distance, uint64_t due,
     if (layer < 0 || layer >= s->n_layers || distance < 1 || distance > UMBRA_STORE_DISTANCES)
         return false;
     pthread_mutex_lock(&s->mutex);
-    bool taken = s->guessing &&
-                 umbra_forecast_take(&s->forecast, layer, distance, due, probability);
+    bool taken =
+        s->guessing && umbra_forecast_take(&s->forecast, layer, distance, due, probability);
     s->stats.forecasts += s->guessing;
     s->stats.forecasts_refused += s->guessing && !taken;
     pthread_mutex_unlock(&s->mutex);

@@ -23,10 +23,17 @@ typedef struct umbra_slot_reads {
     bool late;       /* a guess whose layer went by without it: the first to go once it is there */
     int8_t distance; /* of a guess, for the record; 0: a demand */
     uint64_t begun_ns;
-    /* For the disk's model. */
-    uint64_t submitted_ns[UMBRA_STORE_SLICES];
-    uint64_t ahead_bytes[UMBRA_STORE_SLICES]; /* in flight then, its own included */
 } umbra_slot_reads;
+
+/* One request under way: a slice, or the same slice of experts that lie side by side in the file.
+ * Its place in the table is what the backend gives back. */
+typedef struct umbra_flight {
+    int n;
+    uint64_t read[UMBRA_IO_PARTS]; /* slot * UMBRA_STORE_SLICES + slice, in the file's order */
+    uint32_t bytes;
+    uint64_t submitted_ns, ahead_bytes; /* in flight then, its own included: for the disk's model */
+    int next_free;                      /* -1: last */
+} umbra_flight;
 
 /* Guesses made for a layer whose batch is still to come. */
 typedef struct umbra_guesses {
@@ -67,6 +74,8 @@ typedef struct umbra_batch {
     uint64_t begun_ns;
 } umbra_batch;
 
+typedef struct umbra_verifier umbra_verifier;
+
 struct umbra_store {
     /* Constant after opening. */
     umbra_io_file *files; /* (n_files), path owned */
@@ -81,10 +90,12 @@ struct umbra_store {
     const umbra_io_ops *ops;
     umbra_io *io;
     const umbra_clock *clock;
+    umbra_verifier *verifier; /* NULL: off */
 
     /* The thread that drives the batches has these to itself. */
     umbra_batch batch;
     umbra_io_request *requests;       /* (depth) */
+    uint64_t *chosen;                 /* (depth) reads to be submitted */
     umbra_io_completion *completions; /* (depth) */
     bool broken; /* the backend failed: what its reads still write to is unknown */
     umbra_error broken_error;
@@ -93,7 +104,9 @@ struct umbra_store {
     umbra_guesses *guesses;    /* (n_layers) */
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;
-    int in_flight; /* reads */
+    umbra_flight *flights; /* (depth) */
+    int first_free;
+    int in_flight; /* requests */
     uint64_t bytes_in_flight;
     uint64_t waited_ns; /* in all */
 
@@ -107,7 +120,8 @@ struct umbra_store {
     bool guessing;
     umbra_slot_reads *reads; /* (slots.n) */
     /* Reads not submitted yet, oldest first: slot * UMBRA_STORE_SLICES + slice. A miss is begun
-     * only while fewer than `depth` reads are queued or in flight, hence the ring's size. */
+     * only while fewer than `depth` are queued, and reads that failed come back at most as many
+     * times as parts are in flight, hence the ring's size. */
     uint64_t *queue; /* (queue_size) */
     int queue_size, queue_first, queue_n;
     umbra_store_stats stats;
@@ -128,6 +142,15 @@ static inline uint64_t umbra_store_now(const umbra_store *s)
     return s->clock->now_ns(s->clock->user);
 }
 
+/* Where a slice's data is, once it has been read into a slot. */
+static inline const void *umbra_store_data(const umbra_store *s, const umbra_slice *slice,
+                                           int which, const char *slot)
+{
+    if (s->ops->data && slice->bytes > 0)
+        return s->ops->data(s->io, slice->file, slice->offset);
+    return umbra_layout_data(&s->layout, slice, which, slot);
+}
+
 /* umbra_store_open with a backend and a clock of the caller's. clock NULL: the machine's. */
 int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
                           const umbra_io_ops *ops, const umbra_clock *clock, umbra_error *err);
@@ -145,5 +168,13 @@ uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert);
 void umbra_store_note(umbra_store *s, const umbra_store_event *event);
 /* Takes what a victim was read ahead for into the statistics. Called with the mutex held. */
 void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim);
+
+/* ---- verify.c ---- */
+
+int umbra_verifier_open(umbra_store *s, umbra_error *err);
+void umbra_verifier_close(umbra_store *s); /* also what a failed opening left */
+/* The slice of a slot's expert that is not what its file holds, or -1. For the driver, on a slot
+ * whose reads have ended. */
+int umbra_verifier_check(umbra_store *s, int32_t slot);
 
 #endif

@@ -1,5 +1,7 @@
 #include "support.h"
 
+#include "store/io_internal.h"
+
 #include <string.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -133,7 +135,9 @@ static int faulty_submit(umbra_io *p, const umbra_io_request *requests, int n, u
         if (io->in_flight > test_fault.most_in_flight)
             test_fault.most_in_flight = io->in_flight;
         if (must_fail(&requests[i])) {
-            memset(requests[i].buffer, 0xee, requests[i].bytes); /* half-read rubbish */
+            struct iovec parts[UMBRA_IO_PARTS];
+            for (int k = umbra_io_rest(&requests[i], 0, parts); k > 0; k--)
+                memset(parts[k - 1].iov_base, 0xee, parts[k - 1].iov_len); /* half-read rubbish */
             io->held[io->n_held++] =
                 (umbra_io_completion){.user = requests[i].user, .error = test_fault.fail_errno};
             continue;
