@@ -1,4 +1,5 @@
-# Installation: library, headers, CLI, CMake package (umbra::umbra) and pkg-config file.
+# Installation: library, headers, CLI with man pages and completions, CMake package (umbra::umbra)
+# and pkg-config file.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS umbra EXPORT umbra-targets
@@ -6,6 +7,15 @@ install(TARGETS umbra EXPORT umbra-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS umbra_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY include/umbra DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(TARGET umbra_pages)
+  set(pages ${PROJECT_BINARY_DIR}/pages)
+  install(DIRECTORY ${pages}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${pages}/bash/umbra
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${pages}/zsh/_umbra DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+  install(FILES ${pages}/fish/umbra.fish
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/umbra)
 install(EXPORT umbra-targets NAMESPACE umbra:: DESTINATION ${package_folder})

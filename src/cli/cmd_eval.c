@@ -30,13 +30,16 @@ int cli_eval(int argc, char **argv)
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
         {0},
     };
-    const cli_syntax syntax = {"eval", "DIR...",
-                               "Judges predictors of experts on traces: the oracle, static "
-                               "frequency, the previous token's "
-                               "experts, the model's own routers, and shadow files. A shadow that "
-                               "was trained on one of the "
-                               "documents is refused.",
-                               options, CLI_ANY};
+    const cli_syntax syntax = {
+        "eval",
+        "DIR...",
+        "Judges predictors of experts on traces: the oracle, static frequency, the previous "
+        "token's experts, the model's own routers, and shadow files. A shadow that was trained on "
+        "one of the documents is refused.",
+        options,
+        CLI_ANY,
+        "umbra eval other-traces --shadow MODEL.shadow.safetensors --report report.html\n"
+        "umbra eval other-traces --shadow a.safetensors b.safetensors --json\n"};
     const char *folders[CLI_MOST_OPERANDS + 1] = {0};
     int code = cli_parse(&syntax, argc, argv, folders);
     if (code >= 0)
