@@ -13,26 +13,39 @@
 extern "C" {
 #endif
 
+/* What to time. */
 typedef struct umbra_bench_predictor_options {
-    const char *shadow;         /* file to time; NULL: a network of random weights of this shape: */
-    int hidden, width, experts; /* hidden -> width -> 4 x experts, the "seed" network */
-    int layers;                 /* copies to cycle through; 0: 61 */
-    const char *weights;        /* "f32", "bf16", "i8"; NULL: i8 */
-    const char *kernels;        /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
-    int threads;                /* predicting at once; 0: 1 */
-    int calls;                  /* per thread and mode; 0: 4000 */
+    const char *shadow;  /* file to time; NULL: a "seed" network of random weights, hidden
+                            -> width -> 4 x experts: */
+    int hidden;          /* width of the state */
+    int width;           /* inner width */
+    int experts;         /* per layer */
+    int layers;          /* copies to cycle through; 0: 61 */
+    const char *weights; /* "f32", "bf16", "i8"; NULL: i8 */
+    const char *kernels; /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
+    int threads;         /* predicting at once; 0: 1 */
+    int calls;           /* per thread and mode; 0: 4000 */
     const umbra_progress *progress; /* may be NULL */
 } umbra_bench_predictor_options;
 
 /* Seconds per call. */
 typedef struct umbra_latency {
-    double median_s, p95_s, p99_s;
+    double median_s; /* half of the calls took at most this */
+    double p95_s;    /* 95 of 100 calls */
+    double p99_s;    /* 99 of 100 calls */
 } umbra_latency;
 
+/* What was timed, and how long it took. */
 typedef struct umbra_bench_predictor_result {
-    int hidden, width, experts, layers, best; /* best: experts selected per distance */
-    const char *arch, *weights, *kernels;     /* static storage */
-    uint64_t bytes;                           /* weights that one prediction reads */
+    int hidden;          /* width of the state */
+    int width;           /* inner width */
+    int experts;         /* per layer */
+    int layers;          /* networks cycled through */
+    int best;            /* experts selected per distance */
+    const char *arch;    /* "seed" or "residual"; static storage */
+    const char *weights; /* "f32", "bf16" or "i8"; static storage */
+    const char *kernels; /* static storage */
+    uint64_t bytes;      /* weights that one prediction reads */
     /* [0]: the same source again and again, weights warm in cache; [1]: all sources in turn, so
      * that the weights come from memory if they are more than the caches hold. */
     umbra_latency predict[2]; /* scores, calibrated probabilities and the best experts */
@@ -40,7 +53,9 @@ typedef struct umbra_bench_predictor_result {
     double ratio[2];          /* of the medians */
 } umbra_bench_predictor_result;
 
-/* Times single predictions and, in turn with them, plain reads of the same bytes. */
+/* Times single predictions and, in turn with them, plain reads of the same bytes. UMBRA_E_ARGUMENT:
+ * a shape or number out of range, or an unknown name; on failure *out is not to be used. Starts
+ * threads of its own; nothing else should compute meanwhile. */
 UMBRA_API int umbra_bench_predictor(const umbra_bench_predictor_options *options,
                                     umbra_bench_predictor_result *out, umbra_error *err);
 

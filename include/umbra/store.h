@@ -24,20 +24,23 @@
 extern "C" {
 #endif
 
-enum { UMBRA_STORE_SLICES = 3 };
+enum { UMBRA_STORE_SLICES = 3 /* gate, up, down */ };
 
+/* The cache, its files and its reads. */
 typedef struct umbra_store umbra_store;
 
+/* A byte range of a file. */
 typedef struct umbra_slice {
     uint64_t offset; /* in the file, any alignment */
     uint64_t bytes;  /* 0: this expert has no such slice */
     int32_t file;    /* index into paths */
 } umbra_slice;
 
+/* What to keep, where it lies, and in how many bytes. Everything 0 or NULL is the default. */
 typedef struct umbra_store_options {
-    const char *const *paths; /* (n_paths) files; copied */
-    int n_paths;
-    int n_layers;
+    const char *const *paths;  /* (n_paths) files; copied */
+    int n_paths;               /* files in paths */
+    int n_layers;              /* with and without experts */
     int n_experts;             /* per layer, at most 65535 */
     const umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES); copied. A layer
                                   without experts has only empty slices. */
@@ -48,29 +51,31 @@ typedef struct umbra_store_options {
     bool buffered;             /* do not use O_DIRECT even where it works */
 } umbra_store_options;
 
+/* An expert whose data may be read until it is given back. */
 typedef struct umbra_lease {
-    int expert;
+    int expert;                            /* of the batch's layer */
     int index;                             /* position in the batch's list of experts */
     int slot;                              /* internal */
     const void *slice[UMBRA_STORE_SLICES]; /* data of each slice, NULL where it has none;
                                               valid until release */
 } umbra_lease;
 
+/* Counters since opening, or since umbra_store_reset_stats. */
 typedef struct umbra_store_stats {
-    uint64_t budget_bytes; /* as given */
-    uint64_t slot_bytes;
-    uint64_t slots;
+    uint64_t budget_bytes;       /* as given */
+    uint64_t slot_bytes;         /* of one expert, alignment included */
+    uint64_t slots;              /* in the arena */
     uint64_t resident_bytes;     /* slots in use * slot_bytes, reads in flight included */
     uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside */
     uint64_t hits;               /* experts of batches that were resident at umbra_store_begin */
-    uint64_t misses;
-    uint64_t reads;
-    uint64_t bytes_read;   /* what the disk was asked for, alignment included */
-    uint64_t bytes_needed; /* what the slices of the misses have */
-    uint64_t evictions;
-    uint64_t wait_ns; /* time umbra_store_next blocked */
-    bool direct;      /* O_DIRECT is in use */
-    const char *io;   /* name of the backend */
+    uint64_t misses;             /* experts of batches that were not */
+    uint64_t reads;              /* submitted to the disk */
+    uint64_t bytes_read;         /* what the disk was asked for, alignment included */
+    uint64_t bytes_needed;       /* what the slices of the misses have */
+    uint64_t evictions;          /* experts that made room for others */
+    uint64_t wait_ns;            /* time umbra_store_next blocked */
+    bool direct;                 /* O_DIRECT is in use */
+    const char *io;              /* name of the backend */
 } umbra_store_stats;
 
 /* Bytes of one slot for these slices when files are read with that alignment (power of two), as
@@ -97,8 +102,10 @@ UMBRA_API int umbra_store_begin(umbra_store *store, int layer, const int *expert
  * the batch is over (all its leases are released; message: file, offset, layer, expert). Asked for
  * more while every slot is leased, it fails the same way: nothing could ever arrive. */
 UMBRA_API int umbra_store_next(umbra_store *store, umbra_lease *leases, int max, umbra_error *err);
+/* Gives a lease back: its data is not to be read any more. */
 UMBRA_API void umbra_store_release(umbra_store *store, const umbra_lease *lease);
 
+/* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
 /* Sets the counters to 0 and the maximum to what is resident now. */
 UMBRA_API void umbra_store_reset_stats(umbra_store *store);
