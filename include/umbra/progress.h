@@ -6,9 +6,16 @@
 #ifndef UMBRA_PROGRESS_H
 #define UMBRA_PROGRESS_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#ifdef __cplusplus /* which has <stdatomic.h> from C++23 on only */
+#include <atomic>
+using std::atomic_bool;
+using std::atomic_load_explicit;
+using std::memory_order_relaxed;
+#else
+#include <stdatomic.h>
+#endif
 
 /* How a long call tells how far it is, and how it is stopped. */
 typedef struct umbra_progress {
