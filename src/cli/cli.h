@@ -151,7 +151,9 @@ cli_values cli_values_of(const char *argument);
          0,                                                                                        \
          CLI_INT,                                                                                  \
          "N",                                                                                      \
-         "positions to keep keys and values for (default: 512, or what the text needs)",           \
+         "positions to keep keys and values for (default: 512, or what the text needs; for "       \
+         "collect "                                                                                \
+         "the model's, at most 1024)",                                                             \
          &(o).context},                                                                            \
         {"--io",                                                                                   \
          0,                                                                                        \

@@ -52,10 +52,12 @@ int cli_quantize_shadow(int argc, char **argv)
     const cli_option options[] = {
         {"--weights", 0, CLI_TEXT, "i8|bf16|f32", "form of the weights (default: i8)", &o.weights},
         {"--on", 0, CLI_LIST, "DIR...", "traces to measure the lost recall on", &traces},
-        {"--tokens", 0, CLI_U64, "N", "measure on about so many tokens (default: 20000)",
+        {"--tokens", 'n', CLI_U64, "N", "measure on about so many tokens (default: 20000)",
          &o.max_tokens},
-        {"--force", 0, CLI_FLAG, NULL, "write it even if it loses more than 0.2 points", &o.force},
-        {"--threads", 't', CLI_INT, "N", "threads (default: the processors at hand)", &o.threads},
+        {"--force", 0, CLI_FLAG, NULL, "write it even if it costs more than 0.2 points of recall",
+         &o.force},
+        {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
+         &o.threads},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
         {0},
     };

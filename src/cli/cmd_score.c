@@ -240,8 +240,9 @@ int cli_score(int argc, char **argv)
     cli_list files = {0};
     const cli_option options[] = {
         {"--text", 0, CLI_LIST, "FILE...", "texts to score, each for itself; - is stdin", &files},
-        {"--top", 0, CLI_INT, "K", "best logits per position (default: 0)", &run.options.top},
-        {"--experts", 0, CLI_FLAG, NULL, "experts used per layer and position",
+        {"--top", 0, CLI_INT, "K", "print the best K logits per position (default: 0)",
+         &run.options.top},
+        {"--experts", 0, CLI_FLAG, NULL, "print the experts used per layer and position",
          &run.options.experts},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &run.json},
         CLI_ENGINE_OPTIONS(engine),
