@@ -45,6 +45,15 @@ static void print_option(const cli_option *o)
     print_wrapped(o->help, HELP_COLUMN, HELP_COLUMN);
 }
 
+/* The commands whose first word this is. */
+static void print_group(const char *word)
+{
+    size_t n = strlen(word);
+    for (const cli_command *c = cli_commands; c->name; c++)
+        if (strncmp(c->name, word, n) == 0 && c->name[n] == ' ')
+            printf("  %-16s %s\n", c->name, c->summary);
+}
+
 void cli_print_help(const cli_syntax *syntax)
 {
     const char *arguments = syntax->arguments;
@@ -54,6 +63,11 @@ void cli_print_help(const cli_syntax *syntax)
     fputs("\noptions:\n", stdout);
     for (const cli_option *o = syntax->options; o->name; o++)
         print_option(o);
+    const cli_command *first;
+    if (cli_is_group(syntax->command, &first)) {
+        fputs("\nmore commands:\n", stdout);
+        print_group(syntax->command);
+    }
     fputs("\nexamples:\n", stdout);
     for (const char *line = syntax->examples; *line;) {
         int n = (int)strcspn(line, "\n");
@@ -82,14 +96,6 @@ static void visit_help(const cli_command *command, const cli_syntax *syntax)
 {
     (void)command;
     cli_print_help(syntax);
-}
-
-static void print_group(const char *word)
-{
-    size_t n = strlen(word);
-    for (const cli_command *c = cli_commands; c->name; c++)
-        if (strncmp(c->name, word, n) == 0 && c->name[n] == ' ')
-            printf("  %-16s %s\n", c->name, c->summary);
 }
 
 /* The words name a command, or the first word of several, or nothing. */

@@ -109,7 +109,7 @@ static void visit_bash(const cli_command *command, const cli_syntax *syntax)
     fputs(" --help'\n", stdout);
     printf("        values='%s'\n", bash_values[operands_of(syntax)]);
     if (cli_is_group(command->name, &first)) {
-        fputs("        ((COMP_CWORD == 2)) && options+=' ", stdout);
+        fputs("        below='", stdout);
         put_words(command->name);
         puts("'");
     }
@@ -133,7 +133,7 @@ static void visit_bash(const cli_command *command, const cli_syntax *syntax)
 
 static void group_bash(const char *group)
 {
-    printf("    '%s '*)\n        ((COMP_CWORD == 2)) && values='", group);
+    printf("    '%s '*)\n        below='", group);
     put_words(group);
     puts("'\n        ;;");
 }
@@ -143,7 +143,7 @@ void cli_print_bash(void)
     puts("# bash completion for umbra, printed by: umbra help --completion bash\n"
          "_umbra()\n{\n"
          "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}\n"
-         "    local options= values= commands=\n"
+         "    local options= values= commands= below= # words that go on with a command\n"
          "    [[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]} # --io=NAME\n"
          "    [[ $current == = ]] && current=\n"
          "    COMPREPLY=()");
@@ -167,6 +167,7 @@ void cli_print_bash(void)
          "    @commands) mapfile -t COMPREPLY < <(compgen -W \"$commands\" -- \"$current\") ;;\n"
          "    *) mapfile -t COMPREPLY < <(compgen -W \"$values\" -- \"$current\") ;;\n"
          "    esac\n"
+         "    ((COMP_CWORD == 2)) && COMPREPLY+=($(compgen -W \"$below\" -- \"$current\"))\n"
          "}\n"
          "complete -F _umbra umbra");
 }

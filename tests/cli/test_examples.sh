@@ -22,8 +22,9 @@ split -l 5 -a 3 docs/architecture.md "$work/documents/part-"
 check "both wrote the same text" examples/compare-budgets.sh $model 24M 1GiB
 check "gate" examples/judge-shadow.sh $model models/tiny.shadow.safetensors "$work/report.html" 3000
 grep -q "<html" "$work/report.html"
-check "trained-here" examples/train-own-text.sh $model "$work/documents" "$work/trained-here.safetensors"
-[ -s "$work/trained-here.safetensors" ]
+out=$work/trained-here.safetensors
+check "trained-here" examples/train-own-text.sh $model "$work/documents" "$out"
+[ -s "$out" ]
 
 for script in examples/*.sh; do # without arguments they say how to call them
     code=0

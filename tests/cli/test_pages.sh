@@ -33,15 +33,17 @@ has()
             has "$option" "$man"
             sed -n "/'$command '\*)/,/;;\$/p" "$pages/bash/umbra" | grep -qF -e "$option" ||
                 fail "bash does not complete $command $option"
-            sed -n "/'$command '\*)/,/;;\$/p" "$pages/zsh/_umbra" | grep -qF -e "'${option}" -e ")${option}" -e "*${option}" ||
+            sed -n "/'$command '\*)/,/;;\$/p" "$pages/zsh/_umbra" |
+                grep -qF -e "'$option" -e ")$option" -e "*$option" ||
                 fail "zsh does not complete $command $option"
-            grep -F -e "__umbra_at $command" "$pages/fish/umbra.fish" | grep -qF -e "-l ${option#--}" ||
+            grep -F -e "__umbra_at $command" "$pages/fish/umbra.fish" |
+                grep -qF -e "-l ${option#--}" ||
                 fail "fish does not complete $command $option"
         done
 done
 
 # What the sources have and no table shows would be missing above.
-sed -n 's/.*{"\(--[a-z0-9-]*\)", .*/\1/p; s/.*{"\(--[a-z0-9-]*\)",  *\\*$/\1/p' src/cli/*.[ch] | sort -u |
+cat src/cli/*.[ch] | grep -o '{"--[a-z0-9-]*",' | tr -d '{",' | sort -u |
     while read -r option; do
         cat "$pages"/man/*.1 >"$pages/all"
         has "$option" "$pages/all"
