@@ -33,8 +33,8 @@ extern const cli_command cli_commands[]; /* a NULL name ends the table */
  * NULL: there is none. */
 const cli_command *cli_find_command(int count, char **argv, int *words);
 
-/* Whether commands begin with this word though it is none itself or has others below it: "bench".
- * Any of them in *first. */
+/* Whether there are commands of two words that begin with this one ("bench"); one of them in
+ * *first. */
 bool cli_is_group(const char *word, const cli_command **first);
 
 int cli_bench_predictor(int argc, char **argv);

@@ -11,7 +11,7 @@ const cli_command cli_commands[] = {
     {"quantize-shadow", "round the weights of a shadow model", cli_quantize_shadow},
     {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},
     {"bench predictor", "time predictions on this machine", cli_bench_predictor},
-    {"score", "log-probabilities, best tokens and experts for given texts", cli_score},
+    {"score", "print log-probabilities, best tokens and experts for given texts", cli_score},
     {"help", "show this, or the help of a command", cli_help},
     {"version", "show the version and what this build can use here", cli_version},
     {0},
