@@ -69,7 +69,8 @@ typedef struct cli_option {
     const char *name; /* "--ram"; NULL ends a table */
     char letter;      /* 'p' for -p, or 0 */
     cli_kind kind;
-    const char *argument; /* "SIZE"; "auto|uring|threads": one of these; NULL for a flag */
+    const char *argument; /* "SIZE"; "auto|sim:RATE": one of these, or one that begins with
+                             "sim:"; NULL for a flag */
     const char *help;     /* one sentence with the default */
     void *value;
 } cli_option;
@@ -115,8 +116,8 @@ void cli_print_bash(void);
 void cli_print_zsh(void);
 void cli_print_fish(void);
 
-/* The choices of "auto|uring|threads", one at a time: *at walks, the length in *n; NULL at the end.
- */
+/* The choices of "auto|uring|sim:RATE", one at a time: *at walks, the length in *n ("sim:" for what
+ * goes on with a word of the user's own); NULL at the end. */
 const char *cli_next_choice(const char **at, int *n);
 
 typedef enum cli_values {

@@ -40,12 +40,15 @@ static void put_quoted(const char *text, const char *quote, const char *special)
     }
 }
 
-static void put_choices(const char *argument)
+/* colon: how the shell wants that of "sim:" written. */
+static void put_choices(const char *argument, const char *colon)
 {
     int n;
     const char *space = "";
-    for (const char *c; (c = cli_next_choice(&argument, &n)) != NULL; space = " ")
-        printf("%s%.*s", space, n, c);
+    for (const char *c; (c = cli_next_choice(&argument, &n)) != NULL; space = " ") {
+        bool open = c[n - 1] == ':';
+        printf("%s%.*s%s", space, n - open, c, open ? colon : "");
+    }
 }
 
 /* Whether the command's first word is that of an earlier one. */
@@ -123,7 +126,7 @@ static void visit_bash(const cli_command *command, const cli_syntax *syntax)
             printf(" | -%c", o->letter);
         fputs(") values='", stdout);
         if (values == CLI_CHOICES)
-            put_choices(o->argument);
+            put_choices(o->argument, ":");
         else
             fputs(bash_values[values], stdout);
         puts("' ;;");
@@ -179,7 +182,7 @@ static void put_zsh_values(cli_values values, const char *argument)
     static const char *const actions[] = {" ", "_files", "_files -/", "($commands)"};
     if (values == CLI_CHOICES) {
         putchar('(');
-        put_choices(argument);
+        put_choices(argument, "\\:");
         putchar(')');
     } else {
         fputs(actions[values], stdout);
@@ -295,7 +298,7 @@ static void put_fish_values(cli_values values, const char *argument)
     if (values == CLI_CHOICES || values == CLI_COMMANDS) {
         fputs(" -a '", stdout);
         if (values == CLI_CHOICES)
-            put_choices(argument);
+            put_choices(argument, ":");
         else
             put_words(NULL);
         putchar('\'');

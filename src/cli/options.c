@@ -27,16 +27,18 @@ static int bad_value(const cli_syntax *syntax, const cli_option *o, const char *
 const char *cli_next_choice(const char **at, int *n)
 {
     const char *choice = *at;
-    *n = (int)strcspn(choice, "|");
-    *at += *n + (choice[*n] == '|');
+    int all = (int)strcspn(choice, "|");
+    *at += all + (choice[all] == '|');
+    *n = (int)strcspn(choice, ":|");
+    *n += choice[*n] == ':';
     return *n > 0 ? choice : NULL;
 }
 
 static bool is_choice(const char *argument, const char *text)
 {
-    int n, length = (int)strlen(text);
+    int n;
     for (const char *choice; (choice = cli_next_choice(&argument, &n)) != NULL;)
-        if (n == length && strncmp(choice, text, (size_t)n) == 0)
+        if (strncmp(choice, text, (size_t)n) == 0 && (choice[n - 1] == ':' || text[n] == '\0'))
             return true;
     return false;
 }
