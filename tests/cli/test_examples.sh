@@ -4,6 +4,7 @@ set -eu
 UMBRA=$1
 export UMBRA
 model=models/tiny-q8_0.gguf
+shadow=$(echo models/tiny*.shadow.safetensors)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -20,7 +21,7 @@ check()
 mkdir "$work/documents"
 split -l 5 -a 3 docs/architecture.md "$work/documents/part-"
 check "both wrote the same text" examples/compare-budgets.sh $model 24M 1GiB
-check "gate" examples/judge-shadow.sh $model models/tiny.shadow.safetensors "$work/report.html" 3000
+check "gate" examples/judge-shadow.sh $model "$shadow" "$work/report.html" 3000
 grep -q "<html" "$work/report.html"
 out=$work/trained-here.safetensors
 check "trained-here" examples/train-own-text.sh $model "$work/documents" "$out"
