@@ -1,4 +1,5 @@
-# Installation: library, headers, CLI, CMake package (umbra::umbra) and pkg-config file.
+# Installation: library, headers, CLI with man pages and completions, CMake package (umbra::umbra)
+# and pkg-config file.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS umbra EXPORT umbra-targets
@@ -6,6 +7,17 @@ install(TARGETS umbra EXPORT umbra-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS umbra_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY include/umbra DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} USE_SOURCE_PERMISSIONS)
+if(TARGET umbra_pages)
+  set(pages ${PROJECT_BINARY_DIR}/pages)
+  install(DIRECTORY ${pages}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${pages}/bash/umbra
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${pages}/zsh/_umbra DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+  install(FILES ${pages}/fish/umbra.fish
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/umbra)
 install(EXPORT umbra-targets NAMESPACE umbra:: DESTINATION ${package_folder})
@@ -16,5 +28,7 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/umbra-config-versio
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/umbra-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/umbra-config-version.cmake DESTINATION ${package_folder})
 
+# The pkg-config file finds its prefix from where it lies, so that the tree can be moved.
+file(RELATIVE_PATH package_up /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/umbra.pc.in ${CMAKE_CURRENT_BINARY_DIR}/umbra.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/umbra.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,14 +1,16 @@
 #!/bin/sh
 # Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
 # Does nothing, and needs no rights, when everything is there.
-#   install-deps.sh [build | test]     test adds the browser that renders reports
+#   install-deps.sh [build | test | docs]   test adds the browser that renders reports,
+#                                           and Doxygen; docs adds Doxygen alone
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
 libcmocka-dev libxxhash-dev libopenblas-dev"
-if [ "${1:-build}" = test ]; then
-    packages="$packages chromium"
-fi
+case ${1:-build} in
+test) packages="$packages chromium doxygen" ;;
+docs) packages="$packages doxygen" ;;
+esac
 
 missing=
 for package in $packages; do

@@ -17,38 +17,43 @@ extern "C" {
 
 /* What a collection will write; told before it begins. */
 typedef struct umbra_collect_plan {
-    uint64_t tokens; /* in all, those of a resumed run included */
-    uint64_t bytes;  /* that are still to be written, at most */
-    uint64_t bytes_per_token;
-    uint64_t free_bytes;  /* on the disk */
-    uint64_t done_tokens; /* found in a resumed folder */
+    uint64_t tokens;          /* in all, those of a resumed run included */
+    uint64_t bytes;           /* that are still to be written, at most */
+    uint64_t bytes_per_token; /* in a shard, on average */
+    uint64_t free_bytes;      /* on the disk */
+    uint64_t done_tokens;     /* found in a resumed folder */
 } umbra_collect_plan;
 
+/* Everything 0 or NULL is the default. Lists are read during the call only. */
 typedef struct umbra_collect_options {
     umbra_engine_options engine; /* context: longest document in tokens (0: the model's, at most
                                     1024); sequences is set by the collection */
     uint64_t tokens;             /* stop once there are so many; 0: all texts, or 100000 written */
     const char *const *texts;    /* (n_texts) files, or folders whose files are taken by name */
-    int n_texts;
-    bool generate;     /* the model writes; with texts, from their beginnings */
-    float temperature; /* for writing */
-    float top_p;
-    uint64_t seed;
-    bool int8;            /* states in 8 bits with a scale per row, else bf16 */
-    int stride;           /* keep the states of every n-th position; 0: 1 */
-    uint64_t shard_bytes; /* about; 0: 256 MiB. A kill loses at most the open shard */
-    bool resume;
-    void (*planned)(void *user, const umbra_collect_plan *plan); /* may be NULL */
-    void *user;
+    int n_texts;                 /* paths in texts */
+    bool generate;               /* the model writes; with texts, from their beginnings */
+    float temperature;           /* for writing; 0: the best token */
+    float top_p;                 /* for writing: most probable tokens kept; 0: all */
+    uint64_t seed;               /* for writing, and for the order of texts */
+    bool int8;                   /* states in 8 bits with a scale per row, else bf16 */
+    int stride;                  /* keep the states of every n-th position; 0: 1 */
+    uint64_t shard_bytes;        /* about; 0: 256 MiB. A kill loses at most the open shard */
+    bool resume;                 /* go on with a folder that was cut off */
+    void (*planned)(void *user, const umbra_collect_plan *plan); /* called once, before the first
+                                                                    write; may be NULL */
+    void *user;                                                  /* handed to planned */
 } umbra_collect_options;
 
+/* What is in the folder, and what this run added. */
 typedef struct umbra_collection {
-    char model_hash[UMBRA_MODEL_HASH_CHARS];
-    uint64_t tokens, documents, shards; /* in the folder */
-    uint64_t new_tokens;                /* of this run */
-    double seconds;
-    double write_seconds; /* of it, in which the model wrote */
-    uint64_t bytes_read;  /* expert bytes */
+    char model_hash[UMBRA_MODEL_HASH_CHARS]; /* umbra_model_hash */
+    uint64_t tokens;                         /* in the folder */
+    uint64_t documents;                      /* in the folder */
+    uint64_t shards;                         /* in the folder */
+    uint64_t new_tokens;                     /* of this run */
+    double seconds;                          /* of this run */
+    double write_seconds;                    /* of it, in which the model wrote */
+    uint64_t bytes_read;                     /* expert bytes */
 } umbra_collection;
 
 /* Collects into `folder`. On UMBRA_E_INTERRUPTED or failure the finished shards stay and `resume`

@@ -22,6 +22,7 @@
 extern "C" {
 #endif
 
+/* A running model: its weights, its expert store and its sequences. */
 typedef struct umbra_engine umbra_engine;
 
 /* Everything 0 or NULL is the default. */
@@ -54,10 +55,12 @@ typedef struct umbra_memory_plan {
     uint64_t reserved_bytes; /* left to others, as asked for */
     uint64_t cache_bytes;    /* expert slots */
     uint64_t slot_bytes;     /* one expert's slot, alignment included */
-    uint64_t slots;
-    double residency; /* share of the experts that fit in the slots, 0..1 */
-    int context, chunk, threads;
-    const char *kernels;
+    uint64_t slots;          /* expert slots in the cache */
+    double residency;        /* share of the experts that fit in the slots, 0..1 */
+    int context;             /* positions per sequence */
+    int chunk;               /* most tokens computed together */
+    int threads;             /* that compute */
+    const char *kernels;     /* name of the kernel table; static storage */
 } umbra_memory_plan;
 
 /* Plans without opening: what an engine with these options would use. ram_bytes 0 plans for what
@@ -72,21 +75,23 @@ UMBRA_API int umbra_engine_open(umbra_engine **out, const umbra_model *model,
 /* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_engine_close(umbra_engine **engine);
 
+/* What was planned at opening. Valid until the engine is closed. */
 UMBRA_API const umbra_memory_plan *umbra_engine_get_plan(const umbra_engine *engine);
+/* The counters of the expert store since opening. */
 UMBRA_API void umbra_engine_get_store_stats(const umbra_engine *engine, umbra_store_stats *out);
 
 /* One token to compute: it takes the next position of its sequence. */
 typedef struct umbra_token {
-    int32_t id;
+    int32_t id;       /* 0 .. vocabulary-1 */
     int32_t sequence; /* 0 .. sequences-1 */
-    bool want_logits;
+    bool want_logits; /* hand out its logits */
 } umbra_token;
 
 /* What a call hands out while it runs. Any function may be NULL. Arrays are valid only inside the
  * callback. `first` is the index of the first token in the caller's list that the arrays cover,
  * `tokens` how many. A non-zero return stops the call, which returns that value. */
 typedef struct umbra_observer {
-    void *user;
+    void *user; /* handed to every function */
     /* x (tokens, hidden): the residual stream entering a layer. */
     int (*layer_input)(void *user, int layer, int first, int tokens, const float *x);
     /* h (tokens, hidden): the residual stream after attention, before the expert norm. */
@@ -113,8 +118,9 @@ UMBRA_API void umbra_engine_truncate(umbra_engine *engine, int sequence, int len
 /* Names of the kernel tables this CPU runs, best first, "reference" last; NULL past the end. */
 UMBRA_API const char *umbra_kernel_name(int index);
 
-/* Peak and present resident memory of this process in bytes; 0 where the system does not say. */
+/* Peak resident memory of this process in bytes; 0 where the system does not say. Any thread. */
 UMBRA_API uint64_t umbra_process_rss_max(void);
+/* The same, now. */
 UMBRA_API uint64_t umbra_process_rss(void);
 
 #ifdef __cplusplus

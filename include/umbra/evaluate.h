@@ -20,20 +20,22 @@
 extern "C" {
 #endif
 
+/* What to judge on what. Lists are read during the call only. */
 typedef struct umbra_evaluate_options {
-    const char *const *traces; /* (n_traces) folders of one model, at least 1 */
-    int n_traces;
+    const char *const *traces;  /* (n_traces) folders of one model, at least 1 */
+    int n_traces;               /* paths in traces */
     const char *const *shadows; /* (n_shadows) shadow files for that model, 0..16 */
-    int n_shadows;
-    int threads;              /* 0: the processors at hand */
-    uint64_t max_tokens;      /* 0: all. Else every document gives only so much of its beginning
-                                 that this many tokens are evaluated, calibration included */
-    uint64_t ablation_tokens; /* what a shadow's parts give is measured on documents of about so
-                                 many tokens; 0: 4096 */
-    bool no_ablations;
+    int n_shadows;              /* paths in shadows */
+    int threads;                /* 0: the processors at hand */
+    uint64_t max_tokens;        /* 0: all. Else every document gives only so much of its beginning
+                                   that this many tokens are evaluated, calibration included */
+    uint64_t ablation_tokens;   /* what a shadow's parts give is measured on documents of about so
+                                   many tokens; 0: 4096 */
+    bool no_ablations;          /* do not measure what each part of a shadow gives */
     const umbra_progress *progress; /* may be NULL */
 } umbra_evaluate_options;
 
+/* What was found. Immutable: any number of threads may print it. */
 typedef struct umbra_evaluation umbra_evaluation;
 
 /* On failure *out is NULL. UMBRA_E_MISMATCH: a folder or a shadow belongs to another model, or a

@@ -3,6 +3,7 @@
 #define UMBRA_EXPORT_H
 
 #if defined(__GNUC__)
+/* Marks what the library exports. */
 #define UMBRA_API __attribute__((visibility("default")))
 #else
 #define UMBRA_API

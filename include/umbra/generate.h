@@ -16,28 +16,33 @@ typedef struct umbra_sampling {
     uint64_t seed;     /* the same seed, model, prompt and kernels give the same text */
 } umbra_sampling;
 
+/* Draws tokens; keeps its random state. One thread at a time. */
 typedef struct umbra_sampler umbra_sampler;
 
-/* For logits of `vocabulary` values. UMBRA_E_ARGUMENT for values out of range. */
+/* For logits of `vocabulary` values. UMBRA_E_ARGUMENT for values out of range. On failure *out is
+ * NULL. */
 UMBRA_API int umbra_sampler_open(umbra_sampler **out, const umbra_sampling *sampling,
                                  int vocabulary, umbra_error *err);
+/* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_sampler_close(umbra_sampler **sampler);
-/* The next token; lower ids win ties. logits are not changed. */
+/* The next token for logits (vocabulary); lower ids win ties. logits are not changed. */
 UMBRA_API int32_t umbra_sampler_next(umbra_sampler *sampler, const float *logits);
 
+/* How to go on from a prompt. */
 typedef struct umbra_generate_options {
-    umbra_sampling sampling;
-    int max_tokens;  /* stop after so many new tokens, >= 0 */
-    bool ignore_end; /* go on after an end token */
-    int sequence;    /* which sequence of the engine; the prompt is appended to it */
+    umbra_sampling sampling; /* how tokens are drawn */
+    int max_tokens;          /* stop after so many new tokens, >= 0 */
+    bool ignore_end;         /* go on after an end token */
+    int sequence;            /* which sequence of the engine; the prompt is appended to it */
     /* Called for every new token as soon as it is known (end tokens excluded). May be NULL;
      * non-zero stops the generation without error. */
     int (*on_token)(void *user, int32_t id);
-    void *user;
+    void *user; /* handed to on_token */
 } umbra_generate_options;
 
+/* What a generation did. */
 typedef struct umbra_generation {
-    int prompt_tokens;
+    int prompt_tokens;      /* as given */
     int new_tokens;         /* without the end token */
     bool ended;             /* an end token came */
     double prefill_seconds; /* prompt to first token known */
@@ -45,7 +50,8 @@ typedef struct umbra_generation {
     int decode_steps;       /* evaluations in decode_seconds */
 } umbra_generation;
 
-/* On UMBRA_E_INTERRUPTED and other errors *out tells how far it came. The context must hold
+/* Appends prompt (prompt_tokens) to the sequence and generates.
+ * On UMBRA_E_INTERRUPTED and other errors *out tells how far it came. The context must hold
  * prompt + max_tokens (UMBRA_E_ARGUMENT otherwise). */
 UMBRA_API int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
                              int prompt_tokens, const umbra_generate_options *options,

@@ -15,21 +15,25 @@
 extern "C" {
 #endif
 
+/* An opened model file. */
 typedef struct umbra_model umbra_model;
 
+/* The shape of a model. */
 typedef struct umbra_model_info {
-    char architecture[32]; /* "qwen3moe" */
-    char name[128];        /* general.name, or "" */
-    int layers;
-    int moe_layers; /* layers with experts */
-    int hidden;     /* width of the residual stream */
-    int heads, kv_heads, head_dim;
-    int experts;      /* per layer */
-    int experts_used; /* per token and layer (k) */
-    int expert_width; /* inner width of an expert */
-    int vocabulary;
-    int context; /* positions the model was trained for */
-    uint64_t file_bytes;
+    char architecture[32];     /* "qwen3moe" */
+    char name[128];            /* general.name, or "" */
+    int layers;                /* all of them */
+    int moe_layers;            /* layers with experts */
+    int hidden;                /* width of the residual stream */
+    int heads;                 /* query heads */
+    int kv_heads;              /* key/value heads */
+    int head_dim;              /* width of a head */
+    int experts;               /* per layer */
+    int experts_used;          /* per token and layer (k) */
+    int expert_width;          /* inner width of an expert */
+    int vocabulary;            /* tokens */
+    int context;               /* positions the model was trained for */
+    uint64_t file_bytes;       /* of the whole file */
     uint64_t bytes_per_expert; /* of the largest expert: its gate, up and down slices */
     uint64_t expert_bytes;     /* of all experts of all layers */
     uint64_t dense_bytes;      /* of everything that stays in memory */
@@ -38,9 +42,9 @@ typedef struct umbra_model_info {
 /* One weight type that occurs in the file. */
 typedef struct umbra_model_type {
     const char *name; /* "Q4_0"; static storage */
-    uint64_t tensors;
-    uint64_t bytes;
-    bool supported; /* there are kernels for it (or no product needs it) */
+    uint64_t tensors; /* of this type */
+    uint64_t bytes;   /* of these tensors */
+    bool supported;   /* there are kernels for it (or no product needs it) */
 } umbra_model_type;
 
 /* Opens and checks a GGUF file. UMBRA_E_FORMAT: malformed (message with the byte offset);
@@ -50,12 +54,14 @@ UMBRA_API int umbra_model_open(umbra_model **out, const char *path, umbra_error 
 /* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_model_close(umbra_model **model);
 
+/* Valid until the model is closed. */
 UMBRA_API const umbra_model_info *umbra_model_get_info(const umbra_model *model);
+
+enum { UMBRA_MODEL_HASH_CHARS = 33 /* 128 bits in hex and a NUL */ };
 
 /* 128 bits in hex that name the model's routing: shapes, and samples of its routers, their norms
  * and the embedding. Files of one model that differ only in their experts' types share it; traces
  * and shadow models carry it. Reads a few megabytes at most. */
-enum { UMBRA_MODEL_HASH_CHARS = 33 /* with the NUL */ };
 UMBRA_API int umbra_model_hash(const umbra_model *model, char out[UMBRA_MODEL_HASH_CHARS],
                                umbra_error *err);
 
@@ -68,6 +74,7 @@ UMBRA_API int umbra_model_get_types(const umbra_model *model, umbra_model_type *
  * umbra_free_tokens. Bytes that are not UTF-8 are kept. */
 UMBRA_API int umbra_tokenize(const umbra_model *model, const char *text, size_t bytes, bool bos,
                              bool special, int32_t **ids, size_t *count, umbra_error *err);
+/* Accepts NULL. */
 UMBRA_API void umbra_free_tokens(int32_t *ids);
 
 /* The bytes of one token: at most size are written (none if it has more); returns how many it

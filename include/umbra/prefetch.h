@@ -9,8 +9,10 @@
 extern "C" {
 #endif
 
+/* A runner attached to an engine. */
 typedef struct umbra_prefetch umbra_prefetch;
 
+/* Everything 0 or NULL is the default. */
 typedef struct umbra_prefetch_options {
     const char *policy; /* "auto" (default, NULL): by the shadow model if there is one, else by the
                            gate, and only while that saves time; "off", "previous", "gate",
@@ -20,11 +22,13 @@ typedef struct umbra_prefetch_options {
     int every;          /* predict at every n-th layer, 1 to 4; 0: as the time of a layer allows */
 } umbra_prefetch_options;
 
+/* What reading ahead did so far. */
 typedef struct umbra_prefetch_stats {
-    const char *policy; /* that forecasts are made by; static storage */
-    bool automatic;
-    uint64_t tokens, tokens_on; /* decoded, and of these with reading ahead */
-    umbra_runner_stats runner;
+    const char *policy;        /* that forecasts are made by; static storage */
+    bool automatic;            /* only while it saves time */
+    uint64_t tokens;           /* decoded */
+    uint64_t tokens_on;        /* of these, with reading ahead */
+    umbra_runner_stats runner; /* of the predictions */
 } umbra_prefetch_stats;
 
 /* Whether there is a shadow file: the one named, or with NULL the one beside the model. */
@@ -42,6 +46,7 @@ UMBRA_API int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
 /* Detaches; accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_prefetch_close(umbra_prefetch **prefetch);
 
+/* For the thread that drives the engine. */
 UMBRA_API void umbra_prefetch_get_stats(const umbra_prefetch *prefetch, umbra_prefetch_stats *out);
 
 /* Oracle: see umbra_runner_set_oracle. */

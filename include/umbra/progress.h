@@ -6,20 +6,29 @@
 #ifndef UMBRA_PROGRESS_H
 #define UMBRA_PROGRESS_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#ifdef __cplusplus /* which has <stdatomic.h> from C++23 on only */
+#include <atomic>
+using std::atomic_bool;
+using std::atomic_load_explicit;
+using std::memory_order_relaxed;
+#else
+#include <stdatomic.h>
+#endif
 
+/* How a long call tells how far it is, and how it is stopped. */
 typedef struct umbra_progress {
     /* May be NULL. stage: static text ("reading weights"); unit: what done and total count
      * ("bytes", "tokens"); total 0 means unknown. */
     void (*report)(void *user, const char *stage, const char *unit, uint64_t done, uint64_t total);
-    void *user;
+    void *user; /* handed to report */
     /* May be NULL. Set to true from anywhere, a signal handler included: the call returns
      * UMBRA_E_INTERRUPTED at the next safe point. */
     const atomic_bool *interrupted;
 } umbra_progress;
 
+/* Calls report, if there is one. p may be NULL. */
 static inline void umbra_progress_report(const umbra_progress *p, const char *stage,
                                          const char *unit, uint64_t done, uint64_t total)
 {
@@ -27,6 +36,7 @@ static inline void umbra_progress_report(const umbra_progress *p, const char *st
         p->report(p->user, stage, unit, done, total);
 }
 
+/* Whether the caller wants the call to end. p may be NULL. */
 static inline bool umbra_progress_interrupted(const umbra_progress *p)
 {
     return p && p->interrupted && atomic_load_explicit(p->interrupted, memory_order_relaxed);

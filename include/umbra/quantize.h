@@ -13,23 +13,28 @@
 extern "C" {
 #endif
 
+/* What to round, to what, and what to measure it on. Lists are read during the call only. */
 typedef struct umbra_quantize_options {
-    const char *input, *output; /* shadow files; may be the same */
-    const char *weights;        /* "i8" (symmetric, one scale per row), "bf16", "f32"; NULL: i8 */
-    const char *const *traces;  /* (n_traces) folders to measure the lost recall on, none of whose
-                                   documents the shadow was trained on; may be empty */
-    int n_traces;
-    uint64_t max_tokens;            /* measure on about so many tokens; 0: 20000 */
-    bool force;                     /* keep a file that loses more than 0.2 points of recall */
-    int threads;                    /* 0: the processors at hand */
+    const char *input;         /* a shadow file */
+    const char *output;        /* the file to write; may be the input */
+    const char *weights;       /* "i8" (symmetric, one scale per row), "bf16", "f32"; NULL: i8 */
+    const char *const *traces; /* (n_traces) folders to measure the lost recall on, none of whose
+                                  documents the shadow was trained on; may be empty */
+    int n_traces;              /* paths in traces */
+    uint64_t max_tokens;       /* measure on about so many tokens; 0: 20000 */
+    bool force;                /* keep a file that loses more than 0.2 points of recall */
+    int threads;               /* 0: the processors at hand */
     const umbra_progress *progress; /* may be NULL */
 } umbra_quantize_options;
 
+/* What the rounding saved and cost. */
 typedef struct umbra_quantization {
-    uint64_t bytes_before, bytes_after; /* of the files */
-    bool measured;
-    int m;                     /* slot recall at m = k */
-    double recall[4], lost[4]; /* by distance: before, and what the rounding costs */
+    uint64_t bytes_before; /* of the input */
+    uint64_t bytes_after;  /* of the output */
+    bool measured;         /* there were traces; else the figures below are 0 */
+    int m;                 /* guesses that recall counts: k */
+    double recall[4];      /* slot recall at m by distance, before */
+    double lost[4];        /* of it, what the rounding costs */
 } umbra_quantization;
 
 /* Writes `output` and, in its recall summary, what was lost. UMBRA_E_ARGUMENT: more than 0.2 points

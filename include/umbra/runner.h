@@ -33,6 +33,7 @@
 extern "C" {
 #endif
 
+/* Predicts beside an engine and foretells its batches to the store. */
 typedef struct umbra_runner umbra_runner;
 
 /* What a forecast is made from. */
@@ -47,26 +48,31 @@ typedef enum umbra_policy {
 /* "off", "previous", "gate", "shadow", "oracle"; NULL for a value not in the list. */
 UMBRA_API const char *umbra_policy_name(umbra_policy policy);
 
+/* The model's shape, and what to predict by. */
 typedef struct umbra_runner_options {
-    umbra_store *store; /* must outlive the runner */
-    umbra_policy policy;
-    int layers, hidden, experts, used;
-    const bool *sparse; /* (L) whether a layer has experts; NULL: all have. Copied */
-    const char *shadow; /* file, for UMBRA_POLICY_SHADOW */
-    const char *model_hash, *model_name; /* that the shadow must be made for; hash NULL: any model
-                                            of this shape. Name for messages, may be NULL */
+    umbra_store *store;     /* must outlive the runner */
+    umbra_policy policy;    /* what forecasts are made from */
+    int layers;             /* L, with and without experts */
+    int hidden;             /* H, width of the residual stream */
+    int experts;            /* per layer */
+    int used;               /* k, experts per token and layer */
+    const bool *sparse;     /* (L) whether a layer has experts; NULL: all have. Copied */
+    const char *shadow;     /* file, for UMBRA_POLICY_SHADOW */
+    const char *model_hash; /* that the shadow must be made for; NULL: any model of this shape */
+    const char *model_name; /* for messages; may be NULL */
     /* For gate, and for shadow models of arch "residual": writes the router of a layer with the
      * weights of the norm before it folded in, out (E, H), so that its scores for a state h are
      * out * (h / rms(h)). Called while opening. */
     void (*gate)(void *user, int layer, float *out);
-    void *user;
-    int every; /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
-                  memory and know less */
-    bool own_thread;
+    void *user; /* handed to gate */
+    int every;  /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
+                   memory and know less */
+    bool own_thread; /* predict on a thread of the runner, not in umbra_runner_work */
     const char
         *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: the best */
 } umbra_runner_options;
 
+/* Counters since opening. */
 typedef struct umbra_runner_stats {
     uint64_t predictions; /* states predicted from */
     uint64_t dropped;     /* states that the full queue dropped */
@@ -110,6 +116,7 @@ UMBRA_API int umbra_runner_work(umbra_runner *runner);
  * experts hold anything. The array must stay until it is replaced or the runner is closed. */
 UMBRA_API void umbra_runner_set_oracle(umbra_runner *runner, const uint16_t *routing, int tokens);
 
+/* For the thread that drives the runner. */
 UMBRA_API void umbra_runner_get_stats(const umbra_runner *runner, umbra_runner_stats *out);
 
 #ifdef __cplusplus

@@ -8,6 +8,7 @@
 extern "C" {
 #endif
 
+/* What to keep of every position. */
 typedef struct umbra_score_options {
     int top;      /* best logits kept per position, 0..1000 */
     bool experts; /* keep the experts used */
@@ -31,10 +32,12 @@ typedef struct umbra_scores {
 
 /* Scores the tokens (BOS first, if the model has one) with a fresh sequence 0. A text longer than
  * the context is cut into windows that each begin anew with tokens[0] (BOS); positions of the
- * repeated BOS are not reported. */
+ * repeated BOS are not reported. UMBRA_E_ARGUMENT: no token, a token out of range, or a context
+ * of one position. On failure *out is all zeros. */
 UMBRA_API int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *tokens,
                           int count, const umbra_score_options *options, umbra_scores *out,
                           umbra_error *err);
+/* Frees the arrays and zeroes the struct. */
 UMBRA_API void umbra_score_free(umbra_scores *scores);
 
 #ifdef __cplusplus

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-/* X(value, NAME, text) */
+/* The list of codes: X(value, NAME, text). */
 #define UMBRA_STATUS_MAP(X)                                                                        \
     X(-1, NOMEM, "out of memory")                                                                  \
     X(-2, IO, "input/output error")                                                                \
@@ -29,13 +29,16 @@ extern "C" {
     X(-9, CORRUPT, "data failed its checksum")                                                     \
     X(-10, SYSTEM, "system call failed")
 
+/* UMBRA_OK, and UMBRA_E_ and the name for every line of UMBRA_STATUS_MAP. */
 typedef enum umbra_status {
-    UMBRA_OK = 0,
+    UMBRA_OK = 0, /* success */
+/* One enumerator. */
 #define UMBRA_STATUS_ENUM(value, name, text) UMBRA_E_##name = value,
     UMBRA_STATUS_MAP(UMBRA_STATUS_ENUM)
 #undef UMBRA_STATUS_ENUM
 } umbra_status;
 
+/* What went wrong. */
 typedef struct umbra_error {
     int status;        /* UMBRA_OK or UMBRA_E_* */
     bool has_offset;   /* offset is meaningful */

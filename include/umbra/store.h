@@ -34,22 +34,25 @@ extern "C" {
 #endif
 
 enum {
-    UMBRA_STORE_SLICES = 3,
+    UMBRA_STORE_SLICES = 3,    /* gate, up, down */
     UMBRA_STORE_DISTANCES = 4, /* batches ahead that a forecast may reach */
 };
 
+/* The cache, its files and its reads. */
 typedef struct umbra_store umbra_store;
 
+/* A byte range of a file. */
 typedef struct umbra_slice {
     uint64_t offset; /* in the file, any alignment */
     uint64_t bytes;  /* 0: this expert has no such slice */
     int32_t file;    /* index into paths */
 } umbra_slice;
 
+/* What to keep, where it lies, and in how many bytes. Everything 0 or NULL is the default. */
 typedef struct umbra_store_options {
-    const char *const *paths; /* (n_paths) files; copied */
-    int n_paths;
-    int n_layers;
+    const char *const *paths;  /* (n_paths) files; copied */
+    int n_paths;               /* files in paths */
+    int n_layers;              /* with and without experts */
     int n_experts;             /* per layer, at most 65535 */
     const umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES); copied. A layer
                                   without experts has only empty slices. */
@@ -63,8 +66,9 @@ typedef struct umbra_store_options {
                                   file holds, read once by another way; slow */
 } umbra_store_options;
 
+/* An expert whose data may be read until it is given back. */
 typedef struct umbra_lease {
-    int expert;
+    int expert;                            /* of the batch's layer */
     int index;                             /* position in the batch's list of experts */
     int slot;                              /* internal */
     const void *slice[UMBRA_STORE_SLICES]; /* data of each slice, NULL where it has none;
@@ -74,34 +78,35 @@ typedef struct umbra_lease {
 /* What was read ahead on forecasts of one distance; bytes as the disk was asked for. What is in
  * none of the last three is still in the cache and was not used so far. */
 typedef struct umbra_ahead_stats {
-    uint64_t reads; /* experts */
-    uint64_t bytes;
+    uint64_t reads;        /* experts */
+    uint64_t bytes;        /* in all */
     uint64_t useful_bytes; /* was there when it was used */
     uint64_t late_bytes;   /* was used, but waited for */
     uint64_t wasted_bytes; /* was evicted without having been used */
 } umbra_ahead_stats;
 
+/* Counters since opening, or since umbra_store_reset_stats. */
 typedef struct umbra_store_stats {
-    uint64_t budget_bytes; /* as given */
-    uint64_t slot_bytes;
-    uint64_t slots;
+    uint64_t budget_bytes;       /* as given */
+    uint64_t slot_bytes;         /* of one expert, alignment included */
+    uint64_t slots;              /* in the arena */
     uint64_t resident_bytes;     /* slots in use * slot_bytes, reads in flight included */
     uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside */
     uint64_t hits;               /* experts of batches that were resident at umbra_store_begin */
     uint64_t late;               /* were being read ahead at that moment */
-    uint64_t misses;
-    uint64_t reads;
-    uint64_t bytes_read;   /* what the disk was asked for, alignment included */
-    uint64_t bytes_needed; /* what the slices of the misses have */
-    uint64_t evictions;
-    uint64_t wait_ns;                                   /* time umbra_store_next blocked */
+    uint64_t misses;             /* experts of batches that were not */
+    uint64_t reads;              /* submitted to the disk */
+    uint64_t bytes_read;         /* what the disk was asked for, alignment included */
+    uint64_t bytes_needed;       /* what the slices of the misses have */
+    uint64_t evictions;          /* experts that made room for others */
+    uint64_t wait_ns;            /* time umbra_store_next blocked */
     umbra_ahead_stats ahead[UMBRA_STORE_DISTANCES + 1]; /* by distance; [0] is unused */
-    uint64_t forecasts;
-    uint64_t forecasts_refused; /* too late, or a nearer one was there */
-    double disk_latency_ns;     /* as fitted to the reads so far */
-    double disk_bytes_per_s;
-    bool direct;    /* O_DIRECT is in use */
-    const char *io; /* name of the backend */
+    uint64_t forecasts;                                 /* that umbra_store_foretell took */
+    uint64_t forecasts_refused;                         /* too late, or a nearer one was there */
+    double disk_latency_ns;                             /* as fitted to the reads so far */
+    double disk_bytes_per_s;                            /* as fitted to the reads so far */
+    bool direct;                                        /* O_DIRECT is in use */
+    const char *io;                                     /* name of the backend */
 } umbra_store_stats;
 
 /* Bytes of one slot for these slices when files are read with that alignment (power of two), as
@@ -128,6 +133,7 @@ UMBRA_API int umbra_store_begin(umbra_store *store, int layer, const int *expert
  * the batch is over (all its leases are released; message: file, offset, layer, expert). Asked for
  * more while every slot is leased, it fails the same way: nothing could ever arrive. */
 UMBRA_API int umbra_store_next(umbra_store *store, umbra_lease *leases, int max, umbra_error *err);
+/* Gives a lease back: its data is not to be read any more. */
 UMBRA_API void umbra_store_release(umbra_store *store, const umbra_lease *lease);
 
 /* Takes what reads have ended and starts what reads are due, without blocking. To be called often
@@ -151,24 +157,29 @@ UMBRA_API void umbra_store_set_guessing(umbra_store *store, bool on);
 /* Empties the cache, after waiting for reads in flight. Not inside a batch. */
 UMBRA_API int umbra_store_clear(umbra_store *store, umbra_error *err);
 
+/* What a recorded event is. */
 typedef enum umbra_event_kind {
     UMBRA_EVENT_READ,  /* an expert, from the decision to its arrival */
     UMBRA_EVENT_WAIT,  /* umbra_store_next blocked */
     UMBRA_EVENT_BATCH, /* from begin to the end of a batch */
 } umbra_event_kind;
 
+/* Something that took time, for a timeline. */
 typedef struct umbra_store_event {
-    umbra_event_kind kind;
-    uint64_t begin_ns, end_ns; /* monotonic clock */
-    int32_t layer;
-    int32_t expert;  /* of a read, else -1 */
-    int8_t distance; /* of a read ahead; 0: on demand */
+    umbra_event_kind kind; /* of what */
+    uint64_t begin_ns;     /* monotonic clock */
+    uint64_t end_ns;       /* the same clock */
+    int32_t layer;         /* of the batch or the expert */
+    int32_t expert;        /* of a read, else -1 */
+    int8_t distance;       /* of a read ahead; 0: on demand */
 } umbra_store_event;
 
 /* Writes what happens from now on into events (room), until it is full; NULL ends it. */
 UMBRA_API void umbra_store_record(umbra_store *store, umbra_store_event *events, int room);
+/* How many events were written. */
 UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
+/* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
 /* wait_ns of the statistics since opening, not touched by umbra_store_reset_stats. For the thread
  * that drives the store. */

@@ -21,11 +21,13 @@ enum {
 /* One network finished an epoch. Epoch 0 is the network before any training: for "residual" the
  * gate predictor. A recall is negative where the distance has no target. */
 typedef struct umbra_train_epoch {
-    int network, networks;
-    int source;        /* the network's, or -1 for one network of all sources */
-    int epoch, epochs; /* done, at most */
-    double loss;       /* mean over the epoch's training rows; not a number in epoch 0 */
-    double validation_loss;
+    int network;            /* number of the network, from 0 */
+    int networks;           /* in all */
+    int source;             /* the network's, or -1 for one network of all sources */
+    int epoch;              /* epochs done */
+    int epochs;             /* at most */
+    double loss;            /* mean over the epoch's training rows; not a number in epoch 0 */
+    double validation_loss; /* the same on the validation rows */
     double recall[UMBRA_TRAIN_DISTANCES]; /* slot recall at m = k on the validation documents */
     bool best;                            /* best so far: these weights are kept */
 } umbra_train_epoch;
@@ -34,8 +36,8 @@ typedef struct umbra_train_epoch {
  * the call only. */
 typedef struct umbra_train_options {
     const char *const *traces; /* (n_traces) trace folders of one model */
-    int n_traces;
-    const char *output; /* the shadow file; replaced if it exists */
+    int n_traces;              /* paths in traces */
+    const char *output;        /* the shadow file; replaced if it exists */
 
     const char *arch;     /* "residual" (default) or "seed" */
     const char *scope;    /* "layer" (default): a network per source; "shared": one for all */
@@ -76,29 +78,32 @@ typedef struct umbra_train_options {
     const umbra_progress *progress; /* may be NULL; unit "rows" */
     /* May be NULL. Called from the thread that called umbra_train. */
     void (*on_epoch)(void *user, const umbra_train_epoch *epoch);
-    void *user;
+    void *user; /* handed to on_epoch */
 } umbra_train_options;
 
+/* Fills *options with the defaults. */
 UMBRA_API void umbra_train_options_init(umbra_train_options *options);
 
 /* Recalls and errors are over the validation documents and all sources; negative where there is
  * none. */
 typedef struct umbra_train_result {
-    int networks;
-    int epochs; /* the most that a network trained for, earlier runs included */
-    uint64_t documents, validation_documents; /* validation ones not counted in the first */
-    uint64_t rows, validation_rows;           /* states of one layer */
-    uint64_t tokens;                          /* of all documents */
-    uint64_t parameters;                      /* of all networks */
-    uint64_t file_bytes;
-    int m[UMBRA_TRAIN_BUDGETS]; /* k, 1.5 k, 2 k */
-    double recall[UMBRA_TRAIN_BUDGETS][UMBRA_TRAIN_DISTANCES];
-    double untrained_recall[UMBRA_TRAIN_DISTANCES]; /* at m = k in epoch 0 */
-    double lost[UMBRA_TRAIN_DISTANCES];             /* recall at m = k that rounding the weights to
-                                                       the file's form costs; 0 for f32 */
-    double ece[UMBRA_TRAIN_DISTANCES];              /* expected calibration error, calibrated */
-    double raw_ece[UMBRA_TRAIN_DISTANCES];          /* the same before calibration */
-    double seconds;                                 /* of this run */
+    int networks;                  /* in the file */
+    int epochs;                    /* the most that a network trained for, earlier runs included */
+    uint64_t documents;            /* trained on */
+    uint64_t validation_documents; /* kept apart */
+    uint64_t rows;                 /* states of one layer, trained on */
+    uint64_t validation_rows;      /* states of one layer, kept apart */
+    uint64_t tokens;               /* of all documents */
+    uint64_t parameters;           /* of all networks */
+    uint64_t file_bytes;           /* of the shadow file */
+    int m[UMBRA_TRAIN_BUDGETS];    /* k, 1.5 k, 2 k */
+    double recall[UMBRA_TRAIN_BUDGETS][UMBRA_TRAIN_DISTANCES]; /* slot recall at each m */
+    double untrained_recall[UMBRA_TRAIN_DISTANCES];            /* at m = k in epoch 0 */
+    double lost[UMBRA_TRAIN_DISTANCES];    /* recall at m = k that rounding the weights to
+                                              the file's form costs; 0 for f32 */
+    double ece[UMBRA_TRAIN_DISTANCES];     /* expected calibration error, calibrated */
+    double raw_ece[UMBRA_TRAIN_DISTANCES]; /* the same before calibration */
+    double seconds;                        /* of this run */
 } umbra_train_result;
 
 /* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped
@@ -106,10 +111,8 @@ typedef struct umbra_train_result {
  *   UMBRA_E_INTERRUPTED  through options->progress; the checkpoint is complete
  *   UMBRA_E_MISMATCH     traces of different models, or a checkpoint of other options or traces
  *   UMBRA_E_ARGUMENT     rounding to `weights` costs too much recall (the checkpoint stays: resume
- *                        with another form, or force it); or an option out of
- *                        range, fewer than two documents, or a checkpoint that is in the way
- * because `resume` is not set
- *
+ *                        with another form, or force it); or an option out of range, fewer than
+ *                        two documents, or a checkpoint in the way while `resume` is not set
  * On failure *out is all zeros and OUTPUT is as it was. out may be NULL. */
 UMBRA_API int umbra_train(const umbra_train_options *options, umbra_train_result *out,
                           umbra_error *err);

@@ -8,26 +8,46 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <umbra/umbra.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_MISUSE = 2, EXIT_INTERRUPTED = 130 };
 
+typedef struct cli_exit_code {
+    int code;
+    const char *meaning; /* NULL ends the table */
+} cli_exit_code;
+
+extern const cli_exit_code cli_exit_codes[];
+
 typedef struct cli_command {
-    const char *name;
+    const char *name;                  /* one word, or two: "bench predictor" */
     const char *summary;               /* one line, lower case, no full stop */
-    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an exit code */
+    int (*run)(int argc, char **argv); /* argv[0] is the name's last word; returns an exit code */
 } cli_command;
 
-int cli_bench(int argc, char **argv);
+extern const cli_command cli_commands[]; /* a NULL name ends the table */
+
+/* The command that the first words name, the longest name first; *words: how many of them it has.
+ * NULL: there is none. */
+const cli_command *cli_find_command(int count, char **argv, int *words);
+
+/* Whether there are commands of two words that begin with this one ("bench"); one of them in
+ * *first. */
+bool cli_is_group(const char *word, const cli_command **first);
+
+int cli_bench_predictor(int argc, char **argv);
 int cli_bench_model(int argc, char **argv);
 int cli_collect(int argc, char **argv);
 int cli_eval(int argc, char **argv);
+int cli_help(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_quantize_shadow(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_score(int argc, char **argv);
 int cli_train(int argc, char **argv);
+int cli_version(int argc, char **argv);
 
 /* ---- options ---- */
 
@@ -50,25 +70,67 @@ typedef struct cli_option {
     const char *name; /* "--ram"; NULL ends a table */
     char letter;      /* 'p' for -p, or 0 */
     cli_kind kind;
-    const char *argument; /* "SIZE", NULL for a flag */
+    const char *argument; /* "SIZE"; "auto|sim:RATE": one of these, or one that begins with
+                             "sim:"; NULL for a flag */
     const char *help;     /* one sentence with the default */
     void *value;
 } cli_option;
 
+/* The one source of a command's help, man page and completions. In arguments, the words FILE,
+ * MODEL, IN, OUT, PATH, DIR and COMMAND tell completion what can stand there. */
 typedef struct cli_syntax {
     const char *command;     /* "run" */
     const char *arguments;   /* "MODEL" */
     const char *description; /* one paragraph */
     const cli_option *options;
-    int operands; /* how many words without a dash are wanted; CLI_ANY: 1 or more */
+    int operands;         /* how many words without a dash are wanted, CLI_ANY or CLI_OPTIONAL */
+    const char *examples; /* command lines, a newline after each */
 } cli_syntax;
 
-enum { CLI_ANY = -1, CLI_MOST_OPERANDS = 64 };
+enum {
+    CLI_ANY = -1,      /* 1 or more words */
+    CLI_OPTIONAL = -2, /* 0 or more words */
+    CLI_MOST_OPERANDS = 64
+};
 
 /* Parses argv into the options' values and operands[] (room for those wanted, or for
  * CLI_MOST_OPERANDS). Returns -1 to go on, or an exit code: help
  * was printed (0), or an error was (2). */
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **operands);
+
+/* A command's table points to variables of its function, so it is shown from inside the command's
+ * cli_parse: cli_describe runs it with --help, and the visitor is called in place of
+ * cli_print_help.
+ */
+typedef void cli_visitor(const cli_command *command, const cli_syntax *syntax);
+void cli_describe(const cli_command *command, cli_visitor *visit);
+
+void cli_print_help(const cli_syntax *syntax);
+/* The list of commands. */
+void cli_print_usage(FILE *out);
+
+/* The man page of a command, or of umbra itself (NULL), on stdout. */
+void cli_print_man(const cli_command *command);
+
+/* A completion script on stdout. */
+void cli_print_bash(void);
+void cli_print_zsh(void);
+void cli_print_fish(void);
+
+/* The choices of "auto|uring|sim:RATE", one at a time: *at walks, the length in *n ("sim:" for what
+ * goes on with a word of the user's own); NULL at the end. */
+const char *cli_next_choice(const char **at, int *n);
+
+typedef enum cli_values {
+    CLI_NOTHING,
+    CLI_FILES,
+    CLI_FOLDERS,
+    CLI_COMMANDS,
+    CLI_CHOICES
+} cli_values;
+
+/* What can stand for an argument, or for the operands of a command. */
+cli_values cli_values_of(const char *argument);
 
 /* "80", "80K", "80MB" (powers of 1000), "80MiB" (powers of 1024); a fraction is allowed. */
 bool cli_parse_size(const char *text, uint64_t *out);
@@ -87,18 +149,23 @@ bool cli_parse_size(const char *text, uint64_t *out);
         {"--kernels",                                                                              \
          0,                                                                                        \
          CLI_TEXT,                                                                                 \
-         "NAME",                                                                                   \
-         "auto, reference, scalar, avx2, avx512 or neon (default: auto, the best for this "        \
-         "processor)",                                                                             \
+         "auto|reference|scalar|avx2|avx512|neon",                                                 \
+         "instruction set to compute with (default: auto, the best of this processor)",            \
          &(o).kernels},                                                                            \
         {"--ctx",                                                                                  \
          0,                                                                                        \
          CLI_INT,                                                                                  \
          "N",                                                                                      \
-         "positions to keep keys and values for (default: 512, or what the "                       \
-         "text needs)",                                                                            \
+         "positions to keep keys and values for (default: 512, or what the text needs; for "       \
+         "collect "                                                                                \
+         "the model's, at most 1024)",                                                             \
          &(o).context},                                                                            \
-        {"--io", 0, CLI_TEXT, "NAME", "auto, uring or threads (default: auto)", &(o).io},          \
+        {"--io",                                                                                   \
+         0,                                                                                        \
+         CLI_TEXT,                                                                                 \
+         "auto|uring|threads|sim:RATE,LATENCY",                                                    \
+         "how experts are read (default: auto, io_uring where it can be used)",                    \
+         &(o).io},                                                                                 \
     {                                                                                              \
         "--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache, not with O_DIRECT", \
             &(o).buffered                                                                          \

@@ -1,5 +1,4 @@
 #include <stdio.h>
-#include <string.h>
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
@@ -115,7 +114,7 @@ static int bench_shapes(bench_run *run, const char *shape)
     return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
 }
 
-static int bench_predictor(int argc, char **argv)
+int cli_bench_predictor(int argc, char **argv)
 {
     bench_run run = {0};
     const char *shape = NULL;
@@ -125,9 +124,10 @@ static int bench_predictor(int argc, char **argv)
          "three usual ones)",
          &shape},
         {"--shadow", 0, CLI_TEXT, "FILE", "time this shadow model", &run.options.shadow},
-        {"--weights", 0, CLI_TEXT, "TYPE", "f32, bf16 or i8 (default: i8)", &run.options.weights},
-        {"--kernels", 0, CLI_TEXT, "NAME", "auto, scalar, avx2, avx512 or neon (default: auto)",
-         &run.options.kernels},
+        {"--weights", 0, CLI_TEXT, "f32|bf16|i8", "form of the weights (default: i8)",
+         &run.options.weights},
+        {"--kernels", 0, CLI_TEXT, "auto|scalar|avx2|avx512|neon",
+         "instruction set to compute with (default: auto)", &run.options.kernels},
         {"--layers", 0, CLI_INT, "N", "copies to cycle through (default: 61)", &run.options.layers},
         {"--calls", 0, CLI_INT, "N", "predictions per thread and mode (default: 4000)",
          &run.options.calls},
@@ -137,14 +137,17 @@ static int bench_predictor(int argc, char **argv)
         {0},
     };
     const cli_syntax syntax = {
-        "bench predictor", "",
+        "bench predictor",
+        "",
         "Times single predictions of a shadow model, top experts and calibrated probabilities "
         "included: with weights warm in cache, and cycling through the copies of all layers so "
-        "that "
-        "they come from memory. In turn with them it times a plain read of the same bytes, which "
-        "no "
+        "that they come from memory. In turn with them it times a plain read of the same bytes, "
+        "which no "
         "prediction can beat.",
-        options, 0};
+        options,
+        0,
+        "umbra bench predictor\n"
+        "umbra bench predictor --shadow MODEL.shadow.safetensors --weights i8 -t 2\n"};
     int code = cli_parse(&syntax, argc, argv, NULL);
     if (code >= 0)
         return code;
@@ -156,11 +159,4 @@ static int bench_predictor(int argc, char **argv)
     }
     run.options.progress = cli_progress();
     return bench_shapes(&run, shape);
-}
-
-int cli_bench(int argc, char **argv)
-{
-    if (argc > 1 && strcmp(argv[1], "predictor") == 0)
-        return bench_predictor(argc - 1, argv + 1);
-    return cli_bench_model(argc, argv);
 }

@@ -211,7 +211,8 @@ int cli_bench_model(int argc, char **argv)
         {"--seed", 0, CLI_U64, "N", "of the text (default: 1)", &o.seed},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
          &o.engine.threads},
-        {"--kernels", 0, CLI_TEXT, "NAME", "as for run", &o.engine.kernels},
+        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|neon", "as for run",
+         &o.engine.kernels},
         {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache",
          &o.engine.buffered},
         {"--against", 0, CLI_TEXT, "COMMAND",
@@ -221,11 +222,15 @@ int cli_bench_model(int argc, char **argv)
         {0},
     };
     const cli_syntax syntax = {
-        "bench", "MODEL",
+        "bench",
+        "MODEL",
         "Lets the model write the same text under every policy, budget and backend, in turns, and "
         "prints what each reached: tokens per second, and against what is possible. The logits of "
         "every run are held against the first one's, bit for bit.",
-        options, 1};
+        options,
+        1,
+        "umbra bench MODEL.gguf --ram 8G 4G\n"
+        "umbra bench MODEL.gguf --ram 8G --io sim:500M,100us --policy off auto oracle --json\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     if (code < 0)

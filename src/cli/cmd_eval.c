@@ -22,21 +22,25 @@ int cli_eval(int argc, char **argv)
         {"--shadow", 0, CLI_LIST, "FILE...", "shadow files to judge", &shadows},
         {"--report", 0, CLI_TEXT, "FILE", "write an HTML report that needs nothing else",
          &report_path},
-        {"--tokens", 0, CLI_U64, "N", "evaluate about so many tokens (default: all)",
+        {"--tokens", 'n', CLI_U64, "N", "evaluate about so many tokens (default: all)",
          &o.max_tokens},
         {"--no-ablations", 0, CLI_FLAG, NULL, "do not measure what each part of a shadow gives",
          &o.no_ablations},
-        {"--threads", 't', CLI_INT, "N", "threads (default: the processors at hand)", &o.threads},
+        {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
+         &o.threads},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
         {0},
     };
-    const cli_syntax syntax = {"eval", "DIR...",
-                               "Judges predictors of experts on traces: the oracle, static "
-                               "frequency, the previous token's "
-                               "experts, the model's own routers, and shadow files. A shadow that "
-                               "was trained on one of the "
-                               "documents is refused.",
-                               options, CLI_ANY};
+    const cli_syntax syntax = {
+        "eval",
+        "DIR...",
+        "Judges predictors of experts on traces: the oracle, static frequency, the previous "
+        "token's experts, the model's own routers, and shadow files. A shadow that was trained on "
+        "one of the documents is refused.",
+        options,
+        CLI_ANY,
+        "umbra eval other-traces --shadow MODEL.shadow.safetensors --report report.html\n"
+        "umbra eval other-traces --shadow a.safetensors b.safetensors --json\n"};
     const char *folders[CLI_MOST_OPERANDS + 1] = {0};
     int code = cli_parse(&syntax, argc, argv, folders);
     if (code >= 0)

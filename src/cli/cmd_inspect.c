@@ -163,15 +163,19 @@ int cli_inspect(int argc, char **argv)
     umbra_engine_options engine = {0};
     bool json = false;
     const cli_option options[] = {
-        CLI_ENGINE_OPTIONS(engine),
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
+        CLI_ENGINE_OPTIONS(engine),
         {0},
     };
-    const cli_syntax syntax = {"inspect", "MODEL",
-                               "Shows what a GGUF file holds, the smallest budget it runs with, "
-                               "and how many of its experts "
-                               "stay in memory under a budget. Reads only the file's header.",
-                               options, 1};
+    const cli_syntax syntax = {
+        "inspect",
+        "MODEL",
+        "Shows what a GGUF file holds, the smallest budget it runs with, and how many of its "
+        "experts stay in memory under a budget. Reads only the file's header.",
+        options,
+        1,
+        "umbra inspect MODEL.gguf\n"
+        "umbra inspect MODEL.gguf --ram 8G --ctx 4096\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     if (code >= 0)

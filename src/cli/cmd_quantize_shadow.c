@@ -50,22 +50,26 @@ int cli_quantize_shadow(int argc, char **argv)
     cli_list traces = {0};
     bool json = false;
     const cli_option options[] = {
-        {"--weights", 0, CLI_TEXT, "TYPE", "i8, bf16 or f32 (default: i8)", &o.weights},
+        {"--weights", 0, CLI_TEXT, "i8|bf16|f32", "form of the weights (default: i8)", &o.weights},
         {"--on", 0, CLI_LIST, "DIR...", "traces to measure the lost recall on", &traces},
-        {"--tokens", 0, CLI_U64, "N", "measure on about so many tokens (default: 20000)",
+        {"--tokens", 'n', CLI_U64, "N", "measure on about so many tokens (default: 20000)",
          &o.max_tokens},
-        {"--force", 0, CLI_FLAG, NULL, "write it even if it loses more than 0.2 points", &o.force},
-        {"--threads", 't', CLI_INT, "N", "threads (default: the processors at hand)", &o.threads},
+        {"--force", 0, CLI_FLAG, NULL, "write it even if it costs more than 0.2 points of recall",
+         &o.force},
+        {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
+         &o.threads},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
         {0},
     };
-    const cli_syntax syntax = {"quantize-shadow", "IN OUT",
-                               "Rounds the weights of a shadow file to 8 bits, with one scale per "
-                               "row. With --on, the recall "
-                               "lost is measured on traces that it was not trained on, written "
-                               "into the file, and more than "
-                               "0.2 points at any distance is refused.",
-                               options, 2};
+    const cli_syntax syntax = {
+        "quantize-shadow",
+        "IN OUT",
+        "Rounds the weights of a shadow file to 8 bits, with one scale per row. With --on, the "
+        "recall lost is measured on traces that it was not trained on, written into the file, and "
+        "more than 0.2 points at any distance is refused.",
+        options,
+        2,
+        "umbra quantize-shadow MODEL.shadow.safetensors small.safetensors --on other-traces\n"};
     const char *files[2];
     int code = cli_parse(&syntax, argc, argv, files);
     if (code >= 0)

@@ -247,10 +247,15 @@ int cli_run(int argc, char **argv)
         {0},
     };
     const cli_syntax syntax = {
-        "run", "MODEL",
+        "run",
+        "MODEL",
         "Continues a prompt and writes the new text to stdout, the same text at every budget and "
         "number of threads. Special tokens in the prompt, as <|endoftext|>, are recognised.",
-        options, 1};
+        options,
+        1,
+        "umbra run MODEL.gguf --ram 8G -p \"Once\" --stats\n"
+        "umbra run MODEL.gguf -f prompt.txt -n 200 --temp 0.8 --top-p 0.95 --seed 7\n"
+        "umbra run MODEL.gguf -p \"Once\" --json | jq .decode_tok_s\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     return code >= 0 ? code : run(path, &r);

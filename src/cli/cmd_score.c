@@ -240,21 +240,26 @@ int cli_score(int argc, char **argv)
     cli_list files = {0};
     const cli_option options[] = {
         {"--text", 0, CLI_LIST, "FILE...", "texts to score, each for itself; - is stdin", &files},
-        {"--top", 0, CLI_INT, "K", "best logits per position (default: 0)", &run.options.top},
-        {"--experts", 0, CLI_FLAG, NULL, "experts used per layer and position",
+        {"--top", 0, CLI_INT, "K", "print the best K logits per position (default: 0)",
+         &run.options.top},
+        {"--experts", 0, CLI_FLAG, NULL, "print the experts used per layer and position",
          &run.options.experts},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &run.json},
         CLI_ENGINE_OPTIONS(engine),
         {0},
     };
     const cli_syntax syntax = {
-        "score", "MODEL --text FILE...",
+        "score",
+        "MODEL --text FILE...",
         "Reads texts and prints, for every position, the log of the sum of exp(logits), the best "
         "logits and the experts used, and per text the mean negative log-likelihood. Entry i "
-        "belongs "
-        "to the position of token i: it is what the model says about the token after it. Special "
+        "belongs to the position of token i: it is what the model says about the token after it. "
+        "Special "
         "tokens in the text are read as plain text.",
-        options, 1};
+        options,
+        1,
+        "umbra score MODEL.gguf --text chapter.txt\n"
+        "umbra score MODEL.gguf --text a.txt b.txt --top 5 --experts --json\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     if (code >= 0)

@@ -106,9 +106,9 @@ int cli_train(int argc, char **argv)
     bool json = false;
     const cli_option options[] = {
         {"--output", 'o', CLI_TEXT, "FILE", "the shadow file to write", &o.output},
-        {"--arch", 0, CLI_TEXT, "NAME", "residual or seed (default: residual)", &o.arch},
-        {"--scope", 0, CLI_TEXT, "SCOPE",
-         "layer: a network per layer, or shared: one for all (default: layer)", &o.scope},
+        {"--arch", 0, CLI_TEXT, "residual|seed", "network (default: residual)", &o.arch},
+        {"--scope", 0, CLI_TEXT, "layer|shared",
+         "a network per layer, or one for all (default: layer)", &o.scope},
         {"--features", 0, CLI_TEXT, "LIST",
          "routing features: some of now,previous,previous2, or none (default: all for residual)",
          &o.features},
@@ -118,33 +118,39 @@ int cli_train(int argc, char **argv)
          &o.averages},
         {"--hidden", 0, CLI_INT, "N", "inner width (default: 256 for residual, 1024 for seed)",
          &o.width},
-        {"--loss", 0, CLI_TEXT, "NAME", "bce or kl (default: bce)", &o.loss},
-        {"--quantize", 0, CLI_TEXT, "TYPE", "weights in the file: f32, bf16 or i8 (default: f32)",
+        {"--loss", 0, CLI_TEXT, "bce|kl", "what is minimised (default: bce)", &o.loss},
+        {"--quantize", 0, CLI_TEXT, "f32|bf16|i8", "form of the weights in the file (default: f32)",
          &o.weights},
         {"--force", 0, CLI_FLAG, NULL,
-         "keep a --quantize that costs more than 0.2 points of recall", &o.force},
-        {"--epochs", 0, CLI_INT, "N", "passes over the traces at most", &o.epochs},
-        {"--batch", 0, CLI_INT, "N", "rows per step", &o.batch},
-        {"--lr", 0, CLI_FLOAT, "X", "learning rate at its peak", &o.learning_rate},
-        {"--decay", 0, CLI_FLOAT, "X", "weight decay", &o.weight_decay},
-        {"--dropout", 0, CLI_FLOAT, "X", "for seed (default: 0)", &o.dropout},
+         "write it even if --quantize costs more than 0.2 points of recall", &o.force},
+        {"--epochs", 0, CLI_INT, "N", "passes over the traces at most (default: 4)", &o.epochs},
+        {"--batch", 0, CLI_INT, "N", "rows per step (default: 256)", &o.batch},
+        {"--lr", 0, CLI_FLOAT, "X", "learning rate at its peak (default: 0.004)", &o.learning_rate},
+        {"--decay", 0, CLI_FLOAT, "X", "weight decay (default: 0.01)", &o.weight_decay},
+        {"--dropout", 0, CLI_FLOAT, "X", "share of inner values dropped, for seed (default: 0)",
+         &o.dropout},
         {"--average", 0, CLI_FLOAT, "X", "decay of averaged weights (default: 0, off)", &o.average},
-        {"--patience", 0, CLI_INT, "N", "epochs without a better recall before it stops",
-         &o.patience},
-        {"--val", 0, CLI_FLOAT, "SHARE", "documents kept for validation (default: 0.1)",
-         &o.validation},
-        {"--seed", 0, CLI_U64, "S", "seed (default: 1)", &o.seed},
-        {"--threads", 't', CLI_INT, "N", "threads (default: the processors at hand)", &o.threads},
+        {"--patience", 0, CLI_INT, "N",
+         "epochs without a better recall before it stops (default: 2; 0: never)", &o.patience},
+        {"--val", 0, CLI_FLOAT, "SHARE",
+         "share of the documents kept for validation (default: 0.1)", &o.validation},
+        {"--seed", 0, CLI_U64, "S", "seed of the first weights and of the order (default: 1)",
+         &o.seed},
+        {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
+         &o.threads},
         {"--resume", 0, CLI_FLAG, NULL, "go on from FILE.checkpoint", &o.resume},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object at the end", &json},
         {0},
     };
     const cli_syntax syntax = {
-        "train", "DIR... -o FILE",
+        "train",
+        "DIR... -o FILE",
         "Trains a shadow model on traces of a model, as umbra collect records them. Several "
-        "folders "
-        "are mixed. A run that is stopped goes on with --resume to the same result.",
-        options, CLI_ANY};
+        "folders are mixed. A run that is stopped goes on with --resume to the same result.",
+        options,
+        CLI_ANY,
+        "umbra train traces -o MODEL.shadow.safetensors\n"
+        "umbra train traces more-traces -o MODEL.shadow.safetensors --quantize i8 --resume\n"};
     const char *folders[CLI_MOST_OPERANDS + 1] = {0};
     int code = cli_parse(&syntax, argc, argv, folders);
     if (code >= 0)

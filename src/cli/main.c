@@ -3,83 +3,75 @@
 
 #include "cli/cli.h"
 
-static const cli_command commands[] = {
+const cli_command cli_commands[] = {
     {"inspect", "show what a model file holds and what memory it needs", cli_inspect},
     {"run", "continue a prompt", cli_run},
     {"collect", "record traces for training and judging shadow models", cli_collect},
     {"train", "train a shadow model on traces", cli_train},
     {"quantize-shadow", "round the weights of a shadow model", cli_quantize_shadow},
     {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},
-    {"bench", "time predictions on this machine", cli_bench},
-    {"score", "log-probabilities, best tokens and experts for given texts", cli_score},
+    {"bench", "time reading ahead on a model, policy by policy", cli_bench_model},
+    {"bench predictor", "time predictions on this machine", cli_bench_predictor},
+    {"score", "print log-probabilities, best tokens and experts for given texts", cli_score},
+    {"help", "show this, or the help of a command", cli_help},
+    {"version", "show the version and what this build can use here", cli_version},
+    {0},
 };
 
-enum { COMMANDS = sizeof commands / sizeof commands[0] };
-
-static void print_usage(FILE *out)
+const cli_command *cli_find_command(int count, char **argv, int *words)
 {
-    fputs("usage: umbra COMMAND [ARGUMENTS]\n\n"
-          "Runs Mixture-of-Experts language models that are bigger than memory.\n\n"
-          "commands:\n",
-          out);
-    for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-16s %s\n", commands[i].name, commands[i].summary);
-    fputs("  help             show this, or the help of a command\n"
-          "  version          show the version and the kernels this processor runs\n\n"
-          "exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted\n",
-          out);
-}
-
-static int print_version(void)
-{
-    printf("umbra %s\nkernels:", umbra_version());
-    for (int i = 0; umbra_kernel_name(i); i++)
-        printf(" %s", umbra_kernel_name(i));
-    putchar('\n');
-    return EXIT_DONE;
-}
-
-static const cli_command *find(const char *name)
-{
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
+    char two[64] = "";
+    if (count > 1)
+        snprintf(two, sizeof two, "%s %s", argv[0], argv[1]);
+    for (*words = 2; *words > 0; (*words)--) {
+        const char *name = *words == 2 ? two : argv[0];
+        for (const cli_command *c = cli_commands; count >= *words && c->name; c++)
+            if (strcmp(c->name, name) == 0)
+                return c;
+    }
     return NULL;
 }
 
-static int help(int argc, char **argv)
+bool cli_is_group(const char *word, const cli_command **first)
 {
-    const cli_command *command = argc > 2 ? find(argv[2]) : NULL;
-    if (argc > 2 && !command) {
-        fprintf(stderr, "umbra: there is no command \"%s\"\n", argv[2]);
-        return EXIT_MISUSE;
-    }
-    if (!command) {
-        print_usage(stdout);
-        return EXIT_DONE;
-    }
-    char flag[] = "--help";
-    char *arguments[] = {argv[2], flag, NULL};
-    return command->run(2, arguments);
+    size_t n = strlen(word);
+    for (*first = cli_commands; (*first)->name; (*first)++)
+        if (strncmp((*first)->name, word, n) == 0 && (*first)->name[n] == ' ')
+            return true;
+    return false;
+}
+
+/* --version and --help stand for the commands of that name. */
+static char *plain_name(char *word)
+{
+    static char help[] = "help", version[] = "version";
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return help;
+    return strcmp(word, "--version") == 0 ? version : word;
+}
+
+static int no_command(char *word)
+{
+    const cli_command *first;
+    if (cli_is_group(word, &first))
+        fprintf(stderr, "umbra: say what to %s, as in \"umbra %s\"\n", word, first->name);
+    else
+        fprintf(stderr, "umbra: there is no command \"%s\"; \"umbra help\" lists them\n", word);
+    return EXIT_MISUSE;
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        print_usage(stderr);
+        cli_print_usage(stderr);
         return EXIT_MISUSE;
     }
-    const char *name = argv[1];
-    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-        return help(argc, argv);
-    if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0)
-        return print_version();
-    const cli_command *command = find(name);
-    if (!command) {
-        fprintf(stderr, "umbra: there is no command \"%s\"; \"umbra help\" lists them\n", name);
-        return EXIT_MISUSE;
-    }
-    int code = command->run(argc - 1, argv + 1);
+    int words;
+    argv[1] = plain_name(argv[1]);
+    const cli_command *command = cli_find_command(argc - 1, argv + 1, &words);
+    if (!command)
+        return no_command(argv[1]);
+    int code = command->run(argc - words, argv + words);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fputs("umbra: cannot write the output\n", stderr);
         return code == EXIT_DONE ? EXIT_FAILED : code;

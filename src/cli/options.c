@@ -8,53 +8,39 @@
 
 #include "cli/cli.h"
 
-enum { HELP_COLUMN = 26, HELP_WIDTH = 92 };
-
-/* Prints text wrapped at words, continuation lines indented to HELP_COLUMN. */
-static void print_wrapped(const char *text, int column, int indent)
-{
-    while (*text) {
-        int word = (int)strcspn(text, " ");
-        if (column + word > HELP_WIDTH && column > indent) {
-            printf("\n%*s", indent, "");
-            column = indent;
-        }
-        printf("%.*s", word, text);
-        column += word + 1;
-        text += word;
-        if (*text == ' ') {
-            text++;
-            if (column + (int)strcspn(text, " ") <= HELP_WIDTH)
-                putchar(' ');
-        }
-    }
-    putchar('\n');
-}
-
-static void print_help(const cli_syntax *syntax)
-{
-    printf("usage: umbra %s %s [OPTIONS]\n\n", syntax->command, syntax->arguments);
-    print_wrapped(syntax->description, 0, 0);
-    fputs("\noptions:\n", stdout);
-    for (const cli_option *o = syntax->options; o->name; o++) {
-        int column = 2;
-        if (o->letter)
-            column += printf("  -%c, ", o->letter) - 2;
-        else
-            fputs("  ", stdout);
-        column += printf("%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
-        int pad = column < HELP_COLUMN ? HELP_COLUMN - column : 2;
-        printf("%*s", pad, "");
-        print_wrapped(o->help, column + pad, HELP_COLUMN);
-    }
-}
-
 static int misuse(const cli_syntax *syntax, const char *what, const char *word)
 {
     fprintf(stderr, "umbra %s: %s%s%s\n", syntax->command, what, word ? ": " : "",
             word ? word : "");
     fprintf(stderr, "\"umbra help %s\" shows how to call it\n", syntax->command);
     return EXIT_MISUSE;
+}
+
+static int bad_value(const cli_syntax *syntax, const cli_option *o, const char *text)
+{
+    fprintf(stderr, "umbra %s: \"%s\" is not a valid value for %s %s\n", syntax->command, text,
+            o->name, o->argument);
+    fprintf(stderr, "\"umbra help %s\" shows how to call it\n", syntax->command);
+    return EXIT_MISUSE;
+}
+
+const char *cli_next_choice(const char **at, int *n)
+{
+    const char *choice = *at;
+    int all = (int)strcspn(choice, "|");
+    *at += all + (choice[all] == '|');
+    *n = (int)strcspn(choice, ":|");
+    *n += choice[*n] == ':';
+    return *n > 0 ? choice : NULL;
+}
+
+static bool is_choice(const char *argument, const char *text)
+{
+    int n;
+    for (const char *choice; (choice = cli_next_choice(&argument, &n)) != NULL;)
+        if (strncmp(choice, text, (size_t)n) == 0 && (choice[n - 1] == ':' || text[n] == '\0'))
+            return true;
+    return false;
 }
 
 bool cli_parse_size(const char *text, uint64_t *out)
@@ -129,7 +115,7 @@ static bool set_value(const cli_option *o, const char *text)
         return parse_float(text, o->value);
     case CLI_TEXT:
         *(const char **)o->value = text;
-        return true;
+        return !strchr(o->argument, '|') || is_choice(o->argument, text);
     case CLI_FLAG:
     case CLI_LIST:
         break;
@@ -169,9 +155,34 @@ static int take_list(cli_list *list, int argc, char **argv, int i)
     return n;
 }
 
+/* Who wants to see the table, if not the user: see cli_describe. */
+static struct {
+    const cli_command *command;
+    cli_visitor *visit;
+} visitor;
+
+void cli_describe(const cli_command *command, cli_visitor *visit)
+{
+    char name[] = "", flag[] = "--help";
+    char *arguments[] = {name, flag, NULL};
+    visitor.command = command;
+    visitor.visit = visit;
+    command->run(2, arguments);
+    visitor.visit = NULL;
+}
+
+static int show(const cli_syntax *syntax)
+{
+    if (visitor.visit)
+        visitor.visit(visitor.command, syntax);
+    else
+        cli_print_help(syntax);
+    return EXIT_DONE;
+}
+
 int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **operands)
 {
-    int count = 0, most = syntax->operands == CLI_ANY ? CLI_MOST_OPERANDS : syntax->operands;
+    int count = 0, most = syntax->operands < 0 ? CLI_MOST_OPERANDS : syntax->operands;
     bool only_operands = false;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i];
@@ -185,10 +196,8 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **oper
             operands[count++] = word;
             continue;
         }
-        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            print_help(syntax);
-            return EXIT_DONE;
-        }
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+            return show(syntax);
         const char *value;
         const cli_option *o = find_option(syntax, word, &value);
         if (!o)
@@ -206,7 +215,7 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **oper
             if (!value && ++i == argc)
                 return misuse(syntax, "the option needs a value", word);
             if (!set_value(o, value ? value : argv[i]))
-                return misuse(syntax, "not a valid value", value ? word : argv[i]);
+                return bad_value(syntax, o, value ? value : argv[i]);
         }
     }
     if (count < syntax->operands || (syntax->operands == CLI_ANY && count == 0))

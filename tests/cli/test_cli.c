@@ -187,7 +187,12 @@ static void misuse_is_explained(void **state)
     assert_fails(2, "missing", "run");
     assert_fails(2, "too many", "inspect a b");
     assert_fails(2, "--text", "score %s", tiny);
-    assert_fails(2, "kernels", "run %s --kernels turbo", tiny);
+    assert_fails(2, "\"turbo\" is not a valid value for --kernels auto|", "run %s --kernels turbo",
+                 tiny);
+    assert_fails(2, "--io auto|uring|threads", "run %s --io=aut", tiny);
+    assert_fails(2, "missing", "bench");
+    assert_fails(2, "no command \"bench fly\"", "help bench fly");
+    assert_fails(2, "no command \"fly\"", "help --man fly");
     assert_fails(2, "not both", "run %s -p a -f b", tiny);
     assert_fails(1, "no/such/file", "inspect no/such/file");
     assert_fails(1, "not a GGUF", "inspect README.md");
@@ -197,9 +202,14 @@ static void misuse_is_explained(void **state)
     assert_int_equal(r.code, 0);
     assert_non_null(strstr(r.out, "--top-p"));
     free(r.out);
-    r = umbra("version");
+    r = umbra("help bench");
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.out, "bench predictor"));
+    free(r.out);
+    r = umbra("--version");
     assert_int_equal(r.code, 0);
     assert_non_null(strstr(r.out, "reference"));
+    assert_non_null(strstr(r.out, "io_uring"));
     free(r.out);
 }
 

@@ -1,41 +1,82 @@
 #!/bin/sh
-# Installs the build into an empty folder and builds a program against it, by pkg-config and by
-# CMake. Usage: test_install.sh BUILD_FOLDER
+# Installs a static and a shared build into empty folders, by DESTDIR and by prefix, and builds the
+# example program against them, by pkg-config and by CMake: it writes what `umbra run` writes.
+# Usage: test_install.sh BUILD_FOLDER (its folder tests/cli/shared keeps the shared build)
 set -eu
 build=$1
-prefix=$(mktemp -d)
-trap 'rm -rf "$prefix"' EXIT
-cmake --install "$build" --prefix "$prefix" >"$prefix/install.log"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+model=models/tiny-q8_0.gguf
 
-cat >"$prefix/program.c" <<'END'
-#include <stdio.h>
-#include <umbra/umbra.h>
-int main(int argc, char **argv)
+fail()
 {
-    umbra_error err;
-    umbra_model *model;
-    if (argc != 2 || umbra_model_open(&model, argv[1], &err) != UMBRA_OK)
-        return 1;
-    printf("%s %d\n", umbra_version(), umbra_model_get_info(model)->experts);
-    umbra_model_close(&model);
-    return 0;
+    echo "FAILED: $1"
+    exit 1
 }
-END
-pc=$(dirname "$(find "$prefix" -name umbra.pc)")
-sed -i "s|^prefix=.*|prefix=$prefix|" "$pc/umbra.pc"
-cc -std=c17 "$prefix/program.c" -o "$prefix/by_pkg_config" \
-    $(PKG_CONFIG_PATH=$pc pkg-config --static --cflags --libs umbra)
-"$prefix/by_pkg_config" models/tiny-q8_0.gguf
 
-cat >"$prefix/CMakeLists.txt" <<'END'
-cmake_minimum_required(VERSION 3.22)
-project(program C)
-find_package(umbra REQUIRED)
-add_executable(by_cmake program.c)
-target_link_libraries(by_cmake PRIVATE umbra::umbra)
-END
-cmake -S "$prefix" -B "$prefix/build" -DCMAKE_PREFIX_PATH="$prefix" >"$prefix/cmake.log" ||
-    { cat "$prefix/cmake.log"; exit 1; }
-cmake --build "$prefix/build" >"$prefix/cmake.log" || { cat "$prefix/cmake.log"; exit 1; }
-"$prefix/build/by_cmake" models/tiny-q8_0.gguf
-"$prefix/bin/umbra" version
+# quiet COMMAND...: its output only if it fails
+quiet()
+{
+    "$@" >"$work/log" 2>&1 || { cat "$work/log"; fail "$*"; }
+}
+
+# The whole tree under DESTDIR, as packagers install it.
+check_tree()
+{
+    quiet env DESTDIR="$1" cmake --install "$2" --prefix /usr
+    for file in bin/umbra include/umbra/umbra.h share/man/man1/umbra.1 share/man/man1/umbra-run.1 \
+        share/man/man1/umbra-bench-predictor.1 share/bash-completion/completions/umbra \
+        share/zsh/site-functions/_umbra share/fish/vendor_completions.d/umbra.fish \
+        share/doc/umbra/README.md share/doc/umbra/examples/c/generate.c; do
+        [ -s "$1/usr/$file" ] || fail "$file is not installed"
+    done
+    [ -x "$1/usr/share/doc/umbra/examples/compare-budgets.sh" ] || fail "examples cannot be run"
+    [ "$(ls "$1")" = usr ] || fail "something is installed outside the prefix"
+    # Nothing may speak of the folders of the build.
+    ! grep -rIl -e "$(pwd)" -e "$1" "$1/usr" || fail "these files name folders of the build"
+}
+
+# check_programs KIND BUILD STATIC_FLAG
+check_programs()
+{
+    prefix=$work/$1
+    quiet cmake --install "$2" --prefix "$prefix"
+    pc=$(dirname "$(find "$prefix" -name umbra.pc)")
+    lib=$(dirname "$pc")
+    flags=$(PKG_CONFIG_PATH=$pc pkg-config $3 --cflags --libs umbra)
+    quiet ${CC:-cc} -std=c11 -Wall -Wextra -Werror examples/c/generate.c \
+        -o "$work/by_pkg_config_$1" $flags
+    quiet cmake -S examples/c -B "$work/build_$1" -DCMAKE_PREFIX_PATH="$prefix"
+    quiet cmake --build "$work/build_$1"
+    for program in "$work/by_pkg_config_$1" "$work/build_$1/generate"; do
+        LD_LIBRARY_PATH=$lib "$program" $model "The cache holds" 24000000 \
+            >"$work/text" 2>"$work/log" ||
+            { cat "$work/log"; fail "$program"; }
+        cmp "$work/text" "$work/expected" || fail "$program writes another text"
+    done
+    code=0
+    LD_LIBRARY_PATH=$lib "$program" README.md x 2>"$work/log" || code=$?
+    { [ $code -eq 1 ] && grep -q "not a GGUF.*UMBRA_E_FORMAT" "$work/log"; } ||
+        fail "the example's error is: $(cat "$work/log")"
+    LD_LIBRARY_PATH=$lib "$prefix/bin/umbra" version
+    echo "$1: built and run by pkg-config and by CMake"
+}
+
+"$build/src/cli/umbra" run $model -p "The cache holds" -n 32 >"$work/expected"
+check_tree "$work/destdir" "$build"
+check_programs static "$build" --static
+
+shared=$build/tests/cli/shared
+quiet cmake -S . -B "$shared" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DUMBRA_TESTS=OFF \
+    -DUMBRA_BENCH=OFF
+quiet cmake --build "$shared" -j 2
+check_programs shared "$shared" ""
+[ -e "$work/shared/lib/libumbra.so" ] || find "$work/shared" -name libumbra.so | grep -q . ||
+    fail "there is no libumbra.so"
+
+# The headers serve C++ too.
+if command -v c++ >/dev/null; then
+    echo '#include <umbra/umbra.h>' >"$work/x.cc"
+    quiet c++ -std=c++17 -Wall -Wextra -Werror -I"$work/shared/include" -c "$work/x.cc" \
+        -o "$work/x.o"
+fi

@@ -47,7 +47,7 @@ static void collect_writes_and_reads(void **state)
     assert_fails(2, "", "collect %s -o %s/train --tokens 100", tiny,
                  WORK); /* it is there already */
     assert_fails(2, "-o DIR", "collect %s", tiny);
-    assert_fails(2, "bf16 or i8", "collect %s -o %s/x --dtype f64", tiny, WORK);
+    assert_fails(2, "bf16|i8", "collect %s -o %s/x --dtype f64", tiny, WORK);
 }
 
 static void train_makes_a_shadow(void **state)

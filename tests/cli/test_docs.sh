@@ -1,0 +1,43 @@
+#!/bin/sh
+# What the documents say is there: the error texts in the headings of docs/troubleshooting.md are
+# the program's, links lead to files, commands and options are those of the program.
+# Usage: test_docs.sh UMBRA LIBRARY
+set -eu
+umbra=$1
+library=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/failed"
+
+fail()
+{
+    echo "FAILED: $1"
+    echo "$1" >>"$work/failed"
+}
+
+# `text` in a heading; format strings lie in the program as they are written
+grep '^### ' docs/troubleshooting.md | grep -o '`[^`]*`' | tr -d '`' |
+    while read -r text; do
+        grep -aqF -e "$text" "$umbra" "$library" ||
+            fail "troubleshooting.md: the program never says \"$text\""
+    done
+
+for file in README.md docs/*.md examples/*.md; do
+    grep -o '](\([^)#]*\)' "$file" | sed 's/^](//' | while read -r link; do
+        case $link in
+        http*) ;;
+        *) [ -e "$(dirname "$file")/$link" ] || fail "$file links to $link, which is not there" ;;
+        esac
+    done
+done
+
+# Options behind "umbra COMMAND" on one line of a document are options of that command.
+"$umbra" help --commands | while read -r command; do
+    "$umbra" help $command >"$work/help"
+    cat README.md docs/*.md examples/* 2>/dev/null |
+        sed -n "s/.*\(umbra\|\"\$umbra\"\) $command \([^|\`#;]*\).*/\2/p" |
+        grep -o -e ' --[a-z0-9-]*' | sort -u | while read -r option; do
+            grep -qF -e "$option" "$work/help" || fail "a document has umbra $command $option"
+        done
+done
+[ ! -s "$work/failed" ]
