@@ -7,12 +7,14 @@
 
 #include "base/dtype.h"
 #include "base/memory.h"
+#include "gguf/internal.h"
 #include "gguf_writer.h"
 
 enum {
     BUFFER_BYTES = 4 << 20,
     ALIGNMENT_DEFAULT = 32,
     COUNTS_AT = 8, /* where the numbers of tensors and pairs stand */
+    PAIRS_AT = 24,
 };
 
 static char part_path[4096]; /* of the writer under way, or "" */
@@ -84,10 +86,21 @@ static void put_key(gguf_writer *w, const char *key, umbra_gguf_type type)
     w->pairs++;
 }
 
-void gguf_put_pairs(gguf_writer *w, const void *bytes, size_t n, uint64_t count, uint64_t alignment)
+void gguf_copy_pairs(gguf_writer *w, const umbra_gguf *from)
 {
-    gguf_put_bytes(w, bytes, n);
-    w->pairs += count;
+    uint32_t alignment = ALIGNMENT_DEFAULT, shards = 1;
+    umbra_error err;
+    if (from->tensor_count == 0)
+        gguf_die("%s: there are no tensors", from->path);
+    if (umbra_gguf_get_u32(from, "general.alignment", &alignment, &err) < 0 ||
+        umbra_gguf_get_u32(from, "split.count", &shards, &err) < 0)
+        gguf_die("%s", err.message);
+    if (shards > 1)
+        gguf_die("%s: is one of %" PRIu32 " shards; only a model in one file can be copied",
+                 from->path, shards);
+    /* The pairs end where the first tensor's entry begins: 8 bytes before its name. */
+    gguf_put_bytes(w, from->data + PAIRS_AT, from->entries[0].name_at - 8 - PAIRS_AT);
+    w->pairs += from->pair_count;
     w->alignment = alignment;
 }
 
@@ -217,4 +230,13 @@ void gguf_writer_commit(gguf_writer *w)
         gguf_die("%s: cannot rename to %s: %s", part_path, w->path, strerror(errno));
     part_path[0] = '\0';
     free(w->sizes);
+}
+
+const char *gguf_name(const umbra_gguf_tensor *t, char out[GGUF_NAME_BYTES])
+{
+    if (t->name.bytes >= GGUF_NAME_BYTES)
+        gguf_die("a tensor has a name of %zu bytes", t->name.bytes);
+    memcpy(out, t->name.data, t->name.bytes);
+    out[t->name.bytes] = '\0';
+    return out;
 }

@@ -37,9 +37,8 @@ __attribute__((format(printf, 1, 2), noreturn)) void gguf_die(const char *format
 
 void gguf_writer_begin(gguf_writer *w, const char *path, uint32_t version);
 
-/* `count` pairs as they lie in another file; alignment: what they say of general.alignment. */
-void gguf_put_pairs(gguf_writer *w, const void *bytes, size_t n, uint64_t count,
-                    uint64_t alignment);
+/* All pairs of a file, byte for byte and, if they come first, at the same place of the header. */
+void gguf_copy_pairs(gguf_writer *w, const umbra_gguf *from);
 void gguf_put_u32(gguf_writer *w, const char *key, uint32_t value);
 void gguf_put_u16(gguf_writer *w, const char *key, uint16_t value);
 void gguf_put_i32(gguf_writer *w, const char *key, int32_t value);
@@ -59,5 +58,9 @@ void gguf_writer_data(gguf_writer *w);
 void gguf_write(gguf_writer *w, const void *bytes, size_t n);
 void gguf_end_tensor(gguf_writer *w);
 void gguf_writer_commit(gguf_writer *w);
+
+/* The tensor's name with a NUL, in out. */
+enum { GGUF_NAME_BYTES = 256 };
+const char *gguf_name(const umbra_gguf_tensor *t, char out[GGUF_NAME_BYTES]);
 
 #endif

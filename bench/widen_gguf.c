@@ -10,12 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "base/memory.h"
 #include "gguf/internal.h"
 #include "gguf_writer.h"
 
-enum { PIECE_BYTES = 1 << 20, NAME_BYTES = 256, MOST_TIMES = 1024 };
+enum { PIECE_BYTES = 1 << 20, MOST_TIMES = 1024 };
 
 /* Blocks that decode to zero, as runs of equal bytes. A format whose values have an offset
  * (Q4_0: value - 8) gets that offset, so that no sign is left on the zero. */
@@ -64,15 +62,6 @@ static const umbra_gguf_pair *find_pair(const umbra_gguf *gguf, const char *key)
     return umbra_gguf_index_find(gguf, UMBRA_GGUF_PAIRS, wanted, &i) ? &gguf->pairs[i] : NULL;
 }
 
-static bool name_is(const umbra_gguf_tensor *t, char *name, size_t size)
-{
-    if (t->name.bytes >= size)
-        return false;
-    memcpy(name, t->name.data, t->name.bytes);
-    name[t->name.bytes] = '\0';
-    return true;
-}
-
 /* The key that holds the experts' width, and that width. */
 static void find_width(plan *p)
 {
@@ -82,14 +71,13 @@ static void find_width(plan *p)
     if (umbra_gguf_get_string(p->gguf, "general.architecture", &architecture, &err) != 1)
         gguf_die("%s: the key general.architecture is missing", path);
     int n = (int)(architecture.bytes < 64 ? architecture.bytes : 64);
-    char key[NAME_BYTES], shared[NAME_BYTES];
+    char key[GGUF_NAME_BYTES], shared[GGUF_NAME_BYTES];
     snprintf(key, sizeof key, "%.*s.expert_feed_forward_length", n, architecture.data);
     const umbra_gguf_pair *pair = find_pair(p->gguf, key);
     if (!pair) {
         for (uint64_t i = 0; i < umbra_gguf_tensor_count(p->gguf); i++) {
-            char name[NAME_BYTES];
-            const umbra_gguf_tensor *t = umbra_gguf_tensor_at(p->gguf, i);
-            if (name_is(t, name, sizeof name) && strstr(name, ".ffn_up.weight"))
+            char name[GGUF_NAME_BYTES];
+            if (strstr(gguf_name(umbra_gguf_tensor_at(p->gguf, i), name), ".ffn_up.weight"))
                 gguf_die("%s: no key %s, and %s is dense: nothing says the experts' width alone",
                          path, key, name);
         }
@@ -202,8 +190,7 @@ static void copy_tensor(gguf_writer *w, const plan *p, const umbra_gguf_tensor *
     uint64_t run = c->widened ? c->run : t->bytes;
     for (uint64_t at = 0; at < t->bytes;) {
         size_t n = t->bytes - at < PIECE_BYTES ? (size_t)(t->bytes - at) : PIECE_BYTES;
-        if (umbra_file_read(umbra_gguf_fd(p->gguf), umbra_gguf_path(p->gguf), piece, n,
-                            t->offset + at, &err) != UMBRA_OK)
+        if (umbra_gguf_read_tensor(p->gguf, t, at, piece, n, &err) != UMBRA_OK)
             gguf_die("%s", err.message);
         for (size_t done = 0; done < n;) {
             uint64_t left = run - at % run;
@@ -220,28 +207,16 @@ static void copy_tensor(gguf_writer *w, const plan *p, const umbra_gguf_tensor *
 
 static void put_header(gguf_writer *w, plan *p, change *changes)
 {
-    umbra_gguf *gguf = (umbra_gguf *)p->gguf;
-    uint32_t wide = p->width * p->times, alignment = 32;
-    umbra_error err;
-    if (umbra_gguf_get_u32(gguf, "general.alignment", &alignment, &err) < 0)
-        gguf_die("%s", err.message);
-    /* The pairs end where the first tensor's entry begins: 8 bytes before its name. */
-    size_t first = 24, last = gguf->entries[0].name_at - 8;
-    char *pairs = malloc(last - first);
-    if (!pairs)
-        gguf_die("no memory for the keys");
-    memcpy(pairs, gguf->data + first, last - first);
-    memcpy(pairs + (p->width_at - first), &wide, sizeof wide);
-    gguf_put_pairs(w, pairs, last - first, gguf->pair_count, alignment);
-    free(pairs);
+    const umbra_gguf *gguf = p->gguf;
+    uint32_t wide = p->width * p->times;
+    gguf_copy_pairs(w, gguf);
+    memcpy(w->head + p->width_at, &wide, sizeof wide);
 
     uint64_t widened = 0;
     for (uint64_t i = 0; i < gguf->tensor_count; i++) {
         const umbra_gguf_tensor *t = umbra_gguf_tensor_at(gguf, i);
-        char name[NAME_BYTES];
-        if (!name_is(t, name, sizeof name))
-            gguf_die("%s: tensor %" PRIu64 " has a name of %zu bytes", umbra_gguf_path(gguf), i,
-                     t->name.bytes);
+        char name[GGUF_NAME_BYTES];
+        gguf_name(t, name);
         changes[i] = plan_tensor(p, t, name);
         widened += changes[i].widened;
         gguf_put_tensor(w, name, t->dtype, t->dimensions, changes[i].shape);
@@ -270,8 +245,6 @@ int main(int argc, char **argv)
         gguf_die("%s", err.message);
     plan p = {.gguf = gguf, .times = (uint32_t)times};
     uint64_t count = umbra_gguf_tensor_count(gguf);
-    if (count == 0)
-        gguf_die("%s: there are no tensors", argv[1]);
     find_width(&p);
     change *changes = calloc(count, sizeof *changes);
     char *buffers = malloc(2 * PIECE_BYTES);

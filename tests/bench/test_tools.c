@@ -13,6 +13,7 @@
 
 #include <umbra/umbra.h>
 
+#include "base/memory.h"
 #include "gguf/gguf.h"
 
 #define TINY    "models/tiny-q8_0.gguf"
@@ -193,13 +194,90 @@ static void random_files_refuse(void **state)
     assert_int_equal(tool(RANDOM_GGUF, "test-qwen3moe " FILES "random.gguf --layers 0"), 1);
 }
 
+#define SHARD(number) FILES "shard-0000" number "-of-00003.gguf"
+
+static void shards_are_one_model(void **state)
+{
+    (void)state;
+    assert_int_equal(tool(SPLIT_GGUF, TINY " 3 " FILES "shard"), 0);
+    umbra_error err;
+    umbra_model *whole, *shards;
+    assert_int_equal(umbra_model_open(&whole, TINY, &err), UMBRA_OK);
+    char a[UMBRA_MODEL_HASH_CHARS], b[UMBRA_MODEL_HASH_CHARS];
+    assert_int_equal(umbra_model_hash(whole, a, &err), UMBRA_OK);
+    static const char *const paths[] = {SHARD("1"), SHARD("2"), SHARD("3")};
+    for (int i = 0; i < 3; i++) { /* any of them stands for all */
+        if (umbra_model_open(&shards, paths[i], &err) != UMBRA_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(umbra_model_hash(shards, b, &err), UMBRA_OK);
+        assert_string_equal(a, b);
+        const umbra_model_info *x = umbra_model_get_info(whole), *y = umbra_model_get_info(shards);
+        assert_int_equal(x->expert_bytes, y->expert_bytes);
+        assert_int_equal(x->dense_bytes, y->dense_bytes);
+        assert_in_range(y->file_bytes, x->file_bytes, x->file_bytes + 4096);
+        umbra_model_close(&shards);
+    }
+    umbra_model_close(&whole);
+    assert_same_logits(TINY, SHARD("1"), 1);
+    assert_same_logits(TINY, SHARD("2"), 0);
+}
+
+static void expect_refusal(int status, const char *words)
+{
+    umbra_error err = {0};
+    umbra_gguf *gguf;
+    int rc = umbra_gguf_open_all(&gguf, SHARD("1"), &err);
+    if (rc != status || !strstr(err.message, words))
+        fail_msg("wanted \"%s\", got %s: %s", words, umbra_status_name(rc), err.message);
+    assert_null(gguf);
+}
+
+/* Leaves out, exchanges and renames the shards that the test before has made. */
+static void wrong_shards_are_named(void **state)
+{
+    (void)state;
+    umbra_error err;
+    umbra_gguf *gguf;
+    assert_int_equal(rename(SHARD("2"), FILES "two.gguf"), 0);
+    expect_refusal(UMBRA_E_IO, "shard 2 of 3: " SHARD("2") ": cannot open");
+    assert_int_equal(link(SHARD("3"), SHARD("2")), 0);
+    expect_refusal(UMBRA_E_MISMATCH, SHARD("2") ": is shard 3 of 3 by its keys, not shard 2 of 3");
+    unlink(SHARD("2"));
+    assert_int_equal(system("cp " TINY " " SHARD("2")), 0);
+    expect_refusal(UMBRA_E_MISMATCH, SHARD("2") ": is a whole model by its keys");
+    unlink(SHARD("2"));
+    assert_int_equal(umbra_gguf_open_all(&gguf, FILES "two.gguf", &err), UMBRA_E_MISMATCH);
+    assert_non_null(strstr(err.message, "a name that ends in -00002-of-00003.gguf"));
+
+    /* The same number of shards of another model. */
+    assert_int_equal(tool(RANDOM_GGUF, "test-qwen3moe " FILES "random.gguf"), 0);
+    assert_int_equal(tool(SPLIT_GGUF, FILES "random.gguf 3 " FILES "other"), 0);
+    assert_int_equal(rename(FILES "other-00002-of-00003.gguf", SHARD("2")), 0);
+    expect_refusal(UMBRA_E_MISMATCH, SHARD("2") ": belongs to a model of ");
+    /* And of the same one, cut elsewhere: a tensor twice. */
+    assert_int_equal(tool(WIDEN_GGUF, TINY " 4 " FILES "wide.gguf"), 0);
+    assert_int_equal(tool(SPLIT_GGUF, FILES "wide.gguf 3 " FILES "other"), 0);
+    assert_int_equal(rename(FILES "other-00002-of-00003.gguf", SHARD("2")), 0);
+    expect_refusal(UMBRA_E_MISMATCH, "is in " FILES "shard-0000");
+    assert_int_equal(rename(FILES "two.gguf", SHARD("2")), 0);
+    assert_int_equal(umbra_gguf_open_all(&gguf, SHARD("1"), &err), UMBRA_OK);
+    umbra_gguf_close(&gguf);
+    for (long n = 1; gguf == NULL; n++) { /* until nothing fails */
+        umbra_memory_fail_after(n);
+        int rc = umbra_gguf_open_all(&gguf, SHARD("3"), &err);
+        umbra_memory_fail_after(0);
+        assert_int_equal(rc, gguf ? UMBRA_OK : UMBRA_E_NOMEM);
+    }
+    umbra_gguf_close(&gguf);
+    assert_int_equal(system("rm " FILES "*.gguf"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wider_experts_say_the_same),
-        cmocka_unit_test(widening_refuses),
-        cmocka_unit_test(random_files_have_the_shapes),
-        cmocka_unit_test(random_files_refuse),
+        cmocka_unit_test(wider_experts_say_the_same),   cmocka_unit_test(widening_refuses),
+        cmocka_unit_test(random_files_have_the_shapes), cmocka_unit_test(random_files_refuse),
+        cmocka_unit_test(shards_are_one_model),         cmocka_unit_test(wrong_shards_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
