@@ -175,6 +175,23 @@ static void random_files_have_the_shapes(void **state)
     assert_tensor(g, "blk.7.ffn_up_exps.weight", "Q4_K", 256, 256, 8);
     assert_tensor(g, "output.weight", "Q6_K", 256, 1024, 1);
     umbra_gguf_close(&g);
+
+    umbra_error err;
+    umbra_model *model;
+    assert_int_equal(tool(RANDOM_GGUF, "test-qwen3moe " FILES "random.gguf --seed 5"), 0);
+    if (umbra_model_open(&model, FILES "random.gguf", &err) != UMBRA_OK)
+        fail_msg("%s", err.message);
+    const umbra_model_info *info = umbra_model_get_info(model);
+    assert_int_equal(info->vocabulary, 1024);
+    assert_int_equal(info->layers, 8);
+    assert_int_equal(info->experts_used, 2);
+    int32_t *ids;
+    size_t n;
+    assert_int_equal(umbra_tokenize(model, "abab", 4, true, false, &ids, &n, &err), UMBRA_OK);
+    assert_int_equal(n, 2);
+    umbra_free_tokens(ids);
+    umbra_model_close(&model);
+
     g = make_random("test-deepseek2 " FILES "random.gguf --layers 2");
     assert_tensor(g, "blk.0.ffn_up.weight", "Q4_K", 256, 512, 1);
     assert_tensor(g, "blk.1.attn_k_b.weight", "Q5_0", 32, 256, 4);
