@@ -398,7 +398,7 @@ static void fill_blocks(maker *m, const tensor *t, unsigned char *out, size_t n)
 static void write_tensor(maker *m, const tensor *t, void *piece)
 {
     uint32_t block = umbra_dtype_get(t->dtype).block_bytes;
-    size_t most = PIECE_BYTES / block * block;
+    size_t most = PIECE_BYTES - PIECE_BYTES % block;
     for (uint64_t at = 0; at < t->bytes;) {
         size_t n = t->bytes - at < most ? (size_t)(t->bytes - at) : most;
         if (t->dtype == UMBRA_F32)

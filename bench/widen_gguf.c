@@ -247,7 +247,7 @@ int main(int argc, char **argv)
     uint64_t count = umbra_gguf_tensor_count(gguf);
     find_width(&p);
     change *changes = calloc(count, sizeof *changes);
-    char *buffers = malloc(2 * PIECE_BYTES);
+    char *buffers = malloc((size_t)2 * PIECE_BYTES);
     if (!changes || !buffers)
         gguf_die("no memory");
     gguf_writer w;

@@ -249,6 +249,17 @@ static void expect_refusal(int status, const char *words)
     assert_null(gguf);
 }
 
+static void splitting_refuses(void **state)
+{
+    (void)state;
+    assert_int_equal(tool(SPLIT_GGUF, TINY " 1 " FILES "x"), 2);
+    assert_int_equal(tool(SPLIT_GGUF, TINY " 1000 " FILES "x"), 1);
+    assert_message("has only 98 tensors");
+    assert_int_equal(tool(SPLIT_GGUF, SHARD("1") " 2 " FILES "x"), 1);
+    assert_message("is one of 3 shards");
+    assert_int_equal(access(FILES "x-00001-of-00002.gguf", F_OK), -1);
+}
+
 /* Leaves out, exchanges and renames the shards that the test before has made. */
 static void wrong_shards_are_named(void **state)
 {
@@ -294,7 +305,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wider_experts_say_the_same),   cmocka_unit_test(widening_refuses),
         cmocka_unit_test(random_files_have_the_shapes), cmocka_unit_test(random_files_refuse),
-        cmocka_unit_test(shards_are_one_model),         cmocka_unit_test(wrong_shards_are_named),
+        cmocka_unit_test(shards_are_one_model),         cmocka_unit_test(splitting_refuses),
+        cmocka_unit_test(wrong_shards_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
