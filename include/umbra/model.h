@@ -33,7 +33,7 @@ typedef struct umbra_model_info {
     int expert_width;          /* inner width of an expert */
     int vocabulary;            /* tokens */
     int context;               /* positions the model was trained for */
-    uint64_t file_bytes;       /* of the whole file */
+    uint64_t file_bytes;       /* of all shards */
     uint64_t bytes_per_expert; /* of the largest expert: its gate, up and down slices */
     uint64_t expert_bytes;     /* of all experts of all layers */
     uint64_t dense_bytes;      /* of everything that stays in memory */
@@ -47,8 +47,10 @@ typedef struct umbra_model_type {
     bool supported;   /* there are kernels for it (or no product needs it) */
 } umbra_model_type;
 
-/* Opens and checks a GGUF file. UMBRA_E_FORMAT: malformed (message with the byte offset);
- * UMBRA_E_UNSUPPORTED: an architecture or tokenizer that Umbra does not know, by name.
+/* Opens and checks a GGUF file; of a model in shards (NAME-00001-of-00003.gguf) any one stands for
+ * all, which must lie beside it. UMBRA_E_FORMAT: malformed (message with the byte offset);
+ * UMBRA_E_UNSUPPORTED: an architecture or tokenizer that Umbra does not know, by name;
+ * UMBRA_E_MISMATCH: a shard that does not belong to the others, by name.
  * On failure *out is NULL. */
 UMBRA_API int umbra_model_open(umbra_model **out, const char *path, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
@@ -69,9 +71,9 @@ UMBRA_API int umbra_model_hash(const umbra_model *model, char out[UMBRA_MODEL_HA
  */
 UMBRA_API int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int max);
 
-/* Text to token ids. bos: begin with BOS if the file asks for it. special: the texts of special
- * tokens ("<|endoftext|>") become those tokens. On success *ids holds *count ids; free it with
- * umbra_free_tokens. Bytes that are not UTF-8 are kept. */
+/* Text to token ids. bos: begin with BOS if the file asks for it. special: the texts of control
+ * tokens ("<|endoftext|>") become those tokens; those of user-defined ones always do. On success
+ * *ids holds *count ids; free it with umbra_free_tokens. Bytes that are not UTF-8 are kept. */
 UMBRA_API int umbra_tokenize(const umbra_model *model, const char *text, size_t bytes, bool bos,
                              bool special, int32_t **ids, size_t *count, umbra_error *err);
 /* Accepts NULL. */
@@ -79,7 +81,8 @@ UMBRA_API void umbra_free_tokens(int32_t *ids);
 
 /* The bytes of one token: at most size are written (none if it has more); returns how many it
  * has. Special tokens have none unless `special`. The bytes of one token need not be whole UTF-8
- * characters; those of consecutive tokens together are. */
+ * characters; those of consecutive tokens together are. With SentencePiece the first token of a
+ * text begins with the space that the tokenizer has put before it. */
 UMBRA_API size_t umbra_detokenize(const umbra_model *model, int32_t id, bool special, char *out,
                                   size_t size);
 

@@ -12,10 +12,15 @@
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
                             const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
 {
-    const char *path = umbra_gguf_path(model->gguf);
+    uint32_t n_paths = umbra_gguf_file_count(model->gguf);
+    const char **paths = umbra_calloc(n_paths, sizeof *paths);
+    if (!paths)
+        return umbra_fail_nomem(err, "the paths of the model", n_paths * sizeof *paths);
+    for (uint32_t i = 0; i < n_paths; i++)
+        paths[i] = umbra_gguf_file_path(model->gguf, i);
     umbra_store_options options = {
-        .paths = &path,
-        .n_paths = 1,
+        .paths = paths,
+        .n_paths = (int)n_paths,
         .n_layers = model->config.layers,
         .n_experts = model->config.experts,
         .slices = model->slices,
@@ -24,7 +29,9 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
         .buffered = o->buffered,
         .verify = o->verify,
     };
-    return umbra_store_open(out, &options, err);
+    int rc = umbra_store_open(out, &options, err);
+    umbra_free(paths);
+    return rc;
 }
 
 static int open_memory(umbra_engine *e, umbra_error *err)

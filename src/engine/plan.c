@@ -130,9 +130,12 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *c = &model->config;
-    const char *path = umbra_gguf_path(model->gguf);
-    uint32_t alignment;
-    rc = umbra_store_alignment(path, o.buffered, &alignment, err);
+    uint32_t alignment = 1;
+    for (uint32_t i = 0; rc == UMBRA_OK && i < umbra_gguf_file_count(model->gguf); i++) {
+        uint32_t needed = 1;
+        rc = umbra_store_alignment(umbra_gguf_file_path(model->gguf, i), o.buffered, &needed, err);
+        alignment = needed > alignment ? needed : alignment;
+    }
     if (rc != UMBRA_OK)
         return rc;
     p->slot_bytes = umbra_store_slot_bytes(model->slices, c->layers, c->experts, alignment);
@@ -156,7 +159,7 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%s: a budget of %" PRIu64 " bytes is too small; the smallest that works "
                           "with a context of %d is %" PRIu64 " bytes (%.1f MB)",
-                          path, p->ram_bytes, p->context, p->min_bytes,
+                          umbra_gguf_path(model->gguf), p->ram_bytes, p->context, p->min_bytes,
                           (double)p->min_bytes * 1e-6);
     return UMBRA_OK;
 }

@@ -1,6 +1,5 @@
 /* The dense weights: read once, at opening, into one arena. */
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "engine/engine.h"
@@ -18,11 +17,9 @@ typedef struct loader {
 
 static int read_tensor(loader *ld, const umbra_gguf_tensor *t)
 {
-    const umbra_gguf *gguf = ld->model->gguf;
     for (uint64_t at = 0; at < t->bytes; at += READ_BYTES) {
         uint64_t n = t->bytes - at < READ_BYTES ? t->bytes - at : READ_BYTES;
-        int rc = umbra_file_read(umbra_gguf_fd(gguf), umbra_gguf_path(gguf), ld->next + at, n,
-                                 t->offset + at, ld->err);
+        int rc = umbra_gguf_read_tensor(ld->model->gguf, t, at, ld->next + at, n, ld->err);
         if (rc != UMBRA_OK)
             return rc;
         ld->done += n;
@@ -39,7 +36,7 @@ static int check_type(const loader *ld, const umbra_gguf_tensor *t)
         return UMBRA_OK;
     return umbra_fail_at(ld->err, UMBRA_E_UNSUPPORTED, t->offset,
                          "%s: tensor %s has type %s, for which there are no kernels",
-                         umbra_gguf_path(ld->model->gguf),
+                         umbra_gguf_file_path(ld->model->gguf, t->file),
                          umbra_quote(t->name.data, t->name.bytes).text,
                          umbra_dtype_get(t->dtype).name);
 }

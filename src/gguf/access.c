@@ -18,16 +18,27 @@ int umbra_gguf_fd(const umbra_gguf *gguf)
 
 uint64_t umbra_gguf_file_bytes(const umbra_gguf *gguf)
 {
-    return gguf->file_bytes;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < umbra_gguf_file_count(gguf); i++)
+        bytes += umbra_gguf_file_at(gguf, i)->file_bytes;
+    return bytes;
+}
+
+static uint64_t header_bytes(const umbra_gguf *file)
+{
+    uint64_t slots = (uint64_t)file->index[UMBRA_GGUF_PAIRS].slot_count +
+                     file->index[UMBRA_GGUF_TENSORS].slot_count;
+    return sizeof *file + strlen(file->path) + 1 + file->data_bytes +
+           file->pair_count * sizeof *file->pairs + file->tensor_count * sizeof *file->entries +
+           slots * sizeof *file->index[0].slots;
 }
 
 uint64_t umbra_gguf_header_bytes(const umbra_gguf *gguf)
 {
-    uint64_t slots = (uint64_t)gguf->index[UMBRA_GGUF_PAIRS].slot_count +
-                     gguf->index[UMBRA_GGUF_TENSORS].slot_count;
-    return sizeof *gguf + strlen(gguf->path) + 1 + gguf->data_bytes +
-           gguf->pair_count * sizeof *gguf->pairs + gguf->tensor_count * sizeof *gguf->entries +
-           slots * sizeof *gguf->index[0].slots;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < umbra_gguf_file_count(gguf); i++)
+        bytes += header_bytes(umbra_gguf_file_at(gguf, i));
+    return bytes;
 }
 
 uint32_t umbra_gguf_version(const umbra_gguf *gguf)
@@ -37,20 +48,28 @@ uint32_t umbra_gguf_version(const umbra_gguf *gguf)
 
 uint64_t umbra_gguf_tensor_count(const umbra_gguf *gguf)
 {
-    return gguf->tensor_count;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < umbra_gguf_file_count(gguf); i++)
+        count += umbra_gguf_file_at(gguf, i)->tensor_count;
+    return count;
 }
 
 const umbra_gguf_tensor *umbra_gguf_tensor_at(const umbra_gguf *gguf, uint64_t i)
 {
-    return &gguf->entries[i].tensor;
+    uint32_t file = 0;
+    for (; i >= umbra_gguf_file_at(gguf, file)->tensor_count; file++)
+        i -= umbra_gguf_file_at(gguf, file)->tensor_count;
+    return &umbra_gguf_file_at(gguf, file)->entries[i].tensor;
 }
 
 const umbra_gguf_tensor *umbra_gguf_tensor_find(const umbra_gguf *gguf, const char *name)
 {
-    uint64_t i;
+    uint64_t found;
     umbra_string wanted = {name, strlen(name)};
-    return umbra_gguf_index_find(gguf, UMBRA_GGUF_TENSORS, wanted, &i) ? &gguf->entries[i].tensor
-                                                                       : NULL;
+    for (uint32_t i = 0; i < umbra_gguf_file_count(gguf); i++)
+        if (umbra_gguf_index_find(umbra_gguf_file_at(gguf, i), UMBRA_GGUF_TENSORS, wanted, &found))
+            return &umbra_gguf_file_at(gguf, i)->entries[found].tensor;
+    return NULL;
 }
 
 uint64_t umbra_gguf_pair_count(const umbra_gguf *gguf)

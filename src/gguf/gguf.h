@@ -58,25 +58,36 @@ typedef struct umbra_gguf_tensor {
     uint32_t dtype;      /* a listed id of base/dtype.h */
     uint32_t dimensions; /* 1..4 */
     uint64_t shape[4];   /* fastest first; 1 beyond `dimensions` */
-    uint64_t offset;     /* absolute, in the file */
+    uint64_t offset;     /* absolute, in its file */
     uint64_t bytes;
+    uint32_t file; /* 0; the shard's number where the model is in several files */
 } umbra_gguf_tensor;
 
 /* Opens, reads and checks everything before the data. On failure *out is NULL. */
 int umbra_gguf_open(umbra_gguf **out, const char *path, umbra_error *err);
+/* The same, and where the file is a shard (NAME-00001-of-00003.gguf, any of them) all the others
+ * beside it: one handle with the keys of the first and the tensors of all. UMBRA_E_MISMATCH names
+ * the shard that does not belong to the others. */
+int umbra_gguf_open_all(umbra_gguf **out, const char *path, umbra_error *err);
 void umbra_gguf_close(umbra_gguf **gguf);
 
-const char *umbra_gguf_path(const umbra_gguf *gguf);
-int umbra_gguf_fd(const umbra_gguf *gguf); /* open for reading; owned by the handle */
-uint64_t umbra_gguf_file_bytes(const umbra_gguf *gguf);
+const char *umbra_gguf_path(const umbra_gguf *gguf); /* of the first file */
+int umbra_gguf_fd(const umbra_gguf *gguf); /* of the first file; for reading, owned by the handle */
+uint32_t umbra_gguf_file_count(const umbra_gguf *gguf);
+/* file < file_count */
+const char *umbra_gguf_file_path(const umbra_gguf *gguf, uint32_t file);
+uint64_t umbra_gguf_file_bytes(const umbra_gguf *gguf);   /* of all files */
 uint64_t umbra_gguf_header_bytes(const umbra_gguf *gguf); /* bytes held in memory by the handle */
 uint32_t umbra_gguf_version(const umbra_gguf *gguf);
 
 uint64_t umbra_gguf_tensor_count(const umbra_gguf *gguf);
-/* i < tensor_count; in the file's order. */
+/* i < tensor_count; in the order of the files. */
 const umbra_gguf_tensor *umbra_gguf_tensor_at(const umbra_gguf *gguf, uint64_t i);
 /* By name (a hash look-up), or NULL. */
 const umbra_gguf_tensor *umbra_gguf_tensor_find(const umbra_gguf *gguf, const char *name);
+/* Reads `bytes` bytes of a tensor's data, beginning `from` bytes into it. */
+int umbra_gguf_read_tensor(const umbra_gguf *gguf, const umbra_gguf_tensor *tensor, uint64_t from,
+                           void *out, size_t bytes, umbra_error *err);
 
 /* Metadata. Each getter: 1 if the key is there with a fitting type and range, 0 if there is no
  * such key (out untouched), negative (err filled with path, key and the byte offset of the value)

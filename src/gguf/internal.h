@@ -46,6 +46,8 @@ struct umbra_gguf {
     uint64_t tensor_count;
     umbra_gguf_index index[2]; /* by umbra_gguf_table */
     uint64_t hash_seed;
+    umbra_gguf **files; /* (file_count) all shards, this handle first; NULL: the only file */
+    uint32_t file_count;
 };
 
 /* What a message is about: the item under way, by its name once that is known. */
@@ -62,6 +64,11 @@ typedef struct umbra_gguf_reader {
     umbra_gguf_subject subject;
     umbra_error *err;
 } umbra_gguf_reader;
+
+static inline const umbra_gguf *umbra_gguf_file_at(const umbra_gguf *gguf, uint32_t file)
+{
+    return gguf->files ? gguf->files[file] : gguf;
+}
 
 static inline uint32_t umbra_gguf_load_u32(const umbra_gguf *gguf, uint64_t at)
 {

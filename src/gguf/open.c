@@ -382,6 +382,9 @@ void umbra_gguf_close(umbra_gguf **gguf)
     if (!gguf || !*gguf)
         return;
     umbra_gguf *g = *gguf;
+    for (uint32_t i = 1; g->files && i < g->file_count; i++)
+        umbra_gguf_close(&g->files[i]);
+    umbra_free(g->files);
     if (g->fd >= 0)
         close(g->fd);
     umbra_free(g->index[UMBRA_GGUF_PAIRS].slots);

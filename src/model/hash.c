@@ -3,7 +3,6 @@
 #include <xxhash.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "model/model.h"
 
@@ -18,10 +17,8 @@ typedef struct hasher {
 
 static int add_tensor(hasher *h, const umbra_gguf_tensor *t)
 {
-    const umbra_gguf *gguf = h->model->gguf;
     uint64_t bytes = t->bytes < SAMPLE_BYTES ? t->bytes : SAMPLE_BYTES;
-    int rc = umbra_file_read(umbra_gguf_fd(gguf), umbra_gguf_path(gguf), h->sample, bytes,
-                             t->offset, h->err);
+    int rc = umbra_gguf_read_tensor(h->model->gguf, t, 0, h->sample, bytes, h->err);
     if (rc == UMBRA_OK)
         XXH3_128bits_update(h->state, h->sample, bytes);
     return rc;

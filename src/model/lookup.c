@@ -58,8 +58,8 @@ int umbra_lookup_tensor(const umbra_gguf *gguf, int layer, const umbra_tensor_ru
         snprintf(name, sizeof name, "%s", rule->name);
     else
         snprintf(name, sizeof name, "blk.%d.%s", layer, rule->name);
-    const char *path = umbra_gguf_path(gguf);
     const umbra_gguf_tensor *t = umbra_gguf_tensor_find(gguf, name);
+    const char *path = umbra_gguf_file_path(gguf, t ? t->file : 0);
     *out = t;
     if (!t)
         return optional

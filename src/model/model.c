@@ -24,7 +24,8 @@ static int index_experts(umbra_model *model, umbra_error *err)
         for (int e = 0; e < c->experts; e++) {
             for (int s = 0; s < UMBRA_STORE_SLICES; s++, slice++) {
                 uint64_t stride = layer->experts[s]->bytes / (uint64_t)c->experts;
-                *slice = (umbra_slice){layer->experts[s]->offset + (uint64_t)e * stride, stride, 0};
+                const umbra_gguf_tensor *t = layer->experts[s];
+                *slice = (umbra_slice){t->offset + (uint64_t)e * stride, stride, (int32_t)t->file};
                 expert_bytes += stride;
             }
         }
@@ -69,7 +70,7 @@ static void describe(umbra_model *model)
 
 static int load(umbra_model *model, const char *path, umbra_error *err)
 {
-    int rc = umbra_gguf_open(&model->gguf, path, err);
+    int rc = umbra_gguf_open_all(&model->gguf, path, err);
     if (rc != UMBRA_OK)
         return rc;
     umbra_string name = {"", 0}, architecture = {"", 0};

@@ -1,4 +1,5 @@
-/* The parts of the tokenizer: vocabulary, splitter, merges. Only for tokenizer*.c and its tests.
+/* The parts of the tokenizer: vocabulary, splitter, merges, encoder. Only for tokenizer*.c and its
+ * tests.
  *
  * The GPT-2 byte alphabet: texts of normal tokens are UTF-8 in which each character stands for one
  * byte. The 188 printable Latin-1 bytes stand for themselves; the other 68 are U+0100 and up in
@@ -33,21 +34,30 @@ typedef struct umbra_token {
 
 enum { UMBRA_END_TOKENS_MAX = 24 };
 
+typedef enum umbra_tokenizer_kind {
+    UMBRA_BYTE_PAIRS,     /* "gpt2": the byte alphabet, words, ranked merges */
+    UMBRA_SENTENCE_PIECES /* "llama": spaces are U+2581, merges by the score of what they make */
+} umbra_tokenizer_kind;
+
 typedef struct umbra_vocabulary {
+    umbra_tokenizer_kind kind;
     const char *texts;   /* in the gguf handle; not owned */
     umbra_token *tokens; /* (n) */
     uint32_t n;
     int32_t byte_token[256]; /* the token of each single byte */
+    uint32_t *order;         /* (n) sentence pieces: least first in merging; else NULL */
+    uint32_t longest;        /* bytes of the longest text */
     int32_t *specials;       /* (n_specials) control and user-defined, longest text first */
     uint32_t n_specials;
     bool special_start[256]; /* some special token's text begins with this byte */
     int32_t bos, eos;        /* -1: none */
     bool add_bos;
+    bool space_prefix; /* sentence pieces: text begins with a space that is not in it */
     int32_t end[UMBRA_END_TOKENS_MAX];
     int n_end;
 } umbra_vocabulary;
 
-/* Texts to ids, needed only while the handle is opened: the texts of the vocabulary by hash. */
+/* Texts to ids: the texts of the vocabulary by hash. */
 typedef struct umbra_token_index {
     uint32_t *slots; /* (mask + 1) ids, UINT32_MAX where empty */
     uint32_t mask;
@@ -65,7 +75,7 @@ typedef struct umbra_merges {
     uint32_t n;
 } umbra_merges;
 
-enum { UMBRA_PATTERNS_MAX = 4 };
+enum { UMBRA_PATTERNS_MAX = 5 };
 
 /* Cuts text into pieces by one or more regexes: each cuts the pieces of the one before. */
 typedef struct umbra_splitter {
@@ -73,14 +83,24 @@ typedef struct umbra_splitter {
     int n_patterns;
     pcre2_general_context *memory;
     pcre2_match_context *limits;
+    bool whole_words; /* a piece that is a token is not merged from its bytes */
+    bool adds_bos;    /* where the file does not say */
 } umbra_splitter;
+
+struct umbra_tokenizer {
+    umbra_vocabulary vocabulary;
+    umbra_token_index index; /* kept where encoding looks texts up */
+    umbra_merges merges;     /* byte pairs */
+    umbra_splitter splitter; /* byte pairs */
+};
 
 /* --- vocabulary: tokenizer_vocabulary.c --- */
 
-/* Reads tokens, types and the ids with a meaning. On failure what was made is left for the
- * _release calls; both accept zeroed structs. */
+/* Reads tokens, types, scores and the ids with a meaning; v->kind is set, adds_bos is the answer
+ * where the file does not say. On failure what was made is left for the _release calls; both
+ * accept zeroed structs. */
 int umbra_vocabulary_init(umbra_vocabulary *v, umbra_token_index *index, const umbra_gguf *gguf,
-                          umbra_error *err);
+                          bool adds_bos, umbra_error *err);
 void umbra_vocabulary_release(umbra_vocabulary *v);
 void umbra_token_index_release(umbra_token_index *index);
 /* Id of the token whose text is a followed by b, or -1. */
@@ -109,6 +129,11 @@ uint64_t umbra_splitter_bytes(const umbra_splitter *s);
 int umbra_splitter_next(const umbra_splitter *s, int pattern, pcre2_match_data *match,
                         const char *text, size_t n, size_t at, size_t *start, size_t *end,
                         umbra_error *err);
+
+/* --- the space of sentence pieces --- */
+
+#define UMBRA_PIECE_SPACE "\xe2\x96\x81" /* U+2581 */
+enum { UMBRA_PIECE_SPACE_BYTES = sizeof UMBRA_PIECE_SPACE - 1 };
 
 /* --- the byte alphabet --- */
 

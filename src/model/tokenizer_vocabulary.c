@@ -1,3 +1,6 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,6 +122,7 @@ static int read_tokens(umbra_vocabulary *v, const umbra_gguf *gguf, umbra_error 
                                  path, id, s.bytes, (size_t)offset);
         v->tokens[id].offset = (uint32_t)offset;
         v->tokens[id].bytes = (uint16_t)s.bytes;
+        v->longest = s.bytes > v->longest ? (uint32_t)s.bytes : v->longest;
     }
     return UMBRA_OK;
 }
@@ -148,22 +152,68 @@ static int read_types(umbra_vocabulary *v, const umbra_gguf *gguf, umbra_error *
     return UMBRA_OK;
 }
 
+/* A score as a number that is smaller the earlier it goes: the bits of a float are in its order,
+ * but for the sign. */
+static uint32_t order_of(float score)
+{
+    uint32_t bits;
+    score += 0.0f; /* -0 is 0 */
+    memcpy(&bits, &score, sizeof bits);
+    return bits & 0x80000000u ? bits : 0x7fffffffu - bits;
+}
+
+static int read_scores(umbra_vocabulary *v, const umbra_gguf *gguf, umbra_error *err)
+{
+    const char *path = umbra_gguf_path(gguf);
+    umbra_gguf_array a = {0};
+    int rc = umbra_gguf_get_array(gguf, "tokenizer.ggml.scores", UMBRA_GGUF_F32, &a, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0 || a.count != v->n)
+        return umbra_fail(err, UMBRA_E_FORMAT,
+                          "%s: tokenizer.ggml.scores has %" PRIu64 " entries for %u tokens", path,
+                          rc == 0 ? 0 : a.count, v->n);
+    v->order = umbra_calloc(v->n, sizeof *v->order);
+    if (!v->order)
+        return umbra_fail_nomem(err, "the scores", v->n * sizeof *v->order);
+    for (uint32_t id = 0; id < v->n; id++) {
+        uint64_t at = a.offset;
+        double score = 0;
+        (void)umbra_gguf_next_float(&a, &score);
+        if (!isfinite(score))
+            return umbra_fail_at(err, UMBRA_E_FORMAT, at, "%s: the score of token %u is not finite",
+                                 path, id);
+        v->order[id] = order_of((float)score);
+    }
+    return UMBRA_OK;
+}
+
+/* Text of the token of a single byte: in the byte alphabet, or "<0x0A>". Returns its bytes. */
+static size_t byte_text(umbra_tokenizer_kind kind, int byte, char out[8])
+{
+    if (kind == UMBRA_BYTE_PAIRS)
+        return umbra_utf8_encode(umbra_alphabet_code((unsigned char)byte), out);
+    return (size_t)snprintf(out, 8, "<0x%02X>", (unsigned)byte & 0xffu);
+}
+
 static int find_byte_tokens(umbra_vocabulary *v, const umbra_token_index *index, const char *path,
                             umbra_error *err)
 {
     for (int byte = 0; byte < 256; byte++) {
-        char utf8[4];
-        size_t n = umbra_utf8_encode(umbra_alphabet_code((unsigned char)byte), utf8);
+        char text[8];
+        size_t n = byte_text(v->kind, byte, text);
         int32_t id =
-            umbra_token_index_find(index, v, (umbra_string){utf8, n}, (umbra_string){"", 0});
+            umbra_token_index_find(index, v, (umbra_string){text, n}, (umbra_string){"", 0});
         if (id < 0)
             return umbra_fail(err, UMBRA_E_FORMAT,
                               "%s: the vocabulary has no token for byte 0x%02x", path,
                               (unsigned)byte);
-        if (v->tokens[id].type != UMBRA_TOKEN_NORMAL && v->tokens[id].type != UMBRA_TOKEN_BYTE)
+        bool normal = v->kind == UMBRA_BYTE_PAIRS && v->tokens[id].type == UMBRA_TOKEN_NORMAL;
+        if (!normal && v->tokens[id].type != UMBRA_TOKEN_BYTE)
             return umbra_fail(err, UMBRA_E_FORMAT,
-                              "%s: token %d, for byte 0x%02x, has the type %d instead of 1 or 6",
-                              path, id, (unsigned)byte, v->tokens[id].type);
+                              "%s: token %d, for byte 0x%02x, has the type %d instead of %s", path,
+                              id, (unsigned)byte, v->tokens[id].type,
+                              v->kind == UMBRA_BYTE_PAIRS ? "1 or 6" : "6");
         v->byte_token[byte] = id;
     }
     return UMBRA_OK;
@@ -205,12 +255,12 @@ static int list_specials(umbra_vocabulary *v, umbra_error *err)
     return UMBRA_OK;
 }
 
-/* Reads the id under a key: -1 where there is none. */
-static int read_id(const umbra_gguf *gguf, const char *key, uint32_t n_tokens, int32_t *out,
-                   umbra_error *err)
+/* Reads the id under a key: the fallback where there is none. */
+static int read_id(const umbra_gguf *gguf, const char *key, uint32_t n_tokens, int32_t fallback,
+                   int32_t *out, umbra_error *err)
 {
     uint32_t id = 0;
-    *out = -1;
+    *out = fallback < (int32_t)n_tokens ? fallback : -1;
     int rc = umbra_gguf_get_u32(gguf, key, &id, err);
     if (rc <= 0)
         return rc;
@@ -240,16 +290,21 @@ static int32_t find_control(const umbra_vocabulary *v, const umbra_token_index *
 }
 
 static int read_roles(umbra_vocabulary *v, const umbra_token_index *index, const umbra_gguf *gguf,
-                      umbra_error *err)
+                      bool adds_bos, umbra_error *err)
 {
     int32_t eot, eom;
-    int rc = read_id(gguf, "tokenizer.ggml.bos_token_id", v->n, &v->bos, err);
+    bool pieces = v->kind == UMBRA_SENTENCE_PIECES; /* which have usual ids */
+    int rc = read_id(gguf, "tokenizer.ggml.bos_token_id", v->n, pieces ? 1 : -1, &v->bos, err);
     if (rc >= 0)
-        rc = read_id(gguf, "tokenizer.ggml.eos_token_id", v->n, &v->eos, err);
+        rc = read_id(gguf, "tokenizer.ggml.eos_token_id", v->n, pieces ? 2 : -1, &v->eos, err);
     if (rc >= 0)
-        rc = read_id(gguf, "tokenizer.ggml.eot_token_id", v->n, &eot, err);
+        rc = read_id(gguf, "tokenizer.ggml.eot_token_id", v->n, -1, &eot, err);
     if (rc >= 0)
-        rc = read_id(gguf, "tokenizer.ggml.eom_token_id", v->n, &eom, err);
+        rc = read_id(gguf, "tokenizer.ggml.eom_token_id", v->n, -1, &eom, err);
+    v->space_prefix = pieces;
+    if (rc >= 0 && pieces)
+        rc = umbra_gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &v->space_prefix, err);
+    v->add_bos = adds_bos && v->bos >= 0;
     if (rc >= 0)
         rc = umbra_gguf_get_bool(gguf, "tokenizer.ggml.add_bos_token", &v->add_bos, err);
     if (rc < 0)
@@ -273,12 +328,14 @@ _Static_assert(sizeof end_texts / sizeof *end_texts + 3 <= UMBRA_END_TOKENS_MAX,
                "room for the ids of the file and of the list");
 
 int umbra_vocabulary_init(umbra_vocabulary *v, umbra_token_index *index, const umbra_gguf *gguf,
-                          umbra_error *err)
+                          bool adds_bos, umbra_error *err)
 {
     const char *path = umbra_gguf_path(gguf);
     int rc = read_tokens(v, gguf, err);
     if (rc == UMBRA_OK)
         rc = read_types(v, gguf, err);
+    if (rc == UMBRA_OK && v->kind == UMBRA_SENTENCE_PIECES)
+        rc = read_scores(v, gguf, err);
     if (rc == UMBRA_OK)
         rc = index_build(index, v, path, err);
     if (rc == UMBRA_OK)
@@ -286,13 +343,14 @@ int umbra_vocabulary_init(umbra_vocabulary *v, umbra_token_index *index, const u
     if (rc == UMBRA_OK)
         rc = list_specials(v, err);
     if (rc == UMBRA_OK)
-        rc = read_roles(v, index, gguf, err);
+        rc = read_roles(v, index, gguf, adds_bos, err);
     return rc;
 }
 
 void umbra_vocabulary_release(umbra_vocabulary *v)
 {
     umbra_free(v->tokens);
+    umbra_free(v->order);
     umbra_free(v->specials);
     *v = (umbra_vocabulary){0};
 }

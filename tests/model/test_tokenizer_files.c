@@ -332,7 +332,7 @@ static void special_tokens(void **state)
     EXPECT_IDS("<a", true, 256, '<', 'a');
     EXPECT_IDS("<c>", true, 256, '<', 'c', '>');
     EXPECT_IDS("<a>", false, 256, '<', 'a', '>');
-    EXPECT_IDS("<b>", false, 256, '<', 'b', '>');
+    EXPECT_IDS("<b><a>", false, 256, 258, '<', 'a', '>'); /* user-defined: always */
     EXPECT_IDS("", true, 256);
     char out[16] = {0};
     assert_int_equal(umbra_tokenizer_decode(tokenizer, 256, false, out, 16), 0);
@@ -427,9 +427,9 @@ static void refusals_of_kinds(void **state)
     spec s = usual();
     s.model = NULL;
     expect_refusal(&s, UMBRA_E_FORMAT, "no tokenizer");
-    s.model = "llama";
-    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "\"llama\"");
-    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "supported: gpt2");
+    s.model = "bert";
+    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "\"bert\"");
+    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "supported: gpt2, llama");
     s.model = "gpt2\n\x01\xff";
     expect_refusal(&s, UMBRA_E_UNSUPPORTED, "\"gpt2\\x0a\\x01\\xff\"");
     s.model = "01234567890123456789012345678901234567890123456789012345678901234567890123456789"
@@ -438,9 +438,10 @@ static void refusals_of_kinds(void **state)
     s = usual();
     s.pre = NULL;
     expect_refusal(&s, UMBRA_E_UNSUPPORTED, "default");
-    s.pre = "qwen2";
-    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "\"qwen2\"");
-    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "supported: gpt-2");
+    s.pre = "qwen3000";
+    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "\"qwen3000\"");
+    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "supported: gpt-2, ");
+    expect_refusal(&s, UMBRA_E_UNSUPPORTED, ", deepseek-v3");
 }
 
 static void refusals_of_tokens(void **state)

@@ -134,8 +134,8 @@ static void test_learns(void **state)
 
     umbra_shadow *shadow;
     MUST(umbra_shadow_load(&shadow, output, &err));
-    MUST(umbra_shadow_check(&shadow->spec, output, "0123456789abcdef0123456789abcdef", "a toy", TOY_LAYERS,
-                            TOY_HIDDEN, TOY_EXPERTS, TOY_USED, &err));
+    MUST(umbra_shadow_check(&shadow->spec, output, "0123456789abcdef0123456789abcdef", "a toy",
+                            TOY_LAYERS, TOY_HIDDEN, TOY_EXPERTS, TOY_USED, &err));
     check_summary(shadow, &r);
     for (int source = 0; source < TOY_LAYERS; source++)
         for (int d = 0; d < umbra_shadow_distances(&shadow->spec, source); d++)
