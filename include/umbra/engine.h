@@ -37,7 +37,7 @@ typedef struct umbra_engine_options {
     const char *io; /* "auto", "uring", "threads", "sim:RATE,LATENCY" (see store.h); NULL: auto */
     bool buffered;  /* read experts through the page cache */
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
-    uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_bytes */
+    uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* may be NULL; must outlive the engine */
 } umbra_engine_options;
 

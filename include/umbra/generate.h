@@ -42,12 +42,13 @@ typedef struct umbra_generate_options {
 
 /* What a generation did. */
 typedef struct umbra_generation {
-    int prompt_tokens;      /* as given */
-    int new_tokens;         /* without the end token */
-    bool ended;             /* an end token came */
-    double prefill_seconds; /* prompt to first token known */
-    double decode_seconds;  /* first new token to the last */
-    int decode_steps;       /* evaluations in decode_seconds */
+    int prompt_tokens;          /* as given */
+    int new_tokens;             /* without the end token */
+    bool ended;                 /* an end token came */
+    double prefill_seconds;     /* prompt to first token known */
+    double decode_seconds;      /* first new token to the last */
+    int decode_steps;           /* evaluations in decode_seconds */
+    double decode_wait_seconds; /* of decode_seconds, waiting for experts to be read */
 } umbra_generation;
 
 /* Appends prompt (prompt_tokens) to the sequence and generates.

@@ -34,10 +34,11 @@ typedef struct umbra_prefetch_stats {
 /* Whether there is a shadow file: the one named, or with NULL the one beside the model. */
 UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow);
 
-/* What reading ahead takes of the budget with these options: to be set as reserved_bytes when the
- * engine is opened. 0 where nothing will be read ahead. */
-UMBRA_API int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
-                                   uint64_t *out, umbra_error *err);
+/* Makes both options go together, before the engine is opened: sets engine->reserved_bytes to what
+ * reading ahead takes of the budget, and turns policy "auto" to "off" where that would take more
+ * than an eighth of what is left for experts. */
+UMBRA_API int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
+                                 umbra_prefetch_options *prefetch, umbra_error *err);
 
 /* Attaches to the engine, which must outlive it; one at a time. The logits do not change by it. On
  * failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */

@@ -9,6 +9,7 @@ enum { DEFAULT_TOKENS = 128, TOKEN_BYTES = 256 };
 
 typedef struct run_options {
     umbra_engine_options engine;
+    umbra_prefetch_options prefetch;
     umbra_sampling sampling;
     const char *prompt, *file;
     int tokens; /* 0: not given */
@@ -64,31 +65,96 @@ static double per_second(int n, double seconds)
     return seconds > 0 ? n / seconds : 0;
 }
 
-static void print_stats(const umbra_engine *engine, const umbra_generation *g)
+typedef struct ahead {
+    uint64_t read, useful, late, wasted; /* bytes */
+} ahead;
+
+static ahead sum_ahead(const umbra_store_stats *s)
+{
+    ahead a = {0};
+    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+        a.read += s->ahead[d].bytes;
+        a.useful += s->ahead[d].useful_bytes;
+        a.late += s->ahead[d].late_bytes;
+        a.wasted += s->ahead[d].wasted_bytes;
+    }
+    return a;
+}
+
+/* One sentence on what limited decoding, and what would help most. */
+static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
+                          const umbra_prefetch_stats *f)
+{
+    double share = g->decode_seconds > 0 ? g->decode_wait_seconds / g->decode_seconds : 0;
+    if (g->decode_steps == 0)
+        return;
+    fprintf(stderr, "verdict    ");
+    if (share < 0.1)
+        fprintf(
+            stderr,
+            "the processor limits: reads were waited for in %.0f %% of the time; more or faster "
+            "cores would help most\n",
+            share * 100);
+    else if (p->residency >= 1)
+        fprintf(stderr,
+                "the disk limited the beginning: %.0f %% of the time went into reading experts for "
+                "the first time; a longer text will not wait\n",
+                share * 100);
+    else
+        fprintf(stderr,
+                "%s: %.0f %% of the time went into waiting for reads; more memory would help most "
+                "(everything fits in --ram %s), then a faster disk%s\n",
+                share > 0.5 ? "the disk limits" : "disk and processor limit alike", share * 100,
+                cli_size(p->all_bytes),
+                strcmp(f->policy, "shadow") == 0 ? "" : ", then a shadow model (umbra train)");
+}
+
+static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *f)
+{
+    ahead a = sum_ahead(s);
+    if (strcmp(f->policy, "off") == 0)
+        return;
+    fprintf(stderr,
+            "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
+            cli_size(a.read), f->policy,
+            f->tokens > 0 ? 100.0 * (double)f->tokens_on / (double)f->tokens : 0.0,
+            cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
+}
+
+static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
+                        const umbra_generation *g)
 {
     umbra_store_stats s;
+    umbra_prefetch_stats f;
     umbra_engine_get_store_stats(engine, &s);
+    umbra_prefetch_get_stats(prefetch, &f);
     const umbra_memory_plan *p = umbra_engine_get_plan(engine);
-    uint64_t asked = s.hits + s.misses;
+    uint64_t asked = s.hits + s.late + s.misses;
     fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
             per_second(g->prompt_tokens, g->prefill_seconds));
     fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
             per_second(g->decode_steps, g->decode_seconds));
     fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
-            (unsigned long long)s.hits, (unsigned long long)s.misses,
+            (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
             asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
     fprintf(stderr, "read       %s in %llu reads (%s%s)\n", cli_size(s.bytes_read),
             (unsigned long long)s.reads, s.io, s.direct ? ", O_DIRECT" : ", buffered");
+    print_ahead(&s, &f);
     fprintf(stderr, "resident   at most %s of experts of %s, %.1f %% fit\n",
             cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
     fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
             cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
+    print_verdict(p, g, &f);
 }
 
-static void print_json(const umbra_engine *engine, const umbra_generation *g, const output *o)
+static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
+                       const umbra_generation *g, const output *o)
 {
     umbra_store_stats s;
+    umbra_prefetch_stats f;
     umbra_engine_get_store_stats(engine, &s);
+    umbra_prefetch_get_stats(prefetch, &f);
+    ahead a = sum_ahead(&s);
     const umbra_memory_plan *p = umbra_engine_get_plan(engine);
     umbra_json j;
     umbra_json_begin(&j, stdout);
@@ -105,10 +171,17 @@ static void print_json(const umbra_engine *engine, const umbra_generation *g, co
     umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
     umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds), 6);
     umbra_json_put_uint(&j, "expert_hits", s.hits);
-    umbra_json_put_uint(&j, "expert_misses", s.misses);
+    umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
     umbra_json_put_uint(&j, "bytes_read", s.bytes_read);
     umbra_json_put_uint(&j, "reads", s.reads);
     umbra_json_put_double(&j, "wait_s", (double)s.wait_ns * 1e-9, 6);
+    umbra_json_put_double(&j, "decode_wait_s", g->decode_wait_seconds, 6);
+    umbra_json_put_text(&j, "prefetch", f.policy);
+    umbra_json_put_uint(&j, "prefetch_tokens", f.tokens_on);
+    umbra_json_put_uint(&j, "ahead_bytes", a.read);
+    umbra_json_put_uint(&j, "useful_bytes", a.useful);
+    umbra_json_put_uint(&j, "late_bytes", a.late);
+    umbra_json_put_uint(&j, "wasted_bytes", a.wasted);
     umbra_json_put_uint(&j, "resident_bytes_max", s.resident_bytes_max);
     umbra_json_put_uint(&j, "cache_bytes", s.budget_bytes);
     umbra_json_put_uint(&j, "ram_bytes", p->ram_bytes);
@@ -143,11 +216,19 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     umbra_error err = {0};
-    umbra_engine *engine;
+    umbra_engine *engine = NULL;
+    umbra_prefetch *prefetch = NULL;
     r->engine.progress = cli_progress();
-    if (umbra_engine_open(&engine, model, &r->engine, &err) != UMBRA_OK)
-        return cli_fail(&err);
+    int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_open(&engine, model, &r->engine, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
     cli_progress_end();
+    if (rc != UMBRA_OK) {
+        umbra_engine_close(&engine);
+        return cli_fail(&err);
+    }
     output out = {.model = model, .stream = !r->json};
     out.tokens = calloc((size_t)r->tokens + 1, sizeof *out.tokens);
     const umbra_generate_options options = {
@@ -158,20 +239,21 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         .user = &out,
     };
     umbra_generation result = {0};
-    int rc = UMBRA_E_NOMEM;
+    rc = UMBRA_E_NOMEM;
     if (out.tokens)
         rc = umbra_generate(engine, model, prompt, count, &options, &result, &err);
     if (out.stream && result.new_tokens > 0)
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        print_json(engine, &result, &out);
+        print_json(engine, prefetch, &result, &out);
     fflush(stdout);
     int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        print_stats(engine, &result);
+        print_stats(engine, prefetch, &result);
     free(out.text);
     free(out.tokens);
+    umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
     return code;
 }
@@ -241,6 +323,15 @@ int cli_run(int argc, char **argv)
          &r.sampling.top_p},
         {"--seed", 0, CLI_U64, "S", "seed for --temp (default: 0)", &r.sampling.seed},
         {"--ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", &r.ignore_end},
+        {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow",
+         "read experts ahead by this predictor; auto takes the shadow model, or the gate without "
+         "one, while that saves time",
+         &r.prefetch.policy},
+        {"--shadow", 0, CLI_TEXT, "FILE",
+         "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
+         &r.prefetch.shadow},
+        {"--verify", 0, CLI_FLAG, NULL, "hold every expert that is read against a checksum; slow",
+         &r.engine.verify},
         {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object instead of the text", &r.json},
         CLI_ENGINE_OPTIONS(r.engine),

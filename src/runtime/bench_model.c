@@ -105,7 +105,7 @@ static int open_run(umbra_bench_run *b, const umbra_bench_setup *setup, umbra_en
     eo.progress = NULL;
     *engine = NULL;
     *prefetch = NULL;
-    int rc = umbra_prefetch_bytes(b->model, &po, &eo.reserved_bytes, err);
+    int rc = umbra_prefetch_fit(b->model, &eo, &po, err);
     if (rc == UMBRA_OK)
         rc = umbra_engine_open(engine, b->model, &eo, err);
     if (rc == UMBRA_OK)

@@ -105,8 +105,11 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     observer.routing = NULL;
     if (rc == UMBRA_OK) {
         start = umbra_clock_ns();
+        uint64_t waited_ns = umbra_store_waited_ns(engine->store);
         rc = decode(engine, model, o, &s, &observer, out, err);
         out->decode_seconds = umbra_seconds_since(start);
+        out->decode_wait_seconds =
+            (double)(umbra_store_waited_ns(engine->store) - waited_ns) * 1e-9;
     }
     umbra_sampler_close(&s.sampler);
     return rc;

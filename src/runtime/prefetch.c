@@ -200,15 +200,27 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
     return rc;
 }
 
-int umbra_prefetch_bytes(const umbra_model *model, const umbra_prefetch_options *options,
-                         uint64_t *out, umbra_error *err)
+enum { LEAST_SHARE = 8 /* of the expert slots that reading ahead may take */ };
+
+int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
+                       umbra_prefetch_options *prefetch, umbra_error *err)
 {
     choice c;
-    *out = 0;
-    int rc = choose(&c, model, options ? options : &defaults, err);
+    uint64_t bytes = 0;
+    int rc = choose(&c, model, prefetch, err);
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
-        rc = umbra_runner_bytes(&c.runner, out, err);
+        rc = umbra_runner_bytes(&c.runner, &bytes, err);
     umbra_free(c.beside);
+    engine->reserved_bytes = 0;
+    if (rc == UMBRA_OK && c.automatic) {
+        umbra_memory_plan plan;
+        rc = umbra_engine_plan(model, engine, &plan, err);
+        if (rc == UMBRA_OK && bytes > plan.cache_bytes / LEAST_SHARE) {
+            prefetch->policy = umbra_policy_name(UMBRA_POLICY_OFF);
+            bytes = 0;
+        }
+    }
+    engine->reserved_bytes = bytes;
     return rc;
 }
 

@@ -256,11 +256,21 @@ int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *
     }
 }
 
+/* A batch of most of a layer's experts is part of a walk through all layers, as a prompt is read
+ * chunk by chunk. What was just used comes again last, and keeping it by recency would have every
+ * expert evicted just before it is wanted; so it goes first. */
+static bool is_scan(const umbra_store *s, const umbra_batch *b)
+{
+    return b->n > s->n_experts / 2;
+}
+
 void umbra_store_release(umbra_store *s, const umbra_lease *lease)
 {
     umbra_batch *b = &s->batch;
     pthread_mutex_lock(&s->mutex);
     umbra_slots_unpin(&s->slots, lease->slot);
+    if (is_scan(s, b) && s->slots.slot[lease->slot].pins == 0)
+        umbra_slots_demote(&s->slots, lease->slot);
     pthread_mutex_unlock(&s->mutex);
     if (!b->active)
         return;

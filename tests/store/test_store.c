@@ -68,7 +68,7 @@ static void test_least_recently_used_goes(void **state)
     uint64_t seed = 123456789, hits = 0, misses = 0, evictions = 0;
     int list[SLOTS], n_list = 0; /* newest first */
     for (int round = 0; round < 300; round++) {
-        int experts[EXPERTS], n = (int)test_below(&seed, EXPERTS);
+        int experts[EXPERTS], n = (int)test_below(&seed, EXPERTS / 2 + 1);
         int layer = random_batch(&seed, experts, n);
         for (int pass = 0; pass < 2; pass++) { /* a batch uses its hits before its misses */
             for (int i = 0; i < n; i++) {
@@ -97,6 +97,23 @@ static void test_least_recently_used_goes(void **state)
         assert_int_equal(stats.evictions, evictions);
     }
     assert_true(hits > 100 && evictions > 100);
+    umbra_store_close(&s);
+}
+
+/* Walks through all layers with all experts, as long prompts do, find again what fits. */
+static void test_scans_keep_what_fits(void **state)
+{
+    (void)state;
+    enum { SLOTS = 20 };
+    umbra_store *s = open_faulty(SLOTS, 5);
+    int experts[EXPERTS];
+    for (int i = 0; i < EXPERTS; i++)
+        experts[i] = i;
+    for (int walk = 0; walk < 20; walk++)
+        for (int layer = 0; layer < 2; layer++)
+            good_batch(s, layer, experts, EXPERTS);
+    umbra_store_stats stats = stats_of(s);
+    assert_true(stats.hits > 19 * (SLOTS - 3)); /* of 24 a walk; by recency there would be none */
     umbra_store_close(&s);
 }
 
@@ -349,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_contents_threads),
         cmocka_unit_test(test_contents_uring),
         cmocka_unit_test(test_least_recently_used_goes),
+        cmocka_unit_test(test_scans_keep_what_fits),
         cmocka_unit_test(test_reads_begin_before_hits_are_handed_out),
         cmocka_unit_test(test_depth_and_reluctant_backend),
         cmocka_unit_test(test_lease_held_across_batches),
