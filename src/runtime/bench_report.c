@@ -20,6 +20,7 @@ const char *const umbra_bench_report_style[] = {
     ".verdicts{margin:0 0 1rem;padding:0 0 0 1.2rem;max-width:48rem}\n"
     ".verdicts li{margin:0 0 .5rem}\n"
     "td.drawn{text-align:left;vertical-align:middle}\ntd.drawn svg{display:block}\n"
+    "figcaption small{font-weight:400}\n.gauge rect{opacity:.5}\n"
     ".gauge{width:8.25rem;height:.75rem}\n.gauge "
     "path{stroke:var(--ink);stroke-width:1.5;fill:none}\n"
     ".gauge path.bound{stroke-dasharray:2 2;stroke:var(--soft)}\n"
@@ -115,11 +116,29 @@ const char *umbra_bench_line_style(const char *policy)
 
 /* ---- the page ---- */
 
+double umbra_bench_unit(double most, const char **name)
+{
+    static const char *const names[] = {"B", "kB", "MB", "GB", "TB"};
+    double unit = 1;
+    int i = 0;
+    for (; most / unit >= 1000 && i < 4; i++)
+        unit *= 1000;
+    *name = names[i];
+    return unit;
+}
+
+void umbra_bench_group_name(const umbra_bench_group *g, char *out, size_t room)
+{
+    const char *unit;
+    double ram = (double)g->rows[0].ram_bytes, part = umbra_bench_unit(ram, &unit);
+    snprintf(out, room, "%s, budget %.4g %s", g->rows[0].io, ram / part, unit);
+}
+
 void umbra_bench_put_group(FILE *f, const umbra_bench_group *g)
 {
-    umbra_html_text(f, g->rows[0].io);
-    fputs(", budget ", f);
-    umbra_html_bytes(f, (double)g->rows[0].ram_bytes);
+    char name[128];
+    umbra_bench_group_name(g, name, sizeof name);
+    umbra_html_text(f, name);
 }
 
 void umbra_bench_begin_details(const umbra_bench_page *p, FILE *f, int group)

@@ -36,7 +36,11 @@ const char *umbra_bench_line_style(const char *policy);
 double umbra_bench_bound(const umbra_bench_row *row);
 /* The fastest row that does not know the future; NULL if there is none but the oracle. */
 const umbra_bench_row *umbra_bench_fastest(const umbra_bench_group *group);
-/* "threads, budget 24.0 MB", escaped. */
+/* A decimal unit that gives the largest value one to three digits, and its name. */
+double umbra_bench_unit(double most, const char **name);
+/* "threads, budget 24 MB" */
+void umbra_bench_group_name(const umbra_bench_group *group, char *out, size_t room);
+/* The same, escaped. */
 void umbra_bench_put_group(FILE *f, const umbra_bench_group *group);
 /* Opens a part of the page for a group, closed to begin with unless it is the open one. */
 void umbra_bench_begin_details(const umbra_bench_page *p, FILE *f, int group);

@@ -6,18 +6,6 @@
 
 enum { D = UMBRA_STORE_DISTANCES };
 
-/* A unit that gives the largest value one to three digits. */
-static double unit_of(double most, const char **name)
-{
-    static const char *const names[] = {"B", "kB", "MB", "GB", "TB"};
-    double unit = 1;
-    int i = 0;
-    for (; most / unit >= 1000 && i < 4; i++)
-        unit *= 1000;
-    *name = names[i];
-    return unit;
-}
-
 /* ---- speed against budget ---- */
 
 /* Groups first..last - 1 are one backend's. */
@@ -117,7 +105,7 @@ static void put_panel(const umbra_bench_page *p, FILE *f, int first, int last)
     double low, high;
     if (!budgets_of(&a, &low, &high))
         return;
-    a.unit = unit_of(high, &unit);
+    a.unit = umbra_bench_unit(high, &unit);
     bool wide = high > 4 * low;
     double margin = wide ? 1.06 : (high - low) * 0.04;
     snprintf(label, sizeof label, "budget, %s", unit);
@@ -232,15 +220,14 @@ static void put_waste(FILE *f, const umbra_bench_group *g)
             most = fmax(most, b[0] + b[1] + b[2]);
         }
     }
-    if (bars == 0 || most <= 0) {
-        fputs("<p>Nothing was read ahead here.</p>\n", f);
+    if (bars == 0 || most <= 0)
         return;
-    }
     const char *name;
-    char label[32];
-    double unit = unit_of(most, &name);
+    char label[32], title[128];
+    double unit = umbra_bench_unit(most, &name);
     snprintf(label, sizeof label, "%s per token", name);
-    umbra_chart chart = {.title = "By policy and layers ahead",
+    umbra_bench_group_name(g, title, sizeof title);
+    umbra_chart chart = {.title = title,
                          .about = "Bytes read ahead per token by policy and distance, stacked as "
                                   "useful, late and wasted",
                          .x_label = "",
@@ -271,13 +258,10 @@ void umbra_bench_report_waste(const umbra_bench_page *p, FILE *f)
     umbra_chart_legend_fill(f, "late", "late");
     umbra_chart_legend_fill(f, "wasted", "wasted");
     fputs("</ul>\n", f);
-    for (int i = 0; i < p->n_groups; i++) {
-        umbra_bench_begin_details(p, f, i);
-        fputs("<div class=\"charts\">\n", f);
+    fputs("<div class=\"charts\">\n", f);
+    for (int i = 0; i < p->n_groups; i++)
         put_waste(f, &p->groups[i]);
-        fputs("</div>\n", f);
-        umbra_bench_end_details(f);
-    }
+    fputs("</div>\n", f);
 }
 
 /* ---- stall per layer ---- */

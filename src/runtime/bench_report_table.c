@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "evaluate/html.h"
 #include "runtime/bench_report.h"
 
@@ -74,14 +76,12 @@ static void put_stack(FILE *f, const umbra_bench_row *row, double most)
 
 /* ---- rows ---- */
 
-static void put_percent(FILE *f, double part, double whole)
+static void put_number(FILE *f, int digits, double value)
 {
-    fputs("<td>", f);
-    if (whole > 0)
-        fprintf(f, "%.1f", 100 * part / whole);
+    if (isfinite(value))
+        fprintf(f, "<td>%.*f</td>", digits, value);
     else
-        fputs("–", f);
-    fputs("</td>", f);
+        fputs("<td>–</td>", f);
 }
 
 static void put_row(const umbra_bench_page *p, FILE *f, const umbra_bench_row *row, bool best,
@@ -93,34 +93,42 @@ static void put_row(const umbra_bench_page *p, FILE *f, const umbra_bench_row *r
     fprintf(f, "</th><td%s>%.1f</td><td class=\"drawn\">", best ? " class=\"best\"" : "",
             row->tok_s.median);
     put_gauge(p, f, row);
-    fprintf(f, "</td><td>%.1f&#160;– %.1f</td><td>", row->tok_s.min, row->tok_s.max);
+    fprintf(f, "</td><td>%.1f&#160;– %.1f</td>", row->tok_s.min, row->tok_s.max);
     if (row == p->resident) { /* it reads nothing */
-        fputs("–", f);
-        for (int i = 0; i < 8; i++)
-            fputs(i == 2 ? "</td><td>" : "</td><td>–", f);
-        fputs("</td></tr>\n", f);
+        for (int i = 0; i < 9; i++)
+            fputs(i == 3 ? "<td></td>" : "<td>–</td>", f);
+        fputs("</tr>\n", f);
         return;
     }
-    fprintf(f, "%.0f</td><td>%.1f</td><td>", 100 * row->bound_share, 100 * row->hits);
+    put_number(f, 0, 100 * row->bound_share);
+    put_number(f, 1, 100 * row->hits);
+    fputs("<td>", f);
     umbra_html_bytes(f, row->bytes_per_token);
     fputs("</td><td class=\"drawn\">", f);
     put_stack(f, row, most);
     fputs("</td>", f);
-    put_percent(f, row->useful_bytes, sum);
-    put_percent(f, row->late_bytes, sum);
-    put_percent(f, row->wasted_bytes, sum);
-    fprintf(f, "<td>%.2f</td><td>%.0f</td></tr>\n", 1e3 * row->stall_s, 100 * row->disk_busy);
+    put_number(f, 1, 100 * row->useful_bytes / sum);
+    put_number(f, 1, 100 * row->late_bytes / sum);
+    put_number(f, 1, 100 * row->wasted_bytes / sum);
+    put_number(f, 2, 1e3 * row->stall_s);
+    put_number(f, 0, 100 * row->disk_busy);
+    fputs("</tr>\n", f);
 }
 
+/* Outside of the table, which is wider than a phone and moves under the finger. */
 static void put_caption(FILE *f, const umbra_bench_group *g)
 {
     const umbra_bench_row *first = &g->rows[0];
+    fputs("<h3>", f);
     umbra_bench_put_group(f, g);
-    fprintf(f, ", %.1f&#160;%% of the experts fit; C %.2f&#160;ms%s, I %.2f&#160;ms",
+    fprintf(f,
+            "</h3>\n<p class=\"soft\">%.1f&#160;%% of the experts fit; C %.2f&#160;ms%s, I "
+            "%.2f&#160;ms",
             100 * first->residency, 1e3 * first->compute_s,
             first->compute_is_estimate ? " (estimated)" : "", 1e3 * first->io_s);
     if (umbra_bench_bound(first) > 0)
         fprintf(f, ", bound %.1f&#160;tokens/s", umbra_bench_bound(first));
+    fputs("</p>\n", f);
 }
 
 static void put_heading(FILE *f, const char *text, bool drawn)
@@ -133,11 +141,10 @@ static void put_table(const umbra_bench_page *p, FILE *f, const umbra_bench_grou
     double most = 0;
     for (int i = 0; i < g->n; i++)
         most = read_sum(&g->rows[i]) > most ? read_sum(&g->rows[i]) : most;
-    fputs("<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Table\"><table>"
-          "<caption>",
-          f);
     put_caption(f, g);
-    fputs("</caption>\n<thead><tr>", f);
+    fputs("<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"", f);
+    umbra_bench_put_group(f, g);
+    fputs("\"><table>\n<thead><tr>", f);
     put_heading(f, "policy", false);
     put_heading(f, "tokens/s", false);
     put_heading(f, "rounds and bound", true);

@@ -17,6 +17,12 @@ static void put_spread(FILE *f, const umbra_spread *s)
     fprintf(f, " (%.1f to %.1f)", s->min, s->max);
 }
 
+/* Whether the rounds overlap: the order may be chance. */
+static bool overlap(const umbra_spread *a, const umbra_spread *b)
+{
+    return a->min <= b->max && b->min <= a->max;
+}
+
 /* The largest gain or loss against off of what runs ahead, without the oracle; NULL: none. */
 static const umbra_bench_row *extreme(const umbra_bench_page *p, int sign, double *change,
                                       const umbra_bench_group **group)
@@ -49,6 +55,7 @@ static void put_extreme(const umbra_bench_page *p, FILE *f, const char *what, in
     umbra_html_text(f, row->policy);
     fputs(": ", f);
     umbra_bench_put_group(f, g);
+    fputs(overlap(&row->tok_s, &g->off->tok_s) ? "; the rounds overlap" : "", f);
     fputs("</span></dd></div>\n", f);
 }
 
@@ -103,20 +110,20 @@ void umbra_bench_report_head(const umbra_bench_page *p, FILE *f)
 
 /* ---- verdicts ---- */
 
+/* As far as one decimal of a per cent tells. */
+static bool is_even(double speed, double off)
+{
+    return fabs(speed / off - 1) < 0.0005;
+}
+
 /* "3.1 % faster" */
 static void put_change(FILE *f, double speed, double off)
 {
     double change = speed / off - 1;
-    if (fabs(change) < 0.0005)
+    if (is_even(speed, off))
         fputs("as fast", f);
     else
         fprintf(f, "%.1f&#160;%% %s", 100 * fabs(change), change < 0 ? "slower" : "faster");
-}
-
-/* Whether the rounds overlap: the order may be chance. */
-static bool overlap(const umbra_spread *a, const umbra_spread *b)
-{
-    return a->min <= b->max && b->min <= a->max;
 }
 
 static void put_winner(FILE *f, const umbra_bench_group *g, const umbra_bench_row *best)
@@ -133,7 +140,9 @@ static void put_winner(FILE *f, const umbra_bench_group *g, const umbra_bench_ro
     } else if (best != g->off) {
         fputs(", ", f);
         put_change(f, best->tok_s.median, g->off->tok_s.median);
-        fprintf(f, " than off (%.1f)", g->off->tok_s.median);
+        fprintf(f, "%s off (%.1f)",
+                is_even(best->tok_s.median, g->off->tok_s.median) ? " as" : " than",
+                g->off->tok_s.median);
         if (overlap(&best->tok_s, &g->off->tok_s))
             fprintf(f, ", though their rounds overlap (%.1f to %.1f, %.1f to %.1f)",
                     best->tok_s.min, best->tok_s.max, g->off->tok_s.min, g->off->tok_s.max);
