@@ -218,7 +218,7 @@ static void gather(timeline *t)
     qsort(t->events, (size_t)t->n, sizeof(const umbra_store_event *), by_begin);
 }
 
-/* Every 10th pixel is span_ns / (WIDTH - LEFT - RIGHT) * 10 of time. */
+/* span_ns: what the axis reaches to. */
 static void put_timeline(const umbra_bench_page *p, FILE *f, const umbra_bench_row *row,
                          double span_ns)
 {

@@ -110,6 +110,21 @@ static void one_budget_has_no_line(void **state)
     umbra_bench_free(&b);
 }
 
+static void wide_budgets_take_a_logarithmic_scale(void **state)
+{
+    (void)state;
+    umbra_bench *b = fixture_bench(2, 0);
+    for (int i = 0; i < b->n_rows; i++)
+        if (b->rows[i].ram_bytes == 80000000)
+            b->rows[i].ram_bytes = 1600000000;
+    char *html = report_of(b);
+    assert_has(html, "budget, GB");
+    assert_has(html, ">0.2</text>");
+    assert_has(html, ">0.5</text>");
+    free(html);
+    umbra_bench_free(&b);
+}
+
 /* Rows of zeros, no off, only the oracle, only what is resident, nothing at all, a silent peer. */
 static void little_is_reported_whole(void **state)
 {
@@ -173,6 +188,7 @@ int main(void)
         cmocka_unit_test(losses_are_told),
         cmocka_unit_test(foreign_text_is_escaped),
         cmocka_unit_test(one_budget_has_no_line),
+        cmocka_unit_test(wide_budgets_take_a_logarithmic_scale),
         cmocka_unit_test(little_is_reported_whole),
         cmocka_unit_test(report_is_written_whole_or_not_at_all),
     };
