@@ -278,8 +278,8 @@ static void put_layers(FILE *f, const umbra_bench_row *row, int layers, double t
                          .x_high = layers - 0.5,
                          .y_high = top,
                          .whole_x = true,
-                         .width = 250,
-                         .height = 150};
+                         .width = 200,
+                         .height = 130};
     umbra_chart_begin(f, &chart);
     for (int l = 0; l < layers; l++) {
         double x[] = {l - 0.4, l + 0.4}, y[] = {0, 1e3 * row->layer_stall_s[l]};
