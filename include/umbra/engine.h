@@ -35,7 +35,7 @@ typedef struct umbra_engine_options {
     int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..256 */
     const char *io;      /* "auto", "uring", "threads", "sim:RATE,LATENCY" (store.h); NULL: auto */
     bool buffered;       /* read experts through the page cache */
-    uint64_t reserved_bytes; /* of the budget, left to others: see umbra_prefetch_bytes */
+    uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_bytes */
     const umbra_progress *progress; /* may be NULL; must outlive the engine */
 } umbra_engine_options;
 
