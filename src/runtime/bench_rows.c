@@ -95,14 +95,14 @@ static umbra_spread spread_of(double *values, int n)
     return (umbra_spread){values[n / 2], values[0], values[n - 1]};
 }
 
-/* The round whose time is the median. */
+/* The round whose speed is the median that spread_of takes. */
 static const umbra_bench_sample *median_sample(const table *t, int setup)
 {
     const umbra_bench_sample *s = &t->samples[setup * t->rounds];
     for (int i = 0; i < t->rounds; i++) {
         int below = 0;
         for (int k = 0; k < t->rounds; k++)
-            below += s[k].seconds < s[i].seconds || (s[k].seconds == s[i].seconds && k < i);
+            below += s[k].seconds > s[i].seconds || (s[k].seconds == s[i].seconds && k < i);
         if (below == t->rounds / 2)
             return &s[i];
     }
