@@ -181,6 +181,9 @@ UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
 /* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
+/* How many batches each expert was in since opening: out (n_layers, n_experts). For the thread that
+ * drives the store. */
+UMBRA_API void umbra_store_get_uses(const umbra_store *store, uint64_t *out);
 /* wait_ns of the statistics since opening, not touched by umbra_store_reset_stats. For the thread
  * that drives the store. */
 UMBRA_API uint64_t umbra_store_waited_ns(const umbra_store *store);

@@ -16,6 +16,7 @@
 #include <umbra/status.h>
 #include <umbra/store.h>
 #include <umbra/train.h>
+#include <umbra/usage.h>
 
 #ifdef __cplusplus
 extern "C" {

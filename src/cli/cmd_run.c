@@ -12,6 +12,8 @@ typedef struct run_options {
     umbra_prefetch_options prefetch;
     umbra_sampling sampling;
     const char *prompt, *file;
+    const char *usage;
+    float pin;  /* percent of the slots */
     int tokens; /* 0: not given */
     bool ignore_end, stats, json;
 } run_options;
@@ -222,6 +224,8 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
     if (rc == UMBRA_OK)
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
+    if (rc == UMBRA_OK && r->usage && r->pin > 0)
+        rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
     cli_progress_end();
@@ -248,6 +252,8 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     if (report && r->json)
         print_json(engine, prefetch, &result, &out);
     fflush(stdout);
+    if (rc == UMBRA_OK && r->usage)
+        rc = umbra_usage_add(engine, r->usage, &err);
     int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         print_stats(engine, prefetch, &result);
@@ -278,6 +284,10 @@ static int read_prompt(const run_options *r, const char **text, size_t *bytes, c
 
 static int run(const char *path, run_options *r)
 {
+    if (r->pin > 0 && !r->usage) {
+        fputs("umbra run: --pin needs --usage FILE to know which experts are used most\n", stderr);
+        return EXIT_MISUSE;
+    }
     const char *text;
     char *owned;
     size_t bytes;
@@ -330,6 +340,12 @@ int cli_run(int argc, char **argv)
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
+        {"--usage", 0, CLI_TEXT, "FILE", "count there which experts are used, over all runs",
+         &r.usage},
+        {"--pin", 0, CLI_FLOAT, "PERCENT",
+         "keep the experts that the usage file names most in so much of the cache, at most 50 "
+         "(default: 0)",
+         &r.pin},
         {"--verify", 0, CLI_FLAG, NULL, "hold every expert that is read against a checksum; slow",
          &r.engine.verify},
         {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},

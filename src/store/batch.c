@@ -99,6 +99,7 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     for (int i = 0; i < n; i++) {
         int32_t slot = umbra_slots_find(&s->slots, layer, experts[i]);
         b->items[i] = (umbra_item){.expert = experts[i], .slot = slot};
+        s->uses[(size_t)layer * (size_t)s->n_experts + (size_t)experts[i]]++;
         if (slot >= 0) {
             begin_present(s, i);
             continue;

@@ -124,6 +124,7 @@ static int make_queues(umbra_store *s, umbra_error *err)
     b->ready = umbra_calloc(n, sizeof *b->ready);
     b->misses = umbra_calloc(n, sizeof *b->misses);
     s->guesses = umbra_calloc((size_t)s->n_layers, sizeof *s->guesses);
+    s->uses = umbra_calloc((size_t)s->n_layers * n, sizeof *s->uses);
     s->queue_size = s->depth * (1 + UMBRA_IO_PARTS) + UMBRA_STORE_SLICES;
     s->queue = umbra_calloc((size_t)s->queue_size, sizeof *s->queue);
     s->chosen = umbra_calloc((size_t)s->depth, sizeof *s->chosen);
@@ -132,7 +133,7 @@ static int make_queues(umbra_store *s, umbra_error *err)
         s->flights[i].next_free = i + 1 < s->depth ? i + 1 : -1;
     s->requests = umbra_calloc((size_t)s->depth, sizeof *s->requests);
     s->completions = umbra_calloc((size_t)s->depth, sizeof *s->completions);
-    if (!b->seen || !b->items || !b->ready || !b->misses || !s->guesses || !s->queue ||
+    if (!b->seen || !b->items || !b->ready || !b->misses || !s->guesses || !s->uses || !s->queue ||
         !s->chosen || !s->flights || !s->requests || !s->completions)
         return umbra_fail_nomem(err, "the store's queues", 0);
     return UMBRA_OK;
@@ -230,6 +231,7 @@ void umbra_store_close(umbra_store **p)
     umbra_slots_free(&s->slots);
     umbra_forecast_free(&s->forecast);
     umbra_free(s->guesses);
+    umbra_free(s->uses);
     umbra_unmap(s->arena, s->arena_bytes);
     umbra_free(s->reads);
     umbra_free(s->batch.seen);
@@ -335,6 +337,11 @@ void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
     out->disk_latency_ns = s->disk.latency_ns;
     out->disk_bytes_per_s = 1e9 / s->disk.ns_per_byte;
     pthread_mutex_unlock(&s->mutex);
+}
+
+void umbra_store_get_uses(const umbra_store *s, uint64_t *out)
+{
+    memcpy(out, s->uses, (size_t)s->n_layers * (size_t)s->n_experts * sizeof *out);
 }
 
 uint64_t umbra_store_waited_ns(const umbra_store *s)
