@@ -69,7 +69,7 @@ static int load_all(loader *ld, umbra_weights *w)
     for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++) {
         if (i == UMBRA_OUTPUT && model->role[i] == model->role[UMBRA_TOKEN_EMBEDDING])
             w->model[i] = w->model[UMBRA_TOKEN_EMBEDDING];
-        else
+        else if (model->role[i])
             rc = load_tensor(ld, model->role[i], &w->model[i]);
     }
     for (int l = 0; rc == UMBRA_OK && l < model->config.layers; l++) {
@@ -77,7 +77,8 @@ static int load_all(loader *ld, umbra_weights *w)
             if (model->layers[l].role[i])
                 rc = load_tensor(ld, model->layers[l].role[i], &w->layer[l][i]);
         for (int i = 0; rc == UMBRA_OK && i < UMBRA_STORE_SLICES; i++)
-            rc = check_type(ld, model->layers[l].experts[i]);
+            if (model->layers[l].experts[i].tensor)
+                rc = check_type(ld, model->layers[l].experts[i].tensor);
     }
     return rc;
 }

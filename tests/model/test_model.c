@@ -171,7 +171,7 @@ static const fault faults[] = {
     {"qwen3moe.expert_used_count", VALUE, 65, NULL, "expert_used_count"},
     {"qwen3moe.expert_feed_forward_length", ABSENT, 0, NULL, "expert_feed_forward_length"},
     {"qwen3moe.expert_feed_forward_length", VALUE, 64, NULL, "ffn_gate_exps"},
-    {"qwen3moe.rope.scaling.type", TEXT, 0, "yarn", "\"yarn\""},
+    {"qwen3moe.rope.scaling.type", TEXT, 0, "longrope", "\"longrope\" is not supported"},
     {"qwen3moe.rope.freq_base", VALUE, 0, NULL, "freq_base"},
     {"tokenizer.ggml.model", ABSENT, 0, NULL, "tokenizer.ggml.model"},
     {"tokenizer.ggml.model", TEXT, 0, "rwkv", "rwkv"},
