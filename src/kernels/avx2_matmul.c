@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "kernels/avx2.h"
+#include "kernels/blocks.h"
 
 enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 8 };
 

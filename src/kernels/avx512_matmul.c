@@ -4,8 +4,7 @@
  * scale; the older multiply-and-add is the same work. */
 #include <immintrin.h>
 
-#include "kernels/half.h"
-#include "kernels/internal.h"
+#include "kernels/blocks.h"
 
 enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 16 };
 

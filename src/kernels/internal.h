@@ -9,9 +9,14 @@
  * compiler to inline it; only then do they become one loop per weight type. */
 #define UMBRA_INLINE static inline __attribute__((always_inline))
 
+/* UMBRA_Q4_K_BYTES, the bytes of a block, and UMBRA_Q4_K_PARTS, how many blocks of activations it
+ * covers; so for every number format. */
+#define UMBRA_BLOCK_SIZES(id, name, values, bytes)                                                 \
+    UMBRA_##name##_BYTES = (bytes), UMBRA_##name##_PARTS = (values) / UMBRA_Q16_BLOCK,
+enum { UMBRA_DTYPE_MAP(UMBRA_BLOCK_SIZES) UMBRA_PARTS_MAX = 8, UMBRA_HALF_PART = 16 };
+#undef UMBRA_BLOCK_SIZES
+
 enum {
-    UMBRA_Q8_0_BYTES = 34,
-    UMBRA_Q4_0_BYTES = 18,
     /* Weight rows of a prefill are walked in blocks of about this size, so that a block stays in
      * the first-level cache while all tokens pass over it. */
     UMBRA_ROW_BLOCK_BYTES = 16384,

@@ -2,6 +2,7 @@
  * four lanes. */
 #include <math.h>
 
+#include "kernels/blocks.h"
 #include "kernels/neon.h"
 
 enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 4, PARTS = 4 };

@@ -3,8 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/dtype.h"
-#include "kernels/internal.h"
+#include "kernels/blocks.h"
 
 enum {
     PIECE = 1024, /* columns expanded at a time: whole blocks of every type */
@@ -59,17 +58,16 @@ static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_dtyp
 /* The expansion of each type is the scalar table's, found there when the table is filled. */
 static dequantize_fn expand[UMBRA_DTYPE_COUNT];
 
-#define DEFINE_MATMUL(TYPE) \
+#define DEFINE_MATMUL(TYPE, name, halves, offset) \
     static void matmul_##TYPE(const umbra_matmul *m, int row_begin, int row_end) \
     { \
         matmul(m, row_begin, row_end, UMBRA_##TYPE, expand[UMBRA_##TYPE]); \
     }
 
-DEFINE_MATMUL(F32)
-DEFINE_MATMUL(F16)
-DEFINE_MATMUL(BF16)
-DEFINE_MATMUL(Q8_0)
-DEFINE_MATMUL(Q4_0)
+DEFINE_MATMUL(F32, f32, false, false)
+DEFINE_MATMUL(F16, f16, false, false)
+DEFINE_MATMUL(BF16, bf16, false, false)
+UMBRA_BLOCK_TYPES(DEFINE_MATMUL)
 
 static void rms_norm(float *out, const float *x, const float *weight, int n, float eps)
 {
@@ -193,8 +191,8 @@ void umbra_kernels_fill_reference(umbra_kernels *k)
     k->matmul[UMBRA_F32] = matmul_F32;
     k->matmul[UMBRA_F16] = matmul_F16;
     k->matmul[UMBRA_BF16] = matmul_BF16;
-    k->matmul[UMBRA_Q8_0] = matmul_Q8_0;
-    k->matmul[UMBRA_Q4_0] = matmul_Q4_0;
+#define SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##TYPE;
+    UMBRA_BLOCK_TYPES(SET_MATMUL)
     k->rms_norm = rms_norm;
     k->rope_halves = rope_halves;
     k->rope_adjacent = rope_adjacent;

@@ -6,28 +6,71 @@
 
 enum { LANES = 8, TOKEN_TILE = 8 };
 
+typedef struct block_type {
+    umbra_unpack_fn unpack;
+    size_t bytes;
+    int parts;
+    bool halves, offset;
+} block_type;
+
+#define DEFINE_TYPE(TYPE, name, halves, offset) \
+    static const block_type type_##name = {umbra_unpack_##name, UMBRA_##TYPE##_BYTES, \
+                                           UMBRA_##TYPE##_PARTS, halves, offset};
+UMBRA_BLOCK_TYPES(DEFINE_TYPE)
+
+UMBRA_INLINE int32_t dot_integers(const int8_t *w, const int16_t *q, int n)
+{
+    int32_t dot = 0;
+    for (int i = 0; i < n; i++) {
+        dot += w[i] * q[i];
+    }
+    return dot;
+}
+
+UMBRA_INLINE int32_t sum_integers(const int16_t *q, int n)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < n; i++) {
+        sum += q[i];
+    }
+    return sum;
+}
+
+/* Adds to `sum` what part w gives with block `at` of the activations. */
+UMBRA_INLINE float add_part(float sum, const umbra_part *w, const umbra_activations *x, size_t at,
+                            const block_type *type)
+{
+    const int16_t *q = x->q + at * UMBRA_Q16_BLOCK;
+    if (!type->halves) {
+        sum += w->scale[0] * x->scale[at] * (float)dot_integers(w->w, q, UMBRA_Q16_BLOCK);
+        return type->offset ? sum + w->offset[0] * x->sum[at] : sum;
+    }
+    for (int h = 0; h < 2; h++, q += UMBRA_HALF_PART) {
+        int32_t dot = dot_integers(w->w + h * UMBRA_HALF_PART, q, UMBRA_HALF_PART);
+        sum += w->scale[h] * x->scale[at] * (float)dot;
+        if (type->offset) {
+            sum += w->offset[h] * x->scale[at] * (float)sum_integers(q, UMBRA_HALF_PART);
+        }
+    }
+    return sum;
+}
+
 /* Quantised weights, q16 activations. The row's blocks are unpacked once per TOKEN_TILE tokens. */
 UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_end,
-                                umbra_unpack_fn unpack, size_t block_bytes)
+                                const block_type *type)
 {
-    const umbra_activations *x = m->x;
-    size_t blocks = (size_t)x->columns / UMBRA_Q16_BLOCK;
+    size_t parts = (size_t)m->x->columns / UMBRA_Q16_BLOCK, members = (size_t)type->parts;
     for (int row = row_begin; row < row_end; row++) {
         const uint8_t *weights = umbra_weight_row(m, row);
         for (int first = 0; first < m->tokens; first += TOKEN_TILE) {
             int tokens = umbra_min_int(TOKEN_TILE, m->tokens - first);
             float sum[TOKEN_TILE] = {0};
-            for (size_t b = 0; b < blocks; b++) {
-                int8_t w[UMBRA_Q16_BLOCK];
-                float d = unpack(weights + b * block_bytes, w);
+            for (size_t i = 0; i < parts; i++) {
+                umbra_part w;
+                type->unpack(weights + i / members * type->bytes, (int)(i % members), &w);
                 for (int t = 0; t < tokens; t++) {
-                    size_t at = umbra_token_row(m, first + t) * blocks + b;
-                    const int16_t *q = x->q + at * UMBRA_Q16_BLOCK;
-                    int32_t dot = 0;
-                    for (int i = 0; i < UMBRA_Q16_BLOCK; i++) {
-                        dot += w[i] * q[i];
-                    }
-                    sum[t] += d * x->scale[at] * (float)dot;
+                    size_t at = umbra_token_row(m, first + t) * parts + i;
+                    sum[t] = add_part(sum[t], &w, m->x, at, type);
                 }
             }
             for (int t = 0; t < tokens; t++) {
@@ -37,15 +80,28 @@ UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_en
     }
 }
 
-static void matmul_q8_0(const umbra_matmul *m, int row_begin, int row_end)
+UMBRA_INLINE void dequantize_blocks(float *out, const uint8_t *row, int n, const block_type *type)
 {
-    matmul_blocks(m, row_begin, row_end, umbra_unpack_q8_0, UMBRA_Q8_0_BYTES);
+    for (int i = 0; i < n / UMBRA_Q16_BLOCK; i++, out += UMBRA_Q16_BLOCK) {
+        umbra_part w;
+        type->unpack(row + (size_t)(i / type->parts) * type->bytes, i % type->parts, &w);
+        for (int j = 0; j < UMBRA_Q16_BLOCK; j++) {
+            int h = j / UMBRA_HALF_PART;
+            out[j] = w.scale[h] * (float)w.w[j] + w.offset[h];
+        }
+    }
 }
 
-static void matmul_q4_0(const umbra_matmul *m, int row_begin, int row_end)
-{
-    matmul_blocks(m, row_begin, row_end, umbra_unpack_q4_0, UMBRA_Q4_0_BYTES);
-}
+#define DEFINE_FUNCTIONS(TYPE, name, halves, offset) \
+    static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end) \
+    { \
+        matmul_blocks(m, row_begin, row_end, &type_##name); \
+    } \
+    static void dequantize_##name(float *out, const void *row, int n) \
+    { \
+        dequantize_blocks(out, row, n, &type_##name); \
+    }
+UMBRA_BLOCK_TYPES(DEFINE_FUNCTIONS)
 
 UMBRA_INLINE float read_f32(const uint8_t *row, size_t i)
 {
@@ -105,28 +161,6 @@ static void matmul_f16(const umbra_matmul *m, int row_begin, int row_end)
 static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
 {
     matmul_floats(m, row_begin, row_end, read_bf16);
-}
-
-UMBRA_INLINE void dequantize_blocks(float *out, const uint8_t *row, int n, umbra_unpack_fn unpack,
-                                    size_t block_bytes)
-{
-    for (int i = 0; i < n; i += UMBRA_Q16_BLOCK, row += block_bytes) {
-        int8_t w[UMBRA_Q16_BLOCK];
-        float d = unpack(row, w);
-        for (int j = 0; j < UMBRA_Q16_BLOCK; j++) {
-            out[i + j] = d * (float)w[j];
-        }
-    }
-}
-
-static void dequantize_q8_0(float *out, const void *row, int n)
-{
-    dequantize_blocks(out, row, n, umbra_unpack_q8_0, UMBRA_Q8_0_BYTES);
-}
-
-static void dequantize_q4_0(float *out, const void *row, int n)
-{
-    dequantize_blocks(out, row, n, umbra_unpack_q4_0, UMBRA_Q4_0_BYTES);
 }
 
 static void dequantize_f32(float *out, const void *row, int n)
@@ -288,13 +322,13 @@ void umbra_kernels_fill_scalar(umbra_kernels *k)
     k->matmul[UMBRA_F32] = matmul_f32;
     k->matmul[UMBRA_F16] = matmul_f16;
     k->matmul[UMBRA_BF16] = matmul_bf16;
-    k->matmul[UMBRA_Q8_0] = matmul_q8_0;
-    k->matmul[UMBRA_Q4_0] = matmul_q4_0;
     k->dequantize[UMBRA_F32] = dequantize_f32;
     k->dequantize[UMBRA_F16] = dequantize_f16;
     k->dequantize[UMBRA_BF16] = dequantize_bf16;
-    k->dequantize[UMBRA_Q8_0] = dequantize_q8_0;
-    k->dequantize[UMBRA_Q4_0] = dequantize_q4_0;
+#define SET_FUNCTIONS(TYPE, name, halves, offset) \
+    k->matmul[UMBRA_##TYPE] = matmul_##name; \
+    k->dequantize[UMBRA_##TYPE] = dequantize_##name;
+    UMBRA_BLOCK_TYPES(SET_FUNCTIONS)
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->rope_halves = rope_halves;

@@ -26,7 +26,7 @@ float umbra_check_normal(void);
 /* Distance in units of the last place of the larger one's format, for finite numbers. */
 double umbra_check_ulps(float got, double want);
 
-enum { CHECK_TYPES = 5 };
+enum { CHECK_TYPES = 16 };
 extern const umbra_dtype umbra_check_types[CHECK_TYPES];
 
 /* Ways to fill activations. */
@@ -45,6 +45,10 @@ void umbra_check_fill(float *x, size_t n, check_pattern p);
 /* A (rows, columns) matrix of the type, `shift` bytes beyond an aligned address. `extreme` puts
  * the smallest and largest scales and integers into some blocks. */
 void *umbra_check_weights(umbra_dtype type, int rows, int columns, bool extreme, size_t shift);
+
+/* Clears the values in blocks of a type with offsets, so that only the offsets are left; in others
+ * does nothing and returns false. */
+bool umbra_check_clear_values(umbra_dtype type, uint8_t *blocks, size_t count);
 
 /* Activations with the q16 part filled by the kernels given. */
 umbra_activations umbra_check_activations(const umbra_kernels *k, int rows, int columns,

@@ -116,9 +116,22 @@ static void check_all_halves(const umbra_kernels *k, umbra_dtype type, int manti
 void umbra_check_dequantize(const umbra_kernels *k)
 {
     check_hand(k);
-    check_vectors(k, UMBRA_Q8_0, q8_0_blocks, q8_0_values, (int)(sizeof q8_0_values / 4));
-    check_vectors(k, UMBRA_Q4_0, q4_0_blocks, q4_0_values, (int)(sizeof q4_0_values / 4));
-    check_vectors(k, UMBRA_BF16, bf16_blocks, bf16_values, (int)(sizeof bf16_values / 4));
+#define CHECK_VECTORS(TYPE, name) \
+    check_vectors(k, UMBRA_##TYPE, name##_blocks, name##_values, (int)(sizeof name##_values / 4));
+    CHECK_VECTORS(Q8_0, q8_0)
+    CHECK_VECTORS(Q4_0, q4_0)
+    CHECK_VECTORS(Q4_1, q4_1)
+    CHECK_VECTORS(Q5_0, q5_0)
+    CHECK_VECTORS(Q5_1, q5_1)
+    CHECK_VECTORS(Q2_K, q2_k)
+    CHECK_VECTORS(Q3_K, q3_k)
+    CHECK_VECTORS(Q4_K, q4_k)
+    CHECK_VECTORS(Q5_K, q5_k)
+    CHECK_VECTORS(Q6_K, q6_k)
+    CHECK_VECTORS(IQ4_NL, iq4_nl)
+    CHECK_VECTORS(IQ4_XS, iq4_xs)
+    CHECK_VECTORS(MXFP4, mxfp4)
+    CHECK_VECTORS(BF16, bf16)
     check_all_halves(k, UMBRA_F16, 10, 5);
     check_all_halves(k, UMBRA_BF16, 7, 8);
     static const float floats[] = {1, -0.0f, 0x1p-149f, 3.4e38f, INFINITY};

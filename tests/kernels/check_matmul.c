@@ -15,6 +15,7 @@ typedef struct problem {
     umbra_matmul m;
     umbra_activations x;
     float *expanded; /* (rows, columns) weights as floats */
+    float *offsets;  /* (rows, columns) their offsets alone, zeros for types without */
     int32_t *gather;
 } problem;
 
@@ -23,10 +24,33 @@ static bool is_float(umbra_dtype type)
     return umbra_dtype_get(type).block_values == 1;
 }
 
+static float *expand(umbra_dtype type, const uint8_t *weights, int rows, int columns)
+{
+    const umbra_kernels *scalar = umbra_kernels_find("scalar");
+    size_t row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(type), (uint64_t)columns);
+    float *out = umbra_check_alloc((size_t)rows * (size_t)columns * sizeof(float), 0);
+    for (int r = 0; r < rows; r++) {
+        scalar->dequantize[type](out + (size_t)r * (size_t)columns,
+                                 weights + (size_t)r * row_bytes, columns);
+    }
+    return out;
+}
+
+static float *expand_offsets(umbra_dtype type, const uint8_t *weights, int rows, int columns)
+{
+    umbra_dtype_info info = umbra_dtype_get(type);
+    size_t values = (size_t)rows * (size_t)columns;
+    size_t bytes = umbra_dtype_row_bytes(info, values);
+    uint8_t *copy = umbra_check_alloc(bytes, 0);
+    memcpy(copy, weights, bytes);
+    return umbra_check_clear_values(type, copy, bytes / info.block_bytes)
+               ? expand(type, copy, rows, columns)
+               : umbra_check_alloc(values * sizeof(float), 0);
+}
+
 static problem make_problem(const umbra_kernels *k, umbra_dtype type, int rows, int columns,
                             int tokens, check_pattern pattern, bool extreme)
 {
-    const umbra_kernels *scalar = umbra_kernels_find("scalar");
     size_t shift = umbra_check_random() % 4;
     problem p = {.type = type, .rows = rows, .columns = columns, .tokens = tokens};
     p.x = umbra_check_activations(k, TOKENS_MAX, columns, pattern, shift % 2);
@@ -42,12 +66,8 @@ static problem make_problem(const umbra_kernels *k, umbra_dtype type, int rows, 
         .out_stride = (uint64_t)rows + STRIDE_GAP,
     };
     p.m.out = umbra_check_alloc((size_t)p.m.out_stride * TOKENS_MAX * sizeof(float), 0);
-    p.expanded = umbra_check_alloc((size_t)rows * (size_t)columns * sizeof(float), 0);
-    for (int r = 0; r < rows; r++) {
-        scalar->dequantize[type](p.expanded + (size_t)r * (size_t)columns,
-                                 (const uint8_t *)p.m.weights + (uint64_t)r * p.m.row_bytes,
-                                 columns);
-    }
+    p.expanded = expand(type, p.m.weights, rows, columns);
+    p.offsets = expand_offsets(type, p.m.weights, rows, columns);
     return p;
 }
 
@@ -77,19 +97,20 @@ static bool is_marker(float x)
 
 typedef struct truth {
     double value;       /* sum of w x */
-    double magnitude;   /* sum of |w x| */
+    double magnitude;   /* sum of |w x|, where w's scaled integer and offset may cancel: of both */
     double q16_error;   /* bound of what rounding x to q16 changes */
 } truth;
 
 static truth truth_of(const problem *p, int row, int i)
 {
     const float *w = p->expanded + (size_t)row * (size_t)p->columns;
+    const float *offset = p->offsets + (size_t)row * (size_t)p->columns;
     size_t first = (size_t)token_of(p, i) * (size_t)p->columns;
     truth t = {0};
     for (int c = 0; c < p->columns; c++) {
         double product = (double)w[c] * p->x.f32[first + (size_t)c];
         t.value += product;
-        t.magnitude += fabs(product);
+        t.magnitude += fabs(product) + 2 * fabs((double)offset[c] * p->x.f32[first + (size_t)c]);
         if (!is_float(p->type)) {
             double scale = p->x.scale[(first + (size_t)c) / UMBRA_Q16_BLOCK];
             double step = scale > 0 ? 0.51 * scale : fabs(p->x.f32[first + (size_t)c]);
@@ -143,7 +164,11 @@ static int columns_of(umbra_dtype type, int choice)
 {
     static const int floats[] = {1, 7, 8, 9, 33, 100, 384};
     static const int blocks[] = {1, 2, 3, 4, 8, 12, 65};
-    return is_float(type) ? floats[choice] : blocks[choice] * UMBRA_Q16_BLOCK;
+    static const int long_blocks[] = {1, 2, 3, 1, 4, 5, 7};
+    int values = (int)umbra_dtype_get(type).block_values;
+    return values == 1     ? floats[choice]
+           : values <= 32  ? blocks[choice] * values
+                           : long_blocks[choice] * values;
 }
 
 void umbra_check_matmul(const umbra_kernels *k)
@@ -165,7 +190,9 @@ void umbra_check_matmul(const umbra_kernels *k)
             }
         }
         for (check_pattern pattern = 0; pattern < CHECK_PATTERNS; pattern++) {
-            problem p = make_problem(k, umbra_check_types[type], 6, 384, 5, pattern, true);
+            umbra_dtype t = umbra_check_types[type];
+            int columns = umbra_dtype_get(t).block_values > 32 ? 512 : 384;
+            problem p = make_problem(k, t, 6, columns, 5, pattern, true);
             check_values(&p, k, umbra_check_pattern_name(pattern));
             umbra_check_release();
         }

@@ -73,7 +73,9 @@ double umbra_check_ulps(float got, double want)
 }
 
 const umbra_dtype umbra_check_types[CHECK_TYPES] = {
-    UMBRA_F32, UMBRA_F16, UMBRA_BF16, UMBRA_Q8_0, UMBRA_Q4_0,
+    UMBRA_F32,  UMBRA_F16,    UMBRA_BF16,  UMBRA_Q8_0, UMBRA_Q4_0, UMBRA_Q4_1,
+    UMBRA_Q5_0, UMBRA_Q5_1,   UMBRA_Q2_K,  UMBRA_Q3_K, UMBRA_Q4_K, UMBRA_Q5_K,
+    UMBRA_Q6_K, UMBRA_IQ4_NL, UMBRA_MXFP4, UMBRA_IQ4_XS,
 };
 
 const char *umbra_check_pattern_name(check_pattern p)
@@ -123,6 +125,42 @@ static uint16_t random_scale(bool extreme)
     return (uint16_t)((r & 0x8000u) | (7 + r % 3) << 10 | (r >> 16 & 0x3ffu));
 }
 
+/* Where the one or two f16 numbers of a block lie. */
+static const struct halves {
+    int count, at[2];
+} halves_of[UMBRA_DTYPE_COUNT] = {
+    [UMBRA_F16] = {1, {0}},     [UMBRA_BF16] = {1, {0}},    [UMBRA_Q8_0] = {1, {0}},
+    [UMBRA_Q4_0] = {1, {0}},    [UMBRA_Q4_1] = {2, {0, 2}}, [UMBRA_Q5_0] = {1, {0}},
+    [UMBRA_Q5_1] = {2, {0, 2}}, [UMBRA_Q2_K] = {2, {80, 82}}, [UMBRA_Q3_K] = {1, {108}},
+    [UMBRA_Q4_K] = {2, {0, 2}}, [UMBRA_Q5_K] = {2, {0, 2}}, [UMBRA_Q6_K] = {1, {208}},
+    [UMBRA_IQ4_NL] = {1, {0}},  [UMBRA_IQ4_XS] = {1, {0}},
+};
+
+bool umbra_check_clear_values(umbra_dtype type, uint8_t *blocks, size_t count)
+{
+    size_t bytes = umbra_dtype_get(type).block_bytes, first = 0, end = bytes;
+    switch (type) {
+    case UMBRA_Q4_1:
+    case UMBRA_Q5_1:
+        first = 4;
+        break;
+    case UMBRA_Q2_K:
+        first = 16;
+        end = 80;
+        break;
+    case UMBRA_Q4_K:
+    case UMBRA_Q5_K:
+        first = 16;
+        break;
+    default:
+        return false;
+    }
+    for (size_t b = 0; b < count; b++) {
+        memset(blocks + b * bytes + first, 0, end - first);
+    }
+    return true;
+}
+
 static void fill_block(uint8_t *block, umbra_dtype type, size_t bytes, bool extreme)
 {
     if (type == UMBRA_F32) {
@@ -132,16 +170,23 @@ static void fill_block(uint8_t *block, umbra_dtype type, size_t bytes, bool extr
         memcpy(block, &value, sizeof value);
         return;
     }
-    uint16_t half = random_scale(extreme);
-    if (type == UMBRA_BF16) { /* the same magnitudes in the other layout */
-        half = (uint16_t)((half & 0x8000u) | (0x3c00u + (half & 0x3ffu)));
-    }
-    memcpy(block, &half, sizeof half);
-    uint32_t kind = extreme ? umbra_check_random() % 4 : 3;
-    static const uint8_t q8_fill[] = {0x80, 0x7f, 0x00}, q4_fill[] = {0x00, 0xff, 0x88};
-    for (size_t i = 2; i < bytes; i++) {
+    static const uint8_t fills[] = {0x00, 0xff, 0x80, 0x7f, 0x88};
+    uint32_t kind = extreme ? umbra_check_random() % 8 : 7;
+    for (size_t i = 0; i < bytes; i++) {
         uint8_t byte = (uint8_t)umbra_check_random();
-        block[i] = kind == 3 ? byte : type == UMBRA_Q8_0 ? q8_fill[kind] : q4_fill[kind];
+        block[i] = kind < sizeof fills ? fills[kind] : byte;
+    }
+    if (type == UMBRA_MXFP4) { /* an exponent; 128 is one */
+        uint32_t r = umbra_check_random();
+        block[0] = (uint8_t)(extreme && r % 4 == 0 ? 60 + r / 4 % 100 : 120 + r / 4 % 4);
+    }
+    const struct halves *halves = &halves_of[type];
+    for (int i = 0; i < halves->count; i++) {
+        uint16_t half = random_scale(extreme);
+        if (type == UMBRA_BF16) { /* the same magnitudes in the other layout */
+            half = (uint16_t)((half & 0x8000u) | (0x3c00u + (half & 0x3ffu)));
+        }
+        memcpy(block + halves->at[i], &half, sizeof half);
     }
 }
 

@@ -11,6 +11,14 @@ from gguf.quants import dequantize
 TYPES = ["Q8_0", "Q4_0", "BF16"]
 BLOCKS = 24
 
+# Where the f16 numbers of a block lie.
+HALVES = {
+    "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "IQ4_NL": [0], "MXFP4": [],
+    "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_XS": [0],
+}
+EXTREME = [0x7BFF, 0x8001, 0xFBFF, 0x0400, 0x03FF, 0x8400]
+EXPONENTS = [0, 1, 2, 127, 128, 120, 251, 130]
+
 
 def blocks_of(name, rng):
     kind = gguf.GGMLQuantizationType[name]
@@ -26,6 +34,29 @@ def blocks_of(name, rng):
         high = raw.view(np.uint16).reshape(-1)
         high[(high & 0x7F80) == 0x7F80] = 0x3F80
     return raw, dequantize(raw.reshape(-1), kind).astype(np.float32).reshape(-1)
+
+
+def few_blocks_of(name, rng):
+    """Two (of 256 values) or six (of 32) random blocks, half of them with extreme scales, one of
+    all ones, one of all zeros."""
+    kind = gguf.GGMLQuantizationType[name]
+    values, size = gguf.GGML_QUANT_SIZES[kind]
+    count = 4 if values > 32 else 8
+    raw = rng.integers(0, 256, (count, size), dtype=np.uint8)
+    raw[-2], raw[-1] = 255, 0
+    for block in range(count):
+        for number, at in enumerate(HALVES[name]):
+            half = rng.integers(0x1000, 0x3C00) | rng.integers(0, 2) << 15
+            if block < count // 2 - 1:
+                half = EXTREME[(2 * block + number) % len(EXTREME)]
+            raw[block, at : at + 2] = half & 255, half >> 8
+        if name == "MXFP4":
+            raw[block, 0] = EXPONENTS[block]
+    return raw, dequantize(raw.reshape(-1), kind).astype(np.float32).reshape(-1)
+
+
+def bits(value):
+    return f"0x{value:08x}" if value else "0"
 
 
 def array(kind, name, items):
@@ -50,6 +81,10 @@ def main():
         lower = name.lower()
         array("uint8_t", f"{lower}_blocks", [str(b) for b in raw.reshape(-1)])
         array("uint32_t", f"{lower}_values", [f"0x{v:08x}" for v in values.view(np.uint32)])
+    for name in HALVES:
+        raw, values = few_blocks_of(name, rng)
+        array("uint8_t", f"{name.lower()}_blocks", [str(b) for b in raw.reshape(-1)])
+        array("uint32_t", f"{name.lower()}_values", [bits(v) for v in values.view(np.uint32)])
     print("/* clang-format on */")
 
 

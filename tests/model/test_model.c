@@ -210,8 +210,8 @@ static void types_without_kernels_do_not_run(void **state)
 {
     (void)state;
     static const fault unknown[] = {
-        {"blk.0.attn_q.weight", DTYPE, UMBRA_IQ4_NL, NULL, "IQ4_NL"},
-        {"blk.1.ffn_up_exps.weight", DTYPE, UMBRA_Q5_0, NULL, "Q5_0"},
+        {"blk.0.attn_q.weight", DTYPE, UMBRA_I8, NULL, "I8"},
+        {"blk.1.ffn_up_exps.weight", DTYPE, UMBRA_Q8_1, NULL, "Q8_1"},
     };
     for (size_t i = 0; i < 2; i++) {
         umbra_memory_file file;
