@@ -24,7 +24,8 @@ static void describe_router(umbra_model *model)
     if (r->groups > 1)
         snprintf(groups, sizeof groups, ", %d of %d groups", r->groups_used, r->groups);
     umbra_model_info *info = &model->info;
-    snprintf(info->router, sizeof info->router, "%s%s%s", gatings[r->gating],
+    snprintf(info->router, sizeof info->router, "%s%s%s%s", gatings[r->gating],
+             r->renormalise ? ", renormalised" : "",
              last->role[UMBRA_SELECTION_BIAS] ? ", selection bias" : "", groups);
 }
 
@@ -67,7 +68,7 @@ static void describe(umbra_model *model)
     info->layers = c->layers;
     info->hidden = c->hidden;
     info->heads = c->heads;
-    info->kv_heads = c->kv_heads;
+    info->kv_heads = c->cache_heads;
     info->head_dim = c->key_dim;
     info->latent_width = c->kv_rank;
     info->cached_values = c->cache_heads * (c->cache_key + c->cache_value);
