@@ -8,6 +8,7 @@
 #include "kernels/internal.h"
 
 void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
+void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
 void umbra_avx2_softmax(float *x, int n);
 void umbra_avx2_attend(const umbra_attend *a);
 

@@ -86,7 +86,7 @@ static void bench_shape(const umbra_kernels *k, umbra_dtype type, const struct s
     size_t copies = footprints[2] / w.matrix_bytes;
     w.m.weights = umbra_check_weights(type, s->rows * (int)copies, s->columns, false, 0);
     w.m.out = umbra_check_alloc(sizeof(float) * TOKENS_MAX * (size_t)s->rows, 0);
-    printf("%-9s %-4s %5dx%-4d decode GB/s (of read):", k->name, umbra_dtype_get(type).name,
+    printf("%-9s %-6s %5dx%-4d decode GB/s (of read):", k->name, umbra_dtype_get(type).name,
            s->rows, s->columns);
     for (int f = 0; f < 3; f++) {
         w.matrices = footprints[f] / w.matrix_bytes;
@@ -109,12 +109,19 @@ static void bench_shape(const umbra_kernels *k, umbra_dtype type, const struct s
     umbra_check_release();
 }
 
-void umbra_check_bench(const umbra_kernels *k)
+void umbra_check_bench(const umbra_kernels *k, const char *only)
 {
     umbra_check_seed(6);
-    for (int type = 0; type < CHECK_TYPES; type++) {
+    for (int i = 0; i < CHECK_TYPES; i++) {
+        umbra_dtype type = umbra_check_types[i];
+        umbra_dtype_info info = umbra_dtype_get(type);
+        if (only && strcmp(only, info.name) != 0) {
+            continue;
+        }
         for (int s = 0; s < SHAPES; s++) {
-            bench_shape(k, umbra_check_types[type], &shapes[s]);
+            if ((uint32_t)shapes[s].columns % info.block_values == 0) {
+                bench_shape(k, type, &shapes[s]);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 /* Checks every kernel table that this CPU runs, or measures them.
  *
- *   check_kernels                 all tables
- *   check_kernels avx2            one table
- *   check_kernels --bench [NAME]  speeds instead of checks
+ *   check_kernels                        all tables
+ *   check_kernels avx2                   one table
+ *   check_kernels --bench [NAME [TYPE]]  speeds instead of checks
  *
  * Prints each failure (the first 20) and a summary; exit status 1 if anything failed, 2 if the
  * named table is unknown here. */
@@ -82,7 +82,7 @@ int main(int argc, char **argv)
             continue;
         }
         if (bench) {
-            umbra_check_bench(k);
+            umbra_check_bench(k, argc > 3 ? argv[3] : NULL);
         } else {
             check_table(k);
         }

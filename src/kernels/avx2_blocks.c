@@ -1,0 +1,74 @@
+/* Products of quantised weights with activations for AVX2. */
+#include "kernels/avx2.h"
+#include "kernels/avx2_blocks.h"
+
+enum { MAX_ROWS = 4, MAX_TOKENS = 4, PREFETCH = 1 };
+
+typedef umbra_halves integers;
+typedef __m256 lanes;
+
+UMBRA_INLINE integers load_values(const int16_t *q)
+{
+    return (integers){
+        .low = load_32((const uint8_t *)q),
+        .high = load_32((const uint8_t *)(q + UMBRA_HALF_PART)),
+    };
+}
+
+UMBRA_INLINE lanes no_lanes(void)
+{
+    return _mm256_setzero_ps();
+}
+
+UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, const float *factor)
+{
+    __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(w.low, x.low),
+                                   _mm256_madd_epi16(w.high, x.high));
+    return _mm256_fmadd_ps(_mm256_broadcast_ss(factor), _mm256_cvtepi32_ps(dot), sum);
+}
+
+UMBRA_INLINE lanes add_offsets(lanes sum, const float *a, const float *b, const int n)
+{
+    if (n == UMBRA_PARTS_MAX) {
+        return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), sum);
+    }
+    return _mm256_add_ps(sum, _mm256_zextps128_ps256(_mm_set_ss(*a * *b)));
+}
+
+UMBRA_INLINE void store_sums(float *out, const lanes *sum, const int n)
+{
+    if (n == MAX_ROWS) {
+        _mm_storeu_ps(out, umbra_avx2_sum4(sum[0], sum[MAX_TOKENS], sum[2 * MAX_TOKENS],
+                                           sum[3 * MAX_TOKENS]));
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        out[i] = umbra_avx2_sum(sum[i * MAX_TOKENS]);
+    }
+}
+
+/* At least four independent accumulators and at most eight. */
+UMBRA_INLINE int tile_rows(int tokens)
+{
+    return tokens <= 2 ? 4 : 2;
+}
+
+#include "kernels/matmul_blocks.h"
+
+#define DEFINE_TYPE(TYPE, name, parts_at_once, minima, has_offset) \
+    static const block_type type_##name = { \
+        .load_scales = scales_##name, \
+        .load_part = part_##name, \
+        .load_minima = minima, \
+        .bytes = UMBRA_##TYPE##_BYTES, \
+        .parts = UMBRA_##TYPE##_PARTS, \
+        .group = parts_at_once, \
+        .offset = has_offset, \
+    };
+UMBRA_AVX2_TYPES(DEFINE_TYPE)
+UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)
+
+void umbra_kernels_fill_avx2_blocks(umbra_kernels *k)
+{
+    UMBRA_BLOCK_TYPES(UMBRA_SET_MATMUL)
+}
