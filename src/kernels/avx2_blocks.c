@@ -20,11 +20,22 @@ UMBRA_INLINE lanes no_lanes(void)
     return _mm256_setzero_ps();
 }
 
-UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, const float *factor)
+UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, float factor)
 {
     __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(w.low, x.low),
                                    _mm256_madd_epi16(w.high, x.high));
-    return _mm256_fmadd_ps(_mm256_broadcast_ss(factor), _mm256_cvtepi32_ps(dot), sum);
+    return _mm256_fmadd_ps(_mm256_set1_ps(factor), _mm256_cvtepi32_ps(dot), sum);
+}
+
+UMBRA_INLINE void multiply_scales(float *out, const float *a, const float *b, const int n)
+{
+    if (n == UMBRA_PARTS_MAX) {
+        _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b)));
+    } else if (n == UMBRA_BLOCKS_AT_ONCE) {
+        _mm_storeu_ps(out, _mm_mul_ps(_mm_loadu_ps(a), _mm_loadu_ps(b)));
+    } else {
+        *out = *a * *b;
+    }
 }
 
 UMBRA_INLINE lanes add_offsets(lanes sum, const float *a, const float *b, const int n)
@@ -32,7 +43,9 @@ UMBRA_INLINE lanes add_offsets(lanes sum, const float *a, const float *b, const 
     if (n == UMBRA_PARTS_MAX) {
         return _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), sum);
     }
-    return _mm256_add_ps(sum, _mm256_zextps128_ps256(_mm_set_ss(*a * *b)));
+    __m128 first = n == 1 ? _mm_mul_ss(_mm_load_ss(a), _mm_load_ss(b))
+                          : _mm_mul_ps(_mm_loadu_ps(a), _mm_loadu_ps(b));
+    return _mm256_add_ps(sum, _mm256_zextps128_ps256(first));
 }
 
 UMBRA_INLINE void store_sums(float *out, const lanes *sum, const int n)
@@ -55,13 +68,13 @@ UMBRA_INLINE int tile_rows(int tokens)
 
 #include "kernels/matmul_blocks.h"
 
-#define DEFINE_TYPE(TYPE, name, parts_at_once, minima, has_offset) \
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset) \
     static const block_type type_##name = { \
         .load_scales = scales_##name, \
         .load_part = part_##name, \
-        .load_minima = minima, \
-        .bytes = UMBRA_##TYPE##_BYTES, \
-        .parts = UMBRA_##TYPE##_PARTS, \
+        .load_minima = minima_##minima, \
+        .bytes = UMBRA_##TYPE##_BYTES * blocks, \
+        .parts = UMBRA_##TYPE##_PARTS * blocks, \
         .group = parts_at_once, \
         .offset = has_offset, \
     };

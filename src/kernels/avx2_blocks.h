@@ -94,7 +94,12 @@ UMBRA_INLINE void fill_scales(float *out, float number)
     _mm256_storeu_ps(out, _mm256_set1_ps(number));
 }
 
-/* Weights (or nothing) times the scales of both halves of a part. */
+UMBRA_INLINE void store_wide(int16_t *out, __m128i bytes)
+{
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm256_cvtepi8_epi16(bytes));
+}
+
+/* Weights times the scales of both halves of a part. */
 UMBRA_INLINE umbra_halves scale_halves(umbra_halves w, const int16_t *scales)
 {
     return (umbra_halves){
@@ -103,32 +108,73 @@ UMBRA_INLINE umbra_halves scale_halves(umbra_halves w, const int16_t *scales)
     };
 }
 
-/* Types with one scale in front of the block, and perhaps an offset after it. */
-UMBRA_INLINE void scales_single(const uint8_t *block, umbra_block_scales *s)
+/* f16 numbers in front of n blocks, n being 1 or UMBRA_BLOCKS_AT_ONCE. */
+UMBRA_INLINE void store_block_halves(float *out, const uint8_t *p, size_t bytes, int n)
 {
-    s->scale[0] = load_half(block);
+    uint64_t all = umbra_load_u16(p);
+    for (int i = 1; i < n; i++) {
+        all |= (uint64_t)umbra_load_u16(p + (size_t)i * bytes) << 16 * i;
+    }
+    _mm_storeu_ps(out, _mm_cvtph_ps(_mm_cvtsi64_si128((long long)all)));
 }
 
-UMBRA_INLINE void scales_with_offset(const uint8_t *block, umbra_block_scales *s)
+#define UMBRA_SCALES(name) \
+    UMBRA_INLINE void scales_##name(const uint8_t *unit, umbra_block_scales *s, const int parts)
+
+UMBRA_SCALES(q8_0)
 {
-    s->scale[0] = load_half(block);
-    s->offset[0] = load_half(block + 2);
+    store_block_halves(s->scale, unit, UMBRA_Q8_0_BYTES, parts);
 }
 
-#define scales_q8_0   scales_single
-#define scales_q4_0   scales_single
-#define scales_q4_1   scales_with_offset
-#define scales_q5_0   scales_single
-#define scales_q5_1   scales_with_offset
-#define scales_iq4_nl scales_single
+UMBRA_SCALES(q4_0)
+{
+    store_block_halves(s->scale, unit, UMBRA_Q4_0_BYTES, parts);
+}
+
+UMBRA_SCALES(q4_1)
+{
+    store_block_halves(s->scale, unit, UMBRA_Q4_1_BYTES, parts);
+    store_block_halves(s->offset, unit + 2, UMBRA_Q4_1_BYTES, parts);
+}
+
+UMBRA_SCALES(q5_0)
+{
+    store_block_halves(s->scale, unit, UMBRA_Q5_0_BYTES, parts);
+}
+
+UMBRA_SCALES(q5_1)
+{
+    store_block_halves(s->scale, unit, UMBRA_Q5_1_BYTES, parts);
+    store_block_halves(s->offset, unit + 2, UMBRA_Q5_1_BYTES, parts);
+}
+
+UMBRA_SCALES(iq4_nl)
+{
+    store_block_halves(s->scale, unit, UMBRA_IQ4_NL_BYTES, parts);
+}
+
+/* As umbra_mxfp4_scale. */
+UMBRA_SCALES(mxfp4)
+{
+    uint32_t all = unit[0];
+    for (int i = 1; i < parts; i++) {
+        all |= (uint32_t)unit[i * UMBRA_MXFP4_BYTES] << 8 * i;
+    }
+    __m128i e = _mm_cvtepu8_epi32(_mm_cvtsi32_si128((int)all));
+    __m128i normal = _mm_slli_epi32(_mm_sub_epi32(e, _mm_set1_epi32(1)), 23);
+    __m128i tiny = _mm_sllv_epi32(_mm_set1_epi32(0x00200000), e);
+    __m128i is_tiny = _mm_cmpgt_epi32(_mm_set1_epi32(2), e);
+    _mm_storeu_ps(s->scale, _mm_castsi128_ps(_mm_blendv_epi8(normal, tiny, is_tiny)));
+}
 
 #define UMBRA_PART(name) \
-    UMBRA_INLINE umbra_halves part_##name(const uint8_t *block, const umbra_block_scales *s, \
+    UMBRA_INLINE umbra_halves part_##name(const uint8_t *unit, const umbra_block_scales *s, \
                                           int first, int p)
 
 UMBRA_PART(q8_0)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_Q8_0_BYTES;
     return (umbra_halves){
         .low = _mm256_cvtepi8_epi16(load_16(block + 2)),
         .high = _mm256_cvtepi8_epi16(load_16(block + 18)),
@@ -137,61 +183,63 @@ UMBRA_PART(q8_0)
 
 UMBRA_PART(q4_0)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_Q4_0_BYTES;
     return subtract(nibbles(block + 2), 8);
 }
 
 UMBRA_PART(q4_1)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_Q4_1_BYTES;
     return nibbles(block + 4);
 }
 
 /* A missing fifth bit takes 16 away: the upper four bits of the byte are set. */
 UMBRA_PART(q5_0)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_Q5_0_BYTES;
     __m256i minus = _mm256_andnot_si256(spread_bits(block + 2), _mm256_set1_epi8((char)0xf0));
     return widen_signed(_mm256_or_si256(nibble_bytes(block + 6), minus));
 }
 
 UMBRA_PART(q5_1)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_Q5_1_BYTES;
     __m256i plus = _mm256_and_si256(spread_bits(block + 4), _mm256_set1_epi8(16));
     return widen_signed(_mm256_or_si256(nibble_bytes(block + 8), plus));
 }
 
 UMBRA_PART(iq4_nl)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_IQ4_NL_BYTES;
     return from_table(block + 2, umbra_iq4_values);
-}
-
-UMBRA_INLINE void scales_mxfp4(const uint8_t *block, umbra_block_scales *s)
-{
-    s->scale[0] = umbra_mxfp4_scale(block[0]);
 }
 
 UMBRA_PART(mxfp4)
 {
-    (void)s, (void)first, (void)p;
+    (void)s;
+    const uint8_t *block = unit + (first + p) * UMBRA_MXFP4_BYTES;
     return from_table(block + 1, umbra_mxfp4_values);
 }
 
 /* Scales and minima of 16 values are multiplied as integers: at most 45 and 15. */
-UMBRA_INLINE void scales_q2_k(const uint8_t *block, umbra_block_scales *s)
+UMBRA_SCALES(q2_k)
 {
-    __m256i both = _mm256_cvtepu8_epi16(load_16(block));
-    _mm256_storeu_si256((__m256i *)s->sub, _mm256_and_si256(both, _mm256_set1_epi16(15)));
-    _mm256_storeu_si256((__m256i *)s->minima, _mm256_srli_epi16(both, 4));
-    fill_scales(s->scale, load_half(block + 80));
-    fill_scales(s->offset, -load_half(block + 82));
+    (void)parts;
+    __m128i both = load_16(unit), mask = _mm_set1_epi8(15);
+    store_wide(s->sub, _mm_and_si128(both, mask));
+    store_wide(s->minima, _mm_and_si128(_mm_srli_epi16(both, 4), mask));
+    fill_scales(s->scale, load_half(unit + 80));
+    fill_scales(s->offset, -load_half(unit + 82));
 }
 
 UMBRA_PART(q2_k)
 {
-    __m256i values = _mm256_srli_epi16(load_32(block + 16 + 8 * first), 2 * p);
+    __m256i values = _mm256_srli_epi16(load_32(unit + 16 + 8 * first), 2 * p);
     return scale_halves(widen_signed(_mm256_and_si256(values, _mm256_set1_epi8(3))),
                         s->sub + 2 * (first + p));
 }
@@ -204,33 +252,34 @@ UMBRA_INLINE umbra_halves minima_q2_k(const umbra_block_scales *s, int part)
     };
 }
 
-UMBRA_INLINE void scales_q3_k(const uint8_t *block, umbra_block_scales *s)
+UMBRA_SCALES(q3_k)
 {
+    (void)parts;
     uint64_t bytes[2];
-    umbra_unpack_q3_k_scales(block + 96, bytes);
+    umbra_unpack_q3_k_scales(unit + 96, bytes);
     __m128i both = _mm_set_epi64x((long long)bytes[1], (long long)bytes[0]);
-    __m256i scales = _mm256_sub_epi16(_mm256_cvtepu8_epi16(both), _mm256_set1_epi16(32));
-    _mm256_storeu_si256((__m256i *)s->sub, scales);
-    fill_scales(s->scale, load_half(block + 108));
+    store_wide(s->sub, _mm_sub_epi8(both, _mm_set1_epi8(32)));
+    fill_scales(s->scale, load_half(unit + 108));
 }
 
 /* A missing third bit takes 4 away. */
 UMBRA_PART(q3_k)
 {
-    __m256i low = _mm256_srli_epi16(load_32(block + 32 + 8 * first), 2 * p);
+    __m256i low = _mm256_srli_epi16(load_32(unit + 32 + 8 * first), 2 * p);
     __m256i bit = _mm256_set1_epi8((char)(1 << (first + p)));
-    __m256i missing = _mm256_cmpeq_epi8(_mm256_and_si256(load_32(block), bit),
+    __m256i missing = _mm256_cmpeq_epi8(_mm256_and_si256(load_32(unit), bit),
                                         _mm256_setzero_si256());
     low = _mm256_and_si256(low, _mm256_set1_epi8(3));
     low = _mm256_or_si256(low, _mm256_and_si256(missing, _mm256_set1_epi8(-4)));
     return scale_halves(widen_signed(low), s->sub + 2 * (first + p));
 }
 
-UMBRA_INLINE void scales_six_bits(const uint8_t *block, umbra_block_scales *s)
+UMBRA_SCALES(six_bits)
 {
-    umbra_six_bits six = umbra_unpack_six_bits(block + 4);
-    store_scaled_bytes(s->scale, six.scales, load_half(block));
-    store_scaled_bytes(s->offset, six.minima, -load_half(block + 2));
+    (void)parts;
+    umbra_six_bits six = umbra_unpack_six_bits(unit + 4);
+    store_scaled_bytes(s->scale, six.scales, load_half(unit));
+    store_scaled_bytes(s->offset, six.minima, -load_half(unit + 2));
 }
 
 #define scales_q4_k scales_six_bits
@@ -239,7 +288,7 @@ UMBRA_INLINE void scales_six_bits(const uint8_t *block, umbra_block_scales *s)
 UMBRA_PART(q4_k)
 {
     (void)s;
-    const uint8_t *values = block + 16 + 16 * first + p / 2 * 32;
+    const uint8_t *values = unit + 16 + 16 * first + p / 2 * 32;
     __m256i low = _mm256_cvtepu8_epi16(load_16(values));
     __m256i high = _mm256_cvtepu8_epi16(load_16(values + 16));
     if (p % 2) {
@@ -260,60 +309,64 @@ UMBRA_INLINE __m256i move_bits(__m256i bytes, int from, int to, int mask)
 UMBRA_PART(q5_k)
 {
     (void)s;
-    __m256i low = move_bits(load_32(block + 48 + 16 * first + p / 2 * 32), p % 2 * 4, 0, 15);
-    __m256i high = move_bits(load_32(block + 16), p, 4, 1);
+    __m256i low = move_bits(load_32(unit + 48 + 16 * first + p / 2 * 32), p % 2 * 4, 0, 15);
+    __m256i high = _mm256_srl_epi16(load_32(unit + 16), _mm_cvtsi32_si128(first));
+    high = move_bits(high, p, 4, 1);
     return widen_signed(_mm256_or_si256(low, high));
 }
 
 /* Weight times scale is at most 32 * 128, four products of that with an activation 2^29. */
-UMBRA_INLINE void scales_q6_k(const uint8_t *block, umbra_block_scales *s)
+UMBRA_SCALES(q6_k)
 {
-    _mm256_storeu_si256((__m256i *)s->sub, _mm256_cvtepi8_epi16(load_16(block + 192)));
-    fill_scales(s->scale, load_half(block + 208));
+    (void)parts;
+    store_wide(s->sub, load_16(unit + 192));
+    fill_scales(s->scale, load_half(unit + 208));
 }
 
 UMBRA_PART(q6_k)
 {
-    __m256i low = move_bits(load_32(block + 16 * first + 32 * (p % 2)), p / 2 * 4, 0, 15);
-    __m256i high = move_bits(load_32(block + 128 + 8 * first), 2 * p, 4, 3);
+    __m256i low = move_bits(load_32(unit + 16 * first + 32 * (p % 2)), p / 2 * 4, 0, 15);
+    __m256i high = move_bits(load_32(unit + 128 + 8 * first), 2 * p, 4, 3);
     __m256i w = _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
     return scale_halves(widen_signed(w), s->sub + 2 * (first + p));
 }
 
-UMBRA_INLINE void scales_iq4_xs(const uint8_t *block, umbra_block_scales *s)
+UMBRA_SCALES(iq4_xs)
 {
+    (void)parts;
     const __m256i part = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256i low = _mm256_set1_epi32((int)umbra_load_u32(block + 4));
-    __m256i high = _mm256_set1_epi32(umbra_load_u16(block + 2));
+    __m256i low = _mm256_set1_epi32((int)umbra_load_u32(unit + 4));
+    __m256i high = _mm256_set1_epi32(umbra_load_u16(unit + 2));
     low = _mm256_srlv_epi32(low, _mm256_slli_epi32(part, 2));
     high = _mm256_srlv_epi32(high, _mm256_slli_epi32(part, 1));
     low = _mm256_and_si256(low, _mm256_set1_epi32(15));
     high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
     __m256i scales = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
-    __m256 all = _mm256_set1_ps(load_half(block));
+    __m256 all = _mm256_set1_ps(load_half(unit));
     _mm256_storeu_ps(s->scale, _mm256_mul_ps(_mm256_cvtepi32_ps(scales), all));
 }
 
 UMBRA_PART(iq4_xs)
 {
     (void)s;
-    return from_table(block + 8 + 16 * (first + p), umbra_iq4_values);
+    return from_table(unit + 8 + 16 * (first + p), umbra_iq4_values);
 }
 
-/* X(TYPE, type, group, minima, offset): the fields of block_type. */
+/* X(TYPE, type, blocks of a unit, group, minima_NAME, offset): the fields of block_type. */
+#define minima_none NULL
 #define UMBRA_AVX2_TYPES(X) \
-    X(Q8_0, q8_0, 1, NULL, false) \
-    X(Q4_0, q4_0, 1, NULL, false) \
-    X(Q4_1, q4_1, 1, NULL, true) \
-    X(Q5_0, q5_0, 1, NULL, false) \
-    X(Q5_1, q5_1, 1, NULL, true) \
-    X(IQ4_NL, iq4_nl, 1, NULL, false) \
-    X(MXFP4, mxfp4, 1, NULL, false) \
-    X(Q2_K, q2_k, 4, minima_q2_k, true) \
-    X(Q3_K, q3_k, 4, NULL, false) \
-    X(Q4_K, q4_k, 2, NULL, true) \
-    X(Q5_K, q5_k, 8, NULL, true) \
-    X(Q6_K, q6_k, 4, NULL, false) \
-    X(IQ4_XS, iq4_xs, 1, NULL, false)
+    X(Q8_0, q8_0, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
+    X(Q4_0, q4_0, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
+    X(Q4_1, q4_1, UMBRA_BLOCKS_AT_ONCE, 1, none, true) \
+    X(Q5_0, q5_0, UMBRA_BLOCKS_AT_ONCE, 2, none, false) \
+    X(Q5_1, q5_1, UMBRA_BLOCKS_AT_ONCE, 2, none, true) \
+    X(IQ4_NL, iq4_nl, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
+    X(MXFP4, mxfp4, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
+    X(Q2_K, q2_k, 1, 4, q2_k, true) \
+    X(Q3_K, q3_k, 1, 4, none, false) \
+    X(Q4_K, q4_k, 1, 2, none, true) \
+    X(Q5_K, q5_k, 1, 2, none, true) \
+    X(Q6_K, q6_k, 1, 4, none, false) \
+    X(IQ4_XS, iq4_xs, 1, 2, none, false)
 
 #endif

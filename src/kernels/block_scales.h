@@ -1,4 +1,5 @@
-/* The scales of one block of quantised weights, spread out for vector code. */
+/* The scales of one unit of quantised weights (a block of 256 values, or several of 32), spread out
+ * for vector code. */
 #ifndef UMBRA_KERNELS_BLOCK_SCALES_H
 #define UMBRA_KERNELS_BLOCK_SCALES_H
 
@@ -13,6 +14,7 @@ typedef struct umbra_block_scales {
     int16_t minima[2 * UMBRA_PARTS_MAX]; /* Q2_K: offset[p] * minima[2 p + i / 16] */
 } umbra_block_scales;
 
-typedef void (*umbra_load_scales_fn)(const uint8_t *block, umbra_block_scales *out);
+/* Blocks of 32 values are taken four at a time, as one unit. */
+enum { UMBRA_BLOCKS_AT_ONCE = 4 };
 
 #endif

@@ -9,6 +9,13 @@
  * compiler to inline it; only then do they become one loop per weight type. */
 #define UMBRA_INLINE static inline __attribute__((always_inline))
 
+#define UMBRA_PRAGMA(text) _Pragma(#text)
+#define UMBRA_UNROLL(n) UMBRA_PRAGMA(GCC unroll n)
+
+/* Lets the compiler know nothing of what the object holds, so that it reads it from memory: to
+ * broadcast a number from there is only a load, from a lane of a register it is shuffles. */
+#define UMBRA_KEEP_IN_MEMORY(object) __asm__("" : "+m"(object))
+
 /* UMBRA_Q4_K_BYTES, the bytes of a block, and UMBRA_Q4_K_PARTS, how many blocks of activations it
  * covers; so for every number format. */
 #define UMBRA_BLOCK_SIZES(id, name, values, bytes)                                                 \

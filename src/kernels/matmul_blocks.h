@@ -4,31 +4,34 @@
  *   integers, lanes           32 values of 16 bits; the accumulator of one (row, token) pair
  *   load_values(q)            32 activations
  *   no_lanes()                zeros
- *   add_dot(sum, w, x, f)     sum + *f * (w x), the products exact, summed exactly within a lane
- *   add_offsets(sum, a, b, n) sum plus the n products a[i] * b[i], n being 1 or UMBRA_PARTS_MAX
+ *   add_dot(sum, w, x, f)     sum + f * (w x), the products exact, summed exactly within a lane
+ *   multiply_scales(out, a, b, n) out[i] = a[i] * b[i], n being 1, 4 or 8
+ *   add_offsets(sum, a, b, n) sum plus the n products a[i] * b[i], likewise
  *   store_sums(out, sum, n)   out[i] = the lanes of sum[i * MAX_TOKENS] added in a fixed order
  *   tile_rows(tokens)         rows of a tile with that many tokens, at most MAX_ROWS
  *   PREFETCH                  whether a tile of one token asks for weights ahead
  *
  * and then a block_type per weight type.
  *
- * A tile is a few rows times a few tokens. Unpacking of weights is shared by the tile's tokens.
- * Each pair has one accumulator that takes the parts in order, whatever the shape of its tile:
- * that is what makes the result independent of the batch. */
+ * A row is walked in units: one block of 256 values or four of 32, and single blocks of 32 where
+ * four are too many. A tile is a few rows times a few tokens; unpacking of weights is shared by the
+ * tile's tokens. Each (row, token) has one accumulator that takes the parts in order, whatever the
+ * shape of its tile: that is what makes the result independent of the batch. */
 #ifndef UMBRA_KERNELS_MATMUL_BLOCKS_H
 #define UMBRA_KERNELS_MATMUL_BLOCKS_H
 
 #include "kernels/block_scales.h"
 
 typedef struct block_type {
-    umbra_load_scales_fn load_scales;
-    /* Part `first` + `p` of a block; p is known at compile time and below `group`, first is not. */
-    integers (*load_part)(const uint8_t *block, const umbra_block_scales *s, int first, int p);
+    /* Scales and offsets of `parts` parts: those of a unit, or 1. */
+    void (*load_scales)(const uint8_t *unit, umbra_block_scales *out, int parts);
+    /* Part `first` + `p` of a unit; p is known at compile time and below `group`, first is not. */
+    integers (*load_part)(const uint8_t *unit, const umbra_block_scales *s, int first, int p);
     /* Integers that are multiplied with the offset and the activations; NULL where the offset is
      * one for the part. */
     integers (*load_minima)(const umbra_block_scales *s, int part);
-    size_t bytes;
-    int parts, group;
+    int bytes, parts; /* of a unit */
+    int group;        /* parts that are unpacked together */
     bool offset;
 } block_type;
 
@@ -42,6 +45,7 @@ UMBRA_INLINE tile_tokens find_tokens(const umbra_matmul *m, int token, const int
 {
     size_t parts = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
     tile_tokens x = {0};
+    UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
         size_t at = umbra_token_row(m, token + t) * parts;
         x.q[t] = m->x->q + at * UMBRA_Q16_BLOCK;
@@ -51,37 +55,72 @@ UMBRA_INLINE tile_tokens find_tokens(const umbra_matmul *m, int token, const int
     return x;
 }
 
-/* Adds one block of one row to the row's sums. `at` counts blocks of activations. */
-UMBRA_INLINE void add_block(lanes *sum, const uint8_t *block, const tile_tokens *x, size_t at,
-                            const int tokens, const block_type *type)
+/* What the rows of a tile multiply with: scales of weights times those of activations. */
+typedef struct tile_factors {
+    umbra_block_scales s[MAX_ROWS];
+    float scale[MAX_ROWS][MAX_TOKENS][UMBRA_PARTS_MAX];
+    float offset[MAX_ROWS][MAX_TOKENS][UMBRA_PARTS_MAX];
+} tile_factors;
+
+/* Also adds the offsets of whole parts to the sums. */
+UMBRA_INLINE void load_factors(tile_factors *f, lanes *sum, const uint8_t *unit, int r,
+                               const tile_tokens *x, size_t at, const int parts, const int tokens,
+                               const block_type *type)
 {
-    umbra_block_scales s;
-    float factor[MAX_TOKENS][UMBRA_PARTS_MAX], offset[MAX_TOKENS][UMBRA_PARTS_MAX];
-    type->load_scales(block, &s);
+    umbra_block_scales *s = &f->s[r];
+    type->load_scales(unit, s, parts);
+    UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
-        for (int p = 0; p < type->parts; p++) {
-            factor[t][p] = s.scale[p] * x->scale[t][at + (size_t)p];
-        }
+        multiply_scales(f->scale[r][t], s->scale, x->scale[t] + at, parts);
         if (type->load_minima) {
-            for (int p = 0; p < type->parts; p++) {
-                offset[t][p] = s.offset[p] * x->scale[t][at + (size_t)p];
-            }
+            multiply_scales(f->offset[r][t], s->offset, x->scale[t] + at, parts);
         } else if (type->offset) {
-            sum[t] = add_offsets(sum[t], s.offset, x->sum[t] + at, type->parts);
+            sum[t] = add_offsets(sum[t], s->offset, x->sum[t] + at, parts);
         }
     }
-    for (int first = 0; first < type->parts; first += type->group) {
-#pragma GCC unroll 8
-        for (int p = 0; p < type->group; p++) {
-            integers w = type->load_part(block, &s, first, p);
-            for (int t = 0; t < tokens; t++) {
-                integers v = load_values(x->q[t] + (at + (size_t)(first + p)) * UMBRA_Q16_BLOCK);
-                sum[t] = add_dot(sum[t], w, v, &factor[t][first + p]);
-                if (type->load_minima) {
-                    integers minima = type->load_minima(&s, first + p);
-                    sum[t] = add_dot(sum[t], minima, v, &offset[t][first + p]);
-                }
+}
+
+/* Adds part `first` + `p` of all rows. */
+UMBRA_INLINE void add_part(lanes *sum, const uint8_t *unit, uint64_t row_bytes,
+                           const tile_factors *f, int first, const int p, const tile_tokens *x,
+                           size_t at, const int rows, const int tokens, const block_type *type)
+{
+    integers w[MAX_ROWS];
+    UMBRA_UNROLL(4)
+    for (int r = 0; r < rows; r++) {
+        w[r] = type->load_part(unit + (uint64_t)r * row_bytes, &f->s[r], first, p);
+    }
+    UMBRA_UNROLL(4)
+    for (int t = 0; t < tokens; t++) {
+        integers v = load_values(x->q[t] + (at + (size_t)(first + p)) * UMBRA_Q16_BLOCK);
+        UMBRA_UNROLL(4)
+        for (int r = 0; r < rows; r++) {
+            lanes *to = sum + r * MAX_TOKENS + t;
+            *to = add_dot(*to, w[r], v, f->scale[r][t][first + p]);
+            if (type->load_minima) {
+                integers minima = type->load_minima(&f->s[r], first + p);
+                *to = add_dot(*to, minima, v, f->offset[r][t][first + p]);
             }
+        }
+    }
+}
+
+UMBRA_INLINE void add_unit(lanes *sum, const uint8_t *unit, uint64_t row_bytes,
+                           const tile_tokens *x, size_t at, const int parts, const int rows,
+                           const int tokens, const block_type *type)
+{
+    const int group = parts < type->group ? parts : type->group;
+    tile_factors f;
+    UMBRA_UNROLL(4)
+    for (int r = 0; r < rows; r++) {
+        load_factors(&f, sum + r * MAX_TOKENS, unit + (uint64_t)r * row_bytes, r, x, at, parts,
+                     tokens, type);
+    }
+    UMBRA_KEEP_IN_MEMORY(f);
+    for (int first = 0; first < parts; first += group) {
+        UMBRA_UNROLL(4)
+        for (int p = 0; p < group; p++) {
+            add_part(sum, unit, row_bytes, &f, first, p, x, at, rows, tokens, type);
         }
     }
 }
@@ -89,26 +128,32 @@ UMBRA_INLINE void add_block(lanes *sum, const uint8_t *block, const tile_tokens 
 UMBRA_INLINE void tile_blocks(const umbra_matmul *m, int row, int token, const int rows,
                               const int tokens, const block_type *type)
 {
-    size_t parts = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    size_t parts = (size_t)m->x->columns / UMBRA_Q16_BLOCK, at = 0;
+    const size_t step = (size_t)type->parts, bytes = (size_t)type->bytes;
     const uint8_t *first = umbra_weight_row(m, row), *w = first;
     tile_tokens x = find_tokens(m, token, tokens);
-    lanes sum[MAX_ROWS][MAX_TOKENS];
+    lanes sum[MAX_ROWS * MAX_TOKENS];
+    UMBRA_UNROLL(4)
     for (int r = 0; r < rows; r++) {
+        UMBRA_UNROLL(4)
         for (int t = 0; t < tokens; t++) {
-            sum[r][t] = no_lanes();
+            sum[r * MAX_TOKENS + t] = no_lanes();
         }
     }
-    for (size_t at = 0; at < parts; at += (size_t)type->parts, w += type->bytes) {
+    for (; at + step <= parts; at += step, w += bytes) {
         if (PREFETCH && tokens == 1 && rows == MAX_ROWS) {
-            umbra_prefetch_stream(first + (size_t)(w - first) * (size_t)rows,
-                                  (size_t)rows * type->bytes);
+            umbra_prefetch_stream(first + (size_t)(w - first) * (size_t)rows, (size_t)rows * bytes);
         }
-        for (int r = 0; r < rows; r++) {
-            add_block(sum[r], w + (uint64_t)r * m->row_bytes, &x, at, tokens, type);
+        add_unit(sum, w, m->row_bytes, &x, at, type->parts, rows, tokens, type);
+    }
+    if (step < UMBRA_PARTS_MAX) { /* a unit of several blocks */
+        for (; at < parts; at++, w += bytes / step) {
+            add_unit(sum, w, m->row_bytes, &x, at, 1, rows, tokens, type);
         }
     }
+    UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
-        store_sums(umbra_output(m, token + t, row), &sum[0][t], rows);
+        store_sums(umbra_output(m, token + t, row), sum + t, rows);
     }
 }
 
