@@ -15,6 +15,7 @@ enum {
     UMBRA_LOGITS_ROWS = 8, /* output rows computed together */
     UMBRA_MAX_THREADS = 256,
     UMBRA_MAX_CHUNK = 4096,
+    UMBRA_LATENT_HEADS = 8,   /* query heads that go through a compressed cache together */
     UMBRA_LATENT_TOKENS = 16, /* tokens whose queries are in the latent's space at a time */
 };
 
@@ -150,7 +151,6 @@ void umbra_attention(umbra_engine *e, int layer, int tokens);
 size_t umbra_kv_offset(const umbra_engine *e, int layer, int sequence, int head, int dim);
 /* attention_latent.c: the same for a compressed cache, from normed to mixed.f32. */
 void umbra_attention_latent(umbra_engine *e, int layer, int tokens);
-enum { UMBRA_LATENT_HEADS = 8 }; /* per item */
 
 /* gate.c: the router of a layer with the norm before it folded in, (experts, hidden): its scores
  * for a state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a

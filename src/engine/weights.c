@@ -1,4 +1,6 @@
 /* The dense weights: read once, at opening, into one arena. */
+#include <stdio.h>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -33,15 +35,27 @@ static int read_tensor(loader *ld, const umbra_gguf_tensor *t)
     return UMBRA_OK;
 }
 
+/* "F32, F16, ..." of the types that the kernels multiply. */
+static const char *type_names(const umbra_kernels *kernels, char *out, size_t size)
+{
+    size_t used = 0;
+    for (uint32_t id = 0; id < UMBRA_DTYPE_COUNT && used < size; id++)
+        if (kernels->matmul[id])
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "",
+                                     umbra_dtype_get(id).name);
+    return out;
+}
+
 static int check_type(const loader *ld, const umbra_gguf_tensor *t)
 {
     if (ld->kernels->matmul[t->dtype])
         return UMBRA_OK;
-    return umbra_fail_at(ld->err, UMBRA_E_UNSUPPORTED, t->offset,
-                         "%s: tensor %s has type %s, for which there are no kernels",
-                         umbra_gguf_path(ld->model->gguf),
-                         umbra_quote(t->name.data, t->name.bytes).text,
-                         umbra_dtype_get(t->dtype).name);
+    char names[256];
+    return umbra_fail_at(
+        ld->err, UMBRA_E_UNSUPPORTED, t->offset,
+        "%s: tensor %s has type %s, which is not supported; supported: %s",
+        umbra_gguf_path(ld->model->gguf), umbra_quote(t->name.data, t->name.bytes).text,
+        umbra_dtype_get(t->dtype).name, type_names(ld->kernels, names, sizeof names));
 }
 
 static int load_tensor(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)

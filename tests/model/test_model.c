@@ -170,6 +170,7 @@ static void types_without_kernels_do_not_run(void **state)
         umbra_engine_options options = {.threads = 1};
         assert_int_equal(umbra_engine_open(&engine, model, &options, &err), UMBRA_E_UNSUPPORTED);
         assert_non_null(strstr(err.message, unknown[i].message));
+        assert_non_null(strstr(err.message, "not supported; supported: F32, F16, Q4_0"));
         umbra_model_close(&model);
         umbra_memory_file_release(&file);
     }
