@@ -111,63 +111,13 @@ static double largest_difference(const answer *a, const answer *b)
 
 /* ---- forms of files ---- */
 
-#define NO(NAME)                                                                                   \
-    {                                                                                              \
-        NAME, {0}, 0, 0                                                                            \
-    }
-#define SINGLE(E)                                                                                  \
-    {"ffn_gate." #E ".weight", {MAKE_HIDDEN, MAKE_WIDTH}, 0, 0},                                   \
-        {"ffn_up." #E ".weight", {MAKE_HIDDEN, MAKE_WIDTH}, 0, 0},                                 \
-    {                                                                                              \
-        "ffn_down." #E ".weight", {MAKE_WIDTH, MAKE_HIDDEN}, 0, 0                                  \
-    }
-
-static const make_tensor single[] = {
-    NO("ffn_gate_exps.weight"),
-    NO("ffn_up_exps.weight"),
-    NO("ffn_down_exps.weight"),
-    SINGLE(0),
-    SINGLE(1),
-    SINGLE(2),
-    SINGLE(3),
-    SINGLE(4),
-    SINGLE(5),
-    SINGLE(6),
-    SINGLE(7),
-    {0},
-};
-
-static const make_tensor fused[] = {
-    NO("ffn_gate_exps.weight"),
-    NO("ffn_up_exps.weight"),
-    {"ffn_gate_up_exps.weight", {MAKE_HIDDEN, 2 * MAKE_WIDTH, MAKE_EXPERTS}, 0, 0},
-    {0},
-};
-
-static const make_tensor split_latent[] = {
-    NO("attn_kv_b.weight"),
-    {"attn_k_b.weight", {MAKE_DIM, MAKE_LATENT, MAKE_HEADS}, 0, 0},
-    {"attn_v_b.weight", {MAKE_LATENT, MAKE_DIM, MAKE_HEADS}, 0, 0},
-    {0},
-};
-
-/* The keys that come with split_latent. */
-static const make_key cache_keys[] = {
-    {"attention.head_count_kv", 1, MAKE_U32, NULL},
-    {"attention.key_length", MAKE_LATENT + MAKE_ROPE, MAKE_U32, NULL},
-    {"attention.value_length", MAKE_LATENT, MAKE_U32, NULL},
-    {"attention.key_length_mla", MAKE_DIM + MAKE_ROPE, MAKE_U32, NULL},
-    {"attention.value_length_mla", MAKE_DIM, MAKE_U32, NULL},
-    {0},
-};
-
 static void experts_in_any_form_are_the_same(void **state)
 {
     (void)state;
     const umbra_engine_options options = {.threads = 2};
     answer *stacked = answer_of(&make_llama, NULL, NULL, &options);
-    answer *apart = answer_of(&make_llama, NULL, single, &options);
-    answer *joined = answer_of(&make_llama, NULL, fused, &options);
+    answer *apart = answer_of(&make_llama, NULL, make_single, &options);
+    answer *joined = answer_of(&make_llama, NULL, make_fused, &options);
     assert_memory_equal(stacked, apart, sizeof *stacked);
     assert_memory_equal(stacked, joined, sizeof *stacked);
     free(stacked);
@@ -181,7 +131,7 @@ static void latents_in_any_form_are_the_same(void **state)
     (void)state;
     const umbra_engine_options options = {.threads = 2, .kernels = "reference"};
     answer *joint = answer_of(&make_deepseek2, NULL, NULL, &options);
-    answer *apart = answer_of(&make_deepseek2, cache_keys, split_latent, &options);
+    answer *apart = answer_of(&make_deepseek2, make_split_keys, make_split_latent, &options);
     assert_true(largest_difference(joint, apart) < 1e-4);
     assert_memory_equal(joint->experts, apart->experts, sizeof joint->experts);
     free(joint);
@@ -227,10 +177,10 @@ static const make_tensor bias_tensor[] = {{"exp_probs_b.bias", {MAKE_EXPERTS}, 1
 
 static const variant variants[] = {
     {&make_olmoe, NULL, NULL},
-    {&make_llama, NULL, single},
-    {&make_qwen2moe, NULL, fused},
+    {&make_llama, NULL, make_single},
+    {&make_qwen2moe, NULL, make_fused},
     {&make_deepseek2, NULL, NULL},
-    {&make_deepseek2, cache_keys, split_latent},
+    {&make_deepseek2, make_split_keys, make_split_latent},
     {&make_deepseek2, grouped_keys, bias_tensor},
     {&make_gpt_oss, NULL, NULL},
 };

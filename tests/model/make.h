@@ -73,4 +73,9 @@ int make_open(const make_layout *layout, const make_key *keys, const make_tensor
 
 extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, make_gpt_oss;
 
+/* Other forms of the same weights: one tensor per expert, gate and up in one; for deepseek2
+ * attn_k_b and attn_v_b, with the keys that come with them. */
+extern const make_tensor make_single[], make_fused[], make_split_latent[];
+extern const make_key make_split_keys[];
+
 #endif

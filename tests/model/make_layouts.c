@@ -135,3 +135,54 @@ static const make_tensor gpt_oss_tensors[] = {
     {0},
 };
 const make_layout make_gpt_oss = {"gpt-oss", gpt_oss_keys, gpt_oss_tensors};
+
+/* ---- other forms ---- */
+
+#define NO(NAME)                                                                                   \
+    {                                                                                              \
+        NAME, {0}, 0, 0                                                                            \
+    }
+#define SINGLE(E)                                                                                  \
+    {"ffn_gate." #E ".weight", {MAKE_HIDDEN, MAKE_WIDTH}, 0, 0},                                   \
+        {"ffn_up." #E ".weight", {MAKE_HIDDEN, MAKE_WIDTH}, 0, 0},                                 \
+    {                                                                                              \
+        "ffn_down." #E ".weight", {MAKE_WIDTH, MAKE_HIDDEN}, 0, 0                                  \
+    }
+
+const make_tensor make_single[] = {
+    NO("ffn_gate_exps.weight"),
+    NO("ffn_up_exps.weight"),
+    NO("ffn_down_exps.weight"),
+    SINGLE(0),
+    SINGLE(1),
+    SINGLE(2),
+    SINGLE(3),
+    SINGLE(4),
+    SINGLE(5),
+    SINGLE(6),
+    SINGLE(7),
+    {0},
+};
+
+const make_tensor make_fused[] = {
+    NO("ffn_gate_exps.weight"),
+    NO("ffn_up_exps.weight"),
+    {"ffn_gate_up_exps.weight", {MAKE_HIDDEN, 2 * MAKE_WIDTH, MAKE_EXPERTS}, 0, 0},
+    {0},
+};
+
+const make_tensor make_split_latent[] = {
+    NO("attn_kv_b.weight"),
+    {"attn_k_b.weight", {MAKE_DIM, MAKE_LATENT, MAKE_HEADS}, 0, 0},
+    {"attn_v_b.weight", {MAKE_LATENT, MAKE_DIM, MAKE_HEADS}, 0, 0},
+    {0},
+};
+
+const make_key make_split_keys[] = {
+    {"attention.head_count_kv", 1, MAKE_U32, NULL},
+    {"attention.key_length", MAKE_LATENT + MAKE_ROPE, MAKE_U32, NULL},
+    {"attention.value_length", MAKE_LATENT, MAKE_U32, NULL},
+    {"attention.key_length_mla", MAKE_DIM + MAKE_ROPE, MAKE_U32, NULL},
+    {"attention.value_length_mla", MAKE_DIM, MAKE_U32, NULL},
+    {0},
+};

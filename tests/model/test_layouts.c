@@ -97,6 +97,26 @@ static void impossible_files_are_refused(void **state)
     }
 }
 
+/* In files with one tensor per expert. */
+static void single_experts_must_be_alike(void **state)
+{
+    (void)state;
+    static const fault faults[] = {
+        {"blk.1.ffn_up.3.weight", DTYPE, UMBRA_Q8_0, NULL, "blk.1.ffn_up.3.weight has type Q8_0"},
+        {"blk.2.ffn_down.7.weight", ABSENT, 0, NULL, "blk.2.ffn_down.7.weight is missing"},
+        {"blk.0.ffn_gate.1.weight", SHAPE, 64, NULL, "shape 64 x 64"},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        int rc = make_open(&make_llama, NULL, make_single, &faults[i], &file, &model, &err);
+        if (rc == UMBRA_OK || !strstr(err.message, faults[i].message))
+            fail_msg("%s: %d, \"%s\"", faults[i].name, rc, err.message);
+        umbra_memory_file_release(&file);
+    }
+}
+
 /* ---- what is told of a file ---- */
 
 typedef struct description {
@@ -176,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(impossible_files_are_refused),
+        cmocka_unit_test(single_experts_must_be_alike),
         cmocka_unit_test(files_are_described),
         cmocka_unit_test(yarn_is_read),
     };
