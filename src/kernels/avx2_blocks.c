@@ -78,7 +78,7 @@ UMBRA_INLINE int tile_rows(int tokens)
         .group = parts_at_once, \
         .offset = has_offset, \
     };
-UMBRA_AVX2_TYPES(DEFINE_TYPE)
+UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)
 
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k)

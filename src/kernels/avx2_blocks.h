@@ -352,21 +352,4 @@ UMBRA_PART(iq4_xs)
     return from_table(unit + 8 + 16 * (first + p), umbra_iq4_values);
 }
 
-/* X(TYPE, type, blocks of a unit, group, minima_NAME, offset): the fields of block_type. */
-#define minima_none NULL
-#define UMBRA_AVX2_TYPES(X) \
-    X(Q8_0, q8_0, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
-    X(Q4_0, q4_0, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
-    X(Q4_1, q4_1, UMBRA_BLOCKS_AT_ONCE, 1, none, true) \
-    X(Q5_0, q5_0, UMBRA_BLOCKS_AT_ONCE, 2, none, false) \
-    X(Q5_1, q5_1, UMBRA_BLOCKS_AT_ONCE, 2, none, true) \
-    X(IQ4_NL, iq4_nl, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
-    X(MXFP4, mxfp4, UMBRA_BLOCKS_AT_ONCE, 1, none, false) \
-    X(Q2_K, q2_k, 1, 4, q2_k, true) \
-    X(Q3_K, q3_k, 1, 4, none, false) \
-    X(Q4_K, q4_k, 1, 2, none, true) \
-    X(Q5_K, q5_k, 1, 2, none, true) \
-    X(Q6_K, q6_k, 1, 4, none, false) \
-    X(IQ4_XS, iq4_xs, 1, 2, none, false)
-
 #endif

@@ -108,7 +108,7 @@ UMBRA_BLOCK_TYPES(DEFINE_JOINED)
         .group = parts_at_once, \
         .offset = has_offset, \
     };
-UMBRA_AVX2_TYPES(DEFINE_TYPE)
+UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)
 
 void umbra_kernels_fill_avx512_blocks(umbra_kernels *k)

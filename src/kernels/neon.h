@@ -8,6 +8,7 @@
 #include "kernels/internal.h"
 
 void umbra_kernels_fill_neon_vector(umbra_kernels *k);
+void umbra_kernels_fill_neon_blocks(umbra_kernels *k);
 void umbra_neon_softmax(float *x, int n);
 void umbra_neon_attend(const umbra_attend *a);
 
