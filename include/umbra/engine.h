@@ -96,7 +96,8 @@ typedef struct umbra_observer {
     int (*layer_input)(void *user, int layer, int first, int tokens, const float *x);
     /* h (tokens, hidden): the residual stream after attention, before the expert norm. */
     int (*hidden_state)(void *user, int layer, int first, int tokens, const float *h);
-    /* experts, weights (tokens, k): the experts used and their weights, best first. */
+    /* experts, weights (tokens, k): the experts used and their weights, best first. Not called for
+     * layers without experts, for which the other two are. */
     int (*routing)(void *user, int layer, int first, int tokens, const int32_t *experts,
                    const float *weights);
     /* logits (V) of token `index`, for tokens that want them, in order. */

@@ -24,7 +24,8 @@ typedef struct umbra_scores {
     double *lse;       /* (T) log of the sum of exp(logits) */
     int32_t *top_id;   /* (T, K) best first, lower id first in a tie; NULL if K is 0 */
     float *top_logit;  /* (T, K) */
-    uint16_t *experts; /* (L, T, k) best first; NULL if not asked for */
+    uint16_t *experts; /* (L, T, k) best first, 65535 in layers without experts; NULL if not
+                          asked for */
     double nll_sum;    /* -log p(token i+1 | tokens up to i), summed over the predicted tokens */
     int predicted;     /* tokens that were predicted: all but the first */
     double seconds;    /* time of the evaluation */

@@ -42,15 +42,29 @@ static void print_plan(const umbra_memory_plan *p)
            (unsigned long long)p->slots, cli_size(p->slot_bytes));
 }
 
+static void print_layers(const umbra_model_info *m)
+{
+    printf("  layers        %d, hidden %d, %d heads (%d for keys and values) of %d\n", m->layers,
+           m->hidden, m->heads, m->kv_heads, m->head_dim);
+    printf("  cache         %d values per position and layer", m->cached_values);
+    if (m->latent_width)
+        printf(", compressed: a latent of %d", m->latent_width);
+    if (m->window)
+        printf("; every other layer sees %d positions", m->window);
+    printf("\n  experts       %d per layer, %d used per token, width %d, in %d layers\n",
+           m->experts, m->experts_used, m->expert_width, m->moe_layers);
+    printf("  router        %s\n", m->router);
+    if (m->shared_width)
+        printf("  shared        experts of width %d for every token, always in memory\n",
+               m->shared_width);
+}
+
 static void print_text(const umbra_model *model, const umbra_engine_options *options,
                        const umbra_memory_plan *plan)
 {
     const umbra_model_info *m = umbra_model_get_info(model);
     printf("%s%s%s\n", m->name, m->name[0] ? ", " : "", m->architecture);
-    printf("  layers        %d, hidden %d, %d heads (%d for keys and values) of %d\n", m->layers,
-           m->hidden, m->heads, m->kv_heads, m->head_dim);
-    printf("  experts       %d per layer, %d used per token, width %d, in %d layers\n", m->experts,
-           m->experts_used, m->expert_width, m->moe_layers);
+    print_layers(m);
     printf("  vocabulary    %d tokens, trained for a context of %d\n", m->vocabulary, m->context);
     printf("  file          %s: %s of experts (%s each), %s dense\n", cli_size(m->file_bytes),
            cli_size(m->expert_bytes), cli_size(m->bytes_per_expert), cli_size(m->dense_bytes));
@@ -119,6 +133,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     umbra_json_open(&j, '{');
     umbra_json_put_text(&j, "architecture", m->architecture);
     umbra_json_put_text(&j, "name", m->name);
+    umbra_json_put_text(&j, "router", m->router);
     const struct {
         const char *key;
         uint64_t value;
@@ -129,9 +144,13 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         {"heads", (uint64_t)m->heads},
         {"kv_heads", (uint64_t)m->kv_heads},
         {"head_dim", (uint64_t)m->head_dim},
+        {"latent_width", (uint64_t)m->latent_width},
+        {"cached_values", (uint64_t)m->cached_values},
+        {"window", (uint64_t)m->window},
         {"experts", (uint64_t)m->experts},
         {"experts_used", (uint64_t)m->experts_used},
         {"expert_width", (uint64_t)m->expert_width},
+        {"shared_width", (uint64_t)m->shared_width},
         {"vocabulary", (uint64_t)m->vocabulary},
         {"context", (uint64_t)m->context},
         {"file_bytes", m->file_bytes},

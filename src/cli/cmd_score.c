@@ -70,7 +70,7 @@ static void json_experts(umbra_json *j, umbra_scores *s)
         for (int i = 0; i < s->tokens; i++) {
             const uint16_t *ids = sorted_experts(s, l, i);
             umbra_json_open(j, '[');
-            for (int k = 0; k < s->used; k++)
+            for (int k = 0; k < s->used && ids[k] != UINT16_MAX; k++)
                 umbra_json_uint(j, ids[k]);
             umbra_json_close(j, ']');
         }
@@ -119,6 +119,8 @@ static void print_text(const text *t, umbra_scores *s)
     for (int l = 0; s->experts && l < s->layers; l++) {
         for (int i = 0; i < s->tokens; i++) {
             const uint16_t *ids = sorted_experts(s, l, i);
+            if (ids[0] == UINT16_MAX)
+                break; /* a layer without experts */
             printf("layer %d position %d:", l, i);
             for (int k = 0; k < s->used; k++)
                 printf(" %d", ids[k]);

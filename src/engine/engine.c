@@ -1,5 +1,4 @@
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -40,10 +39,10 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     umbra_memory_plan *p = &e->plan;
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_layout(&e->scratch, arena, c, p->chunk, p->context, p->threads);
-    e->kv.k =
-        umbra_map(umbra_plan_kv_bytes(e->model, e->kernels, p->context, e->sequences, c->key_dim));
+    e->kv.k = umbra_map(
+        umbra_plan_kv_bytes(e->model, e->kernels, p->context, e->sequences, c->cache_key));
     e->kv.v = umbra_map(
-        umbra_plan_kv_bytes(e->model, e->kernels, p->context, e->sequences, c->value_dim));
+        umbra_plan_kv_bytes(e->model, e->kernels, p->context, e->sequences, c->cache_value));
     e->kv.length = umbra_calloc((size_t)e->sequences, sizeof *e->kv.length);
     if (!arena || !e->kv.k || !e->kv.v || !e->kv.length)
         return umbra_fail_nomem(err, "activations and key/value cache",
@@ -55,14 +54,25 @@ static int open_memory(umbra_engine *e, umbra_error *err)
 static int check_widths(const umbra_model *model, umbra_error *err)
 {
     const umbra_config *c = &model->config;
-    if (c->hidden % UMBRA_Q16_BLOCK == 0 && c->expert_width % UMBRA_Q16_BLOCK == 0 &&
-        (int64_t)c->heads * c->value_dim % UMBRA_Q16_BLOCK == 0)
-        return UMBRA_OK;
-    return umbra_fail(
-        err, UMBRA_E_UNSUPPORTED,
-        "%s: widths (hidden %d, expert %d, attention %d x %d) must be multiples of %d",
-        umbra_gguf_path(model->gguf), c->hidden, c->expert_width, c->heads, c->value_dim,
-        UMBRA_Q16_BLOCK);
+    const struct {
+        const char *what;
+        int width; /* 0: there is none */
+    } widths[] = {
+        {"hidden", c->hidden},
+        {"expert", c->expert_width},
+        {"attention (heads x values)", c->heads * c->value_dim},
+        {"dense layer", c->dense_layers ? c->dense_width : 0},
+        {"shared expert", c->shared_width},
+        {"query bottleneck", c->q_rank},
+        {"latent", c->kv_rank},
+        {"unrotated key", c->kv_rank ? c->key_dim - c->rope.dim : 0},
+    };
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+        if (widths[i].width % UMBRA_Q16_BLOCK != 0)
+            return umbra_fail(
+                err, UMBRA_E_UNSUPPORTED, "%s: the width %d (%s) is no multiple of %d",
+                umbra_gguf_path(model->gguf), widths[i].width, widths[i].what, UMBRA_Q16_BLOCK);
+    return UMBRA_OK;
 }
 
 int umbra_engine_open(umbra_engine **out, const umbra_model *model,
@@ -76,7 +86,6 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     e->model = model;
     e->progress = o.progress;
     e->sequences = o.sequences ? o.sequences : 1;
-    e->attention_scale = 1.0f / sqrtf((float)model->config.key_dim);
     int rc = check_widths(model, err);
     if (rc == UMBRA_OK)
         rc = umbra_engine_plan(model, &o, &e->plan, err);
@@ -88,6 +97,8 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
         rc = umbra_weights_load(&e->weights, model, e->kernels, e->progress, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_rope_open(e, err);
     if (rc == UMBRA_OK)
         rc = umbra_engine_open_store(&e->store, model, &o, e->plan.cache_bytes, err);
     if (rc != UMBRA_OK) {
@@ -108,11 +119,12 @@ void umbra_engine_close(umbra_engine **p)
     umbra_weights_free(&e->weights);
     if (e->kernels) {
         umbra_unmap(e->kv.k, umbra_plan_kv_bytes(e->model, e->kernels, e->plan.context,
-                                                 e->sequences, c->key_dim));
+                                                 e->sequences, c->cache_key));
         umbra_unmap(e->kv.v, umbra_plan_kv_bytes(e->model, e->kernels, e->plan.context,
-                                                 e->sequences, c->value_dim));
+                                                 e->sequences, c->cache_value));
     }
     umbra_free(e->kv.length);
+    umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
     umbra_free(e);
@@ -137,12 +149,7 @@ static void enter(umbra_engine *e, const umbra_token *tokens, int n)
             position += tokens[earlier].sequence == tokens[t].sequence;
         s->sequence[t] = tokens[t].sequence;
         s->position[t] = position;
-        float *angles = s->rope + (size_t)t * (size_t)c->key_dim;
-        for (int i = 0; i < c->key_dim / 2; i++) {
-            double angle = position * pow((double)c->rope_base, -2.0 * i / c->key_dim);
-            angles[2 * i] = (float)cos(angle);
-            angles[2 * i + 1] = (float)sin(angle);
-        }
+        umbra_rope_angles(e, position, s->rope + (size_t)t * (size_t)c->rope.dim);
     }
 }
 
@@ -159,6 +166,10 @@ static int compute_layers(umbra_engine *e, int first, int n, const umbra_observe
         umbra_attention(e, l, n);
         if (o->hidden_state && (rc = o->hidden_state(o->user, l, first, n, s->x)) != 0)
             return rc;
+        if (!umbra_layer_has_experts(e->model, l)) {
+            umbra_ffn_dense(e, l, n);
+            continue;
+        }
         umbra_route(e, l, n);
         if (o->routing && (rc = o->routing(o->user, l, first, n, s->experts, s->weights)) != 0)
             return rc;

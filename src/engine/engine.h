@@ -15,6 +15,8 @@ enum {
     UMBRA_LOGITS_ROWS = 8, /* output rows computed together */
     UMBRA_MAX_THREADS = 256,
     UMBRA_MAX_CHUNK = 4096,
+    UMBRA_LATENT_HEADS = 8,   /* query heads that go through a compressed cache together */
+    UMBRA_LATENT_TOKENS = 16, /* tokens whose queries are in the latent's space at a time */
 };
 
 /* A dense weight in memory. */
@@ -32,7 +34,8 @@ typedef struct umbra_weights {
     uint64_t arena_bytes;
 } umbra_weights;
 
-/* Keys and values of all sequences: (layers, S, kv_heads, context, dim) of kernels->kv_bytes. */
+/* Keys and values of all sequences: (layers, S, cache_heads, context, cache_key or cache_value) of
+ * kernels->kv_bytes. */
 typedef struct umbra_kv {
     char *k, *v;
     int *length; /* (S) tokens held */
@@ -44,15 +47,30 @@ typedef struct umbra_expert_span {
     int first, count; /* its pairs */
 } umbra_expert_span;
 
+/* Attention over a compressed cache; T at most UMBRA_LATENT_TOKENS. */
+typedef struct umbra_latent {
+    umbra_activations plain; /* (T * heads, key_dim - rope.dim) the part of q that is not rotated */
+    float *query;            /* (T, heads, cache_key) q as the cache's rows see it */
+    umbra_activations mixed; /* (T * heads, kv_rank) attention's output */
+    int32_t *rows; /* (heads, UMBRA_LATENT_TOKENS) row t * heads + h of `plain` and `mixed` */
+    float *row;    /* (threads, kv_rank) one row of weights */
+    struct umbra_product *products; /* (heads) */
+} umbra_latent;
+
 typedef struct umbra_scratch {
-    float *x;                     /* (C, hidden) residual stream */
-    umbra_activations normed;     /* (C, hidden) input of a block */
-    float *q, *k, *v;             /* (C, heads * dim) */
-    umbra_activations mixed;      /* (C, heads * value_dim) attention's output */
-    float *block;                 /* (C, hidden) output of a block, before it joins x */
-    float *rope;                  /* (C, key_dim / 2, 2) cos, sin */
-    float *scores;                /* (threads, heads per kv head, context) */
+    float *x;                 /* (C, hidden) residual stream */
+    umbra_activations normed; /* (C, hidden) input of a block */
+    umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
+    float *q, *k, *v;         /* (C, heads * dim); k and v as the cache keeps them */
+    umbra_activations mixed;  /* (C, heads * value_dim) attention's output */
+    float *block;             /* (C, hidden) output of a block, before it joins x */
+    float *rope;              /* (C, rope.dim / 2, 2) cos, sin */
+    float *scores;            /* (threads, heads per item, context + 1) */
+    umbra_latent latent;
     float *router;                /* (C, experts) */
+    float *selection;             /* (threads, experts + groups) */
+    int32_t *groups;              /* (threads, groups) */
+    float *shared_weight;         /* (C) */
     int32_t *experts;             /* (C, k) used experts, best first */
     float *weights;               /* (C, k) */
     int32_t *pair_token;          /* (P) token of each pair, pairs sorted by expert */
@@ -61,6 +79,8 @@ typedef struct umbra_scratch {
     int *span_expert;             /* (experts) their ids alone */
     float *up;                    /* (P, width) */
     umbra_activations inner;      /* (P, width): gate's output, then silu(gate) * up */
+    umbra_activations ffn;        /* (C, dense or shared width): the same place and purpose for
+                                     the block that every token uses, as is `up` */
     float *contribution;          /* (P, hidden) */
     umbra_activations out;        /* (UMBRA_LOGITS_ROWS, hidden) */
     float *logits;                /* (UMBRA_LOGITS_ROWS, vocabulary) */
@@ -85,7 +105,7 @@ struct umbra_engine {
     const umbra_progress *progress;
     umbra_memory_plan plan;
     int sequences;
-    float attention_scale; /* 1 / sqrt(key_dim) */
+    double *rope_frequency; /* (rope.dim / 2) radians per position */
     umbra_pool *pool;
     umbra_store *store;
     umbra_weights weights;
@@ -107,6 +127,7 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
 
 /* plan.c */
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+/* dim: cache_key, cache_value or their sum. */
 uint64_t umbra_plan_kv_bytes(const umbra_model *model, const umbra_kernels *kernels, int context,
                              int sequences, int dim);
 
@@ -129,17 +150,37 @@ void umbra_norm_rows(umbra_engine *e, umbra_activations *out, const float *x,
 /* q16 of rows [first, first + count) of a, on the calling thread. */
 void umbra_quantize_rows(const umbra_kernels *kernels, umbra_activations *a, int first, int count);
 
+/* x[t] += weight[t] * y[t] for T tokens; weight NULL: 1. */
+void umbra_add_rows(umbra_engine *e, float *x, const float *y, const float *weight, int tokens);
+
+/* rope.c */
+int umbra_rope_open(umbra_engine *e, umbra_error *err); /* fills rope_frequency */
+/* (rope.dim / 2, 2) cos, sin of a position. */
+void umbra_rope_angles(const umbra_engine *e, int position, float *angles);
+/* Turns the rope.dim values at x by a token's angles. */
+void umbra_rope_turn(const umbra_engine *e, float *x, int token);
+
 /* attention.c: x += attention(norm(x)) for the chunk's tokens of one layer. */
 void umbra_attention(umbra_engine *e, int layer, int tokens);
+/* Bytes from the start of a cache to the row of (layer, sequence, cache head, position 0). */
+size_t umbra_kv_offset(const umbra_engine *e, int layer, int sequence, int head, int dim);
+/* attention_latent.c: the same for a compressed cache, from normed to mixed.f32. */
+void umbra_attention_latent(umbra_engine *e, int layer, int tokens);
 
 /* gate.c: the router of a layer with the norm before it folded in, (experts, hidden): its scores
- * for a state h are gate * (h / rms(h)). */
+ * for a state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a
+ * layer without experts. */
 void umbra_engine_gate(const umbra_engine *e, int layer, float *gate);
 
-/* moe.c */
-/* Which experts each token of the chunk uses; fills normed, experts, weights. */
+/* router.c: which experts each token of the chunk uses; fills normed, experts, weights. */
 void umbra_route(umbra_engine *e, int layer, int tokens);
-/* x += experts(normed), computed in the order in which the store delivers. */
+
+/* ffn.c: x += ffn(normed), the block that every token uses; nothing where a layer has none. */
+void umbra_ffn(umbra_engine *e, int layer, int tokens);
+/* x += ffn(norm(x)): all that a layer without experts has after attention. */
+void umbra_ffn_dense(umbra_engine *e, int layer, int tokens);
+
+/* moe.c: x += experts(normed), computed in the order in which the store delivers. */
 int umbra_experts(umbra_engine *e, int layer, int tokens, umbra_error *err);
 
 #endif

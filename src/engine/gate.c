@@ -1,9 +1,16 @@
+#include <string.h>
+
 #include "engine/engine.h"
 
 void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
 {
+    const umbra_config *c = &e->model->config;
     const umbra_matrix *router = &e->weights.layer[layer][UMBRA_ROUTER];
     const float *norm = e->weights.layer[layer][UMBRA_FFN_NORM].data;
+    if (!router->data) {
+        memset(gate, 0, (size_t)c->experts * (size_t)c->hidden * sizeof *gate);
+        return;
+    }
     for (int x = 0; x < router->rows; x++) {
         float *row = gate + (size_t)x * (size_t)router->columns;
         const char *packed = (const char *)router->data + (size_t)x * router->row_bytes;

@@ -1,5 +1,5 @@
-/* The mixture of experts: the router names k experts per token; the experts come as leases from the
- * store, in whatever order they are there; each computes all its tokens of the chunk at once. Every
+/* The mixture of experts: the router named k experts per token; they come as leases from the store,
+ * in whatever order they are there; each computes all its tokens of the chunk at once. Every
  * (token, expert) pair has a row of its own for the result, and a token's rows are summed in the
  * router's order, so the order of arrival leaves no trace in the bits. */
 #include <string.h>
@@ -8,59 +8,6 @@
 #include "engine/engine.h"
 
 enum { LEASES = UMBRA_MAX_USED }; /* experts computed together */
-
-/* ---- router ---- */
-
-/* Inserts expert e of probability p into the best `used`, sorted; the lower id wins a tie. */
-static void keep_best(int32_t *experts, float *weights, int have, int used, int e, float p)
-{
-    int at = have < used ? have : used - 1;
-    for (; at > 0 && weights[at - 1] < p; at--) {
-        experts[at] = experts[at - 1];
-        weights[at] = weights[at - 1];
-    }
-    experts[at] = e;
-    weights[at] = p;
-}
-
-/* Softmax over all experts, the k most probable, weights renormalised (Qwen3's norm_topk_prob). */
-static void choose(void *context, int begin, int end, int worker)
-{
-    (void)worker;
-    umbra_engine *e = context;
-    const umbra_config *c = &e->model->config;
-    umbra_scratch *s = &e->scratch;
-    for (int t = begin; t < end; t++) {
-        float *p = s->router + (size_t)t * (size_t)c->experts;
-        int32_t *experts = s->experts + (size_t)t * (size_t)c->experts_used;
-        float *weights = s->weights + (size_t)t * (size_t)c->experts_used;
-        e->kernels->softmax(p, c->experts);
-        int have = 0;
-        for (int i = 0; i < c->experts; i++) {
-            if (have == c->experts_used && p[i] <= weights[have - 1])
-                continue;
-            keep_best(experts, weights, have, c->experts_used, i, p[i]);
-            have += have < c->experts_used;
-        }
-        float sum = 0;
-        for (int j = 0; j < c->experts_used; j++)
-            sum += weights[j];
-        for (int j = 0; j < c->experts_used; j++)
-            weights[j] /= sum;
-    }
-}
-
-void umbra_route(umbra_engine *e, int layer, int tokens)
-{
-    const umbra_matrix *w = e->weights.layer[layer];
-    umbra_scratch *s = &e->scratch;
-    umbra_norm_rows(e, &s->normed, s->x, &w[UMBRA_FFN_NORM], tokens);
-    umbra_product router = umbra_product_make(e, &w[UMBRA_ROUTER], &s->normed, tokens, s->router);
-    umbra_products_run(e, &router, 1);
-    umbra_pool_run(e->pool, tokens, 8, choose, e);
-}
-
-/* ---- experts ---- */
 
 /* Sorts the chunk's (token, expert) pairs by expert. Returns the number of distinct experts. */
 static int sort_pairs(umbra_engine *e, int tokens)
@@ -93,27 +40,60 @@ static int sort_pairs(umbra_engine *e, int tokens)
 
 typedef struct expert_run {
     umbra_engine *e;
+    int layer;
     const umbra_lease *leases;
     int n;
 } expert_run;
 
-/* Items are the pairs of all leased experts, one after the other: silu(gate) * up, to q16. */
+/* Row `expert` of biases (experts, n) added to x, where the layer has them. */
+static void add_bias(const umbra_engine *e, const umbra_matrix *bias, int expert, float *x)
+{
+    if (bias->data)
+        e->kernels->add_scaled(x,
+                               (const float *)bias->data + (size_t)expert * (size_t)bias->columns,
+                               1.0f, bias->columns);
+}
+
+/* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped. */
+static void clamp_swiglu(float *gate, float *up, int n)
+{
+    const float limit = 7.0f, alpha = 1.702f;
+    for (int i = 0; i < n; i++) {
+        float g = gate[i] < limit ? gate[i] : limit, u = up[i] < limit ? up[i] : limit;
+        gate[i] = alpha * g;
+        up[i] = ((u > -limit ? u : -limit) + 1.0f) / alpha;
+    }
+}
+
+/* The inner values of one pair, from what gate and up gave. */
+static void activate_pair(const umbra_engine *e, int layer, int expert, size_t pair)
+{
+    const umbra_matrix *w = e->weights.layer[layer];
+    int width = e->model->config.expert_width;
+    float *gate = e->scratch.inner.f32 + pair * (size_t)width;
+    float *up = e->scratch.up + pair * (size_t)width;
+    add_bias(e, &w[UMBRA_GATE_BIAS], expert, gate);
+    add_bias(e, &w[UMBRA_UP_BIAS], expert, up);
+    if (e->model->config.activation == UMBRA_SWIGLU_CLAMPED)
+        clamp_swiglu(gate, up, width);
+    e->kernels->swiglu(gate, gate, up, width);
+}
+
+/* Items are the pairs of all leased experts, one after the other: to inner values, to q16. */
 static void activate(void *context, int begin, int end, int worker)
 {
     (void)worker;
     const expert_run *run = context;
     umbra_engine *e = run->e;
     umbra_scratch *s = &e->scratch;
-    int width = e->model->config.expert_width;
     int item = 0;
     for (int i = 0; i < run->n && item < end; i++) {
-        const umbra_expert_span *span = &s->spans[run->leases[i].expert];
+        int expert = run->leases[i].expert;
+        const umbra_expert_span *span = &s->spans[expert];
         int from = begin > item ? begin - item : 0;
         int to = end - item < span->count ? end - item : span->count;
-        for (int j = from; j < to; j++) {
-            size_t at = (size_t)(span->first + j) * (size_t)width;
-            e->kernels->swiglu(s->inner.f32 + at, s->inner.f32 + at, s->up + at, width);
-        }
+        for (int j = from; j < to; j++)
+            activate_pair(e, run->layer, expert, (size_t)(span->first + j));
         if (from < to)
             umbra_quantize_rows(e->kernels, &s->inner, span->first + from, to - from);
         item += span->count;
@@ -121,16 +101,17 @@ static void activate(void *context, int begin, int end, int worker)
 }
 
 /* The product of one slice of a leased expert. gather: rows of x, or NULL for its own pairs. */
-static umbra_product expert_product(const umbra_engine *e, const umbra_gguf_tensor *tensor,
+static umbra_product expert_product(const umbra_engine *e, const umbra_expert_matrix *matrix,
                                     const void *weights, const umbra_activations *x,
                                     const int32_t *gather, int tokens, float *out)
 {
+    uint32_t dtype = matrix->tensor->dtype;
     umbra_matrix w = {
         .data = weights,
-        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(tensor->dtype), tensor->shape[0]),
-        .dtype = tensor->dtype,
-        .rows = (int)tensor->shape[1],
-        .columns = (int)tensor->shape[0],
+        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(dtype), (uint64_t)matrix->columns),
+        .dtype = dtype,
+        .rows = matrix->rows,
+        .columns = matrix->columns,
     };
     umbra_product p = umbra_product_make(e, &w, x, tokens, out);
     p.matmul.gather = gather;
@@ -140,7 +121,7 @@ static umbra_product expert_product(const umbra_engine *e, const umbra_gguf_tens
 /* Computes the contributions of n leased experts. */
 static void compute_experts(umbra_engine *e, int layer, const umbra_lease *leases, int n)
 {
-    const umbra_gguf_tensor *const *tensors = e->model->layers[layer].experts;
+    const umbra_expert_matrix *matrix = e->model->layers[layer].experts;
     const umbra_config *c = &e->model->config;
     umbra_scratch *s = &e->scratch;
     size_t width = (size_t)c->expert_width, hidden = (size_t)c->hidden;
@@ -151,15 +132,15 @@ static void compute_experts(umbra_engine *e, int layer, const umbra_lease *lease
         const umbra_expert_span *span = &s->spans[leases[i].expert];
         const int32_t *gather = s->pair_token + span->first;
         size_t row = (size_t)span->first * width;
-        products[2 * i] = expert_product(e, tensors[UMBRA_GATE], leases[i].slice[UMBRA_GATE],
+        products[2 * i] = expert_product(e, &matrix[UMBRA_GATE], leases[i].slice[UMBRA_GATE],
                                          &s->normed, gather, span->count, s->inner.f32 + row);
-        products[2 * i + 1] = expert_product(e, tensors[UMBRA_UP], leases[i].slice[UMBRA_UP],
+        products[2 * i + 1] = expert_product(e, &matrix[UMBRA_UP], leases[i].slice[UMBRA_UP],
                                              &s->normed, gather, span->count, s->up + row);
         pairs += span->count;
     }
     umbra_products_run(e, products, 2 * n);
 
-    expert_run run = {e, leases, n};
+    expert_run run = {e, layer, leases, n};
     umbra_pool_run(e->pool, pairs, pairs < 32 ? 4 : 16, activate, &run);
 
     for (int i = 0; i < n; i++) {
@@ -171,18 +152,25 @@ static void compute_experts(umbra_engine *e, int layer, const umbra_lease *lease
                                        s->inner.q + first * width,
                                        s->inner.scale + first * blocks,
                                        s->inner.sum + first * blocks};
-        products[i] = expert_product(e, tensors[UMBRA_DOWN], leases[i].slice[UMBRA_DOWN], &inner[i],
+        products[i] = expert_product(e, &matrix[UMBRA_DOWN], leases[i].slice[UMBRA_DOWN], &inner[i],
                                      NULL, span->count, s->contribution + first * hidden);
     }
     umbra_products_run(e, products, n);
 }
 
+typedef struct sum_run {
+    umbra_engine *e;
+    int layer;
+} sum_run;
+
 /* x += sum of weight * contribution, in the router's order. */
 static void sum_contributions(void *context, int begin, int end, int worker)
 {
     (void)worker;
-    umbra_engine *e = context;
+    const sum_run *run = context;
+    umbra_engine *e = run->e;
     const umbra_config *c = &e->model->config;
+    const umbra_matrix *bias = &e->weights.layer[run->layer][UMBRA_DOWN_BIAS];
     umbra_scratch *s = &e->scratch;
     size_t hidden = (size_t)c->hidden;
     for (int t = begin; t < end; t++) {
@@ -190,8 +178,9 @@ static void sum_contributions(void *context, int begin, int end, int worker)
         memset(sum, 0, hidden * sizeof *sum);
         for (int j = 0; j < c->experts_used; j++) {
             int i = t * c->experts_used + j;
-            e->kernels->add_scaled(sum, s->contribution + (size_t)s->token_pair[i] * hidden,
-                                   s->weights[i], c->hidden);
+            float *contribution = s->contribution + (size_t)s->token_pair[i] * hidden;
+            add_bias(e, bias, s->experts[i], contribution);
+            e->kernels->add_scaled(sum, contribution, s->weights[i], c->hidden);
         }
         e->kernels->add_scaled(s->x + (size_t)t * hidden, sum, 1.0f, c->hidden);
     }
@@ -205,6 +194,7 @@ int umbra_experts(umbra_engine *e, int layer, int tokens, umbra_error *err)
         return rc;
     if (e->companion.routed)
         e->companion.routed(e->companion.user, layer, tokens);
+    umbra_ffn(e, layer, tokens); /* while the reads are under way */
     umbra_lease leases[LEASES];
     int n;
     while ((n = umbra_store_next(e->store, leases, LEASES, err)) > 0) {
@@ -214,6 +204,7 @@ int umbra_experts(umbra_engine *e, int layer, int tokens, umbra_error *err)
     }
     if (n < 0)
         return n;
-    umbra_pool_run(e->pool, tokens, 8, sum_contributions, e);
+    sum_run run = {e, layer};
+    umbra_pool_run(e->pool, tokens, 8, sum_contributions, &run);
     return UMBRA_OK;
 }

@@ -24,7 +24,8 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < UMBRA_MODEL_ROLES; i++)
-        if (i != UMBRA_OUTPUT || model->role[i] != model->role[UMBRA_TOKEN_EMBEDDING])
+        if (model->role[i] &&
+            (i != UMBRA_OUTPUT || model->role[i] != model->role[UMBRA_TOKEN_EMBEDDING]))
             bytes += umbra_align_up(model->role[i]->bytes, 64);
     for (int l = 0; l < model->config.layers; l++)
         for (int i = 0; i < UMBRA_LAYER_ROLES; i++)
@@ -37,8 +38,8 @@ uint64_t umbra_plan_kv_bytes(const umbra_model *model, const umbra_kernels *kern
                              int sequences, int dim)
 {
     const umbra_config *c = &model->config;
-    return (uint64_t)c->layers * (uint64_t)sequences * (uint64_t)c->kv_heads * (uint64_t)context *
-           (uint64_t)dim * kernels->kv_bytes;
+    return (uint64_t)c->layers * (uint64_t)sequences * (uint64_t)c->cache_heads *
+           (uint64_t)context * (uint64_t)dim * kernels->kv_bytes;
 }
 
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
@@ -89,8 +90,8 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
                         umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice);
     p->dense_bytes = umbra_plan_dense_bytes(model);
-    p->kv_bytes =
-        umbra_plan_kv_bytes(model, kernels, o->context, o->sequences, c->key_dim + c->value_dim);
+    p->kv_bytes = umbra_plan_kv_bytes(model, kernels, o->context, o->sequences,
+                                      c->cache_key + c->cache_value);
     p->reserved_bytes = o->reserved_bytes;
     return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->kv_bytes + p->reserved_bytes;
 }
@@ -140,7 +141,7 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
         return rc;
     p->slot_bytes = umbra_store_slot_bytes(model->slices, c->layers, c->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    uint64_t experts = (uint64_t)c->layers * (uint64_t)c->experts;
+    uint64_t experts = (uint64_t)model->info.moe_layers * (uint64_t)c->experts;
     int least_chunk = o.chunk ? o.chunk : MIN_CHUNK;
     int most_chunk = o.chunk ? o.chunk : MAX_AUTO_CHUNK;
     p->min_bytes =

@@ -88,3 +88,27 @@ void umbra_norm_rows(umbra_engine *e, umbra_activations *out, const float *x,
     norm_run run = {e->kernels, out, x, weight->data, e->model->config.rms_eps};
     umbra_pool_run(e->pool, tokens, 8, norm_rows, &run);
 }
+
+typedef struct add_run {
+    const umbra_kernels *kernels;
+    float *x;
+    const float *y, *weight;
+    int n;
+} add_run;
+
+static void add_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const add_run *run = context;
+    for (int t = begin; t < end; t++) {
+        size_t at = (size_t)t * (size_t)run->n;
+        run->kernels->add_scaled(run->x + at, run->y + at, run->weight ? run->weight[t] : 1.0f,
+                                 run->n);
+    }
+}
+
+void umbra_add_rows(umbra_engine *e, float *x, const float *y, const float *weight, int tokens)
+{
+    add_run run = {e->kernels, x, y, weight, e->model->config.hidden};
+    umbra_pool_run(e->pool, tokens, 16, add_rows, &run);
+}

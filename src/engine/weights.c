@@ -1,4 +1,6 @@
 /* The dense weights: read once, at opening, into one arena. */
+#include <stdio.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/quote.h"
@@ -30,15 +32,28 @@ static int read_tensor(loader *ld, const umbra_gguf_tensor *t)
     return UMBRA_OK;
 }
 
+/* "F32, F16, ..." of the types that the kernels multiply. */
+static const char *type_names(const umbra_kernels *kernels, char *out, size_t size)
+{
+    size_t used = 0;
+    for (uint32_t id = 0; id < UMBRA_DTYPE_COUNT && used < size; id++)
+        if (kernels->matmul[id])
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "",
+                                     umbra_dtype_get(id).name);
+    return out;
+}
+
 static int check_type(const loader *ld, const umbra_gguf_tensor *t)
 {
     if (ld->kernels->matmul[t->dtype])
         return UMBRA_OK;
+    char names[256];
     return umbra_fail_at(ld->err, UMBRA_E_UNSUPPORTED, t->offset,
-                         "%s: tensor %s has type %s, for which there are no kernels",
+                         "%s: tensor %s has type %s, which is not supported; supported: %s",
                          umbra_gguf_file_path(ld->model->gguf, t->file),
                          umbra_quote(t->name.data, t->name.bytes).text,
-                         umbra_dtype_get(t->dtype).name);
+                         umbra_dtype_get(t->dtype).name,
+                         type_names(ld->kernels, names, sizeof names));
 }
 
 static int load_tensor(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)
@@ -66,7 +81,7 @@ static int load_all(loader *ld, umbra_weights *w)
     for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++) {
         if (i == UMBRA_OUTPUT && model->role[i] == model->role[UMBRA_TOKEN_EMBEDDING])
             w->model[i] = w->model[UMBRA_TOKEN_EMBEDDING];
-        else
+        else if (model->role[i])
             rc = load_tensor(ld, model->role[i], &w->model[i]);
     }
     for (int l = 0; rc == UMBRA_OK && l < model->config.layers; l++) {
@@ -74,7 +89,8 @@ static int load_all(loader *ld, umbra_weights *w)
             if (model->layers[l].role[i])
                 rc = load_tensor(ld, model->layers[l].role[i], &w->layer[l][i]);
         for (int i = 0; rc == UMBRA_OK && i < UMBRA_STORE_SLICES; i++)
-            rc = check_type(ld, model->layers[l].experts[i]);
+            if (model->layers[l].experts[i].tensor)
+                rc = check_type(ld, model->layers[l].experts[i].tensor);
     }
     return rc;
 }

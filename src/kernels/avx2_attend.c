@@ -62,7 +62,8 @@ UMBRA_INLINE void value_tile(const umbra_attend *a, int head, size_t column, int
                              const int heads, const int vectors)
 {
     size_t n = (size_t)a->value_dim, stride = (size_t)a->scores_stride;
-    const uint8_t *v = (const uint8_t *)a->v + 2 * (n * (size_t)position + column);
+    size_t row = (size_t)a->value_stride;
+    const uint8_t *v = (const uint8_t *)a->v + 2 * (row * (size_t)position + column);
     const float *scores = a->scores + (size_t)head * stride;
     float *out = a->out + (size_t)head * n + column;
     __m256 sum[VALUE_HEADS][2];
@@ -71,7 +72,7 @@ UMBRA_INLINE void value_tile(const umbra_attend *a, int head, size_t column, int
             sum[h][i] = _mm256_loadu_ps(out + (size_t)h * n + (size_t)(LANES * i));
         }
     }
-    for (int j = position; j < end; j++, v += 2 * n) {
+    for (int j = position; j < end; j++, v += 2 * row) {
         __m256 value[2];
         for (int i = 0; i < vectors; i++) {
             value[i] = umbra_avx2_load_f16(v + 2 * LANES * i);
@@ -93,7 +94,7 @@ UMBRA_INLINE void value_tile(const umbra_attend *a, int head, size_t column, int
 UMBRA_INLINE void value_heads(const umbra_attend *a, int head, int position, int end,
                               const int heads)
 {
-    size_t n = (size_t)a->value_dim, column = 0;
+    size_t n = (size_t)a->value_dim, row = (size_t)a->value_stride, column = 0;
     for (; column + 2 * LANES <= n; column += 2 * LANES) {
         value_tile(a, head, column, position, end, heads, 2);
     }
@@ -107,7 +108,7 @@ UMBRA_INLINE void value_heads(const umbra_attend *a, int head, int position, int
             const uint8_t *v = (const uint8_t *)a->v + 2 * i;
             float *out = a->out + (size_t)h * n + i;
             for (int j = position; j < end; j++) {
-                *out = fmaf(scores[j], _cvtsh_ss(umbra_load_u16(v + 2 * n * (size_t)j)), *out);
+                *out = fmaf(scores[j], _cvtsh_ss(umbra_load_u16(v + 2 * row * (size_t)j)), *out);
             }
         }
     }
@@ -123,7 +124,11 @@ void umbra_avx2_attend(const umbra_attend *a)
         score_keys(a, position, 1);
     }
     for (int h = 0; h < a->group; h++) {
-        umbra_avx2_softmax(a->scores + (size_t)h * (size_t)a->scores_stride, a->positions);
+        float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
+        if (a->sinks) {
+            scores[a->positions] = a->sinks[h];
+        }
+        umbra_avx2_softmax(scores, a->positions + (a->sinks != NULL));
     }
     memset(a->out, 0, (size_t)a->group * (size_t)a->value_dim * sizeof *a->out);
     for (position = 0; position < a->positions; position += VALUE_POSITIONS) {

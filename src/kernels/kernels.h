@@ -59,16 +59,19 @@ typedef void (*umbra_matmul_fn)(const umbra_matmul *m, int row_begin, int row_en
 
 /* One query group of one token against one key/value head:
  *   s[g][j] = scale * dot(q[g], K[j]) for j in [0, positions); p = softmax(s); out[g] = p V.
- * group: query heads that share the head. Keys and values are (positions, head) contiguous. */
+ * group: query heads that share the head. Keys are contiguous. */
 typedef struct umbra_attend {
     const float *q;    /* (group, head_dim) */
     const void *k;     /* (positions, head_dim) f16, or f32 in the reference table */
-    const void *v;     /* (positions, value_dim) the same */
+    const void *v;     /* (positions, value_dim) the same, rows value_stride values apart */
+    const float *sinks; /* (group) one more score per head, which takes its share of the softmax
+                           and has no value; or NULL */
     float *out;        /* (group, value_dim) */
-    float *scores;     /* (group, scores_stride) scratch, scores_stride >= positions */
+    float *scores;     /* (group, scores_stride) scratch, scores_stride > positions */
     int group;
     int head_dim;      /* any; multiples of 8 are fast */
     int value_dim;
+    int value_stride;  /* at least value_dim: values may lie inside longer rows */
     int positions;
     int scores_stride;
     float scale;
@@ -91,6 +94,8 @@ typedef struct umbra_kernels {
     void (*rms_norm)(float *out, const float *x, const float *weight, int n, float eps);
     /* Rotates pairs (x[i], x[i + n/2]) by the angles whose (cos, sin) are in table (n/2, 2). */
     void (*rope_halves)(float *x, const float *table, int n);
+    /* The same for pairs (x[2i], x[2i + 1]). */
+    void (*rope_adjacent)(float *x, const float *table, int n);
     /* In place, shifted by the maximum. */
     void (*softmax)(float *x, int n);
     /* out = silu(gate) * up, silu(v) = v / (1 + exp(-v)); out may be gate or up. */

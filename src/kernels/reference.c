@@ -88,6 +88,16 @@ static void rope_halves(float *x, const float *table, int n)
     }
 }
 
+static void rope_adjacent(float *x, const float *table, int n)
+{
+    for (int i = 0; i < n; i += 2) {
+        double c = table[i], s = table[i + 1];
+        double a = x[i], b = x[i + 1];
+        x[i] = (float)(a * c - b * s);
+        x[i + 1] = (float)(a * s + b * c);
+    }
+}
+
 static float largest_of(const float *x, int n)
 {
     float largest = -INFINITY;
@@ -148,12 +158,15 @@ static void attend(const umbra_attend *a)
         for (int j = 0; j < a->positions; j++) {
             scores[j] = (float)(a->scale * dot(q, k + (size_t)j * head_dim, head_dim));
         }
-        softmax(scores, a->positions);
+        if (a->sinks) {
+            scores[a->positions] = a->sinks[g];
+        }
+        softmax(scores, a->positions + (a->sinks != NULL));
         for (int first = 0; first < a->value_dim; first += COLUMNS) {
             int n = umbra_min_int(COLUMNS, a->value_dim - first);
             double sum[COLUMNS] = {0};
             for (int j = 0; j < a->positions; j++) {
-                const float *value = v + (size_t)j * (size_t)a->value_dim + first;
+                const float *value = v + (size_t)j * (size_t)a->value_stride + first;
                 for (int i = 0; i < n; i++) {
                     sum[i] += (double)scores[j] * value[i];
                 }
@@ -182,6 +195,7 @@ void umbra_kernels_fill_reference(umbra_kernels *k)
     UMBRA_BLOCK_TYPES(SET_MATMUL)
     k->rms_norm = rms_norm;
     k->rope_halves = rope_halves;
+    k->rope_adjacent = rope_adjacent;
     k->softmax = softmax;
     k->swiglu = swiglu;
     k->add_scaled = add_scaled;

@@ -224,6 +224,16 @@ static void rope_halves(float *x, const float *table, int n)
     }
 }
 
+static void rope_adjacent(float *x, const float *table, int n)
+{
+    for (int i = 0; i < n; i += 2) {
+        float c = table[i], s = table[i + 1];
+        float a = x[i], b = x[i + 1];
+        x[i] = a * c - b * s;
+        x[i + 1] = a * s + b * c;
+    }
+}
+
 static float largest_of(const float *x, int n)
 {
     float largest = -INFINITY;
@@ -271,9 +281,12 @@ static void attend(const umbra_attend *a)
         for (int j = 0; j < a->positions; j++, k += 2 * head_dim) {
             scores[j] = a->scale * dot_floats(k, a->q + (size_t)g * head_dim, head_dim, read_f16);
         }
-        softmax(scores, a->positions);
+        if (a->sinks) {
+            scores[a->positions] = a->sinks[g];
+        }
+        softmax(scores, a->positions + (a->sinks != NULL));
         memset(out, 0, value_dim * sizeof *out);
-        for (int j = 0; j < a->positions; j++, v += 2 * value_dim) {
+        for (int j = 0; j < a->positions; j++, v += 2 * (size_t)a->value_stride) {
             for (size_t i = 0; i < value_dim; i++) {
                 out[i] += scores[j] * read_f16(v, i);
             }
@@ -319,6 +332,7 @@ void umbra_kernels_fill_scalar(umbra_kernels *k)
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->rope_halves = rope_halves;
+    k->rope_adjacent = rope_adjacent;
     k->softmax = softmax;
     k->swiglu = swiglu;
     k->add_scaled = add_scaled;

@@ -1,21 +1,235 @@
+#include "model/architecture.h"
+
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "model/model.h"
+#include "base/error.h"
+#include "base/memory.h"
 
 static const umbra_architecture *const table[] = {
-    &umbra_architecture_qwen3moe,
+    &umbra_architecture_qwen3moe, &umbra_architecture_qwen2moe,  &umbra_architecture_olmoe,
+    &umbra_architecture_llama,    &umbra_architecture_deepseek2, &umbra_architecture_gpt_oss,
 };
+
+enum { ARCHITECTURES = sizeof table / sizeof table[0] };
 
 const umbra_architecture *umbra_architecture_find(umbra_string name)
 {
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+    for (size_t i = 0; i < ARCHITECTURES; i++)
         if (strlen(table[i]->name) == name.bytes &&
             memcmp(table[i]->name, name.data, name.bytes) == 0)
             return table[i];
     return NULL;
 }
 
-const char *umbra_architecture_names(void)
+const char *umbra_architecture_names(char *out, size_t size)
 {
-    return "qwen3moe";
+    size_t used = 0;
+    for (size_t i = 0; i < ARCHITECTURES && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", table[i]->name);
+    return out;
+}
+
+/* ---- hyper-parameters ---- */
+
+static int read_widths(const umbra_gguf *gguf, const char *name, umbra_config *c, umbra_error *err)
+{
+    const umbra_int_key keys[] = {
+        {"block_count", 1, 4096, -1, &c->layers},
+        {"embedding_length", 1, 1 << 20, -1, &c->hidden},
+        {"context_length", 1, 1 << 30, -1, &c->context},
+        {"attention.head_count", 1, 4096, -1, &c->heads},
+        {"expert_count", 0, 65535, 0, &c->experts},
+        {"expert_feed_forward_length", 0, 1 << 20, 0, &c->expert_width},
+        {"feed_forward_length", 0, 1 << 20, 0, &c->dense_width},
+    };
+    int rc = umbra_lookup_ints(gguf, name, keys, sizeof keys / sizeof keys[0], err);
+    if (rc != UMBRA_OK)
+        return rc;
+    if (c->experts == 0)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "%s: %s.expert_count is 0 or missing; a model without experts is not "
+                          "supported",
+                          umbra_gguf_path(gguf), name);
+    int head = c->hidden / c->heads > 0 ? c->hidden / c->heads : 1; /* where the keys are absent */
+    const umbra_int_key more[] = {
+        {"attention.head_count_kv", 1, 4096, c->heads, &c->kv_heads},
+        {"attention.key_length", 2, 4096, head, &c->key_dim},
+        {"attention.value_length", 1, 4096, head, &c->value_dim},
+        {"expert_used_count", 1, UMBRA_MAX_USED, -1, &c->experts_used},
+    };
+    return umbra_lookup_ints(gguf, name, more, sizeof more / sizeof more[0], err);
+}
+
+static int read_router(const umbra_gguf *gguf, const char *name, umbra_router *r, umbra_error *err)
+{
+    const umbra_int_key keys[] = {
+        {"expert_group_count", 0, 65535, 0, &r->groups},
+        {"expert_group_used_count", 0, 65535, 0, &r->groups_used},
+    };
+    int rc = umbra_lookup_ints(gguf, name, keys, sizeof keys / sizeof keys[0], err);
+    if (rc == UMBRA_OK)
+        rc = umbra_lookup_float(gguf, name, "expert_weights_scale", 0, &r->scale, err);
+    if (r->groups <= 1 || r->groups_used == 0) /* some writers leave a lone 0 or 1 */
+        r->groups = r->groups_used = 1;
+    if (r->scale == 0)
+        r->scale = 1;
+    r->group_best = 1;
+    return rc;
+}
+
+static int check_config(const umbra_gguf *gguf, const char *name, const umbra_config *c,
+                        umbra_error *err)
+{
+    const char *path = umbra_gguf_path(gguf);
+    const umbra_router *r = &c->router;
+    if (c->heads % c->kv_heads != 0)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %d heads cannot share %d key/value heads", path,
+                          c->heads, c->kv_heads);
+    if (c->experts_used > c->experts)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %d experts are used of only %d", path,
+                          c->experts_used, c->experts);
+    if (c->expert_width < 1)
+        return umbra_fail(err, UMBRA_E_FORMAT,
+                          "%s: the key %s.expert_feed_forward_length is missing", path, name);
+    if (c->dense_layers >= c->layers)
+        return umbra_fail(err, UMBRA_E_FORMAT,
+                          "%s: %d of %d layers are dense, so that none has experts", path,
+                          c->dense_layers, c->layers);
+    if (c->dense_layers > 0 && c->dense_width < 1)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: the key %s.feed_forward_length is missing",
+                          path, name);
+    if (c->experts % r->groups != 0 || r->groups_used > r->groups ||
+        c->experts / r->groups * r->groups_used < c->experts_used ||
+        c->experts / r->groups < r->group_best)
+        return umbra_fail(err, UMBRA_E_FORMAT,
+                          "%s: %d experts cannot be chosen from %d of %d groups of %d experts",
+                          path, c->experts_used, r->groups_used, r->groups, c->experts);
+    return UMBRA_OK;
+}
+
+static int read_config(const umbra_architecture *a, const umbra_gguf *gguf, umbra_config *c,
+                       umbra_error *err)
+{
+    int rc = read_widths(gguf, a->name, c, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_lookup_float(gguf, a->name, "attention.layer_norm_rms_epsilon", 1e-6f,
+                                &c->rms_eps, err);
+    if (rc == UMBRA_OK)
+        rc = read_router(gguf, a->name, &c->router, err);
+    c->window_period = 1;
+    c->attention_scale = 1; /* divided by sqrt(key_dim) at the end */
+    if (rc == UMBRA_OK)
+        rc = umbra_read_rope(gguf, a, c, err);
+    if (rc == UMBRA_OK)
+        rc = a->configure(gguf, c, err);
+    return rc == UMBRA_OK ? check_config(gguf, a->name, c, err) : rc;
+}
+
+/* ---- tensors ---- */
+
+void umbra_rules_attention(const umbra_config *c, umbra_tensor_rule *rules)
+{
+    uint64_t hidden = (uint64_t)c->hidden, heads = (uint64_t)c->heads;
+    uint64_t kv_heads = (uint64_t)c->kv_heads;
+    uint64_t key_dim = (uint64_t)c->key_dim, value_dim = (uint64_t)c->value_dim;
+    rules[UMBRA_ATTN_NORM] = (umbra_tensor_rule){"attn_norm.weight", {hidden}, true, false};
+    rules[UMBRA_ATTN_Q] =
+        (umbra_tensor_rule){"attn_q.weight", {hidden, heads * key_dim}, false, false};
+    rules[UMBRA_ATTN_K] =
+        (umbra_tensor_rule){"attn_k.weight", {hidden, kv_heads * key_dim}, false, false};
+    rules[UMBRA_ATTN_V] =
+        (umbra_tensor_rule){"attn_v.weight", {hidden, kv_heads * value_dim}, false, false};
+    rules[UMBRA_ATTN_OUT] =
+        (umbra_tensor_rule){"attn_output.weight", {heads * value_dim, hidden}, false, false};
+}
+
+void umbra_rules_router(const umbra_config *c, umbra_tensor_rule *rules)
+{
+    uint64_t hidden = (uint64_t)c->hidden, experts = (uint64_t)c->experts;
+    rules[UMBRA_FFN_NORM] = (umbra_tensor_rule){"ffn_norm.weight", {hidden}, true, false};
+    rules[UMBRA_ROUTER] =
+        (umbra_tensor_rule){"ffn_gate_inp.weight", {hidden, experts}, false, false};
+}
+
+void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor_rule *rules)
+{
+    uint64_t hidden = (uint64_t)c->hidden, inner = (uint64_t)width;
+    rules[UMBRA_FFN_GATE] = (umbra_tensor_rule){
+        shared ? "ffn_gate_shexp.weight" : "ffn_gate.weight", {hidden, inner}, false, false};
+    rules[UMBRA_FFN_UP] = (umbra_tensor_rule){
+        shared ? "ffn_up_shexp.weight" : "ffn_up.weight", {hidden, inner}, false, false};
+    rules[UMBRA_FFN_DOWN] = (umbra_tensor_rule){
+        shared ? "ffn_down_shexp.weight" : "ffn_down.weight", {inner, hidden}, false, false};
+}
+
+static int find_model_tensors(umbra_model *model, umbra_error *err)
+{
+    const umbra_config *c = &model->config;
+    uint64_t hidden = (uint64_t)c->hidden, vocabulary = (uint64_t)c->vocabulary;
+    const umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
+        [UMBRA_TOKEN_EMBEDDING] = {"token_embd.weight", {hidden, vocabulary}, false, false},
+        [UMBRA_OUTPUT_NORM] = {"output_norm.weight", {hidden}, true, false},
+        [UMBRA_OUTPUT] = {"output.weight", {hidden, vocabulary}, false, true},
+        [UMBRA_ROPE_FACTORS] = {"rope_freqs.weight", {(uint64_t)c->rope.dim / 2}, true, true},
+    };
+    int rc = UMBRA_OK;
+    for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++)
+        rc = umbra_lookup_tensor(model->gguf, -1, &rules[i], &model->role[i], err);
+    if (!model->role[UMBRA_OUTPUT])
+        model->role[UMBRA_OUTPUT] = model->role[UMBRA_TOKEN_EMBEDDING];
+    return rc;
+}
+
+static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, int layer,
+                              umbra_error *err)
+{
+    const umbra_config *c = &model->config;
+    umbra_tensor_rule rules[UMBRA_LAYER_ROLES] = {0};
+    a->tensors(model->gguf, c, layer, rules);
+    int rc = UMBRA_OK;
+    for (int i = 0; rc == UMBRA_OK && i < UMBRA_LAYER_ROLES; i++)
+        if (rules[i].name)
+            rc = umbra_lookup_tensor(model->gguf, layer, &rules[i], &model->layers[layer].role[i],
+                                     err);
+    if (rc == UMBRA_OK && layer >= c->dense_layers)
+        rc = umbra_find_experts(model, layer, err);
+    return rc;
+}
+
+static int find_tensors(const umbra_architecture *a, umbra_model *model, umbra_error *err)
+{
+    const umbra_config *c = &model->config;
+    int rc = find_model_tensors(model, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    /* Asked for before anything is allocated per layer: a hostile count stops here. */
+    const umbra_tensor_rule last = {"attn_norm.weight", {(uint64_t)c->hidden}, true, false};
+    const umbra_gguf_tensor *found;
+    rc = umbra_lookup_tensor(model->gguf, c->layers - 1, &last, &found, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    model->layers = umbra_calloc((size_t)c->layers, sizeof *model->layers);
+    model->slices = umbra_calloc((size_t)c->layers * (size_t)c->experts,
+                                 sizeof *model->slices * UMBRA_STORE_SLICES);
+    if (!model->layers || !model->slices)
+        return umbra_fail_nomem(err, "the tables of layers and experts", 0);
+    for (int l = 0; rc == UMBRA_OK && l < c->layers; l++)
+        rc = find_layer_tensors(a, model, l, err);
+    return rc;
+}
+
+int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umbra_error *err)
+{
+    umbra_config *c = &model->config;
+    c->vocabulary = (int)umbra_tokenizer_size(model->tokenizer);
+    int rc = read_config(a, model->gguf, c, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    c->attention_scale /= sqrtf((float)c->key_dim);
+    c->cache_heads = c->kv_rank ? 1 : c->kv_heads;
+    c->cache_key = c->kv_rank ? c->kv_rank + c->rope.dim : c->key_dim;
+    c->cache_value = c->kv_rank ? 0 : c->value_dim;
+    return find_tensors(a, model, err);
 }

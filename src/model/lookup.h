@@ -5,24 +5,34 @@
 
 #include "model/model.h"
 
-/* Reads the integer key "{architecture}.{name}" in [least, most]. fallback < 0: the key must be
- * there. */
-int umbra_lookup_int(const umbra_gguf *gguf, const char *architecture, const char *name, int least,
-                     int most, int fallback, int *out, umbra_error *err);
-/* The same for a finite, positive float. */
+/* An integer key "{architecture}.{name}" in [least, most]. fallback < 0: it must be there. */
+typedef struct umbra_int_key {
+    const char *name;
+    int least, most, fallback;
+    int *out;
+} umbra_int_key;
+
+int umbra_lookup_ints(const umbra_gguf *gguf, const char *architecture, const umbra_int_key *keys,
+                      size_t n, umbra_error *err);
+/* A finite, positive float; 0 is taken where the fallback is 0. */
 int umbra_lookup_float(const umbra_gguf *gguf, const char *architecture, const char *name,
                        float fallback, float *out, umbra_error *err);
+int umbra_lookup_bool(const umbra_gguf *gguf, const char *architecture, const char *name,
+                      bool fallback, bool *out, umbra_error *err);
 
 /* One tensor with its shape (fastest dimension first, 0 beyond its dimensions). */
 typedef struct umbra_tensor_rule {
-    const char *name; /* after "blk.N." for a layer's tensor */
+    const char *name; /* after "blk.N." for a layer's tensor; NULL: there is none */
     uint64_t shape[3];
-    bool vector; /* must be F32: norms and biases */
+    bool vector;   /* must be F32: norms and biases */
+    bool optional; /* may be missing */
 } umbra_tensor_rule;
 
-/* layer < 0: the name is whole. A missing tensor is an error unless `optional`; then *out is
- * NULL. */
+/* layer < 0: the name is whole. A missing tensor is an error unless the rule says otherwise; then
+ * *out is NULL. */
 int umbra_lookup_tensor(const umbra_gguf *gguf, int layer, const umbra_tensor_rule *rule,
-                        bool optional, const umbra_gguf_tensor **out, umbra_error *err);
+                        const umbra_gguf_tensor **out, umbra_error *err);
+/* Is there a tensor "blk.N.name"? */
+bool umbra_has_tensor(const umbra_gguf *gguf, int layer, const char *name);
 
 #endif

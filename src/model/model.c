@@ -6,42 +6,59 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "kernels/kernels.h"
-#include "model/model.h"
-
-/* Where each expert's slices lie: expert e of a stacked tensor begins at e * (bytes / experts). */
-static int index_experts(umbra_model *model, umbra_error *err)
-{
-    const umbra_config *c = &model->config;
-    model->slices = umbra_calloc((size_t)c->layers * (size_t)c->experts,
-                                 sizeof *model->slices * UMBRA_STORE_SLICES);
-    if (!model->slices)
-        return umbra_fail_nomem(err, "the expert index", 0);
-    umbra_model_info *info = &model->info;
-    umbra_slice *slice = model->slices;
-    for (int l = 0; l < c->layers; l++) {
-        const umbra_layer_tensors *layer = &model->layers[l];
-        uint64_t expert_bytes = 0;
-        for (int e = 0; e < c->experts; e++) {
-            for (int s = 0; s < UMBRA_STORE_SLICES; s++, slice++) {
-                uint64_t stride = layer->experts[s]->bytes / (uint64_t)c->experts;
-                const umbra_gguf_tensor *t = layer->experts[s];
-                *slice = (umbra_slice){t->offset + (uint64_t)e * stride, stride, (int32_t)t->file};
-                expert_bytes += stride;
-            }
-        }
-        info->expert_bytes += expert_bytes;
-        if (expert_bytes / (uint64_t)c->experts > info->bytes_per_expert)
-            info->bytes_per_expert = expert_bytes / (uint64_t)c->experts;
-        info->moe_layers += expert_bytes > 0;
-    }
-    return UMBRA_OK;
-}
+#include "model/architecture.h"
 
 static void copy_string(char *out, size_t size, umbra_string s)
 {
     size_t n = s.bytes < size - 1 ? s.bytes : size - 1;
     memcpy(out, s.data, n);
     out[n] = '\0';
+}
+
+static void describe_router(umbra_model *model)
+{
+    static const char *const gatings[] = {"softmax", "sigmoid", "softmax of the chosen"};
+    const umbra_router *r = &model->config.router;
+    const umbra_layer_tensors *last = &model->layers[model->config.layers - 1];
+    char groups[48] = "";
+    if (r->groups > 1)
+        snprintf(groups, sizeof groups, ", %d of %d groups", r->groups_used, r->groups);
+    umbra_model_info *info = &model->info;
+    snprintf(info->router, sizeof info->router, "%s%s%s%s", gatings[r->gating],
+             r->renormalise ? ", renormalised" : "",
+             last->role[UMBRA_SELECTION_BIAS] ? ", selection bias" : "", groups);
+}
+
+static void count_experts(umbra_model *model)
+{
+    const umbra_config *c = &model->config;
+    umbra_model_info *info = &model->info;
+    const umbra_slice *slice = model->slices;
+    for (int l = 0; l < c->layers; l++) {
+        info->moe_layers += umbra_layer_has_experts(model, l);
+        for (int e = 0; e < c->experts; e++) {
+            uint64_t bytes = 0;
+            for (int s = 0; s < UMBRA_STORE_SLICES; s++)
+                bytes += (slice++)->bytes;
+            info->expert_bytes += bytes;
+            if (bytes > info->bytes_per_expert)
+                info->bytes_per_expert = bytes;
+        }
+    }
+}
+
+static void count_dense(umbra_model *model)
+{
+    const umbra_gguf_tensor *const *role = model->role;
+    uint64_t bytes = 0;
+    for (int i = 0; i < UMBRA_MODEL_ROLES; i++)
+        if (role[i] && (i == 0 || role[i] != role[UMBRA_TOKEN_EMBEDDING]))
+            bytes += role[i]->bytes;
+    for (int l = 0; l < model->config.layers; l++)
+        for (int i = 0; i < UMBRA_LAYER_ROLES; i++)
+            if (model->layers[l].role[i])
+                bytes += model->layers[l].role[i]->bytes;
+    model->info.dense_bytes = bytes;
 }
 
 static void describe(umbra_model *model)
@@ -51,21 +68,21 @@ static void describe(umbra_model *model)
     info->layers = c->layers;
     info->hidden = c->hidden;
     info->heads = c->heads;
-    info->kv_heads = c->kv_heads;
+    info->kv_heads = c->cache_heads;
     info->head_dim = c->key_dim;
+    info->latent_width = c->kv_rank;
+    info->cached_values = c->cache_heads * (c->cache_key + c->cache_value);
+    info->window = c->window;
     info->experts = c->experts;
     info->experts_used = c->experts_used;
     info->expert_width = c->expert_width;
+    info->shared_width = c->shared_width;
     info->vocabulary = c->vocabulary;
     info->context = c->context;
     info->file_bytes = umbra_gguf_file_bytes(model->gguf);
-    for (int i = 0; i < UMBRA_MODEL_ROLES; i++)
-        if (i == 0 || model->role[i] != model->role[UMBRA_TOKEN_EMBEDDING])
-            info->dense_bytes += model->role[i]->bytes;
-    for (int l = 0; l < c->layers; l++)
-        for (int i = 0; i < UMBRA_LAYER_ROLES; i++)
-            if (model->layers[l].role[i])
-                info->dense_bytes += model->layers[l].role[i]->bytes;
+    describe_router(model);
+    count_experts(model);
+    count_dense(model);
 }
 
 static int load(umbra_model *model, const char *path, umbra_error *err)
@@ -82,18 +99,17 @@ static int load(umbra_model *model, const char *path, umbra_error *err)
     if (rc < 0)
         return rc;
     const umbra_architecture *known = umbra_architecture_find(architecture);
+    char names[256];
     if (!known)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: architecture \"%s\" is not supported; supported: %s", path,
                           umbra_quote(architecture.data, architecture.bytes).text,
-                          umbra_architecture_names());
+                          umbra_architecture_names(names, sizeof names));
     copy_string(model->info.architecture, sizeof model->info.architecture, architecture);
     copy_string(model->info.name, sizeof model->info.name, name);
     rc = umbra_tokenizer_open(&model->tokenizer, model->gguf, err);
     if (rc == UMBRA_OK)
-        rc = known->load(model, err);
-    if (rc == UMBRA_OK)
-        rc = index_experts(model, err);
+        rc = umbra_architecture_load(known, model, err);
     if (rc == UMBRA_OK)
         describe(model);
     return rc;

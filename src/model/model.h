@@ -2,6 +2,8 @@
 #ifndef UMBRA_MODEL_MODEL_H
 #define UMBRA_MODEL_MODEL_H
 
+#include <stdbool.h>
+
 #include <umbra/model.h>
 #include <umbra/store.h>
 
@@ -10,26 +12,97 @@
 
 enum { UMBRA_MAX_USED = 64 /* experts per token and layer */ };
 
+typedef enum umbra_rope_pairs {
+    UMBRA_ROPE_HALVES,   /* (i, i + dim/2) */
+    UMBRA_ROPE_ADJACENT, /* (2i, 2i + 1) */
+} umbra_rope_pairs;
+
+/* Rotary embedding. Pair i turns by position * base^(-2i/dim), slowed by `factor` where a context
+ * was stretched: not at all below pair ramp_low, wholly from ramp_high on, linearly between
+ * (YaRN; both are -1 where every pair is slowed). */
+typedef struct umbra_rope {
+    umbra_rope_pairs pairs;
+    int dim; /* of each head: its first values; with a compressed cache its last ones. Even. */
+    float base;
+    float factor;
+    float ramp_low, ramp_high;
+    float magnitude; /* of cosines and sines */
+} umbra_rope;
+
+typedef enum umbra_gating {
+    UMBRA_GATING_SOFTMAX,      /* over all experts */
+    UMBRA_GATING_SIGMOID,      /* of each expert alone */
+    UMBRA_GATING_SOFTMAX_USED, /* raw scores choose, softmax over the chosen ones weighs */
+} umbra_gating;
+
+/* How scores become experts and weights. A selection bias (UMBRA_SELECTION_BIAS) is added for
+ * choosing alone. */
+typedef struct umbra_router {
+    umbra_gating gating;
+    bool renormalise;        /* weights are divided by their sum */
+    float scale;             /* then multiplied by this */
+    int groups, groups_used; /* experts come from the best groups alone; 1 and 1: from anywhere */
+    int group_best;          /* a group is as good as the sum of its best so many */
+} umbra_router;
+
+typedef enum umbra_activation {
+    UMBRA_SWIGLU,         /* silu(gate) * up */
+    UMBRA_SWIGLU_CLAMPED, /* g sigmoid(1.702 g) (u + 1), g = min(gate, 7), u = up in [-7, 7] */
+} umbra_activation;
+
 typedef struct umbra_config {
     int layers, hidden, vocabulary, context;
     int heads, kv_heads, key_dim, value_dim; /* dims per head */
+    int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
+    int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
+                    cache keeps, with the rotated part of the key behind it; 0: they are not */
+    int cache_heads, cache_key, cache_value; /* what the cache keeps per layer and position */
+    float attention_scale;                   /* of query * key */
+    int window;        /* positions that a windowed layer sees, its own included; 0: all do */
+    int window_period; /* layers l with (l + 1) % window_period == 0 see everything */
     float rms_eps;
-    float rope_base;
+    umbra_rope rope;
     int experts, experts_used, expert_width;
+    umbra_router router;
+    umbra_activation activation; /* of the experts */
+    int dense_layers;            /* leading ones, without experts */
+    int dense_width;             /* inner width of their feed-forward block */
+    int shared_width;            /* of the experts that every token uses, as one; 0: none */
 } umbra_config;
 
 /* Tensors that every token needs, by role. Shapes in the terms of umbra_config; matrices are
- * (rows, columns) with columns contiguous. */
+ * (rows, columns) with columns contiguous. A layout names those that it has. */
 typedef enum umbra_role {
-    UMBRA_ATTN_NORM,   /* (hidden) */
-    UMBRA_ATTN_Q,      /* (heads * key_dim, hidden) */
-    UMBRA_ATTN_K,      /* (kv_heads * key_dim, hidden) */
-    UMBRA_ATTN_V,      /* (kv_heads * value_dim, hidden) */
-    UMBRA_ATTN_Q_NORM, /* (key_dim) */
-    UMBRA_ATTN_K_NORM, /* (key_dim) */
-    UMBRA_ATTN_OUT,    /* (hidden, heads * value_dim) */
-    UMBRA_FFN_NORM,    /* (hidden) */
-    UMBRA_ROUTER,      /* (experts, hidden) */
+    UMBRA_ATTN_NORM,      /* (hidden) */
+    UMBRA_ATTN_Q,         /* (heads * key_dim, hidden or q_rank) */
+    UMBRA_ATTN_K,         /* (kv_heads * key_dim, hidden) */
+    UMBRA_ATTN_V,         /* (kv_heads * value_dim, hidden) */
+    UMBRA_ATTN_Q_BIAS,    /* (heads * key_dim) */
+    UMBRA_ATTN_K_BIAS,    /* (kv_heads * key_dim) */
+    UMBRA_ATTN_V_BIAS,    /* (kv_heads * value_dim) */
+    UMBRA_ATTN_Q_NORM,    /* (key_dim), each head alone, or (heads * key_dim) */
+    UMBRA_ATTN_K_NORM,    /* (key_dim) or (kv_heads * key_dim) */
+    UMBRA_ATTN_SINKS,     /* (heads) a score that takes part in the softmax and has no value */
+    UMBRA_ATTN_Q_A,       /* (q_rank, hidden) */
+    UMBRA_ATTN_Q_A_NORM,  /* (q_rank) */
+    UMBRA_ATTN_KV_A,      /* (kv_rank + rope.dim, hidden) */
+    UMBRA_ATTN_KV_A_NORM, /* (kv_rank) */
+    UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
+    UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
+    UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_ATTN_OUT,       /* (hidden, heads * value_dim) */
+    UMBRA_ATTN_OUT_BIAS,  /* (hidden) */
+    UMBRA_FFN_NORM,       /* (hidden) */
+    UMBRA_ROUTER,         /* (experts, hidden) */
+    UMBRA_ROUTER_BIAS,    /* (experts) */
+    UMBRA_SELECTION_BIAS, /* (experts) */
+    UMBRA_GATE_BIAS,      /* (experts, width) */
+    UMBRA_UP_BIAS,        /* (experts, width) */
+    UMBRA_DOWN_BIAS,      /* (experts, hidden) */
+    UMBRA_FFN_GATE,       /* (dense_width or shared_width, hidden): all of a dense layer, or what */
+    UMBRA_FFN_UP,         /* the same   every token uses beside the chosen experts */
+    UMBRA_FFN_DOWN,       /* (hidden, dense_width or shared_width) */
+    UMBRA_SHARED_ROUTER,  /* (1, hidden): sigmoid of it weighs the shared expert */
     UMBRA_LAYER_ROLES
 } umbra_role;
 
@@ -37,16 +110,22 @@ typedef enum umbra_model_role {
     UMBRA_TOKEN_EMBEDDING, /* (vocabulary, hidden) */
     UMBRA_OUTPUT_NORM,     /* (hidden) */
     UMBRA_OUTPUT,          /* (vocabulary, hidden); the embedding where it is tied */
+    UMBRA_ROPE_FACTORS,    /* (rope.dim / 2) by which each pair is slowed; may be NULL */
     UMBRA_MODEL_ROLES
 } umbra_model_role;
 
 /* The slices of an expert, in the order of umbra_store slices. */
 enum { UMBRA_GATE, UMBRA_UP, UMBRA_DOWN };
 
+/* What a layer's experts have in common: gate and up are (width, hidden), down (hidden, width). */
+typedef struct umbra_expert_matrix {
+    const umbra_gguf_tensor *tensor; /* of expert 0, or of all; for its type and messages */
+    int rows, columns;               /* of one expert */
+} umbra_expert_matrix;
+
 typedef struct umbra_layer_tensors {
-    const umbra_gguf_tensor *role[UMBRA_LAYER_ROLES];
-    const umbra_gguf_tensor *experts[UMBRA_STORE_SLICES]; /* gate, up (experts, width, hidden),
-                                                             down (experts, hidden, width) */
+    const umbra_gguf_tensor *role[UMBRA_LAYER_ROLES]; /* NULL: the layer has none */
+    umbra_expert_matrix experts[UMBRA_STORE_SLICES];  /* tensor NULL: a layer without experts */
 } umbra_layer_tensors;
 
 struct umbra_model {
@@ -59,18 +138,9 @@ struct umbra_model {
     umbra_slice *slices;         /* (layers, experts, UMBRA_STORE_SLICES) */
 };
 
-/* One model layout: reads the hyper-parameters and finds the tensors. To add one, write a file
- * architecture_NAME.c and a line in architecture.c. */
-typedef struct umbra_architecture {
-    const char *name; /* general.architecture */
-    int (*load)(umbra_model *model, umbra_error *err);
-} umbra_architecture;
-
-/* NULL for an unknown name. */
-const umbra_architecture *umbra_architecture_find(umbra_string name);
-/* "qwen3moe, ..." for messages. */
-const char *umbra_architecture_names(void);
-
-extern const umbra_architecture umbra_architecture_qwen3moe;
+static inline bool umbra_layer_has_experts(const umbra_model *model, int layer)
+{
+    return model->layers[layer].experts[UMBRA_GATE].tensor != NULL;
+}
 
 #endif

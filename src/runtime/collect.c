@@ -54,6 +54,8 @@ typedef int (*put_part)(collector *c, int layer, int first, int n, const float *
 
 static int split(collector *c, int layer, int first, int n, const float *data, put_part put)
 {
+    if (!umbra_layer_has_experts(c->model, layer))
+        return UMBRA_OK; /* a trace has nothing of layers without a router */
     int at = c->batch_first + first, end = at + n;
     int hidden = c->info.hidden;
     for (int i = c->batch_documents; i < c->n_list && at < end; i++) {
@@ -253,6 +255,8 @@ static int put_gates(collector *c)
     float *gate = umbra_calloc(n, sizeof *gate);
     int rc = gate ? UMBRA_OK : umbra_fail_nomem(c->err, "a router", n * sizeof *gate);
     for (int l = 0; rc == UMBRA_OK && l < c->info.layers; l++) {
+        if (!umbra_layer_has_experts(c->model, l))
+            continue;
         umbra_engine_gate(c->engine, l, gate);
         rc = umbra_trace_put_gate(c->trace, l, gate, c->err);
     }

@@ -146,9 +146,16 @@ typedef struct choice {
     umbra_policy policy;
     bool automatic;
     char *beside; /* owned */
+    bool *sparse; /* owned: (layers) */
     char hash[UMBRA_MODEL_HASH_CHARS];
     umbra_runner_options runner; /* but for the store and the routers */
 } choice;
+
+static void release(choice *c)
+{
+    umbra_free(c->beside);
+    umbra_free(c->sparse);
+}
 
 /* How often to predict: so that predictions read at most a tenth of the bytes that the layers
  * themselves read per token, and take about as small a share of the time. */
@@ -180,8 +187,11 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
     if (rc != UMBRA_OK)
         return rc;
     c->beside = path_beside(umbra_gguf_path(model->gguf));
-    if (!c->beside)
-        return umbra_fail_nomem(err, "a path", 0);
+    c->sparse = umbra_calloc((size_t)info->layers, sizeof *c->sparse);
+    if (!c->beside || !c->sparse)
+        return umbra_fail_nomem(err, "the choice of a predictor", 0);
+    for (int l = 0; l < info->layers; l++)
+        c->sparse[l] = umbra_layer_has_experts(model, l);
     if (c->automatic && !umbra_prefetch_has_shadow(model, o->shadow))
         c->policy = UMBRA_POLICY_GATE;
     c->runner = (umbra_runner_options){
@@ -190,6 +200,7 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
         .hidden = info->hidden,
         .experts = info->experts,
         .used = info->experts_used,
+        .sparse = c->sparse,
         .shadow = o->shadow ? o->shadow : c->beside,
         .model_hash = c->hash,
         .model_name = info->name,
@@ -210,7 +221,7 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
     int rc = choose(&c, model, prefetch, err);
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_bytes(&c.runner, &bytes, err);
-    umbra_free(c.beside);
+    release(&c);
     engine->reserved_bytes = 0;
     if (rc == UMBRA_OK && c.automatic) {
         umbra_memory_plan plan;
@@ -238,7 +249,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, err);
-    umbra_free(c.beside);
+    release(&c);
     return rc;
 }
 

@@ -1,5 +1,7 @@
 #include <umbra/score.h>
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -84,6 +86,8 @@ static int allocate(umbra_scores *s, umbra_error *err)
     }
     if (s->used > 0)
         s->experts = umbra_calloc(experts, sizeof *s->experts);
+    if (s->experts)
+        memset(s->experts, 0xff, experts * sizeof *s->experts); /* layers without experts */
     if (!s->lse || (top > 0 && (!s->top_id || !s->top_logit)) || (s->used > 0 && !s->experts))
         return umbra_fail_nomem(err, "the scores", n * 8 + top * 8 + experts * 2);
     return UMBRA_OK;

@@ -26,7 +26,7 @@ static cache make_cache(const umbra_kernels *k, size_t n)
 }
 
 static void exact_head(const umbra_attend *a, const float *q, const float *k, const float *v,
-                       double *out)
+                       const float *sink, double *out)
 {
     static double p[POSITIONS_MAX];
     double sum = 0;
@@ -38,21 +38,26 @@ static void exact_head(const umbra_attend *a, const float *q, const float *k, co
         p[j] = exp(p[j] * a->scale);
         sum += p[j];
     }
+    if (sink) {
+        sum += exp(*sink);
+    }
     for (int i = 0; i < a->value_dim; i++) {
         out[i] = 0;
         for (int j = 0; j < a->positions; j++) {
-            out[i] += p[j] / sum * v[j * a->value_dim + i];
+            out[i] += p[j] / sum * v[j * a->value_stride + i];
         }
     }
 }
 
+/* spare: values between one position's and the next. */
 static void check_shape(const umbra_kernels *kernels, int group, int head_dim, int value_dim,
-                        int positions)
+                        int positions, int spare, bool sinks)
 {
     umbra_attend a = {
         .group = group,
         .head_dim = head_dim,
         .value_dim = value_dim,
+        .value_stride = value_dim + spare,
         .positions = positions,
         .scores_stride = positions + 5,
         .scale = (float)(1 / sqrt(head_dim)),
@@ -60,7 +65,10 @@ static void check_shape(const umbra_kernels *kernels, int group, int head_dim, i
     float *q = umbra_check_alloc(sizeof(float) * (size_t)(group * head_dim), 4);
     umbra_check_fill(q, (size_t)(group * head_dim), CHECK_NORMAL);
     cache keys = make_cache(kernels, (size_t)positions * (size_t)head_dim);
-    cache values = make_cache(kernels, (size_t)positions * (size_t)value_dim);
+    cache values = make_cache(kernels, (size_t)positions * (size_t)a.value_stride);
+    float sink[GROUP_MAX];
+    umbra_check_fill(sink, GROUP_MAX, CHECK_NORMAL);
+    a.sinks = sinks ? sink : NULL;
     a.q = q;
     a.k = keys.bytes;
     a.v = values.bytes;
@@ -70,7 +78,7 @@ static void check_shape(const umbra_kernels *kernels, int group, int head_dim, i
     kernels->attend(&a);
     for (int g = 0; g < group; g++) {
         double want[HEAD_MAX];
-        exact_head(&a, q + g * head_dim, keys.exact, values.exact, want);
+        exact_head(&a, q + g * head_dim, keys.exact, values.exact, sinks ? &sink[g] : NULL, want);
         for (int i = 0; i < value_dim; i++) {
             float got = a.out[g * value_dim + i];
             umbra_check(fabs(got - want[i]) <= 4e-6,
@@ -92,10 +100,10 @@ void umbra_check_attend(const umbra_kernels *k)
     for (int group = 1; group <= GROUP_MAX; group++) {
         for (int h = 0; h < 6; h++) {
             for (int p = group % 3; p < 9; p += 3) {
-                check_shape(k, group, heads[h][0], heads[h][1], positions[p]);
+                check_shape(k, group, heads[h][0], heads[h][1], positions[p], p % 2 * 24, h % 2);
             }
         }
     }
-    check_shape(k, 3, 64, 64, POSITIONS_MAX);
-    check_shape(k, 2, 128, 128, POSITIONS_MAX - 1);
+    check_shape(k, 3, 64, 64, POSITIONS_MAX, 0, false);
+    check_shape(k, 2, 128, 128, POSITIONS_MAX - 1, 3, true);
 }

@@ -85,6 +85,10 @@ static void check_rope(const umbra_kernels *k, const umbra_kernels *exact)
         exact->rope_halves(b.want, b.a, n);
         k->rope_halves(b.got, b.a, n);
         expect_close(k, "rope_halves", &b, n, 2e-7, 1e-6);
+        memcpy(b.got, b.want, (size_t)n * sizeof(float));
+        exact->rope_adjacent(b.want, b.a, n);
+        k->rope_adjacent(b.got, b.a, n);
+        expect_close(k, "rope_adjacent", &b, n, 2e-7, 1e-6);
     }
     umbra_check_release();
 }

@@ -11,6 +11,7 @@
 
 #include <umbra/collect.h>
 
+#include "../model/make.h"
 #include "trace/trace.h"
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
@@ -280,6 +281,29 @@ static void texts_can_be_continued(void **state)
     umbra_trace_close(&trace);
 }
 
+/* Layers without experts are not in a trace. */
+static void dense_layers_are_left_out(void **state)
+{
+    (void)state;
+    umbra_memory_file file;
+    umbra_model *model;
+    umbra_error err = {0};
+    umbra_collect_options options = writing(200);
+    options.engine.context = MAKE_CONTEXT;
+    if (make_open(&make_deepseek2, NULL, NULL, NULL, &file, &model, &err) != 0)
+        fail_msg("%s", err.message);
+    wipe(folder_a);
+    collect(model, folder_a, &options);
+    umbra_trace *trace;
+    assert_int_equal(umbra_trace_open(&trace, folder_a, NULL), 0);
+    assert_int_equal(umbra_trace_get_info(trace)->layers, MAKE_LAYERS);
+    for (int l = 0; l < MAKE_LAYERS; l++)
+        assert_int_equal(umbra_trace_has_layer(trace, l), l > 0);
+    umbra_trace_close(&trace);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+}
+
 static void impossible_wishes_are_refused(void **state)
 {
     umbra_collection result;
@@ -314,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_resumed_writing_is_the_same),
         cmocka_unit_test(a_resumed_reading_is_the_same),
         cmocka_unit_test(texts_can_be_continued),
+        cmocka_unit_test(dense_layers_are_left_out),
         cmocka_unit_test(impossible_wishes_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

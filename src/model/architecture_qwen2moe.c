@@ -1,0 +1,38 @@
+/* qwen2moe (Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B): grouped-query attention with biases on queries,
+ * keys and values, rotary pairs (i, i + head_dim/2); router: softmax over all experts, the k best
+ * with the weights that they have; beside them a shared expert, weighed by a sigmoid of its own. */
+#include "model/architecture.h"
+
+static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+{
+    const umbra_int_key shared = {"expert_shared_feed_forward_length", 1, 1 << 20,
+                                  c->dense_width ? c->dense_width : -1, &c->shared_width};
+    if (c->expert_width == 0)
+        c->expert_width = c->dense_width / c->experts_used;
+    return umbra_lookup_ints(gguf, "qwen2moe", &shared, 1, err);
+}
+
+static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                    umbra_tensor_rule *rules)
+{
+    (void)gguf;
+    (void)layer;
+    uint64_t hidden = (uint64_t)c->hidden, q = (uint64_t)c->heads * (uint64_t)c->key_dim;
+    uint64_t k = (uint64_t)c->kv_heads * (uint64_t)c->key_dim;
+    uint64_t v = (uint64_t)c->kv_heads * (uint64_t)c->value_dim;
+    umbra_rules_attention(c, rules);
+    umbra_rules_router(c, rules);
+    umbra_rules_ffn(c, c->shared_width, true, rules);
+    rules[UMBRA_ATTN_Q_BIAS] = (umbra_tensor_rule){"attn_q.bias", {q}, true, false};
+    rules[UMBRA_ATTN_K_BIAS] = (umbra_tensor_rule){"attn_k.bias", {k}, true, false};
+    rules[UMBRA_ATTN_V_BIAS] = (umbra_tensor_rule){"attn_v.bias", {v}, true, false};
+    rules[UMBRA_SHARED_ROUTER] =
+        (umbra_tensor_rule){"ffn_gate_inp_shexp.weight", {hidden}, false, false};
+}
+
+const umbra_architecture umbra_architecture_qwen2moe = {
+    .name = "qwen2moe",
+    .rope = UMBRA_ROPE_HALVES,
+    .configure = configure,
+    .tensors = tensors,
+};

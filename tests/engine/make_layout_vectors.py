@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""Writes layout_vectors.h: log-sum-exp of the logits of small models, in double precision.
+
+    test_layout_vectors FOLDER && pip install numpy gguf
+    make_layout_vectors.py FOLDER >layout_vectors.h
+
+Shares nothing with the engine: keys and values are expanded for every head, each token looks at all
+positions before it, and experts are applied one at a time.
+"""
+import math
+import sys
+
+import numpy as np
+from gguf import GGUFReader
+
+TOKENS = [256] + [(t * 37 + 11) % 250 for t in range(1, 40)]
+
+
+class Model:
+    def __init__(self, path):
+        reader = GGUFReader(path)
+        self.keys = {k: f.contents() for k, f in reader.fields.items()}
+        self.tensors = {t.name: np.array(t.data, np.float64) for t in reader.tensors}
+        self.name = self.keys["general.architecture"]
+
+    def key(self, name, default=None):
+        return self.keys.get(f"{self.name}.{name}", default)
+
+    def get(self, name, layer=None):
+        return self.tensors.get(name if layer is None else f"blk.{layer}.{name}")
+
+
+def norm(x, weight, eps):
+    return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps) * weight
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+class Rope:
+    """Interpolates between the original and the stretched frequencies (YaRN, section 3.2)."""
+
+    def __init__(self, m, dim):
+        base, factor = m.key("rope.freq_base"), m.key("rope.scaling.factor")
+        first = m.key("rope.scaling.original_context_length")
+        fast = m.key("rope.scaling.yarn_beta_fast", 32.0)
+        slow = m.key("rope.scaling.yarn_beta_slow", 1.0)
+
+        def pair(turns):
+            return dim * math.log(first / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+        low, high = pair(fast), pair(slow)
+        if m.name != "gpt-oss":
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, dim - 1)
+        self.frequency = []
+        for i in range(dim // 2):
+            plain = base ** (-2 * i / dim)
+            stretched = min(max((i - low) / max(high - low, 0.001), 0), 1)
+            self.frequency.append(plain / factor * stretched + plain * (1 - stretched))
+        # DeepSeek's mscale / mscale_all_dim is 1
+        self.magnitude = 1 if m.name == "deepseek2" else 0.1 * math.log(factor) + 1
+        self.adjacent = m.name in ("llama", "deepseek2")
+
+    def turn(self, x, position):
+        out = x.copy()
+        n = len(self.frequency)
+        for i, f in enumerate(self.frequency):
+            a, b = (2 * i, 2 * i + 1) if self.adjacent else (i, i + n)
+            c, s = math.cos(position * f), math.sin(position * f)
+            out[a] = (x[a] * c - x[b] * s) * self.magnitude
+            out[b] = (x[a] * s + x[b] * c) * self.magnitude
+        return out
+
+
+def plain_heads(m, layer, x, rope):
+    """queries, keys, values of (tokens, heads, dim)"""
+    heads, out = m.key("attention.head_count"), []
+    for kind in "qkv":
+        y = x @ m.get(f"attn_{kind}.weight", layer).T
+        bias = m.get(f"attn_{kind}.bias", layer)
+        y = (y if bias is None else y + bias).reshape(len(x), heads, -1)
+        if kind != "v":
+            y = np.array([[rope.turn(h, t) for h in row] for t, row in enumerate(y)])
+        out.append(y)
+    return out, 1 / math.sqrt(out[0].shape[2])
+
+
+def latent_heads(m, layer, x, rope):
+    heads, eps = m.key("attention.head_count"), m.key("attention.layer_norm_rms_epsilon")
+    rank, turned = m.key("attention.kv_lora_rank"), m.key("rope.dimension_count")
+    key = m.key("attention.key_length_mla", m.key("attention.key_length"))
+    value = m.key("attention.value_length_mla", m.key("attention.value_length"))
+    low = m.get("attn_q_a.weight", layer)
+    if low is None:
+        q = x @ m.get("attn_q.weight", layer).T
+    else:
+        low = norm(x @ low.T, m.get("attn_q_a_norm.weight", layer), eps)
+        q = low @ m.get("attn_q_b.weight", layer).T
+    q = q.reshape(len(x), heads, key)
+    both = x @ m.get("attn_kv_a_mqa.weight", layer).T
+    latent = norm(both[:, :rank], m.get("attn_kv_a_norm.weight", layer), eps)
+    k, v = np.zeros((len(x), heads, key)), np.zeros((len(x), heads, value))
+    for h in range(heads):
+        joint = m.get("attn_kv_b.weight", layer)
+        if joint is not None:
+            rows = joint.reshape(heads, key - turned + value, rank)[h]
+            k_b, v_b = rows[: key - turned], rows[key - turned :]
+        else:
+            k_b, v_b = m.get("attn_k_b.weight", layer)[h].T, m.get("attn_v_b.weight", layer)[h]
+        k[:, h, : key - turned], v[:, h] = latent @ k_b.T, latent @ v_b.T
+        for t in range(len(x)):
+            k[t, h, key - turned :] = rope.turn(both[t, rank:], t)
+            q[t, h, key - turned :] = rope.turn(q[t, h, key - turned :], t)
+    # The key holds 0.1 mscale_all_dim.
+    mscale = m.key("rope.scaling.yarn_log_multiplier") * math.log(m.key("rope.scaling.factor")) + 1
+    return (q, k, v), mscale * mscale / math.sqrt(key)
+
+
+def attention(m, layer, x, rope):
+    latent = m.key("attention.kv_lora_rank") is not None
+    (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
+    sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
+    out = np.zeros((len(x), q.shape[1], v.shape[2]))
+    for t in range(len(x)):
+        first = max(0, t - window + 1) if window and layer % 2 == 0 else 0
+        for h in range(q.shape[1]):
+            scores = k[first : t + 1, h] @ q[t, h] * scale
+            if sinks is not None:
+                scores = np.append(scores, sinks[h])
+            out[t, h] = softmax(scores)[: t + 1 - first] @ v[first : t + 1, h]
+    out = out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
+    bias = m.get("attn_output.bias", layer)
+    return out if bias is None else out + bias
+
+
+def swiglu(m, gate, up):
+    if m.name != "gpt-oss":
+        return gate * sigmoid(gate) * up
+    gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
+    return gate * sigmoid(1.702 * gate) * (up + 1)
+
+
+def choose(m, layer, z):
+    """[(expert, weight)]"""
+    k, experts = m.key("expert_used_count"), len(z)
+    p = sigmoid(z) if m.key("expert_gating_func") == 2 else softmax(z)
+    bias = m.get("exp_probs_b.bias", layer)
+    wish = p if bias is None else p + bias
+    groups, best = m.key("expert_group_count", 1), m.key("expert_group_used_count", 1)
+    if groups > 1:
+        parts = wish.reshape(groups, -1)
+        worth = np.sort(parts, 1)[:, -2:].sum(1) if bias is not None else parts.max(1)
+        keep = np.argsort(-worth)[:best]
+        wish = np.array([w if e // (experts // groups) in keep else -9 for e, w in enumerate(wish)])
+    used = np.argsort(-wish)[:k]
+    weights = p[used]
+    if m.name in ("llama", "gpt-oss") or m.key("expert_weights_norm", False):
+        weights = weights / weights.sum()
+    return list(zip(used, weights * m.key("expert_weights_scale", 1.0)))
+
+
+def feed_forward(m, layer, x):
+    def block(gate, up, down):
+        return lambda y: m.get(down, layer) @ swiglu(
+            m, m.get(gate, layer) @ y, m.get(up, layer) @ y)
+
+    if m.get("ffn_gate.weight", layer) is not None:
+        dense = block("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
+        return np.array([dense(y) for y in x])
+    out = np.zeros_like(x)
+    weights = {s: m.get(f"ffn_{s}_exps.weight", layer) for s in ("gate", "up", "down")}
+    biases = {s: m.get(f"ffn_{s}_exps.bias", layer) for s in ("gate", "up", "down")}
+
+    def one(s, e, y):
+        return weights[s][e] @ y + (0 if biases[s] is None else biases[s][e])
+
+    for t, y in enumerate(x):
+        z = m.get("ffn_gate_inp.weight", layer) @ y
+        bias = m.get("ffn_gate_inp.bias", layer)
+        for e, w in choose(m, layer, z if bias is None else z + bias):
+            out[t] += w * one("down", e, swiglu(m, one("gate", e, y), one("up", e, y)))
+        if m.get("ffn_gate_shexp.weight", layer) is not None:
+            out[t] += block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
+                            "ffn_down_shexp.weight")(y)
+    return out
+
+
+def log_sum_exps(path):
+    m = Model(path)
+    eps = m.key("attention.layer_norm_rms_epsilon")
+    rope = Rope(m, m.key("rope.dimension_count") or m.key("attention.key_length"))
+    x = m.get("token_embd.weight")[TOKENS]
+    for layer in range(m.key("block_count")):
+        x = x + attention(m, layer, norm(x, m.get("attn_norm.weight", layer), eps), rope)
+        before = m.get("ffn_norm.weight", layer)
+        before = m.get("post_attention_norm.weight", layer) if before is None else before
+        x = x + feed_forward(m, layer, norm(x, before, eps))
+    logits = norm(x, m.get("output_norm.weight"), eps) @ m.get("output.weight").T
+    return [math.log(np.exp(row).sum()) for row in logits]
+
+
+print("/* Made by make_layout_vectors.py. */")
+print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
+for case in ("llama", "lite", "whole", "gpt-oss"):
+    print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
+    values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]
+    for i in range(0, len(values), 8):
+        print("    " + " ".join(values[i : i + 8]))
+    print("};")

@@ -1,0 +1,231 @@
+/* Every model layout against golden files of small random-weight models. `exact` ones come from
+ * 32-bit arithmetic on the same weights; the reference kernels must agree with them, and every
+ * other table must be no further from them than llama.cpp v0.5.0 on a CPU is. Random weights have
+ * many near ties, which forgive no difference in arithmetic. And the bits must not depend on
+ * budget, chunks, threads. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "golden.h"
+#include "shared.h"
+
+/* One layout, and llama.cpp's distance from exact. */
+typedef struct layout {
+    const char *name; /* of its golden files */
+    const char *file;
+    double lse_p95, lse_p99, best, experts;
+} layout;
+
+static const layout layouts[] = {
+    {"olmoe", "arch/olmoe-q6_k.gguf", .028, .061, .985, .994},
+    {"mixtral", "arch/mixtral-q5_k_m.gguf", .037, .115, .969, .993},
+    {"qwen2moe", "arch/qwen2moe-q4_k_m.gguf", .026, .053, .996, .995},
+    {"deepseek2", "arch/deepseek2-q4_k_m.gguf", .119, .367, .902, .981},
+    {"gptoss", "arch/gptoss-mxfp4_moe.gguf", .019, .032, 1.0, .996},
+};
+
+static const char *const texts[] = {"own-chat", "own-code", "own-mixed", "own-prose"};
+
+enum { LAYOUTS = sizeof layouts / sizeof layouts[0], TEXTS = 4 };
+
+static umbra_model *open_model(const layout *l)
+{
+    char path[512];
+    umbra_error err = {0};
+    umbra_model *model;
+    shared_path(path, sizeof path, l->file);
+    if (umbra_model_open(&model, path, &err) != 0)
+        fail_msg("%s", err.message);
+    return model;
+}
+
+static umbra_engine *open_engine(const umbra_model *model, const umbra_engine_options *options)
+{
+    umbra_error err = {0};
+    umbra_engine *engine;
+    if (umbra_engine_open(&engine, model, options, &err) != 0)
+        fail_msg("%s", err.message);
+    return engine;
+}
+
+static void read_golden(golden *g, const umbra_model *model, const layout *l, int text)
+{
+    char folder[512], exact[512], name[64];
+    const umbra_model_info *info = umbra_model_get_info(model);
+    shared_path(folder, sizeof folder, "arch");
+    shared_path(exact, sizeof exact, "arch/exact");
+    snprintf(name, sizeof name, "%s-%s", l->name, texts[text]);
+    golden_read(g, folder, exact, name, info->layers, info->experts_used);
+}
+
+static distance measure(const layout *l, const char *kernels)
+{
+    umbra_model *model = open_model(l);
+    umbra_engine_options options = {.kernels = kernels};
+    umbra_engine *engine = open_engine(model, &options);
+    distance d = {0};
+    for (int i = 0; i < TEXTS; i++) {
+        golden g;
+        umbra_scores scores;
+        umbra_error err = {0};
+        umbra_score_options wanted = {.top = 1, .experts = true};
+        read_golden(&g, model, l, i);
+        if (umbra_score(engine, model, g.token, g.tokens, &wanted, &scores, &err) != 0)
+            fail_msg("%s", err.message);
+        distance_add(&d, &g, &scores);
+        umbra_score_free(&scores);
+        golden_free(&g);
+    }
+    umbra_engine_close(&engine);
+    umbra_model_close(&model);
+    print_message("%s, %s kernels: %d positions, lse error p95 %.5f p99 %.5f, best %.5f, "
+                  "experts %.5f\n",
+                  l->name, kernels, d.count, distance_quantile(&d, 0.95),
+                  distance_quantile(&d, 0.99), distance_best(&d), distance_experts(&d));
+    return d;
+}
+
+static void check_distance(const layout *l)
+{
+    distance d = measure(l, "reference");
+    assert_true(distance_share_within(&d, 0.01) >= 0.99);
+    assert_true(distance_experts(&d) >= 0.998);
+    distance_free(&d);
+    for (int i = 0; umbra_kernel_name(i); i++) {
+        d = measure(l, umbra_kernel_name(i));
+        assert_true(distance_quantile(&d, 0.95) <= l->lse_p95);
+        assert_true(distance_quantile(&d, 0.99) <= l->lse_p99);
+        assert_true(distance_best(&d) >= l->best);
+        assert_true(distance_experts(&d) >= l->experts);
+        distance_free(&d);
+    }
+}
+
+/* ---- the same bits ---- */
+
+typedef struct run {
+    float *logits; /* (tokens, vocabulary) */
+    float *states; /* (tokens, hidden) of the last layer */
+    int vocabulary, hidden, layers, tokens;
+    int state_layers; /* layers of which states were handed out, over all chunks' tokens */
+} run;
+
+static int take_logits(void *user, int index, const float *logits)
+{
+    run *r = user;
+    memcpy(r->logits + (size_t)index * (size_t)r->vocabulary, logits,
+           (size_t)r->vocabulary * sizeof *logits);
+    return 0;
+}
+
+static int take_state(void *user, int layer, int first, int tokens, const float *h)
+{
+    run *r = user;
+    r->state_layers += tokens;
+    if (layer == r->layers - 1)
+        memcpy(r->states + (size_t)first * (size_t)r->hidden, h,
+               (size_t)tokens * (size_t)r->hidden * sizeof *h);
+    return 0;
+}
+
+/* Evaluates a text as one sequence, `step` tokens per call. */
+static run evaluate(const umbra_model *model, const golden *g, const umbra_engine_options *options,
+                    int step)
+{
+    const umbra_model_info *info = umbra_model_get_info(model);
+    run r = {.vocabulary = info->vocabulary,
+             .hidden = info->hidden,
+             .layers = info->layers,
+             .tokens = g->tokens};
+    size_t n = (size_t)g->tokens;
+    r.logits = malloc(n * (size_t)r.vocabulary * sizeof *r.logits);
+    r.states = malloc(n * (size_t)r.hidden * sizeof *r.states);
+    umbra_engine *engine = open_engine(model, options);
+    umbra_token *tokens = malloc(n * sizeof *tokens);
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = (umbra_token){g->token[i], 0, true};
+    umbra_error err = {0};
+    run part = r;
+    for (int at = 0; at < g->tokens; at += step) {
+        umbra_observer observer = {
+            .user = &part, .logits = take_logits, .hidden_state = take_state};
+        part.logits = r.logits + (size_t)at * (size_t)r.vocabulary;
+        part.states = r.states + (size_t)at * (size_t)r.hidden;
+        int count = g->tokens - at < step ? g->tokens - at : step;
+        if (umbra_engine_eval(engine, tokens + at, count, &observer, &err) != 0)
+            fail_msg("%s", err.message);
+    }
+    r.state_layers = part.state_layers;
+    free(tokens);
+    umbra_engine_close(&engine);
+    return r;
+}
+
+static void check_bits(const layout *l)
+{
+    umbra_model *model = open_model(l);
+    umbra_memory_plan plan;
+    umbra_engine_options whole = {.threads = 2}, small = {.threads = 2, .chunk = 16};
+    assert_int_equal(umbra_engine_plan(model, &small, &plan, NULL), 0);
+    small.ram_bytes = plan.min_bytes;
+    const struct {
+        umbra_engine_options options;
+        int step;
+    } ways[] = {
+        {small, 1000},
+        {{.threads = 1, .chunk = 1}, 1000},
+        {{.threads = 2, .chunk = 7}, 1000},
+        {{.threads = 1, .chunk = 33}, 50},
+        {{.threads = 1}, 1},
+    };
+    golden g;
+    read_golden(&g, model, l, 2);
+    run want = evaluate(model, &g, &whole, 1000);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        run got = evaluate(model, &g, &ways[i].options, ways[i].step);
+        size_t n = (size_t)g.tokens;
+        assert_memory_equal(got.logits, want.logits, n * (size_t)got.vocabulary * sizeof(float));
+        assert_memory_equal(got.states, want.states, n * (size_t)got.hidden * sizeof(float));
+        assert_int_equal(got.state_layers, g.tokens * got.layers); /* dense layers too */
+        free(got.logits);
+        free(got.states);
+    }
+    free(want.logits);
+    free(want.states);
+    golden_free(&g);
+    umbra_model_close(&model);
+}
+
+static void layouts_agree(void **state)
+{
+    (void)state;
+    for (int i = 0; i < LAYOUTS; i++)
+        check_distance(&layouts[i]);
+}
+
+static void bits_do_not_depend_on_the_way(void **state)
+{
+    (void)state;
+    for (int i = 0; i < LAYOUTS; i++)
+        check_bits(&layouts[i]);
+}
+
+int main(void)
+{
+    char path[512];
+    if (!shared_path(path, sizeof path, layouts[0].file)) {
+        say_skipped("model layouts", layouts[0].file);
+        return 77;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layouts_agree),
+        cmocka_unit_test(bits_do_not_depend_on_the_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

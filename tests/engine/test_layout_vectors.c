@@ -1,0 +1,132 @@
+/* Layouts with everything that no golden file has (YaRN, groups, queries without a bottleneck,
+ * windows that end) against layout_vectors.h: what make_layout_vectors.py computes in double, one
+ * token and head at a time, from the published formulas.
+ *
+ *     test_layout_vectors FOLDER    writes the models there, for that script */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <umbra/umbra.h>
+
+#include "../model/make.h"
+#include "layout_vectors.h"
+
+#define YARN                                                                                       \
+    {"rope.scaling.type", 0, MAKE_STRING, "yarn"}, {"rope.scaling.factor", 8, MAKE_F32, NULL},     \
+        {"rope.scaling.original_context_length", 32, MAKE_U32, NULL},                              \
+    {                                                                                              \
+        "rope.scaling.yarn_beta_fast", 4, MAKE_F32, NULL                                           \
+    }
+
+static const make_key yarn_keys[] = {YARN, {0}};
+
+/* As DeepSeek-V2-Lite. */
+static const make_key lite_keys[] = {
+    YARN,
+    {"rope.scaling.yarn_log_multiplier", 0.0707, MAKE_F32, NULL},
+    {0},
+};
+
+/* As DeepSeek-V3. */
+static const make_key whole_keys[] = {
+    YARN,
+    {"rope.scaling.yarn_log_multiplier", 0.1, MAKE_F32, NULL},
+    {"attention.head_count_kv", 1, MAKE_U32, NULL},
+    {"attention.key_length", MAKE_LATENT + MAKE_ROPE, MAKE_U32, NULL},
+    {"attention.value_length", MAKE_LATENT, MAKE_U32, NULL},
+    {"attention.key_length_mla", MAKE_DIM + MAKE_ROPE, MAKE_U32, NULL},
+    {"attention.value_length_mla", MAKE_DIM, MAKE_U32, NULL},
+    {"attention.q_lora_rank", 32, MAKE_U32, NULL},
+    {"expert_gating_func", 2, MAKE_U32, NULL},
+    {"expert_weights_scale", 2.5, MAKE_F32, NULL},
+    {"expert_weights_norm", 1, MAKE_BOOL, NULL},
+    {"expert_group_count", 4, MAKE_U32, NULL},
+    {"expert_group_used_count", 2, MAKE_U32, NULL},
+    {0},
+};
+static const make_tensor whole_tensors[] = {
+    {"attn_q.weight", {0}, 0, 0},
+    {"attn_kv_b.weight", {0}, 0, 0},
+    {"attn_q_a.weight", {MAKE_HIDDEN, 32}, 0, 0},
+    {"attn_q_a_norm.weight", {32}, 0, 0},
+    {"attn_q_b.weight", {32, MAKE_HEADS *(MAKE_DIM + MAKE_ROPE)}, 0, 0},
+    {"attn_k_b.weight", {MAKE_DIM, MAKE_LATENT, MAKE_HEADS}, 0, 0},
+    {"attn_v_b.weight", {MAKE_LATENT, MAKE_DIM, MAKE_HEADS}, 0, 0},
+    {"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0},
+    {0},
+};
+
+static const struct {
+    const char *name;
+    const make_layout *layout;
+    const make_key *keys;
+    const make_tensor *tensors;
+    const double *lse; /* (LAYOUT_VECTOR_TOKENS) */
+} cases[] = {
+    {"llama", &make_llama, yarn_keys, NULL, vector_llama},
+    {"lite", &make_deepseek2, lite_keys, NULL, vector_lite},
+    {"whole", &make_deepseek2, whole_keys, whole_tensors, vector_whole},
+    {"gpt-oss", &make_gpt_oss, yarn_keys, NULL, vector_gpt_oss},
+};
+
+enum { CASES = sizeof cases / sizeof cases[0] };
+
+static void layouts_compute_the_published_formulas(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CASES; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_engine *engine;
+        umbra_error err = {0};
+        umbra_engine_options options = {.kernels = "reference"};
+        if (make_open(cases[i].layout, cases[i].keys, cases[i].tensors, NULL, &file, &model,
+                      &err) != 0 ||
+            umbra_engine_open(&engine, model, &options, &err) != 0)
+            fail_msg("%s", err.message);
+        int32_t tokens[LAYOUT_VECTOR_TOKENS];
+        for (int t = 0; t < LAYOUT_VECTOR_TOKENS; t++)
+            tokens[t] = t == 0 ? 256 : (t * 37 + 11) % 250;
+        umbra_scores scores;
+        const umbra_score_options wanted = {.top = 1};
+        assert_int_equal(
+            umbra_score(engine, model, tokens, LAYOUT_VECTOR_TOKENS, &wanted, &scores, &err), 0);
+        for (int t = 0; t < LAYOUT_VECTOR_TOKENS; t++)
+            if (!(fabs(scores.lse[t] - cases[i].lse[t]) < 2e-5))
+                fail_msg("%s, token %d: %.7f, should be %.7f", cases[i].name, t, scores.lse[t],
+                         cases[i].lse[t]);
+        umbra_score_free(&scores);
+        umbra_engine_close(&engine);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
+static int write_models(const char *folder)
+{
+    for (int i = 0; i < CASES; i++) {
+        char path[512];
+        umbra_builder b;
+        snprintf(path, sizeof path, "%s/%s.gguf", folder, cases[i].name);
+        make_build(&b, cases[i].layout, cases[i].keys, cases[i].tensors, NULL);
+        umbra_builder_write(&b, path);
+        umbra_builder_release(&b);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return write_models(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layouts_compute_the_published_formulas),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

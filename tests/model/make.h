@@ -1,0 +1,81 @@
+/* Test support: small models of every layout with random weights, one field of which can be
+ * spoiled. */
+#ifndef UMBRA_TESTS_MODEL_MAKE_H
+#define UMBRA_TESTS_MODEL_MAKE_H
+
+#include <umbra/model.h>
+
+#include "../gguf/builder.h"
+
+enum {
+    MAKE_TOKENS = 257, /* vocabulary */
+    MAKE_LAYERS = 3,
+    MAKE_HIDDEN = 64,
+    MAKE_HEADS = 2,
+    MAKE_DIM = 32,  /* of a head: its value, and the part of its key that is not rotated */
+    MAKE_ROPE = 16, /* deepseek2: the part that is */
+    MAKE_LATENT = 64,
+    MAKE_WIDTH = 32,
+    MAKE_EXPERTS = 8,
+    MAKE_USED = 2,
+    MAKE_CONTEXT = 64,
+};
+
+/* What a case changes: a key's value, or a tensor's type, shape or presence. */
+typedef struct fault {
+    const char *name; /* key or tensor; NULL: no fault */
+    enum { VALUE, ABSENT, TEXT, DTYPE, SHAPE } kind;
+    uint64_t value;      /* VALUE; DTYPE; SHAPE: of the last dimension */
+    const char *text;    /* TEXT */
+    const char *message; /* must be in the refusal */
+} fault;
+
+bool make_hits(const fault *f, const char *name, int kind);
+void make_u32(umbra_builder *b, const fault *f, const char *key, uint32_t value);
+void make_string(umbra_builder *b, const fault *f, const char *key, const char *value);
+/* Byte-level BPE over single bytes, and an end token. */
+void make_tokenizer(umbra_builder *b, const fault *f);
+
+/* A key "{layout}.{name}". */
+typedef struct make_key {
+    const char *name;
+    double value;
+    enum { MAKE_U32, MAKE_F32, MAKE_BOOL, MAKE_STRING } type;
+    const char *text;
+} make_key;
+
+/* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first. */
+typedef struct make_tensor {
+    const char *name;
+    uint64_t shape[3]; /* shape[0] 0: no such tensor (in place of a layout's own) */
+    int from, to;
+} make_tensor;
+
+/* Lists end with an entry without a name. */
+typedef struct make_layout {
+    const char *name;
+    const make_key *keys;
+    const make_tensor *tensors;
+} make_layout;
+
+/* The values of a tensor (n of them, by its whole name): random, the same for the same name. Norms
+ * are near 1. Tensors that hold what others do in another form (attn_k_b and attn_v_b, fused and
+ * single experts) are derived from those. */
+void make_values(const char *name, const uint64_t *shape, float *out);
+
+/* Builds the model in memory. Entries of keys and tensors (NULL: none) replace the layout's of the
+ * same name or are added; the fault (NULL: none) comes last. */
+void make_build(umbra_builder *b, const make_layout *layout, const make_key *keys,
+                const make_tensor *tensors, const fault *f);
+/* The same, and opens it. The file must live as long as the model. */
+int make_open(const make_layout *layout, const make_key *keys, const make_tensor *tensors,
+              const fault *f, umbra_memory_file *file, umbra_model **model, umbra_error *err);
+
+extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, make_gpt_oss;
+
+/* Other forms of the same weights: one tensor per expert, gate and up in one; for deepseek2
+ * attn_k_b and attn_v_b, with the keys that come with them. */
+extern const make_tensor make_single[], make_fused[], make_split_latent[];
+extern const make_key make_split_keys[];
+
+#endif

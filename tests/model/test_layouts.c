@@ -1,0 +1,204 @@
+/* Every layout opens as it should, in each form that its files come in, and files of it that cannot
+ * be are refused with a message that names what is wrong. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include <umbra/engine.h>
+
+#include "make.h"
+#include "model/model.h"
+
+typedef struct refusal {
+    const make_layout *layout;
+    fault fault;
+} refusal;
+
+/* Keys and tensors that a case needs beside the layout's own. */
+static const make_key yarn_keys[] = {
+    {"rope.scaling.type", 0, MAKE_STRING, "yarn"},
+    {"rope.scaling.factor", 8, MAKE_F32, NULL},
+    {"rope.scaling.original_context_length", 32, MAKE_U32, NULL},
+    {"rope.dimension_count", MAKE_ROPE, MAKE_U32, NULL},
+    {"attention.q_lora_rank", 0, MAKE_U32, NULL},
+    {"attention.clamp_kqv", 0, MAKE_F32, NULL},
+    {"expert_gating_func", 2, MAKE_U32, NULL},
+    {"expert_group_count", 4, MAKE_U32, NULL},
+    {"expert_group_used_count", 2, MAKE_U32, NULL},
+    {"expert_weights_scale", 2.5, MAKE_F32, NULL},
+    {0},
+};
+
+static const refusal refusals[] = {
+    {&make_olmoe, {"olmoe.expert_count", ABSENT, 0, NULL, "without experts is not supported"}},
+    {&make_olmoe, {"olmoe.expert_used_count", VALUE, 9, NULL, "9 experts are used of only 8"}},
+    {&make_olmoe, {"olmoe.feed_forward_length", ABSENT, 0, NULL, "expert_feed_forward_length"}},
+    {&make_olmoe, {"olmoe.feed_forward_length", VALUE, 64, NULL, "ffn_gate_exps"}},
+    {&make_olmoe, {"olmoe.attention.clamp_kqv", VALUE, 8, NULL, "clamp_kqv is 8"}},
+    {&make_olmoe, {"blk.1.attn_q_norm.weight", SHAPE, 32, NULL, "attn_q_norm"}},
+    {&make_olmoe, {"blk.0.attn_k_norm.weight", ABSENT, 0, NULL, "attn_k_norm"}},
+    {&make_llama, {"llama.expert_count", VALUE, 0, NULL, "without experts is not supported"}},
+    {&make_llama, {"llama.expert_count", VALUE, 16, NULL, "ffn_gate_inp"}},
+    {&make_llama, {"llama.rope.dimension_count", VALUE, 15, NULL, "odd"}},
+    {&make_llama, {"llama.rope.dimension_count", VALUE, 64, NULL, "dimension_count is 64"}},
+    {&make_llama, {"llama.rope.scaling.type", TEXT, 0, "llama3", "\"llama3\" is not supported"}},
+    {&make_llama, {"llama.rope.freq_base", VALUE, 1, NULL, "YaRN needs more than 1"}},
+    {&make_llama, {"llama.rope.scaling.factor", VALUE, (uint64_t)-2, NULL, "factor is -2"}},
+    {&make_llama, {"llama.rope.scaling.original_context_length", VALUE, 0, NULL, "is 0"}},
+    {&make_llama, {"blk.2.ffn_down_exps.weight", ABSENT, 0, NULL, "ffn_down_exps"}},
+    {&make_qwen2moe, {"blk.0.attn_v.bias", ABSENT, 0, NULL, "attn_v.bias"}},
+    {&make_qwen2moe, {"blk.0.attn_k.bias", DTYPE, UMBRA_F16, NULL, "only F32"}},
+    {&make_qwen2moe, {"blk.2.ffn_up_shexp.weight", SHAPE, 32, NULL, "ffn_up_shexp"}},
+    {&make_qwen2moe, {"blk.1.ffn_gate_inp_shexp.weight", ABSENT, 0, NULL, "gate_inp_shexp"}},
+    {&make_qwen2moe, {"qwen2moe.expert_shared_feed_forward_length", ABSENT, 0, NULL, "missing"}},
+    {&make_qwen2moe, {"qwen2moe.expert_shared_feed_forward_length", VALUE, 0, NULL, "is 0"}},
+    {&make_deepseek2, {"deepseek2.attention.kv_lora_rank", ABSENT, 0, NULL, "kv_lora_rank"}},
+    {&make_deepseek2, {"deepseek2.attention.kv_lora_rank", VALUE, 96, NULL, "attn_kv_a_mqa"}},
+    {&make_deepseek2, {"deepseek2.attention.key_length", VALUE, 16, NULL, "some must not be"}},
+    {&make_deepseek2, {"deepseek2.rope.dimension_count", ABSENT, 0, NULL, "some must not be"}},
+    {&make_deepseek2, {"deepseek2.attention.q_lora_rank", VALUE, 32, NULL, "attn_q_b"}},
+    {&make_deepseek2, {"deepseek2.leading_dense_block_count", VALUE, 3, NULL, "none has experts"}},
+    {&make_deepseek2, {"deepseek2.leading_dense_block_count", VALUE, 2, NULL, "blk.1.ffn_gate"}},
+    {&make_deepseek2, {"deepseek2.feed_forward_length", ABSENT, 0, NULL, "feed_forward_length"}},
+    {&make_deepseek2, {"deepseek2.expert_shared_count", VALUE, 3, NULL, "ffn_gate_shexp"}},
+    {&make_deepseek2, {"deepseek2.expert_gating_func", VALUE, 4, NULL, "gating_func is 4"}},
+    {&make_deepseek2, {"deepseek2.expert_group_count", VALUE, 3, NULL, "2 of 3 groups"}},
+    {&make_deepseek2, {"deepseek2.expert_group_count", VALUE, 8, NULL, "2 of 8 groups"}},
+    {&make_deepseek2, {"deepseek2.expert_group_used_count", VALUE, 5, NULL, "5 of 4 groups"}},
+    {&make_deepseek2, {"deepseek2.expert_weights_scale", VALUE, (uint64_t)-1, NULL, "scale is -1"}},
+    {&make_deepseek2, {"blk.1.attn_kv_b.weight", ABSENT, 0, NULL, "blk.1.attn_k_b.weight"}},
+    {&make_deepseek2, {"blk.0.ffn_up.weight", ABSENT, 0, NULL, "blk.0.ffn_up"}},
+    {&make_gpt_oss, {"gpt-oss.attention.sliding_window", ABSENT, 0, NULL, "sliding_window"}},
+    {&make_gpt_oss, {"gpt-oss.attention.sliding_window", VALUE, 0, NULL, "sliding_window is 0"}},
+    {&make_gpt_oss, {"blk.2.attn_sinks.weight", ABSENT, 0, NULL, "attn_sinks"}},
+    {&make_gpt_oss, {"blk.0.attn_sinks.weight", SHAPE, 3, NULL, "attn_sinks"}},
+    {&make_gpt_oss, {"blk.0.post_attention_norm.weight", ABSENT, 0, NULL, "post_attention_norm"}},
+    {&make_gpt_oss, {"blk.1.ffn_gate_inp.bias", ABSENT, 0, NULL, "ffn_gate_inp.bias"}},
+    {&make_gpt_oss, {"blk.1.ffn_down_exps.bias", SHAPE, 7, NULL, "ffn_down_exps.bias"}},
+    {&make_gpt_oss, {"blk.1.ffn_up_exps.bias", DTYPE, UMBRA_BF16, NULL, "only F32"}},
+};
+
+static void impossible_files_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        const refusal *r = &refusals[i];
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        int rc = make_open(r->layout, yarn_keys, NULL, &r->fault, &file, &model, &err);
+        if (rc == UMBRA_OK || model || !strstr(err.message, r->fault.message) ||
+            !strstr(err.message, file.path))
+            fail_msg("%s: %d, \"%s\"", r->fault.name, rc, err.message);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* In files with one tensor per expert. */
+static void single_experts_must_be_alike(void **state)
+{
+    (void)state;
+    static const fault faults[] = {
+        {"blk.1.ffn_up.3.weight", DTYPE, UMBRA_Q8_0, NULL, "blk.1.ffn_up.3.weight has type Q8_0"},
+        {"blk.2.ffn_down.7.weight", ABSENT, 0, NULL, "blk.2.ffn_down.7.weight is missing"},
+        {"blk.0.ffn_gate.1.weight", SHAPE, 64, NULL, "shape 64 x 64"},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        int rc = make_open(&make_llama, NULL, make_single, &faults[i], &file, &model, &err);
+        if (rc == UMBRA_OK || !strstr(err.message, faults[i].message))
+            fail_msg("%s: %d, \"%s\"", faults[i].name, rc, err.message);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* ---- what is told of a file ---- */
+
+typedef struct description {
+    const make_layout *layout;
+    const make_key *keys;
+    int moe_layers, cached_values, latent, window, shared;
+    const char *router;
+} description;
+
+static const description descriptions[] = {
+    {&make_olmoe, NULL, 3, 128, 0, 0, 0, "softmax"},
+    {&make_llama, NULL, 3, 128, 0, 0, 0, "softmax, renormalised"},
+    {&make_qwen2moe, NULL, 3, 128, 0, 0, 64, "softmax"},
+    {&make_deepseek2, NULL, 2, 80, 64, 0, 64, "softmax"},
+    {&make_deepseek2, yarn_keys, 2, 80, 64, 0, 64, "sigmoid, 2 of 4 groups"},
+    {&make_gpt_oss, NULL, 3, 128, 0, 8, 0, "softmax of the chosen"},
+};
+
+static void files_are_described(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof descriptions / sizeof descriptions[0]; i++) {
+        const description *d = &descriptions[i];
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        if (make_open(d->layout, d->keys, NULL, NULL, &file, &model, &err) != 0)
+            fail_msg("%s", err.message);
+        const umbra_model_info *info = umbra_model_get_info(model);
+        assert_string_equal(info->architecture, d->layout->name);
+        assert_string_equal(info->router, d->router);
+        assert_int_equal(info->moe_layers, d->moe_layers);
+        assert_int_equal(info->cached_values, d->cached_values);
+        assert_int_equal(info->latent_width, d->latent);
+        assert_int_equal(info->window, d->window);
+        assert_int_equal(info->shared_width, d->shared);
+        uint64_t one = 3 * MAKE_WIDTH * MAKE_HIDDEN * sizeof(float);
+        assert_int_equal(info->bytes_per_expert, one);
+        assert_int_equal(info->expert_bytes, (uint64_t)(d->moe_layers * MAKE_EXPERTS) * one);
+        umbra_memory_plan plan;
+        umbra_engine_options options = {.threads = 1, .kernels = "reference", .context = 10};
+        assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
+        assert_int_equal(plan.kv_bytes, 4 * 10 * MAKE_LAYERS * d->cached_values);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* YaRN's figures, worked out by hand: 16 rotated values, base 1000, 32 positions stretched by 8.
+ * Pair p turns 32 / (2 pi 1000^(p/8)) times; once at p = 8 ln(5.093) / ln(1000) = 1.885. */
+static void yarn_is_read(void **state)
+{
+    (void)state;
+    umbra_memory_file file;
+    umbra_model *model;
+    umbra_error err = {0};
+    if (make_open(&make_deepseek2, yarn_keys, NULL, NULL, &file, &model, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_rope *r = &model->config.rope;
+    assert_float_equal(r->factor, 8, 0);
+    assert_float_equal(r->ramp_low, 0, 0);
+    assert_float_equal(r->ramp_high, 2, 0);
+    assert_float_equal(r->magnitude, 1, 0);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+
+    if (make_open(&make_gpt_oss, yarn_keys, NULL, NULL, &file, &model, &err) != 0)
+        fail_msg("%s", err.message);
+    r = &model->config.rope;
+    assert_float_equal(r->ramp_high, 1.8852, 1e-3);
+    assert_float_equal(r->magnitude, 1.20794, 1e-5);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(impossible_files_are_refused),
+        cmocka_unit_test(single_experts_must_be_alike),
+        cmocka_unit_test(files_are_described),
+        cmocka_unit_test(yarn_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
