@@ -28,14 +28,14 @@ typedef struct umbra_model_info {
     int heads;                 /* query heads */
     int kv_heads;              /* key/value heads */
     int head_dim;              /* width of a head */
-    int latent_width;          /* keys and values are kept as one latent of this width; 0: per head */
+    int latent_width;          /* keys and values are one latent of this width; 0: per head */
     int cached_values;         /* what the key/value cache keeps per position and layer */
     int window;                /* positions that the layers with a window see; 0: none has one */
     int experts;               /* per layer */
     int experts_used;          /* per token and layer (k) */
     int expert_width;          /* inner width of an expert */
     int shared_width;          /* of the experts that every token uses, together; 0: none */
-    char router[64];           /* how experts are chosen: "sigmoid, selection bias, 4 of 8 groups" */
+    char router[64];           /* how it chooses: "sigmoid, selection bias, 4 of 8 groups" */
     int vocabulary;            /* tokens */
     int context;               /* positions the model was trained for */
     uint64_t file_bytes;       /* of all shards */
