@@ -1,75 +1,106 @@
 #include "runtime/judge.h"
 
+#include <math.h>
+
 enum {
-    RUN = 4,    /* tokens of a trial or a look */
-    TRIALS = 8, /* off and on in turns */
+    RUN = UMBRA_JUDGE_LAST + 1, /* tokens of a trial or a look */
+    TRIALS = 8,                 /* off and on in turns */
     LEAST_STAY = 64,
     MOST_STAY = 1024,
+    PAIRS = 8, /* that a running mean remembers */
 };
-static const double outlier = 4;          /* times the mean: a pause of the machine's */
-static const double forget = 1.0 / 32;    /* a running mean's newest part, at least */
-static const double worth = 0.99;         /* of the time without: what reading ahead must reach */
+static const double outlier = 1.5;        /* times the median: a pause of the machine's */
+static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
+static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
 static const double least_waiting = 0.02; /* of the time without: what it takes to try at all */
 
 void umbra_judge_init(umbra_judge *j)
 {
-    *j = (umbra_judge){.trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .first = true};
+    *j = (umbra_judge){
+        .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .first = true, .waiting = -1};
+}
+
+/* What a token takes at the end of this run, but for pauses; 0 if that is not known. */
+static double token_now(const umbra_judge *j)
+{
+    if (j->counted < UMBRA_JUDGE_LAST)
+        return 0;
+    double a = j->last_s[0], b = j->last_s[1], c = j->last_s[2];
+    double median = fmax(fmin(a, b), fmin(fmax(a, b), c));
+    double most = outlier * median;
+    return (fmin(a, most) + fmin(b, most) + fmin(c, most)) / UMBRA_JUDGE_LAST;
 }
 
 static void take(umbra_judge *j, double seconds, double waited_s)
 {
-    int i = j->on;
-    if (j->weight[i] > 0 && seconds > outlier * j->mean_s[i]) {
-        waited_s *= outlier * j->mean_s[i] / seconds;
-        seconds = outlier * j->mean_s[i];
-    }
-    j->weight[i] += 1;
-    double part = 1 / j->weight[i] > forget ? 1 / j->weight[i] : forget;
-    j->mean_s[i] += part * (seconds - j->mean_s[i]);
-    j->waited_s[i] += part * (waited_s - j->waited_s[i]);
+    j->last_s[j->counted++ % UMBRA_JUDGE_LAST] = seconds;
+    j->seconds += seconds;
+    j->waited_s += waited_s;
 }
 
-/* Nothing is waited for without reading ahead. */
-static bool is_idle(const umbra_judge *j)
+static void take_waiting(umbra_judge *j)
 {
-    return j->weight[0] >= RUN - 1 && j->waited_s[0] < least_waiting * j->mean_s[0];
+    if (j->on || j->seconds <= 0)
+        return;
+    double share = j->waited_s / j->seconds;
+    j->waiting = j->waiting < 0 ? share : (j->waiting + share) / 2;
 }
 
-static void begin_run(umbra_judge *j, bool on, int tokens)
+/* Compares this run with the one before. Returns whether it speaks for reading ahead. */
+static bool take_pair(umbra_judge *j, double now_s)
+{
+    double cost = log(now_s / j->before_s) * (j->on ? 1 : -1);
+    cost = fmax(-most_cost, fmin(cost, most_cost));
+    j->pairs += j->pairs < PAIRS;
+    j->cost += (cost - j->cost) / j->pairs;
+    return cost < worth;
+}
+
+static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
 {
     j->first = on != j->on;
+    j->before_s = on != j->on ? now_s : 0;
     j->on = on;
     j->left = tokens;
+    j->counted = 0;
+    j->seconds = j->waited_s = 0;
 }
 
-static void settle(umbra_judge *j)
+/* The runs of a comparison or a look are over. */
+static void settle(umbra_judge *j, bool speaks_for, double now_s)
 {
-    bool better = j->weight[1] > 0 && j->mean_s[1] < worth * j->mean_s[0];
-    if (better != j->better)
-        j->stay = LEAST_STAY;
+    bool better = j->pairs > 0 && j->cost < worth;
+    if (better != j->better || speaks_for != better)
+        j->stay = LEAST_STAY; /* it is not sure, or not any more */
     else if (j->looking && j->stay < MOST_STAY)
         j->stay *= 2;
     j->better = better;
     j->looking = false;
-    begin_run(j, better, j->stay);
+    begin_run(j, better, j->stay, now_s);
 }
 
 static void end_run(umbra_judge *j)
 {
-    if (!j->on && is_idle(j)) {
-        j->better = false;
-        j->looking = false;
+    double now_s = token_now(j);
+    bool speaks_for = j->better;
+    take_waiting(j);
+    if (now_s > 0 && j->before_s > 0 && (j->trials > 0 || j->looking))
+        speaks_for = take_pair(j, now_s);
+    if (!j->on && j->waiting < least_waiting) {
+        j->better = j->looking = false;
         j->trials = TRIALS; /* from the beginning, when there is something to wait for */
-        begin_run(j, false, RUN);
+        j->cost = 0;
+        j->pairs = 0;
+        begin_run(j, false, RUN, now_s);
     } else if (j->trials > 1) {
         j->trials--;
-        begin_run(j, !j->on, RUN);
+        begin_run(j, !j->on, RUN, now_s);
     } else if (j->trials == 1 || j->looking) {
         j->trials = 0;
-        settle(j);
+        settle(j, speaks_for, now_s);
     } else {
         j->looking = true;
-        begin_run(j, !j->better, RUN);
+        begin_run(j, !j->better, RUN, now_s);
     }
 }
 
