@@ -384,8 +384,12 @@ static void finish_slot(umbra_store *s, int32_t slot)
                                              .distance = reads->distance});
     if (reads->failed) {
         umbra_slots_failed(&s->slots, slot);
-        if (reads->item >= 0)
-            b->items[reads->item].state = UMBRA_ITEM_OVER;
+        if (reads->item < 0)
+            return;
+        /* A part that failed before anybody demanded it was not told to the batch: it reads again. */
+        b->items[reads->item].state = b->failed ? UMBRA_ITEM_OVER : UMBRA_ITEM_WAITING;
+        if (!b->failed)
+            b->misses[b->misses_n++] = reads->item;
         return;
     }
     umbra_slots_arrived(&s->slots, slot);

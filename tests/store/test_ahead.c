@@ -514,6 +514,27 @@ static void test_failing_guess(void **state)
     umbra_store_close(&s);
 }
 
+/* One part of a guess fails, and while the others are still read its expert is demanded. */
+static void test_guess_fails_before_its_demand(void **state)
+{
+    (void)state;
+    umbra_store *s = open_ahead(2, 8);
+    warm_up(s, 1);
+    const umbra_slice *bad = &slices_of(&on_disk, 1, 7)[0];
+    test_fault.fail_errno = -1; /* not tried again */
+    test_fault.fail_file = bad->file;
+    test_fault.fail_from = bad->offset;
+    test_fault.fail_to = bad->offset + bad->bytes;
+    test_fault.fail_times = 1;
+    assert_true(foretell(s, 1, 2, 1, 7, 1));
+    assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK); /* submits */
+    assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK); /* takes the failure */
+    assert_int_equal(s->in_flight, 2);
+    batch(s, 1, 7);
+    assert_int_equal(stats_of(s).late, 1);
+    umbra_store_close(&s);
+}
+
 /* ---- forecasts from another thread ---- */
 
 typedef struct seer {
@@ -596,6 +617,7 @@ int main(void)
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_hostile_forecasts),
         cmocka_unit_test(test_failing_guess),
+        cmocka_unit_test(test_guess_fails_before_its_demand),
         cmocka_unit_test(test_forecasts_from_another_thread),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
