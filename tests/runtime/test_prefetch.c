@@ -20,6 +20,11 @@ static const char text[] =
     "A shelf keeps what was read last. Who guesses the next page right has it at hand in time; who "
     "guesses wrong has walked for nothing.";
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { STEP = 3 }; /* every third setup: they are 20 times as slow */
+#else
+enum { STEP = 1 };
+#endif
 enum { CONTEXT = 64, SEQUENCES = 3, MOST_RESULTS = 128, PROMPT = 20, LAYERS = 8, USED = 4 };
 
 /* What one run computed, in the order of its evaluations. */
@@ -226,7 +231,10 @@ static void test_logits_do_not_change(void **state)
         uint64_t guessed = 0;
         for (int b = 0; b < n_backends; b++) {
             for (int r = 0; r < 3; r++, turn++) {
-                setup s = {policies[p], backends[b], budgets[r], 1 + (turn + p) % 2, turn % 5};
+                if ((turn + p) % STEP != 0)
+                    continue;
+                setup s = {policies[p], backends[b], budgets[r], 1 + (turn / STEP + p) % 2,
+                           turn / STEP % 5};
                 results out = result_of(&s, &reference, &guessed);
                 if (out.n != reference.n ||
                     memcmp(out.hash, reference.hash, (size_t)out.n * sizeof *out.hash) != 0)
