@@ -13,8 +13,8 @@
 enum { UMBRA_JUDGE_LAST = 3 };
 
 typedef struct umbra_judge {
-    bool on;     /* for the coming token */
-    bool better; /* the verdict so far */
+    bool on;      /* for the coming token */
+    bool better;  /* the verdict so far */
     bool looking; /* this run is a look at the other */
     bool first;   /* the next token is the first of its run: not counted, it inherits */
     int trials;   /* runs of the first comparison still to come */

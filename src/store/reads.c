@@ -386,7 +386,8 @@ static void finish_slot(umbra_store *s, int32_t slot)
         umbra_slots_failed(&s->slots, slot);
         if (reads->item < 0)
             return;
-        /* A part that failed before anybody demanded it was not told to the batch: it reads again. */
+        /* A part that failed before anybody demanded it was not told to the batch: it reads again.
+         */
         b->items[reads->item].state = b->failed ? UMBRA_ITEM_OVER : UMBRA_ITEM_WAITING;
         if (!b->failed)
             b->misses[b->misses_n++] = reads->item;

@@ -104,7 +104,6 @@ static void foreign_text_is_quoted(void **state)
     }
 }
 
-
 static char *written(void (*write)(umbra_json *))
 {
     char *text = NULL;

@@ -39,9 +39,9 @@ static void check_spread(const json_t *j)
 
 static void check_row(const json_t *row, const char *policy, const char *io)
 {
-    static const char *const numbers[] = {"compute_s",    "io_s",         "bound_share",
-                                          "bytes_per_token", "useful_bytes", "late_bytes",
-                                          "wasted_bytes", "stall_s_per_token"};
+    static const char *const numbers[] = {
+        "compute_s",    "io_s",       "bound_share",  "bytes_per_token",
+        "useful_bytes", "late_bytes", "wasted_bytes", "stall_s_per_token"};
     assert_string_equal(text(row, "policy"), policy);
     assert_string_equal(text(row, "io"), io);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
@@ -113,7 +113,7 @@ static void the_table_names_what_it_shows(void **state)
     (void)state;
     result r = umbra("bench %s --ram 24M --io sim:2G,20us " SHORT, tiny);
     assert_int_equal(r.code, 0);
-    static const char *const words[] = {"resident", "off ",    "previous", "gate ",       "shadow ",
+    static const char *const words[] = {"resident", "off ",    "previous",  "gate ",      "shadow ",
                                         "auto ",    "oracle ", "the bound", "sim:2G,20us"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (!strstr(r.out, words[i]))

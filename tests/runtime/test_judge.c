@@ -10,10 +10,10 @@
 
 /* A machine: times relative to a token without reading ahead. */
 typedef struct machine {
-    double on, off;         /* a token's time with and without */
-    double waits;           /* share of a token's time without that is waited */
-    double noise;           /* of every token: times 1 - noise to 1 + noise */
-    double pauses, pause;   /* share of tokens that take so many times as long */
+    double on, off;       /* a token's time with and without */
+    double waits;         /* share of a token's time without that is waited */
+    double noise;         /* of every token: times 1 - noise to 1 + noise */
+    double pauses, pause; /* share of tokens that take so many times as long */
     uint64_t seed;
 } machine;
 
@@ -158,11 +158,34 @@ static void test_pauses_do_not_fool_it(void **state)
         for (int c = 0; c < 2; c++) {
             umbra_judge j;
             umbra_judge_init(&j);
-            machine m = {.on = ons[c], .off = 1, .waits = 0.4, .noise = 0.05, .seed = seed,
-                         .pauses = 0.02, .pause = 20};
+            machine m = {.on = ons[c],
+                         .off = 1,
+                         .waits = 0.4,
+                         .noise = 0.05,
+                         .seed = seed,
+                         .pauses = 0.02,
+                         .pause = 20};
             double on = course(&j, &m, 6000);
             assert_true(m.on < 1 ? on > 0.85 : on < 0.15);
         }
+    }
+}
+
+/* Waits that fall on few tokens count by what they take, not by how many they are. */
+static void test_seldom_waits(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        umbra_judge j;
+        umbra_judge_init(&j);
+        uint64_t random = seed;
+        int on = 0;
+        for (int i = 0; i < 6000; i++) {
+            bool stall = uniform(&random) < (j.on ? 0.1 : 0.4);
+            on += j.on;
+            umbra_judge_token(&j, stall ? 0.03 : 0.0105, stall ? 0.02 : 0);
+        }
+        assert_true(on > 6000 * 0.85);
     }
 }
 
@@ -190,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_conditions_change),
         cmocka_unit_test(test_waits_end),
         cmocka_unit_test(test_pauses_do_not_fool_it),
+        cmocka_unit_test(test_seldom_waits),
         cmocka_unit_test(test_odd_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* Reading ahead changes when experts are read and nothing else: the logits of every token are the
- * same bit for bit, whoever foretells, wherever the experts lie, and whenever it begins and ends. */
+ * same bit for bit, whoever foretells, wherever experts lie, and whenever it begins and ends. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -109,8 +109,7 @@ static void decode(run *r, int sequence, int n)
 static void attach(run *r)
 {
     umbra_error err = {0};
-    umbra_prefetch_options o = {
-        .policy = r->s->policy, .shadow = shadow, .every = r->s->every};
+    umbra_prefetch_options o = {.policy = r->s->policy, .shadow = shadow, .every = r->s->every};
     if (umbra_prefetch_open(&r->prefetch, r->engine, &o, &err) != 0)
         fail_msg("%s", err.message);
     if (r->reference)
@@ -161,9 +160,7 @@ static void play(run *r)
 static results result_of(const setup *s, const results *known, uint64_t *guessed)
 {
     umbra_error err = {0};
-    run r = {.s = s,
-             .reference = known,
-             .out.vocabulary = umbra_model_get_info(model)->vocabulary};
+    run r = {.s = s, .reference = known, .out.vocabulary = umbra_model_get_info(model)->vocabulary};
     umbra_engine_options o = {.ram_bytes = s->ram,
                               .io = s->io,
                               .threads = s->threads,

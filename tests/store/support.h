@@ -45,7 +45,7 @@ typedef struct test_faults {
     int corrupt_times;
     void (*watch)(void *user, const umbra_io_request *request); /* of every request taken */
     void *watch_user;
-    int submitted;     /* counts requests */
+    int submitted; /* counts requests */
     int most_in_flight;
 } test_faults;
 

@@ -1,27 +1,9 @@
-/* Long random courses of batches, forecasts, polls, leases and clears, with the store's insides held
- * against what must be true after every step. */
-#include "fixture.h"
+/* Long random courses of batches, forecasts, polls, leases and clears, with the store's insides
+ * held against what must be true after every step. */
+#include "ahead.h"
 
 #include <errno.h>
 #include <string.h>
-
-enum { US = 1000 };
-
-static uint64_t now_ns;
-
-static uint64_t now_of(void *user)
-{
-    (void)user;
-    return now_ns;
-}
-
-static void wait_until(void *user, uint64_t ns)
-{
-    (void)user;
-    now_ns = ns > now_ns ? ns : now_ns;
-}
-
-static const umbra_clock test_clock = {now_of, wait_until, NULL};
 
 /* What the test itself knows. */
 typedef struct world {
@@ -151,7 +133,7 @@ static void pass_time(world *w)
     }
 }
 
-static void foretell(world *w)
+static void foretell_any(world *w)
 {
     float probability[EXPERTS];
     for (int e = 0; e < EXPERTS; e++)
@@ -198,7 +180,7 @@ static void run_one_batch(world *w)
         check_all(w);
         release_some(w, (int)test_below(&w->seed, (uint32_t)most + 1));
         if (test_below(&w->seed, 3) == 0)
-            foretell(w);
+            foretell_any(w);
         pass_time(w);
     }
     if (rc < 0) {
@@ -240,7 +222,7 @@ static void course(int slots, int depth, bool failing, uint64_t seed)
     umbra_store_set_guessing(w.s, true);
     for (int i = 0; i < 200; i++) {
         for (int k = (int)test_below(&w.seed, 4); k > 0; k--)
-            foretell(&w);
+            foretell_any(&w);
         pass_time(&w);
         if (failing && test_below(&w.seed, 4) == 0)
             set_faults(&w);

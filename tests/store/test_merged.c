@@ -86,9 +86,9 @@ static void test_layout(void **state)
         for (int e = 0; e < EXPERTS; e++)
             for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
                 const umbra_slice *s = &slices_of(&f, 0, e)[which];
-                test_assert_bytes(umbra_layout_data(&layout, s, which,
-                                                    slots + (uint64_t)e * layout.slot_bytes),
-                                  0, s->offset, s->bytes);
+                test_assert_bytes(
+                    umbra_layout_data(&layout, s, which, slots + (uint64_t)e * layout.slot_bytes),
+                    0, s->offset, s->bytes);
             }
         free(slots);
     }
