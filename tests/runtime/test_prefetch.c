@@ -21,7 +21,7 @@ static const char text[] =
     "guesses wrong has walked for nothing.";
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { STEP = 3 }; /* every third setup: they are 20 times as slow */
+enum { STEP = 4 }; /* every fourth setup: they are 20 times as slow */
 #else
 enum { STEP = 1 };
 #endif
@@ -224,6 +224,7 @@ static void test_logits_do_not_change(void **state)
     plan(UINT64_C(1) << 40, &all);
     uint64_t budgets[] = {all.min_bytes, (all.min_bytes + all.all_bytes) / 2, all.all_bytes};
     int n_backends = uring_works() ? 4 : 3, turn = 0;
+    uint64_t total = 0;
     for (int p = 0; p < 6; p++) {
         uint64_t guessed = 0;
         for (int b = 0; b < n_backends; b++) {
@@ -239,9 +240,11 @@ static void test_logits_do_not_change(void **state)
                              s.io, (unsigned long long)s.ram, s.threads, s.every);
             }
         }
-        if (strcmp(policies[p], "auto") != 0) /* it may find that nothing is to be gained */
-            assert_true((guessed > 0) == (strcmp(policies[p], "off") != 0));
+        if (strcmp(policies[p], "off") == 0)
+            assert_int_equal(guessed, 0);
+        total += guessed;
     }
+    assert_true(total > 0);
 }
 
 /* ---- what is refused ---- */
