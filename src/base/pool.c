@@ -65,10 +65,11 @@ static void do_items(umbra_pool *pool, int worker)
     }
 }
 
+/* In one order with `sleepers`: who is about to sleep announces it, then looks for work; who brings
+ * work puts it down, then looks for sleepers. */
 static bool has_work(umbra_pool *pool, unsigned seen)
 {
-    return atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen ||
-           atomic_load_explicit(&pool->errand, memory_order_acquire) == ERRAND_SENT;
+    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->errand) == ERRAND_SENT;
 }
 
 /* Returns when the epoch is no longer `seen`, which it is when the pool closes, or when there is an

@@ -171,7 +171,8 @@ static void fill_bounds(const table *t, umbra_bench_row *rows)
             row->io_s = (off ? off : row)->bytes_per_token / row->disk_bytes_per_s;
         }
         row->compute_is_estimate = !resident;
-        row->compute_s = resident ? resident->token_s
+        /* Experts that are used for the first time are waited for even there. */
+        row->compute_s = resident ? resident->token_s - resident->stall_s
                          : off    ? off->token_s - off->stall_s
                                   : row->token_s - row->stall_s;
         row->bound_share = (row->compute_s > row->io_s ? row->compute_s : row->io_s) / row->token_s;

@@ -3,119 +3,111 @@
 #include <math.h>
 
 enum {
-    RUN = UMBRA_JUDGE_RUN,
-    KEPT = RUN - 1,
-    TRIALS = 6, /* off and on in turns */
-    LEAST_STAY = 60,
-    MOST_STAY = 960,
+    RUN = UMBRA_JUDGE_LAST + 1, /* tokens of a trial or a look */
+    TRIALS = 8,                 /* off and on in turns */
+    LEAST_STAY = 64,
+    MOST_STAY = 1024,
+    PAIRS = 8, /* that a running mean remembers */
 };
-static const double forget = 1.0 / 8;     /* the newest part of a mean, at least */
-static const double worth = 0.01;         /* gain from which on reading ahead is on */
+static const double outlier = 1.5;        /* times the median: a pause of the machine's */
+static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
+static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
 static const double least_waiting = 0.02; /* of the time without: what it takes to try at all */
-
-static void begin_run(umbra_judge *j, bool on, int tokens)
-{
-    j->first = on != j->on;
-    j->on = on;
-    j->left = tokens;
-    j->counted = 0;
-}
 
 void umbra_judge_init(umbra_judge *j)
 {
-    *j = (umbra_judge){.trials = TRIALS, .stay = LEAST_STAY};
-    begin_run(j, false, RUN);
-    j->first = true;
+    *j = (umbra_judge){
+        .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .first = true, .waiting = -1};
 }
 
-static void move_to(double *mean, double value, int n)
+/* What a token takes at the end of this run, but for pauses; 0 if that is not known. */
+static double token_now(const umbra_judge *j)
 {
-    double part = 1.0 / n > forget ? 1.0 / n : forget;
-    *mean += part * (value - *mean);
+    if (j->counted < UMBRA_JUDGE_LAST)
+        return 0;
+    double a = j->last_s[0], b = j->last_s[1], c = j->last_s[2];
+    double median = fmax(fmin(a, b), fmin(fmax(a, b), c));
+    double most = outlier * median;
+    return (fmin(a, most) + fmin(b, most) + fmin(c, most)) / UMBRA_JUDGE_LAST;
 }
 
-/* Of the last tokens counted. */
-static double median(const umbra_judge *j)
+static void take(umbra_judge *j, double seconds, double waited_s)
 {
-    double sorted[KEPT];
-    int n = j->counted < KEPT ? j->counted : KEPT;
-    for (int i = 0; i < n; i++) {
-        int at = i;
-        for (; at > 0 && sorted[at - 1] > j->recent_s[i]; at--)
-            sorted[at] = sorted[at - 1];
-        sorted[at] = j->recent_s[i];
-    }
-    return n == 0 ? 0 : (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+    j->last_s[j->counted++ % UMBRA_JUDGE_LAST] = seconds;
+    j->seconds += seconds;
+    j->waited_s += waited_s;
 }
 
-/* Compares this run with the one before, which was of the other kind. */
-static void compare(umbra_judge *j, double now_s)
+static void take_waiting(umbra_judge *j)
 {
-    if (j->before_s > 0 && now_s > 0) {
-        double gain = log(j->on ? j->before_s / now_s : now_s / j->before_s);
-        move_to(&j->gain, gain, ++j->pairs);
-    }
+    if (j->on || j->seconds <= 0)
+        return;
+    double share = j->waited_s / j->seconds;
+    j->waiting = j->waiting < 0 ? share : (j->waiting + share) / 2;
 }
 
-/* Leaves a run for one of the other kind. */
-static void turn(umbra_judge *j, int tokens)
+/* Compares this run with the one before. Returns whether it speaks for reading ahead. */
+static bool take_pair(umbra_judge *j, double now_s)
 {
-    j->before_s = median(j);
-    begin_run(j, !j->on, tokens);
+    double cost = log(now_s / j->before_s) * (j->on ? 1 : -1);
+    cost = fmax(-most_cost, fmin(cost, most_cost));
+    j->pairs += j->pairs < PAIRS;
+    j->cost += (cost - j->cost) / j->pairs;
+    return cost < worth;
 }
 
-static void settle(umbra_judge *j)
+static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
 {
-    bool better = j->pairs > 0 && j->gain > worth;
-    if (better != j->better)
-        j->stay = LEAST_STAY;
+    j->first = on != j->on;
+    j->before_s = on != j->on ? now_s : 0;
+    j->on = on;
+    j->left = tokens;
+    j->counted = 0;
+    j->seconds = j->waited_s = 0;
+}
+
+/* The runs of a comparison or a look are over. */
+static void settle(umbra_judge *j, bool speaks_for, double now_s)
+{
+    bool better = j->pairs > 0 && j->cost < worth;
+    if (better != j->better || speaks_for != better)
+        j->stay = LEAST_STAY; /* it is not sure, or not any more */
     else if (j->looking && j->stay < MOST_STAY)
         j->stay *= 2;
     j->better = better;
     j->looking = false;
-    if (better != j->on)
-        turn(j, j->stay);
-    else
-        begin_run(j, better, j->stay);
-}
-
-/* Nothing is waited for without reading ahead. */
-static bool is_idle(const umbra_judge *j)
-{
-    return j->waited_n >= KEPT && j->waited < least_waiting;
+    begin_run(j, better, j->stay, now_s);
 }
 
 static void end_run(umbra_judge *j)
 {
-    if (!j->on && is_idle(j)) {
-        umbra_judge idle = {.trials = TRIALS, .stay = LEAST_STAY};
-        idle.waited = j->waited;
-        idle.waited_n = j->waited_n;
-        begin_run(&idle, false, RUN); /* from the beginning, when there is something to wait for */
-        *j = idle;
+    double now_s = token_now(j);
+    bool speaks_for = j->better;
+    take_waiting(j);
+    if (now_s > 0 && j->before_s > 0 && (j->trials > 0 || j->looking))
+        speaks_for = take_pair(j, now_s);
+    if (!j->on && j->waiting < least_waiting) {
+        j->better = j->looking = false;
+        j->trials = TRIALS; /* from the beginning, when there is something to wait for */
+        j->cost = 0;
+        j->pairs = 0;
+        begin_run(j, false, RUN, now_s);
     } else if (j->trials > 1) {
         j->trials--;
-        turn(j, RUN);
+        begin_run(j, !j->on, RUN, now_s);
     } else if (j->trials == 1 || j->looking) {
         j->trials = 0;
-        settle(j);
+        settle(j, speaks_for, now_s);
     } else {
         j->looking = true;
-        turn(j, RUN);
+        begin_run(j, !j->better, RUN, now_s);
     }
 }
 
 void umbra_judge_token(umbra_judge *j, double seconds, double waited_s)
 {
-    if (!j->first && seconds > 0) {
-        j->recent_s[j->counted++ % KEPT] = seconds;
-        if (!j->on)
-            move_to(&j->waited, waited_s / seconds, ++j->waited_n);
-        if (j->counted == KEPT && j->before_s > 0) {
-            compare(j, median(j));
-            j->before_s = 0;
-        }
-    }
+    if (!j->first)
+        take(j, seconds, waited_s);
     j->first = false;
     if (--j->left <= 0)
         end_run(j);

@@ -1,31 +1,32 @@
-/* Whether reading ahead pays, by the clock: short runs of tokens with and without it, in turns,
- * then the better of the two with a look at the other now and then, ever more seldom while it stays
- * worse. Each run is compared with the one right before it, so that a machine whose speed drifts
- * does not mislead, and by its median token, so that a pause does not. Where nothing is waited for
- * without reading ahead there is nothing to win, and nothing is tried. */
+/* Whether reading ahead pays, by the clock: runs of tokens with and without it, in turns, then the
+ * better of the two with a look at the other now and then, ever more seldom while it stays worse.
+ * Where nothing is waited for there is nothing to win, and nothing is tried.
+ *
+ * Only runs that follow each other are compared, so what changes in the course of a text, the
+ * machine's load and the length of its context, does not take part. */
 #ifndef UMBRA_RUNTIME_JUDGE_H
 #define UMBRA_RUNTIME_JUDGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { UMBRA_JUDGE_RUN = 5 /* tokens of a short run; the first one inherits and is not counted */ };
+enum { UMBRA_JUDGE_LAST = 3 };
 
 typedef struct umbra_judge {
     bool on;      /* for the coming token */
     bool better;  /* the verdict so far */
+    bool looking; /* this run is a look at the other */
+    bool first;   /* the next token is the first of its run: not counted, it inherits */
     int trials;   /* runs of the first comparison still to come */
     int left;     /* tokens of this run */
     int stay;     /* tokens of the better between two looks at the other */
-    bool looking; /* this run is a look at the other */
-    int counted;  /* tokens of this run so far, at most UMBRA_JUDGE_RUN - 1 are kept */
-    bool first;
-    double recent_s[UMBRA_JUDGE_RUN - 1]; /* times of the last counted ones, as a ring */
-    double before_s;                      /* median of the run before; 0: there was none */
-    double gain;                          /* mean of log(without / with) over pairs of runs */
-    int pairs;
-    double waited; /* running mean of the share of time that was waited without it */
-    int waited_n;
+    /* Of this run: tokens counted, the times of the last ones, all their time and their waits. */
+    int counted;
+    double last_s[UMBRA_JUDGE_LAST], seconds, waited_s;
+    double before_s; /* a token of the run before, which was the other; 0: it was not */
+    double waiting;  /* share of the time without that is waited; running mean of the runs */
+    double cost;     /* log(time with / time without); running mean of the pairs of runs */
+    int pairs;       /* in it; 0: never compared */
 } umbra_judge;
 
 void umbra_judge_init(umbra_judge *j);

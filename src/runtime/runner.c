@@ -227,8 +227,17 @@ void umbra_runner_absorb(umbra_runner *r, int layer, int n, const float *hidden,
         r->known = r->known + n < 2 ? r->known + n : 2;
 }
 
+/* States that wait would look into the routing that is replaced, so they go. */
 void umbra_runner_set_oracle(umbra_runner *r, const uint16_t *routing, int tokens)
 {
+    pthread_mutex_lock(&r->work);
+    pthread_mutex_lock(&r->mutex);
+    while (r->policy == UMBRA_POLICY_ORACLE && r->queue_n > 0) {
+        r->idle[r->idle_n++] = take_job(r);
+        r->stats.dropped++;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    pthread_mutex_unlock(&r->work);
     r->oracle = routing;
     r->oracle_tokens = routing ? tokens : 0;
     r->oracle_next = 0;
@@ -246,11 +255,11 @@ void umbra_runner_get_stats(const umbra_runner *runner, umbra_runner_stats *out)
 
 static int check_options(const umbra_runner_options *o, umbra_error *err)
 {
-    if (!o->store || !umbra_policy_name(o->policy) || o->layers < 1 || o->hidden < 1 ||
-        o->experts < 1 || o->experts >= NONE || o->used < 1 || o->used > o->experts)
+    if (!umbra_policy_name(o->policy) || o->layers < 1 || o->hidden < 1 || o->experts < 1 ||
+        o->experts >= NONE || o->used < 1 || o->used > o->experts)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a shadow runner for %d layers of %d experts, %d used, hidden %d: out of "
-                          "range, or without a store",
+                          "range",
                           o->layers, o->experts, o->used, o->hidden);
     if (o->every < 0 || o->every > D)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
@@ -308,16 +317,23 @@ static int start_thread(umbra_runner *r, umbra_error *err)
 
 int umbra_runner_bytes(const umbra_runner_options *o, uint64_t *out, umbra_error *err)
 {
-    int rc = umbra_foresight_plan(o, out, err);
+    *out = 0;
+    int rc = check_options(o, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_foresight_plan(o, out, err);
+    if (rc != UMBRA_OK)
+        return rc;
     uint64_t table = (uint64_t)o->layers * (uint64_t)o->used * sizeof(uint16_t);
     *out += (UMBRA_RUNNER_JOBS + 1) * ((uint64_t)o->hidden * sizeof(float) + 3 * table);
-    return rc;
+    return UMBRA_OK;
 }
 
 int umbra_runner_open(umbra_runner **out, const umbra_runner_options *o, umbra_error *err)
 {
     *out = NULL;
     int rc = check_options(o, err);
+    if (rc == UMBRA_OK && !o->store)
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "a shadow runner needs a store to foretell to");
     if (rc != UMBRA_OK)
         return rc;
     umbra_runner *r = umbra_calloc(1, sizeof *r);

@@ -38,7 +38,6 @@ static int check_batch(umbra_store *s, int layer, const int *experts, int n, umb
     return UMBRA_OK;
 }
 
-/* Pins every hit before any miss looks for a victim. */
 /* Guesses for the layer that its batch does not want: the first to go, once they are there. */
 static void demote_wrong_guesses(umbra_store *s, int layer)
 {
@@ -81,6 +80,7 @@ static void begin_present(umbra_store *s, int index)
     b->late_n++;
 }
 
+/* Pins every hit before any miss looks for a victim. */
 static void begin_items(umbra_store *s, int layer, const int *experts, int n)
 {
     umbra_batch *b = &s->batch;

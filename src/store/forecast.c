@@ -1,5 +1,6 @@
 #include "store/forecast.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -56,10 +57,12 @@ bool umbra_forecast_take(umbra_forecast *f, int layer, int distance, uint64_t du
     o->due = due;
     o->distance = distance;
     o->n = o->next = 0;
-    memcpy(heat_of(f, layer), probability, (size_t)f->n_experts * sizeof *probability);
+    float *heat = heat_of(f, layer);
     for (int e = 0; e < f->n_experts; e++) {
-        float p = probability[e];
-        if (!(p >= least_probability)) /* nor is what is no number */
+        /* What is no probability, or no number, must not keep an expert in its slot for good. */
+        float p = probability[e] > 0 ? fminf(probability[e], 1) : 0;
+        heat[e] = p;
+        if (p < least_probability)
             continue;
         if (o->n == UMBRA_CANDIDATES && p <= o->candidate[o->n - 1].probability)
             continue;

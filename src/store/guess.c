@@ -1,9 +1,14 @@
 #include "store/guess.h"
 
+#include <math.h>
+
 /* Before anything is measured: a plain solid-state disk. */
 static const double first_latency_ns = 100e3, first_ns_per_byte = 1.0, first_bytes = 256e3,
                     first_weight = 8;
 static const double keep_read = 0.998, keep_batch = 0.95;
+/* Of the lengths' squares: where reads are less different, what they take says nothing of the rate,
+ * and the rate known before stays. */
+static const double least_spread = 0.01;
 
 void umbra_disk_model_init(umbra_disk_model *m)
 {
@@ -24,13 +29,15 @@ void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns)
     m->y = m->y * keep_read + ns;
     m->xx = m->xx * keep_read + bytes * bytes;
     m->xy = m->xy * keep_read + bytes * ns;
-    double spread = m->weight * m->xx - m->x * m->x;
-    if (spread <= 0)
+    if (m->x <= 0)
         return;
-    double slope = (m->weight * m->xy - m->x * m->y) / spread;
-    double most = m->x > 0 ? m->y / m->x : 0; /* no latency at all */
-    m->ns_per_byte = slope < most / 100 ? most / 100 : slope > most ? most : slope;
-    m->latency_ns = (m->y - m->ns_per_byte * m->x) / m->weight;
+    double spread = m->weight * m->xx - m->x * m->x;
+    double slope = spread > least_spread * m->weight * m->xx
+                       ? (m->weight * m->xy - m->x * m->y) / spread
+                       : m->ns_per_byte;
+    double most = m->y / m->x; /* no latency at all */
+    m->ns_per_byte = fmax(most / 100, fmin(slope, most));
+    m->latency_ns = fmax(0, (m->y - m->ns_per_byte * m->x) / m->weight);
 }
 
 static void move_to(double *mean, double value)

@@ -7,6 +7,8 @@
 
 /* A disk's error may pass; a file that ends does not come back. */
 enum { MAX_ATTEMPTS = 3 };
+/* Halvings of a guess's turn, at most. */
+enum { LEAST_TURN = 64 };
 
 /* Called with the mutex held. */
 static void queue_read(umbra_store *s, uint64_t read)
@@ -89,11 +91,18 @@ static bool begin_miss(umbra_store *s)
 
 /* ---- guesses ---- */
 
+/* Whether an expert exists and is not there yet. */
+static bool is_missing(const umbra_store *s, int layer, int expert)
+{
+    return umbra_slots_find(&s->slots, layer, expert) < 0 &&
+           umbra_store_read_bytes(s, layer, expert) > 0;
+}
+
 /* The first candidate of a layer that is not there yet; NULL if there is none. */
 static const umbra_candidate *next_candidate(umbra_store *s, int layer)
 {
     umbra_outlook *o = &s->forecast.outlook[layer];
-    while (o->next < o->n && umbra_slots_find(&s->slots, layer, o->candidate[o->next].expert) >= 0)
+    while (o->next < o->n && !is_missing(s, layer, o->candidate[o->next].expert))
         o->next++;
     return o->next < o->n ? &o->candidate[o->next] : NULL;
 }
@@ -133,8 +142,8 @@ static int best_guess(umbra_store *s)
         uint64_t steps = s->forecast.outlook[layer].due - s->forecast.clock;
         double due_ns = moment.next_ns + (double)(steps - 1) * s->pace.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
-        double value =
-            ldexp(umbra_guess_value(&moment, c->probability, bytes, due_ns), -(int)(steps - 1));
+        double value = umbra_guess_value(&moment, c->probability, bytes, due_ns);
+        value = ldexp(value, steps <= LEAST_TURN ? -(int)(steps - 1) : -LEAST_TURN);
         if (value > most) {
             most = value;
             best = layer;
@@ -243,17 +252,29 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
     f->bytes = request->bytes;
 }
 
-/* Takes reads off the queue, as far as the depth allows, and makes requests of them.
- * Called with the mutex held. */
+/* Takes reads off the queue, as far as the depth allows: demands, then what is left of guesses that
+ * a demand found there. Returns how many. Called with the mutex held. */
+static int choose_reads(umbra_store *s)
+{
+    int n = 0, room = s->depth - s->in_flight;
+    for (int guesses = 0; guesses < 2; guesses++) {
+        for (int left = s->queue_n; left > 0 && n < room; left--) {
+            uint64_t read = s->queue[s->queue_first];
+            s->queue_first = (s->queue_first + 1) % s->queue_size;
+            s->queue_n--;
+            if (guesses || s->reads[read / UMBRA_STORE_SLICES].item >= 0)
+                s->chosen[n++] = read;
+            else
+                queue_read(s, read);
+        }
+    }
+    return n;
+}
+
+/* Takes reads off the queue and makes requests of them. Called with the mutex held. */
 static int make_requests(umbra_store *s)
 {
-    int room = s->depth - s->in_flight;
-    int n = s->queue_n < room ? s->queue_n : room, requests = 0;
-    for (int i = 0; i < n; i++) {
-        s->chosen[i] = s->queue[s->queue_first];
-        s->queue_first = (s->queue_first + 1) % s->queue_size;
-        s->queue_n--;
-    }
+    int n = choose_reads(s), requests = 0;
     for (int i = 0; i < n; i++)
         if (s->chosen[i] != (uint64_t)NO_READ)
             make_request(s, i, n, &s->requests[requests++]);
@@ -363,8 +384,13 @@ static void finish_slot(umbra_store *s, int32_t slot)
                                              .distance = reads->distance});
     if (reads->failed) {
         umbra_slots_failed(&s->slots, slot);
-        if (reads->item >= 0)
-            b->items[reads->item].state = UMBRA_ITEM_OVER;
+        if (reads->item < 0)
+            return;
+        /* A part that failed before anybody demanded it was not told to the batch: it reads again.
+         */
+        b->items[reads->item].state = b->failed ? UMBRA_ITEM_OVER : UMBRA_ITEM_WAITING;
+        if (!b->failed)
+            b->misses[b->misses_n++] = reads->item;
         return;
     }
     umbra_slots_arrived(&s->slots, slot);
@@ -414,10 +440,10 @@ static void finish_flight(umbra_store *s, const umbra_io_completion *c, bool wai
     int32_t done[UMBRA_IO_PARTS];
     if (c->error == 0)
         share_pieces(s, f);
+    pthread_mutex_lock(&s->mutex);
     if (waited && c->error == 0)
         umbra_disk_model_add(&s->disk, (double)f->ahead_bytes,
                              (double)(umbra_store_now(s) - f->submitted_ns));
-    pthread_mutex_lock(&s->mutex);
     s->in_flight--;
     s->bytes_in_flight -= f->bytes;
     for (int k = 0; k < f->n; k++)

@@ -304,7 +304,13 @@ int umbra_store_clear(umbra_store *s, umbra_error *err)
         return rc;
     pthread_mutex_lock(&s->mutex);
     umbra_forecast_clear(&s->forecast);
+    for (int32_t i = 0; i < s->slots.n; i++) {
+        const umbra_slot *slot = &s->slots.slot[i];
+        umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
+    }
     umbra_slots_clear(&s->slots);
+    for (int l = 0; l < s->n_layers; l++)
+        s->guesses[l].n = 0;
     pthread_mutex_unlock(&s->mutex);
     return UMBRA_OK;
 }

@@ -113,8 +113,8 @@ struct umbra_store {
 
     atomic_bool foretold; /* a forecast came since the driver last looked for guesses */
 
-    /* Never held during I/O or waiting. Guards the slots, the forecast, the reads and the
-     * statistics. */
+    /* Never held during I/O or waiting. Guards the slots, the forecast, the reads, the
+     * disk's model and the statistics. */
     pthread_mutex_t mutex;
     umbra_slots slots;
     umbra_forecast forecast;

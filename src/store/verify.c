@@ -36,11 +36,11 @@ int umbra_verifier_open(umbra_store *s, umbra_error *err)
     v->sums = umbra_calloc(n, sizeof *v->sums);
     v->buffer = umbra_calloc(largest, 1);
     v->fd = umbra_calloc((size_t)s->n_files, sizeof *v->fd);
+    for (int i = 0; v->fd && i < s->n_files; i++)
+        v->fd[i] = -1;
     if (!v->sums || !v->buffer || !v->fd)
         return umbra_fail_nomem(err, "the checksums", n * sizeof *v->sums);
     int rc = UMBRA_OK;
-    for (int i = 0; i < s->n_files; i++)
-        v->fd[i] = -1;
     for (int i = 0; rc == UMBRA_OK && i < s->n_files; i++) {
         uint64_t bytes;
         rc = umbra_file_open(&v->fd[i], s->files[i].path, &bytes, err);

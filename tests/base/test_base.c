@@ -104,7 +104,6 @@ static void foreign_text_is_quoted(void **state)
     }
 }
 
-
 static char *written(void (*write)(umbra_json *))
 {
     char *text = NULL;
@@ -217,7 +216,8 @@ static void the_system_answers(void **state)
 {
     (void)state;
     assert_true(umbra_system_processors() >= 1);
-    assert_true(umbra_system_rss() > 0 && umbra_system_rss_max() >= umbra_system_rss());
+    uint64_t rss = umbra_system_rss(); /* first: it may grow */
+    assert_true(rss > 0 && umbra_system_rss_max() >= rss);
     assert_true(umbra_system_free_bytes() > 0);
 }
 

@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -78,6 +80,119 @@ static void runs_follow_each_other(void **state)
     umbra_pool_close(&pool);
 }
 
+/* ---- errands ---- */
+
+typedef struct errands {
+    atomic_int done, running, most_running;
+    int plain; /* what an errand wrote is seen after umbra_pool_settle, and by the next errand */
+    pthread_t caller;
+    atomic_bool by_caller;
+} errands;
+
+static void run_errand(void *context)
+{
+    errands *e = context;
+    int running = atomic_fetch_add(&e->running, 1) + 1;
+    if (running > atomic_load(&e->most_running))
+        atomic_store(&e->most_running, running);
+    if (pthread_equal(pthread_self(), e->caller))
+        atomic_store(&e->by_caller, true);
+    e->plain++;
+    for (volatile int spin = 0; spin < 500; spin++)
+        ;
+    atomic_fetch_sub(&e->running, 1);
+    atomic_fetch_add(&e->done, 1);
+}
+
+/* Exactly once each, one at a time, beside runs whose items are still done exactly once. */
+static void errands_run_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 8; threads++) {
+        umbra_pool *pool;
+        assert_int_equal(umbra_pool_open(&pool, threads, NULL), 0);
+        errands e = {.caller = pthread_self()};
+        int values[64] = {0}, sent = 0;
+        for (int i = 0; i < 2000; i++) {
+            sent += umbra_pool_send(pool, run_errand, &e);
+            umbra_pool_run(pool, 64, i % 7 + 1, add_one, values);
+            if (i % 100 == 99)
+                umbra_pool_settle(pool);
+            if (i % 500 == 499)
+                usleep(500); /* the workers fall asleep */
+        }
+        umbra_pool_settle(pool);
+        assert_int_equal(e.done, sent);
+        assert_int_equal(e.plain, sent);
+        assert_true(threads == 1 ? sent == 0 : sent > 0 && e.most_running == 1);
+        assert_false(e.by_caller);
+        for (int i = 0; i < 64; i++)
+            assert_int_equal(values[i], 2000);
+        umbra_pool_close(&pool);
+    }
+}
+
+/* Without any run that would wake a worker. */
+static void errands_wake_workers(void **state)
+{
+    (void)state;
+    umbra_pool *pool;
+    assert_int_equal(umbra_pool_open(&pool, 2, NULL), 0);
+    errands e = {.caller = pthread_self()};
+    for (int i = 0; i < 3000; i++) {
+        assert_true(umbra_pool_send(pool, run_errand, &e));
+        umbra_pool_settle(pool);
+        assert_int_equal(e.done, i + 1);
+        assert_int_equal(e.plain, i + 1);
+        if (i % 30 == 0)
+            usleep(i % 90); /* about as long as it takes to fall asleep */
+    }
+    umbra_pool_settle(pool); /* nothing to wait for */
+    umbra_pool_close(&pool);
+}
+
+typedef struct gate {
+    atomic_bool open;
+    atomic_bool entered;
+} gate;
+
+static void wait_at_gate(void *context)
+{
+    gate *g = context;
+    atomic_store(&g->entered, true);
+    while (!atomic_load(&g->open))
+        sched_yield();
+}
+
+/* Who is on an errand misses the runs of that time, which end without it; a second errand is
+ * refused as long. */
+static void a_long_errand_holds_nobody_up(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        umbra_pool *pool;
+        assert_int_equal(umbra_pool_open(&pool, threads, NULL), 0);
+        gate g = {false, false};
+        errands e = {.caller = pthread_self()};
+        int values[64] = {0};
+        assert_true(umbra_pool_send(pool, wait_at_gate, &g));
+        while (!atomic_load(&g.entered))
+            sched_yield();
+        assert_false(umbra_pool_send(pool, run_errand, &e));
+        for (int i = 0; i < 200; i++)
+            umbra_pool_run(pool, 64, 4, add_one, values);
+        for (int i = 0; i < 64; i++)
+            assert_int_equal(values[i], 200);
+        atomic_store(&g.open, true);
+        umbra_pool_settle(pool);
+        assert_int_equal(e.done, 0);
+        assert_true(umbra_pool_send(pool, run_errand, &e));
+        umbra_pool_settle(pool);
+        assert_int_equal(e.done, 1);
+        umbra_pool_close(&pool);
+    }
+}
+
 static void failures_leave_nothing(void **state)
 {
     (void)state;
@@ -99,6 +214,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
         cmocka_unit_test(runs_follow_each_other),
+        cmocka_unit_test(errands_run_once),
+        cmocka_unit_test(errands_wake_workers),
+        cmocka_unit_test(a_long_errand_holds_nobody_up),
         cmocka_unit_test(failures_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

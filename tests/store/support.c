@@ -92,6 +92,7 @@ typedef struct faulty_io {
     umbra_io_completion held[MAX_HELD]; /* failures not reaped yet */
     int n_held;
     int in_flight;
+    umbra_io_request taken[MAX_HELD]; /* by user, which is a place in the store's table */
 } faulty_io;
 
 test_faults test_fault;
@@ -124,6 +125,17 @@ static bool must_fail(const umbra_io_request *r)
     return true;
 }
 
+static void corrupt(const umbra_io_request *r)
+{
+    if (test_fault.corrupt_times == 0 || r->file != test_fault.corrupt_file ||
+        test_fault.corrupt_at < r->offset || test_fault.corrupt_at >= r->offset + r->required)
+        return;
+    test_fault.corrupt_times--;
+    struct iovec parts[UMBRA_IO_PARTS];
+    (void)umbra_io_rest(r, (uint32_t)(test_fault.corrupt_at - r->offset), parts);
+    *(uint8_t *)parts[0].iov_base ^= 0x40;
+}
+
 static int faulty_submit(umbra_io *p, const umbra_io_request *requests, int n, umbra_error *err)
 {
     faulty_io *io = (faulty_io *)p;
@@ -131,6 +143,12 @@ static int faulty_submit(umbra_io *p, const umbra_io_request *requests, int n, u
         n = test_fault.take_at_most;
     for (int i = 0; i < n; i++) {
         test_fault.submitted++;
+        if (test_fault.watch)
+            test_fault.watch(test_fault.watch_user, &requests[i]);
+        if (test_fault.corrupt_times > 0) {
+            assert_true(requests[i].user < MAX_HELD);
+            io->taken[requests[i].user] = requests[i];
+        }
         io->in_flight++;
         if (io->in_flight > test_fault.most_in_flight)
             test_fault.most_in_flight = io->in_flight;
@@ -162,6 +180,9 @@ static int faulty_reap(umbra_io *p, umbra_io_completion *out, int max, bool wait
         int more = test_fault.inner->reap(io->inner, out + n, max - n, wait && n == 0, err);
         if (more < 0)
             return more;
+        for (int i = n; i < n + more && test_fault.corrupt_times > 0; i++)
+            if (out[i].error == 0)
+                corrupt(&io->taken[out[i].user]);
         n += more;
     }
     for (int i = 0; test_fault.newest_first && i < n / 2; i++) {
@@ -180,6 +201,20 @@ static void faulty_close(umbra_io **p)
     umbra_free(io);
     *p = NULL;
 }
+
+static const void *faulty_data(const umbra_io *p, int file, uint64_t offset)
+{
+    return test_fault.inner->data(((const faulty_io *)p)->inner, file, offset);
+}
+
+const umbra_io_ops test_faulty_sim = {
+    .name = "faulty",
+    .open = faulty_open,
+    .submit = faulty_submit,
+    .reap = faulty_reap,
+    .close = faulty_close,
+    .data = faulty_data,
+};
 
 const umbra_io_ops test_faulty_io = {
     .name = "faulty",

@@ -39,12 +39,19 @@ typedef struct test_faults {
     int take_at_most;  /* requests per submit, 0: no limit */
     int backend_fails; /* the n-th reap from now fails as a whole, 0: never */
     bool newest_first; /* completions that come together come in reverse */
-    int submitted;     /* counts requests */
+    /* Reads of this byte of corrupt_file deliver a wrong one, corrupt_times times. */
+    int corrupt_file;
+    uint64_t corrupt_at;
+    int corrupt_times;
+    void (*watch)(void *user, const umbra_io_request *request); /* of every request taken */
+    void *watch_user;
+    int submitted; /* counts requests */
     int most_in_flight;
 } test_faults;
 
 extern test_faults test_fault;
 extern const umbra_io_ops test_faulty_io;
+extern const umbra_io_ops test_faulty_sim; /* for an inner backend that leaves buffers alone */
 void test_faulty_reset(const umbra_io_ops *inner);
 
 /* A closed ring's memory counts against RLIMIT_MEMLOCK for a moment longer, so that the next one

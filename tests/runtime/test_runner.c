@@ -1,0 +1,347 @@
+/* The shadow runner by itself: its queue, its thread, and what opening it may meet. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <umbra/runner.h>
+
+#include "base/memory.h"
+
+enum { LAYERS = 6, HIDDEN = 32, EXPERTS = 16, USED = 2, SLICE = 600, QUEUE = 8 };
+
+/* ---- creating threads, which may fail ---- */
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+
+static bool no_threads;
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument)
+{
+    return no_threads ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
+}
+
+/* ---- a store of random bytes, and routers ---- */
+
+static char path[256];
+static const char *const paths[] = {path};
+static umbra_slice slices[LAYERS * EXPERTS * UMBRA_STORE_SLICES];
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "%s/runner-XXXXXX", UMBRA_TEST_DIR);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
+        slices[i] = (umbra_slice){.offset = i * SLICE, .bytes = SLICE};
+    assert_int_equal(ftruncate(fd, (off_t)(sizeof slices / sizeof *slices * SLICE)), 0);
+    close(fd);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    unlink(path);
+    return 0;
+}
+
+static umbra_store *open_store(void)
+{
+    umbra_store *store;
+    umbra_error err = {0};
+    umbra_store_options o = {.paths = paths,
+                             .n_paths = 1,
+                             .n_layers = LAYERS,
+                             .n_experts = EXPERTS,
+                             .slices = slices,
+                             .budget_bytes = 24 * 4096,
+                             .io = "threads",
+                             .io_depth = 8,
+                             .buffered = true};
+    if (umbra_store_open(&store, &o, &err) != 0)
+        fail_msg("%s", err.message);
+    return store;
+}
+
+static void gate(void *user, int layer, float *out)
+{
+    (void)user;
+    for (int i = 0; i < EXPERTS * HIDDEN; i++)
+        out[i] = (float)((i * 7 + layer * 3) % 13 - 6) * 0.1f;
+}
+
+static umbra_runner_options options_for(umbra_store *store, umbra_policy policy)
+{
+    return (umbra_runner_options){.store = store,
+                                  .policy = policy,
+                                  .layers = LAYERS,
+                                  .hidden = HIDDEN,
+                                  .experts = EXPERTS,
+                                  .used = USED,
+                                  .gate = gate};
+}
+
+static umbra_runner *open_runner(const umbra_runner_options *o)
+{
+    umbra_runner *r;
+    umbra_error err = {0};
+    if (umbra_runner_open(&r, o, &err) != 0)
+        fail_msg("%s", err.message);
+    return r;
+}
+
+static umbra_runner_stats stats_of(const umbra_runner *r)
+{
+    umbra_runner_stats stats;
+    umbra_runner_get_stats(r, &stats);
+    return stats;
+}
+
+static void token(umbra_store *store, umbra_runner *r, int t)
+{
+    float state[HIDDEN];
+    for (int i = 0; i < HIDDEN; i++)
+        state[i] = (float)((i + t) % 5) - 2.0f;
+    umbra_runner_enter(r, state);
+    for (int l = 0; l < LAYERS; l++) {
+        int experts[USED] = {(t + l) % EXPERTS, (t + l + 3) % EXPERTS};
+        umbra_error err = {0};
+        assert_int_equal(umbra_store_begin(store, l, experts, USED, &err), 0);
+        umbra_runner_routed(r, l, state, experts);
+        umbra_lease leases[USED];
+        int n;
+        while ((n = umbra_store_next(store, leases, USED, &err)) > 0)
+            for (int i = 0; i < n; i++)
+                umbra_store_release(store, &leases[i]);
+        assert_int_equal(n, 0);
+    }
+    umbra_runner_leave(r);
+}
+
+/* ---- the queue ---- */
+
+/* Nobody predicts: the oldest states go, one by one, and nothing waits. */
+static void test_full_queue_drops_its_oldest(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    umbra_runner_options o = options_for(store, UMBRA_POLICY_GATE);
+    umbra_runner *r = open_runner(&o);
+    umbra_store_set_guessing(store, true);
+    for (int t = 0; t < 10; t++)
+        token(store, r, t);
+    int submitted = 10 * LAYERS; /* the states after the last layer foretell nothing */
+    assert_int_equal(stats_of(r).predictions, 0);
+    assert_int_equal(stats_of(r).dropped, submitted - QUEUE);
+    assert_int_equal(umbra_runner_work(r), QUEUE);
+    assert_int_equal(umbra_runner_work(r), 0);
+    assert_int_equal(stats_of(r).predictions, QUEUE);
+    umbra_runner_close(&r);
+    assert_null(r);
+    umbra_store_close(&store);
+}
+
+static void test_every_state_is_predicted_or_dropped(void **state)
+{
+    (void)state;
+    static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
+                                            UMBRA_POLICY_ORACLE};
+    static uint16_t routing[64 * LAYERS * USED];
+    for (int i = 0; i < 12; i++) {
+        umbra_store *store = open_store();
+        umbra_runner_options o = options_for(store, policies[i % 3]);
+        o.own_thread = true;
+        o.every = 1 + i / 3;
+        umbra_runner *r = open_runner(&o);
+        umbra_runner_set_oracle(r, routing, 64);
+        umbra_store_set_guessing(store, true);
+        for (int t = 0; t < 40; t++)
+            token(store, r, t);
+        while (umbra_runner_work(r) > 0) /* two may predict, one after the other */
+            ;
+        umbra_runner_stats stats = stats_of(r);
+        uint64_t sources = (uint64_t)((LAYERS + o.every - 1) / o.every);
+        assert_int_equal(stats.predictions + stats.dropped, 40 * sources);
+        umbra_runner_close(&r);
+        umbra_store_close(&store);
+    }
+}
+
+static void test_open_and_close_under_load(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    umbra_store_set_guessing(store, true);
+    for (int i = 0; i < 60; i++) {
+        umbra_runner_options o =
+            options_for(store, i % 2 ? UMBRA_POLICY_GATE : UMBRA_POLICY_PREVIOUS);
+        o.own_thread = true;
+        umbra_runner *r = open_runner(&o);
+        for (int t = 0; t < i % 4; t++)
+            token(store, r, t);
+        umbra_runner_close(&r); /* with states in the queue */
+    }
+    umbra_store_close(&store);
+}
+
+/* The array that is replaced may be freed at once: no prediction looks at it any more. */
+static void test_oracle_is_replaced(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    umbra_store_set_guessing(store, true);
+    umbra_runner_options o = options_for(store, UMBRA_POLICY_ORACLE);
+    o.own_thread = true;
+    umbra_runner *r = open_runner(&o);
+    for (int i = 0; i < 200; i++) {
+        uint16_t *routing = calloc((size_t)2 * LAYERS * USED, sizeof *routing);
+        umbra_runner_set_oracle(r, routing, 2);
+        token(store, r, i);
+        umbra_runner_set_oracle(r, NULL, 0);
+        free(routing);
+    }
+    umbra_runner_close(&r);
+    umbra_store_close(&store);
+}
+
+/* Of a true oracle everything is there in time, or waited for; nothing is wasted. */
+static void test_oracle_is_right(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    umbra_store_set_guessing(store, true);
+    umbra_runner_options o = options_for(store, UMBRA_POLICY_ORACLE);
+    umbra_runner *r = open_runner(&o);
+    static uint16_t routing[50][LAYERS][USED];
+    for (int t = 0; t < 50; t++)
+        for (int l = 0; l < LAYERS; l++)
+            for (int i = 0; i < USED; i++)
+                routing[t][l][i] = (uint16_t)((t + l + 3 * i) % EXPERTS);
+    umbra_runner_set_oracle(r, &routing[0][0][0], 50);
+    for (int t = 0; t < 50; t++) {
+        float x[HIDDEN] = {0};
+        umbra_runner_enter(r, x);
+        umbra_runner_work(r);
+        for (int l = 0; l < LAYERS; l++) {
+            int experts[USED] = {routing[t][l][0], routing[t][l][1]};
+            assert_int_equal(umbra_store_begin(store, l, experts, USED, NULL), 0);
+            umbra_runner_routed(r, l, x, experts);
+            umbra_runner_work(r);
+            umbra_lease lease;
+            while (umbra_store_next(store, &lease, 1, NULL) > 0)
+                umbra_store_release(store, &lease);
+        }
+        umbra_runner_leave(r);
+    }
+    umbra_store_stats stats;
+    umbra_store_get_stats(store, &stats);
+    uint64_t wasted = 0, used = 0;
+    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+        wasted += stats.ahead[d].wasted_bytes;
+        used += stats.ahead[d].useful_bytes + stats.ahead[d].late_bytes;
+    }
+    assert_int_equal(wasted, 0);
+    assert_true(used > 0);
+    umbra_runner_close(&r);
+    umbra_store_close(&store);
+}
+
+/* ---- opening ---- */
+
+static void assert_refused(const umbra_runner_options *o)
+{
+    umbra_runner *r;
+    umbra_error err = {0};
+    uint64_t bytes;
+    assert_int_equal(umbra_runner_open(&r, o, &err), UMBRA_E_ARGUMENT);
+    assert_null(r);
+    assert_true(err.message[0] != '\0');
+    assert_int_equal(umbra_runner_bytes(o, &bytes, &err), UMBRA_E_ARGUMENT);
+}
+
+static void test_bad_options(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    const umbra_runner_options good = options_for(store, UMBRA_POLICY_GATE);
+    umbra_runner_options o = good;
+    o.policy = (umbra_policy)17;
+    assert_refused(&o);
+    o = good, o.layers = 0;
+    assert_refused(&o);
+    o = good, o.hidden = 0;
+    assert_refused(&o);
+    o = good, o.experts = 0xffff;
+    assert_refused(&o);
+    o = good, o.used = EXPERTS + 1;
+    assert_refused(&o);
+    o = good, o.every = 5;
+    assert_refused(&o);
+    o = good, o.every = -1;
+    assert_refused(&o);
+    o = good, o.policy = UMBRA_POLICY_SHADOW; /* without a file */
+    assert_refused(&o);
+    umbra_runner *r;
+    umbra_error err = {0};
+    o = good, o.kernels = "abacus";
+    assert_int_equal(umbra_runner_open(&r, &o, &err), UMBRA_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "abacus"));
+    umbra_store_close(&store);
+}
+
+static void test_failures_leave_nothing(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    umbra_runner *r;
+    umbra_error err = {0};
+    umbra_runner_options o = options_for(store, UMBRA_POLICY_GATE);
+    o.own_thread = true;
+    no_threads = true;
+    assert_int_equal(umbra_runner_open(&r, &o, &err), UMBRA_E_SYSTEM);
+    no_threads = false;
+    assert_null(r);
+    assert_non_null(strstr(err.message, "thread"));
+    for (int policy = UMBRA_POLICY_PREVIOUS; policy <= UMBRA_POLICY_ORACLE; policy++) {
+        if (policy == UMBRA_POLICY_SHADOW)
+            continue; /* test_prefetch has a file for it */
+        o.policy = (umbra_policy)policy;
+        int rc = UMBRA_E_NOMEM;
+        for (long n = 1; rc != UMBRA_OK; n++) {
+            umbra_memory_fail_after(n);
+            rc = umbra_runner_open(&r, &o, NULL);
+            umbra_memory_fail_after(0);
+            assert_true(rc == UMBRA_OK ? r != NULL : rc == UMBRA_E_NOMEM && !r);
+        }
+        umbra_runner_close(&r);
+    }
+    umbra_runner_close(&r); /* NULL is fine */
+    umbra_store_close(&store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_queue_drops_its_oldest),
+        cmocka_unit_test(test_every_state_is_predicted_or_dropped),
+        cmocka_unit_test(test_open_and_close_under_load),
+        cmocka_unit_test(test_oracle_is_replaced),
+        cmocka_unit_test(test_oracle_is_right),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_failures_leave_nothing),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
