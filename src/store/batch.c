@@ -81,6 +81,21 @@ static void begin_present(umbra_store *s, int index)
 }
 
 /* Pins every hit before any miss looks for a victim. */
+/* What became of the candidates for this batch that the cache would not have had by itself. */
+static void learn(umbra_store *s, int layer)
+{
+    const umbra_outlook *o = &s->forecast.outlook[layer];
+    if (o->due != s->forecast.clock + 1)
+        return;
+    for (int i = 0; i < o->n; i++) {
+        const umbra_candidate *c = &o->candidate[i];
+        int32_t slot = umbra_slots_find(&s->slots, layer, c->expert);
+        if (slot < 0 || s->slots.slot[slot].guess > 0)
+            umbra_experience_take(&s->experience, o->distance, c->probability,
+                                  s->batch.seen[c->expert] == s->batch.number);
+    }
+}
+
 static void begin_items(umbra_store *s, int layer, const int *experts, int n)
 {
     umbra_batch *b = &s->batch;
@@ -95,6 +110,7 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     b->needed_bytes = 0;
     b->begun_ns = umbra_store_now(s);
     pthread_mutex_lock(&s->mutex);
+    learn(s, layer);
     umbra_forecast_begin(&s->forecast, layer);
     for (int i = 0; i < n; i++) {
         int32_t slot = umbra_slots_find(&s->slots, layer, experts[i]);

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <umbra/status.h>
+#include <umbra/store.h>
 
 enum {
     UMBRA_CANDIDATES = 24, /* kept per layer */
@@ -36,6 +36,19 @@ typedef struct umbra_forecast {
     int n_live;
     uint64_t clock;
 } umbra_forecast;
+
+/* What became of candidates that were not in the cache, by distance and by what was foretold. An
+ * expert that was not used lately is likelier not to be used than its forecast says, unless the
+ * predictor has seen to that; and where a model is out of its depth this tells. */
+enum { UMBRA_EXPERIENCE_STEPS = 12 };
+typedef struct umbra_experience {
+    float seen[UMBRA_STORE_DISTANCES + 1][UMBRA_EXPERIENCE_STEPS];
+    float used[UMBRA_STORE_DISTANCES + 1][UMBRA_EXPERIENCE_STEPS];
+} umbra_experience;
+
+void umbra_experience_take(umbra_experience *x, int distance, float foretold, bool used);
+/* The probability as experience has it: what was foretold, until there is some. */
+float umbra_experience_apply(const umbra_experience *x, int distance, float foretold);
 
 /* On failure nothing is left behind. */
 int umbra_forecast_init(umbra_forecast *f, int n_layers, int n_experts, umbra_error *err);

@@ -1,5 +1,7 @@
 #include "store/guess.h"
 
+#include <umbra/store.h>
+
 #include <math.h>
 
 /* Before anything is measured: a plain solid-state disk. */
@@ -59,6 +61,11 @@ void umbra_pace_begin(umbra_pace *p, uint64_t now_ns)
     p->begun_ns = now_ns;
 }
 
+void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns)
+{
+    move_to(&p->request_ns, (double)ns / requests);
+}
+
 void umbra_pace_batch(umbra_pace *p, int misses, uint64_t needed_bytes)
 {
     move_to(&p->needed_bytes, (double)needed_bytes);
@@ -79,6 +86,8 @@ void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk
         .next_ns = next_ns > 0 ? next_ns : 0,
         .missed = pace->missed,
         .misses = pace->misses,
+        /* An expert's parts, each submitted and taken back. */
+        .effort_ns = 2 * UMBRA_STORE_SLICES * pace->request_ns,
         .busy = busy < 1 ? busy : 1,
     };
 }
@@ -97,5 +106,6 @@ double umbra_guess_value(const umbra_moment *m, double probability, double bytes
     double over_ns = moved_ns - m->next_ns;
     over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
     double delayed = m->missed * (due_ns <= m->next_ns ? 1 - probability : 1);
-    return probability * saved_ns - (1 - probability) * m->busy * transfer_ns - delayed * over_ns;
+    double wasted_ns = m->busy * transfer_ns + m->effort_ns;
+    return probability * saved_ns - (1 - probability) * wasted_ns - delayed * over_ns;
 }

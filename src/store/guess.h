@@ -4,7 +4,8 @@
  * cost: B at the disk's rate, and a share of the latency. It costs the disk's time, which has a
  * price: the share of the time in which the disk is busy with bytes that are needed, since that is
  * what the disk would do otherwise; and where the transfer is still going on when the next batch
- * begins, that batch's demands wait for it. All in nanoseconds, from measured figures. */
+ * begins, that batch's demands wait for it. A read also takes a little of the processor's time. All
+ * in nanoseconds, from measured figures. */
 #ifndef UMBRA_STORE_GUESS_H
 #define UMBRA_STORE_GUESS_H
 
@@ -27,9 +28,11 @@ typedef struct umbra_pace {
     double needed_bytes; /* per batch: read on demand or ahead, and used */
     double misses;       /* per batch: experts that were not there in time */
     double missed;       /* share of the batches that had any */
+    double request_ns;   /* the processor's time for handing a request to the disk */
 } umbra_pace;
 
 void umbra_pace_begin(umbra_pace *p, uint64_t now_ns);
+void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns);
 void umbra_pace_batch(umbra_pace *p, int misses, uint64_t needed_bytes);
 
 typedef struct umbra_moment {
@@ -38,6 +41,7 @@ typedef struct umbra_moment {
     double next_ns;      /* until the next batch begins */
     double missed;       /* probability that it has misses */
     double misses;       /* per batch */
+    double effort_ns;    /* the processor's time for reading an expert */
     double busy;         /* share of the disk's time that needed bytes take */
 } umbra_moment;
 

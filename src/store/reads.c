@@ -107,6 +107,11 @@ static const umbra_candidate *next_candidate(umbra_store *s, int layer)
     return o->next < o->n ? &o->candidate[o->next] : NULL;
 }
 
+static double probability_of(const umbra_store *s, const umbra_outlook *o, const umbra_candidate *c)
+{
+    return umbra_experience_apply(&s->experience, o->distance, c->probability);
+}
+
 /* The probability that the next batch has misses, as far as its layer is foretold. */
 static double next_misses(const umbra_store *s)
 {
@@ -118,7 +123,7 @@ static double next_misses(const umbra_store *s)
         double none = 1;
         for (int c = o->next; c < o->n; c++)
             if (umbra_slots_find(&s->slots, layer, o->candidate[c].expert) < 0)
-                none *= 1 - o->candidate[c].probability;
+                none *= 1 - probability_of(s, o, &o->candidate[c]);
         return 1 - none;
     }
     return s->pace.missed;
@@ -139,10 +144,11 @@ static int best_guess(umbra_store *s)
         const umbra_candidate *c = next_candidate(s, layer);
         if (!c || s->guesses[layer].n == UMBRA_CANDIDATES)
             continue;
-        uint64_t steps = s->forecast.outlook[layer].due - s->forecast.clock;
+        const umbra_outlook *o = &s->forecast.outlook[layer];
+        uint64_t steps = o->due - s->forecast.clock;
         double due_ns = moment.next_ns + (double)(steps - 1) * s->pace.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
-        double value = umbra_guess_value(&moment, c->probability, bytes, due_ns);
+        double value = umbra_guess_value(&moment, probability_of(s, o, c), bytes, due_ns);
         value = ldexp(value, steps <= LEAST_TURN ? -(int)(steps - 1) : -LEAST_TURN);
         if (value > most) {
             most = value;
@@ -303,6 +309,7 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
     if (rc < 0)
         return set_broken(s, &cause, err);
     *taken = rc;
+    umbra_pace_submit(&s->pace, n, umbra_store_now(s) - now_ns);
     pthread_mutex_lock(&s->mutex);
     for (int i = 0; i < n; i++) {
         umbra_flight *f = &s->flights[s->requests[i].user];

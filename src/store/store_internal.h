@@ -118,6 +118,7 @@ struct umbra_store {
     pthread_mutex_t mutex;
     umbra_slots slots;
     umbra_forecast forecast;
+    umbra_experience experience;
     bool guessing;
     umbra_slot_reads *reads; /* (slots.n) */
     /* Reads not submitted yet, oldest first: slot * UMBRA_STORE_SLICES + slice. A miss is begun
