@@ -51,7 +51,6 @@ typedef struct umbra_memory_plan {
     uint64_t dense_bytes;    /* weights that every token needs */
     uint64_t kv_bytes;       /* key/value cache */
     uint64_t scratch_bytes;  /* activations and logits of one chunk */
-    bool verify;             /* check every expert that is read (see store.h); slow */
     uint64_t reserved_bytes; /* left to others, as asked for */
     uint64_t cache_bytes;    /* expert slots */
     uint64_t slot_bytes;     /* one expert's slot, alignment included */
