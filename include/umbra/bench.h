@@ -144,6 +144,10 @@ UMBRA_API int umbra_bench_model(umbra_bench **out, const umbra_model *model,
 /* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_bench_free(umbra_bench **bench);
 
+/* Writes one HTML file that needs no other, whole or not at all: verdicts, tables, charts and the
+ * timeline of a token. UMBRA_E_IO: it cannot be written. */
+UMBRA_API int umbra_bench_report(const umbra_bench *bench, const char *path, umbra_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -68,8 +68,7 @@ typedef struct umbra_runner_options {
     int every;  /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
                    memory and know less */
     bool own_thread; /* predict on a thread of the runner, not in umbra_runner_work */
-    const char
-        *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: the best */
+    const char *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: best */
 } umbra_runner_options;
 
 /* Counters since opening. */

@@ -147,6 +147,7 @@ static void print_json(const umbra_bench *b)
 typedef struct words {
     cli_list ram, io, policies;
     uint64_t ram_bytes[CLI_MOST_OPERANDS];
+    const char *report;
     bool json;
 } words;
 
@@ -166,7 +167,7 @@ static int parse_budgets(words *w, umbra_bench_options *o)
     return -1;
 }
 
-static int measure(const char *path, const umbra_bench_options *o, bool json)
+static int measure(const char *path, const umbra_bench_options *o, const words *w)
 {
     umbra_error err = {0};
     umbra_model *model;
@@ -176,10 +177,12 @@ static int measure(const char *path, const umbra_bench_options *o, bool json)
         return cli_fail(&err);
     rc = umbra_bench_model(&bench, model, o, &err);
     cli_progress_end();
-    if (rc == UMBRA_OK && json)
+    if (rc == UMBRA_OK && w->json)
         print_json(bench);
     else if (rc == UMBRA_OK)
         print_text(bench);
+    if (rc == UMBRA_OK && w->report)
+        rc = umbra_bench_report(bench, w->report, &err);
     umbra_bench_free(&bench);
     umbra_model_close(&model);
     return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
@@ -218,6 +221,8 @@ int cli_bench_model(int argc, char **argv)
         {"--against", 0, CLI_TEXT, "COMMAND",
          "run a peer by the shell between the rounds and show the speed that it prints",
          &o.against},
+        {"--report", 0, CLI_TEXT, "FILE", "write an HTML report with charts and a token's timeline",
+         &w.report},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &w.json},
         {0},
     };
@@ -239,5 +244,5 @@ int cli_bench_model(int argc, char **argv)
         return code;
     o.temperature = temperature;
     o.engine.progress = cli_progress();
-    return measure(path, &o, w.json);
+    return measure(path, &o, &w);
 }

@@ -61,12 +61,30 @@ void umbra_html_amount(FILE *f, uint64_t n)
     fprintf(f, "%.*f%s", unit == 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2, value, units[unit]);
 }
 
+void umbra_html_bytes(FILE *f, double bytes)
+{
+    umbra_html_amount(f, (uint64_t)(bytes > 0 ? bytes + 0.5 : 0));
+    fputs(bytes + 0.5 < 1000 ? " B" : "B", f);
+}
+
 /* ---- charts ---- */
 
 enum { WIDTH = 360, HEIGHT = 240, LEFT = 42, RIGHT = 12, TOP = 30, BOTTOM = 34 };
 
+static int right_of(const umbra_chart *c)
+{
+    return (c->width > 0 ? c->width : WIDTH) - RIGHT;
+}
+
+static int floor_of(const umbra_chart *c)
+{
+    return (c->height > 0 ? c->height : HEIGHT) - BOTTOM;
+}
+
 static double place(umbra_chart_scale scale, double v)
 {
+    if (scale == UMBRA_CHART_LOG)
+        return log10(v);
     if (scale == UMBRA_CHART_NINES)
         return -log10(1 - (v < 0.9995 ? v : 0.9995));
     return v;
@@ -74,14 +92,15 @@ static double place(umbra_chart_scale scale, double v)
 
 static double x_of(const umbra_chart *c, double x)
 {
-    return LEFT + (WIDTH - LEFT - RIGHT) * (x - c->x_low) / (c->x_high - c->x_low);
+    double low = place(c->x_scale, c->x_low), high = place(c->x_scale, c->x_high);
+    return LEFT + (right_of(c) - LEFT) * (place(c->x_scale, x) - low) / (high - low);
 }
 
 static double y_of(const umbra_chart *c, double y)
 {
     double low = place(c->y_scale, c->y_low), high = place(c->y_scale, c->y_high);
     double t = (place(c->y_scale, y) - low) / (high - low);
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (t < 0 ? 0 : t > 1 ? 1 : t);
+    return floor_of(c) - (floor_of(c) - TOP) * (t < 0 ? 0 : t > 1 ? 1 : t);
 }
 
 /* 1, 2 or 5 times a power of ten that cuts the range into about n parts. */
@@ -93,7 +112,8 @@ static double step_of(double range, int n)
 
 static void put_value(FILE *f, umbra_chart_scale scale, double v)
 {
-    double shown = scale == UMBRA_CHART_LINEAR ? v : 100 * v;
+    bool share = scale == UMBRA_CHART_PERCENT || scale == UMBRA_CHART_NINES;
+    double shown = share ? 100 * v : v;
     fprintf(f, "%.4g", fabs(shown) < 1e-9 ? 0 : shown); /* never "-0" */
 }
 
@@ -101,7 +121,7 @@ static void y_tick(FILE *f, const umbra_chart *c, double v)
 {
     double y = y_of(c, v);
     fprintf(f, "<path class=\"rule\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" class=\"end\">",
-            LEFT, y, WIDTH - RIGHT, LEFT - 6, y + 4);
+            LEFT, y, right_of(c), LEFT - 6, y + 4);
     put_value(f, c->y_scale, v);
     fputs("</text>\n", f);
 }
@@ -115,34 +135,61 @@ static void y_ticks(FILE *f, const umbra_chart *c)
                 y_tick(f, c, nines[i]);
         return;
     }
-    double step = step_of(c->y_high - c->y_low, 5);
+    int parts = (floor_of(c) - TOP) / 35;
+    double step = step_of(c->y_high - c->y_low, parts > 2 ? parts : 2);
     for (double v = ceil(c->y_low / step - 1e-9) * step; v <= c->y_high + step * 1e-9; v += step)
         y_tick(f, c, v);
 }
 
+static void x_tick(FILE *f, const umbra_chart *c, double v)
+{
+    fprintf(f, "<text x=\"%.1f\" y=\"%d\" class=\"mid\">", x_of(c, v), floor_of(c) + 16);
+    put_value(f, c->x_scale, v);
+    fputs("</text>\n", f);
+}
+
+/* 1, 2 and 5 times the powers of ten. */
+static void x_ticks_log(FILE *f, const umbra_chart *c)
+{
+    static const double parts[] = {1, 2, 5};
+    for (double power = pow(10, floor(log10(c->x_low))); power <= c->x_high; power *= 10)
+        for (int i = 0; i < 3; i++)
+            if (power * parts[i] >= c->x_low && power * parts[i] <= c->x_high)
+                x_tick(f, c, power * parts[i]);
+}
+
 static void x_ticks(FILE *f, const umbra_chart *c)
 {
+    if (c->x_step < 0)
+        return;
+    if (c->x_scale == UMBRA_CHART_LOG) {
+        x_ticks_log(f, c);
+        return;
+    }
     double step = c->x_step > 0 ? c->x_step : step_of(c->x_high - c->x_low, 6);
     if (c->whole_x && step < 1)
         step = 1;
-    for (double v = ceil(c->x_low / step - 1e-9) * step; v <= c->x_high + step * 1e-9; v += step) {
-        fprintf(f, "<text x=\"%.1f\" y=\"%d\" class=\"mid\">", x_of(c, v), HEIGHT - BOTTOM + 16);
-        put_value(f, c->x_scale, v);
-        fputs("</text>\n", f);
-    }
+    for (double v = ceil(c->x_low / step - 1e-9) * step; v <= c->x_high + step * 1e-9; v += step)
+        x_tick(f, c, v);
 }
 
 void umbra_chart_begin(FILE *f, const umbra_chart *c)
 {
-    fprintf(f, "<figure>\n<figcaption>%s</figcaption>\n", c->title);
-    fprintf(f, "<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n",
-            WIDTH, HEIGHT, c->about);
-    fprintf(f, "<title>%s</title>\n", c->about);
+    fputs("<figure>\n<figcaption>", f);
+    umbra_html_text(f, c->title);
+    fprintf(f,
+            "</figcaption>\n<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" "
+            "aria-label=\"",
+            right_of(c) + RIGHT, floor_of(c) + BOTTOM);
+    umbra_html_text(f, c->about);
+    fputs("\">\n<title>", f);
+    umbra_html_text(f, c->about);
+    fputs("</title>\n", f);
     y_ticks(f, c);
     x_ticks(f, c);
-    fprintf(f, "<path class=\"axis\" d=\"M%d %dH%d\"/>\n", LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT);
-    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"end label\">%s</text>\n", WIDTH - RIGHT, HEIGHT - 4,
-            c->x_label);
+    fprintf(f, "<path class=\"axis\" d=\"M%d %dH%d\"/>\n", LEFT, floor_of(c), right_of(c));
+    fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"end label\">%s</text>\n", right_of(c),
+            floor_of(c) + BOTTOM - 4, c->x_label);
     fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"label\">%s</text>\n", 2, TOP - 18, c->y_label);
 }
 
@@ -166,6 +213,28 @@ void umbra_chart_line(FILE *f, const umbra_chart *c, const char *style, const ch
     fputs("</g>\n", f);
 }
 
+void umbra_chart_bar(FILE *f, const umbra_chart *c, const char *fill, const char *name,
+                     const double x[2], const double y[2])
+{
+    double left = x_of(c, x[0]), top = y_of(c, y[1]);
+    fprintf(f, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"", fill,
+            left, top, x_of(c, x[1]) - left, y_of(c, y[0]) - top);
+    if (name) {
+        fputs("><title>", f);
+        umbra_html_text(f, name);
+        fputs("</title></rect>\n", f);
+    } else {
+        fputs("/>\n", f);
+    }
+}
+
+void umbra_chart_mark(FILE *f, const umbra_chart *c, double x, int row, const char *text)
+{
+    fprintf(f, "<text x=\"%.1f\" y=\"%d\" class=\"mid\">", x_of(c, x), floor_of(c) + 14 + 14 * row);
+    umbra_html_text(f, text);
+    fputs("</text>\n", f);
+}
+
 void umbra_chart_end(FILE *f)
 {
     fputs("</svg>\n</figure>\n", f);
@@ -177,6 +246,16 @@ void umbra_chart_legend(FILE *f, const char *style, const char *name)
             "<li><svg class=\"sample\" viewBox=\"0 0 28 10\" aria-hidden=\"true\">"
             "<g class=\"line %s\"><path d=\"M1 5H27\"/></g></svg>",
             style);
+    umbra_html_text(f, name);
+    fputs("</li>\n", f);
+}
+
+void umbra_chart_legend_fill(FILE *f, const char *fill, const char *name)
+{
+    fprintf(f,
+            "<li><svg class=\"sample\" viewBox=\"0 0 28 10\" aria-hidden=\"true\">"
+            "<rect class=\"%s\" x=\"8\" width=\"14\" height=\"10\"/></svg>",
+            fill);
     umbra_html_text(f, name);
     fputs("</li>\n", f);
 }

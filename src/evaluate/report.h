@@ -6,8 +6,6 @@
 
 #include "evaluate/evaluation.h"
 
-extern const char *const umbra_report_style[]; /* the style sheet in pieces, up to NULL */
-
 /* Class of a row's lines, and whether it is drawn at all (the oracle is the top of every chart). */
 const char *umbra_report_line_style(const umbra_evaluation *e, int row);
 /* The shadow with the best recall at m = k, or -1. */

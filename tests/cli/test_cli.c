@@ -246,6 +246,30 @@ static void a_full_disk_is_reported(void **state)
     assert_fails(1, "cannot write", "run %s -p a -n 4 --json >/dev/full", tiny);
 }
 
+static void bench_writes_a_report(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/umbra-bench-%ld.html", (long)getpid());
+    result r = umbra("bench %s --ram 24M --policy off gate --rounds 1 -n 4 --warm 1 --json "
+                     "--report %s",
+                     tiny, path);
+    json_t *j = parse(&r);
+    assert_int_equal(json_array_size(json_object_get(j, "rows")), 3);
+    json_decref(j);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char begin[16] = "";
+    assert_int_equal(fread(begin, 1, 15, f), 15);
+    assert_string_equal(begin, "<!DOCTYPE html>");
+    fclose(f);
+    unlink(path);
+    assert_fails(1, "/nonexistent/r.html: cannot write the report",
+                 "bench %s --ram 24M --policy off --rounds 1 -n 2 --warm 1 --report "
+                 "/nonexistent/r.html",
+                 tiny);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +282,7 @@ int main(void)
         cmocka_unit_test(misuse_is_explained),
         cmocka_unit_test(interrupts_end_cleanly),
         cmocka_unit_test(a_full_disk_is_reported),
+        cmocka_unit_test(bench_writes_a_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

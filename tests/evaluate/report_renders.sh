@@ -1,11 +1,13 @@
 #!/bin/sh
-# report_renders.sh MAKE_REPORT [FOLDER]: renders the report of a made-up evaluation with hostile
-# names in headless Chromium, at the width of a phone and of a desk, light and dark. A picture must
-# come out that is not blank, and the page must not be wider than its window. With FOLDER the
-# pictures stay there to be looked at. Exit code 77: there is no Chromium.
+# report_renders.sh MAKE_REPORT TEXT...: renders the report that MAKE_REPORT writes of made-up
+# figures with hostile names in headless Chromium, at the width of a phone and of a desk, light and
+# dark. A picture must come out that is not blank, the page must hold the texts, say nothing on the
+# console, and be no wider than its window. With PICTURES=FOLDER the pictures stay there to be
+# looked at. Exit code 77: there is no Chromium.
 set -eu
 
 make_report=$1
+shift
 browser=
 for name in chromium chromium-browser google-chrome; do
     if command -v "$name" >/dev/null; then
@@ -20,9 +22,13 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
-pictures=${2:-$work}
+pictures=${PICTURES:-$work}
 mkdir -p "$pictures"
 "$make_report" "$work/report.html"
+texts=
+for text in "$@"; do
+    texts="$texts\"$text\","
+done
 
 failures=0
 complain()
@@ -44,8 +50,11 @@ document.getElementById("page").onload = function () {
         if (!e.closest(".scroll") && !e.closest("svg") && e.getBoundingClientRect().right > $1 + 0.5)
             wide++;
     });
+    var missing = [$texts].filter(function (text) {
+        return page.body.textContent.indexOf(text) < 0;
+    });
     document.title = "width " + root.scrollWidth + " beyond " + wide + " scripts " +
-        page.scripts.length + " dark " +
+        page.scripts.length + " missing " + missing.join() + " dark " +
         this.contentWindow.matchMedia("(prefers-color-scheme: dark)").matches;
 };
 </script></body></html>
@@ -54,7 +63,7 @@ EOF
 
 run()
 {
-    timeout 120 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars \
+    timeout 120 "$browser" --headless --no-sandbox --enable-logging=stderr --disable-gpu --hide-scrollbars \
         --user-data-dir="$work/profile" --allow-file-access-from-files \
         --virtual-time-budget=5000 "$@" "file://$work/frame.html" 2>"$work/log"
 }
@@ -70,8 +79,11 @@ for width in 390 1200; do
         frame "$width"
         size=--window-size=$((width < 500 ? 500 : width)),4000
         found=$(run "$option" "$size" --dump-dom | sed -n 's/.*<title>\([^<]*\)<.*/\1/p')
-        wanted="width $width beyond 0 scripts 0 dark $dark"
+        wanted="width $width beyond 0 scripts 0 missing  dark $dark"
         [ "$found" = "$wanted" ] || complain "$width pixels, $mode: '$found' instead of '$wanted'"
+        if grep CONSOLE "$work/log" >&2; then
+            complain "$width pixels, $mode: the console is not silent"
+        fi
         picture=$pictures/report-$width-$mode.png
         run "$option" "$size" --screenshot="$picture" >/dev/null || true
         if [ ! -s "$picture" ]; then

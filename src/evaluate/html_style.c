@@ -1,8 +1,8 @@
-#include "evaluate/report.h"
+#include "evaluate/html.h"
 
 /* Colours of lines are told apart in the common kinds of colour blindness and have a contrast of at
  * least 3 to 1 to the background; dashes repeat what they say. */
-const char *const umbra_report_style[] = {
+const char *const umbra_html_style[] = {
     ":root{color-scheme:light dark;--paper:#fbfbf9;--ink:#1b2127;--soft:#56616b;--line:#d8dcdf;"
     "--strong:#eef2f5;--gate:#b54708;--previous:#8d4f86;--frequency:#6a737b;"
     "--s0:#0064a4;--s1:#00795c;--s2:#9a1f5c;--s3:#7a6200}\n"
