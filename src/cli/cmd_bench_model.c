@@ -238,14 +238,15 @@ int cli_bench_model(int argc, char **argv)
          &o.tokens},
         {"--warm", 0, CLI_INT, "N", "tokens decoded before (default: 32)", &o.warm_tokens},
         {"--prompt", 'p', CLI_TEXT, "TEXT", "what the text begins with", &o.prompt},
-        {"--temp", 0, CLI_FLOAT, "X", "temperature of the text; 0: greedy (default: 0.8)",
+        {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0.8)",
          &temperature},
-        {"--seed", 0, CLI_U64, "N", "of the text (default: 1)", &o.seed},
+        {"--seed", 0, CLI_U64, "S", "seed of the text (default: 1)", &o.seed},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
          &o.engine.threads},
-        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|neon", "as for run",
+        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|neon",
+         "instruction set to compute with (default: auto, the best of this processor)",
          &o.engine.kernels},
-        {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache",
+        {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache, not with O_DIRECT",
          &o.engine.buffered},
         {"--against", 0, CLI_TEXT, "COMMAND",
          "run a peer by the shell between the rounds and show the speed that it prints",
@@ -259,8 +260,9 @@ int cli_bench_model(int argc, char **argv)
         "bench",
         "MODEL",
         "Lets the model write the same text under every policy, budget and backend, in turns, and "
-        "prints what each reached: tokens per second, and against what is possible. The logits of "
-        "every run are held against the first one's, bit for bit.",
+        "prints what each reached, and how near that is to what is possible. The logits of every "
+        "run "
+        "are held against the first one's, bit for bit.",
         options,
         1,
         "umbra bench MODEL.gguf --ram 8G 4G\n"

@@ -302,6 +302,13 @@ static int plan_budget(demo *d)
 {
     umbra_error err = {0};
     umbra_model *model;
+    if (d->model == default_model && access(d->model, R_OK) != 0) {
+        fprintf(stderr,
+                "umbra demo: %s is not here; run it in the folder of Umbra's sources, or name a "
+                "model with --model FILE\n",
+                d->model);
+        return EXIT_FAILED;
+    }
     if (umbra_model_open(&model, d->model, &err) != UMBRA_OK)
         return cli_fail(&err);
     const umbra_engine_options engine = {0};
@@ -350,7 +357,7 @@ int cli_demo(int argc, char **argv)
         "",
         "Goes the whole way from a model file to reading ahead, and shows the command lines: "
         "inspect, collect, train, eval, run with reading ahead off and on, bench, and both "
-        "reports. Takes under four minutes on two cores with the embedded model.",
+        "reports. Takes one to four minutes on two cores with the embedded model.",
         options,
         0,
         "umbra demo\n"

@@ -34,6 +34,9 @@ grep -q "name another folder with -o DIR" "$work/log" || fail "the message"
 code=0
 "$umbra" demo --model "$work/nowhere.gguf" -o "$work/none" >"$work/log" 2>&1 || code=$?
 [ $code -eq 1 ] && [ ! -e "$work/none" ] || fail "exit code $code without a model"
+code=0
+(cd "$work" && "$umbra" demo) >"$work/log" 2>&1 || code=$?
+[ $code -eq 1 ] && grep -q "is not here; run it in" "$work/log" || fail "exit code $code elsewhere"
 
 # A signal ends the command that runs, and the demo. It also takes the folder of the first one.
 "$umbra" demo -o "$work/demo" >"$work/log" 2>&1 &
