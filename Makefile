@@ -21,7 +21,7 @@ deps:
 	@mkdir -p build
 
 demo: build
-	@scripts/demo.sh $(UMBRA) build/demo
+	@$(UMBRA) demo
 
 test:
 	@scripts/install-deps.sh test

@@ -40,6 +40,7 @@ bool cli_is_group(const char *word, const cli_command **first);
 int cli_bench_predictor(int argc, char **argv);
 int cli_bench_model(int argc, char **argv);
 int cli_collect(int argc, char **argv);
+int cli_demo(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_help(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
@@ -170,6 +171,11 @@ bool cli_parse_size(const char *text, uint64_t *out);
         "--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache, not with O_DIRECT", \
             &(o).buffered                                                                          \
     }
+
+/* Plans the budget that keeps about this share (0 to 1) of the experts in memory; what the options
+ * say about ram_bytes does not matter. */
+int cli_plan_residency(const umbra_model *model, const umbra_engine_options *options,
+                       double residency, umbra_memory_plan *plan, umbra_error *err);
 
 /* ---- terminal ---- */
 

@@ -16,7 +16,7 @@ static const char *ms(double seconds)
     return out;
 }
 
-static void print_group(const umbra_bench *b, const umbra_bench_row *row)
+static void print_group(const umbra_bench_row *row)
 {
     printf("\n%s, budget %s (%.1f %% of the experts fit)", row->io, cli_size(row->ram_bytes),
            row->residency * 100);
@@ -27,7 +27,6 @@ static void print_group(const umbra_bench *b, const umbra_bench_row *row)
            ms(row->io_s), 1 / (row->compute_s > row->io_s ? row->compute_s : row->io_s));
     printf("%-9s %8s %8s %8s %6s %6s %9s %9s %8s %8s %8s %6s\n", "policy", "tok/s", "min", "max",
            "bound", "hits", "read/tok", "stall ms", "useful", "late", "wasted", "disk");
-    (void)b;
 }
 
 static void print_row(const umbra_bench_row *r)
@@ -40,6 +39,33 @@ static void print_row(const umbra_bench_row *r)
            r->disk_busy * 100);
 }
 
+static bool in_group(const umbra_bench_row *row, const umbra_bench_row *first)
+{
+    return row->io == first->io && row->ram_bytes == first->ram_bytes;
+}
+
+/* What every policy of a group gained or lost against off, where off was measured. */
+static void print_gains(const umbra_bench *b, const umbra_bench_row *first)
+{
+    const umbra_bench_row *end = b->rows + b->n_rows, *off = NULL;
+    for (const umbra_bench_row *row = first; row < end && in_group(row, first); row++)
+        if (strcmp(row->policy, "off") == 0 && row->tok_s.median > 0)
+            off = row;
+    bool chance = false;
+    const char *lead = "against off: ";
+    for (const umbra_bench_row *row = first; off && row < end && in_group(row, first); row++) {
+        if (row == off)
+            continue;
+        bool overlap = row->tok_s.min <= off->tok_s.max && off->tok_s.min <= row->tok_s.max;
+        printf("%s%s %+.1f %%%s", lead, row->policy,
+               100 * (row->tok_s.median / off->tok_s.median - 1), overlap ? "~" : "");
+        chance = chance || overlap;
+        lead = ", ";
+    }
+    if (*lead == ',')
+        printf("%s\n", chance ? " (~: the rounds overlap, it may be chance)" : "");
+}
+
 static void print_text(const umbra_bench *b)
 {
     printf("%s: %s of experts, %d layers; %d threads, %s kernels; medians of %d rounds of %d "
@@ -47,7 +73,7 @@ static void print_text(const umbra_bench *b)
            b->model, cli_size(b->expert_bytes), b->layers, b->threads, b->kernels, b->rounds,
            b->tokens, b->warm_tokens);
     printf("bound: share of what the bound allows; useful, late, wasted: of the bytes read\n");
-    const umbra_bench_row *last = NULL;
+    const umbra_bench_row *first = NULL; /* of a group */
     for (int i = 0; i < b->n_rows; i++) {
         const umbra_bench_row *row = &b->rows[i];
         if (strcmp(row->policy, "resident") == 0) {
@@ -55,10 +81,13 @@ static void print_text(const umbra_bench *b)
                    row->tok_s.median, row->tok_s.min, row->tok_s.max, ms(row->token_s));
             continue;
         }
-        if (!last || last->io != row->io || last->ram_bytes != row->ram_bytes)
-            print_group(b, row);
+        if (!first || !in_group(row, first)) {
+            print_group(row);
+            first = row;
+        }
         print_row(row);
-        last = row;
+        if (i + 1 == b->n_rows || !in_group(row + 1, first))
+            print_gains(b, first);
     }
     if (b->against)
         printf("\npeer: %.1f tokens/s (%.1f to %.1f): %s\n", b->against_tok_s.median,
@@ -209,14 +238,15 @@ int cli_bench_model(int argc, char **argv)
          &o.tokens},
         {"--warm", 0, CLI_INT, "N", "tokens decoded before (default: 32)", &o.warm_tokens},
         {"--prompt", 'p', CLI_TEXT, "TEXT", "what the text begins with", &o.prompt},
-        {"--temp", 0, CLI_FLOAT, "X", "temperature of the text; 0: greedy (default: 0.8)",
+        {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0.8)",
          &temperature},
-        {"--seed", 0, CLI_U64, "N", "of the text (default: 1)", &o.seed},
+        {"--seed", 0, CLI_U64, "S", "seed of the text (default: 1)", &o.seed},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
          &o.engine.threads},
-        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|neon", "as for run",
+        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|neon",
+         "instruction set to compute with (default: auto, the best of this processor)",
          &o.engine.kernels},
-        {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache",
+        {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache, not with O_DIRECT",
          &o.engine.buffered},
         {"--against", 0, CLI_TEXT, "COMMAND",
          "run a peer by the shell between the rounds and show the speed that it prints",
@@ -230,8 +260,9 @@ int cli_bench_model(int argc, char **argv)
         "bench",
         "MODEL",
         "Lets the model write the same text under every policy, budget and backend, in turns, and "
-        "prints what each reached: tokens per second, and against what is possible. The logits of "
-        "every run are held against the first one's, bit for bit.",
+        "prints what each reached, and how near that is to what is possible. The logits of every "
+        "run "
+        "are held against the first one's, bit for bit.",
         options,
         1,
         "umbra bench MODEL.gguf --ram 8G 4G\n"

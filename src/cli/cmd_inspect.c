@@ -9,19 +9,25 @@ static const double residencies[] = {1.0, 0.75, 0.5, 0.25};
 
 enum { RESIDENCIES = sizeof residencies / sizeof residencies[0] };
 
-/* The budget whose plan keeps about this share of the experts in memory. */
-static int budget_for(const umbra_model *model, const umbra_engine_options *options,
-                      double residency, umbra_memory_plan *plan)
+int cli_plan_residency(const umbra_model *model, const umbra_engine_options *options,
+                       double residency, umbra_memory_plan *plan, umbra_error *err)
 {
     umbra_engine_options o = *options;
     o.ram_bytes = 0;
-    if (umbra_engine_plan(model, &o, plan, NULL) != UMBRA_OK && plan->all_bytes == 0)
-        return -1;
-    const umbra_model_info *info = umbra_model_get_info(model);
-    uint64_t experts = (uint64_t)info->moe_layers * (uint64_t)info->experts;
-    uint64_t gone = (uint64_t)((1 - residency) * (double)experts);
-    o.ram_bytes = plan->all_bytes - gone * plan->slot_bytes;
-    return umbra_engine_plan(model, &o, plan, NULL);
+    int rc = umbra_engine_plan(model, &o, plan, err);
+    if (rc != UMBRA_OK && plan->all_bytes == 0)
+        return rc;
+    /* Chunks of prompts grow with the budget, so what is left for experts is found by halving. */
+    uint64_t low = plan->min_bytes, high = plan->all_bytes;
+    while (residency < 1 && high - low > plan->slot_bytes) {
+        o.ram_bytes = low + (high - low) / 2;
+        if (umbra_engine_plan(model, &o, plan, NULL) == UMBRA_OK && plan->residency >= residency)
+            high = o.ram_bytes;
+        else
+            low = o.ram_bytes;
+    }
+    o.ram_bytes = high;
+    return umbra_engine_plan(model, &o, plan, err);
 }
 
 static void print_plan(const umbra_memory_plan *p)
@@ -83,7 +89,7 @@ static void print_text(const umbra_model *model, const umbra_engine_options *opt
     printf("\n  --ram          experts resident\n");
     for (int i = 0; i < RESIDENCIES; i++) {
         umbra_memory_plan at;
-        if (budget_for(model, options, residencies[i], &at) == UMBRA_OK)
+        if (cli_plan_residency(model, options, residencies[i], &at, NULL) == UMBRA_OK)
             printf("  %-14llu %5.1f%%  (%s)\n", (unsigned long long)at.ram_bytes,
                    at.residency * 100, cli_size(at.ram_bytes));
     }
@@ -169,7 +175,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         json_plan(&j, plan);
     for (int i = 0; i < RESIDENCIES && !options->ram_bytes; i++) {
         umbra_memory_plan at;
-        if (budget_for(model, options, residencies[i], &at) == UMBRA_OK)
+        if (cli_plan_residency(model, options, residencies[i], &at, NULL) == UMBRA_OK)
             json_plan(&j, &at);
     }
     umbra_json_close(&j, ']');

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 const cli_command cli_commands[] = {
+    {"demo", "go the whole way on the embedded model and show each command", cli_demo},
     {"inspect", "show what a model file holds and what memory it needs", cli_inspect},
     {"run", "continue a prompt", cli_run},
     {"collect", "record traces for training and judging shadow models", cli_collect},

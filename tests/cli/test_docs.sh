@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the documents say is there: the error texts in the headings of docs/troubleshooting.md are
-# the program's, links lead to files, commands and options are those of the program.
+# the program's, links lead to files, commands and options are those of the program, and its model
+# layouts are listed.
 # Usage: test_docs.sh UMBRA LIBRARY
 set -eu
 umbra=$1
@@ -31,11 +32,21 @@ for file in README.md docs/*.md examples/*.md; do
     done
 done
 
+# Every layout that the program's refusal lists is in the README.
+zero='\0\0\0\0'
+printf "GGUF\\003\\0\\0\\0$zero$zero\\001\\0\\0\\0$zero\\024\\0\\0\\0$zero%s\\010\\0\\0\\0\\004\\0\\0\\0$zero%s" \
+    general.architecture none >"$work/none.gguf"
+layouts=$("$umbra" inspect "$work/none.gguf" 2>&1 | sed -n 's/.*not supported; supported: //p')
+[ -n "$layouts" ] || fail "umbra inspect does not list the layouts that it supports"
+for layout in $(echo "$layouts" | tr -d ','); do
+    grep -qF -e "| \`$layout\` |" README.md || fail "README.md does not list the layout $layout"
+done
+
 # Options behind "umbra COMMAND" on one line of a document are options of that command.
 "$umbra" help --commands | while read -r command; do
     "$umbra" help $command >"$work/help"
     cat README.md docs/*.md examples/* 2>/dev/null |
-        sed -n "s/.*\(umbra\|\"\$umbra\"\) $command \([^|\`#;]*\).*/\2/p" |
+        sed -n "s/.*\(umbra\|\"\$umbra\"\) $command \([^|\`#;\&]*\).*/\2/p" |
         grep -o -e ' --[a-z0-9-]*' | sort -u | while read -r option; do
             grep -qF -e "$option" "$work/help" || fail "a document has umbra $command $option"
         done

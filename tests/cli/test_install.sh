@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs a static and a shared build into empty folders, by DESTDIR and by prefix, and builds the
-# example program against them, by pkg-config and by CMake: it writes what `umbra run` writes.
+# example programs against them, by pkg-config and by CMake: one writes what `umbra run` writes, the
+# other, an engine of its own, what it writes without Umbra.
 # Usage: test_install.sh BUILD_FOLDER (its folder tests/cli/shared keeps the shared build)
 set -eu
 build=$1
@@ -27,7 +28,8 @@ check_tree()
     for file in bin/umbra include/umbra/umbra.h share/man/man1/umbra.1 share/man/man1/umbra-run.1 \
         share/man/man1/umbra-bench-predictor.1 share/bash-completion/completions/umbra \
         share/zsh/site-functions/_umbra share/fish/vendor_completions.d/umbra.fish \
-        share/doc/umbra/README.md share/doc/umbra/examples/c/generate.c; do
+        share/doc/umbra/README.md share/doc/umbra/examples/c/generate.c \
+        share/doc/umbra/examples/embed/embed.c; do
         [ -s "$1/usr/$file" ] || fail "$file is not installed"
     done
     [ -x "$1/usr/share/doc/umbra/examples/compare-budgets.sh" ] || fail "examples cannot be run"
@@ -46,9 +48,18 @@ check_programs()
     flags=$(PKG_CONFIG_PATH=$pc pkg-config $3 --cflags --libs umbra)
     quiet ${CC:-cc} -std=c11 -Wall -Wextra -Werror examples/c/generate.c \
         -o "$work/by_pkg_config_$1" $flags
-    quiet cmake -S examples/c -B "$work/build_$1" -DCMAKE_PREFIX_PATH="$prefix"
-    quiet cmake --build "$work/build_$1"
-    for program in "$work/by_pkg_config_$1" "$work/build_$1/generate"; do
+    quiet ${CC:-cc} -std=c11 -O2 -Wall -Wextra -Werror examples/embed/*.c \
+        -o "$work/embed_by_pkg_config_$1" $flags -lm
+    for example in c embed; do
+        quiet cmake -S examples/$example -B "$work/build_$1" -DCMAKE_PREFIX_PATH="$prefix"
+        quiet cmake --build "$work/build_$1"
+        mv "$work/build_$1" "$work/build_$1_$example"
+    done
+    for program in "$work/embed_by_pkg_config_$1" "$work/build_$1_embed/embed"; do
+        LD_LIBRARY_PATH=$lib "$program" "$work/experts" gate 0.2 auto 16 >"$work/log" ||
+            { cat "$work/log"; fail "$program"; }
+    done
+    for program in "$work/by_pkg_config_$1" "$work/build_$1_c/generate"; do
         LD_LIBRARY_PATH=$lib "$program" $model "The cache holds" 24000000 \
             >"$work/text" 2>"$work/log" ||
             { cat "$work/log"; fail "$program"; }
