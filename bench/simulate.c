@@ -177,6 +177,7 @@ static umbra_runner *open_runner(simulation *s, umbra_store *store, const char *
     if (o.policy == UMBRA_POLICY_OFF)
         return NULL;
     check(umbra_runner_open(&runner, &o, &err), &err);
+    check(umbra_store_probe(store, &err), &err);
     umbra_store_set_guessing(store, true);
     return runner;
 }

@@ -103,8 +103,8 @@ typedef struct umbra_store_stats {
     umbra_ahead_stats ahead[UMBRA_STORE_DISTANCES + 1]; /* by distance; [0] is unused */
     uint64_t forecasts;                                 /* that umbra_store_foretell took */
     uint64_t forecasts_refused;                         /* too late, or a nearer one was there */
-    double disk_latency_ns;                             /* as fitted to the reads so far */
-    double disk_bytes_per_s;                            /* as fitted to the reads so far */
+    double disk_latency_ns;                             /* as umbra_store_probe found it */
+    double disk_bytes_per_s;                            /* as umbra_store_probe found it */
     bool direct;                                        /* O_DIRECT is in use */
     const char *io;                                     /* name of the backend */
 } umbra_store_stats;
@@ -151,6 +151,10 @@ UMBRA_API uint64_t umbra_store_clock(const umbra_store *store);
  * a nearer forecast is there. Ignored until umbra_store_set_guessing. */
 UMBRA_API bool umbra_store_foretell(umbra_store *store, int layer, int distance, uint64_t due,
                                     const float *probability);
+/* Learns how fast the disk is by reading a few dozen experts, one by one and several at once, which
+ * then are in the cache. To be called before guessing begins; without it the store takes it
+ * for an ordinary solid-state disk. Not inside a batch. */
+UMBRA_API int umbra_store_probe(umbra_store *store, umbra_error *err);
 /* Off (default): nothing is read ahead, and forecasts are dropped. */
 UMBRA_API void umbra_store_set_guessing(umbra_store *store, bool on);
 

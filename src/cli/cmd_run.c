@@ -116,6 +116,8 @@ static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *
     ahead a = sum_ahead(s);
     if (strcmp(f->policy, "off") == 0)
         return;
+    fprintf(stderr, "disk       a read takes about %.0f us, and 1 s more per %s\n",
+            s->disk_latency_ns * 1e-3, cli_size((uint64_t)s->disk_bytes_per_s));
     fprintf(stderr,
             "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
             cli_size(a.read), f->policy,

@@ -249,6 +249,8 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, err);
+    if (rc == UMBRA_OK && p->runner)
+        rc = umbra_store_probe(e->store, err);
     release(&c);
     return rc;
 }

@@ -24,6 +24,11 @@ void umbra_disk_model_init(umbra_disk_model *m)
     m->xy *= first_weight;
 }
 
+void umbra_disk_model_clear(umbra_disk_model *m)
+{
+    *m = (umbra_disk_model){.latency_ns = m->latency_ns, .ns_per_byte = m->ns_per_byte};
+}
+
 void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns)
 {
     m->weight = m->weight * keep_read + 1;

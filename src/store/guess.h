@@ -11,14 +11,18 @@
 
 #include <stdint.h>
 
-/* What reads take: ns = latency + ns_per_byte * bytes in flight when the read was submitted, its
- * own included. Fitted by least squares; old reads fade. */
+/* What reads take: ns = latency + ns_per_byte * bytes asked for at once. Fitted by least squares to
+ * reads with nothing beside them (umbra_store_probe). Reads in the course of things do not tell:
+ * those that end while something is computed are not seen ending, so that what is seen are the slow
+ * ones, and the disk looks slow and wide. */
 typedef struct umbra_disk_model {
     double weight, x, y, xx, xy;
     double latency_ns, ns_per_byte;
 } umbra_disk_model;
 
 void umbra_disk_model_init(umbra_disk_model *m);
+/* Forgets the reads, not what they came to. */
+void umbra_disk_model_clear(umbra_disk_model *m);
 void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns);
 
 /* The course of batches; running means. */

@@ -323,8 +323,6 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
         s->stats.reads++;
         s->stats.bytes_read += f->bytes;
         s->bytes_in_flight += f->bytes;
-        f->submitted_ns = now_ns;
-        f->ahead_bytes = s->bytes_in_flight;
     }
     pthread_mutex_unlock(&s->mutex);
     return UMBRA_OK;
@@ -441,16 +439,13 @@ static void share_pieces(umbra_store *s, const umbra_flight *f)
 }
 
 /* Called without the mutex: slots that are read into are the driver's own. */
-static void finish_flight(umbra_store *s, const umbra_io_completion *c, bool waited)
+static void finish_flight(umbra_store *s, const umbra_io_completion *c)
 {
     umbra_flight *f = &s->flights[c->user];
     int32_t done[UMBRA_IO_PARTS];
     if (c->error == 0)
         share_pieces(s, f);
     pthread_mutex_lock(&s->mutex);
-    if (waited && c->error == 0)
-        umbra_disk_model_add(&s->disk, (double)f->ahead_bytes,
-                             (double)(umbra_store_now(s) - f->submitted_ns));
     s->in_flight--;
     s->bytes_in_flight -= f->bytes;
     for (int k = 0; k < f->n; k++)
@@ -486,6 +481,6 @@ int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err)
     if (n < 0)
         return set_broken(s, &cause, err);
     for (int i = 0; i < n; i++)
-        finish_flight(s, &s->completions[i], wait);
+        finish_flight(s, &s->completions[i]);
     return UMBRA_OK;
 }

@@ -286,6 +286,58 @@ void umbra_store_set_guessing(umbra_store *s, bool on)
     pthread_mutex_unlock(&s->mutex);
 }
 
+enum { PROBES = 8, PROBE_TOGETHER = 16 /* experts of every fourth probe, one of the others */ };
+
+/* Reads n experts of a layer from `first` on that are not there, and takes how long that was. */
+static int probe_batch(umbra_store *s, int layer, int first, int n, umbra_error *err)
+{
+    int experts[PROBE_TOGETHER], count = 0;
+    uint64_t bytes = 0, begin_ns = umbra_store_now(s);
+    for (int i = 0; count < n && i < s->n_experts; i++) {
+        int e = (first + i) % s->n_experts;
+        uint64_t own = umbra_store_read_bytes(s, layer, e);
+        if (own == 0 || umbra_slots_find(&s->slots, layer, e) >= 0)
+            continue;
+        experts[count++] = e;
+        bytes += own;
+    }
+    if (count == 0)
+        return UMBRA_OK;
+    int rc = umbra_store_begin(s, layer, experts, count, err);
+    umbra_lease lease;
+    while (rc == UMBRA_OK && (rc = umbra_store_next(s, &lease, 1, err)) > 0) {
+        umbra_store_release(s, &lease);
+        rc = UMBRA_OK;
+    }
+    if (rc == UMBRA_OK)
+        umbra_disk_model_add(&s->disk, (double)bytes, (double)(umbra_store_now(s) - begin_ns));
+    for (int i = 0; i < count; i++)
+        s->uses[(size_t)layer * (size_t)s->n_experts + (size_t)experts[i]]--;
+    return rc;
+}
+
+int umbra_store_probe(umbra_store *s, umbra_error *err)
+{
+    if (s->batch.active)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
+                          s->batch.layer);
+    umbra_store_stats before = s->stats;
+    uint64_t waited_ns = s->waited_ns;
+    int together = s->slots.n < PROBE_TOGETHER ? s->slots.n : PROBE_TOGETHER, rc = UMBRA_OK;
+    umbra_disk_model_clear(&s->disk);
+    for (int i = 0; rc == UMBRA_OK && i < PROBES; i++) {
+        int layer = (int)((int64_t)i * s->n_layers / PROBES);
+        rc = probe_batch(s, layer, i * s->n_experts / PROBES, i % 4 == 3 ? together : 1, err);
+    }
+    s->waited_ns = waited_ns;
+    s->pace = (umbra_pace){.request_ns = s->pace.request_ns};
+    pthread_mutex_lock(&s->mutex);
+    before.resident_bytes_max = s->stats.resident_bytes_max;
+    s->stats = before; /* these are nobody's hits and misses */
+    pthread_mutex_unlock(&s->mutex);
+    return rc;
+}
+
 int umbra_store_clear(umbra_store *s, umbra_error *err)
 {
     if (s->batch.active)

@@ -31,8 +31,7 @@ typedef struct umbra_flight {
     int n;
     uint64_t read[UMBRA_IO_PARTS]; /* slot * UMBRA_STORE_SLICES + slice, in the file's order */
     uint32_t bytes;
-    uint64_t submitted_ns, ahead_bytes; /* in flight then, its own included: for the disk's model */
-    int next_free;                      /* -1: last */
+    int next_free; /* -1: last */
 } umbra_flight;
 
 /* Guesses made for a layer whose batch is still to come. */
