@@ -191,6 +191,9 @@ UMBRA_API void umbra_store_get_uses(const umbra_store *store, uint64_t *out);
 /* wait_ns of the statistics since opening, not touched by umbra_store_reset_stats. For the thread
  * that drives the store. */
 UMBRA_API uint64_t umbra_store_waited_ns(const umbra_store *store);
+/* Experts of batches, since opening, that were not in the cache but for having been read ahead. For
+ * the thread that drives the store. */
+UMBRA_API uint64_t umbra_store_needed(const umbra_store *store);
 /* Sets the counters to 0 and the maximum to what is resident now. */
 UMBRA_API void umbra_store_reset_stats(umbra_store *store);
 

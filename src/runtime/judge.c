@@ -12,6 +12,8 @@ enum {
 static const double outlier = 1.5;        /* times the median: a pause of the machine's */
 static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
 static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
+static const double recent = 1.0 / 32;    /* the newest token's part in a running mean */
+static const double least_left = 0.25;    /* of a token's time, when its needs are taken off */
 static const double least_waiting = 0.02; /* of the time without: what it takes to try at all */
 
 void umbra_judge_init(umbra_judge *j)
@@ -31,9 +33,25 @@ static double token_now(const umbra_judge *j)
     return (fmin(a, most) + fmin(b, most) + fmin(c, most)) / UMBRA_JUDGE_LAST;
 }
 
-static void take(umbra_judge *j, double seconds, double waited_s)
+static void move_to(double *mean, double value)
 {
-    j->last_s[j->counted++ % UMBRA_JUDGE_LAST] = seconds;
+    *mean += (value - *mean) * (*mean > 0 ? recent : 1);
+}
+
+/* What the token would have taken had it needed as many experts as others of its kind: where
+ * reading ahead makes tokens need more, by what it evicts, that stays its cost. */
+static double typical(umbra_judge *j, double seconds, double waited_s, double needed)
+{
+    int i = j->on;
+    move_to(&j->needed[i], needed);
+    move_to(&j->waits_s[i], waited_s);
+    double each_s = j->needed[i] > 0 ? j->waits_s[i] / j->needed[i] : 0;
+    return fmax(seconds - each_s * (needed - j->needed[i]), seconds * least_left);
+}
+
+static void take(umbra_judge *j, double seconds, double waited_s, double needed)
+{
+    j->last_s[j->counted++ % UMBRA_JUDGE_LAST] = typical(j, seconds, waited_s, needed);
     j->seconds += seconds;
     j->waited_s += waited_s;
 }
@@ -104,10 +122,10 @@ static void end_run(umbra_judge *j)
     }
 }
 
-void umbra_judge_token(umbra_judge *j, double seconds, double waited_s)
+void umbra_judge_token(umbra_judge *j, double seconds, double waited_s, double needed)
 {
     if (!j->first)
-        take(j, seconds, waited_s);
+        take(j, seconds, waited_s, needed);
     j->first = false;
     if (--j->left <= 0)
         end_run(j);

@@ -17,11 +17,12 @@ struct umbra_prefetch {
     umbra_policy policy;
     bool automatic;
     bool own_thread;
-    bool on;                      /* for the token in progress */
-    bool decoding;                /* the chunk in progress is one token */
-    int sequence, position;       /* that the runner expects next */
-    umbra_judge judge;            /* of automatic */
-    uint64_t begun_ns, waited_ns; /* of the token in progress: when, and the store's waits before */
+    bool on;                /* for the token in progress */
+    bool decoding;          /* the chunk in progress is one token */
+    int sequence, position; /* that the runner expects next */
+    umbra_judge judge;      /* of automatic */
+    /* Of the token in progress: when it began, and the store's waits and needs before. */
+    uint64_t begun_ns, waited_ns, needed;
     umbra_prefetch_stats stats;
 };
 
@@ -55,6 +56,7 @@ static void enter(void *user, const umbra_token *tokens, int n)
     umbra_store_set_guessing(p->engine->store, p->on);
     p->begun_ns = umbra_clock_ns();
     p->waited_ns = umbra_store_waited_ns(p->engine->store);
+    p->needed = umbra_store_needed(p->engine->store);
     if (!p->decoding)
         umbra_runner_absorb(p->runner, -1, n, s->x, NULL);
     else if (p->on) {
@@ -86,8 +88,10 @@ static void leave(void *user, int n)
     umbra_runner_leave(p->runner);
     p->stats.tokens++;
     p->stats.tokens_on += p->on;
+    const umbra_store *store = p->engine->store;
     umbra_judge_token(&p->judge, umbra_seconds_since(p->begun_ns),
-                      (double)(umbra_store_waited_ns(p->engine->store) - p->waited_ns) * 1e-9);
+                      (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
+                      (double)(umbra_store_needed(store) - p->needed));
 }
 
 /* ---- opening ---- */

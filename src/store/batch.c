@@ -67,6 +67,7 @@ static void begin_present(umbra_store *s, int index)
         umbra_ahead_stats *ahead = &s->stats.ahead[slot->guess];
         *(waits ? &ahead->late_bytes : &ahead->useful_bytes) += bytes;
         b->needed_bytes += bytes;
+        s->needed++;
         slot->guess = 0;
     }
     if (!waits) {
@@ -121,6 +122,7 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
             continue;
         }
         b->misses[b->misses_n++] = i;
+        s->needed++;
         const umbra_slice *slices = umbra_store_slices(s, layer, experts[i]);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
             s->stats.bytes_needed += slices[which].bytes;

@@ -402,6 +402,11 @@ void umbra_store_get_uses(const umbra_store *s, uint64_t *out)
     memcpy(out, s->uses, (size_t)s->n_layers * (size_t)s->n_experts * sizeof *out);
 }
 
+uint64_t umbra_store_needed(const umbra_store *s)
+{
+    return s->needed;
+}
+
 uint64_t umbra_store_waited_ns(const umbra_store *s)
 {
     return s->waited_ns;

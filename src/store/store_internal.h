@@ -108,6 +108,7 @@ struct umbra_store {
     int in_flight; /* requests */
     uint64_t bytes_in_flight;
     uint64_t waited_ns; /* in all */
+    uint64_t needed;    /* experts in all that batches missed, or that were read ahead for them */
     uint64_t *uses;     /* (n_layers, n_experts) batches it was in */
 
     atomic_bool foretold; /* a forecast came since the driver last looked for guesses */
