@@ -3,10 +3,12 @@
 #include <math.h>
 
 enum {
-    RUN = UMBRA_JUDGE_LAST + 1, /* tokens of a trial or a look */
-    TRIALS = 8,                 /* off and on in turns */
-    LEAST_STAY = 64,
-    MOST_STAY = 1024,
+    /* Guesses that were wrong are in the cache for a while, at the cost of those who come after. */
+    INHERIT = 6,
+    RUN = INHERIT + UMBRA_JUDGE_LAST, /* tokens of a trial or a look */
+    TRIALS = 6,                       /* off and on in turns */
+    LEAST_STAY = 128,
+    MOST_STAY = 2048,
     PAIRS = 8, /* that a running mean remembers */
 };
 static const double outlier = 1.5;        /* times the median: a pause of the machine's */
@@ -19,7 +21,7 @@ static const double least_waiting = 0.02; /* of the time without: what it takes 
 void umbra_judge_init(umbra_judge *j)
 {
     *j = (umbra_judge){
-        .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .first = true, .waiting = -1};
+        .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .inherit = 1, .waiting = -1};
 }
 
 /* What a token takes at the end of this run, but for pauses; 0 if that is not known. */
@@ -27,10 +29,17 @@ static double token_now(const umbra_judge *j)
 {
     if (j->counted < UMBRA_JUDGE_LAST)
         return 0;
-    double a = j->last_s[0], b = j->last_s[1], c = j->last_s[2];
-    double median = fmax(fmin(a, b), fmin(fmax(a, b), c));
-    double most = outlier * median;
-    return (fmin(a, most) + fmin(b, most) + fmin(c, most)) / UMBRA_JUDGE_LAST;
+    double sorted[UMBRA_JUDGE_LAST], sum_s = 0;
+    for (int i = 0; i < UMBRA_JUDGE_LAST; i++) {
+        int at = i;
+        for (; at > 0 && sorted[at - 1] > j->last_s[i]; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = j->last_s[i];
+    }
+    double median = (sorted[(UMBRA_JUDGE_LAST - 1) / 2] + sorted[UMBRA_JUDGE_LAST / 2]) / 2;
+    for (int i = 0; i < UMBRA_JUDGE_LAST; i++)
+        sum_s += fmin(sorted[i], outlier * median);
+    return sum_s / UMBRA_JUDGE_LAST;
 }
 
 static void move_to(double *mean, double value)
@@ -76,7 +85,7 @@ static bool take_pair(umbra_judge *j, double now_s)
 
 static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
 {
-    j->first = on != j->on;
+    j->inherit = on != j->on ? INHERIT : 0;
     j->before_s = on != j->on ? now_s : 0;
     j->on = on;
     j->left = tokens;
@@ -124,9 +133,9 @@ static void end_run(umbra_judge *j)
 
 void umbra_judge_token(umbra_judge *j, double seconds, double waited_s, double needed)
 {
-    if (!j->first)
+    if (j->inherit == 0)
         take(j, seconds, waited_s, needed);
-    j->first = false;
+    j->inherit -= j->inherit > 0;
     if (--j->left <= 0)
         end_run(j);
 }

@@ -12,13 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { UMBRA_JUDGE_LAST = 3 };
+enum { UMBRA_JUDGE_LAST = 6 /* tokens of a run that count */ };
 
 typedef struct umbra_judge {
     bool on;      /* for the coming token */
     bool better;  /* the verdict so far */
     bool looking; /* this run is a look at the other */
-    bool first;   /* the next token is the first of its run: not counted, it inherits */
+    int inherit;  /* tokens of this run that are not counted: they live on what the other left */
     int trials;   /* runs of the first comparison still to come */
     int left;     /* tokens of this run */
     int stay;     /* tokens of the better between two looks at the other */
