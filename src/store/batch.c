@@ -66,7 +66,6 @@ static void begin_present(umbra_store *s, int index)
         uint64_t bytes = umbra_store_read_bytes(s, b->layer, item->expert);
         umbra_ahead_stats *ahead = &s->stats.ahead[slot->guess];
         *(waits ? &ahead->late_bytes : &ahead->useful_bytes) += bytes;
-        b->needed_bytes += bytes;
         s->needed++;
         slot->guess = 0;
     }
@@ -108,7 +107,6 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     b->ready_first = b->ready_n = 0;
     b->misses_begun = b->misses_n = 0;
     b->late_n = 0;
-    b->needed_bytes = 0;
     b->begun_ns = umbra_store_now(s);
     pthread_mutex_lock(&s->mutex);
     learn(s, layer);
@@ -126,7 +124,6 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
         const umbra_slice *slices = umbra_store_slices(s, layer, experts[i]);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
             s->stats.bytes_needed += slices[which].bytes;
-        b->needed_bytes += umbra_store_read_bytes(s, layer, experts[i]);
     }
     demote_wrong_guesses(s, layer);
     s->stats.hits += (uint64_t)b->ready_n;
@@ -134,7 +131,7 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     s->stats.misses += (uint64_t)b->misses_n;
     pthread_mutex_unlock(&s->mutex);
     umbra_pace_begin(&s->pace, b->begun_ns);
-    umbra_pace_batch(&s->pace, b->misses_n + b->late_n, b->needed_bytes);
+    umbra_pace_batch(&s->pace, b->misses_n + b->late_n);
 }
 
 int umbra_store_begin(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)

@@ -71,9 +71,8 @@ void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns)
     move_to(&p->request_ns, (double)ns / requests);
 }
 
-void umbra_pace_batch(umbra_pace *p, int misses, uint64_t needed_bytes)
+void umbra_pace_batch(umbra_pace *p, int misses)
 {
-    move_to(&p->needed_bytes, (double)needed_bytes);
     move_to(&p->misses, misses);
     move_to(&p->missed, misses > 0);
 }
@@ -82,8 +81,6 @@ void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk
                        uint64_t queued_bytes, uint64_t now_ns)
 {
     double next_ns = pace->interval_ns - (double)(now_ns - pace->begun_ns);
-    double busy =
-        pace->interval_ns > 0 ? pace->needed_bytes * disk->ns_per_byte / pace->interval_ns : 1;
     *m = (umbra_moment){
         .latency_ns = disk->latency_ns,
         .ns_per_byte = disk->ns_per_byte,
@@ -93,7 +90,6 @@ void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk
         .misses = pace->misses,
         /* An expert's parts, each submitted and taken back. */
         .effort_ns = 2 * UMBRA_STORE_SLICES * pace->request_ns,
-        .busy = busy < 1 ? busy : 1,
     };
 }
 
@@ -111,6 +107,6 @@ double umbra_guess_value(const umbra_moment *m, double probability, double bytes
     double over_ns = moved_ns - m->next_ns;
     over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
     double delayed = m->missed * (due_ns <= m->next_ns ? 1 - probability : 1);
-    double wasted_ns = m->busy * transfer_ns + m->effort_ns;
+    double wasted_ns = transfer_ns + m->effort_ns;
     return probability * saved_ns - (1 - probability) * wasted_ns - delayed * over_ns;
 }

@@ -1,11 +1,11 @@
 /* When a guess is worth a read.
  *
  * A read ahead of an expert of B bytes saves, if the expert is used, the time its demand would have
- * cost: B at the disk's rate, and a share of the latency. It costs the disk's time, which has a
- * price: the share of the time in which the disk is busy with bytes that are needed, since that is
- * what the disk would do otherwise; and where the transfer is still going on when the next batch
- * begins, that batch's demands wait for it. A read also takes a little of the processor's time. All
- * in nanoseconds, from measured figures. */
+ * cost: B at the disk's rate, and a share of the latency. If it is not used, it has cost the disk's
+ * time, even where the disk would have idled: what is transferred takes memory bandwidth from those
+ * who compute, who live on it; and a little of the processor's time. And where the transfer is
+ * still going on when the next batch begins, that batch's demands wait for it. All in nanoseconds,
+ * from measured figures. */
 #ifndef UMBRA_STORE_GUESS_H
 #define UMBRA_STORE_GUESS_H
 
@@ -27,17 +27,16 @@ void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns);
 
 /* The course of batches; running means. */
 typedef struct umbra_pace {
-    uint64_t begun_ns;   /* the last batch's begin */
-    double interval_ns;  /* from one begin to the next */
-    double needed_bytes; /* per batch: read on demand or ahead, and used */
-    double misses;       /* per batch: experts that were not there in time */
-    double missed;       /* share of the batches that had any */
-    double request_ns;   /* the processor's time for handing a request to the disk */
+    uint64_t begun_ns;  /* the last batch's begin */
+    double interval_ns; /* from one begin to the next */
+    double misses;      /* per batch: experts that were not there in time */
+    double missed;      /* share of the batches that had any */
+    double request_ns;  /* the processor's time for handing a request to the disk */
 } umbra_pace;
 
 void umbra_pace_begin(umbra_pace *p, uint64_t now_ns);
 void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns);
-void umbra_pace_batch(umbra_pace *p, int misses, uint64_t needed_bytes);
+void umbra_pace_batch(umbra_pace *p, int misses);
 
 typedef struct umbra_moment {
     double latency_ns, ns_per_byte;
@@ -46,7 +45,6 @@ typedef struct umbra_moment {
     double missed;       /* probability that it has misses */
     double misses;       /* per batch */
     double effort_ns;    /* the processor's time for reading an expert */
-    double busy;         /* share of the disk's time that needed bytes take */
 } umbra_moment;
 
 void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,

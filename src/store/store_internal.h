@@ -68,8 +68,7 @@ typedef struct umbra_batch {
     int ready_first, ready_n;
     int32_t *misses; /* (n_experts): items that were not resident, in the batch's order */
     int misses_begun, misses_n;
-    int late_n;            /* guesses that it waits for */
-    uint64_t needed_bytes; /* of misses, and of guesses that are used for the first time */
+    int late_n; /* guesses that it waits for */
     uint64_t begun_ns;
 } umbra_batch;
 
