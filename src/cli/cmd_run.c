@@ -342,7 +342,7 @@ int cli_run(int argc, char **argv)
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
-        {"--usage", 0, CLI_TEXT, "FILE", "count there which experts are used, over all runs",
+        {"--usage", 0, CLI_TEXT, "FILE", "keep count there of the experts used, over all runs",
          &r.usage},
         {"--pin", 0, CLI_FLOAT, "PERCENT",
          "keep the experts that the usage file names most in so much of the cache, at most 50 "
