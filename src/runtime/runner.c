@@ -1,12 +1,12 @@
 #include "runtime/runner.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/thread.h"
 
 enum { D = UMBRA_MAX_DISTANCE, NONE = 0xffff, STACK_BYTES = 256 << 10, ABSORB_AT_MOST = 64 };
 
@@ -297,18 +297,9 @@ static int open_tables(umbra_runner *r, const umbra_runner_options *o, umbra_err
     return UMBRA_OK;
 }
 
-/* Signals stay with the program's own threads. */
 static int start_thread(umbra_runner *r, umbra_error *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&r->thread, &attributes, thread_main, r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    int rc = umbra_thread_start(&r->thread, thread_main, r, STACK_BYTES);
     r->has_thread = rc == 0;
     return rc == 0 ? UMBRA_OK
                    : umbra_fail(err, UMBRA_E_SYSTEM, "cannot start the shadow's thread: %s",

@@ -1,12 +1,12 @@
 /* Reads by a pool of threads, each in a blocking pread. Works everywhere. */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "store/io_internal.h"
 
 enum { MAX_THREADS = 16, STACK_BYTES = 128 << 10 };
@@ -78,23 +78,14 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Signals stay with the program's own threads: a handler must not run on these small stacks. */
 static int start_threads(umbra_io *io, int n, umbra_error *err)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     while (io->n_threads < n && rc == 0) {
-        rc = pthread_create(&io->threads[io->n_threads], &attributes, thread_main, io);
+        rc = umbra_thread_start(&io->threads[io->n_threads], thread_main, io, STACK_BYTES);
         if (rc == 0)
             io->n_threads++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
     if (io->n_threads == 0)
         return umbra_fail(err, UMBRA_E_SYSTEM, "cannot start a thread for reading: %s",
                           strerror(rc));

@@ -1,0 +1,11 @@
+#ifndef UMBRA_BASE_THREAD_H
+#define UMBRA_BASE_THREAD_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+/* Starts a thread that receives no signals: a handler must not run on its small stack. Returns 0 or
+ * an errno. */
+int umbra_thread_start(pthread_t *out, void *(*fn)(void *), void *argument, size_t stack_bytes);
+
+#endif
