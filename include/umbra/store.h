@@ -16,8 +16,9 @@
  * (docs/architecture.md, "When a guess is read"); a guess that is demanded meanwhile is waited for,
  * never read twice.
  *
- * The victim of an eviction is neither leased nor being read: of the least recently used experts
- * the one least likely to be used soon. A guess never evicts anything likelier than itself.
+ * The victim of an eviction is neither leased nor being read, and of those the one least likely to
+ * be used soon: by how often it was used lately, and by forecasts. A guess never evicts anything
+ * likelier than itself.
  *
  * One thread at a time drives the store: begin, next, release, poll, clear and record. Forecasts
  * and statistics may come from any thread. */

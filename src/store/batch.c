@@ -38,20 +38,19 @@ static int check_batch(umbra_store *s, int layer, const int *experts, int n, umb
     return UMBRA_OK;
 }
 
-/* Guesses for the layer that its batch does not want: the first to go, once they are there. */
-static void demote_wrong_guesses(umbra_store *s, int layer)
+/* A batch of most of a layer's experts is part of a walk through all layers, as a prompt is read
+ * chunk by chunk. It says nothing of its experts, and what was just used comes again last. */
+static bool is_walk(const umbra_store *s, int n)
 {
-    umbra_guesses *g = &s->guesses[layer];
-    for (int i = 0; i < g->n; i++) {
-        const umbra_slot *slot = &s->slots.slot[g->slot[i]];
-        if (slot->guess == 0 || slot->layer != layer)
-            continue; /* it was used, or is gone already */
-        if (slot->state == UMBRA_SLOT_READING)
-            s->reads[g->slot[i]].late = true;
-        else
-            umbra_slots_demote(&s->slots, g->slot[i]);
-    }
-    g->n = 0;
+    return n > s->n_experts / 2;
+}
+
+/* What was used lately will be used again. */
+static void warm(umbra_store *s, int layer, const int *experts, int n)
+{
+    umbra_slots_fade(&s->slots);
+    for (int i = 0; !is_walk(s, n) && i < n; i++)
+        umbra_slots_warm(&s->slots, layer, experts[i]);
 }
 
 /* Pins an expert that is there or on its way. */
@@ -76,11 +75,9 @@ static void begin_present(umbra_store *s, int index)
     }
     item->state = UMBRA_ITEM_READING;
     s->reads[item->slot].item = index;
-    s->reads[item->slot].late = false;
     b->late_n++;
 }
 
-/* Pins every hit before any miss looks for a victim. */
 /* What became of the candidates for this batch that the cache would not have had by itself. */
 static void learn(umbra_store *s, int layer)
 {
@@ -96,6 +93,7 @@ static void learn(umbra_store *s, int layer)
     }
 }
 
+/* Pins every hit before any miss looks for a victim. */
 static void begin_items(umbra_store *s, int layer, const int *experts, int n)
 {
     umbra_batch *b = &s->batch;
@@ -111,6 +109,7 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     pthread_mutex_lock(&s->mutex);
     learn(s, layer);
     umbra_forecast_begin(&s->forecast, layer);
+    warm(s, layer, experts, n);
     for (int i = 0; i < n; i++) {
         int32_t slot = umbra_slots_find(&s->slots, layer, experts[i]);
         b->items[i] = (umbra_item){.expert = experts[i], .slot = slot};
@@ -125,7 +124,6 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
             s->stats.bytes_needed += slices[which].bytes;
     }
-    demote_wrong_guesses(s, layer);
     s->stats.hits += (uint64_t)b->ready_n;
     s->stats.late += (uint64_t)b->late_n;
     s->stats.misses += (uint64_t)b->misses_n;
@@ -272,21 +270,13 @@ int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *
     }
 }
 
-/* A batch of most of a layer's experts is part of a walk through all layers, as a prompt is read
- * chunk by chunk. What was just used comes again last, and keeping it by recency would have every
- * expert evicted just before it is wanted; so it goes first. */
-static bool is_scan(const umbra_store *s, const umbra_batch *b)
-{
-    return b->n > s->n_experts / 2;
-}
-
 void umbra_store_release(umbra_store *s, const umbra_lease *lease)
 {
     umbra_batch *b = &s->batch;
     pthread_mutex_lock(&s->mutex);
     umbra_slots_unpin(&s->slots, lease->slot);
-    if (is_scan(s, b) && s->slots.slot[lease->slot].pins == 0)
-        umbra_slots_demote(&s->slots, lease->slot);
+    if (is_walk(s, b->n))
+        umbra_slots_pass(&s->slots, lease->slot);
     pthread_mutex_unlock(&s->mutex);
     if (!b->active)
         return;

@@ -142,7 +142,7 @@ static int best_guess(umbra_store *s)
     for (int i = 0; i < s->forecast.n_live; i++) {
         int layer = s->forecast.live[i];
         const umbra_candidate *c = next_candidate(s, layer);
-        if (!c || s->guesses[layer].n == UMBRA_CANDIDATES)
+        if (!c)
             continue;
         const umbra_outlook *o = &s->forecast.outlook[layer];
         uint64_t steps = o->due - s->forecast.clock;
@@ -173,8 +173,6 @@ static bool begin_guess(umbra_store *s)
         }
         umbra_store_count_victim(s, &victim);
         s->slots.slot[slot].guess = (int8_t)o->distance;
-        umbra_guesses *g = &s->guesses[layer];
-        g->slot[g->n++] = slot;
         s->stats.ahead[o->distance].reads++;
         s->stats.ahead[o->distance].bytes += umbra_store_read_bytes(s, layer, c->expert);
         begin_reads(s, slot, -1, o->distance);
@@ -403,8 +401,6 @@ static void finish_slot(umbra_store *s, int32_t slot)
         return;
     }
     umbra_slots_arrived(&s->slots, slot);
-    if (reads->late)
-        umbra_slots_demote(&s->slots, slot);
     if (reads->item < 0)
         return;
     b->items[reads->item].state = UMBRA_ITEM_READY;

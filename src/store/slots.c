@@ -1,9 +1,15 @@
-#include "base/error.h"
-#include "base/memory.h"
 #include "store/slots.h"
 
-enum { LOOK_AT = 16 /* slots from the oldest, for one that is cold */ };
-static const float COLD = 0.05f;
+#include <math.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+/* What is left of a use after a token. On recorded routing of lab, documents and text of its own,
+ * 0.98 misses 20 to 30 % less than the order of use does, at every size of the cache; 0.95 and 0.99
+ * come near (docs/reading-ahead.md). */
+static const float keep = 0.98f;
+static const float most_use = 1e30f; /* then all counts are brought back to ordinary size */
 
 int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_experts,
                      umbra_error *err)
@@ -11,121 +17,90 @@ int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_expe
     size_t n_pairs = (size_t)n_layers * (size_t)n_experts;
     *s = (umbra_slots){
         .slot = umbra_calloc((size_t)n, sizeof *s->slot),
+        .evictable = umbra_calloc((size_t)n, sizeof *s->evictable),
         .of = umbra_calloc(n_pairs, sizeof *s->of),
+        .warmth = umbra_calloc(n_pairs, sizeof *s->warmth),
+        .use = 1,
+        .growth = powf(keep, -1.0f / (float)n_layers),
         .n = n,
+        .n_layers = n_layers,
         .n_experts = n_experts,
-        .newest = -1,
-        .oldest = -1,
     };
-    if (!s->slot || !s->of) {
+    if (!s->slot || !s->evictable || !s->of || !s->warmth) {
         umbra_slots_free(s);
         return umbra_fail_nomem(err, "the table of expert slots",
-                                (uint64_t)n * sizeof *s->slot + n_pairs * sizeof *s->of);
+                                (uint64_t)n * (sizeof *s->slot + sizeof *s->evictable) +
+                                    n_pairs * (sizeof *s->of + sizeof *s->warmth));
     }
     for (size_t i = 0; i < n_pairs; i++)
         s->of[i] = -1;
-    for (int32_t i = 0; i < n; i++)
-        s->slot[i].older = i + 1 < n ? i + 1 : -1;
+    for (int32_t i = 0; i < n; i++) {
+        s->slot[i].next_empty = i + 1 < n ? i + 1 : -1;
+        s->evictable[i] = INFINITY;
+    }
     return UMBRA_OK;
 }
 
 void umbra_slots_free(umbra_slots *s)
 {
     umbra_free(s->slot);
+    umbra_free(s->evictable);
     umbra_free(s->of);
+    umbra_free(s->warmth);
     *s = (umbra_slots){0};
 }
 
-static int32_t *place_of(const umbra_slots *s, int32_t layer, int32_t expert)
+static size_t pair_of(const umbra_slots *s, int32_t layer, int32_t expert)
 {
-    return &s->of[(size_t)layer * (size_t)s->n_experts + (size_t)expert];
+    return (size_t)layer * (size_t)s->n_experts + (size_t)expert;
 }
 
 int32_t umbra_slots_find(const umbra_slots *s, int32_t layer, int32_t expert)
 {
-    return *place_of(s, layer, expert);
+    return s->of[pair_of(s, layer, expert)];
 }
 
-static void unlink_slot(umbra_slots *s, int32_t i)
+/* After whatever may have changed whether the slot's expert can go, or how warm it is. */
+static void update(umbra_slots *s, int32_t i)
 {
-    umbra_slot *slot = &s->slot[i];
-    if (slot->newer >= 0)
-        s->slot[slot->newer].older = slot->older;
-    else
-        s->newest = slot->older;
-    if (slot->older >= 0)
-        s->slot[slot->older].newer = slot->newer;
-    else
-        s->oldest = slot->newer;
-}
-
-static void link_newest(umbra_slots *s, int32_t i)
-{
-    umbra_slot *slot = &s->slot[i];
-    slot->newer = -1;
-    slot->older = s->newest;
-    if (s->newest >= 0)
-        s->slot[s->newest].newer = i;
-    else
-        s->oldest = i;
-    s->newest = i;
-}
-
-static void link_oldest(umbra_slots *s, int32_t i)
-{
-    umbra_slot *slot = &s->slot[i];
-    slot->older = -1;
-    slot->newer = s->oldest;
-    if (s->oldest >= 0)
-        s->slot[s->oldest].older = i;
-    else
-        s->newest = i;
-    s->oldest = i;
-}
-
-static bool is_evictable(const umbra_slot *slot)
-{
-    return slot->state == UMBRA_SLOT_RESIDENT && slot->pins == 0;
+    const umbra_slot *slot = &s->slot[i];
+    s->evictable[i] = INFINITY;
+    if (slot->state != UMBRA_SLOT_RESIDENT || slot->pins > 0)
+        return;
+    float warmth = s->warmth[pair_of(s, slot->layer, slot->expert)];
+    s->evictable[i] = warmth > 0 ? warmth : -(float)slot->passed;
 }
 
 static void vacate(umbra_slots *s, int32_t i)
 {
     umbra_slot *slot = &s->slot[i];
-    *place_of(s, slot->layer, slot->expert) = -1;
-    unlink_slot(s, i);
-    slot->state = UMBRA_SLOT_EMPTY;
-    slot->pins = 0;
-    slot->guess = 0;
-    slot->older = s->first_empty;
+    s->of[pair_of(s, slot->layer, slot->expert)] = -1;
+    *slot = (umbra_slot){.state = UMBRA_SLOT_EMPTY, .next_empty = s->first_empty};
     s->first_empty = i;
     s->used--;
+    update(s, i);
 }
 
-static float heat_of(const umbra_slots *s, const umbra_slot *slot)
+/* What foretold uses count beside those that were: who is used by every token has as many. */
+static float count_of(const umbra_slots *s, float heat)
 {
-    return s->heat ? s->heat[(size_t)slot->layer * (size_t)s->n_experts + (size_t)slot->expert] : 0;
+    return heat * s->use / (1 - keep);
 }
 
-/* The policy: of the few least recently used the coldest, the older of two alike. What a batch pins
- * it also makes newest, so unevictable slots are rare at this end; the count spares the walk when
- * there is nothing to find. -1: none is colder than `heat`. */
-static int choose_victim(const umbra_slots *s, float heat)
+/* The least likely expert, if it is less likely than `most`. -1: there is none. */
+static int32_t choose_victim(const umbra_slots *s, float most)
 {
     int32_t best = -1;
-    if (s->evictable == 0)
-        return -1;
-    int looked = 0;
-    for (int32_t i = s->oldest; i >= 0 && looked < LOOK_AT; i = s->slot[i].newer) {
-        if (!is_evictable(&s->slot[i]))
+    for (int32_t i = 0; i < s->n; i++) {
+        if (s->evictable[i] >= most)
             continue;
-        looked++;
-        float h = heat_of(s, &s->slot[i]);
-        if (h >= heat)
+        const umbra_slot *slot = &s->slot[i];
+        float heat = s->heat ? s->heat[pair_of(s, slot->layer, slot->expert)] : 0;
+        float count = s->evictable[i] + count_of(s, heat);
+        if (count >= most)
             continue;
+        most = count;
         best = i;
-        heat = h;
-        if (h <= COLD)
-            break;
     }
     return best;
 }
@@ -133,25 +108,21 @@ static int choose_victim(const umbra_slots *s, float heat)
 int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins, float heat,
                          umbra_victim *victim)
 {
+    size_t pair = pair_of(s, layer, expert);
     *victim = (umbra_victim){0};
     if (s->first_empty < 0) {
-        int32_t v = choose_victim(s, heat);
+        int32_t v = choose_victim(s, s->warmth[pair] + count_of(s, heat));
         if (v < 0)
             return -1;
         const umbra_slot *gone = &s->slot[v];
         *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
-        s->evictable--;
         vacate(s, v);
     }
     int32_t i = s->first_empty;
-    umbra_slot *slot = &s->slot[i];
-    s->first_empty = slot->older;
-    slot->state = UMBRA_SLOT_READING;
-    slot->layer = layer;
-    slot->expert = expert;
-    slot->pins = pins;
-    *place_of(s, layer, expert) = i;
-    link_newest(s, i);
+    s->first_empty = s->slot[i].next_empty;
+    s->slot[i] =
+        (umbra_slot){.state = UMBRA_SLOT_READING, .layer = layer, .expert = expert, .pins = pins};
+    s->of[pair] = i;
     s->used++;
     return i;
 }
@@ -159,8 +130,7 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t 
 void umbra_slots_arrived(umbra_slots *s, int32_t i)
 {
     s->slot[i].state = UMBRA_SLOT_RESIDENT;
-    if (is_evictable(&s->slot[i]))
-        s->evictable++;
+    update(s, i);
 }
 
 void umbra_slots_failed(umbra_slots *s, int32_t i)
@@ -170,11 +140,9 @@ void umbra_slots_failed(umbra_slots *s, int32_t i)
 
 void umbra_slots_pin(umbra_slots *s, int32_t i)
 {
-    if (is_evictable(&s->slot[i]))
-        s->evictable--;
     s->slot[i].pins++;
-    unlink_slot(s, i);
-    link_newest(s, i);
+    s->slot[i].passed = 0;
+    update(s, i);
 }
 
 void umbra_slots_unpin(umbra_slots *s, int32_t i)
@@ -182,22 +150,38 @@ void umbra_slots_unpin(umbra_slots *s, int32_t i)
     if (s->slot[i].pins == 0)
         return; /* a lease given back twice must not unpin whoever comes next */
     s->slot[i].pins--;
-    if (is_evictable(&s->slot[i]))
-        s->evictable++;
+    update(s, i);
 }
 
-void umbra_slots_demote(umbra_slots *s, int32_t i)
+void umbra_slots_pass(umbra_slots *s, int32_t i)
 {
-    unlink_slot(s, i);
-    link_oldest(s, i);
+    s->slot[i].passed = ++s->passes;
+    update(s, i);
+}
+
+void umbra_slots_fade(umbra_slots *s)
+{
+    s->use *= s->growth;
+    if (s->use < most_use)
+        return;
+    for (size_t i = 0; i < (size_t)s->n_layers * (size_t)s->n_experts; i++)
+        s->warmth[i] /= s->use;
+    s->use = 1;
+    for (int32_t i = 0; i < s->n; i++)
+        update(s, i);
+}
+
+void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert)
+{
+    size_t pair = pair_of(s, layer, expert);
+    s->warmth[pair] += s->use;
+    if (s->of[pair] >= 0)
+        update(s, s->of[pair]);
 }
 
 void umbra_slots_clear(umbra_slots *s)
 {
-    for (int32_t i = 0; i < s->n; i++) {
-        if (!is_evictable(&s->slot[i]))
-            continue;
-        s->evictable--;
-        vacate(s, i);
-    }
+    for (int32_t i = 0; i < s->n; i++)
+        if (s->evictable[i] < INFINITY)
+            vacate(s, i);
 }

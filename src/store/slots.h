@@ -1,9 +1,10 @@
 /* Who is in which slot, and who goes next: the cache without its memory and its reads.
  *
- * Occupied slots form a list from the most to the least recently used. A slot that is read into or
- * leased stays. The victim is the coldest of the few least recently used: the heat of an expert is
- * the probability, as far as it was foretold, that one of the coming layers uses it. Nothing here
- * locks: the store's mutex is held by the caller. */
+ * A slot that is read into or leased stays. The victim is the expert least likely to be used soon:
+ * by how often it was used lately (its warmth: a count that halves in about 35 tokens, also of
+ * experts that are not in the cache), and by its heat: the probability, as far as it was foretold,
+ * that one of the coming layers uses it. Nothing here locks: the store's mutex is held by the
+ * caller. */
 #ifndef UMBRA_STORE_SLOTS_H
 #define UMBRA_STORE_SLOTS_H
 
@@ -22,23 +23,26 @@ typedef struct umbra_slot {
     umbra_slot_state state;
     int32_t layer;
     int32_t expert;
-    int32_t pins;  /* leases given or promised */
-    int8_t guess;  /* distance at which it was read ahead and has not been used since; 0: none */
-    int32_t newer; /* neighbours in the list of use, -1 at its ends */
-    int32_t older; /* of an empty slot: the next empty one */
+    int32_t pins;    /* leases given or promised */
+    uint32_t passed; /* its turn among those that walks through the layers used last; 0: by none */
+    int8_t guess;    /* distance at which it was read ahead and has not been used since; 0: none */
+    int32_t next_empty; /* of an empty slot, -1: last */
 } umbra_slot;
 
 typedef struct umbra_slots {
     umbra_slot *slot;  /* (n) */
+    float *evictable;  /* (n) the expert's warmth, below 0 if a walk has just passed it; infinite if
+                          it  cannot go */
     int32_t *of;       /* (n_layers, n_experts): slot or -1 */
+    float *warmth;     /* (n_layers, n_experts) in units of `use` */
     const float *heat; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
+    float use;         /* what a use counts now: it grows where all counts would shrink */
+    float growth;      /* of `use`, per batch */
+    uint32_t passes;
     int32_t n;
-    int32_t n_experts;
-    int32_t newest;
-    int32_t oldest;
+    int32_t n_layers, n_experts;
     int32_t first_empty;
-    int32_t used;      /* not empty */
-    int32_t evictable; /* resident without pins */
+    int32_t used; /* not empty */
 } umbra_slots;
 
 /* On failure nothing is left behind. */
@@ -55,9 +59,8 @@ typedef struct umbra_victim {
     int8_t guess; /* as in the slot */
 } umbra_victim;
 
-/* Gives a slot to an expert that has none: it is READING and newest, with `pins` pins. -1 when no
- * slot can be had: all are in use, or, for a guess (heat below infinity), every victim is as hot
- * as it. */
+/* Gives a slot to an expert that has none: it is READING, with `pins` pins. -1 when no slot can be
+ * had: all are in use, or, for a guess (heat below infinity), every victim is as likely as it. */
 int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins, float heat,
                          umbra_victim *victim);
 
@@ -65,11 +68,16 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t 
 void umbra_slots_arrived(umbra_slots *s, int32_t slot);
 void umbra_slots_failed(umbra_slots *s, int32_t slot);
 
-void umbra_slots_pin(umbra_slots *s, int32_t slot); /* also makes it the newest */
+void umbra_slots_pin(umbra_slots *s, int32_t slot);
 void umbra_slots_unpin(umbra_slots *s, int32_t slot);
 
-/* Makes the slot the first to go. */
-void umbra_slots_demote(umbra_slots *s, int32_t slot);
+/* Of the experts that were never warm, the slot's goes first until it is pinned again. */
+void umbra_slots_pass(umbra_slots *s, int32_t slot);
+
+/* A batch passes: all warmth fades. */
+void umbra_slots_fade(umbra_slots *s);
+/* A batch uses the expert, wherever it is. */
+void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert);
 /* Empties every slot that is neither read into nor pinned. */
 void umbra_slots_clear(umbra_slots *s);
 

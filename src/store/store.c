@@ -123,7 +123,6 @@ static int make_queues(umbra_store *s, umbra_error *err)
     b->items = umbra_calloc(n, sizeof *b->items);
     b->ready = umbra_calloc(n, sizeof *b->ready);
     b->misses = umbra_calloc(n, sizeof *b->misses);
-    s->guesses = umbra_calloc((size_t)s->n_layers, sizeof *s->guesses);
     s->uses = umbra_calloc((size_t)s->n_layers * n, sizeof *s->uses);
     s->queue_size = s->depth * (1 + UMBRA_IO_PARTS) + UMBRA_STORE_SLICES;
     s->queue = umbra_calloc((size_t)s->queue_size, sizeof *s->queue);
@@ -133,8 +132,8 @@ static int make_queues(umbra_store *s, umbra_error *err)
         s->flights[i].next_free = i + 1 < s->depth ? i + 1 : -1;
     s->requests = umbra_calloc((size_t)s->depth, sizeof *s->requests);
     s->completions = umbra_calloc((size_t)s->depth, sizeof *s->completions);
-    if (!b->seen || !b->items || !b->ready || !b->misses || !s->guesses || !s->uses || !s->queue ||
-        !s->chosen || !s->flights || !s->requests || !s->completions)
+    if (!b->seen || !b->items || !b->ready || !b->misses || !s->uses || !s->queue || !s->chosen ||
+        !s->flights || !s->requests || !s->completions)
         return umbra_fail_nomem(err, "the store's queues", 0);
     return UMBRA_OK;
 }
@@ -230,7 +229,6 @@ void umbra_store_close(umbra_store **p)
     }
     umbra_slots_free(&s->slots);
     umbra_forecast_free(&s->forecast);
-    umbra_free(s->guesses);
     umbra_free(s->uses);
     umbra_unmap(s->arena, s->arena_bytes);
     umbra_free(s->reads);
@@ -361,8 +359,6 @@ int umbra_store_clear(umbra_store *s, umbra_error *err)
         umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
     }
     umbra_slots_clear(&s->slots);
-    for (int l = 0; l < s->n_layers; l++)
-        s->guesses[l].n = 0;
     pthread_mutex_unlock(&s->mutex);
     return UMBRA_OK;
 }

@@ -20,7 +20,6 @@ typedef struct umbra_slot_reads {
     uint8_t left; /* slices not over yet */
     uint8_t attempts[UMBRA_STORE_SLICES];
     bool failed;
-    bool late;       /* a guess whose layer went by without it: the first to go once it is there */
     int8_t distance; /* of a guess, for the record; 0: a demand */
     uint64_t begun_ns;
 } umbra_slot_reads;
@@ -33,12 +32,6 @@ typedef struct umbra_flight {
     uint32_t bytes;
     int next_free; /* -1: last */
 } umbra_flight;
-
-/* Guesses made for a layer whose batch is still to come. */
-typedef struct umbra_guesses {
-    int n;
-    int32_t slot[UMBRA_CANDIDATES];
-} umbra_guesses;
 
 typedef enum umbra_item_state {
     UMBRA_ITEM_WAITING, /* has no slot */
@@ -99,7 +92,6 @@ struct umbra_store {
     umbra_error broken_error;
     umbra_disk_model disk;
     umbra_pace pace;
-    umbra_guesses *guesses;    /* (n_layers) */
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;
     umbra_flight *flights; /* (depth) */
