@@ -16,7 +16,7 @@ static const double most_cost = 0.25;     /* of a pair: one that is far off says
 static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
 static const double recent = 1.0 / 32;    /* the newest token's part in a running mean */
 static const double least_left = 0.25;    /* of a token's time, when its needs are taken off */
-static const double least_waiting = 0.02; /* of the time without: what it takes to try at all */
+static const double least_waiting = 0.05; /* of the time without: less is not worth trying for */
 
 void umbra_judge_init(umbra_judge *j)
 {
@@ -79,8 +79,16 @@ static bool take_pair(umbra_judge *j, double now_s)
     double cost = log(now_s / j->before_s) * (j->on ? 1 : -1);
     cost = fmax(-most_cost, fmin(cost, most_cost));
     j->pairs += j->pairs < PAIRS;
-    j->cost += (cost - j->cost) / j->pairs;
+    double off = cost - j->cost;
+    j->cost += off / j->pairs;
+    j->spread += (off * (cost - j->cost) - j->spread) / j->pairs;
     return cost < worth;
+}
+
+/* Reading ahead has to show that it gains: as far as the pairs differ, it may be chance. */
+static bool is_better(const umbra_judge *j)
+{
+    return j->pairs > 1 && j->cost + sqrt(j->spread / j->pairs) < worth;
 }
 
 static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
@@ -96,7 +104,7 @@ static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
 /* The runs of a comparison or a look are over. */
 static void settle(umbra_judge *j, bool speaks_for, double now_s)
 {
-    bool better = j->pairs > 0 && j->cost < worth;
+    bool better = is_better(j);
     if (better != j->better || speaks_for != better)
         j->stay = LEAST_STAY; /* it is not sure, or not any more */
     else if (j->looking && j->stay < MOST_STAY)
@@ -116,7 +124,7 @@ static void end_run(umbra_judge *j)
     if (!j->on && j->waiting < least_waiting) {
         j->better = j->looking = false;
         j->trials = TRIALS; /* from the beginning, when there is something to wait for */
-        j->cost = 0;
+        j->cost = j->spread = 0;
         j->pairs = 0;
         begin_run(j, false, RUN, now_s);
     } else if (j->trials > 1) {

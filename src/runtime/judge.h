@@ -28,7 +28,8 @@ typedef struct umbra_judge {
     double before_s;    /* a token of the run before, which was the other; 0: it was not */
     double waiting;     /* share of the time without that is waited; running mean of the runs */
     double cost;        /* log(time with / time without); running mean of the pairs of runs */
-    int pairs;          /* in it; 0: never compared */
+    double spread;      /* of the pairs about it: running mean square */
+    int pairs;          /* in both; 0: never compared */
     double mean_needed; /* of all tokens; running means all three, [1] with reading ahead */
     double needed[2], waits_s[2];
 } umbra_judge;

@@ -161,7 +161,7 @@ static void release(choice *c)
     umbra_free(c->sparse);
 }
 
-/* How often to predict: so that predictions read at most a tenth of the bytes that the layers
+/* How often to predict: so that predictions read at most an eighth of the bytes that the layers
  * themselves read per token, and take about as small a share of the time. */
 static int choose_every(const umbra_runner_options *r, const umbra_model_info *info, int *every,
                         umbra_error *err)
@@ -174,7 +174,7 @@ static int choose_every(const umbra_runner_options *r, const umbra_model_info *i
         return rc;
     uint64_t used =
         (uint64_t)info->moe_layers * (uint64_t)info->experts_used * info->bytes_per_expert;
-    uint64_t budget = (used + info->dense_bytes) / 10;
+    uint64_t budget = (used + info->dense_bytes) / 8;
     *every = budget > 0 && bytes / budget < UMBRA_STORE_DISTANCES ? (int)(bytes / budget) + 1
                                                                   : UMBRA_STORE_DISTANCES;
     return UMBRA_OK;
