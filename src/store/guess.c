@@ -74,7 +74,6 @@ void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns)
 void umbra_pace_batch(umbra_pace *p, int misses)
 {
     move_to(&p->misses, misses);
-    move_to(&p->missed, misses > 0);
 }
 
 void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
@@ -86,7 +85,6 @@ void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk
         .ns_per_byte = disk->ns_per_byte,
         .queued_bytes = (double)queued_bytes,
         .next_ns = next_ns > 0 ? next_ns : 0,
-        .missed = pace->missed,
         .misses = pace->misses,
         /* An expert's parts, each submitted and taken back. */
         .effort_ns = 2 * UMBRA_STORE_SLICES * pace->request_ns,
@@ -106,7 +104,7 @@ double umbra_guess_value(const umbra_moment *m, double probability, double bytes
         return saved_ns;
     double over_ns = moved_ns - m->next_ns;
     over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
-    double delayed = m->missed * (due_ns <= m->next_ns ? 1 - probability : 1);
+    double delayed = due_ns <= m->next_ns ? 1 - probability : 1;
     double wasted_ns = transfer_ns + m->effort_ns;
     return probability * saved_ns - (1 - probability) * wasted_ns - delayed * over_ns;
 }

@@ -30,7 +30,6 @@ typedef struct umbra_pace {
     uint64_t begun_ns;  /* the last batch's begin */
     double interval_ns; /* from one begin to the next */
     double misses;      /* per batch: experts that were not there in time */
-    double missed;      /* share of the batches that had any */
     double request_ns;  /* the processor's time for handing a request to the disk */
 } umbra_pace;
 
@@ -42,7 +41,6 @@ typedef struct umbra_moment {
     double latency_ns, ns_per_byte;
     double queued_bytes; /* in flight */
     double next_ns;      /* until the next batch begins */
-    double missed;       /* probability that it has misses */
     double misses;       /* per batch */
     double effort_ns;    /* the processor's time for reading an expert */
 } umbra_moment;

@@ -112,23 +112,6 @@ static double probability_of(const umbra_store *s, const umbra_outlook *o, const
     return umbra_experience_apply(&s->experience, o->distance, c->probability);
 }
 
-/* The probability that the next batch has misses, as far as its layer is foretold. */
-static double next_misses(const umbra_store *s)
-{
-    for (int i = 0; i < s->forecast.n_live; i++) {
-        int layer = s->forecast.live[i];
-        const umbra_outlook *o = &s->forecast.outlook[layer];
-        if (o->due != s->forecast.clock + 1)
-            continue;
-        double none = 1;
-        for (int c = o->next; c < o->n; c++)
-            if (umbra_slots_find(&s->slots, layer, o->candidate[c].expert) < 0)
-                none *= 1 - probability_of(s, o, &o->candidate[c]);
-        return 1 - none;
-    }
-    return s->pace.missed;
-}
-
 /* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can
  * wait, for a moment in which it displaces nothing or for a surer forecast, so each batch ahead
  * halves its turn. */
@@ -136,7 +119,6 @@ static int best_guess(umbra_store *s)
 {
     umbra_moment moment;
     umbra_moment_init(&moment, &s->pace, &s->disk, s->bytes_in_flight, umbra_store_now(s));
-    moment.missed = next_misses(s);
     int best = -1;
     double most = 0;
     for (int i = 0; i < s->forecast.n_live; i++) {

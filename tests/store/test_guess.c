@@ -109,7 +109,6 @@ static void test_pace(void **state)
         umbra_pace_batch(&p, i % 2);
     }
     assert_near(p.interval_ns, 500e3, 0.001);
-    assert_near(p.missed, 0.5, 0.1);
     assert_near(p.misses, 0.5, 0.1);
     /* A pause between two texts moves it by less than half of itself, and is soon forgotten. */
     now += UINT64_C(3600000000000);
@@ -154,7 +153,7 @@ static void test_moment(void **state)
 /* ---- the value ---- */
 
 static const umbra_moment idle = {
-    .latency_ns = 100e3, .ns_per_byte = 1, .next_ns = 500e3, .missed = 0.5, .misses = 1};
+    .latency_ns = 100e3, .ns_per_byte = 1, .next_ns = 500e3, .misses = 1};
 
 static void test_value_of_certain_experts(void **state)
 {
@@ -174,7 +173,6 @@ static void test_value_of_reads_that_delay(void **state)
 {
     (void)state;
     umbra_moment m = idle;
-    m.missed = 1;
     m.next_ns = 10e3; /* the next batch begins while it is transferred */
     assert_true(umbra_guess_value(&m, 0.3, 400e3, 600e3) < 0);
     assert_true(umbra_guess_value(&m, 0.3, 400e3, 600e3) <
@@ -194,7 +192,6 @@ static void test_value_is_monotonic(void **state)
                           .ns_per_byte = 0.01 + 10 * uniform(&seed),
                           .queued_bytes = 1e6 * uniform(&seed),
                           .next_ns = 1e6 * uniform(&seed),
-                          .missed = uniform(&seed),
                           .misses = 8 * uniform(&seed)};
         double bytes = 1e5 * uniform(&seed), due_ns = m.next_ns + 1e6 * (double)(i % 3);
         double last = -INFINITY;
