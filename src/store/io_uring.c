@@ -187,6 +187,10 @@ static void uring_close(umbra_io **p)
     umbra_io_completion dropped;
     while (io->ring_open && io->in_flight > 0 && uring_reap(io, &dropped, 1, true, NULL) > 0)
         ;
+    /* A closed ring is taken apart some time later, and the arena that it has registered counts
+     * until then: too much for a memory limit in which the next store opens at once. */
+    if (io->fixed_arena)
+        (void)io_uring_unregister_buffers(&io->ring);
     if (io->ring_open)
         io_uring_queue_exit(&io->ring);
     umbra_free(io->operations);

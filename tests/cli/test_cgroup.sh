@@ -1,6 +1,6 @@
 #!/bin/sh
 # umbra run with --ram N lives in a memory cgroup of N bytes, v1 or v2, and writes the same text as
-# with everything in memory. Usage: test_cgroup.sh UMBRA
+# with everything in memory; umbra bench lives there too. Usage: test_cgroup.sh UMBRA
 set -eu
 umbra=$1
 shared=${UMBRA_SHARED:-../shared}
@@ -48,6 +48,10 @@ check()
         "$umbra" run "$1" --ram "$2" -p "The cache holds" -n 48 --ignore-eos --stats) ||
         { echo "FAILED: $1 did not survive in a cgroup of $2 bytes"; exit 1; }
     [ "$out" = "$free" ] || { echo "FAILED: $1 wrote another text in $2 bytes"; exit 1; }
+    # One engine after the other, each as big as the limit allows.
+    sh -c 'echo $$ >"$0" && exec "$@"' "$procs" "$umbra" bench "$1" --ram "$2" --rounds 2 --warm 4 \
+        --tokens 8 --policy off oracle >/dev/null ||
+        { echo "FAILED: bench of $1 did not survive in a cgroup of $2 bytes"; exit 1; }
     echo "$1 lives in $2 bytes"
 }
 
