@@ -70,6 +70,22 @@ static int compare_candidates(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
+/* Leaves in front the candidates that make up `wanted` of the sum, most probable first. Those below
+ * the share that nobody can miss are not sorted: all of them together are less than what may be
+ * left out. Returns how many are left, and their sum. */
+static int keep_most_probable(umbra_sampler *s, double wanted, double *sum)
+{
+    float least = (float)((*sum - wanted) / (2.0 * s->vocabulary));
+    int likely = 0, n = 0;
+    for (int i = 0; i < s->vocabulary; i++)
+        if (s->candidates[i].p >= least)
+            s->candidates[likely++] = s->candidates[i];
+    qsort(s->candidates, (size_t)likely, sizeof *s->candidates, compare_candidates);
+    for (*sum = 0; n < likely && *sum < wanted; n++)
+        *sum += (double)s->candidates[n].p;
+    return n;
+}
+
 int32_t umbra_sampler_next(umbra_sampler *s, const float *logits)
 {
     int32_t top = best(logits, s->vocabulary);
@@ -82,13 +98,8 @@ int32_t umbra_sampler_next(umbra_sampler *s, const float *logits)
         sum += (double)p;
     }
     int n = s->vocabulary;
-    if (s->sampling.top_p > 0 && s->sampling.top_p < 1) {
-        qsort(s->candidates, (size_t)n, sizeof *s->candidates, compare_candidates);
-        double wanted = (double)s->sampling.top_p * sum;
-        sum = 0;
-        for (n = 0; n < s->vocabulary && sum < wanted; n++)
-            sum += (double)s->candidates[n].p;
-    }
+    if (s->sampling.top_p > 0 && s->sampling.top_p < 1)
+        n = keep_most_probable(s, (double)s->sampling.top_p * sum, &sum);
     double at = umbra_random_unit(&s->random) * sum;
     for (int i = 0; i < n - 1; i++) {
         at -= (double)s->candidates[i].p;
