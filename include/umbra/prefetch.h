@@ -36,7 +36,7 @@ UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *s
 
 /* Makes both options go together, before the engine is opened: sets engine->reserved_bytes to what
  * reading ahead takes of the budget, and turns policy "auto" to "off" where that would take more
- * than an eighth of what is left for experts. */
+ * than an eighth of what is left for experts, or of the experts that do not fit. */
 UMBRA_API int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
                                  umbra_prefetch_options *prefetch, umbra_error *err);
 

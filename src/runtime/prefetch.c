@@ -1,6 +1,7 @@
 /* The engine's companion: hands states to the shadow runner and lends it a worker to predict. */
 #include <umbra/prefetch.h>
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -215,7 +216,16 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
     return rc;
 }
 
-enum { LEAST_SHARE = 8 /* of the expert slots that reading ahead may take */ };
+enum { LEAST_SHARE = 8 };
+
+/* What a predictor takes is not there for experts: too much where it is an eighth of the cache, or
+ * of what does not fit into it, since as many more misses are then there to win back. */
+static bool is_worth_its_memory(uint64_t bytes, const umbra_memory_plan *plan)
+{
+    double cache = (double)plan->cache_bytes;
+    double missing = plan->residency > 0 ? cache / plan->residency - cache : 0;
+    return (double)bytes <= fmin(cache, missing) / LEAST_SHARE;
+}
 
 int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
                        umbra_prefetch_options *prefetch, umbra_error *err)
@@ -230,7 +240,7 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
     if (rc == UMBRA_OK && c.automatic) {
         umbra_memory_plan plan;
         rc = umbra_engine_plan(model, engine, &plan, err);
-        if (rc == UMBRA_OK && bytes > plan.cache_bytes / LEAST_SHARE) {
+        if (rc == UMBRA_OK && !is_worth_its_memory(bytes, &plan)) {
             prefetch->policy = umbra_policy_name(UMBRA_POLICY_OFF);
             bytes = 0;
         }
