@@ -91,6 +91,12 @@ static bool is_better(const umbra_judge *j)
     return j->pairs > 1 && j->cost + sqrt(j->spread / j->pairs) < worth;
 }
 
+/* It loses, beyond chance: no more need be tried for now. */
+static bool is_worse(const umbra_judge *j)
+{
+    return j->pairs > 1 && j->cost - sqrt(j->spread / j->pairs) > 0;
+}
+
 static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
 {
     j->inherit = on != j->on ? INHERIT : 0;
@@ -127,10 +133,10 @@ static void end_run(umbra_judge *j)
         j->cost = j->spread = 0;
         j->pairs = 0;
         begin_run(j, false, RUN, now_s);
-    } else if (j->trials > 1) {
+    } else if (j->trials > 1 && !is_worse(j)) {
         j->trials--;
         begin_run(j, !j->on, RUN, now_s);
-    } else if (j->trials == 1 || j->looking) {
+    } else if (j->trials > 0 || j->looking) {
         j->trials = 0;
         settle(j, speaks_for, now_s);
     } else {
