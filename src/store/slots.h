@@ -32,13 +32,13 @@ typedef struct umbra_slot {
 typedef struct umbra_slots {
     umbra_slot *slot;  /* (n) */
     float *evictable;  /* (n) the expert's warmth, below 0 if a walk has just passed it; infinite if
-                          it  cannot go */
+                          it cannot go */
     int32_t *of;       /* (n_layers, n_experts): slot or -1 */
     float *warmth;     /* (n_layers, n_experts) in units of `use` */
     const float *heat; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
     float use;         /* what a use counts now: it grows where all counts would shrink */
     float growth;      /* of `use`, per batch */
-    uint32_t passes;
+    uint32_t passes;   /* turns given */
     int32_t n;
     int32_t n_layers, n_experts;
     int32_t first_empty;

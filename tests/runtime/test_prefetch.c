@@ -7,7 +7,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <umbra/umbra.h>
 
@@ -276,6 +278,42 @@ static void assert_refused(umbra_engine *engine, const umbra_prefetch_options *o
         fail_msg("no \"%s\" in \"%s\"", words, err.message);
 }
 
+/* Auto takes memory only where it is little beside the cache and beside what does not fit. */
+static void test_what_auto_may_take(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gate", "auto"};
+    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* no shadow beside it: auto is gate */
+    char there[4096];
+    umbra_model *alone;
+    int on = 0, off = 0;
+    (void)remove(lone);
+    assert_non_null(realpath(tiny, there));
+    assert_int_equal(symlink(there, lone), 0);
+    assert_int_equal(umbra_model_open(&alone, lone, NULL), 0);
+    for (uint64_t ram = 18000000; ram <= 34000000; ram += 1000000) {
+        uint64_t reserved[2];
+        umbra_memory_plan plan;
+        for (int i = 0; i < 2; i++) {
+            umbra_engine_options eo = {.context = CONTEXT, .threads = 1, .ram_bytes = ram};
+            umbra_prefetch_options o = {.policy = names[i], .every = 4};
+            assert_int_equal(umbra_prefetch_fit(alone, &eo, &o, NULL), 0);
+            reserved[i] = eo.reserved_bytes;
+            eo.reserved_bytes = 0;
+            assert_int_equal(umbra_engine_plan(alone, &eo, &plan, NULL), 0);
+            assert_int_equal(strcmp(o.policy, "off") == 0, reserved[i] == 0);
+        }
+        double cache = (double)plan.cache_bytes, missing = cache / plan.residency - cache;
+        bool fits = 8 * (double)reserved[0] <= fmin(cache, missing);
+        assert_int_equal(reserved[1], fits ? reserved[0] : 0);
+        on += fits;
+        off += !fits;
+    }
+    assert_true(on > 0 && off > 0);
+    umbra_model_close(&alone);
+    remove(lone);
+}
+
 static void test_bad_options(void **state)
 {
     (void)state;
@@ -353,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits_do_not_change),
+        cmocka_unit_test(test_what_auto_may_take),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_shadow_of_another_model),
         cmocka_unit_test(test_no_memory),
