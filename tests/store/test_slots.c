@@ -22,7 +22,7 @@ typedef struct model {
     int n, size;
 } model;
 
-/* How little there is to keep an expert for: as many uses as it had, and 50 if one is foretold. */
+/* What there is to keep an expert for: as many uses as it had, and 50 if one is foretold. */
 static double worth(const model *m, int pair)
 {
     return m->e[pair].count + 50 * (double)m->heat[pair];
@@ -139,6 +139,30 @@ static void test_against_model(void **state)
     }
 }
 
+/* Those that a walk passed go first, the last one passed before the others, but not one of them
+ * that is foretold. */
+static void test_passed_go_first(void **state)
+{
+    (void)state;
+    float heat[PAIRS] = {0};
+    umbra_slots s;
+    umbra_victim victim;
+    assert_int_equal(umbra_slots_init(&s, 3, LAYERS, EXPERTS, NULL), 0);
+    s.heat = heat;
+    for (int e = 0; e < 3; e++)
+        umbra_slots_arrived(&s, umbra_slots_take(&s, 0, e, 0, INFINITY, &victim));
+    for (int i = 0; i < 10000; i++)
+        umbra_slots_pass(&s, umbra_slots_find(&s, 0, 1));
+    umbra_slots_pass(&s, umbra_slots_find(&s, 0, 2));
+    heat[2] = 0.1f;
+    static const int order[] = {1, 0, 2};
+    for (int i = 0; i < 3; i++) {
+        assert_true(umbra_slots_take(&s, 1, i, 1, INFINITY, &victim) >= 0);
+        assert_int_equal(victim.expert, order[i]);
+    }
+    umbra_slots_free(&s);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -156,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_model),
+        cmocka_unit_test(test_passed_go_first),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
