@@ -79,22 +79,28 @@ static bool take_pair(umbra_judge *j, double now_s)
     double cost = log(now_s / j->before_s) * (j->on ? 1 : -1);
     cost = fmax(-most_cost, fmin(cost, most_cost));
     j->pairs += j->pairs < PAIRS;
-    double off = cost - j->cost;
-    j->cost += off / j->pairs;
-    j->spread += (off * (cost - j->cost) - j->spread) / j->pairs;
+    double apart = cost - j->cost;
+    j->cost += apart / j->pairs;
+    j->spread += (apart * (cost - j->cost) - j->spread) / j->pairs;
     return cost < worth;
 }
 
-/* Reading ahead has to show that it gains: as far as the pairs differ, it may be chance. */
+/* How far the cost may be off by chance: its standard error. */
+static double chance(const umbra_judge *j)
+{
+    return sqrt(j->spread / j->pairs);
+}
+
+/* Reading ahead has to show that it gains, beyond chance. */
 static bool is_better(const umbra_judge *j)
 {
-    return j->pairs > 1 && j->cost + sqrt(j->spread / j->pairs) < worth;
+    return j->pairs > 1 && j->cost + chance(j) < worth;
 }
 
 /* It loses, beyond chance: no more need be tried for now. */
 static bool is_worse(const umbra_judge *j)
 {
-    return j->pairs > 1 && j->cost - sqrt(j->spread / j->pairs) > 0;
+    return j->pairs > 1 && j->cost - chance(j) > 0;
 }
 
 static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)

@@ -25,13 +25,12 @@ typedef struct umbra_judge {
     /* Of this run: tokens counted, the times of the last ones, all their time and their waits. */
     int counted;
     double last_s[UMBRA_JUDGE_LAST], seconds, waited_s;
-    double before_s;    /* a token of the run before, which was the other; 0: it was not */
-    double waiting;     /* share of the time without that is waited; running mean of the runs */
-    double cost;        /* log(time with / time without); running mean of the pairs of runs */
-    double spread;      /* of the pairs about it: running mean square */
-    int pairs;          /* in both; 0: never compared */
-    double mean_needed; /* of all tokens; running means all three, [1] with reading ahead */
-    double needed[2], waits_s[2];
+    double before_s; /* a token of the run before, which was the other; 0: it was not */
+    double waiting;  /* share of the time without that is waited; running mean of the runs */
+    double cost;     /* log(time with / time without); running mean of the pairs of runs */
+    double spread;   /* of the pairs about it: running mean square */
+    int pairs;       /* in both; 0: never compared */
+    double needed[2], waits_s[2]; /* per token; running means, [1] with reading ahead */
 } umbra_judge;
 
 void umbra_judge_init(umbra_judge *j);

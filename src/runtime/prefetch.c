@@ -223,7 +223,7 @@ enum { LEAST_SHARE = 8 };
 static bool is_worth_its_memory(uint64_t bytes, const umbra_memory_plan *plan)
 {
     double cache = (double)plan->cache_bytes;
-    double missing = plan->residency > 0 ? cache / plan->residency - cache : 0;
+    double missing = cache / plan->residency - cache;
     return (double)bytes <= fmin(cache, missing) / LEAST_SHARE;
 }
 
