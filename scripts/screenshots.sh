@@ -30,4 +30,4 @@ picture()
 }
 mkdir -p "$images"
 picture eval "${3:-$work/demo/eval.html}" 1100
-picture bench "${4:-$work/demo/bench.html}" 1500
+picture bench "${4:-$work/demo/bench.html}" 1425
