@@ -9,7 +9,8 @@ order='
 base
 gguf safetensors kernels
 model trace
-predict store
+predict store device
+state
 engine
 evaluate train
 runtime

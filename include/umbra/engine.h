@@ -6,7 +6,8 @@
  * chunks or the I/O backend: logits are the same bit for bit. They do depend on the kernels
  * (instruction set), by rounding only.
  *
- * One thread at a time may call functions of one engine. The model must outlive it. */
+ * A call is watched and stopped through its tap (umbra_tap). One thread at a time may call
+ * functions of one engine. The model must outlive it. */
 #ifndef UMBRA_ENGINE_H
 #define UMBRA_ENGINE_H
 
@@ -38,7 +39,7 @@ typedef struct umbra_engine_options {
     bool buffered;  /* read experts through the page cache */
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
-    const umbra_progress *progress; /* may be NULL; must outlive the engine */
+    const umbra_progress *progress; /* of the opening alone; may be NULL */
 } umbra_engine_options;
 
 /* Where the bytes of a budget go. */
@@ -86,34 +87,71 @@ typedef struct umbra_token {
     bool want_logits; /* hand out its logits */
 } umbra_token;
 
-/* What a call hands out while it runs. Any function may be NULL. Arrays are valid only inside the
- * callback. `first` is the index of the first token in the caller's list that the arrays cover,
- * `tokens` how many. A non-zero return stops the call, which returns that value. */
-typedef struct umbra_observer {
+/* Where a tap looks at rows on their way. */
+typedef enum umbra_tap_place {
+    UMBRA_TAP_ENTER,  /* x: the embeddings; layer 0 */
+    UMBRA_TAP_INPUT,  /* x: the residual stream entering a layer */
+    UMBRA_TAP_HIDDEN, /* x: after a layer's attention, before the norm of its experts */
+    UMBRA_TAP_ROUTED, /* the same x; experts and weights are chosen, and being read where they
+                         are missing. Only at layers with experts. */
+    UMBRA_TAP_LEAVE,  /* x: behind the last layer; the rows' sequences hold them now */
+    UMBRA_TAP_PLACES
+} umbra_tap_place;
+
+/* Rows that are computed together, of one or several sequences. Arrays are valid only inside the
+ * call; H hidden, k experts used. */
+typedef struct umbra_rows {
+    int layer;                 /* in which they are */
+    int first;                 /* index of the first row in the caller's list of tokens */
+    int n;                     /* rows */
+    const umbra_token *tokens; /* (n) what they are */
+    const int32_t *position;   /* (n) in their sequences */
+    const float *x;            /* (n, H) */
+    const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED */
+    const float *weights;      /* (n, k) of the experts; the same */
+} umbra_rows;
+
+/* What a call hands out while it runs, and how it is stopped. Everything may be NULL. A non-zero
+ * return stops the call, which returns that value; from UMBRA_TAP_ROUTED after the layer, from
+ * UMBRA_TAP_LEAVE once the rows are in their sequences. */
+typedef struct umbra_tap {
     void *user; /* handed to every function */
-    /* x (tokens, hidden): the residual stream entering a layer. */
-    int (*layer_input)(void *user, int layer, int first, int tokens, const float *x);
-    /* h (tokens, hidden): the residual stream after attention, before the expert norm. */
-    int (*hidden_state)(void *user, int layer, int first, int tokens, const float *h);
-    /* experts, weights (tokens, k): the experts used and their weights, best first. Not called for
-     * layers without experts, for which the other two are. */
-    int (*routing)(void *user, int layer, int first, int tokens, const int32_t *experts,
-                   const float *weights);
+    /* By umbra_tap_place. */
+    int (*at[UMBRA_TAP_PLACES])(void *user, const umbra_rows *rows);
     /* logits (V) of token `index`, for tokens that want them, in order. */
     int (*logits)(void *user, int index, const float *logits);
-} umbra_observer;
+    const umbra_progress *progress; /* asked at every layer whether to stop: UMBRA_E_INTERRUPTED */
+} umbra_tap;
 
 /* Computes n tokens. Tokens of one sequence must be in order; several sequences may be mixed.
  * UMBRA_E_ARGUMENT: a token id, sequence or position (beyond the context) out of range, nothing
  * was computed. On any failure, UMBRA_E_INTERRUPTED included, sequences keep the tokens of the
- * chunks that were finished. observer may be NULL. */
+ * chunks that were finished. tap may be NULL. */
 UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
-                                const umbra_observer *observer, umbra_error *err);
+                                const umbra_tap *tap, umbra_error *err);
 
 /* Tokens a sequence holds. */
 UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
-/* Forgets the tokens of a sequence from position `length` on. */
-UMBRA_API void umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
+/* Forgets the tokens of a sequence from position `length` on. Returns how many it holds now:
+ * `length`, or 0 where a layer with a window has forgotten what that position would see; the tokens
+ * up to there are to be computed again then. */
+UMBRA_API int umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
+/* Sequence `to` becomes what `from` is, in no time worth naming: they share what they hold. Both go
+ * on independently. UMBRA_E_ARGUMENT: there is no such sequence. */
+UMBRA_API int umbra_engine_fork(umbra_engine *engine, int from, int to, umbra_error *err);
+
+/* Bytes of a snapshot of a sequence of so many tokens. */
+UMBRA_API uint64_t umbra_engine_snapshot_bytes(const umbra_engine *engine, int length);
+/* Writes what a sequence holds to out (room of umbra_engine_snapshot_bytes of its length): version,
+ * identity of model and kernels, states, checksum. The token ids are not part of it. */
+UMBRA_API int umbra_engine_snapshot(umbra_engine *engine, int sequence, void *out, uint64_t room,
+                                    umbra_error *err);
+/* The sequence becomes what the snapshot says; what it computes next has the same bits as if it had
+ * never been away. On failure it stays what it was. UMBRA_E_FORMAT: cut, or of another version;
+ * UMBRA_E_CORRUPT: damaged; UMBRA_E_MISMATCH: of another model or of other kernels;
+ * UMBRA_E_ARGUMENT: longer than the context. */
+UMBRA_API int umbra_engine_restore(umbra_engine *engine, int sequence, const void *in,
+                                   uint64_t bytes, umbra_error *err);
 
 /* Names of the kernel tables this CPU runs, best first, "reference" last; NULL past the end. */
 UMBRA_API const char *umbra_kernel_name(int index);

@@ -37,7 +37,8 @@ typedef struct umbra_generate_options {
     /* Called for every new token as soon as it is known (end tokens excluded). May be NULL;
      * non-zero stops the generation without error. */
     int (*on_token)(void *user, int32_t id);
-    void *user; /* handed to on_token */
+    void *user;                     /* handed to on_token */
+    const umbra_progress *progress; /* of this call; may be NULL */
 } umbra_generate_options;
 
 /* What a generation did. */

@@ -10,8 +10,9 @@ extern "C" {
 
 /* What to keep of every position. */
 typedef struct umbra_score_options {
-    int top;      /* best logits kept per position, 0..1000 */
-    bool experts; /* keep the experts used */
+    int top;                        /* best logits kept per position, 0..1000 */
+    bool experts;                   /* keep the experts used */
+    const umbra_progress *progress; /* of this call; may be NULL */
 } umbra_score_options;
 
 /* Entry i belongs to the position of token i: it is what the model says about token i+1. Owned by

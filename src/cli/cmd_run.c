@@ -241,6 +241,7 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         .sampling = r->sampling,
         .max_tokens = r->tokens,
         .ignore_end = r->ignore_end,
+        .progress = cli_progress(),
         .on_token = take_token,
         .user = &out,
     };

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "engine/engine.h"
+#include "engine/internal.h"
 
 void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
 {
@@ -14,7 +14,7 @@ void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
     for (int x = 0; x < router->rows; x++) {
         float *row = gate + (size_t)x * (size_t)router->columns;
         const char *packed = (const char *)router->data + (size_t)x * router->row_bytes;
-        e->kernels->dequantize[router->dtype](row, packed, router->columns);
+        e->device.kernels->dequantize[router->dtype](row, packed, router->columns);
         for (int i = 0; i < router->columns; i++)
             row[i] *= norm[i];
     }

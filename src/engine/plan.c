@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
-#include "engine/engine.h"
+#include "engine/internal.h"
 
 /* The allowance for what no arena holds: code and data of the program and its libraries, the heap's
  * small things, the main stack. Measured at about 4.5 MB on Debian 12; bench/ and the tests compare
@@ -34,12 +34,17 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
     return bytes;
 }
 
-uint64_t umbra_plan_kv_bytes(const umbra_model *model, const umbra_kernels *kernels, int context,
-                             int sequences, int dim)
+void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms)
 {
     const umbra_config *c = &model->config;
-    return (uint64_t)c->layers * (uint64_t)sequences * (uint64_t)c->cache_heads *
-           (uint64_t)context * (uint64_t)dim * kernels->kv_bytes;
+    for (int l = 0; l < c->layers; l++)
+        forms[l] = (umbra_kv_form){
+            .heads = c->cache_heads,
+            .key = c->cache_key,
+            .value = c->cache_value,
+            .window = umbra_layer_window(c, l),
+            .unit = kernels->kv_bytes,
+        };
 }
 
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
@@ -77,7 +82,7 @@ static int complete_options(const umbra_model *model, umbra_engine_options *o,
     return UMBRA_OK;
 }
 
-/* Fills everything but the share of the slots; returns bytes needed beside them. */
+/* Fills what depends neither on the chunk nor on the budget; returns its bytes. */
 static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options *o,
                             const umbra_kernels *kernels, umbra_memory_plan *p)
 {
@@ -90,24 +95,46 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
                         umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice);
     p->dense_bytes = umbra_plan_dense_bytes(model);
-    p->kv_bytes = umbra_plan_kv_bytes(model, kernels, o->context, o->sequences,
-                                      c->cache_key + c->cache_value);
     p->reserved_bytes = o->reserved_bytes;
-    return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->kv_bytes + p->reserved_bytes;
+    return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->reserved_bytes;
 }
 
-static uint64_t scratch_bytes(const umbra_model *model, const umbra_memory_plan *p, int chunk)
+/* What depends on the tokens computed together: activations, and the keys and values that windowed
+ * layers keep. */
+typedef struct chunk_plan {
+    const umbra_model *model;
+    const umbra_memory_plan *plan;
+    umbra_state_shape shape; /* but for the step; owns its forms */
+} chunk_plan;
+
+static uint64_t scratch_bytes(const chunk_plan *c, int chunk)
 {
     umbra_scratch unused;
-    return umbra_scratch_layout(&unused, NULL, &model->config, chunk, p->context, p->threads);
+    return umbra_scratch_layout(&unused, NULL, &c->model->config, chunk, c->plan->context,
+                                c->plan->threads);
+}
+
+static uint64_t state_bytes(const chunk_plan *c, int chunk)
+{
+    umbra_state_shape shape = c->shape;
+    shape.step = chunk;
+    return umbra_state_bytes(&shape);
+}
+
+static uint64_t chunk_bytes(const chunk_plan *c, int chunk)
+{
+    return scratch_bytes(c, chunk) + state_bytes(c, chunk);
 }
 
 /* The largest chunk whose scratch leaves most of `rest` to the experts. */
-static int choose_chunk(const umbra_model *model, const umbra_memory_plan *p, uint64_t rest)
+static int choose_chunk(const chunk_plan *c, uint64_t rest)
 {
     int chunk = MAX_AUTO_CHUNK;
-    while (chunk > MIN_CHUNK && scratch_bytes(model, p, chunk) > rest / SCRATCH_SHARE)
-        chunk /= 2;
+    for (; chunk > MIN_CHUNK; chunk /= 2) {
+        uint64_t kept = state_bytes(c, chunk);
+        if (rest > kept && scratch_bytes(c, chunk) <= (rest - kept) / SCRATCH_SHARE)
+            break;
+    }
     return chunk;
 }
 
@@ -121,46 +148,71 @@ static uint64_t automatic_budget(uint64_t all_bytes)
     return all_bytes < usable ? all_bytes : usable;
 }
 
-int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *options,
-                      umbra_memory_plan *p, umbra_error *err)
+static int find_alignment(const umbra_model *model, const umbra_engine_options *o, uint32_t *out,
+                          umbra_error *err)
 {
-    *p = (umbra_memory_plan){0};
-    umbra_engine_options o = *options;
-    const umbra_kernels *kernels;
-    int rc = complete_options(model, &o, &kernels, err);
-    if (rc != UMBRA_OK)
-        return rc;
-    const umbra_config *c = &model->config;
-    uint32_t alignment = 1;
+    int rc = UMBRA_OK;
+    *out = 1;
     for (uint32_t i = 0; rc == UMBRA_OK && i < umbra_gguf_file_count(model->gguf); i++) {
         uint32_t needed = 1;
-        rc = umbra_store_alignment(umbra_gguf_file_path(model->gguf, i), o.buffered, &needed, err);
-        alignment = needed > alignment ? needed : alignment;
+        rc = umbra_store_alignment(umbra_gguf_file_path(model->gguf, i), o->buffered, &needed, err);
+        *out = needed > *out ? needed : *out;
     }
-    if (rc != UMBRA_OK)
-        return rc;
-    p->slot_bytes = umbra_store_slot_bytes(model->slices, c->layers, c->experts, alignment);
-    uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    uint64_t experts = (uint64_t)model->info.moe_layers * (uint64_t)c->experts;
-    int least_chunk = o.chunk ? o.chunk : MIN_CHUNK;
-    int most_chunk = o.chunk ? o.chunk : MAX_AUTO_CHUNK;
-    p->min_bytes =
-        fixed + scratch_bytes(model, p, least_chunk) + (uint64_t)c->experts_used * p->slot_bytes;
-    p->all_bytes = fixed + scratch_bytes(model, p, most_chunk) + experts * p->slot_bytes;
-    p->ram_bytes = o.ram_bytes ? o.ram_bytes : automatic_budget(p->all_bytes);
+    return rc;
+}
+
+/* The budget's division, when the options are complete. */
+static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t fixed,
+                  umbra_memory_plan *p, umbra_error *err)
+{
+    const umbra_model *model = c->model;
+    uint64_t used = (uint64_t)model->config.experts_used;
+    uint64_t experts = (uint64_t)model->info.moe_layers * (uint64_t)model->config.experts;
+    p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
+    p->all_bytes =
+        fixed + chunk_bytes(c, o->chunk ? o->chunk : MAX_AUTO_CHUNK) + experts * p->slot_bytes;
+    p->ram_bytes = o->ram_bytes ? o->ram_bytes : automatic_budget(p->all_bytes);
 
     uint64_t rest = p->ram_bytes > fixed ? p->ram_bytes - fixed : 0;
-    p->chunk = o.chunk ? o.chunk : choose_chunk(model, p, rest);
-    p->scratch_bytes = scratch_bytes(model, p, p->chunk);
-    rest = rest > p->scratch_bytes ? rest - p->scratch_bytes : 0;
+    p->chunk = o->chunk ? o->chunk : choose_chunk(c, rest);
+    p->scratch_bytes = scratch_bytes(c, p->chunk);
+    p->kv_bytes = state_bytes(c, p->chunk);
+    uint64_t moving = p->scratch_bytes + p->kv_bytes;
+    rest = rest > moving ? rest - moving : 0;
     p->slots = rest / p->slot_bytes < experts ? rest / p->slot_bytes : experts;
     p->cache_bytes = p->slots * p->slot_bytes;
     p->residency = (double)p->slots / (double)experts;
-    if (p->slots < (uint64_t)c->experts_used)
+    if (p->slots < used)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%s: a budget of %" PRIu64 " bytes is too small; the smallest that works "
                           "with a context of %d is %" PRIu64 " bytes (%.1f MB)",
                           umbra_gguf_path(model->gguf), p->ram_bytes, p->context, p->min_bytes,
                           (double)p->min_bytes * 1e-6);
     return UMBRA_OK;
+}
+
+int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *options,
+                      umbra_memory_plan *p, umbra_error *err)
+{
+    *p = (umbra_memory_plan){0};
+    umbra_engine_options o = options ? *options : (umbra_engine_options){0};
+    const umbra_kernels *kernels;
+    uint32_t alignment;
+    int rc = complete_options(model, &o, &kernels, err);
+    if (rc == UMBRA_OK)
+        rc = find_alignment(model, &o, &alignment, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    const umbra_config *config = &model->config;
+    umbra_kv_form *forms = umbra_calloc((size_t)config->layers, sizeof *forms);
+    if (!forms)
+        return umbra_fail_nomem(err, "the plan", (uint64_t)config->layers * sizeof *forms);
+    umbra_plan_forms(model, kernels, forms);
+    p->slot_bytes =
+        umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
+    uint64_t fixed = fixed_bytes(model, &o, kernels, p);
+    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0}};
+    rc = divide(&o, &c, fixed, p, err);
+    umbra_free(forms);
+    return rc;
 }

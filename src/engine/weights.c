@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/quote.h"
-#include "engine/engine.h"
+#include "engine/internal.h"
 
 enum { READ_BYTES = 8 << 20 };
 

@@ -34,53 +34,60 @@ enum { UMBRA_Q16_BLOCK = 32 };
 /* T rows of activations, width C. All arrays belong to the caller; alignment 64 is best, none is
  * needed. The q16 part is only valid after `quantize`; C is a multiple of 32 there. */
 typedef struct umbra_activations {
-    int rows;        /* T */
-    int columns;     /* C */
-    float *f32;      /* (T, C) */
-    int16_t *q;      /* (T, C)     round(f32 / scale), nearest even, in [-32767, 32767] */
-    float *scale;    /* (T, C/32)  largest |f32| of the block / 32767; 0, as are its q, if that
-                        largest is below 2^-100 */
-    float *sum;      /* (T, C/32)  scale * sum of q over the block, for types with an offset */
+    int rows;     /* T */
+    int columns;  /* C */
+    float *f32;   /* (T, C) */
+    int16_t *q;   /* (T, C)     round(f32 / scale), nearest even, in [-32767, 32767] */
+    float *scale; /* (T, C/32)  largest |f32| of the block / 32767; 0, as are its q, if that
+                     largest is below 2^-100 */
+    float *sum;   /* (T, C/32)  scale * sum of q over the block, for types with an offset */
 } umbra_activations;
 
 /* out[i * out_stride + r] = sum_c weights[r][c] * x[token(i)][c],  r in [row_begin, row_end),
  * i in [0, tokens), token(i) = gather ? gather[i] : i. */
 typedef struct umbra_matmul {
-    const void *weights;         /* (R, C), rows row_bytes apart; any alignment */
+    const void *weights; /* (R, C), rows row_bytes apart; any alignment */
     uint64_t row_bytes;
-    const umbra_activations *x;  /* (T, C) */
-    const int32_t *gather;       /* (tokens) rows of x, or NULL */
+    const umbra_activations *x; /* (T, C) */
+    const int32_t *gather;      /* (tokens) rows of x, or NULL */
     int tokens;
-    float *out;                  /* (tokens, R) */
-    uint64_t out_stride;         /* floats from one token's output to the next */
+    float *out;          /* (tokens, R) */
+    uint64_t out_stride; /* floats from one token's output to the next */
 } umbra_matmul;
 
 typedef void (*umbra_matmul_fn)(const umbra_matmul *m, int row_begin, int row_end);
 
+/* Keys and values of consecutive positions that lie one behind the other. */
+typedef struct umbra_kv_run {
+    const void *k; /* (positions, head_dim) f16, or f32 in the reference table */
+    const void *v; /* (positions, value_dim) the same, rows value_stride values apart */
+    int positions;
+} umbra_kv_run;
+
 /* One query group of one token against one key/value head:
  *   s[g][j] = scale * dot(q[g], K[j]) for j in [0, positions); p = softmax(s); out[g] = p V.
- * group: query heads that share the head. Keys are contiguous. */
+ * group: query heads that share the head. Where the runs end leaves no trace in the bits. */
 typedef struct umbra_attend {
-    const float *q;    /* (group, head_dim) */
-    const void *k;     /* (positions, head_dim) f16, or f32 in the reference table */
-    const void *v;     /* (positions, value_dim) the same, rows value_stride values apart */
+    const float *q;           /* (group, head_dim) */
+    const umbra_kv_run *runs; /* (n_runs) in the order of positions */
     const float *sinks; /* (group) one more score per head, which takes its share of the softmax
                            and has no value; or NULL */
-    float *out;        /* (group, value_dim) */
-    float *scores;     /* (group, scores_stride) scratch, scores_stride > positions */
+    float *out;         /* (group, value_dim) */
+    float *scores;      /* (group, scores_stride) scratch, scores_stride > positions */
+    int n_runs;
+    int positions; /* of all runs */
     int group;
-    int head_dim;      /* any; multiples of 8 are fast */
+    int head_dim; /* any; multiples of 8 are fast */
     int value_dim;
-    int value_stride;  /* at least value_dim: values may lie inside longer rows */
-    int positions;
+    int value_stride; /* at least value_dim: values may lie inside longer rows */
     int scores_stride;
     float scale;
 } umbra_attend;
 
 typedef struct umbra_kernels {
-    const char *name;        /* "reference", "scalar", "avx2", "avx512", "neon" */
-    bool exact;              /* reference: activations stay 32-bit, keys and values are f32 */
-    uint32_t kv_bytes;       /* bytes of one cached key or value: 2 (f16) or 4 (f32) */
+    const char *name;  /* "reference", "scalar", "avx2", "avx512", "neon" */
+    bool exact;        /* reference: activations stay 32-bit, keys and values are f32 */
+    uint32_t kv_bytes; /* bytes of one cached key or value: 2 (f16) or 4 (f32) */
 
     /* By weight type; NULL where the type is not supported. Every table has the same ones. */
     umbra_matmul_fn matmul[UMBRA_DTYPE_COUNT];

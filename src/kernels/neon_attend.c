@@ -9,12 +9,12 @@
 
 enum { LANES = 4, KEYS = 4, KEY_HEADS = 2, VALUE_HEADS = 4, VALUE_POSITIONS = 64 };
 
-UMBRA_INLINE void score_tile(const umbra_attend *a, int head, int position, const int heads,
-                             const int keys)
+/* k: keys of the positions [position, position + keys). */
+UMBRA_INLINE void score_tile(const umbra_attend *a, const uint8_t *k, int head, int position,
+                             const int heads, const int keys)
 {
     size_t n = (size_t)a->head_dim, whole = n / LANES * LANES;
     const float *q = a->q + (size_t)head * n;
-    const uint8_t *k = (const uint8_t *)a->k + 2 * n * (size_t)position;
     float *scores = a->scores + (size_t)head * (size_t)a->scores_stride + position;
     float32x4_t sum[KEY_HEADS][KEYS];
     for (int h = 0; h < heads; h++) {
@@ -46,24 +46,24 @@ UMBRA_INLINE void score_tile(const umbra_attend *a, int head, int position, cons
     }
 }
 
-UMBRA_INLINE void score_keys(const umbra_attend *a, int position, const int keys)
+UMBRA_INLINE void score_keys(const umbra_attend *a, const uint8_t *k, int position, const int keys)
 {
     int head = 0;
     for (; head + KEY_HEADS <= a->group; head += KEY_HEADS) {
-        score_tile(a, head, position, KEY_HEADS, keys);
+        score_tile(a, k, head, position, KEY_HEADS, keys);
     }
     if (head < a->group) {
-        score_tile(a, head, position, 1, keys);
+        score_tile(a, k, head, position, 1, keys);
     }
 }
 
 /* out[head ..][column .. column + 8 or 4) += scores * values of [position, end) */
-UMBRA_INLINE void value_tile(const umbra_attend *a, int head, size_t column, int position, int end,
-                             const int heads, const int vectors)
+/* v: values of the position `position`. */
+UMBRA_INLINE void value_tile(const umbra_attend *a, const uint8_t *v, int head, size_t column,
+                             int position, int end, const int heads, const int vectors)
 {
     size_t n = (size_t)a->value_dim, stride = (size_t)a->scores_stride;
     size_t row = (size_t)a->value_stride;
-    const uint8_t *v = (const uint8_t *)a->v + 2 * (row * (size_t)position + column);
     const float *scores = a->scores + (size_t)head * stride;
     float *out = a->out + (size_t)head * n + column;
     float32x4_t sum[VALUE_HEADS][2];
@@ -91,38 +91,65 @@ UMBRA_INLINE void value_tile(const umbra_attend *a, int head, size_t column, int
     }
 }
 
-UMBRA_INLINE void value_heads(const umbra_attend *a, int head, int position, int end,
-                              const int heads)
+UMBRA_INLINE void value_heads(const umbra_attend *a, const uint8_t *values, int head, int position,
+                              int end, const int heads)
 {
     size_t n = (size_t)a->value_dim, row = (size_t)a->value_stride, column = 0;
     for (; column + 2 * LANES <= n; column += 2 * LANES) {
-        value_tile(a, head, column, position, end, heads, 2);
+        value_tile(a, values + 2 * column, head, column, position, end, heads, 2);
     }
     if (column + LANES <= n) {
-        value_tile(a, head, column, position, end, heads, 1);
+        value_tile(a, values + 2 * column, head, column, position, end, heads, 1);
         column += LANES;
     }
     for (int h = head; h < head + heads; h++) {
         const float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
         for (size_t i = column; i < n; i++) {
-            const uint8_t *v = (const uint8_t *)a->v + 2 * i;
+            const uint8_t *v = values + 2 * i;
             float *out = a->out + (size_t)h * n + i;
-            for (int j = position; j < end; j++) {
-                float value = umbra_f16_to_f32(umbra_load_u16(v + 2 * row * (size_t)j));
+            for (int j = position; j < end; j++, v += 2 * row) {
+                float value = umbra_f16_to_f32(umbra_load_u16(v));
                 *out = fmaf(scores[j], value, *out);
             }
         }
     }
 }
 
+/* first: position of the run's first key. */
+static void score_run(const umbra_attend *a, const umbra_kv_run *run, int first)
+{
+    size_t key = 2 * (size_t)a->head_dim;
+    const uint8_t *k = run->k;
+    int j = 0;
+    for (; j + KEYS <= run->positions; j += KEYS, k += KEYS * key) {
+        score_keys(a, k, first + j, KEYS);
+    }
+    for (; j < run->positions; j++, k += key) {
+        score_keys(a, k, first + j, 1);
+    }
+}
+
+static void add_values(const umbra_attend *a, const umbra_kv_run *run, int first)
+{
+    const uint8_t *values = run->v;
+    for (int j = 0; j < run->positions; j += VALUE_POSITIONS) {
+        const uint8_t *v = values + 2 * (size_t)a->value_stride * (size_t)j;
+        int position = first + j;
+        int end = first + umbra_min_int(j + VALUE_POSITIONS, run->positions);
+        int head = 0;
+        for (; head + VALUE_HEADS <= a->group; head += VALUE_HEADS) {
+            value_heads(a, v, head, position, end, VALUE_HEADS);
+        }
+        for (; head < a->group; head++) {
+            value_heads(a, v, head, position, end, 1);
+        }
+    }
+}
+
 void umbra_neon_attend(const umbra_attend *a)
 {
-    int position = 0;
-    for (; position + KEYS <= a->positions; position += KEYS) {
-        score_keys(a, position, KEYS);
-    }
-    for (; position < a->positions; position++) {
-        score_keys(a, position, 1);
+    for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
+        score_run(a, &a->runs[i], first);
     }
     for (int h = 0; h < a->group; h++) {
         float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
@@ -132,14 +159,7 @@ void umbra_neon_attend(const umbra_attend *a)
         umbra_neon_softmax(scores, a->positions + (a->sinks != NULL));
     }
     memset(a->out, 0, (size_t)a->group * (size_t)a->value_dim * sizeof *a->out);
-    for (position = 0; position < a->positions; position += VALUE_POSITIONS) {
-        int end = umbra_min_int(position + VALUE_POSITIONS, a->positions);
-        int head = 0;
-        for (; head + VALUE_HEADS <= a->group; head += VALUE_HEADS) {
-            value_heads(a, head, position, end, VALUE_HEADS);
-        }
-        for (; head < a->group; head++) {
-            value_heads(a, head, position, end, 1);
-        }
+    for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
+        add_values(a, &a->runs[i], first);
     }
 }

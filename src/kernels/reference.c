@@ -58,10 +58,10 @@ static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_dtyp
 /* The expansion of each type is the scalar table's, found there when the table is filled. */
 static dequantize_fn expand[UMBRA_DTYPE_COUNT];
 
-#define DEFINE_MATMUL(TYPE, name, halves, offset) \
-    static void matmul_##TYPE(const umbra_matmul *m, int row_begin, int row_end) \
-    { \
-        matmul(m, row_begin, row_end, UMBRA_##TYPE, expand[UMBRA_##TYPE]); \
+#define DEFINE_MATMUL(TYPE, name, halves, offset)                                                  \
+    static void matmul_##TYPE(const umbra_matmul *m, int row_begin, int row_end)                   \
+    {                                                                                              \
+        matmul(m, row_begin, row_end, UMBRA_##TYPE, expand[UMBRA_##TYPE]);                         \
     }
 
 DEFINE_MATMUL(F32, f32, false, false)
@@ -145,35 +145,44 @@ static void add_scaled(float *y, const float *x, float a, int n)
     }
 }
 
-/* The values are summed a few columns at a time, because their sums are double. */
+enum { COLUMNS = 32 }; /* summed at a time, because sums are double */
+
+/* out[first .. first + n) */
+static void mix_columns(const umbra_attend *a, const float *scores, int first, int n, float *out)
+{
+    double sum[COLUMNS] = {0};
+    for (int r = 0; r < a->n_runs; scores += a->runs[r++].positions) {
+        const float *value = (const float *)a->runs[r].v + first;
+        for (int j = 0; j < a->runs[r].positions; j++, value += a->value_stride) {
+            for (int i = 0; i < n; i++) {
+                sum[i] += (double)scores[j] * value[i];
+            }
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        out[first + i] = (float)sum[i];
+    }
+}
+
 static void attend(const umbra_attend *a)
 {
-    enum { COLUMNS = 32 };
     size_t head_dim = (size_t)a->head_dim;
-    const float *k = a->k, *v = a->v;
     for (int g = 0; g < a->group; g++) {
         const float *q = a->q + (size_t)g * head_dim;
-        float *scores = a->scores + (size_t)g * (size_t)a->scores_stride;
-        float *out = a->out + (size_t)g * (size_t)a->value_dim;
-        for (int j = 0; j < a->positions; j++) {
-            scores[j] = (float)(a->scale * dot(q, k + (size_t)j * head_dim, head_dim));
+        float *scores = a->scores + (size_t)g * (size_t)a->scores_stride, *score = scores;
+        for (int r = 0; r < a->n_runs; r++) {
+            const float *k = a->runs[r].k;
+            for (int j = 0; j < a->runs[r].positions; j++, k += head_dim) {
+                *score++ = (float)(a->scale * dot(q, k, head_dim));
+            }
         }
         if (a->sinks) {
             scores[a->positions] = a->sinks[g];
         }
         softmax(scores, a->positions + (a->sinks != NULL));
         for (int first = 0; first < a->value_dim; first += COLUMNS) {
-            int n = umbra_min_int(COLUMNS, a->value_dim - first);
-            double sum[COLUMNS] = {0};
-            for (int j = 0; j < a->positions; j++) {
-                const float *value = v + (size_t)j * (size_t)a->value_stride + first;
-                for (int i = 0; i < n; i++) {
-                    sum[i] += (double)scores[j] * value[i];
-                }
-            }
-            for (int i = 0; i < n; i++) {
-                out[first + i] = (float)sum[i];
-            }
+            mix_columns(a, scores, first, umbra_min_int(COLUMNS, a->value_dim - first),
+                        a->out + (size_t)g * (size_t)a->value_dim);
         }
     }
 }

@@ -13,8 +13,8 @@ typedef struct block_type {
     bool halves, offset;
 } block_type;
 
-#define DEFINE_TYPE(TYPE, name, halves, offset) \
-    static const block_type type_##name = {umbra_unpack_##name, UMBRA_##TYPE##_BYTES, \
+#define DEFINE_TYPE(TYPE, name, halves, offset)                                                    \
+    static const block_type type_##name = {umbra_unpack_##name, UMBRA_##TYPE##_BYTES,              \
                                            UMBRA_##TYPE##_PARTS, halves, offset};
 UMBRA_BLOCK_TYPES(DEFINE_TYPE)
 
@@ -92,14 +92,14 @@ UMBRA_INLINE void dequantize_blocks(float *out, const uint8_t *row, int n, const
     }
 }
 
-#define DEFINE_FUNCTIONS(TYPE, name, halves, offset) \
-    static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end) \
-    { \
-        matmul_blocks(m, row_begin, row_end, &type_##name); \
-    } \
-    static void dequantize_##name(float *out, const void *row, int n) \
-    { \
-        dequantize_blocks(out, row, n, &type_##name); \
+#define DEFINE_FUNCTIONS(TYPE, name, halves, offset)                                               \
+    static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
+    {                                                                                              \
+        matmul_blocks(m, row_begin, row_end, &type_##name);                                        \
+    }                                                                                              \
+    static void dequantize_##name(float *out, const void *row, int n)                              \
+    {                                                                                              \
+        dequantize_blocks(out, row, n, &type_##name);                                              \
     }
 UMBRA_BLOCK_TYPES(DEFINE_FUNCTIONS)
 
@@ -271,25 +271,42 @@ static void add_scaled(float *y, const float *x, float a, int n)
     }
 }
 
+static void score_run(const umbra_attend *a, const umbra_kv_run *run, const float *q, float *scores)
+{
+    size_t head_dim = (size_t)a->head_dim;
+    const uint8_t *k = run->k;
+    for (int j = 0; j < run->positions; j++, k += 2 * head_dim) {
+        scores[j] = a->scale * dot_floats(k, q, head_dim, read_f16);
+    }
+}
+
+static void add_values(const umbra_attend *a, const umbra_kv_run *run, const float *scores,
+                       float *out)
+{
+    const uint8_t *v = run->v;
+    for (int j = 0; j < run->positions; j++, v += 2 * (size_t)a->value_stride) {
+        for (size_t i = 0; i < (size_t)a->value_dim; i++) {
+            out[i] += scores[j] * read_f16(v, i);
+        }
+    }
+}
+
 static void attend(const umbra_attend *a)
 {
     size_t head_dim = (size_t)a->head_dim, value_dim = (size_t)a->value_dim;
     for (int g = 0; g < a->group; g++) {
         float *scores = a->scores + (size_t)g * (size_t)a->scores_stride;
         float *out = a->out + (size_t)g * value_dim;
-        const uint8_t *k = a->k, *v = a->v;
-        for (int j = 0; j < a->positions; j++, k += 2 * head_dim) {
-            scores[j] = a->scale * dot_floats(k, a->q + (size_t)g * head_dim, head_dim, read_f16);
+        for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
+            score_run(a, &a->runs[i], a->q + (size_t)g * head_dim, scores + first);
         }
         if (a->sinks) {
             scores[a->positions] = a->sinks[g];
         }
         softmax(scores, a->positions + (a->sinks != NULL));
         memset(out, 0, value_dim * sizeof *out);
-        for (int j = 0; j < a->positions; j++, v += 2 * (size_t)a->value_stride) {
-            for (size_t i = 0; i < value_dim; i++) {
-                out[i] += scores[j] * read_f16(v, i);
-            }
+        for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
+            add_values(a, &a->runs[i], scores + first, out);
         }
     }
 }
@@ -325,8 +342,8 @@ void umbra_kernels_fill_scalar(umbra_kernels *k)
     k->dequantize[UMBRA_F32] = dequantize_f32;
     k->dequantize[UMBRA_F16] = dequantize_f16;
     k->dequantize[UMBRA_BF16] = dequantize_bf16;
-#define SET_FUNCTIONS(TYPE, name, halves, offset) \
-    k->matmul[UMBRA_##TYPE] = matmul_##name; \
+#define SET_FUNCTIONS(TYPE, name, halves, offset)                                                  \
+    k->matmul[UMBRA_##TYPE] = matmul_##name;                                                       \
     k->dequantize[UMBRA_##TYPE] = dequantize_##name;
     UMBRA_BLOCK_TYPES(SET_FUNCTIONS)
     k->quantize = quantize;

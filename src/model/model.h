@@ -138,6 +138,12 @@ struct umbra_model {
     umbra_slice *slices;         /* (layers, experts, UMBRA_STORE_SLICES) */
 };
 
+/* Positions that a layer's rows see, their own included; 0: all. */
+static inline int umbra_layer_window(const umbra_config *c, int layer)
+{
+    return c->window > 0 && (layer + 1) % c->window_period != 0 ? c->window : 0;
+}
+
 static inline bool umbra_layer_has_experts(const umbra_model *model, int layer)
 {
     return model->layers[layer].experts[UMBRA_GATE].tensor != NULL;

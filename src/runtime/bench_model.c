@@ -30,17 +30,15 @@ typedef struct follower {
     bool differs;
 } follower;
 
-static int take_routing(void *user, int layer, int first, int tokens, const int32_t *experts,
-                        const float *weights)
+static int take_routing(void *user, const umbra_rows *rows)
 {
-    (void)weights;
     follower *f = user;
     size_t used = (size_t)f->b->info->experts_used, layers = (size_t)f->b->info->layers;
-    for (int t = 0; f->writing && t < tokens; t++) {
-        uint16_t *row =
-            f->b->routing + ((size_t)(f->at + first + t) * layers + (size_t)layer) * used;
+    for (int t = 0; f->writing && t < rows->n; t++) {
+        uint16_t *row = f->b->routing +
+                        ((size_t)(f->at + rows->first + t) * layers + (size_t)rows->layer) * used;
         for (size_t i = 0; i < used; i++)
-            row[i] = (uint16_t)experts[(size_t)t * used + i];
+            row[i] = (uint16_t)rows->experts[(size_t)t * used + i];
     }
     return 0;
 }
@@ -69,10 +67,10 @@ static int read_prompt(follower *f, umbra_engine *engine, umbra_error *err)
         return umbra_fail_nomem(err, "the prompt", 0);
     for (int i = 0; i < b->prompt; i++)
         tokens[i] = (umbra_token){b->text[i], 0, false};
-    umbra_observer observer = {.user = f, .routing = take_routing};
+    umbra_tap tap = {.user = f, .at = {[UMBRA_TAP_ROUTED] = take_routing}};
     f->at = 0;
     /* The last one by itself, since its logits begin the text. */
-    int rc = b->prompt > 1 ? umbra_engine_eval(engine, tokens, b->prompt - 1, &observer, err) : 0;
+    int rc = b->prompt > 1 ? umbra_engine_eval(engine, tokens, b->prompt - 1, &tap, err) : 0;
     umbra_free(tokens);
     f->at = b->prompt - 1;
     return rc;
@@ -80,11 +78,11 @@ static int read_prompt(follower *f, umbra_engine *engine, umbra_error *err)
 
 static int step(follower *f, umbra_engine *engine, umbra_error *err)
 {
-    umbra_observer observer = {.user = f, .logits = take_logits};
+    umbra_tap tap = {.user = f, .logits = take_logits};
     if (f->writing)
-        observer.routing = take_routing;
+        tap.at[UMBRA_TAP_ROUTED] = take_routing;
     umbra_token token = {f->b->text[f->at], 0, true};
-    int rc = umbra_engine_eval(engine, &token, 1, &observer, err);
+    int rc = umbra_engine_eval(engine, &token, 1, &tap, err);
     f->at++;
     return rc;
 }
@@ -159,9 +157,9 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
     umbra_prefetch_stats before = {0};
     if (rc == UMBRA_OK) {
         umbra_prefetch_get_stats(prefetch, &before);
-        umbra_store_reset_stats(engine->store);
+        umbra_store_reset_stats(umbra_engine_store(engine));
         if (record)
-            umbra_store_record(engine->store, b->events, EVENTS);
+            umbra_store_record(umbra_engine_store(engine), b->events, EVENTS);
         rc = timed_tokens(&f, engine, sample, err);
     }
     if (rc == UMBRA_OK && f.differs)
@@ -176,8 +174,8 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
         sample->prefetch.runner.predict_ns -= before.runner.predict_ns;
         umbra_engine_get_store_stats(engine, &sample->store);
         sample->plan = *umbra_engine_get_plan(engine);
-        b->n_events = record ? umbra_store_recorded(engine->store) : b->n_events;
-        umbra_store_record(engine->store, NULL, 0);
+        b->n_events = record ? umbra_store_recorded(umbra_engine_store(engine)) : b->n_events;
+        umbra_store_record(umbra_engine_store(engine), NULL, 0);
     }
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);

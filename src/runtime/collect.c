@@ -49,21 +49,22 @@ typedef struct collector {
 
 /* ---- recording ---- */
 
-/* Calls `put` for each part of tokens [first, first + n) of the shard that lies in one document. */
+/* Calls `put` for each part of the rows that lies in one document of the shard. */
 typedef int (*put_part)(collector *c, int layer, int first, int n, const float *data);
 
-static int split(collector *c, int layer, int first, int n, const float *data, put_part put)
+static int split(collector *c, const umbra_rows *rows, put_part put)
 {
-    if (!umbra_layer_has_experts(c->model, layer))
+    if (!umbra_layer_has_experts(c->model, rows->layer))
         return UMBRA_OK; /* a trace has nothing of layers without a router */
-    int at = c->batch_first + first, end = at + n;
+    const float *data = rows->x;
+    int at = c->batch_first + rows->first, end = at + rows->n;
     int hidden = c->info.hidden;
     for (int i = c->batch_documents; i < c->n_list && at < end; i++) {
         const umbra_trace_document *d = &c->list[i];
         int stop = d->first + d->tokens < end ? d->first + d->tokens : end;
         if (stop <= at)
             continue;
-        int rc = put(c, layer, at, stop - at, data);
+        int rc = put(c, rows->layer, at, stop - at, data);
         if (rc != UMBRA_OK)
             return rc;
         data += (size_t)(stop - at) * (size_t)hidden;
@@ -82,37 +83,37 @@ static int put_hidden(collector *c, int layer, int first, int n, const float *da
     return umbra_trace_put_states(c->trace, UMBRA_TRACE_HIDDEN, layer, first, n, data, c->err);
 }
 
-static int take_input(void *user, int layer, int first, int n, const float *x)
+static int take_input(void *user, const umbra_rows *rows)
 {
-    return split(user, layer, first, n, x, put_input);
+    return split(user, rows, put_input);
 }
 
-static int take_hidden(void *user, int layer, int first, int n, const float *h)
+static int take_hidden(void *user, const umbra_rows *rows)
 {
-    return split(user, layer, first, n, h, put_hidden);
+    return split(user, rows, put_hidden);
 }
 
-static int take_routing(void *user, int layer, int first, int n, const int32_t *experts,
-                        const float *weights)
+static int take_routing(void *user, const umbra_rows *rows)
 {
     collector *c = user;
-    if (layer == c->info.layers - 1) {
-        uint64_t done =
-            umbra_trace_writer_tokens(c->trace) + (uint64_t)(c->batch_first + first + n);
+    int first = c->batch_first + rows->first;
+    if (rows->layer == c->info.layers - 1) {
+        uint64_t done = umbra_trace_writer_tokens(c->trace) + (uint64_t)(first + rows->n);
         umbra_progress_report(c->progress, "recording", "tokens", done, c->wanted);
     }
-    return umbra_trace_put_routing(c->trace, layer, c->batch_first + first, n, experts, weights,
-                                   c->err);
+    return umbra_trace_put_routing(c->trace, rows->layer, first, rows->n, rows->experts,
+                                   rows->weights, c->err);
 }
 
 /* Computes documents [first, end) of the shard's list, each in a sequence of its own. */
 static int compute_documents(collector *c, int first, int end)
 {
-    const umbra_observer observer = {
+    const umbra_tap tap = {
         .user = c,
-        .layer_input = take_input,
-        .hidden_state = take_hidden,
-        .routing = take_routing,
+        .at = {[UMBRA_TAP_INPUT] = take_input,
+               [UMBRA_TAP_HIDDEN] = take_hidden,
+               [UMBRA_TAP_ROUTED] = take_routing},
+        .progress = c->progress,
     };
     int n = 0;
     for (int i = first; i < end; i++) {
@@ -123,7 +124,7 @@ static int compute_documents(collector *c, int first, int end)
     }
     c->batch_first = c->list[first].first;
     c->batch_documents = first;
-    return umbra_engine_eval(c->engine, c->batch, n, &observer, c->err);
+    return umbra_engine_eval(c->engine, c->batch, n, &tap, c->err);
 }
 
 static int record_shard(collector *c)

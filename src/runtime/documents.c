@@ -229,8 +229,8 @@ static int write_step(umbra_documents *d, umbra_error *err)
         for (; w->fed < w->text.count; w->fed++)
             d->batch[n++] = (umbra_token){w->text.tokens[w->fed], i, w->fed == w->text.count - 1};
     }
-    umbra_observer observer = {.user = d, .logits = take_logits};
-    int rc = umbra_engine_eval(d->engine, d->batch, n, &observer, err);
+    umbra_tap tap = {.user = d, .logits = take_logits, .progress = d->options->engine.progress};
+    int rc = umbra_engine_eval(d->engine, d->batch, n, &tap, err);
     if (rc == UMBRA_E_NOMEM)
         umbra_fail_nomem(err, "a document", 0);
     return rc;

@@ -8,20 +8,16 @@
 typedef struct step {
     umbra_sampler *sampler;
     int32_t next;
-    const umbra_engine *engine;
+    const umbra_progress *progress;
     int prompt_tokens;
 } step;
 
-/* Called per layer and chunk of the prompt; a chunk is done with its last layer. */
-static int report_prompt(void *user, int layer, int first, int tokens, const int32_t *experts,
-                         const float *weights)
+/* Called for each chunk of the prompt that is done. */
+static int report_prompt(void *user, const umbra_rows *rows)
 {
-    (void)experts;
-    (void)weights;
     const step *s = user;
-    if (layer == s->engine->model->config.layers - 1)
-        umbra_progress_report(s->engine->progress, "reading the prompt", "tokens",
-                              (uint64_t)(first + tokens), (uint64_t)s->prompt_tokens);
+    umbra_progress_report(s->progress, "reading the prompt", "tokens",
+                          (uint64_t)(rows->first + rows->n), (uint64_t)s->prompt_tokens);
     return 0;
 }
 
@@ -34,14 +30,14 @@ static int take_logits(void *user, int index, const float *logits)
 }
 
 static int prefill(umbra_engine *engine, const int32_t *prompt, int n, int sequence,
-                   const umbra_observer *observer, umbra_error *err)
+                   const umbra_tap *tap, umbra_error *err)
 {
     umbra_token *tokens = umbra_calloc((size_t)n, sizeof *tokens);
     if (!tokens)
         return umbra_fail_nomem(err, "the prompt", (uint64_t)n * sizeof *tokens);
     for (int i = 0; i < n; i++)
         tokens[i] = (umbra_token){prompt[i], sequence, i == n - 1};
-    int rc = umbra_engine_eval(engine, tokens, n, observer, err);
+    int rc = umbra_engine_eval(engine, tokens, n, tap, err);
     umbra_free(tokens);
     return rc;
 }
@@ -65,7 +61,7 @@ static int check(umbra_engine *engine, int prompt_tokens, const umbra_generate_o
 
 /* The decode loop: s->next is the token that follows what the engine holds. */
 static int decode(umbra_engine *engine, const umbra_model *model, const umbra_generate_options *o,
-                  step *s, const umbra_observer *observer, umbra_generation *out, umbra_error *err)
+                  step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
 {
     while (out->new_tokens < o->max_tokens) {
         if (!o->ignore_end && umbra_is_end_token(model, s->next)) {
@@ -78,7 +74,7 @@ static int decode(umbra_engine *engine, const umbra_model *model, const umbra_ge
         if (out->new_tokens == o->max_tokens)
             return UMBRA_OK;
         umbra_token token = {s->next, o->sequence, true};
-        int rc = umbra_engine_eval(engine, &token, 1, observer, err);
+        int rc = umbra_engine_eval(engine, &token, 1, tap, err);
         if (rc != UMBRA_OK)
             return rc;
         out->decode_steps++;
@@ -94,22 +90,25 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     int rc = check(engine, prompt_tokens, o, err);
     if (rc != UMBRA_OK)
         return rc;
-    step s = {.engine = engine, .prompt_tokens = prompt_tokens};
+    step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
     rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary, err);
     if (rc != UMBRA_OK)
         return rc;
-    umbra_observer observer = {.user = &s, .logits = take_logits, .routing = report_prompt};
+    umbra_tap tap = {.user = &s,
+                     .logits = take_logits,
+                     .at = {[UMBRA_TAP_LEAVE] = report_prompt},
+                     .progress = o->progress};
     uint64_t start = umbra_clock_ns();
-    rc = prefill(engine, prompt, prompt_tokens, o->sequence, &observer, err);
+    rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
     out->prefill_seconds = umbra_seconds_since(start);
-    observer.routing = NULL;
+    tap.at[UMBRA_TAP_LEAVE] = NULL;
     if (rc == UMBRA_OK) {
         start = umbra_clock_ns();
-        uint64_t waited_ns = umbra_store_waited_ns(engine->store);
-        rc = decode(engine, model, o, &s, &observer, out, err);
+        uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(engine));
+        rc = decode(engine, model, o, &s, &tap, out, err);
         out->decode_seconds = umbra_seconds_since(start);
         out->decode_wait_seconds =
-            (double)(umbra_store_waited_ns(engine->store) - waited_ns) * 1e-9;
+            (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;
     }
     umbra_sampler_close(&s.sampler);
     return rc;

@@ -1,4 +1,5 @@
-/* The engine's companion: hands states to the shadow runner and lends it a worker to predict. */
+/* Goes along with the engine: hands states to the shadow runner and lends it a worker to predict.
+ */
 #include <umbra/prefetch.h>
 
 #include <math.h>
@@ -38,61 +39,64 @@ static void errand(void *runner)
  * the layer's reads are under way. */
 static void work(umbra_prefetch *p)
 {
-    if (p->own_thread || umbra_pool_send(p->engine->pool, errand, p->runner))
+    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), errand, p->runner))
         return;
-    if (p->engine->plan.threads == 1)
+    if (umbra_engine_get_plan(p->engine)->threads == 1)
         umbra_runner_work(p->runner);
 }
 
-static void enter(void *user, const umbra_token *tokens, int n)
+static int enter(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
-    const umbra_scratch *s = &p->engine->scratch;
+    umbra_store *store = umbra_engine_store(p->engine);
+    int n = rows->n;
     p->decoding = n == 1;
-    if (tokens[0].sequence != p->sequence || s->position[0] != p->position)
+    if (rows->tokens[0].sequence != p->sequence || rows->position[0] != p->position)
         umbra_runner_restart(p->runner);
-    p->sequence = tokens[n - 1].sequence;
-    p->position = s->position[n - 1] + 1;
+    p->sequence = rows->tokens[n - 1].sequence;
+    p->position = rows->position[n - 1] + 1;
     p->on = p->decoding && (!p->automatic || p->judge.on);
-    umbra_store_set_guessing(p->engine->store, p->on);
+    umbra_store_set_guessing(store, p->on);
     p->begun_ns = umbra_clock_ns();
-    p->waited_ns = umbra_store_waited_ns(p->engine->store);
-    p->needed = umbra_store_needed(p->engine->store);
+    p->waited_ns = umbra_store_waited_ns(store);
+    p->needed = umbra_store_needed(store);
     if (!p->decoding)
-        umbra_runner_absorb(p->runner, -1, n, s->x, NULL);
+        umbra_runner_absorb(p->runner, -1, n, rows->x, NULL);
     else if (p->on) {
-        umbra_runner_enter(p->runner, s->x);
+        umbra_runner_enter(p->runner, rows->x);
         work(p);
     }
+    return UMBRA_OK;
 }
 
-static void routed(void *user, int layer, int n)
+static int routed(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
-    const umbra_scratch *s = &p->engine->scratch;
     if (!p->decoding)
-        umbra_runner_absorb(p->runner, layer, n, s->x, s->experts);
+        umbra_runner_absorb(p->runner, rows->layer, rows->n, rows->x, rows->experts);
     else if (p->on) {
-        umbra_runner_routed(p->runner, layer, s->x, s->experts);
+        umbra_runner_routed(p->runner, rows->layer, rows->x, rows->experts);
         work(p);
     } else {
-        umbra_runner_note(p->runner, layer, s->experts);
+        umbra_runner_note(p->runner, rows->layer, rows->experts);
     }
+    return UMBRA_OK;
 }
 
-static void leave(void *user, int n)
+static int leave(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
-    (void)n;
+    (void)rows;
     if (!p->decoding)
-        return;
+        return UMBRA_OK;
     umbra_runner_leave(p->runner);
     p->stats.tokens++;
     p->stats.tokens_on += p->on;
-    const umbra_store *store = p->engine->store;
+    const umbra_store *store = umbra_engine_store(p->engine);
     umbra_judge_token(&p->judge, umbra_seconds_since(p->begun_ns),
                       (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
                       (double)(umbra_store_needed(store) - p->needed));
+    return UMBRA_OK;
 }
 
 /* ---- opening ---- */
@@ -253,18 +257,18 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
 {
     umbra_engine *e = p->engine;
     choice c;
-    int rc = choose(&c, e->model, o, err);
+    int rc = choose(&c, umbra_engine_model(e), o, err);
     p->policy = c.policy;
     p->automatic = c.automatic;
-    p->own_thread = umbra_system_processors() > e->plan.threads;
-    c.runner.store = e->store;
+    p->own_thread = umbra_system_processors() > umbra_engine_get_plan(e)->threads;
+    c.runner.store = umbra_engine_store(e);
     c.runner.gate = gate;
     c.runner.user = e;
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, err);
     if (rc == UMBRA_OK && p->runner)
-        rc = umbra_store_probe(e->store, err);
+        rc = umbra_store_probe(umbra_engine_store(e), err);
     release(&c);
     return rc;
 }
@@ -284,9 +288,11 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
         umbra_prefetch_close(&p);
         return rc;
     }
+    const umbra_tap tap = {
+        .user = p,
+        .at = {[UMBRA_TAP_ENTER] = enter, [UMBRA_TAP_ROUTED] = routed, [UMBRA_TAP_LEAVE] = leave}};
     if (p->runner)
-        engine->companion =
-            (umbra_companion){.user = p, .enter = enter, .routed = routed, .leave = leave};
+        umbra_engine_attach(engine, &tap);
     *out = p;
     return UMBRA_OK;
 }
@@ -297,9 +303,9 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
     if (!p)
         return;
     if (p->runner) {
-        p->engine->companion = (umbra_companion){0};
-        umbra_pool_settle(p->engine->pool);
-        umbra_store_set_guessing(p->engine->store, false);
+        umbra_engine_attach(p->engine, NULL);
+        umbra_pool_settle(umbra_engine_pool(p->engine));
+        umbra_store_set_guessing(umbra_engine_store(p->engine), false);
     }
     umbra_runner_close(&p->runner);
     umbra_free(p);

@@ -13,6 +13,7 @@ enum { MAX_TOP = 1000 };
 typedef struct window {
     umbra_scores *scores;
     const umbra_engine *engine;
+    const umbra_progress *progress;
     const int32_t *tokens; /* the text */
     int count;             /* of the text */
     int vocabulary;
@@ -20,20 +21,18 @@ typedef struct window {
     int lead;  /* 1 if a repeated BOS comes before it, else 0 */
 } window;
 
-static int take_routing(void *user, int layer, int first, int tokens, const int32_t *experts,
-                        const float *weights)
+static int take_routing(void *user, const umbra_rows *rows)
 {
-    (void)weights;
     window *w = user;
     umbra_scores *s = w->scores;
-    for (int t = 0; t < tokens; t++) {
-        int at = w->first + first + t - w->lead;
-        if (first + t < w->lead)
+    for (int t = 0; t < rows->n; t++) {
+        int at = w->first + rows->first + t - w->lead;
+        if (rows->first + t < w->lead)
             continue;
         uint16_t *out =
-            s->experts + ((size_t)layer * (size_t)s->tokens + (size_t)at) * (size_t)s->used;
+            s->experts + ((size_t)rows->layer * (size_t)s->tokens + (size_t)at) * (size_t)s->used;
         for (int j = 0; j < s->used; j++)
-            out[j] = (uint16_t)experts[(size_t)t * (size_t)s->used + (size_t)j];
+            out[j] = (uint16_t)rows->experts[(size_t)t * (size_t)s->used + (size_t)j];
     }
     return 0;
 }
@@ -62,14 +61,13 @@ static int take_logits(void *user, int index, const float *logits)
     window *w = user;
     umbra_scores *s = w->scores;
     int at = w->first + index - w->lead;
-    double lse = w->engine->kernels->log_sum_exp(logits, w->vocabulary);
+    double lse = umbra_engine_kernels(w->engine)->log_sum_exp(logits, w->vocabulary);
     if (at + 1 < w->count) {
         s->nll_sum += lse - (double)logits[w->tokens[at + 1]];
         s->predicted++;
     }
     s->lse[at] = lse;
-    umbra_progress_report(w->engine->progress, "scoring", "tokens", (uint64_t)at + 1,
-                          (uint64_t)w->count);
+    umbra_progress_report(w->progress, "scoring", "tokens", (uint64_t)at + 1, (uint64_t)w->count);
     if (s->top > 0)
         keep_top(s, (size_t)at, logits, w->vocabulary);
     return 0;
@@ -102,13 +100,14 @@ static int score_window(umbra_engine *engine, window *w, int own, umbra_token *t
         tokens[n++] = (umbra_token){w->tokens[0], 0, false};
     for (int i = 0; i < own; i++)
         tokens[n++] = (umbra_token){w->tokens[w->first + i], 0, true};
-    umbra_observer observer = {
+    umbra_tap tap = {
         .user = w,
         .logits = take_logits,
-        .routing = w->scores->experts ? take_routing : NULL,
+        .at = {[UMBRA_TAP_ROUTED] = w->scores->experts ? take_routing : NULL},
+        .progress = w->progress,
     };
     umbra_engine_truncate(engine, 0, 0);
-    return umbra_engine_eval(engine, tokens, n, &observer, err);
+    return umbra_engine_eval(engine, tokens, n, &tap, err);
 }
 
 int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *tokens, int count,
@@ -131,7 +130,14 @@ int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *t
     int rc = buffer ? allocate(out, err) : umbra_fail_nomem(err, "the window", 0);
 
     uint64_t start = umbra_clock_ns();
-    window w = {out, engine, tokens, count, info->vocabulary, 0, 0};
+    window w = {
+        .scores = out,
+        .engine = engine,
+        .progress = options->progress,
+        .tokens = tokens,
+        .count = count,
+        .vocabulary = info->vocabulary,
+    };
     while (rc == UMBRA_OK && w.first < count) {
         w.lead = w.first > 0;
         int room = plan->context - w.lead;

@@ -121,9 +121,9 @@ static int write_file(const usage *u, const char *path, umbra_error *err)
 int umbra_usage_add(const umbra_engine *engine, const char *path, umbra_error *err)
 {
     usage u;
-    int rc = open_usage(&u, engine->model, err);
+    int rc = open_usage(&u, umbra_engine_model(engine), err);
     if (rc == UMBRA_OK) {
-        umbra_store_get_uses(engine->store, u.counts);
+        umbra_store_get_uses(umbra_engine_store(engine), u.counts);
         if (access(path, F_OK) == 0)
             rc = add_file(&u, path, err);
     }
@@ -149,17 +149,17 @@ static int by_count(const void *a, const void *b)
 }
 
 /* Leases that are never given back. */
-static int keep(umbra_engine *e, int layer, const int *experts, int n, umbra_error *err)
+static int keep(umbra_store *store, int layer, const int *experts, int n, umbra_error *err)
 {
-    int rc = umbra_store_begin(e->store, layer, experts, n, err);
+    int rc = umbra_store_begin(store, layer, experts, n, err);
     umbra_lease lease;
-    while (rc == UMBRA_OK && (rc = umbra_store_next(e->store, &lease, 1, err)) > 0)
+    while (rc == UMBRA_OK && (rc = umbra_store_next(store, &lease, 1, err)) > 0)
         rc = UMBRA_OK;
     return rc;
 }
 
-static int keep_best(umbra_engine *e, const usage *u, rank *ranks, int *list, int want, int *pinned,
-                     umbra_error *err)
+static int keep_best(umbra_store *store, const usage *u, rank *ranks, int *list, int want,
+                     int *pinned, umbra_error *err)
 {
     int pairs = u->layers * u->experts, rc = UMBRA_OK;
     for (int i = 0; i < pairs; i++)
@@ -173,7 +173,7 @@ static int keep_best(umbra_engine *e, const usage *u, rank *ranks, int *list, in
             if (ranks[i].pair / u->experts == l)
                 list[n++] = ranks[i].pair % u->experts;
         if (n > 0)
-            rc = keep(e, l, list, n, err);
+            rc = keep(store, l, list, n, err);
     }
     *pinned = want;
     return rc;
@@ -187,11 +187,12 @@ int umbra_usage_pin(umbra_engine *engine, const char *path, double share, int *p
     if (!(share >= 0 && share <= 0.5))
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "%g of the slots for pinned experts: must be 0 to 0.5", share);
-    int rc = open_usage(&u, engine->model, err);
+    int rc = open_usage(&u, umbra_engine_model(engine), err);
     if (rc == UMBRA_OK)
         rc = add_file(&u, path, err);
     /* A batch must find room beside them. */
-    int slots = (int)engine->plan.slots, spare = slots - 2 * engine->model->config.experts_used;
+    int slots = (int)umbra_engine_get_plan(engine)->slots,
+        spare = slots - 2 * umbra_engine_model(engine)->config.experts_used;
     int want = (int)(share * slots);
     want = want > spare ? spare : want;
     rank *ranks = umbra_calloc((size_t)u.layers * (size_t)u.experts, sizeof *ranks);
@@ -199,7 +200,7 @@ int umbra_usage_pin(umbra_engine *engine, const char *path, double share, int *p
     if (rc == UMBRA_OK && (!ranks || !list))
         rc = umbra_fail_nomem(err, "the usage of experts", 0);
     if (rc == UMBRA_OK && want > 0)
-        rc = keep_best(engine, &u, ranks, list, want, &count, err);
+        rc = keep_best(umbra_engine_store(engine), &u, ranks, list, want, &count, err);
     umbra_free(ranks);
     umbra_free(list);
     umbra_free(u.counts);

@@ -85,8 +85,8 @@ static logits compute(const char *path, double share)
     assert_true(l.values && tokens);
     for (size_t i = 0; i < n; i++)
         tokens[i] = (umbra_token){ids[i], 0, true};
-    umbra_observer observer = {.user = &l, .logits = take_logits};
-    if (umbra_engine_eval(engine, tokens, (int)n, &observer, &err) != UMBRA_OK)
+    umbra_tap tap = {.user = &l, .logits = take_logits};
+    if (umbra_engine_eval(engine, tokens, (int)n, &tap, &err) != UMBRA_OK)
         fail_msg("%s", err.message);
     free(tokens);
     umbra_free_tokens(ids);

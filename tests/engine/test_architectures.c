@@ -124,13 +124,14 @@ static int take_logits(void *user, int index, const float *logits)
     return 0;
 }
 
-static int take_state(void *user, int layer, int first, int tokens, const float *h)
+static int take_state(void *user, const umbra_rows *rows)
 {
     run *r = user;
-    r->state_layers += tokens;
-    if (layer == r->layers - 1)
-        memcpy(r->states + (size_t)first * (size_t)r->hidden, h,
-               (size_t)tokens * (size_t)r->hidden * sizeof *h);
+    size_t hidden = (size_t)r->hidden;
+    r->state_layers += rows->n;
+    if (rows->layer == r->layers - 1)
+        memcpy(r->states + (size_t)rows->first * hidden, rows->x,
+               (size_t)rows->n * hidden * sizeof *rows->x);
     return 0;
 }
 
@@ -153,12 +154,12 @@ static run evaluate(const umbra_model *model, const golden *g, const umbra_engin
     umbra_error err = {0};
     run part = r;
     for (int at = 0; at < g->tokens; at += step) {
-        umbra_observer observer = {
-            .user = &part, .logits = take_logits, .hidden_state = take_state};
+        umbra_tap tap = {
+            .user = &part, .logits = take_logits, .at = {[UMBRA_TAP_HIDDEN] = take_state}};
         part.logits = r.logits + (size_t)at * (size_t)r.vocabulary;
         part.states = r.states + (size_t)at * (size_t)r.hidden;
         int count = g->tokens - at < step ? g->tokens - at : step;
-        if (umbra_engine_eval(engine, tokens + at, count, &observer, &err) != 0)
+        if (umbra_engine_eval(engine, tokens + at, count, &tap, &err) != 0)
             fail_msg("%s", err.message);
     }
     r.state_layers = part.state_layers;

@@ -79,9 +79,9 @@ static trace run(const fixture *f, const umbra_engine_options *options, int step
         tokens[i] = (umbra_token){f->ids[i], 0, true};
     for (int first = 0; first < f->count; first += steps) {
         trace part = {.vocabulary = t.vocabulary};
-        umbra_observer observer = {.user = &part, .logits = take_logits};
+        umbra_tap tap = {.user = &part, .logits = take_logits};
         int n = f->count - first < steps ? f->count - first : steps;
-        if (umbra_engine_eval(engine, tokens + first, n, &observer, &err) != 0)
+        if (umbra_engine_eval(engine, tokens + first, n, &tap, &err) != 0)
             fail_msg("%s", err.message);
         memcpy(t.hash + first, part.hash, (size_t)n * sizeof *t.hash);
         t.positions += part.positions;
@@ -199,9 +199,9 @@ static void sequences_do_not_mix(void **state)
     assert_int_equal(umbra_engine_open(&engine, f.model, &options, NULL), 0);
     for (int i = 0; i < f.count; i++) { /* sequence 1 is the same text, two tokens behind */
         trace t = {.vocabulary = umbra_model_get_info(f.model)->vocabulary};
-        umbra_observer observer = {.user = &t, .logits = take_logits};
+        umbra_tap tap = {.user = &t, .logits = take_logits};
         umbra_token tokens[2] = {{f.ids[i], 0, true}, {f.ids[i < 2 ? 0 : i - 2], 1, true}};
-        assert_int_equal(umbra_engine_eval(engine, tokens, i < 2 ? 1 : 2, &observer, NULL), 0);
+        assert_int_equal(umbra_engine_eval(engine, tokens, i < 2 ? 1 : 2, &tap, NULL), 0);
         assert_true(t.hash[0] == expected.hash[i]);
         if (i >= 2)
             assert_true(t.hash[1] == expected.hash[i - 2]);
@@ -209,11 +209,102 @@ static void sequences_do_not_mix(void **state)
     assert_int_equal(umbra_engine_length(engine, 1), f.count - 2);
     umbra_engine_truncate(engine, 0, 3); /* forgetting and going on */
     trace t = {.vocabulary = umbra_model_get_info(f.model)->vocabulary};
-    umbra_observer observer = {.user = &t, .logits = take_logits};
+    umbra_tap tap = {.user = &t, .logits = take_logits};
     umbra_token token = {f.ids[3], 0, true};
-    assert_int_equal(umbra_engine_eval(engine, &token, 1, &observer, NULL), 0);
+    assert_int_equal(umbra_engine_eval(engine, &token, 1, &tap, NULL), 0);
     assert_true(t.hash[0] == expected.hash[3]);
     umbra_engine_close(&engine);
+    close_fixture(&f);
+}
+
+/* Evaluates ids[first, end) in a sequence and holds each position's logits against `expected`. */
+static void expect(umbra_engine *engine, const fixture *f, const trace *expected, int sequence,
+                   int first, int end)
+{
+    for (int i = first; i < end; i++) {
+        trace t = {.vocabulary = expected->vocabulary};
+        umbra_tap tap = {.user = &t, .logits = take_logits};
+        umbra_token token = {f->ids[i], sequence, true};
+        assert_int_equal(umbra_engine_eval(engine, &token, 1, &tap, NULL), 0);
+        assert_true(t.hash[0] == expected->hash[i]);
+    }
+}
+
+/* Forks share a beginning and go on as if they had it alone, whatever the other does. */
+static void forks_go_on_independently(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(tiny);
+    umbra_engine_options options = {.threads = 2};
+    const trace expected = run(&f, &options, f.count);
+    options.sequences = 3;
+    umbra_engine *engine;
+    assert_int_equal(umbra_engine_open(&engine, f.model, &options, NULL), 0);
+    expect(engine, &f, &expected, 0, 0, f.count - 5);
+    assert_int_equal(umbra_engine_fork(engine, 0, 1, NULL), 0);
+    umbra_token other = {f.ids[1], 1, false}; /* 1 goes another way */
+    assert_int_equal(umbra_engine_eval(engine, &other, 1, NULL, NULL), 0);
+    assert_int_equal(umbra_engine_fork(engine, 0, 2, NULL), 0);
+    expect(engine, &f, &expected, 0, f.count - 5, f.count);
+    assert_int_equal(umbra_engine_truncate(engine, 0, 0), 0);
+    expect(engine, &f, &expected, 2, f.count - 5, f.count);
+    assert_int_equal(umbra_engine_truncate(engine, 1, f.count - 5), f.count - 5);
+    expect(engine, &f, &expected, 1, f.count - 5, f.count);
+    umbra_error err;
+    assert_int_equal(umbra_engine_fork(engine, 0, 3, &err), UMBRA_E_ARGUMENT);
+    assert_non_null(strstr(err.message, "sequence 3"));
+    umbra_engine_close(&engine);
+    close_fixture(&f);
+}
+
+/* Away to bytes, into another engine, and on with the same bits. */
+static void snapshots_come_back_whole(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(tiny);
+    umbra_engine_options options = {.threads = 1, .kernels = "scalar"};
+    const trace expected = run(&f, &options, f.count);
+    umbra_engine *from, *to;
+    assert_int_equal(umbra_engine_open(&from, f.model, &options, NULL), 0);
+    options.threads = 2;
+    options.sequences = 2;
+    assert_int_equal(umbra_engine_open(&to, f.model, &options, NULL), 0);
+    int cut = f.count - 3;
+    expect(from, &f, &expected, 0, 0, cut);
+    uint64_t bytes = umbra_engine_snapshot_bytes(from, cut);
+    char *saved = malloc(bytes);
+    umbra_error err;
+    assert_int_equal(umbra_engine_snapshot(from, 0, saved, bytes - 1, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(umbra_engine_snapshot(from, 0, saved, bytes, &err), 0);
+    assert_int_equal(umbra_engine_restore(to, 1, saved, bytes, &err), 0);
+    assert_int_equal(umbra_engine_length(to, 1), cut);
+    expect(to, &f, &expected, 1, cut, f.count);
+
+    assert_int_equal(umbra_engine_restore(to, 1, saved, bytes - 1, &err), UMBRA_E_FORMAT);
+    assert_int_equal(umbra_engine_restore(to, 1, saved, 10, &err), UMBRA_E_FORMAT);
+    saved[bytes / 2] ^= 1;
+    assert_int_equal(umbra_engine_restore(to, 1, saved, bytes, &err), UMBRA_E_CORRUPT);
+    saved[bytes / 2] ^= 1;
+    saved[8] ^= 2; /* version */
+    assert_int_equal(umbra_engine_restore(to, 1, saved, bytes, &err), UMBRA_E_FORMAT);
+    saved[8] ^= 2;
+    saved[16] ^= 1; /* weights */
+    assert_int_equal(umbra_engine_restore(to, 1, saved, bytes, &err), UMBRA_E_MISMATCH);
+    saved[16] ^= 1;
+    assert_int_equal(umbra_engine_length(to, 1), f.count); /* as it was */
+    umbra_engine_close(&to);
+    options.kernels = "reference";
+    assert_int_equal(umbra_engine_open(&to, f.model, &options, NULL), 0);
+    assert_int_equal(umbra_engine_restore(to, 0, saved, bytes, &err), UMBRA_E_MISMATCH);
+    assert_non_null(strstr(err.message, "scalar"));
+    umbra_engine_close(&to);
+    options.kernels = "scalar";
+    options.context = cut - 1;
+    assert_int_equal(umbra_engine_open(&to, f.model, &options, NULL), 0);
+    assert_int_equal(umbra_engine_restore(to, 0, saved, bytes, &err), UMBRA_E_ARGUMENT);
+    umbra_engine_close(&to);
+    umbra_engine_close(&from);
+    free(saved);
     close_fixture(&f);
 }
 
@@ -273,17 +364,17 @@ static void interruption_keeps_finished_chunks(void **state)
     fixture f = open_fixture(tiny);
     atomic_bool stop = false;
     const umbra_progress progress = {.interrupted = &stop};
-    umbra_engine_options options = {.threads = 1, .progress = &progress};
+    const umbra_tap tap = {.progress = &progress};
+    umbra_engine_options options = {.threads = 1};
     umbra_engine *engine;
     umbra_error err;
     assert_int_equal(umbra_engine_open(&engine, f.model, &options, &err), 0);
     umbra_token token = {f.ids[0], 0, false};
-    assert_int_equal(umbra_engine_eval(engine, &token, 1, NULL, &err), 0);
+    assert_int_equal(umbra_engine_eval(engine, &token, 1, &tap, &err), 0);
     stop = true;
-    assert_int_equal(umbra_engine_eval(engine, &token, 1, NULL, &err), UMBRA_E_INTERRUPTED);
+    assert_int_equal(umbra_engine_eval(engine, &token, 1, &tap, &err), UMBRA_E_INTERRUPTED);
     assert_int_equal(umbra_engine_length(engine, 0), 1);
-    stop = false;
-    assert_int_equal(umbra_engine_eval(engine, &token, 1, NULL, &err), 0);
+    assert_int_equal(umbra_engine_eval(engine, &token, 1, NULL, &err), 0); /* not asked to stop */
     umbra_engine_close(&engine);
     close_fixture(&f);
 }
@@ -432,6 +523,8 @@ int main(void)
         cmocka_unit_test(chunks_leave_no_trace),
         cmocka_unit_test(backends_leave_no_trace),
         cmocka_unit_test(sequences_do_not_mix),
+        cmocka_unit_test(forks_go_on_independently),
+        cmocka_unit_test(snapshots_come_back_whole),
         cmocka_unit_test(budgets_are_refused_with_a_way_out),
         cmocka_unit_test(bad_calls_are_refused),
         cmocka_unit_test(interruption_keeps_finished_chunks),

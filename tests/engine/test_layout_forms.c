@@ -53,20 +53,20 @@ static int take_logits(void *user, int index, const float *logits)
     return 0;
 }
 
-static int take_state(void *user, int layer, int first, int tokens, const float *h)
+static int take_state(void *user, const umbra_rows *rows)
 {
     answer *a = user;
-    if (layer == MAKE_LAYERS - 1)
-        memcpy(a->state[first], h, (size_t)tokens * sizeof a->state[0]);
+    if (rows->layer == MAKE_LAYERS - 1)
+        memcpy(a->state[rows->first], rows->x, (size_t)rows->n * sizeof a->state[0]);
     return 0;
 }
 
-static int take_routing(void *user, int layer, int first, int tokens, const int32_t *experts,
-                        const float *weights)
+static int take_routing(void *user, const umbra_rows *rows)
 {
     answer *a = user;
-    memcpy(a->experts[layer][first], experts, (size_t)tokens * sizeof a->experts[0][0]);
-    memcpy(a->weights[layer][first], weights, (size_t)tokens * sizeof a->weights[0][0]);
+    size_t n = (size_t)rows->n;
+    memcpy(a->experts[rows->layer][rows->first], rows->experts, n * sizeof a->experts[0][0]);
+    memcpy(a->weights[rows->layer][rows->first], rows->weights, n * sizeof a->weights[0][0]);
     return 0;
 }
 
@@ -83,10 +83,12 @@ static answer *evaluate(const opened *o, int changed)
     umbra_token tokens[TOKENS];
     for (int i = 0; i < TOKENS; i++)
         tokens[i] = (umbra_token){i == changed ? 255 : token_at(i), 0, true};
-    const umbra_observer observer = {
-        .user = a, .logits = take_logits, .hidden_state = take_state, .routing = take_routing};
+    const umbra_tap tap = {
+        .user = a,
+        .logits = take_logits,
+        .at = {[UMBRA_TAP_HIDDEN] = take_state, [UMBRA_TAP_ROUTED] = take_routing}};
     umbra_error err = {0};
-    if (umbra_engine_eval(o->engine, tokens, TOKENS, &observer, &err) != 0)
+    if (umbra_engine_eval(o->engine, tokens, TOKENS, &tap, &err) != 0)
         fail_msg("%s", err.message);
     return a;
 }

@@ -49,6 +49,22 @@ static void exact_head(const umbra_attend *a, const float *q, const float *k, co
     }
 }
 
+/* Cuts the positions into up to three runs of unequal length; each lies where the whole does. */
+static void cut_runs(umbra_attend *a, umbra_kv_run *runs, const char *k, const char *v,
+                     uint32_t kv_bytes)
+{
+    int cuts[] = {0, a->positions / 3, a->positions - a->positions / 4, a->positions};
+    a->runs = runs;
+    for (int i = 0; i < 3; i++) {
+        size_t first = (size_t)cuts[i] * kv_bytes;
+        if (cuts[i] < cuts[i + 1]) {
+            runs[a->n_runs++] =
+                (umbra_kv_run){k + first * (size_t)a->head_dim, v + first * (size_t)a->value_stride,
+                               cuts[i + 1] - cuts[i]};
+        }
+    }
+}
+
 /* spare: values between one position's and the next. */
 static void check_shape(const umbra_kernels *kernels, int group, int head_dim, int value_dim,
                         int positions, int spare, bool sinks)
@@ -70,8 +86,8 @@ static void check_shape(const umbra_kernels *kernels, int group, int head_dim, i
     umbra_check_fill(sink, GROUP_MAX, CHECK_NORMAL);
     a.sinks = sinks ? sink : NULL;
     a.q = q;
-    a.k = keys.bytes;
-    a.v = values.bytes;
+    umbra_kv_run runs[3];
+    cut_runs(&a, runs, keys.bytes, values.bytes, kernels->kv_bytes);
     a.out = umbra_check_alloc(sizeof(float) * (size_t)(group * value_dim + 1), 4);
     a.scores = umbra_check_alloc(sizeof(float) * (size_t)(group * a.scores_stride), 4);
     memset(a.out, 0x7f, sizeof(float) * (size_t)(group * value_dim));

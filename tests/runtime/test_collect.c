@@ -76,35 +76,27 @@ typedef struct expected {
     int32_t *experts;     /* (layers, used) */
 } expected;
 
-static int take_input(void *user, int layer, int first, int n, const float *x)
+static int take_input(void *user, const umbra_rows *rows)
 {
-    (void)first;
-    (void)n;
     expected *e = user;
     size_t h = (size_t)e->hidden;
-    memcpy(e->input + (size_t)layer * h, x, h * sizeof *x);
+    memcpy(e->input + (size_t)rows->layer * h, rows->x, h * sizeof *rows->x);
     return 0;
 }
 
-static int take_hidden(void *user, int layer, int first, int n, const float *x)
+static int take_hidden(void *user, const umbra_rows *rows)
 {
-    (void)first;
-    (void)n;
     expected *e = user;
     size_t h = (size_t)e->hidden;
-    memcpy(e->state + (size_t)layer * h, x, h * sizeof *x);
+    memcpy(e->state + (size_t)rows->layer * h, rows->x, h * sizeof *rows->x);
     return 0;
 }
 
-static int take_routing(void *user, int layer, int first, int n, const int32_t *experts,
-                        const float *weights)
+static int take_routing(void *user, const umbra_rows *rows)
 {
-    (void)first;
-    (void)n;
-    (void)weights;
     expected *e = user;
     size_t k = (size_t)e->used;
-    memcpy(e->experts + (size_t)layer * k, experts, k * sizeof *experts);
+    memcpy(e->experts + (size_t)rows->layer * k, rows->experts, k * sizeof *rows->experts);
     return 0;
 }
 
@@ -164,10 +156,10 @@ static void the_record_is_what_was_computed(void **state)
                   malloc(states * sizeof(float)),
                   malloc(states * sizeof(float)),
                   malloc((size_t)info->layers * (size_t)info->experts_used * sizeof(int32_t))};
-    umbra_observer observer = {.user = &e,
-                               .layer_input = take_input,
-                               .hidden_state = take_hidden,
-                               .routing = take_routing};
+    umbra_tap tap = {.user = &e,
+                     .at = {[UMBRA_TAP_INPUT] = take_input,
+                            [UMBRA_TAP_HIDDEN] = take_hidden,
+                            [UMBRA_TAP_ROUTED] = take_routing}};
     int documents = umbra_trace_documents(trace);
     for (int i = 0; i < documents; i += documents / 4) {
         const umbra_trace_document *d = umbra_trace_document_at(trace, i);
@@ -179,7 +171,7 @@ static void the_record_is_what_was_computed(void **state)
         umbra_engine_truncate(engine, 0, 0);
         for (int t = 0; t < d->tokens; t++) {
             umbra_token token = {tokens[t], 0, false};
-            assert_int_equal(umbra_engine_eval(engine, &token, 1, &observer, &err), 0);
+            assert_int_equal(umbra_engine_eval(engine, &token, 1, &tap, &err), 0);
             check_token(trace, d, t, &e);
         }
     }

@@ -71,22 +71,21 @@ static int take_logits(void *user, int index, const float *logits)
     return 0;
 }
 
-static int take_routing(void *user, int layer, int first, int tokens, const int32_t *experts,
-                        const float *weights)
+static int take_routing(void *user, const umbra_rows *rows)
 {
-    (void)first, (void)tokens, (void)weights;
     results *r = user;
     for (int i = 0; r->decoding && i < USED; i++)
-        r->routing[r->decoded][layer * USED + i] = (uint16_t)experts[i];
+        r->routing[r->decoded][rows->layer * USED + i] = (uint16_t)rows->experts[i];
     return 0;
 }
 
 static void eval(run *r, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
-    umbra_observer observer = {.user = &r->out, .logits = take_logits, .routing = take_routing};
+    umbra_tap tap = {
+        .user = &r->out, .logits = take_logits, .at = {[UMBRA_TAP_ROUTED] = take_routing}};
     r->out.decoding = n == 1;
-    if (umbra_engine_eval(r->engine, tokens, n, &observer, &err) != 0)
+    if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
         fail_msg("%s", err.message);
     r->out.decoded += n == 1;
 }

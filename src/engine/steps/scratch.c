@@ -1,5 +1,6 @@
+/* Lays the numbers of a pass out in one arena. */
 #include "base/memory.h"
-#include "engine/engine.h"
+#include "engine/steps/steps.h"
 
 /* Hands out parts of an arena, 64-byte aligned; with base NULL it only counts. */
 typedef struct cursor {
@@ -64,7 +65,11 @@ static void lay_attention(cursor *c, umbra_scratch *s, const umbra_config *confi
     s->v = take_floats(c, kept, (uint64_t)config->cache_value);
     s->mixed = take_activations(c, tokens, heads * (uint64_t)config->value_dim);
     s->rope = take_floats(c, tokens, (uint64_t)config->rope.dim);
-    s->scores = take_floats(c, (uint64_t)threads * group, (uint64_t)context + 1);
+    s->view = take(c, tokens, sizeof *s->view);
+    s->scores_stride = context + 1;
+    s->scores = take_floats(c, (uint64_t)threads * group, (uint64_t)s->scores_stride);
+    s->runs_stride = umbra_kv_most_runs(context);
+    s->runs = take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
     if (config->kv_rank)
         lay_latent(c, &s->latent, config, chunk, threads);
 }
@@ -111,6 +116,7 @@ uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *
     s->contribution = take_floats(&c, pairs, hidden);
     s->out = take_activations(&c, UMBRA_LOGITS_ROWS, hidden);
     s->logits = take_floats(&c, UMBRA_LOGITS_ROWS, (uint64_t)config->vocabulary);
+    s->id = take(&c, tokens, sizeof *s->id);
     s->sequence = take(&c, tokens, sizeof *s->sequence);
     s->position = take(&c, tokens, sizeof *s->position);
     s->arena = base;

@@ -1,0 +1,116 @@
+/* Attention: queries, keys and values become what they are, and every row attends to what it
+ * sees. */
+#include "device/device.h"
+
+void umbra_rope_turn(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
+                     const float *angles)
+{
+    if (rope->pairs == UMBRA_ROPE_HALVES)
+        kernels->rope_halves(x, angles, rope->dim);
+    else
+        kernels->rope_adjacent(x, angles, rope->dim);
+}
+
+typedef struct place_run {
+    const umbra_kernels *kernels;
+    const umbra_place_step *s;
+} place_run;
+
+static void add_bias(const umbra_kernels *kernels, const umbra_matrix *bias, float *x)
+{
+    if (bias->data)
+        kernels->add_scaled(x, bias->data, 1.0f, bias->columns);
+}
+
+/* Bias, norm and rotation of one row's heads at x (heads, key_dim). */
+static void shape_heads(const place_run *run, const umbra_matrix *bias, const umbra_matrix *norm,
+                        float *x, int heads, const float *angles)
+{
+    const umbra_place_step *s = run->s;
+    int n = heads * s->key_dim;
+    add_bias(run->kernels, bias, x);
+    for (int at = 0; norm->data && at < n; at += norm->columns)
+        run->kernels->rms_norm(x + at, x + at, norm->data, norm->columns, s->eps);
+    for (int h = 0; h < heads; h++)
+        umbra_rope_turn(run->kernels, s->rope, x + (size_t)h * (size_t)s->key_dim, angles);
+}
+
+static void place_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const place_run *run = context;
+    const umbra_place_step *s = run->s;
+    size_t key_dim = (size_t)s->key_dim, value_dim = (size_t)s->value_dim;
+    for (int t = begin; t < end; t++) {
+        float *k = s->k + (size_t)(t * s->kv_heads) * key_dim;
+        float *v = s->v + (size_t)(t * s->kv_heads) * value_dim;
+        const float *angles = s->angles + (size_t)t * (size_t)s->rope->dim;
+        shape_heads(run, s->q_bias, s->q_norm, s->q + (size_t)(t * s->heads) * key_dim, s->heads,
+                    angles);
+        shape_heads(run, s->k_bias, s->k_norm, k, s->kv_heads, angles);
+        add_bias(run->kernels, s->v_bias, v);
+        int row;
+        char *page = umbra_kv_own(&s->view[t], &row);
+        for (int h = 0; h < s->kv_heads; h++, k += key_dim, v += value_dim) {
+            run->kernels->store_kv(page + umbra_kv_key_at(s->form, h, row), k, s->key_dim);
+            run->kernels->store_kv(page + umbra_kv_value_at(s->form, h, row), v, s->value_dim);
+        }
+    }
+}
+
+void umbra_device_place(const umbra_device *d, const umbra_place_step *s, int rows)
+{
+    place_run run = {d->kernels, s};
+    umbra_device_run(d, rows, 4, place_rows, &run);
+}
+
+typedef struct attend_run {
+    const umbra_kernels *kernels;
+    const umbra_attend_step *s;
+    int group;  /* query heads of a key/value head */
+    int pieces; /* of a group */
+} attend_run;
+
+static void attend_piece(const attend_run *run, int t, int kv_head, int first, int worker)
+{
+    const umbra_attend_step *s = run->s;
+    size_t row = (size_t)(t * s->heads + kv_head * run->group + first);
+    umbra_kv_run *runs = s->runs + (size_t)worker * (size_t)s->runs_stride;
+    umbra_attend a = {
+        .q = s->q + row * (size_t)s->form->key,
+        .runs = runs,
+        .n_runs = umbra_kv_runs(s->form, &s->view[t], kv_head, runs),
+        .positions = umbra_kv_positions(&s->view[t]),
+        .sinks = s->sinks ? s->sinks + kv_head * run->group + first : NULL,
+        .out = s->out->f32 + row * (size_t)s->value_dim,
+        .scores = s->scores + (size_t)(worker * s->together) * (size_t)s->scores_stride,
+        .group = run->group - first < s->together ? run->group - first : s->together,
+        .head_dim = s->form->key,
+        .value_dim = s->value_dim,
+        .value_stride = s->form->value ? s->form->value : s->form->key,
+        .scores_stride = s->scores_stride,
+        .scale = s->scale,
+    };
+    run->kernels->attend(&a);
+    if (s->round_heads)
+        umbra_round_rows(run->kernels, s->out, (int)row, a.group);
+}
+
+/* Items are (row, key/value head, piece of its query heads). */
+static void attend_items(void *context, int begin, int end, int worker)
+{
+    const attend_run *run = context;
+    for (int i = begin; i < end; i++) {
+        int head = i / run->pieces;
+        attend_piece(run, head / run->s->form->heads, head % run->s->form->heads,
+                     i % run->pieces * run->s->together, worker);
+    }
+}
+
+void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows)
+{
+    int group = s->heads / s->form->heads;
+    int pieces = (group + s->together - 1) / s->together;
+    attend_run run = {d->kernels, s, group, pieces};
+    umbra_device_run(d, rows * s->form->heads * pieces, 1, attend_items, &run);
+}

@@ -1,0 +1,100 @@
+/* What experts do between and behind their products: activation, and the weighted sum. */
+#include <string.h>
+
+#include "device/device.h"
+
+typedef struct activate_run {
+    const umbra_kernels *kernels;
+    const umbra_activate_step *s;
+} activate_run;
+
+/* Row `expert` of biases (experts, n) added to x, where there are any. */
+static void add_bias(const umbra_kernels *kernels, const umbra_matrix *bias, int expert, float *x)
+{
+    if (bias && bias->data && expert >= 0)
+        kernels->add_scaled(x, (const float *)bias->data + (size_t)expert * (size_t)bias->columns,
+                            1.0f, bias->columns);
+}
+
+/* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped. */
+static void clamp_swiglu(float *gate, float *up, int n)
+{
+    const float limit = 7.0f, alpha = 1.702f;
+    for (int i = 0; i < n; i++) {
+        float g = gate[i] < limit ? gate[i] : limit, u = up[i] < limit ? up[i] : limit;
+        gate[i] = alpha * g;
+        up[i] = ((u > -limit ? u : -limit) + 1.0f) / alpha;
+    }
+}
+
+static void activate_row(const activate_run *run, int expert, int row)
+{
+    const umbra_activate_step *s = run->s;
+    int width = s->inner->columns;
+    float *gate = s->inner->f32 + (size_t)row * (size_t)width;
+    float *up = s->up + (size_t)row * (size_t)width;
+    add_bias(run->kernels, s->gate_bias, expert, gate);
+    add_bias(run->kernels, s->up_bias, expert, up);
+    if (s->activation == UMBRA_SWIGLU_CLAMPED)
+        clamp_swiglu(gate, up, width);
+    run->kernels->swiglu(gate, gate, up, width);
+}
+
+/* Items are the rows of all spans, one after the other. */
+static void activate_items(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const activate_run *run = context;
+    const umbra_activate_step *s = run->s;
+    int item = 0;
+    for (int i = 0; i < s->n_spans && item < end; i++) {
+        const umbra_activate_span *span = &s->spans[i];
+        int from = begin > item ? begin - item : 0;
+        int to = end - item < span->count ? end - item : span->count;
+        for (int j = from; j < to; j++)
+            activate_row(run, span->expert, span->first + j);
+        if (from < to)
+            umbra_round_rows(run->kernels, s->inner, span->first + from, to - from);
+        item += span->count;
+    }
+}
+
+void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s)
+{
+    int rows = 0;
+    for (int i = 0; i < s->n_spans; i++)
+        rows += s->spans[i].count;
+    activate_run run = {d->kernels, s};
+    umbra_device_run(d, rows, rows < 32 ? 4 : 16, activate_items, &run);
+}
+
+typedef struct mix_run {
+    const umbra_kernels *kernels;
+    const umbra_mix_step *s;
+} mix_run;
+
+static void mix_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const mix_run *run = context;
+    const umbra_mix_step *s = run->s;
+    size_t hidden = (size_t)s->hidden;
+    for (int t = begin; t < end; t++) {
+        float *sum = s->sum + (size_t)t * hidden;
+        memset(sum, 0, hidden * sizeof *sum);
+        for (int i = t * s->used; i < (t + 1) * s->used; i++) {
+            if (s->pair[i] < 0)
+                continue;
+            float *contribution = s->contribution + (size_t)s->pair[i] * hidden;
+            add_bias(run->kernels, s->bias, s->experts[i], contribution);
+            run->kernels->add_scaled(sum, contribution, s->weights[i], s->hidden);
+        }
+        run->kernels->add_scaled(s->x + (size_t)t * hidden, sum, 1.0f, s->hidden);
+    }
+}
+
+void umbra_device_mix(const umbra_device *d, const umbra_mix_step *s, int rows)
+{
+    mix_run run = {d->kernels, s};
+    umbra_device_run(d, rows, 8, mix_rows, &run);
+}

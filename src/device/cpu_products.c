@@ -1,0 +1,54 @@
+/* Matrix products, shared by the threads of the pool. */
+#include "device/device.h"
+
+/* Rows claimed at once: enough to reuse an activation from cache, few enough to balance. */
+enum { LEAST_GRAIN = 16, MOST_GRAIN = 256, PIECES_PER_THREAD = 4 };
+
+typedef struct product_run {
+    const umbra_product *products;
+    int n;
+} product_run;
+
+/* Items are the rows of all products, one after the other. */
+static void run_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const product_run *run = context;
+    int first = 0; /* item of the product's row 0 */
+    for (int i = 0; i < run->n && first < end; i++) {
+        const umbra_product *p = &run->products[i];
+        int from = begin > first ? begin - first : 0;
+        int to = end - first < p->rows ? end - first : p->rows;
+        if (from < to)
+            p->fn(&p->matmul, from, to);
+        first += p->rows;
+    }
+}
+
+void umbra_device_products(const umbra_device *d, const umbra_product *products, int n)
+{
+    int rows = 0;
+    for (int i = 0; i < n; i++)
+        rows += products[i].rows;
+    int grain = rows / (d->threads * PIECES_PER_THREAD) / 8 * 8;
+    grain = grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;
+    product_run run = {products, n};
+    if (d->tick)
+        d->tick(d->user);
+    umbra_device_run(d, rows, grain, run_rows, &run);
+}
+
+umbra_product umbra_product_make(const umbra_device *d, const umbra_matrix *w,
+                                 const umbra_activations *x, int tokens, float *out)
+{
+    return (umbra_product){
+        .matmul = {.weights = w->data,
+                   .row_bytes = w->row_bytes,
+                   .x = x,
+                   .tokens = tokens,
+                   .out = out,
+                   .out_stride = (uint64_t)w->rows},
+        .fn = d->kernels->matmul[w->dtype],
+        .rows = w->rows,
+    };
+}

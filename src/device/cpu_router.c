@@ -1,0 +1,114 @@
+/* The router: scores every expert for every token, chooses k of them and weighs them. */
+#include <string.h>
+
+#include "device/device.h"
+
+typedef struct route_run {
+    const umbra_kernels *kernels;
+    const umbra_route_step *s;
+} route_run;
+
+/* The best of what was offered, best first; who came first wins a tie. */
+typedef struct best {
+    int32_t *id; /* (room) */
+    int room, have;
+} best;
+
+static void offer(best *b, const float *score, int id)
+{
+    if (b->have == b->room && score[id] <= score[b->id[b->have - 1]])
+        return;
+    int at = b->have < b->room ? b->have++ : b->room - 1;
+    for (; at > 0 && score[b->id[at - 1]] < score[id]; at--)
+        b->id[at] = b->id[at - 1];
+    b->id[at] = id;
+}
+
+/* A group is as good as the sum of its `group_best` best experts. */
+static float score_group(const umbra_router *r, const float *selection, int group, int size)
+{
+    int32_t ids[2]; /* no layout sums more */
+    best b = {ids, r->group_best, 0};
+    for (int i = group * size; i < (group + 1) * size; i++)
+        offer(&b, selection, i);
+    return b.have > 1 ? selection[ids[0]] + selection[ids[1]] : selection[ids[0]];
+}
+
+static bool contains(const best *b, int id)
+{
+    for (int i = 0; i < b->have; i++)
+        if (b->id[i] == id)
+            return true;
+    return false;
+}
+
+/* The k experts of the largest selection scores, out of the best groups. group_score and group:
+ * (groups) scratch. */
+static void choose_used(const umbra_route_step *s, const float *selection, float *group_score,
+                        int32_t *group, int32_t *experts)
+{
+    const umbra_router *r = s->router;
+    int size = s->experts / r->groups;
+    best groups = {group, r->groups_used, 0}, used = {experts, s->used, 0};
+    for (int g = 0; g < r->groups; g++) {
+        group_score[g] = score_group(r, selection, g, size);
+        offer(&groups, group_score, g);
+    }
+    for (int i = 0; i < s->experts; i++)
+        if (r->groups == 1 || contains(&groups, i / size))
+            offer(&used, selection, i);
+}
+
+/* Raw scores to what weighs an expert; over the chosen alone where the layout says so. */
+static void apply_gating(const route_run *run, float *scores)
+{
+    const umbra_route_step *s = run->s;
+    if (s->router->gating == UMBRA_GATING_SOFTMAX)
+        run->kernels->softmax(scores, s->experts);
+    if (s->router->gating == UMBRA_GATING_SIGMOID)
+        umbra_device_sigmoid(scores, s->experts);
+}
+
+static void weigh(const route_run *run, const float *scores, const int32_t *experts, float *weights)
+{
+    const umbra_router *r = run->s->router;
+    int used = run->s->used;
+    float sum = 0;
+    for (int j = 0; j < used; j++)
+        weights[j] = scores[experts[j]];
+    if (r->gating == UMBRA_GATING_SOFTMAX_USED)
+        run->kernels->softmax(weights, used);
+    for (int j = 0; j < used; j++)
+        sum += weights[j];
+    for (int j = 0; r->renormalise && j < used; j++)
+        weights[j] /= sum;
+    for (int j = 0; r->scale != 1 && j < used; j++)
+        weights[j] *= r->scale;
+}
+
+static void choose(void *context, int begin, int end, int worker)
+{
+    const route_run *run = context;
+    const umbra_route_step *s = run->s;
+    const float *bias = s->bias->data, *preference = s->preference->data;
+    size_t n = (size_t)s->experts, used = (size_t)s->used, groups = (size_t)s->router->groups;
+    float *selection = s->selection + (size_t)worker * (n + groups);
+    int32_t *group = s->groups + (size_t)worker * groups;
+    for (size_t t = (size_t)begin; t < (size_t)end; t++) {
+        float *scores = s->scores + t * n;
+        if (bias)
+            run->kernels->add_scaled(scores, bias, 1.0f, s->experts);
+        apply_gating(run, scores);
+        memcpy(selection, scores, n * sizeof *selection);
+        if (preference)
+            run->kernels->add_scaled(selection, preference, 1.0f, s->experts);
+        choose_used(s, selection, selection + n, group, s->chosen + t * used);
+        weigh(run, scores, s->chosen + t * used, s->weights + t * used);
+    }
+}
+
+void umbra_device_route(const umbra_device *d, const umbra_route_step *s, int rows)
+{
+    route_run run = {d->kernels, s};
+    umbra_device_run(d, rows, 8, choose, &run);
+}

@@ -1,0 +1,200 @@
+/* Where steps are computed. A device offers some twelve steps over rows of numbers; whoever calls
+ * them names every argument, so a step can run twice at once, over another state, on another
+ * device. Nothing here knows sequences, models' files or the store.
+ *
+ * There is one device so far: kernels of an instruction set, shared by the threads of a pool, or on
+ * the calling thread alone (pool NULL). A second one would implement the same functions.
+ *
+ * Letters: T rows (tokens), H hidden, E experts, k used ones, P pairs of (token, used expert).
+ * All arrays belong to the caller. One thread at a time uses one umbra_device; two devices may
+ * share kernels, and a device without a pool may run beside one with a pool. */
+#ifndef UMBRA_DEVICE_DEVICE_H
+#define UMBRA_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+
+#include "base/pool.h"
+#include "device/kv.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+
+typedef struct umbra_device {
+    const umbra_kernels *kernels;
+    umbra_pool *pool; /* NULL: the calling thread alone */
+    int threads;      /* of the pool; 1 without */
+    /* Called before products, the long steps, so that reads can go on; may be NULL. */
+    void (*tick)(void *user);
+    void *user;
+} umbra_device;
+
+/* A dense weight in memory. */
+typedef struct umbra_matrix {
+    const void *data; /* (rows, columns); NULL: there is none */
+    uint64_t row_bytes;
+    uint32_t dtype;
+    int rows, columns;
+} umbra_matrix;
+
+/* One product of several that are computed together. */
+typedef struct umbra_product {
+    umbra_matmul matmul;
+    umbra_matmul_fn fn;
+    int rows;
+} umbra_product;
+
+/* Items [0, items) in pieces of `grain`, shared by the threads. */
+void umbra_device_run(const umbra_device *d, int items, int grain, umbra_pool_fn fn, void *context);
+
+/* ---- rows ---- */
+
+/* x (T, H): rows `id` (T) of a table (n, H). */
+void umbra_device_embed(const umbra_device *d, const umbra_matrix *table, const int32_t *id,
+                        int rows, float *x);
+/* out = norm(x (T, H)) * weight, f32 and q16; x may be out's f32. */
+void umbra_device_norm(const umbra_device *d, umbra_activations *out, const float *x,
+                       const umbra_matrix *weight, float eps, int rows);
+/* q16 of the first T rows of a. */
+void umbra_device_round(const umbra_device *d, umbra_activations *a, int rows);
+/* The same for rows [first, first + count), on the calling thread. */
+void umbra_round_rows(const umbra_kernels *kernels, umbra_activations *a, int first, int count);
+/* x[t] += weight[t] * y[t]; weight NULL: 1. x, y (T, n). */
+void umbra_device_add(const umbra_device *d, float *x, const float *y, const float *weight,
+                      int rows, int n);
+/* x[t] += bias for T rows, where there is a bias. */
+void umbra_device_add_bias(const umbra_device *d, const umbra_matrix *bias, float *x, int rows);
+
+/* ---- products ---- */
+
+/* out (tokens, w->rows) = x w^T, to be computed by umbra_device_products. */
+umbra_product umbra_product_make(const umbra_device *d, const umbra_matrix *w,
+                                 const umbra_activations *x, int tokens, float *out);
+/* All rows of all products, shared by the threads. */
+void umbra_device_products(const umbra_device *d, const umbra_product *products, int n);
+
+/* ---- attention ---- */
+
+/* Makes queries, keys and values what they are (bias, norm, rotation) and puts keys and values
+ * where each row's view says. */
+typedef struct umbra_place_step {
+    float *q, *k, *v; /* (T, heads, key_dim), (T, kv heads, key_dim), (T, kv heads, value_dim) */
+    const umbra_matrix *q_bias, *k_bias, *v_bias; /* of all heads; data may be NULL */
+    const umbra_matrix *q_norm, *k_norm; /* of each head, or of all at once, as long as they are */
+    const umbra_rope *rope;
+    const float *angles; /* (T, rope.dim) */
+    const umbra_kv_form *form;
+    const umbra_kv_view *view; /* (T) */
+    int heads, kv_heads, key_dim, value_dim;
+    float eps;
+} umbra_place_step;
+void umbra_device_place(const umbra_device *d, const umbra_place_step *s, int rows);
+
+/* Attention of every row over what it sees. Each of the form's heads serves heads / form heads
+ * query heads, `together` of which go through the cache at a time. */
+typedef struct umbra_attend_step {
+    const float *q;     /* (T, heads, form.key) */
+    const float *sinks; /* (heads) or NULL */
+    const umbra_kv_form *form;
+    const umbra_kv_view *view; /* (T) */
+    int heads;
+    int together;  /* at most heads / form heads */
+    int value_dim; /* of the output: form.value, or the part of the key that is the value */
+    float scale;
+    umbra_activations *out; /* (T * heads, value_dim): f32; with round_heads also q16 */
+    bool round_heads;
+    float *scores;      /* (threads, together, scores_stride) */
+    int scores_stride;  /* more than the positions of any view, and one for a sink */
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;    /* umbra_kv_most_runs */
+} umbra_attend_step;
+void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows);
+
+/* Norms latents and turns the part behind, and puts both where each row's view says. */
+typedef struct umbra_latent_step {
+    float *latent;            /* (T, form.key): kv_rank values, then rope.dim */
+    const umbra_matrix *norm; /* (kv_rank) */
+    const umbra_rope *rope;
+    const float *angles; /* (T, rope.dim) */
+    const umbra_kv_form *form;
+    const umbra_kv_view *view; /* (T) */
+    int kv_rank;
+    float eps;
+} umbra_latent_step;
+void umbra_device_place_latents(const umbra_device *d, const umbra_latent_step *s, int rows);
+
+/* Splits queries: the rotated part of each head goes behind the latent's part of `query`, the rest
+ * to `plain` (f32 and q16). */
+typedef struct umbra_split_step {
+    const float *q;           /* (T, heads, plain + rope.dim) */
+    umbra_activations *plain; /* (T * heads, plain) */
+    float *query;             /* (T, heads, kv_rank + rope.dim) */
+    const umbra_rope *rope;
+    const float *angles; /* (T, rope.dim) */
+    int heads, kv_rank;
+} umbra_split_step;
+void umbra_device_split(const umbra_device *d, const umbra_split_step *s, int rows);
+
+/* query = K_B^T plain for each head, K_B the first rows of each head's part of w, which are summed:
+ * each is expanded once for all T rows. */
+typedef struct umbra_sum_step {
+    const umbra_matrix *w;          /* (heads * head_rows, kv_rank) */
+    const umbra_activations *plain; /* (T * heads, plain) */
+    float *query;                   /* (T, heads, query_dim); the first kv_rank are written */
+    float *row;                     /* (threads, kv_rank) scratch */
+    int heads, head_rows, query_dim;
+} umbra_sum_step;
+void umbra_device_sum_rows(const umbra_device *d, const umbra_sum_step *s, int rows);
+
+/* Turns the rope.dim values at x by a row's angles. */
+void umbra_rope_turn(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
+                     const float *angles);
+
+/* ---- experts ---- */
+
+/* Which experts each row uses, and with which weight. */
+typedef struct umbra_route_step {
+    float *scores;                         /* (T, E) the router's; changed */
+    const umbra_matrix *bias, *preference; /* (E) added to the scores; for choosing alone */
+    const umbra_router *router;
+    int experts, used;
+    float *selection; /* (threads, E + groups) scratch */
+    int32_t *groups;  /* (threads, groups) scratch */
+    int32_t *chosen;  /* (T, k) best first */
+    float *weights;   /* (T, k) */
+} umbra_route_step;
+void umbra_device_route(const umbra_device *d, const umbra_route_step *s, int rows);
+
+/* Rows that go through one expert, or through the block that all rows use. */
+typedef struct umbra_activate_span {
+    int first, count; /* rows of gate, up and inner */
+    int expert;       /* row of the biases; -1: no biases */
+} umbra_activate_span;
+
+/* inner = silu(gate) * up, to q16. gate and inner are the same rows. */
+typedef struct umbra_activate_step {
+    const umbra_activate_span *spans; /* (n_spans) */
+    int n_spans;
+    umbra_activations *inner; /* (rows, width): gate's output, then the inner values */
+    float *up;                /* (rows, width) */
+    const umbra_matrix *gate_bias, *up_bias; /* (E, width); data or the pointer may be NULL */
+    umbra_activation activation;
+} umbra_activate_step;
+void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s);
+
+/* x[t] += sum over j of weights[t][j] * (contribution of pair (t, j) + its expert's bias), summed
+ * in the router's order. */
+typedef struct umbra_mix_step {
+    float *x;                 /* (T, H) */
+    float *sum;               /* (T, H) scratch */
+    float *contribution;      /* (P, H); biases are added in place */
+    const int32_t *pair;      /* (T, k) row of contribution; -1: left out */
+    const int32_t *experts;   /* (T, k) */
+    const float *weights;     /* (T, k) */
+    const umbra_matrix *bias; /* (E, H) */
+    int used, hidden;
+} umbra_mix_step;
+void umbra_device_mix(const umbra_device *d, const umbra_mix_step *s, int rows);
+
+/* x[t] = 1 / (1 + exp(-x[t])), in double. */
+void umbra_device_sigmoid(float *x, int n);
+
+#endif

@@ -1,0 +1,185 @@
+/* Computes tokens: chunk by chunk through all layers. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "engine/internal.h"
+
+/* A chunk on its way, and who looks at it. */
+typedef struct chunk {
+    umbra_engine *e;
+    const umbra_tap *tap; /* the call's */
+    umbra_pass pass;
+    umbra_rows rows;
+} chunk;
+
+static int tell(chunk *c, umbra_tap_place place)
+{
+    const umbra_tap *taps[] = {&c->e->attached, c->tap};
+    bool routed = place == UMBRA_TAP_ROUTED;
+    c->rows.experts = routed ? c->e->scratch.experts : NULL;
+    c->rows.weights = routed ? c->e->scratch.weights : NULL;
+    for (int i = 0; i < 2; i++) {
+        int rc = taps[i]->at[place] ? taps[i]->at[place](taps[i]->user, &c->rows) : UMBRA_OK;
+        if (rc != UMBRA_OK)
+            return rc;
+    }
+    return UMBRA_OK;
+}
+
+/* The chunk's ids, sequences and positions, with room for them in their sequences. */
+static void place_rows(chunk *c)
+{
+    umbra_engine *e = c->e;
+    umbra_scratch *s = &e->scratch;
+    for (int t = 0; t < c->rows.n; t++)
+        umbra_state_begin(e->state, c->rows.tokens[t].sequence);
+    for (int t = 0; t < c->rows.n; t++) {
+        s->id[t] = c->rows.tokens[t].id;
+        s->sequence[t] = c->rows.tokens[t].sequence;
+        s->position[t] = umbra_state_reserve(e->state, s->sequence[t]);
+    }
+}
+
+/* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
+ * layer's end, so that the store's batch ends too. */
+static int compute_experts(chunk *c, umbra_error *err)
+{
+    umbra_engine *e = c->e;
+    int layer = c->rows.layer, distinct = umbra_step_sort_pairs(&c->pass);
+    int rc = umbra_store_begin(e->store, layer, e->scratch.span_expert, distinct, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    int stop = tell(c, UMBRA_TAP_ROUTED);
+    umbra_step_ffn(&c->pass, layer); /* while the reads are under way */
+    umbra_lease leases[UMBRA_MAX_USED];
+    int n;
+    while ((n = umbra_store_next(e->store, leases, UMBRA_MAX_USED, err)) > 0) {
+        umbra_step_experts(&c->pass, layer, leases, n);
+        for (int i = 0; i < n; i++)
+            umbra_store_release(e->store, &leases[i]);
+    }
+    if (n < 0)
+        return n;
+    umbra_step_mix(&c->pass, layer);
+    return stop;
+}
+
+static int compute_layer(chunk *c, umbra_error *err)
+{
+    umbra_engine *e = c->e;
+    int layer = c->rows.layer;
+    if (umbra_progress_interrupted(c->tap->progress))
+        return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
+    int rc = tell(c, UMBRA_TAP_INPUT);
+    if (rc != UMBRA_OK)
+        return rc;
+    for (int t = 0; t < c->rows.n; t++)
+        e->scratch.view[t] =
+            umbra_state_view(e->state, layer, e->scratch.sequence[t], e->scratch.position[t]);
+    umbra_step_attention(&c->pass, layer);
+    rc = tell(c, UMBRA_TAP_HIDDEN);
+    if (rc != UMBRA_OK)
+        return rc;
+    if (!umbra_layer_has_experts(e->model, layer)) {
+        umbra_step_ffn_dense(&c->pass, layer);
+        return UMBRA_OK;
+    }
+    umbra_step_route(&c->pass, layer);
+    return compute_experts(c, err);
+}
+
+static int hand_out_logits(chunk *c, const int *index, int n)
+{
+    umbra_step_output(&c->pass, index, n);
+    size_t vocabulary = (size_t)c->e->model->config.vocabulary;
+    for (int i = 0; i < n; i++) {
+        int rc = c->tap->logits(c->tap->user, c->rows.first + index[i],
+                                c->e->scratch.logits + (size_t)i * vocabulary);
+        if (rc != UMBRA_OK)
+            return rc;
+    }
+    return UMBRA_OK;
+}
+
+static int compute_logits(chunk *c)
+{
+    int index[UMBRA_LOGITS_ROWS], n = 0, rc = UMBRA_OK;
+    if (!c->tap->logits)
+        return UMBRA_OK;
+    for (int t = 0; t < c->rows.n && rc == UMBRA_OK; t++) {
+        if (c->rows.tokens[t].want_logits)
+            index[n++] = t;
+        if (n == UMBRA_LOGITS_ROWS || (t == c->rows.n - 1 && n > 0)) {
+            rc = hand_out_logits(c, index, n);
+            n = 0;
+        }
+    }
+    return rc;
+}
+
+static int compute_chunk(chunk *c, umbra_error *err)
+{
+    umbra_engine *e = c->e;
+    place_rows(c);
+    umbra_step_embed(&c->pass);
+    int rc = tell(c, UMBRA_TAP_ENTER);
+    for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
+        rc = compute_layer(c, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    c->rows.layer--;
+    for (int t = 0; t < c->rows.n; t++)
+        umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
+    rc = tell(c, UMBRA_TAP_LEAVE);
+    return rc == UMBRA_OK ? compute_logits(c) : rc;
+}
+
+static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)
+{
+    for (int t = 0; t < n; t++) {
+        if (tokens[t].id < 0 || tokens[t].id >= e->model->config.vocabulary)
+            return umbra_fail(err, UMBRA_E_ARGUMENT, "token id %" PRId32 " is not one of 0..%d",
+                              tokens[t].id, e->model->config.vocabulary - 1);
+        if (tokens[t].sequence < 0 || tokens[t].sequence >= e->sequences)
+            return umbra_fail(err, UMBRA_E_ARGUMENT, "sequence %" PRId32 " is not one of 0..%d",
+                              tokens[t].sequence, e->sequences - 1);
+    }
+    for (int s = 0; s < e->sequences; s++) {
+        int64_t length = umbra_state_length(e->state, s);
+        for (int t = 0; t < n; t++)
+            length += tokens[t].sequence == s;
+        if (length > e->plan.context)
+            return umbra_fail(err, UMBRA_E_ARGUMENT,
+                              "%" PRId64 " tokens do not fit into a context of %d positions",
+                              length, e->plan.context);
+    }
+    return UMBRA_OK;
+}
+
+int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
+                      umbra_error *err)
+{
+    static const umbra_tap none = {0};
+    int rc = check_tokens(e, tokens, n, err);
+    for (int first = 0; rc == UMBRA_OK && first < n; first += e->plan.chunk) {
+        int count = n - first < e->plan.chunk ? n - first : e->plan.chunk;
+        chunk c = {
+            .e = e,
+            .tap = tap ? tap : &none,
+            .pass = {.device = &e->device,
+                     .model = e->model,
+                     .weights = &e->weights,
+                     .forms = e->forms,
+                     .rope_frequency = e->rope_frequency,
+                     .scratch = &e->scratch,
+                     .rows = count},
+            .rows = {.first = first,
+                     .n = count,
+                     .tokens = tokens + first,
+                     .position = e->scratch.position,
+                     .x = e->scratch.x},
+        };
+        rc = compute_chunk(&c, err);
+    }
+    return rc;
+}

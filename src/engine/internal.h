@@ -1,0 +1,41 @@
+/* Inside of the engine. A token's way: embedding -> (attention -> router -> experts) per layer ->
+ * output. Everything is laid out at opening; evaluating allocates nothing. */
+#ifndef UMBRA_ENGINE_INTERNAL_H
+#define UMBRA_ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "engine/steps/steps.h"
+#include "state/state.h"
+
+enum {
+    UMBRA_MAX_THREADS = 256,
+    UMBRA_MAX_CHUNK = 4096,
+};
+
+struct umbra_engine {
+    const umbra_model *model;
+    umbra_memory_plan plan;
+    int sequences;
+    umbra_device device;
+    umbra_pool *pool;
+    umbra_store *store;
+    umbra_weights weights;
+    umbra_kv_form *forms;   /* (layers) */
+    double *rope_frequency; /* (rope.dim / 2) */
+    umbra_state *state;
+    umbra_scratch scratch;
+    umbra_tap attached;
+    bool has_identity;
+    uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
+};
+
+/* plan.c: what a layer keeps of every position, forms (layers). */
+void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
+uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+
+/* weights.c */
+int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
+                       const umbra_progress *progress, umbra_error *err);
+void umbra_weights_free(umbra_weights *w);
+
+#endif

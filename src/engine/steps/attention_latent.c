@@ -1,0 +1,139 @@
+/* Attention over a compressed cache (MLA). A position's keys of all heads are K_B * latent, with
+ * one rotated part behind that the heads share; its values are V_B * latent. Since q . (K_B latent)
+ * = (K_B^T q) . latent, queries are moved into the latent's space instead of expanding the cache,
+ * and V_B is applied to the mixed latents: the cache is read once for all heads, and nothing but
+ * the latent is kept.
+ *
+ * Files have K_B^T and V_B per head (UMBRA_ATTN_K_B, _V_B), or both in one matrix the other way
+ * round (UMBRA_ATTN_KV_B), of which K_B^T q is a sum of rows. Letters: T rows of a piece. */
+#include "engine/steps/steps.h"
+
+/* Rows that are in the latent's space at a time. */
+typedef struct piece {
+    int first; /* row of the pass with which it begins */
+    int rows;
+} piece;
+
+/* One product per head with rows [first + h * step, ... + rows) of a matrix; row t's rows of x
+ * and out are those of (t, h). */
+static void run_per_head(const umbra_pass *p, const umbra_matrix *matrix, int first, int step,
+                         int rows, const umbra_activations *x, int tokens, float *out,
+                         int out_width)
+{
+    umbra_latent *l = &p->scratch->latent;
+    int heads = p->model->config.heads;
+    for (int h = 0; h < heads; h++) {
+        umbra_matrix w = *matrix;
+        w.data = (const char *)matrix->data + (size_t)(first + h * step) * matrix->row_bytes;
+        w.rows = rows;
+        umbra_product *product = &l->products[h];
+        *product =
+            umbra_product_make(p->device, &w, x, tokens, out + (size_t)h * (size_t)out_width);
+        product->matmul.out_stride = (uint64_t)heads * (uint64_t)out_width;
+        product->matmul.gather = l->rows + (size_t)h * UMBRA_LATENT_TOKENS;
+        for (int t = 0; t < tokens; t++)
+            l->rows[(size_t)h * UMBRA_LATENT_TOKENS + (size_t)t] = t * heads + h;
+    }
+    umbra_device_products(p->device, l->products, heads);
+}
+
+/* The piece's queries into the latent's space. */
+static void move_queries(const umbra_pass *p, int layer, const piece *at)
+{
+    const umbra_config *c = &p->model->config;
+    const umbra_matrix *w = p->weights->layer[layer];
+    umbra_scratch *s = p->scratch;
+    umbra_latent *l = &s->latent;
+    umbra_split_step split = {
+        .q = s->q + (size_t)(at->first * c->heads) * (size_t)c->key_dim,
+        .plain = &l->plain,
+        .query = l->query,
+        .rope = &c->rope,
+        .angles = s->rope + (size_t)at->first * (size_t)c->rope.dim,
+        .heads = c->heads,
+        .kv_rank = c->kv_rank,
+    };
+    umbra_device_split(p->device, &split, at->rows);
+    if (w[UMBRA_ATTN_KV_B].data) {
+        umbra_sum_step sum = {
+            .w = &w[UMBRA_ATTN_KV_B],
+            .plain = &l->plain,
+            .query = l->query,
+            .row = l->row,
+            .heads = c->heads,
+            .head_rows = l->plain.columns + c->value_dim,
+            .query_dim = c->cache_key,
+        };
+        umbra_device_sum_rows(p->device, &sum, at->rows);
+    } else {
+        run_per_head(p, &w[UMBRA_ATTN_K_B], 0, c->kv_rank, c->kv_rank, &l->plain, at->rows,
+                     l->query, c->cache_key);
+    }
+}
+
+/* Through the cache, and back to heads. */
+static void attend_piece(const umbra_pass *p, int layer, const piece *at)
+{
+    const umbra_config *c = &p->model->config;
+    const umbra_matrix *w = p->weights->layer[layer];
+    umbra_scratch *s = p->scratch;
+    umbra_latent *l = &s->latent;
+    umbra_attend_step attend = {
+        .q = l->query,
+        .form = &p->forms[layer],
+        .view = s->view + at->first,
+        .heads = c->heads,
+        .together = c->heads < UMBRA_LATENT_HEADS ? c->heads : UMBRA_LATENT_HEADS,
+        .value_dim = c->kv_rank,
+        .scale = c->attention_scale,
+        .out = &l->mixed,
+        .round_heads = true,
+        .scores = s->scores,
+        .scores_stride = s->scores_stride,
+        .runs = s->runs,
+        .runs_stride = s->runs_stride,
+    };
+    umbra_device_attend(p->device, &attend, at->rows);
+    bool joint = w[UMBRA_ATTN_KV_B].data != NULL;
+    int plain = l->plain.columns;
+    run_per_head(p, &w[joint ? UMBRA_ATTN_KV_B : UMBRA_ATTN_V_B], joint ? plain : 0,
+                 joint ? plain + c->value_dim : c->value_dim, c->value_dim, &l->mixed, at->rows,
+                 s->mixed.f32 + (size_t)(at->first * c->heads) * (size_t)c->value_dim,
+                 c->value_dim);
+}
+
+void umbra_step_attention_latent(const umbra_pass *p, int layer)
+{
+    const umbra_config *c = &p->model->config;
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_device *d = p->device;
+    umbra_scratch *s = p->scratch;
+    umbra_product down[] = {
+        umbra_product_make(d, &w[UMBRA_ATTN_KV_A], &s->normed, p->rows, s->k),
+        c->q_rank ? umbra_product_make(d, &w[UMBRA_ATTN_Q_A], &s->normed, p->rows, s->q_low.f32)
+                  : umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->normed, p->rows, s->q),
+    };
+    umbra_device_products(d, down, 2);
+    if (c->q_rank) {
+        umbra_device_norm(d, &s->q_low, s->q_low.f32, &w[UMBRA_ATTN_Q_A_NORM], c->rms_eps, p->rows);
+        umbra_product q = umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->q_low, p->rows, s->q);
+        umbra_device_products(d, &q, 1);
+    }
+    umbra_latent_step place = {
+        .latent = s->k,
+        .norm = &w[UMBRA_ATTN_KV_A_NORM],
+        .rope = &c->rope,
+        .angles = s->rope,
+        .form = &p->forms[layer],
+        .view = s->view,
+        .kv_rank = c->kv_rank,
+        .eps = c->rms_eps,
+    };
+    umbra_device_place_latents(d, &place, p->rows);
+    for (piece at = {0}; at.first < p->rows; at.first += UMBRA_LATENT_TOKENS) {
+        int left = p->rows - at.first;
+        at.rows = left < UMBRA_LATENT_TOKENS ? left : UMBRA_LATENT_TOKENS;
+        move_queries(p, layer, &at);
+        attend_piece(p, layer, &at);
+    }
+}

@@ -1,0 +1,148 @@
+/* The mixture of experts: the router names k experts per row; they come as leases from the store,
+ * in whatever order they are there; each computes all its rows at once. Every (row, expert) pair
+ * has a row of its own for the result. */
+#include <string.h>
+
+#include "engine/steps/steps.h"
+
+void umbra_step_route(const umbra_pass *p, int layer)
+{
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_config *c = &p->model->config;
+    umbra_scratch *s = p->scratch;
+    umbra_device_norm(p->device, &s->normed, s->x, &w[UMBRA_FFN_NORM], c->rms_eps, p->rows);
+    umbra_product router =
+        umbra_product_make(p->device, &w[UMBRA_ROUTER], &s->normed, p->rows, s->router);
+    umbra_device_products(p->device, &router, 1);
+    umbra_route_step route = {
+        .scores = s->router,
+        .bias = &w[UMBRA_ROUTER_BIAS],
+        .preference = &w[UMBRA_SELECTION_BIAS],
+        .router = &c->router,
+        .experts = c->experts,
+        .used = c->experts_used,
+        .selection = s->selection,
+        .groups = s->groups,
+        .chosen = s->experts,
+        .weights = s->weights,
+    };
+    umbra_device_route(p->device, &route, p->rows);
+}
+
+int umbra_step_sort_pairs(const umbra_pass *p)
+{
+    const umbra_config *c = &p->model->config;
+    umbra_scratch *s = p->scratch;
+    int pairs = p->rows * c->experts_used;
+    memset(s->spans, 0, (size_t)c->experts * sizeof *s->spans);
+    for (int i = 0; i < pairs; i++)
+        s->spans[s->experts[i]].count++;
+    int first = 0, distinct = 0;
+    for (int x = 0; x < c->experts; x++) {
+        s->spans[x].expert = x;
+        s->spans[x].first = first;
+        first += s->spans[x].count;
+        if (s->spans[x].count > 0)
+            s->span_expert[distinct++] = x;
+        s->spans[x].count = 0;
+    }
+    for (int i = 0; i < pairs; i++) {
+        umbra_activate_span *span = &s->spans[s->experts[i]];
+        int pair = span->first + span->count++;
+        s->pair_token[pair] = i / c->experts_used;
+        s->token_pair[i] = pair;
+    }
+    return distinct;
+}
+
+/* The product of one slice of a leased expert. gather: rows of x, or NULL for its own pairs. */
+static umbra_product expert_product(const umbra_pass *p, const umbra_expert_matrix *matrix,
+                                    const void *weights, const umbra_activations *x,
+                                    const int32_t *gather, int tokens, float *out)
+{
+    uint32_t dtype = matrix->tensor->dtype;
+    umbra_matrix w = {
+        .data = weights,
+        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(dtype), (uint64_t)matrix->columns),
+        .dtype = dtype,
+        .rows = matrix->rows,
+        .columns = matrix->columns,
+    };
+    umbra_product product = umbra_product_make(p->device, &w, x, tokens, out);
+    product.matmul.gather = gather;
+    return product;
+}
+
+/* Gate and up of n leased experts, then their inner values. */
+static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *leases, int n)
+{
+    const umbra_expert_matrix *matrix = p->model->layers[layer].experts;
+    const umbra_matrix *w = p->weights->layer[layer];
+    umbra_scratch *s = p->scratch;
+    size_t width = (size_t)p->model->config.expert_width;
+    umbra_product products[2 * UMBRA_MAX_USED];
+    umbra_activate_span spans[UMBRA_MAX_USED];
+    for (int i = 0; i < n; i++) {
+        const umbra_activate_span *span = &s->spans[leases[i].expert];
+        const int32_t *gather = s->pair_token + span->first;
+        size_t row = (size_t)span->first * width;
+        products[2 * i] = expert_product(p, &matrix[UMBRA_GATE], leases[i].slice[UMBRA_GATE],
+                                         &s->normed, gather, span->count, s->inner.f32 + row);
+        products[2 * i + 1] = expert_product(p, &matrix[UMBRA_UP], leases[i].slice[UMBRA_UP],
+                                             &s->normed, gather, span->count, s->up + row);
+        spans[i] = *span;
+    }
+    umbra_device_products(p->device, products, 2 * n);
+    umbra_activate_step activate = {
+        .spans = spans,
+        .n_spans = n,
+        .inner = &s->inner,
+        .up = s->up,
+        .gate_bias = &w[UMBRA_GATE_BIAS],
+        .up_bias = &w[UMBRA_UP_BIAS],
+        .activation = p->model->config.activation,
+    };
+    umbra_device_activate(p->device, &activate);
+}
+
+void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n)
+{
+    const umbra_expert_matrix *down = &p->model->layers[layer].experts[UMBRA_DOWN];
+    umbra_scratch *s = p->scratch;
+    size_t width = (size_t)s->inner.columns, blocks = width / UMBRA_Q16_BLOCK;
+    size_t hidden = (size_t)p->model->config.hidden;
+    umbra_product products[UMBRA_MAX_USED];
+    umbra_activations inner[UMBRA_MAX_USED];
+    compute_inner(p, layer, leases, n);
+    for (int i = 0; i < n; i++) {
+        const umbra_activate_span *span = &s->spans[leases[i].expert];
+        size_t first = (size_t)span->first;
+        inner[i] = (umbra_activations){span->count,
+                                       s->inner.columns,
+                                       s->inner.f32 + first * width,
+                                       s->inner.q + first * width,
+                                       s->inner.scale + first * blocks,
+                                       s->inner.sum + first * blocks};
+        products[i] = expert_product(p, down, leases[i].slice[UMBRA_DOWN], &inner[i], NULL,
+                                     span->count, s->contribution + first * hidden);
+    }
+    umbra_device_products(p->device, products, n);
+}
+
+void umbra_step_mix(const umbra_pass *p, int layer)
+{
+    const umbra_config *c = &p->model->config;
+    umbra_scratch *s = p->scratch;
+    umbra_mix_step mix = {
+        .x = s->x,
+        .sum = s->block,
+        .contribution = s->contribution,
+        .pair = s->token_pair,
+        .experts = s->experts,
+        .weights = s->weights,
+        .bias = &p->weights->layer[layer][UMBRA_DOWN_BIAS],
+        .used = c->experts_used,
+        .hidden = c->hidden,
+    };
+    umbra_device_mix(p->device, &mix, p->rows);
+}

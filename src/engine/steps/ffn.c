@@ -1,0 +1,39 @@
+/* The feed-forward block that every row uses: a dense layer's, or the shared experts', which are
+ * computed as one wide expert. Resident, as all dense weights. */
+#include "engine/steps/steps.h"
+
+void umbra_step_ffn(const umbra_pass *p, int layer)
+{
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_matrix *weigh = &w[UMBRA_SHARED_ROUTER];
+    const umbra_device *d = p->device;
+    umbra_scratch *s = p->scratch;
+    if (!w[UMBRA_FFN_GATE].data)
+        return;
+    umbra_activations inner = s->ffn;
+    inner.columns = w[UMBRA_FFN_GATE].rows;
+    umbra_product products[3] = {
+        umbra_product_make(d, &w[UMBRA_FFN_GATE], &s->normed, p->rows, inner.f32),
+        umbra_product_make(d, &w[UMBRA_FFN_UP], &s->normed, p->rows, s->up),
+    };
+    if (weigh->data)
+        products[2] = umbra_product_make(d, weigh, &s->normed, p->rows, s->shared_weight);
+    umbra_device_products(d, products, weigh->data ? 3 : 2);
+    umbra_activate_span all = {.first = 0, .count = p->rows, .expert = -1};
+    umbra_activate_step activate = {.spans = &all, .n_spans = 1, .inner = &inner, .up = s->up};
+    umbra_device_activate(d, &activate);
+    umbra_product down = umbra_product_make(d, &w[UMBRA_FFN_DOWN], &inner, p->rows, s->block);
+    umbra_device_products(d, &down, 1);
+    if (weigh->data)
+        umbra_device_sigmoid(s->shared_weight, p->rows);
+    umbra_device_add(d, s->x, s->block, weigh->data ? s->shared_weight : NULL, p->rows,
+                     p->model->config.hidden);
+}
+
+void umbra_step_ffn_dense(const umbra_pass *p, int layer)
+{
+    umbra_scratch *s = p->scratch;
+    umbra_device_norm(p->device, &s->normed, s->x, &p->weights->layer[layer][UMBRA_FFN_NORM],
+                      p->model->config.rms_eps, p->rows);
+    umbra_step_ffn(p, layer);
+}

@@ -1,0 +1,118 @@
+/* What one layer does with the rows of a pass, step by step. A step takes all that it uses from
+ * the pass: two passes with scratch of their own may be under way at once, over other states, on
+ * other devices.
+ *
+ * Letters: C rows of the pass, P = C * k pairs (row, used expert). */
+#ifndef UMBRA_ENGINE_STEPS_H
+#define UMBRA_ENGINE_STEPS_H
+
+#include <umbra/store.h>
+
+#include "device/device.h"
+
+enum {
+    UMBRA_LOGITS_ROWS = 8,    /* output rows computed together */
+    UMBRA_LATENT_HEADS = 8,   /* query heads that go through a compressed cache together */
+    UMBRA_LATENT_TOKENS = 16, /* rows whose queries are in the latent's space at a time */
+};
+
+/* The dense weights of a model. */
+typedef struct umbra_weights {
+    umbra_matrix model[UMBRA_MODEL_ROLES];
+    umbra_matrix (*layer)[UMBRA_LAYER_ROLES]; /* (layers) */
+    void *arena;
+    uint64_t arena_bytes;
+} umbra_weights;
+
+/* Attention over a compressed cache; T at most UMBRA_LATENT_TOKENS. */
+typedef struct umbra_latent {
+    umbra_activations plain; /* (T * heads, key_dim - rope.dim) the part of q that is not rotated */
+    float *query;            /* (T, heads, cache_key) q as the cache's rows see it */
+    umbra_activations mixed; /* (T * heads, kv_rank) attention's output */
+    int32_t *rows; /* (heads, UMBRA_LATENT_TOKENS) row t * heads + h of `plain` and `mixed` */
+    float *row;    /* (threads, kv_rank) one row of weights */
+    umbra_product *products; /* (heads) */
+} umbra_latent;
+
+/* The numbers of a pass, in one arena. */
+typedef struct umbra_scratch {
+    float *x;                 /* (C, hidden) residual stream */
+    umbra_activations normed; /* (C, hidden) input of a block */
+    umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
+    float *q, *k, *v;         /* (C, heads * dim); k and v as the cache keeps them */
+    umbra_activations mixed;  /* (C, heads * value_dim) attention's output */
+    float *block;             /* (C, hidden) output of a block, before it joins x */
+    float *rope;              /* (C, rope.dim) cos, sin of each pair */
+    umbra_kv_view *view;      /* (C) what each row sees of the layer in progress */
+    float *scores;            /* (threads, heads per item, scores_stride) */
+    umbra_kv_run *runs;       /* (threads, runs_stride) */
+    int scores_stride, runs_stride;
+    umbra_latent latent;
+    float *router;                     /* (C, experts) */
+    float *selection;                  /* (threads, experts + groups) */
+    int32_t *groups;                   /* (threads, groups) */
+    float *shared_weight;              /* (C) */
+    int32_t *experts;                  /* (C, k) used experts, best first */
+    float *weights;                    /* (C, k) */
+    int32_t *pair_token;               /* (P) row of each pair, pairs sorted by expert */
+    int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
+    umbra_activate_span *spans;        /* (experts) the pairs of each expert */
+    int *span_expert;                  /* (experts) those that have pairs, ascending */
+    float *up;                         /* (P, width) */
+    umbra_activations inner;           /* (P, width): gate's output, then silu(gate) * up */
+    umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
+                                          the block that every row uses, as is `up` */
+    float *contribution;               /* (P, hidden) */
+    umbra_activations out;             /* (UMBRA_LOGITS_ROWS, hidden) */
+    float *logits;                     /* (UMBRA_LOGITS_ROWS, vocabulary) */
+    int32_t *id, *sequence, *position; /* (C) */
+    void *arena;
+    uint64_t arena_bytes;
+} umbra_scratch;
+
+/* Rows on their way through the layers. */
+typedef struct umbra_pass {
+    const umbra_device *device;
+    const umbra_model *model;
+    const umbra_weights *weights;
+    const umbra_kv_form *forms;   /* (layers) */
+    const double *rope_frequency; /* (rope.dim / 2) radians per position */
+    umbra_scratch *scratch;
+    int rows; /* C */
+} umbra_pass;
+
+/* scratch.c: sizes for so many rows, positions and threads (base NULL), or places in an arena of
+ * that size. Returns bytes. */
+uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *c, int rows,
+                              int context, int threads);
+
+/* rope.c: radians per position of each pair; out (rope.dim / 2). slowed: factors or NULL. */
+void umbra_rope_frequencies(const umbra_rope *rope, const float *slowed, double *out);
+
+/* embed.c: x, and the rotary angles, of the rows' ids and positions. */
+void umbra_step_embed(const umbra_pass *p);
+/* output.c: logits of the rows `index` (n, at most UMBRA_LOGITS_ROWS) of x. */
+void umbra_step_output(const umbra_pass *p, const int *index, int n);
+
+/* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. */
+void umbra_step_attention(const umbra_pass *p, int layer);
+/* attention_latent.c: the same for a compressed cache, from normed to mixed.f32. */
+void umbra_step_attention_latent(const umbra_pass *p, int layer);
+
+/* experts.c: which experts each row uses; fills normed, experts, weights. */
+void umbra_step_route(const umbra_pass *p, int layer);
+/* Sorts the pairs by expert: fills spans, span_expert and both tables of pairs. Returns the number
+ * of distinct experts. */
+int umbra_step_sort_pairs(const umbra_pass *p);
+/* The contributions of n leased experts, at most UMBRA_MAX_USED. */
+void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n);
+/* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
+ * trace in the bits. */
+void umbra_step_mix(const umbra_pass *p, int layer);
+
+/* ffn.c: x += ffn(normed), the block that every row uses; nothing where a layer has none. */
+void umbra_step_ffn(const umbra_pass *p, int layer);
+/* x += ffn(norm(x)): all that a layer without experts has after attention. */
+void umbra_step_ffn_dense(const umbra_pass *p, int layer);
+
+#endif

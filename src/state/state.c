@@ -1,0 +1,270 @@
+/* Sequences as tables of pages: opening, growing, forgetting, sharing. */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "state/internal.h"
+
+static int pages_for(int positions)
+{
+    return (positions + UMBRA_KV_PAGE - 1) / UMBRA_KV_PAGE;
+}
+
+/* Pages that one sequence may hold in a layer at once. */
+static int most_pages(const umbra_state_shape *shape, const umbra_kv_form *f)
+{
+    int whole = pages_for(shape->context);
+    if (f->window == 0)
+        return whole;
+    /* What the first row of a step sees, a page for those who still look at it, and the step; one
+     * more since neither end need be a page's. */
+    int64_t kept = (int64_t)f->window + UMBRA_KV_PAGE + shape->step;
+    int64_t pages = (kept + UMBRA_KV_PAGE - 1) / UMBRA_KV_PAGE + 1;
+    return pages < whole ? (int)pages : whole;
+}
+
+static uint64_t table_bytes(const umbra_state_shape *shape)
+{
+    uint64_t entries = (uint64_t)shape->sequences * (uint64_t)shape->layers;
+    return entries * ((uint64_t)pages_for(shape->context) * sizeof(char *) + sizeof(int));
+}
+
+uint64_t umbra_state_bytes(const umbra_state_shape *shape)
+{
+    uint64_t bytes = table_bytes(shape);
+    for (int l = 0; l < shape->layers; l++) {
+        uint64_t pages = (uint64_t)shape->sequences * (uint64_t)most_pages(shape, &shape->forms[l]);
+        bytes += pages * (umbra_kv_page_bytes(&shape->forms[l]) + 2 * sizeof(int32_t));
+    }
+    return bytes;
+}
+
+/* Finds the pool of each layer, and counts its pages. */
+static void plan_pools(umbra_state *s, const umbra_state_shape *shape)
+{
+    for (int l = 0; l < s->layers; l++) {
+        size_t bytes = umbra_kv_page_bytes(&s->forms[l]);
+        int p = 0;
+        while (p < s->n_pools && s->pools[p].bytes != bytes)
+            p++;
+        s->n_pools += p == s->n_pools;
+        s->pools[p].bytes = bytes;
+        s->pools[p].pages += s->sequences * most_pages(shape, &s->forms[l]);
+        s->pool[l] = p;
+    }
+}
+
+static int open_pools(umbra_state *s, const umbra_state_shape *shape, umbra_error *err)
+{
+    plan_pools(s, shape);
+    for (int i = 0; i < s->n_pools; i++) {
+        umbra_page_pool *p = &s->pools[i];
+        p->arena = umbra_map((uint64_t)p->pages * p->bytes);
+        p->free = umbra_calloc((size_t)p->pages, sizeof *p->free);
+        p->owners = umbra_calloc((size_t)p->pages, sizeof *p->owners);
+        if (!p->arena || !p->free || !p->owners)
+            return umbra_fail_nomem(err, "keys and values", (uint64_t)p->pages * p->bytes);
+        for (int page = p->pages - 1; page >= 0; page--)
+            p->free[p->n_free++] = page;
+    }
+    return UMBRA_OK;
+}
+
+int umbra_state_open(umbra_state **out, const umbra_state_shape *shape, umbra_error *err)
+{
+    *out = NULL;
+    umbra_state *s = umbra_calloc(1, sizeof *s);
+    if (!s)
+        return umbra_fail_nomem(err, "the sequences", sizeof *s);
+    size_t layers = (size_t)shape->layers, sequences = (size_t)shape->sequences;
+    s->layers = shape->layers;
+    s->sequences = shape->sequences;
+    s->context = shape->context;
+    s->step = shape->step;
+    s->table_pages = pages_for(shape->context);
+    s->forms = umbra_calloc(layers, sizeof *s->forms);
+    s->pools = umbra_calloc(layers, sizeof *s->pools);
+    s->pool = umbra_calloc(layers, sizeof *s->pool);
+    s->table = umbra_calloc(sequences * layers * (size_t)s->table_pages, sizeof *s->table);
+    s->first = umbra_calloc(sequences * layers, sizeof *s->first);
+    s->length = umbra_calloc(sequences, sizeof *s->length);
+    s->reserved = umbra_calloc(sequences, sizeof *s->reserved);
+    int rc = UMBRA_OK;
+    if (!s->forms || !s->pools || !s->pool || !s->table || !s->first || !s->length || !s->reserved)
+        rc = umbra_fail_nomem(err, "the sequences", table_bytes(shape));
+    if (rc == UMBRA_OK) {
+        memcpy(s->forms, shape->forms, layers * sizeof *s->forms);
+        rc = open_pools(s, shape, err);
+    }
+    if (rc != UMBRA_OK) {
+        umbra_state_close(&s);
+        return rc;
+    }
+    *out = s;
+    return UMBRA_OK;
+}
+
+void umbra_state_close(umbra_state **state)
+{
+    umbra_state *s = *state;
+    if (!s)
+        return;
+    for (int i = 0; i < s->n_pools; i++) {
+        umbra_unmap(s->pools[i].arena, (uint64_t)s->pools[i].pages * s->pools[i].bytes);
+        umbra_free(s->pools[i].free);
+        umbra_free(s->pools[i].owners);
+    }
+    umbra_free(s->forms);
+    umbra_free(s->pools);
+    umbra_free(s->pool);
+    umbra_free(s->table);
+    umbra_free(s->first);
+    umbra_free(s->length);
+    umbra_free(s->reserved);
+    umbra_free(s);
+    *state = NULL;
+}
+
+const umbra_kv_form *umbra_state_form(const umbra_state *s, int layer)
+{
+    return &s->forms[layer];
+}
+
+int umbra_state_length(const umbra_state *s, int sequence)
+{
+    return s->length[sequence];
+}
+
+/* ---- pages ---- */
+
+static char *take_page(umbra_page_pool *p)
+{
+    int32_t page = p->free[--p->n_free];
+    p->owners[page] = 1;
+    return p->arena + (size_t)page * p->bytes;
+}
+
+static int32_t *owners_of(umbra_page_pool *p, const char *page)
+{
+    return &p->owners[(size_t)(page - p->arena) / p->bytes];
+}
+
+static void drop_page(umbra_page_pool *p, char **entry)
+{
+    if (*entry && --*owners_of(p, *entry) == 0)
+        p->free[p->n_free++] = (int32_t)((size_t)(*entry - p->arena) / p->bytes);
+    *entry = NULL;
+}
+
+/* The page is about to be written behind what is shared: a copy of its own, if others hold it. */
+static void own_page(umbra_page_pool *p, char **entry)
+{
+    if (*owners_of(p, *entry) == 1)
+        return;
+    char *copy = take_page(p);
+    memcpy(copy, *entry, p->bytes);
+    drop_page(p, entry);
+    *entry = copy;
+}
+
+/* Drops a layer's pages [begin, end). */
+static void drop_pages(umbra_state *s, int sequence, int layer, int begin, int end)
+{
+    char **table = umbra_state_table(s, sequence, layer);
+    for (int page = begin; page < end; page++)
+        drop_page(&s->pools[s->pool[layer]], &table[page]);
+}
+
+/* ---- growing and forgetting ---- */
+
+void umbra_state_begin(umbra_state *s, int sequence)
+{
+    int length = s->length[sequence];
+    for (int l = 0; l < s->layers; l++) {
+        int *first = &s->first[(size_t)sequence * (size_t)s->layers + (size_t)l];
+        int needed = umbra_state_first_seen(&s->forms[l], length) - UMBRA_KV_PAGE;
+        if (needed / UMBRA_KV_PAGE > *first / UMBRA_KV_PAGE) {
+            drop_pages(s, sequence, l, *first / UMBRA_KV_PAGE, needed / UMBRA_KV_PAGE);
+            *first = needed / UMBRA_KV_PAGE * UMBRA_KV_PAGE;
+        }
+    }
+    s->reserved[sequence] = length;
+}
+
+int umbra_state_reserve(umbra_state *s, int sequence)
+{
+    int position = s->reserved[sequence]++, page = position / UMBRA_KV_PAGE;
+    if (umbra_state_table(s, sequence, 0)[page]) /* then every layer has it */
+        return position;
+    for (int l = 0; l < s->layers; l++)
+        umbra_state_table(s, sequence, l)[page] = take_page(&s->pools[s->pool[l]]);
+    return position;
+}
+
+void umbra_state_hold(umbra_state *s, int sequence, int layer, int first, int length)
+{
+    char **table = umbra_state_table(s, sequence, layer);
+    s->first[(size_t)sequence * (size_t)s->layers + (size_t)layer] = first;
+    for (int page = first / UMBRA_KV_PAGE; page < pages_for(length); page++)
+        table[page] = take_page(&s->pools[s->pool[layer]]);
+}
+
+void umbra_state_advance(umbra_state *s, int sequence, int n)
+{
+    s->length[sequence] += n;
+}
+
+umbra_kv_view umbra_state_view(const umbra_state *s, int layer, int sequence, int position)
+{
+    return (umbra_kv_view){.page = umbra_state_table(s, sequence, layer),
+                           .first = umbra_state_first_seen(&s->forms[layer], position),
+                           .kept = position + 1};
+}
+
+/* Whether every layer still has what a row at `length` sees. */
+static bool reaches(const umbra_state *s, int sequence, int length)
+{
+    const int *first = s->first + (size_t)sequence * (size_t)s->layers;
+    for (int l = 0; l < s->layers; l++)
+        if (length > 0 && umbra_state_first_seen(&s->forms[l], length) < first[l])
+            return false;
+    return true;
+}
+
+int umbra_state_truncate(umbra_state *s, int sequence, int length)
+{
+    length = length < 0 ? 0 : length;
+    if (length < s->length[sequence] && !reaches(s, sequence, length))
+        length = 0;
+    if (length > s->length[sequence])
+        length = s->length[sequence];
+    for (int l = 0; l < s->layers; l++) {
+        drop_pages(s, sequence, l, pages_for(length), s->table_pages);
+        if (length == 0)
+            s->first[(size_t)sequence * (size_t)s->layers + (size_t)l] = 0;
+        if (length % UMBRA_KV_PAGE != 0)
+            own_page(&s->pools[s->pool[l]],
+                     &umbra_state_table(s, sequence, l)[length / UMBRA_KV_PAGE]);
+    }
+    s->length[sequence] = s->reserved[sequence] = length;
+    return length;
+}
+
+void umbra_state_fork(umbra_state *s, int from, int to)
+{
+    if (from == to)
+        return;
+    umbra_state_truncate(s, to, 0);
+    for (int l = 0; l < s->layers; l++) {
+        char **source = umbra_state_table(s, from, l), **table = umbra_state_table(s, to, l);
+        umbra_page_pool *p = &s->pools[s->pool[l]];
+        for (int page = 0; page < pages_for(s->length[from]); page++)
+            if ((table[page] = source[page]) != NULL)
+                ++*owners_of(p, table[page]);
+        if (s->length[from] % UMBRA_KV_PAGE != 0)
+            own_page(p, &table[s->length[from] / UMBRA_KV_PAGE]);
+        s->first[(size_t)to * (size_t)s->layers + (size_t)l] =
+            s->first[(size_t)from * (size_t)s->layers + (size_t)l];
+    }
+    s->length[to] = s->reserved[to] = s->length[from];
+}
