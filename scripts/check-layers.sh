@@ -8,11 +8,15 @@ cd "$(dirname "$0")/.."
 order='
 base
 gguf safetensors kernels
-model trace
+tokenizer
+model
 predict store
 engine
-evaluate train
-runtime
+ahead
+generate
+lab/trace lab/report
+lab/collect lab/evaluate lab/train
+lab/bench
 '
 
 failures=0
@@ -28,32 +32,37 @@ rank()
     echo "$order" | awk -v name="$1" '{ for (i = 1; i <= NF; i++) if ($i == name) print NR }'
 }
 
-for folder in src/*/; do
-    layer=$(basename "$folder")
+# layer FOLDER: the layer that a folder under src belongs to; a layer of the lab is two names deep.
+layer()
+{
+    echo "$1" | sed -E 's#^(lab/[^/]*|[^/]*).*#\1#'
+}
+
+for file in $(find src -name '*.[ch]'); do
+    folder=${file#src/}
+    layer=$(layer "${folder%/*}")
     [ "$layer" = cli ] && continue
     own=$(rank "$layer")
     if [ -z "$own" ]; then
         complain "src/$layer: not in the order of scripts/check-layers.sh"
         continue
     fi
-    for file in "$folder"*.c "$folder"*.h; do
-        [ -e "$file" ] || continue
-        for used in $(sed -n 's/^#include "\([a-z_]*\)\/.*/\1/p' "$file" | sort -u); do
-            [ "$used" = "$layer" ] && continue
-            below=$(rank "$used")
-            if [ -z "$below" ] || [ "$below" -ge "$own" ]; then
-                complain "$file includes from $used, which is not below $layer"
-            fi
-        done
+    for used in $(sed -n 's/^#include "\([a-z0-9_/]*\)\/.*/\1/p' "$file" | sort -u); do
+        used=$(layer "$used")
+        [ "$used" = "$layer" ] && continue
+        below=$(rank "$used")
+        if [ -z "$below" ] || [ "$below" -ge "$own" ]; then
+            complain "$file includes from $used, which is not below $layer"
+        fi
     done
 done
 
 bad=$(grep -nE '^#include "' src/cli/*.c src/cli/*.h | grep -vE '"cli/|"base/json_writer.h"' || true)
 [ -z "$bad" ] || complain "the CLI includes internal headers: $bad"
-bad=$(grep -nE '^#include "' include/umbra/*.h || true)
+bad=$(grep -nE '^#include "' $(find include -name '*.h') || true)
 [ -z "$bad" ] || complain "a public header includes an internal one: $bad"
 
-long=$(awk 'length > 100 { print FILENAME ":" FNR }' $(find src include tests bench -name '*.[ch]') | head)
+long=$(awk 'length > 100 { print FILENAME ":" FNR }' $(find src include tests bench tools -name '*.[ch]') | head)
 [ -z "$long" ] || complain "lines over 100 columns: $long"
 
 if [ "$failures" -gt 0 ]; then

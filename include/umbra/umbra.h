@@ -2,20 +2,20 @@
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
 
-#include <umbra/bench.h>
-#include <umbra/collect.h>
+#include <umbra/lab/bench.h>
+#include <umbra/lab/collect.h>
 #include <umbra/engine.h>
-#include <umbra/evaluate.h>
+#include <umbra/lab/evaluate.h>
 #include <umbra/generate.h>
 #include <umbra/model.h>
 #include <umbra/prefetch.h>
 #include <umbra/progress.h>
-#include <umbra/quantize.h>
+#include <umbra/lab/quantize.h>
 #include <umbra/runner.h>
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
-#include <umbra/train.h>
+#include <umbra/lab/train.h>
 #include <umbra/usage.h>
 
 #ifdef __cplusplus
