@@ -1,13 +1,14 @@
 #include <umbra/usage.h>
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/json_reader.h"
 #include "base/memory.h"
 #include "engine/engine.h"
 
@@ -33,49 +34,116 @@ static int malformed(const char *path, const char *what, umbra_error *err)
     return umbra_fail(err, UMBRA_E_FORMAT, "%s: this is no usage file: %s", path, what);
 }
 
-static int add_counts(usage *u, const json_t *counts, const char *path, umbra_error *err)
+static int no_json(const umbra_json_reader *r, const char *path, umbra_error *err)
 {
-    if (json_array_size(counts) != (size_t)u->layers)
-        return malformed(path, "\"counts\" is not a list of all layers", err);
-    for (int l = 0; l < u->layers; l++) {
-        const json_t *row = json_array_get(counts, (size_t)l);
-        if (json_array_size(row) != (size_t)u->experts)
-            return malformed(path, "a layer of \"counts\" is not a list of all experts", err);
-        for (int e = 0; e < u->experts; e++) {
-            const json_t *n = json_array_get(row, (size_t)e);
-            if (!json_is_integer(n) || json_integer_value(n) < 0)
-                return malformed(path, "a count is no number, or negative", err);
-            u->counts[(size_t)l * (size_t)u->experts + (size_t)e] +=
-                (uint64_t)json_integer_value(n);
-        }
-    }
-    return UMBRA_OK;
+    return umbra_fail_at(err, UMBRA_E_FORMAT, r->at, "%s: cannot be read as JSON: %s", path,
+                         r->problem);
 }
 
-static int add_object(usage *u, const json_t *root, const char *path, umbra_error *err)
+static int add_layer(const usage *u, umbra_json_reader *r, uint64_t *counts, const char *path,
+                     umbra_error *err)
 {
-    const char *format = json_string_value(json_object_get(root, "format"));
-    const char *hash = json_string_value(json_object_get(root, "model_hash"));
-    if (!format || strcmp(format, "umbra-usage") != 0 || !hash ||
-        json_integer_value(json_object_get(root, "version")) != 1)
+    bool whole = umbra_json_take(r, '[');
+    for (int e = 0; e < u->experts && whole; e++) {
+        uint64_t n;
+        whole = e == 0 || umbra_json_take(r, ',');
+        if (!whole)
+            break;
+        if (!umbra_json_read_uint(r, &n) || n > INT64_MAX)
+            return malformed(path, "a count is no number, or negative", err);
+        counts[e] += n;
+    }
+    return whole && umbra_json_take(r, ']')
+               ? UMBRA_OK
+               : malformed(path, "a layer of \"counts\" is not a list of all experts", err);
+}
+
+static int add_counts(usage *u, umbra_json_reader *r, const char *path, umbra_error *err)
+{
+    bool whole = umbra_json_take(r, '[');
+    for (int l = 0; l < u->layers && whole; l++) {
+        whole = l == 0 || umbra_json_take(r, ',');
+        int rc = whole ? add_layer(u, r, &u->counts[(size_t)l * (size_t)u->experts], path, err)
+                       : UMBRA_OK;
+        if (rc != UMBRA_OK)
+            return rc;
+    }
+    return whole && umbra_json_take(r, ']')
+               ? UMBRA_OK
+               : malformed(path, "\"counts\" is not a list of all layers", err);
+}
+
+/* What is said of the counts, and where they begin (0, the object's bracket: they are not there).
+ */
+typedef struct claims {
+    const char *format, *hash;
+    uint64_t version;
+    size_t counts;
+} claims;
+
+static bool read_claim(claims *c, umbra_json_reader *r)
+{
+    const char *key;
+    if (!umbra_json_read_key(r, &key))
+        return false;
+    char first = umbra_json_peek(r);
+    if (strcmp(key, "format") == 0 && first == '"')
+        return umbra_json_read_string(r, &c->format);
+    if (strcmp(key, "model_hash") == 0 && first == '"')
+        return umbra_json_read_string(r, &c->hash);
+    if (strcmp(key, "version") == 0 && first >= '0' && first <= '9')
+        return umbra_json_read_uint(r, &c->version);
+    if (strcmp(key, "counts") == 0)
+        c->counts = r->at;
+    return umbra_json_skip(r);
+}
+
+/* All members of the object, and nothing behind it. */
+static int read_claims(claims *c, umbra_json_reader *r, const char *path, umbra_error *err)
+{
+    *c = (claims){0};
+    if (!umbra_json_take(r, '{'))
+        return malformed(path, "it is no JSON object", err);
+    int more = umbra_json_take(r, '}') ? 0 : 1;
+    while (more == 1)
+        more = read_claim(c, r) ? umbra_json_more(r, '}') : -1;
+    if (more < 0)
+        return no_json(r, path, err);
+    (void)umbra_json_peek(r);
+    return r->at == r->n ? UMBRA_OK : malformed(path, "something follows its end", err);
+}
+
+static int add_text(usage *u, umbra_json_reader *r, const char *path, umbra_error *err)
+{
+    claims c;
+    int rc = read_claims(&c, r, path, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    if (!c.format || strcmp(c.format, "umbra-usage") != 0 || !c.hash || c.version != 1)
         return malformed(path, "format, version or model_hash is not what it should be", err);
-    if (strcmp(hash, u->hash) != 0)
+    if (strcmp(c.hash, u->hash) != 0)
         return umbra_fail(err, UMBRA_E_MISMATCH,
                           "%s: tells the usage of the model with hash %.40s, but this model's is "
                           "%s; name another file",
-                          path, hash, u->hash);
-    return add_counts(u, json_object_get(root, "counts"), path, err);
+                          path, c.hash, u->hash);
+    r->at = c.counts;
+    return add_counts(u, r, path, err);
 }
 
 static int add_file(usage *u, const char *path, umbra_error *err)
 {
-    json_error_t where;
-    json_t *root = json_load_file(path, 0, &where);
-    if (!root)
-        return umbra_fail(err, UMBRA_E_FORMAT, "%s: cannot be read as JSON: %s (line %d)", path,
-                          where.text, where.line);
-    int rc = add_object(u, root, path, err);
-    json_decref(root);
+    int fd;
+    uint64_t bytes;
+    int rc = umbra_file_open(&fd, path, &bytes, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_json_reader r = {.text = umbra_calloc((size_t)bytes + 1, 1), .n = (size_t)bytes};
+    rc = r.text ? umbra_file_read(fd, path, r.text, r.n, 0, err)
+                : umbra_fail_nomem(err, "a usage file", (size_t)bytes);
+    if (rc == UMBRA_OK)
+        rc = add_text(u, &r, path, err);
+    close(fd);
+    umbra_free(r.text);
     return rc;
 }
 

@@ -1,3 +1,4 @@
+/* The version and what the build is made of. */
 #include <umbra/umbra.h>
 
 #include "store/io/io.h"
@@ -26,8 +27,7 @@ void umbra_get_build(umbra_build *out)
 #else
         .kernels = {"scalar", "reference"},
 #endif
-        .openblas = UMBRA_OPENBLAS_VERSION, .pcre2 = UMBRA_PCRE2_VERSION,
-        .jansson = UMBRA_JANSSON_VERSION, .liburing = UMBRA_URING_VERSION,
+        .pcre2 = UMBRA_PCRE2_VERSION, .liburing = UMBRA_URING_VERSION,
         .xxhash = UMBRA_XXHASH_VERSION, .io_uring = umbra_io_find("auto") == &umbra_io_uring,
     };
 }

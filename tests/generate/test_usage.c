@@ -94,6 +94,10 @@ static void test_other_files(void **state)
         "{\"format\": \"umbra-usage\", \"version\": 1, \"model_hash\": \"%s\", \"counts\": [[1]]}",
         hash);
     refuse(text, UMBRA_E_FORMAT, "counts");
+    refuse("{\"format\": \"umbra-usage\", \"version\": 1, \"model_hash\": \"00\"} {}",
+           UMBRA_E_FORMAT, "follows");
+    refuse("{\"format\": 3, \"version\": 1, \"model_hash\": \"00\"}", UMBRA_E_FORMAT, "format");
+    refuse("{\"format\": \"umbra-usage\", \"version\": 1.5}", UMBRA_E_FORMAT, "JSON");
 }
 
 static void test_bad_shares(void **state)
@@ -103,8 +107,7 @@ static void test_bad_shares(void **state)
     assert_int_equal(umbra_usage_pin(engine, path, 0.6, NULL, NULL), UMBRA_E_ARGUMENT);
     assert_int_equal(umbra_usage_pin(engine, path, -1, NULL, NULL), UMBRA_E_ARGUMENT);
     umbra_error err = {0};
-    assert_int_equal(umbra_usage_pin(engine, "/nowhere/usage.json", 0.1, NULL, &err),
-                     UMBRA_E_FORMAT);
+    assert_int_equal(umbra_usage_pin(engine, "/nowhere/usage.json", 0.1, NULL, &err), UMBRA_E_IO);
     umbra_engine_close(&engine);
 }
 

@@ -142,9 +142,9 @@ int umbra_training_read(umbra_training *out, const char *text, const char *path,
 {
     *out = (umbra_training){0};
     source s = {path, err};
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+    json_t *root = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
     if (text && !root)
-        return malformed(&s, "it is not valid JSON");
+        return malformed(&s, "it is not valid JSON, or has a key twice");
     int rc = read_hashes(out, json_object_get(root, "documents"), &s);
     if (rc == UMBRA_OK)
         rc = read_ids(out, json_object_get(root, "ids"), &s);

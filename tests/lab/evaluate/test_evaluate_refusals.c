@@ -160,6 +160,8 @@ static void malformed_training_is_refused(void **state)
     }
     umbra_training t;
     assert_int_equal(umbra_training_read(&t, "{\"documents\": [", "x", 1, 1, NULL), UMBRA_E_FORMAT);
+    assert_int_equal(umbra_training_read(&t, "{\"a\": 1, \"a\": 2}", "x", 1, 1, NULL),
+                     UMBRA_E_FORMAT);
 }
 
 static void other_models_are_refused(void **state)
