@@ -90,7 +90,8 @@ check_programs()
     for program in "$work/embed_by_pkg_config_$1" "$work/by_pkg_config_$1" \
         "$work/build_$1_embed/embed" "$work/build_$1_c/generate"; do
         LD_LIBRARY_PATH=$lib ldd "$program" >"$work/log"
-        ! grep -E 'blas|jansson|umbra_lab' "$work/log" || fail "$program, which runs models, needs these"
+        ! grep -E "blas|jansson|umbra_lab" "$work/log" ||
+            fail "$program only runs models and needs these"
     done
     check_lab "$1" "$3"
     for program in "$work/embed_by_pkg_config_$1" "$work/build_$1_embed/embed"; do
