@@ -1,3 +1,4 @@
+/* Writes GGUF files piece by piece: pairs, the table of tensors, then their data. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* Decides, token by token, whether reading ahead pays. */
 #include "ahead/judge.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The shadow runner: takes states in as jobs, and foretells to the store what comes of them. */
 #include "ahead/runner.h"
 
 #include <pthread.h>

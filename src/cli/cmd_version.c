@@ -1,3 +1,4 @@
+/* umbra version: what the build is made of and can use here. */
 #include <string.h>
 
 #include "base/json_writer.h"

@@ -1,3 +1,4 @@
+/* Writes tokens one by one: the prompt in chunks, then decoding. */
 #include <umbra/generate.h>
 
 #include "base/clock.h"

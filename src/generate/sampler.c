@@ -1,3 +1,4 @@
+/* Chooses the next token from logits. */
 #include <math.h>
 #include <stdlib.h>
 

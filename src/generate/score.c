@@ -1,3 +1,4 @@
+/* Scores a given text, window by window. */
 #include <umbra/score.h>
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Usage files: read, added to, and pinned from. */
 #include <umbra/usage.h>
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* The table of byte-pair merges. */
 #include <string.h>
 
 #include "base/error.h"

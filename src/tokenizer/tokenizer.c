@@ -1,3 +1,4 @@
+/* Opens a tokenizer, and turns ids into text. */
 #include <string.h>
 
 #include "base/error.h"

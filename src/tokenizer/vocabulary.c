@@ -1,3 +1,4 @@
+/* Reads the vocabulary and finds its tokens. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

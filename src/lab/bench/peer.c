@@ -1,3 +1,4 @@
+/* Runs another program in turn with ours and reads its speed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

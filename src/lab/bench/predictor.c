@@ -1,3 +1,4 @@
+/* Measures predictions of made-up or real shadow models. */
 #include <umbra/lab/bench.h>
 
 #include <math.h>

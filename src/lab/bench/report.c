@@ -1,3 +1,4 @@
+/* Puts the page of a benchmark together. */
 #include "lab/bench/report.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* The parts of a benchmark's HTML report: bench_report.c puts them together, bench_report_words.c
- * says what was found, bench_report_table.c, _charts.c and _timeline.c show it. */
+/* The parts of the HTML report of a benchmark: report.c puts them together, report_words.c says
+ * what was found, report_table.c, report_charts.c and report_timeline.c show it. */
 #ifndef UMBRA_LAB_BENCH_REPORT_H
 #define UMBRA_LAB_BENCH_REPORT_H
 

@@ -1,3 +1,4 @@
+/* The charts of a benchmark's page. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* The table of a benchmark's page, with where the time and the bytes went. */
 #include <math.h>
 
 #include "lab/report/html.h"

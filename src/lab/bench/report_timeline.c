@@ -1,3 +1,4 @@
+/* One token on a time line: layers, waits and reads. */
 #include <stdlib.h>
 
 #include "lab/report/html.h"

@@ -1,3 +1,4 @@
+/* What a benchmark found, in sentences. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* Records states and routing of documents into a trace. */
 #include <umbra/lab/collect.h>
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Lists the files of a collection and cuts their tokens into windows. */
 #include "lab/collect/corpus.h"
 
 #include <dirent.h>

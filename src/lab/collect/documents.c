@@ -1,3 +1,4 @@
+/* Hands out documents: read from files, or written by the model. */
 #include "lab/collect/documents.h"
 
 #include <inttypes.h>

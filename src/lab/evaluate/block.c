@@ -1,3 +1,4 @@
+/* Reads a stretch of a document into memory. */
 #include <string.h>
 
 #include "base/error.h"

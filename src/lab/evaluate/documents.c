@@ -1,3 +1,4 @@
+/* Chooses the documents that count. */
 #include <inttypes.h>
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* Runs an evaluation: opens, guesses block by block, adds up. */
 #include <math.h>
 #include <string.h>
 

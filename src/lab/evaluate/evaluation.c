@@ -1,3 +1,4 @@
+/* The sums and shares that an evaluation is asked for. */
 #include <math.h>
 #include <stdio.h>
 

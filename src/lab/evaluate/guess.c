@@ -1,3 +1,4 @@
+/* Lets all predictors guess a block and counts what they hit. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* Opens the predictors of an evaluation, its rows and its ablations. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "lab/evaluate/guess.h"

@@ -1,3 +1,4 @@
+/* Opens traces and shadows and checks that they belong together. */
 #include <inttypes.h>
 #include <string.h>
 

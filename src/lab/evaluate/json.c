@@ -1,3 +1,4 @@
+/* An evaluation as JSON. */
 #include <math.h>
 
 #include "base/json_writer.h"

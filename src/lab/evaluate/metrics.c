@@ -1,3 +1,4 @@
+/* Ranks, recall and forecasts, counted. */
 #include <math.h>
 #include <stddef.h>
 

@@ -1,3 +1,4 @@
+/* Writes a shadow model in fewer bits and measures what that costs. */
 #include <umbra/lab/quantize.h>
 
 #include <jansson.h>

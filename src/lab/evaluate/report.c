@@ -1,3 +1,4 @@
+/* Puts the page of an evaluation together. */
 #include "lab/evaluate/report.h"
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* The charts of an evaluation's page. */
 #include <math.h>
 
 #include "lab/report/html.h"

@@ -1,3 +1,4 @@
+/* The headline and the tables of an evaluation's page. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* An evaluation as text for the terminal. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Reads what a shadow file says about its training. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Text, amounts and charts as HTML and SVG. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* A page's head and foot, and saving it whole or not at all. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+/* The style sheet that all reports share. */
 #include "lab/report/html.h"
 
 /* Colours of lines are told apart in the common kinds of colour blindness and have a contrast of at

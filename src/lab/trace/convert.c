@@ -1,3 +1,4 @@
+/* Numbers of a trace between their stored form and float. */
 #include <math.h>
 
 #include "kernels/half.h"

@@ -1,3 +1,4 @@
+/* The folder of a trace: its names, and what lies in it. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* Which tensors a shard of a trace has, and their shapes. */
 #include <stdio.h>
 
 #include "base/error.h"

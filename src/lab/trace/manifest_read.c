@@ -1,3 +1,4 @@
+/* Reads and checks a trace's manifest. */
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>

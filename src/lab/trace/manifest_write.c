@@ -1,3 +1,4 @@
+/* Writes a trace's manifest. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Opens a trace and reads its shards, checked. */
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>

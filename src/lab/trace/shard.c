@@ -1,3 +1,4 @@
+/* Writes one shard of a trace, tensor by tensor. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+/* Begins or resumes a trace and writes its routers. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Saves and loads the state of a network's training. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Opens traces for training and splits their documents. */
 #include <string.h>
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* Trains one network: steps, epochs, and the best of them. */
 #include <math.h>
 #include <string.h>
 

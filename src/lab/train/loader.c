@@ -1,3 +1,4 @@
+/* Reads the rows of a network from traces. */
 #include <cblas.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Loss, recall and calibration on validation rows. */
 #include <math.h>
 
 #include "lab/train/measure.h"

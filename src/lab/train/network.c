@@ -1,3 +1,4 @@
+/* Forward and backward through a network. */
 #include <cblas.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* One step of AdamW. */
 #include <math.h>
 
 #include "lab/train/network.h"

@@ -1,3 +1,4 @@
+/* Checks the options of a training run and opens its data. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Room for rows of training data. */
 #include <string.h>
 
 #include "base/error.h"

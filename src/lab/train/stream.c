@@ -1,3 +1,4 @@
+/* Hands out batches of rows in a random order. */
 #include <string.h>
 
 #include "base/error.h"

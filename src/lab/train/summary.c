@@ -1,3 +1,4 @@
+/* What a training run says of itself, as JSON. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* A training run: its threads, its networks and the file in the end. */
 #include <cblas.h>
 #include <errno.h>
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* Finds a way to read, and what all of them share. */
 #include <string.h>
 
 #include "base/error.h"
