@@ -14,9 +14,9 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "model/model.h"
-#include "runtime/runner.h"
+#include "ahead/runner.h"
 #include "store/store_internal.h"
-#include "trace/trace.h"
+#include "lab/trace/trace.h"
 
 enum { MOST = 16, PIECES = 8 /* of a layer's attention, between which the store is polled */ };
 

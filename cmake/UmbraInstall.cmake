@@ -1,8 +1,8 @@
-# Installation: library, headers, CLI with man pages and completions, CMake package (umbra::umbra)
-# and pkg-config file.
+# Installation: libraries, headers, CLI with man pages and completions, CMake package (umbra::umbra,
+# umbra::lab) and pkg-config files.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS umbra EXPORT umbra-targets
+install(TARGETS umbra umbra_lab EXPORT umbra-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS umbra_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
@@ -28,7 +28,10 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/umbra-config-versio
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/umbra-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/umbra-config-version.cmake DESTINATION ${package_folder})
 
-# The pkg-config file finds its prefix from where it lies, so that the tree can be moved.
+# The pkg-config files find their prefix from where they lie, so that the tree can be moved.
 file(RELATIVE_PATH package_up /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
-configure_file(cmake/umbra.pc.in ${CMAKE_CURRENT_BINARY_DIR}/umbra.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/umbra.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(package umbra umbra-lab)
+  configure_file(cmake/${package}.pc.in ${CMAKE_CURRENT_BINARY_DIR}/${package}.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${package}.pc
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()

@@ -1,63 +1,99 @@
 #!/bin/sh
-# The order of knowledge: a file may include headers of its own layer and of those below it (listed
-# bottom up; layers on one line do not know each other). The CLI uses the public headers, its own
-# and the JSON writer.
+# The order of knowledge, as src/layers.txt gives it: a file includes headers of its own room and of
+# rooms that stand lower, internal ones as well as <umbra/...>. A header named internal.h or
+# ..._internal.h is for the sources of its folder and of those in it. The command line uses public
+# headers, its own and the JSON writer. (Tests, tools and benchmarks may look inside.)
+#   scripts/check-layers.sh [ROOT]     ROOT: another tree than this one
 set -eu
-cd "$(dirname "$0")/.."
+cd "${1:-$(dirname "$0")/..}"
 
-order='
-base
-gguf safetensors kernels
-model trace
-predict store device
-state
-engine
-evaluate train
-runtime
-'
-
-failures=0
-complain()
+find src include -name '*.[ch]' | sort | awk '
+function complain(what) { print what; failures++ }
+function folder(path) { return path ~ /\// ? substr(path, 1, match(path, /\/[^\/]*$/) - 1) : "" }
+# The room of a path under src; those of the lab are two names deep.
+function room(path,    parts, n)
 {
-    echo "$1" >&2
-    failures=$((failures + 1))
+    n = split(path, parts, "/")
+    return parts[1] == "lab" && n > 2 ? "lab/" parts[2] : parts[1]
 }
-
-# rank NAME: the line of the order it stands in, or nothing.
-rank()
+function must_be_below(used, what)
 {
-    echo "$order" | awk -v name="$1" '{ for (i = 1; i <= NF; i++) if ($i == name) print NR }'
+    if (!(used in height))
+        complain(what ", whose room " used " is not in src/layers.txt")
+    else if (used != own && height[used] >= height[own])
+        complain(what " from " used ", which is not below " own)
 }
+function check_internal(file, header,    home)
+{
+    home = folder(header)
+    if (header ~ /(^|[\/_])internal\.h$/ && index(folder(file) "/", home "/") != 1)
+        complain("src/" file " includes " header ", which is internal to src/" home)
+}
+function check_include(file, header, quoted)
+{
+    if (!quoted && header !~ /^umbra\//)
+        return
+    what = file " includes " header
+    if (!quoted && !(header in owner))
+        complain(what ", which src/layers.txt gives to no room")
+    else if (!quoted)
+        must_be_below(owner[header], what)
+    else if (file ~ /^include\//)
+        complain(what ", an internal header, in a public one")
+    else if (!(("src/" header) in exists))
+        complain(what ", which is not there")
+    else if (own == "cli" && header !~ /^cli\// && header != "base/json_writer.h")
+        complain(what ", an internal header, in the command line")
+    else {
+        must_be_below(room(header), what)
+        check_internal(substr(file, 5), header)
+    }
+}
+function read_layers(    fields, n, i, line)
+{
+    while ((getline line < "src/layers.txt") > 0) {
+        if (line ~ /^#/ || line ~ /^ *$/)
+            continue
+        n = split(line, fields, " ")
+        height[fields[2]] = fields[1] + 0
+        for (i = 3; i <= n; i++)
+            owner["umbra/" fields[i]] = fields[2]
+    }
+}
+function check_file(file,    line, parts)
+{
+    own = file ~ /^include\// ? owner[substr(file, 9)] : room(substr(file, 5))
+    if (!(own in height)) {
+        complain(file ": its room is not in src/layers.txt")
+        return
+    }
+    while ((getline line < file) > 0) {
+        if (length(line) > 100)
+            complain(file ": a line of more than 100 columns")
+        if (line ~ /^[ \t]*#[ \t]*include[ \t]*["<]/) {
+            split(line, parts, /["<>]/)
+            check_include(file, parts[2], line ~ /"/)
+        }
+    }
+    close(file)
+}
+{ files[++n_files] = $0; exists[$0] = 1; if ($0 ~ /^src\//) lived[room(substr($0, 5))] = 1 }
+END {
+    read_layers()
+    for (name in height)
+        if (!(name in lived))
+            complain("src/" name " is in src/layers.txt, but holds no source")
+    for (header in owner)
+        if (!(("include/" header) in exists))
+            complain("include/" header " is in src/layers.txt, but is not there")
+    for (i = 1; i <= n_files; i++)
+        check_file(files[i])
+    exit (failures > 0)
+}' >&2
 
-for folder in src/*/; do
-    layer=$(basename "$folder")
-    [ "$layer" = cli ] && continue
-    own=$(rank "$layer")
-    if [ -z "$own" ]; then
-        complain "src/$layer: not in the order of scripts/check-layers.sh"
-        continue
-    fi
-    for file in "$folder"*.c "$folder"*.h; do
-        [ -e "$file" ] || continue
-        for used in $(sed -n 's/^#include "\([a-z_]*\)\/.*/\1/p' "$file" | sort -u); do
-            [ "$used" = "$layer" ] && continue
-            below=$(rank "$used")
-            if [ -z "$below" ] || [ "$below" -ge "$own" ]; then
-                complain "$file includes from $used, which is not below $layer"
-            fi
-        done
-    done
-done
-
-bad=$(grep -nE '^#include "' src/cli/*.c src/cli/*.h | grep -vE '"cli/|"base/json_writer.h"' || true)
-[ -z "$bad" ] || complain "the CLI includes internal headers: $bad"
-bad=$(grep -nE '^#include "' include/umbra/*.h || true)
-[ -z "$bad" ] || complain "a public header includes an internal one: $bad"
-
-long=$(awk 'length > 100 { print FILENAME ":" FNR }' $(find src include tests bench -name '*.[ch]') | head)
-[ -z "$long" ] || complain "lines over 100 columns: $long"
-
-if [ "$failures" -gt 0 ]; then
+long=$(find tests bench tools -name '*.[ch]' -exec awk 'length > 100 { print FILENAME ":" FNR }' {} + 2>&1)
+if [ -n "$long" ]; then
+    echo "lines over 100 columns: $long" >&2
     exit 1
 fi
 echo "layers are in order"

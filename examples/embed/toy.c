@@ -1,3 +1,4 @@
+/* The toy model of the example: its experts on disk, and the plain arithmetic of one layer. */
 #include "toy.h"
 
 #include <math.h>

@@ -1,21 +1,17 @@
-/* The whole public interface of libumbra. */
+/* The whole public interface of libumbra, which runs models. What makes shadow models and measures
+ * is libumbra_lab, see <umbra/lab/lab.h>. */
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
 
-#include <umbra/bench.h>
-#include <umbra/collect.h>
 #include <umbra/engine.h>
-#include <umbra/evaluate.h>
 #include <umbra/generate.h>
 #include <umbra/model.h>
 #include <umbra/prefetch.h>
 #include <umbra/progress.h>
-#include <umbra/quantize.h>
 #include <umbra/runner.h>
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
-#include <umbra/train.h>
 #include <umbra/usage.h>
 
 #ifdef __cplusplus
@@ -34,9 +30,7 @@ typedef struct umbra_build {
     const char *kernels[UMBRA_BUILD_KERNELS]; /* kernel tables in the build, best first, NULL behind
                                                  the last; umbra_kernel_name tells which of them
                                                  this CPU runs */
-    const char *openblas;                     /* version that was built against */
     const char *pcre2;                        /* version that was built against */
-    const char *jansson;                      /* version that was built against */
     const char *liburing;                     /* version that was built against */
     const char *xxhash;                       /* version that was built against */
     bool io_uring; /* a ring could be opened just now; kernels and containers may forbid it */

@@ -1,3 +1,4 @@
+/* The machine's clock, as a clock that can be passed on. */
 #include "base/clock.h"
 
 #include <errno.h>

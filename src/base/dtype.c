@@ -1,3 +1,4 @@
+/* The table of number formats. */
 #include "base/dtype.h"
 
 static const umbra_dtype_info table[UMBRA_DTYPE_COUNT] = {

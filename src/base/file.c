@@ -1,3 +1,4 @@
+/* Opening files, and reading them whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

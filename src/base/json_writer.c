@@ -1,3 +1,4 @@
+/* Writes JSON as it comes, with commas and escapes. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

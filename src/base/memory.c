@@ -1,3 +1,4 @@
+/* Allocation that checks sizes and fails on demand. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The pool's threads: how work reaches them, and how they wait for it. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>

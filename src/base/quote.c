@@ -1,3 +1,4 @@
+/* Makes foreign text fit to print. */
 #include "base/quote.h"
 
 #include <stdbool.h>

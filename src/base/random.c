@@ -1,3 +1,4 @@
+/* The generator of random numbers. */
 #include <math.h>
 
 #include "base/random.h"

@@ -1,3 +1,4 @@
+/* Names and texts of status codes, and filling an umbra_error. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>

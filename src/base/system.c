@@ -1,3 +1,4 @@
+/* Asks the system and its cgroups for processors and memory. */
 #include <inttypes.h>
 #include <sched.h>
 #include <stdbool.h>

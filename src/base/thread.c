@@ -1,3 +1,4 @@
+/* Starts a thread that gets no signals. */
 #include "base/thread.h"
 
 #include <signal.h>

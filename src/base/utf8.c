@@ -1,3 +1,4 @@
+/* Checks, reads and writes UTF-8. */
 #include "base/utf8.h"
 
 size_t umbra_utf8_length(const char *s, size_t n)

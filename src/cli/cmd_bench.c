@@ -1,3 +1,4 @@
+/* umbra bench predictor: the time of a prediction by shape. */
 #include <stdio.h>
 
 #include "base/json_writer.h"

@@ -1,3 +1,4 @@
+/* umbra bench MODEL: generation under budgets, policies and disks, in turns. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* umbra collect: records what a model routes on texts. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* umbra eval: judges predictors on traces. */
 #include <stdio.h>
 
 #include "cli/cli.h"

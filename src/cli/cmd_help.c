@@ -1,3 +1,4 @@
+/* umbra help: a command's page on the terminal, and the other forms of it. */
 #include <string.h>
 
 #include "cli/cli.h"

@@ -1,3 +1,4 @@
+/* umbra inspect: what a model file holds, and how a budget would be spent. */
 #include <stdio.h>
 
 #include "base/json_writer.h"

@@ -1,3 +1,4 @@
+/* umbra quantize-shadow: a shadow model in fewer bits. */
 #include <math.h>
 #include <stdio.h>
 

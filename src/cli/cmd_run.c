@@ -1,3 +1,4 @@
+/* umbra run: writes text, and says what it took. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

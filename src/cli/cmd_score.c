@@ -1,3 +1,4 @@
+/* umbra score: how well a model predicts a given text. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* umbra train: makes a shadow model from traces. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* umbra version: what the build is made of and can use here. */
 #include <string.h>
 
 #include "base/json_writer.h"
@@ -81,9 +82,11 @@ int cli_version(int argc, char **argv)
         return code;
     umbra_build b;
     umbra_get_build(&b);
-    const library libraries[] = {{"openblas", b.openblas},
+    umbra_lab_build lab;
+    umbra_lab_get_build(&lab);
+    const library libraries[] = {{"openblas", lab.openblas},
                                  {"pcre2", b.pcre2},
-                                 {"jansson", b.jansson},
+                                 {"jansson", lab.jansson},
                                  {"liburing", b.liburing},
                                  {"xxhash", b.xxhash}};
     (json ? print_json : print_text)(&b, libraries, sizeof libraries / sizeof libraries[0]);

@@ -1,3 +1,4 @@
+/* Finds the command that was named and starts it. */
 #include <stdio.h>
 #include <string.h>
 

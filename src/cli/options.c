@@ -1,3 +1,4 @@
+/* Reads a command's arguments by its table of options. */
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>

@@ -1,3 +1,4 @@
+/* Errors, progress and interruption on the terminal. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Which kernels this build has and this processor runs. */
 #include "kernels/kernels.h"
 
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* The table of layouts, and what their hyper-parameters have in common. */
 #include "model/architecture.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Model layouts: how each reads its hyper-parameters and names its tensors.
  *
- * A layout is one file architecture_NAME.c with one umbra_architecture, and a line in the table of
+ * A layout is one file layouts/NAME.c with one umbra_architecture, and a line in the table of
  * architecture.c. The engine never asks for a layout's name: it follows umbra_config and the roles
  * that are there. */
 #ifndef UMBRA_MODEL_ARCHITECTURE_H

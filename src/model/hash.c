@@ -1,3 +1,4 @@
+/* The hash that names a model's routing. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <xxhash.h>

@@ -1,3 +1,4 @@
+/* Looks keys and tensors up and refuses what is wrong. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

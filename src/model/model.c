@@ -1,3 +1,4 @@
+/* Opens a model and describes it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

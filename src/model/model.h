@@ -8,7 +8,7 @@
 #include <umbra/store.h>
 
 #include "gguf/gguf.h"
-#include "model/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 enum { UMBRA_MAX_USED = 64 /* experts per token and layer */ };
 

@@ -1,3 +1,4 @@
+/* Which forms of the fast predictor this processor runs. */
 #include <string.h>
 
 #include "kernels/kernels.h"

@@ -1,3 +1,4 @@
+/* Opens a predictor and asks it. */
 #include <string.h>
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* Shapes, start values and life of a shadow model. */
 #include <math.h>
 #include <string.h>
 

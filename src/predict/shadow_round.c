@@ -1,3 +1,4 @@
+/* Rounds a shadow model to the type it is stored in. */
 #include "predict/forms.h"
 #include "predict/internal.h"
 

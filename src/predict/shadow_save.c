@@ -1,3 +1,4 @@
+/* Writes shadow files. */
 #include <math.h>
 #include <stdio.h>
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json_reader.h"
 #include "base/memory.h"
-#include "base/utf8.h"
 #include "base/quote.h"
 #include "safetensors/internal.h"
 
@@ -39,8 +39,7 @@ bool umbra_safetensors_size(const umbra_safetensors_tensor *t, uint64_t *bytes)
 
 /* Where the parser is. The header lies at byte 8 of the file. */
 typedef struct cursor {
-    char *text;
-    size_t n, at;
+    umbra_json_reader in;
     const char *path;
     umbra_error *err;
 } cursor;
@@ -58,142 +57,46 @@ static int malformed_tensor(const cursor *c, size_t at, const char *name, const 
                          umbra_quote(name, strlen(name)).text, what);
 }
 
-/* The next byte that is not white space, or 0 at the end (a NUL in the text is no token either). */
-static char peek(cursor *c)
+/* What the reader refused. */
+static int misread(const cursor *c)
 {
-    while (c->at < c->n && memchr(" \t\n\r", c->text[c->at], 4))
-        c->at++;
-    return c->at < c->n ? c->text[c->at] : '\0';
+    return malformed(c, c->in.at, c->in.problem);
 }
 
-static bool take(cursor *c, char token)
-{
-    if (peek(c) != token)
-        return false;
-    c->at++;
-    return true;
-}
-
-/* After a member of an object or an array: 1 there is another, 0 it was closed, or an error. */
+/* As umbra_json_more, or an error. */
 static int next_member(cursor *c, char close)
 {
-    if (take(c, ','))
-        return 1;
-    if (take(c, close))
-        return 0;
-    return malformed(c, c->at,
-                     close == '}' ? "a comma or '}' was expected" : "a comma or ']' was expected");
+    int more = umbra_json_more(&c->in, close);
+    return more >= 0 ? more : misread(c);
 }
 
-/* Value of the 4 hexadecimal digits at the cursor, or -1. */
-static int32_t hex4(cursor *c)
+static int parse_key(cursor *c, const char **out)
 {
-    int32_t value = 0;
-    if (c->n - c->at < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        char d = c->text[c->at++];
-        int digit = d >= '0' && d <= '9'   ? d - '0'
-                    : d >= 'a' && d <= 'f' ? d - 'a' + 10
-                    : d >= 'A' && d <= 'F' ? d - 'A' + 10
-                                           : -1;
-        if (digit < 0)
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
+    return umbra_json_read_key(&c->in, out) ? UMBRA_OK : misread(c);
 }
 
-/* An escape; the cursor is behind the backslash. Writes 1 to 4 bytes to out, returns how many, 0
- * if it is wrong. U+0000 is: strings are NUL-terminated. */
-static size_t parse_escape(cursor *c, char *out)
-{
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (c->at >= c->n)
-        return 0;
-    char kind = c->text[c->at++];
-    const char *simple = memchr(from, kind, sizeof from - 1);
-    if (simple) {
-        out[0] = to[simple - from];
-        return 1;
-    }
-    int32_t code = kind == 'u' ? hex4(c) : -1;
-    if (code >= 0xd800 && code <= 0xdbff) {
-        bool pair = c->n - c->at >= 2 && c->text[c->at] == '\\' && c->text[c->at + 1] == 'u';
-        c->at += pair ? 2 : 0;
-        int32_t low = pair ? hex4(c) : -1;
-        code = low >= 0xdc00 && low <= 0xdfff ? 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00)
-                                              : -1;
-    } else if (code >= 0xdc00 && code <= 0xdfff) {
-        code = -1;
-    }
-    return code <= 0 ? 0 : umbra_utf8_encode((uint32_t)code, out);
-}
-
-/* A string, unescaped in place (that never makes it longer) and terminated. */
 static int parse_string(cursor *c, const char **out)
 {
-    if (!take(c, '"'))
-        return malformed(c, c->at, "a string was expected");
-    char *write = c->text + c->at;
-    *out = write;
-    while (c->at < c->n && c->text[c->at] != '"') {
-        size_t start = c->at;
-        size_t length;
-        if (c->text[c->at] == '\\') {
-            char utf8[4];
-            c->at++;
-            length = parse_escape(c, utf8);
-            memcpy(write, utf8, length);
-        } else {
-            length = umbra_utf8_length(c->text + c->at, c->n - c->at);
-            if ((unsigned char)c->text[c->at] < 0x20)
-                length = 0;
-            memmove(write, c->text + c->at, length);
-            c->at += length;
-        }
-        if (length == 0)
-            return malformed(c, start,
-                             "a string holds a bad escape, a control character or a byte "
-                             "that is not UTF-8");
-        write += length;
-    }
-    if (c->at >= c->n)
-        return malformed(c, c->at, "it ends inside a string");
-    c->at++;
-    *write = '\0';
-    return UMBRA_OK;
+    return umbra_json_read_string(&c->in, out) ? UMBRA_OK : misread(c);
 }
 
 static int parse_uint(cursor *c, uint64_t *out)
 {
-    uint64_t value = 0;
-    char first = peek(c);
-    size_t start = c->at;
-    bool fits = true;
-    for (; c->at < c->n && c->text[c->at] >= '0' && c->text[c->at] <= '9'; c->at++)
-        fits = fits && umbra_mul_u64(value, 10, &value) &&
-               umbra_add_u64(value, (uint64_t)(c->text[c->at] - '0'), &value);
-    bool whole = c->at > start && !(first == '0' && c->at - start > 1) &&
-                 !(c->at < c->n && memchr(".eE", c->text[c->at], 3));
-    if (!whole || !fits)
-        return malformed(c, start, "a whole number from 0 to 2^64 - 1 was expected");
-    *out = value;
-    return UMBRA_OK;
+    return umbra_json_read_uint(&c->in, out) ? UMBRA_OK : misread(c);
 }
 
 /* An array of at most `most` numbers. */
 static int parse_uints(cursor *c, uint64_t *out, uint32_t most, uint32_t *count)
 {
     *count = 0;
-    if (!take(c, '['))
-        return malformed(c, c->at, "an array was expected");
-    if (take(c, ']'))
+    if (!umbra_json_take(&c->in, '['))
+        return malformed(c, c->in.at, "an array was expected");
+    if (umbra_json_take(&c->in, ']'))
         return UMBRA_OK;
     int more = 1;
     while (more == 1) {
         if (*count == most)
-            return malformed(c, c->at,
+            return malformed(c, c->in.at,
                              most == 2 ? "data_offsets has more than 2 numbers"
                                        : "a shape has more than 8 dimensions");
         int rc = parse_uint(c, &out[*count]);
@@ -208,8 +111,8 @@ static int parse_uints(cursor *c, uint64_t *out, uint32_t most, uint32_t *count)
 static int parse_dtype(cursor *c, umbra_safetensors_dtype *out)
 {
     const char *name;
-    (void)peek(c);
-    size_t start = c->at;
+    (void)umbra_json_peek(&c->in);
+    size_t start = c->in.at;
     int rc = parse_string(c, &name);
     if (rc != UMBRA_OK)
         return rc;
@@ -229,11 +132,9 @@ enum { HAS_DTYPE = 1, HAS_SHAPE = 2, HAS_OFFSETS = 4, HAS_ALL = 7 };
 static int parse_tensor_member(cursor *c, umbra_safetensors_tensor *t, uint64_t *range, int *has)
 {
     const char *key;
-    (void)peek(c);
-    size_t start = c->at;
-    int rc = parse_string(c, &key);
-    if (rc == UMBRA_OK && !take(c, ':'))
-        rc = malformed(c, c->at, "a colon was expected");
+    (void)umbra_json_peek(&c->in);
+    size_t start = c->in.at;
+    int rc = parse_key(c, &key);
     if (rc != UMBRA_OK)
         return rc;
     int which = strcmp(key, "dtype") == 0          ? HAS_DTYPE
@@ -261,9 +162,9 @@ static int parse_tensor(cursor *c, size_t start, umbra_safetensors_tensor *t, ui
 {
     uint64_t range[2] = {0}, bytes;
     int has = 0;
-    if (!take(c, '{'))
-        return malformed_tensor(c, c->at, t->name, "is not an object");
-    int more = take(c, '}') ? 0 : 1;
+    if (!umbra_json_take(&c->in, '{'))
+        return malformed_tensor(c, c->in.at, t->name, "is not an object");
+    int more = umbra_json_take(&c->in, '}') ? 0 : 1;
     while (more == 1) {
         int rc = parse_tensor_member(c, t, range, &has);
         if (rc != UMBRA_OK)
@@ -280,7 +181,7 @@ static int parse_tensor(cursor *c, size_t start, umbra_safetensors_tensor *t, ui
         return malformed_tensor(c, start, t->name, "reaches past the end of the file");
     if (!umbra_safetensors_size(t, &bytes) || bytes != range[1] - range[0])
         return malformed_tensor(c, start, t->name, "has a shape that does not fit its bytes");
-    t->offset = HEADER_AT + c->n + range[0];
+    t->offset = HEADER_AT + c->in.n + range[0];
     t->bytes = bytes;
     return UMBRA_OK;
 }
@@ -301,20 +202,18 @@ static int grow(const cursor *c, void **array, size_t count, size_t *room, size_
 
 static int parse_metadata(cursor *c, umbra_safetensors_header *h)
 {
-    if (!take(c, '{'))
-        return malformed(c, c->at, "__metadata__ is not an object");
-    int more = take(c, '}') ? 0 : 1;
+    if (!umbra_json_take(&c->in, '{'))
+        return malformed(c, c->in.at, "__metadata__ is not an object");
+    int more = umbra_json_take(&c->in, '}') ? 0 : 1;
     while (more == 1) {
         void *array = h->metadata;
         int rc = grow(c, &array, h->n_metadata, &h->metadata_room, sizeof *h->metadata);
         h->metadata = array;
         umbra_safetensors_pair pair;
         if (rc == UMBRA_OK)
-            rc = parse_string(c, &pair.key);
-        if (rc == UMBRA_OK && !take(c, ':'))
-            rc = malformed(c, c->at, "a colon was expected");
-        if (rc == UMBRA_OK && peek(c) != '"')
-            rc = malformed(c, c->at, "a value of __metadata__ is not a string");
+            rc = parse_key(c, &pair.key);
+        if (rc == UMBRA_OK && umbra_json_peek(&c->in) != '"')
+            rc = malformed(c, c->in.at, "a value of __metadata__ is not a string");
         if (rc == UMBRA_OK)
             rc = parse_string(c, &pair.value);
         if (rc != UMBRA_OK)
@@ -330,11 +229,9 @@ static int parse_member(cursor *c, umbra_safetensors_header *h, bool *has_metada
                         uint64_t data_bytes)
 {
     umbra_safetensors_tensor t = {0};
-    (void)peek(c);
-    size_t start = c->at;
-    int rc = parse_string(c, &t.name);
-    if (rc == UMBRA_OK && !take(c, ':'))
-        rc = malformed(c, c->at, "a colon was expected");
+    (void)umbra_json_peek(&c->in);
+    size_t start = c->in.at;
+    int rc = parse_key(c, &t.name);
     if (rc != UMBRA_OK)
         return rc;
     if (strcmp(t.name, UMBRA_SAFETENSORS_METADATA) == 0) {
@@ -379,13 +276,13 @@ static int compare_keys(const void *a, const void *b)
 /* Byte of the header at which a string of it begins. */
 static size_t position(const cursor *c, const char *string)
 {
-    return (size_t)(string - c->text);
+    return (size_t)(string - c->in.text);
 }
 
 /* The tensors must fill the file from the header to its end. */
 static int check_coverage(const cursor *c, const umbra_safetensors_header *h, uint64_t file_bytes)
 {
-    uint64_t end = HEADER_AT + c->n;
+    uint64_t end = HEADER_AT + c->in.n;
     for (size_t i = 0; i < h->n_tensors; i++) {
         const umbra_safetensors_tensor *t = &h->tensors[i];
         if (t->offset != end)
@@ -426,13 +323,13 @@ static int index_names(const cursor *c, umbra_safetensors_header *h)
 int umbra_safetensors_header_parse(umbra_safetensors_header *h, char *text, size_t n,
                                    uint64_t file_bytes, const char *path, umbra_error *err)
 {
-    cursor cursor_ = {.text = text, .n = n, .path = path, .err = err};
+    cursor cursor_ = {.in = {.text = text, .n = n}, .path = path, .err = err};
     cursor *c = &cursor_;
     if (n == 0 || text[0] != '{')
         return malformed(c, 0, "it does not begin with '{'");
-    c->at = 1;
+    c->in.at = 1;
     bool has_metadata = false;
-    int more = take(c, '}') ? 0 : 1;
+    int more = umbra_json_take(&c->in, '}') ? 0 : 1;
     while (more == 1) {
         int rc = parse_member(c, h, &has_metadata, file_bytes - HEADER_AT - n);
         if (rc != UMBRA_OK)
@@ -441,9 +338,9 @@ int umbra_safetensors_header_parse(umbra_safetensors_header *h, char *text, size
     }
     if (more < 0)
         return more;
-    (void)peek(c);
-    if (c->at < n)
-        return malformed(c, c->at, "something follows the closing '}'");
+    (void)umbra_json_peek(&c->in);
+    if (c->in.at < n)
+        return malformed(c, c->in.at, "something follows the closing '}'");
     if (h->n_tensors > 0)
         qsort(h->tensors, h->n_tensors, sizeof *h->tensors, compare_offsets);
     int rc = index_names(c, h);

@@ -1,3 +1,4 @@
+/* Opens safetensors files and reads their tensors. */
 #include <string.h>
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+/* Writes safetensors files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>

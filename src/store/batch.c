@@ -1,3 +1,4 @@
+/* A batch of demands: from its begin to its last lease. */
 #include <string.h>
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* Keeps what is foretold of coming batches. */
 #include "store/forecast.h"
 
 #include <math.h>

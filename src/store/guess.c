@@ -1,3 +1,4 @@
+/* What a read ahead is worth, by a model of the disk. */
 #include "store/guess.h"
 
 #include <umbra/store.h>

@@ -1,3 +1,4 @@
+/* Places the slices of an expert in its slot. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 
 #include <umbra/store.h>
 
-#include "store/io.h"
+#include "store/io/io.h"
 
 /* A slot is one region per slice, in the order of the slices. Each region holds the widest
  * aligned span of its slice over all experts and begins at a multiple of the alignment (at least

@@ -1,3 +1,4 @@
+/* Who is in which slot, and who goes next. */
 #include "store/slots.h"
 
 #include <math.h>

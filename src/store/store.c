@@ -1,3 +1,4 @@
+/* Opens and closes the expert store, and tells its figures. */
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>

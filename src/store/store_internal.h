@@ -10,7 +10,7 @@
 
 #include "store/forecast.h"
 #include "store/guess.h"
-#include "store/io.h"
+#include "store/io/io.h"
 #include "store/layout.h"
 #include "store/slots.h"
 

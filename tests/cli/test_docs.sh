@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the documents say is there: the error texts in the headings of docs/troubleshooting.md are
-# the program's, links lead to files, commands and options are those of the program, and its model
-# layouts are listed.
+# the program's, links and names of sources lead to files, commands and options are those of the
+# program, and its model layouts are listed.
 # Usage: test_docs.sh UMBRA LIBRARY
 set -eu
 umbra=$1
@@ -31,6 +31,13 @@ for file in README.md docs/*.md examples/*.md; do
         esac
     done
 done
+
+# A source that is named with its folder is there.
+grep -no '`[a-z0-9_]*/[a-z0-9_/]*\.[ch]`' README.md docs/*.md examples/*.md | tr -d '`' |
+    while IFS=: read -r file line path; do
+        [ -e "$path" ] || [ -e "src/$path" ] || [ -e "include/$path" ] ||
+            fail "$file:$line names $path, which is not there"
+    done
 
 # Every layout that the program's refusal lists is in the README.
 zero='\0\0\0\0'

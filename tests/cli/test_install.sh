@@ -38,6 +38,38 @@ check_tree()
     ! grep -rIl -e "$(pwd)" -e "$1" "$1/usr" || fail "these files name folders of the build"
 }
 
+# check_lab KIND STATIC_FLAG: a program of both libraries, by pkg-config and by CMake.
+check_lab()
+{
+    mkdir -p "$work/lab"
+    cat >"$work/lab/lab.c" <<'END'
+#include <umbra/lab/lab.h>
+#include <umbra/umbra.h>
+int main(void)
+{
+    umbra_lab_build lab;
+    umbra_lab_get_build(&lab);
+    int (*volatile train)(const umbra_train_options *, umbra_train_result *, umbra_error *) =
+        umbra_train;
+    return !train || !lab.jansson[0] || !umbra_version()[0];
+}
+END
+    cat >"$work/lab/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.22)
+project(lab C)
+find_package(umbra REQUIRED COMPONENTS lab)
+add_executable(lab lab.c)
+target_link_libraries(lab PRIVATE umbra::lab)
+END
+    quiet ${CC:-cc} -std=c11 "$work/lab/lab.c" -o "$work/lab_by_pkg_config_$1" \
+        $(PKG_CONFIG_PATH=$pc pkg-config $2 --cflags --libs umbra-lab)
+    quiet cmake -S "$work/lab" -B "$work/build_lab_$1" -DCMAKE_PREFIX_PATH="$prefix"
+    quiet cmake --build "$work/build_lab_$1"
+    for program in "$work/lab_by_pkg_config_$1" "$work/build_lab_$1/lab"; do
+        quiet env LD_LIBRARY_PATH="$lib" "$program"
+    done
+}
+
 # check_programs KIND BUILD STATIC_FLAG
 check_programs()
 {
@@ -55,6 +87,13 @@ check_programs()
         quiet cmake --build "$work/build_$1"
         mv "$work/build_$1" "$work/build_$1_$example"
     done
+    for program in "$work/embed_by_pkg_config_$1" "$work/by_pkg_config_$1" \
+        "$work/build_$1_embed/embed" "$work/build_$1_c/generate"; do
+        LD_LIBRARY_PATH=$lib ldd "$program" >"$work/log"
+        ! grep -E "blas|jansson|umbra_lab" "$work/log" ||
+            fail "$program only runs models and needs these"
+    done
+    check_lab "$1" "$3"
     for program in "$work/embed_by_pkg_config_$1" "$work/build_$1_embed/embed"; do
         LD_LIBRARY_PATH=$lib "$program" "$work/experts" gate 0.2 auto 16 >"$work/log" ||
             { cat "$work/log"; fail "$program"; }
@@ -82,12 +121,17 @@ quiet cmake -S . -B "$shared" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON 
     -DUMBRA_BENCH=OFF
 quiet cmake --build "$shared" -j 2
 check_programs shared "$shared" ""
-[ -e "$work/shared/lib/libumbra.so" ] || find "$work/shared" -name libumbra.so | grep -q . ||
-    fail "there is no libumbra.so"
+for name in libumbra.so libumbra_lab.so; do
+    find "$work/shared" -name $name | grep -q . || fail "there is no $name"
+done
+# Each symbol is exported once.
+twice=$(find "$work/shared" -name 'libumbra*.so' -exec nm -D --defined-only {} + |
+    awk 'NF == 3 { print $3 }' | sort | uniq -d)
+[ -z "$twice" ] || fail "both libraries export $twice"
 
 # The headers serve C++ too.
 if command -v c++ >/dev/null; then
-    echo '#include <umbra/umbra.h>' >"$work/x.cc"
+    printf '#include <umbra/lab/lab.h>\n#include <umbra/umbra.h>\n' >"$work/x.cc"
     quiet c++ -std=c++17 -Wall -Wextra -Werror -I"$work/shared/include" -c "$work/x.cc" \
         -o "$work/x.o"
 fi

@@ -16,20 +16,20 @@ compile() {
         -c "$file" -o "$objects/$(basename "$file" .c).o"
 }
 
-files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/scalar.c
-       src/kernels/reference.c"
+files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/scalar/scalar.c
+       src/kernels/scalar/reference.c"
 case $($cc -dumpmachine) in
 x86_64*)
     avx2="-mavx2 -mfma -mf16c"
-    for file in src/kernels/avx2_*.c; do
+    for file in src/kernels/x86/avx2_*.c; do
         compile "$file" $avx2 "$@"
     done
-    for file in src/kernels/avx512_*.c; do
+    for file in src/kernels/x86/avx512_*.c; do
         compile "$file" $avx2 -mavx512f -mavx512bw -mavx512vl -mavx512dq "$@"
     done
     ;;
 aarch64*)
-    files="$files $(echo src/kernels/neon_*.c)"
+    files="$files $(echo src/kernels/arm/neon_*.c)"
     ;;
 esac
 for file in $files tests/kernels/check*.c; do

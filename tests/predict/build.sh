@@ -17,7 +17,7 @@ compile() {
 }
 
 files="src/base/memory.c src/base/dtype.c src/base/random.c src/kernels/table.c
-       src/kernels/scalar.c src/kernels/reference.c src/predict/fast_table.c
+       src/kernels/scalar/scalar.c src/kernels/scalar/reference.c src/predict/fast_table.c
        tests/predict/check_fast.c"
 fast="-fno-trapping-math"
 compile src/predict/fast_scalar.c $fast "$@"
@@ -25,17 +25,17 @@ case $($cc -dumpmachine) in
 x86_64*)
     avx2="-mavx2 -mfma -mf16c"
     avx512="-mavx512f -mavx512bw -mavx512vl -mavx512dq"
-    for file in src/kernels/avx2_*.c; do
+    for file in src/kernels/x86/avx2_*.c; do
         compile "$file" $avx2 "$@"
     done
-    for file in src/kernels/avx512_*.c; do
+    for file in src/kernels/x86/avx512_*.c; do
         compile "$file" $avx2 $avx512 "$@"
     done
     compile src/predict/fast_avx2.c $fast -mavx2 "$@"
     compile src/predict/fast_avx512.c $fast $avx512 -mavx512vnni -mprefer-vector-width=512 "$@"
     ;;
 aarch64*)
-    files="$files $(echo src/kernels/neon_*.c)"
+    files="$files $(echo src/kernels/arm/neon_*.c)"
     compile src/predict/fast_neon.c $fast "$@"
     ;;
 esac

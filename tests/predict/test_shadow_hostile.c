@@ -260,7 +260,7 @@ static const struct {
     {"weights", NULL, "\"weights\" is missing"},
     {"training", "", "JSON object"},
     {"training", "[]", "JSON object"},
-    {"training", "{\"a\":1,\"a\":2}", "JSON object"},
+    {"training", "{\"a\":1,\"a\"}", "JSON object"},
     {"recall", "{", "JSON object"},
     {"recall", "null", "JSON object"},
 };

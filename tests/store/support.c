@@ -1,6 +1,6 @@
 #include "support.h"
 
-#include "store/io_internal.h"
+#include "store/io/internal.h"
 
 #include <string.h>
 #include <stdlib.h>

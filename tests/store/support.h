@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "store/io.h"
+#include "store/io/io.h"
 
 /* xorshift: the same sequence everywhere. */
 uint32_t test_random(uint64_t *state);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "store/io_internal.h"
+#include "store/io/internal.h"
 #include "store/layout.h"
 
 enum { FILE_BYTES = 300 * 1024 + 777, ARENA_BYTES = 1 << 20 };

@@ -1,0 +1,123 @@
+/* Training: traces of a model go in, a shadow file comes out. */
+#ifndef UMBRA_LAB_TRAIN_H
+#define UMBRA_LAB_TRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <umbra/export.h>
+#include <umbra/progress.h>
+#include <umbra/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    UMBRA_TRAIN_DISTANCES = 4,
+    UMBRA_TRAIN_BUDGETS = 3 /* recall is measured at m = k, 1.5 k and 2 k */
+};
+
+/* One network finished an epoch. Epoch 0 is the network before any training: for "residual" the
+ * gate predictor. A recall is negative where the distance has no target. */
+typedef struct umbra_train_epoch {
+    int network;            /* number of the network, from 0 */
+    int networks;           /* in all */
+    int source;             /* the network's, or -1 for one network of all sources */
+    int epoch;              /* epochs done */
+    int epochs;             /* at most */
+    double loss;            /* mean over the epoch's training rows; not a number in epoch 0 */
+    double validation_loss; /* the same on the validation rows */
+    double recall[UMBRA_TRAIN_DISTANCES]; /* slot recall at m = k on the validation documents */
+    bool best;                            /* best so far: these weights are kept */
+} umbra_train_epoch;
+
+/* Start from umbra_train_options_init, then set what shall differ. Texts and lists are read during
+ * the call only. */
+typedef struct umbra_train_options {
+    const char *const *traces; /* (n_traces) trace folders of one model */
+    int n_traces;              /* paths in traces */
+    const char *output;        /* the shadow file; replaced if it exists */
+
+    const char *arch;     /* "residual" (default) or "seed" */
+    const char *scope;    /* "layer" (default): a network per source; "shared": one for all */
+    const char *features; /* routing features: some of "now,previous,previous2", or "none";
+                             NULL (default): "now,previous,previous2" for residual, "none"
+                             for seed, which has no others */
+    const char *averages; /* decays of the running averages of the state, 0 < decay < 1, at
+                             most 4: "0.5,0.8,0.95"; or "none". NULL (default): "0.8,0.95"
+                             for residual, "none" for seed */
+    int width;            /* inner width; 0 (default): 256 for residual, 1024 for seed */
+    const char *loss;     /* "bce" (default) or "kl" (needs one more read of the states) */
+    const char *weights;  /* form in the file: "f32" (default), "bf16", "i8" */
+    bool force;           /* keep a form of the weights that costs more than 0.2 points of recall */
+
+    int epochs;          /* at most, default 4 */
+    int batch;           /* rows per step, default 256 */
+    float learning_rate; /* of the peak, default 0.004 */
+    float warmup;        /* share of all steps, 0 to 1, default 0.05; then cosine decay to 0 */
+    float weight_decay;  /* decoupled, default 0.01; not on biases, gains, shifts and a */
+    float clip;          /* global norm of a network's gradient; 0: off; default 1 */
+    float dropout;       /* seed only: share of inner values, 0 <= dropout < 1, default 0 */
+    float average;       /* decay of the averaged weights that are judged and kept, 0 <=
+                            average < 1; 0: off; default 0 */
+    int patience;        /* epochs without a better validation recall before a network
+                            stops; default 2; 0: never stops early */
+    float validation;    /* share of the documents kept for validation, default 0.1; chosen
+                            by a hash of the text, so a document stays where it is */
+    uint64_t seed;       /* default 1 */
+
+    int threads;           /* default 0: all processors. The result does not depend on it,
+                              except for "shared", where products are split over threads */
+    uint64_t window_bytes; /* shuffle window of each thread, default 256 MiB */
+
+    bool resume;               /* go on from OUTPUT.checkpoint, if it is there */
+    double checkpoint_seconds; /* time between checkpoints of a network, default 60; one is also
+                                  written after every epoch */
+
+    const umbra_progress *progress; /* may be NULL; unit "rows" */
+    /* May be NULL. Called from the thread that called umbra_train. */
+    void (*on_epoch)(void *user, const umbra_train_epoch *epoch);
+    void *user; /* handed to on_epoch */
+} umbra_train_options;
+
+/* Fills *options with the defaults. */
+UMBRA_API void umbra_train_options_init(umbra_train_options *options);
+
+/* Recalls and errors are over the validation documents and all sources; negative where there is
+ * none. */
+typedef struct umbra_train_result {
+    int networks;                  /* in the file */
+    int epochs;                    /* the most that a network trained for, earlier runs included */
+    uint64_t documents;            /* trained on */
+    uint64_t validation_documents; /* kept apart */
+    uint64_t rows;                 /* states of one layer, trained on */
+    uint64_t validation_rows;      /* states of one layer, kept apart */
+    uint64_t tokens;               /* of all documents */
+    uint64_t parameters;           /* of all networks */
+    uint64_t file_bytes;           /* of the shadow file */
+    int m[UMBRA_TRAIN_BUDGETS];    /* k, 1.5 k, 2 k */
+    double recall[UMBRA_TRAIN_BUDGETS][UMBRA_TRAIN_DISTANCES]; /* slot recall at each m */
+    double untrained_recall[UMBRA_TRAIN_DISTANCES];            /* at m = k in epoch 0 */
+    double lost[UMBRA_TRAIN_DISTANCES];    /* recall at m = k that rounding the weights to
+                                              the file's form costs; 0 for f32 */
+    double ece[UMBRA_TRAIN_DISTANCES];     /* expected calibration error, calibrated */
+    double raw_ece[UMBRA_TRAIN_DISTANCES]; /* the same before calibration */
+    double seconds;                        /* of this run */
+} umbra_train_result;
+
+/* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped
+ * goes on with `resume`, to the same bits as one that was not; it is removed at the end.
+ *   UMBRA_E_INTERRUPTED  through options->progress; the checkpoint is complete
+ *   UMBRA_E_MISMATCH     traces of different models, or a checkpoint of other options or traces
+ *   UMBRA_E_ARGUMENT     rounding to `weights` costs too much recall (the checkpoint stays: resume
+ *                        with another form, or force it); or an option out of range, fewer than
+ *                        two documents, or a checkpoint in the way while `resume` is not set
+ * On failure *out is all zeros and OUTPUT is as it was. out may be NULL. */
+UMBRA_API int umbra_train(const umbra_train_options *options, umbra_train_result *out,
+                          umbra_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

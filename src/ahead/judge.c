@@ -1,0 +1,162 @@
+/* Decides, token by token, whether reading ahead pays. */
+#include "ahead/judge.h"
+
+#include <math.h>
+
+enum {
+    /* Guesses that were wrong are in the cache for a while, at the cost of those who come after. */
+    INHERIT = 6,
+    RUN = INHERIT + UMBRA_JUDGE_LAST, /* tokens of a trial or a look */
+    TRIALS = 6,                       /* off and on in turns */
+    LEAST_STAY = 128,
+    MOST_STAY = 2048,
+    PAIRS = 8, /* that a running mean remembers */
+};
+static const double outlier = 1.5;        /* times the median: a pause of the machine's */
+static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
+static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
+static const double recent = 1.0 / 32;    /* the newest token's part in a running mean */
+static const double least_left = 0.25;    /* of a token's time, when its needs are taken off */
+static const double least_waiting = 0.05; /* of the time without: less is not worth trying for */
+
+void umbra_judge_init(umbra_judge *j)
+{
+    *j = (umbra_judge){
+        .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .inherit = 1, .waiting = -1};
+}
+
+/* What a token takes at the end of this run, but for pauses; 0 if that is not known. */
+static double token_now(const umbra_judge *j)
+{
+    if (j->counted < UMBRA_JUDGE_LAST)
+        return 0;
+    double sorted[UMBRA_JUDGE_LAST], sum_s = 0;
+    for (int i = 0; i < UMBRA_JUDGE_LAST; i++) {
+        int at = i;
+        for (; at > 0 && sorted[at - 1] > j->last_s[i]; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = j->last_s[i];
+    }
+    double median = (sorted[(UMBRA_JUDGE_LAST - 1) / 2] + sorted[UMBRA_JUDGE_LAST / 2]) / 2;
+    for (int i = 0; i < UMBRA_JUDGE_LAST; i++)
+        sum_s += fmin(sorted[i], outlier * median);
+    return sum_s / UMBRA_JUDGE_LAST;
+}
+
+static void move_to(double *mean, double value)
+{
+    *mean += (value - *mean) * (*mean > 0 ? recent : 1);
+}
+
+/* What the token would have taken had it needed as many experts as others of its kind: where
+ * reading ahead makes tokens need more, by what it evicts, that stays its cost. */
+static double typical(umbra_judge *j, double seconds, double waited_s, double needed)
+{
+    int i = j->on;
+    move_to(&j->needed[i], needed);
+    move_to(&j->waits_s[i], waited_s);
+    double each_s = j->needed[i] > 0 ? j->waits_s[i] / j->needed[i] : 0;
+    return fmax(seconds - each_s * (needed - j->needed[i]), seconds * least_left);
+}
+
+static void take(umbra_judge *j, double seconds, double waited_s, double needed)
+{
+    j->last_s[j->counted++ % UMBRA_JUDGE_LAST] = typical(j, seconds, waited_s, needed);
+    j->seconds += seconds;
+    j->waited_s += waited_s;
+}
+
+static void take_waiting(umbra_judge *j)
+{
+    if (j->on || j->seconds <= 0)
+        return;
+    double share = j->waited_s / j->seconds;
+    j->waiting = j->waiting < 0 ? share : (j->waiting + share) / 2;
+}
+
+/* Compares this run with the one before. Returns whether it speaks for reading ahead. */
+static bool take_pair(umbra_judge *j, double now_s)
+{
+    double cost = log(now_s / j->before_s) * (j->on ? 1 : -1);
+    cost = fmax(-most_cost, fmin(cost, most_cost));
+    j->pairs += j->pairs < PAIRS;
+    double apart = cost - j->cost;
+    j->cost += apart / j->pairs;
+    j->spread += (apart * (cost - j->cost) - j->spread) / j->pairs;
+    return cost < worth;
+}
+
+/* How far the cost may be off by chance: its standard error. */
+static double chance(const umbra_judge *j)
+{
+    return sqrt(j->spread / j->pairs);
+}
+
+/* Reading ahead has to show that it gains, beyond chance. */
+static bool is_better(const umbra_judge *j)
+{
+    return j->pairs > 1 && j->cost + chance(j) < worth;
+}
+
+/* It loses, beyond chance: no more need be tried for now. */
+static bool is_worse(const umbra_judge *j)
+{
+    return j->pairs > 1 && j->cost - chance(j) > 0;
+}
+
+static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
+{
+    j->inherit = on != j->on ? INHERIT : 0;
+    j->before_s = on != j->on ? now_s : 0;
+    j->on = on;
+    j->left = tokens;
+    j->counted = 0;
+    j->seconds = j->waited_s = 0;
+}
+
+/* The runs of a comparison or a look are over. */
+static void settle(umbra_judge *j, bool speaks_for, double now_s)
+{
+    bool better = is_better(j);
+    if (better != j->better || speaks_for != better)
+        j->stay = LEAST_STAY; /* it is not sure, or not any more */
+    else if (j->looking && j->stay < MOST_STAY)
+        j->stay *= 2;
+    j->better = better;
+    j->looking = false;
+    begin_run(j, better, j->stay, now_s);
+}
+
+static void end_run(umbra_judge *j)
+{
+    double now_s = token_now(j);
+    bool speaks_for = j->better;
+    take_waiting(j);
+    if (now_s > 0 && j->before_s > 0 && (j->trials > 0 || j->looking))
+        speaks_for = take_pair(j, now_s);
+    if (!j->on && j->waiting < least_waiting) {
+        j->better = j->looking = false;
+        j->trials = TRIALS; /* from the beginning, when there is something to wait for */
+        j->cost = j->spread = 0;
+        j->pairs = 0;
+        begin_run(j, false, RUN, now_s);
+    } else if (j->trials > 1 && !is_worse(j)) {
+        j->trials--;
+        begin_run(j, !j->on, RUN, now_s);
+    } else if (j->trials > 0 || j->looking) {
+        j->trials = 0;
+        settle(j, speaks_for, now_s);
+    } else {
+        j->looking = true;
+        begin_run(j, !j->better, RUN, now_s);
+    }
+}
+
+void umbra_judge_token(umbra_judge *j, double seconds, double waited_s, double needed)
+{
+    if (j->inherit == 0)
+        take(j, seconds, waited_s, needed);
+    j->inherit -= j->inherit > 0;
+    if (--j->left <= 0)
+        end_run(j);
+}

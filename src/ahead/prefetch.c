@@ -1,0 +1,328 @@
+/* Goes along with the engine: hands states to the shadow runner and lends it a worker to predict.
+ */
+#include <umbra/prefetch.h>
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/system.h"
+#include "engine/engine.h"
+#include "ahead/judge.h"
+
+struct umbra_prefetch {
+    umbra_engine *engine;
+    umbra_runner *runner; /* NULL: off */
+    umbra_policy policy;
+    bool automatic;
+    bool own_thread;
+    bool on;                /* for the token in progress */
+    bool decoding;          /* the chunk in progress is one token */
+    int sequence, position; /* that the runner expects next */
+    umbra_judge judge;      /* of automatic */
+    /* Of the token in progress: when it began, and the store's waits and needs before. */
+    uint64_t begun_ns, waited_ns, needed;
+    umbra_prefetch_stats stats;
+};
+
+/* ---- the engine's calls ---- */
+
+static void errand(void *runner)
+{
+    umbra_runner_work(runner);
+}
+
+/* Predictions are made by a worker of the pool, while the others go on; without one, here, while
+ * the layer's reads are under way. */
+static void work(umbra_prefetch *p)
+{
+    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), errand, p->runner))
+        return;
+    if (umbra_engine_get_plan(p->engine)->threads == 1)
+        umbra_runner_work(p->runner);
+}
+
+static int enter(void *user, const umbra_rows *rows)
+{
+    umbra_prefetch *p = user;
+    umbra_store *store = umbra_engine_store(p->engine);
+    int n = rows->n;
+    p->decoding = n == 1;
+    if (rows->tokens[0].sequence != p->sequence || rows->position[0] != p->position)
+        umbra_runner_restart(p->runner);
+    p->sequence = rows->tokens[n - 1].sequence;
+    p->position = rows->position[n - 1] + 1;
+    p->on = p->decoding && (!p->automatic || p->judge.on);
+    umbra_store_set_guessing(store, p->on);
+    p->begun_ns = umbra_clock_ns();
+    p->waited_ns = umbra_store_waited_ns(store);
+    p->needed = umbra_store_needed(store);
+    if (!p->decoding)
+        umbra_runner_absorb(p->runner, -1, n, rows->x, NULL);
+    else if (p->on) {
+        umbra_runner_enter(p->runner, rows->x);
+        work(p);
+    }
+    return UMBRA_OK;
+}
+
+static int routed(void *user, const umbra_rows *rows)
+{
+    umbra_prefetch *p = user;
+    if (!p->decoding)
+        umbra_runner_absorb(p->runner, rows->layer, rows->n, rows->x, rows->experts);
+    else if (p->on) {
+        umbra_runner_routed(p->runner, rows->layer, rows->x, rows->experts);
+        work(p);
+    } else {
+        umbra_runner_note(p->runner, rows->layer, rows->experts);
+    }
+    return UMBRA_OK;
+}
+
+static int leave(void *user, const umbra_rows *rows)
+{
+    umbra_prefetch *p = user;
+    (void)rows;
+    if (!p->decoding)
+        return UMBRA_OK;
+    umbra_runner_leave(p->runner);
+    p->stats.tokens++;
+    p->stats.tokens_on += p->on;
+    const umbra_store *store = umbra_engine_store(p->engine);
+    umbra_judge_token(&p->judge, umbra_seconds_since(p->begun_ns),
+                      (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
+                      (double)(umbra_store_needed(store) - p->needed));
+    return UMBRA_OK;
+}
+
+/* ---- opening ---- */
+
+static const umbra_prefetch_options defaults = {0};
+
+static void gate(void *user, int layer, float *out)
+{
+    umbra_engine_gate(user, layer, out);
+}
+
+/* The shadow file beside the model: its path with another ending. NULL if there is no memory. */
+static char *path_beside(const char *model)
+{
+    static const char ending[] = ".shadow.safetensors", gguf[] = ".gguf";
+    size_t n = strlen(model), cut = n;
+    if (n > strlen(gguf) && strcmp(model + n - strlen(gguf), gguf) == 0)
+        cut = n - strlen(gguf);
+    char *path = umbra_calloc(cut + sizeof ending, 1);
+    if (path) {
+        memcpy(path, model, cut);
+        memcpy(path + cut, ending, sizeof ending);
+    }
+    return path;
+}
+
+static int parse_policy(const char *name, umbra_policy *policy, bool *automatic, umbra_error *err)
+{
+    *automatic = !name || strcmp(name, "auto") == 0;
+    *policy = UMBRA_POLICY_SHADOW;
+    if (*automatic)
+        return UMBRA_OK;
+    for (int i = 0; umbra_policy_name((umbra_policy)i); i++) {
+        *policy = (umbra_policy)i;
+        if (strcmp(name, umbra_policy_name(*policy)) == 0)
+            return UMBRA_OK;
+    }
+    return umbra_fail(err, UMBRA_E_ARGUMENT,
+                      "no policy is called \"%s\"; there are auto, off, previous, gate, shadow, "
+                      "oracle",
+                      name);
+}
+
+bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
+{
+    if (shadow)
+        return true;
+    char *beside = path_beside(umbra_gguf_path(model->gguf));
+    bool there = beside && access(beside, R_OK) == 0;
+    umbra_free(beside);
+    return there;
+}
+
+/* What the options come to for this model; the paths live as long as beside. */
+typedef struct choice {
+    umbra_policy policy;
+    bool automatic;
+    char *beside; /* owned */
+    bool *sparse; /* owned: (layers) */
+    char hash[UMBRA_MODEL_HASH_CHARS];
+    umbra_runner_options runner; /* but for the store and the routers */
+} choice;
+
+static void release(choice *c)
+{
+    umbra_free(c->beside);
+    umbra_free(c->sparse);
+}
+
+/* How often to predict: so that predictions read at most an eighth of the bytes that the layers
+ * themselves read per token, and take about as small a share of the time. */
+static int choose_every(const umbra_runner_options *r, const umbra_model_info *info, int *every,
+                        umbra_error *err)
+{
+    umbra_runner_options dense = *r;
+    uint64_t bytes;
+    dense.every = 1;
+    int rc = umbra_runner_bytes(&dense, &bytes, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    uint64_t used =
+        (uint64_t)info->moe_layers * (uint64_t)info->experts_used * info->bytes_per_expert;
+    uint64_t budget = (used + info->dense_bytes) / 8;
+    *every = budget > 0 && bytes / budget < UMBRA_STORE_DISTANCES ? (int)(bytes / budget) + 1
+                                                                  : UMBRA_STORE_DISTANCES;
+    return UMBRA_OK;
+}
+
+static int choose(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
+                  umbra_error *err)
+{
+    const umbra_model_info *info = umbra_model_get_info(model);
+    *c = (choice){0};
+    int rc = parse_policy(o->policy, &c->policy, &c->automatic, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_model_hash(model, c->hash, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    c->beside = path_beside(umbra_gguf_path(model->gguf));
+    c->sparse = umbra_calloc((size_t)info->layers, sizeof *c->sparse);
+    if (!c->beside || !c->sparse)
+        return umbra_fail_nomem(err, "the choice of a predictor", 0);
+    for (int l = 0; l < info->layers; l++)
+        c->sparse[l] = umbra_layer_has_experts(model, l);
+    if (c->automatic && !umbra_prefetch_has_shadow(model, o->shadow))
+        c->policy = UMBRA_POLICY_GATE;
+    c->runner = (umbra_runner_options){
+        .policy = c->policy,
+        .layers = info->layers,
+        .hidden = info->hidden,
+        .experts = info->experts,
+        .used = info->experts_used,
+        .sparse = c->sparse,
+        .shadow = o->shadow ? o->shadow : c->beside,
+        .model_hash = c->hash,
+        .model_name = info->name,
+        .every = o->every,
+    };
+    if (o->every == 0 && (c->policy == UMBRA_POLICY_SHADOW || c->policy == UMBRA_POLICY_GATE))
+        rc = choose_every(&c->runner, info, &c->runner.every, err);
+    return rc;
+}
+
+enum { LEAST_SHARE = 8 };
+
+/* What a predictor takes is not there for experts: too much where it is an eighth of the cache, or
+ * of what does not fit into it, since as many more misses are then there to win back. */
+static bool is_worth_its_memory(uint64_t bytes, const umbra_memory_plan *plan)
+{
+    double cache = (double)plan->cache_bytes;
+    double missing = cache / plan->residency - cache;
+    return (double)bytes <= fmin(cache, missing) / LEAST_SHARE;
+}
+
+int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
+                       umbra_prefetch_options *prefetch, umbra_error *err)
+{
+    choice c;
+    uint64_t bytes = 0;
+    int rc = choose(&c, model, prefetch, err);
+    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+        rc = umbra_runner_bytes(&c.runner, &bytes, err);
+    release(&c);
+    engine->reserved_bytes = 0;
+    if (rc == UMBRA_OK && c.automatic) {
+        umbra_memory_plan plan;
+        rc = umbra_engine_plan(model, engine, &plan, err);
+        if (rc == UMBRA_OK && !is_worth_its_memory(bytes, &plan)) {
+            prefetch->policy = umbra_policy_name(UMBRA_POLICY_OFF);
+            bytes = 0;
+        }
+    }
+    engine->reserved_bytes = bytes;
+    return rc;
+}
+
+static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra_error *err)
+{
+    umbra_engine *e = p->engine;
+    choice c;
+    int rc = choose(&c, umbra_engine_model(e), o, err);
+    p->policy = c.policy;
+    p->automatic = c.automatic;
+    p->own_thread = umbra_system_processors() > umbra_engine_get_plan(e)->threads;
+    c.runner.store = umbra_engine_store(e);
+    c.runner.gate = gate;
+    c.runner.user = e;
+    c.runner.own_thread = p->own_thread;
+    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+        rc = umbra_runner_open(&p->runner, &c.runner, err);
+    if (rc == UMBRA_OK && p->runner)
+        rc = umbra_store_probe(umbra_engine_store(e), err);
+    release(&c);
+    return rc;
+}
+
+int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
+                        const umbra_prefetch_options *options, umbra_error *err)
+{
+    *out = NULL;
+    umbra_prefetch *p = umbra_calloc(1, sizeof *p);
+    if (!p)
+        return umbra_fail_nomem(err, "reading ahead", sizeof *p);
+    p->engine = engine;
+    p->sequence = -1;
+    umbra_judge_init(&p->judge);
+    int rc = open_runner(p, options ? options : &defaults, err);
+    if (rc != UMBRA_OK) {
+        umbra_prefetch_close(&p);
+        return rc;
+    }
+    const umbra_tap tap = {
+        .user = p,
+        .at = {[UMBRA_TAP_ENTER] = enter, [UMBRA_TAP_ROUTED] = routed, [UMBRA_TAP_LEAVE] = leave}};
+    if (p->runner)
+        umbra_engine_attach(engine, &tap);
+    *out = p;
+    return UMBRA_OK;
+}
+
+void umbra_prefetch_close(umbra_prefetch **prefetch)
+{
+    umbra_prefetch *p = *prefetch;
+    if (!p)
+        return;
+    if (p->runner) {
+        umbra_engine_attach(p->engine, NULL);
+        umbra_pool_settle(umbra_engine_pool(p->engine));
+        umbra_store_set_guessing(umbra_engine_store(p->engine), false);
+    }
+    umbra_runner_close(&p->runner);
+    umbra_free(p);
+    *prefetch = NULL;
+}
+
+void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out)
+{
+    *out = p->stats;
+    out->policy = umbra_policy_name(p->policy);
+    out->automatic = p->automatic;
+    if (p->runner)
+        umbra_runner_get_stats(p->runner, &out->runner);
+}
+
+void umbra_prefetch_set_oracle(umbra_prefetch *p, const uint16_t *routing, int tokens)
+{
+    if (p->runner)
+        umbra_runner_set_oracle(p->runner, routing, tokens);
+}

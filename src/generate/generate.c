@@ -1,0 +1,116 @@
+/* Writes tokens one by one: the prompt in chunks, then decoding. */
+#include <umbra/generate.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+
+typedef struct step {
+    umbra_sampler *sampler;
+    int32_t next;
+    const umbra_progress *progress;
+    int prompt_tokens;
+} step;
+
+/* Called for each chunk of the prompt that is done. */
+static int report_prompt(void *user, const umbra_rows *rows)
+{
+    const step *s = user;
+    umbra_progress_report(s->progress, "reading the prompt", "tokens",
+                          (uint64_t)(rows->first + rows->n), (uint64_t)s->prompt_tokens);
+    return 0;
+}
+
+static int take_logits(void *user, int index, const float *logits)
+{
+    (void)index;
+    step *s = user;
+    s->next = umbra_sampler_next(s->sampler, logits);
+    return 0;
+}
+
+static int prefill(umbra_engine *engine, const int32_t *prompt, int n, int sequence,
+                   const umbra_tap *tap, umbra_error *err)
+{
+    umbra_token *tokens = umbra_calloc((size_t)n, sizeof *tokens);
+    if (!tokens)
+        return umbra_fail_nomem(err, "the prompt", (uint64_t)n * sizeof *tokens);
+    for (int i = 0; i < n; i++)
+        tokens[i] = (umbra_token){prompt[i], sequence, i == n - 1};
+    int rc = umbra_engine_eval(engine, tokens, n, tap, err);
+    umbra_free(tokens);
+    return rc;
+}
+
+static int check(umbra_engine *engine, int prompt_tokens, const umbra_generate_options *o,
+                 umbra_error *err)
+{
+    int context = umbra_engine_get_plan(engine)->context;
+    int64_t needed = (int64_t)umbra_engine_length(engine, o->sequence) + prompt_tokens +
+                     (o->max_tokens > 0 ? o->max_tokens - 1 : 0);
+    if (prompt_tokens < 1 || o->max_tokens < 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT,
+                          "there is nothing to continue: the prompt is empty");
+    if (needed > context)
+        return umbra_fail(err, UMBRA_E_ARGUMENT,
+                          "%d prompt and %d new tokens do not fit into a context of %d; give a "
+                          "larger one, or ask for fewer tokens",
+                          prompt_tokens, o->max_tokens, context);
+    return UMBRA_OK;
+}
+
+/* The decode loop: s->next is the token that follows what the engine holds. */
+static int decode(umbra_engine *engine, const umbra_model *model, const umbra_generate_options *o,
+                  step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
+{
+    while (out->new_tokens < o->max_tokens) {
+        if (!o->ignore_end && umbra_is_end_token(model, s->next)) {
+            out->ended = true;
+            return UMBRA_OK;
+        }
+        out->new_tokens++;
+        if (o->on_token && o->on_token(o->user, s->next) != 0)
+            return UMBRA_OK;
+        if (out->new_tokens == o->max_tokens)
+            return UMBRA_OK;
+        umbra_token token = {s->next, o->sequence, true};
+        int rc = umbra_engine_eval(engine, &token, 1, tap, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        out->decode_steps++;
+    }
+    return UMBRA_OK;
+}
+
+int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
+                   int prompt_tokens, const umbra_generate_options *o, umbra_generation *out,
+                   umbra_error *err)
+{
+    *out = (umbra_generation){.prompt_tokens = prompt_tokens};
+    int rc = check(engine, prompt_tokens, o, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
+    rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_tap tap = {.user = &s,
+                     .logits = take_logits,
+                     .at = {[UMBRA_TAP_LEAVE] = report_prompt},
+                     .progress = o->progress};
+    uint64_t start = umbra_clock_ns();
+    rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
+    out->prefill_seconds = umbra_seconds_since(start);
+    tap.at[UMBRA_TAP_LEAVE] = NULL;
+    if (rc == UMBRA_OK) {
+        start = umbra_clock_ns();
+        uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(engine));
+        rc = decode(engine, model, o, &s, &tap, out, err);
+        out->decode_seconds = umbra_seconds_since(start);
+        out->decode_wait_seconds =
+            (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;
+    }
+    umbra_sampler_close(&s.sampler);
+    return rc;
+}

@@ -1,0 +1,53 @@
+/* Small pieces for the AVX2 files. */
+#ifndef UMBRA_KERNELS_X86_AVX2_H
+#define UMBRA_KERNELS_X86_AVX2_H
+
+#include <immintrin.h>
+
+#include "kernels/half.h"
+#include "kernels/internal.h"
+
+void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
+void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
+void umbra_avx2_softmax(float *x, int n);
+void umbra_avx2_attend(const umbra_attend *a);
+
+/* ((v0+v4)+(v2+v6)) + ((v1+v5)+(v3+v7)) */
+UMBRA_INLINE float umbra_avx2_sum(__m256 v)
+{
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* The sums of four vectors, each with the same order of additions as umbra_avx2_sum. */
+UMBRA_INLINE __m128 umbra_avx2_sum4(__m256 a, __m256 b, __m256 c, __m256 d)
+{
+    __m128 a4 = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    __m128 b4 = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+    __m128 c4 = _mm_add_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));
+    __m128 d4 = _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
+    __m128 ab = _mm_add_ps(_mm_movelh_ps(a4, b4), _mm_movehl_ps(b4, a4));
+    __m128 cd = _mm_add_ps(_mm_movelh_ps(c4, d4), _mm_movehl_ps(d4, c4));
+    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd));
+}
+
+UMBRA_INLINE float umbra_avx2_max(__m256 v)
+{
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+UMBRA_INLINE __m256 umbra_avx2_load_f16(const void *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+/* All bits set in the first n of 8 lanes. */
+UMBRA_INLINE __m256i umbra_avx2_mask(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+#endif

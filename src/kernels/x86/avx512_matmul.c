@@ -1,0 +1,108 @@
+/* Products of float weights with activations for AVX-512: the tiles of avx2_matmul.c with twice the
+ * lanes. */
+#include "kernels/x86/avx512.h"
+
+enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 16 };
+
+/* Float weights: 16 columns at a time. Lanes beyond the last column are read as zeros. */
+typedef __m512 (*load_floats_fn)(const uint8_t *row, size_t column, __mmask16 lanes);
+
+UMBRA_INLINE __m512 load_f32(const uint8_t *row, size_t column, __mmask16 lanes)
+{
+    return _mm512_maskz_loadu_ps(lanes, row + 4 * column);
+}
+
+UMBRA_INLINE __m512 load_f16(const uint8_t *row, size_t column, __mmask16 lanes)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, row + 2 * column));
+}
+
+UMBRA_INLINE __m512 load_bf16(const uint8_t *row, size_t column, __mmask16 lanes)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, row + 2 * column));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const int rows,
+                              const int tokens, load_floats_fn load)
+{
+    size_t columns = (size_t)m->x->columns;
+    const uint8_t *w = umbra_weight_row(m, row);
+    const float *x[MAX_TOKENS];
+    __m512 sum[MAX_ROWS][MAX_TOKENS];
+    for (int t = 0; t < tokens; t++) {
+        x[t] = m->x->f32 + umbra_token_row(m, token + t) * columns;
+        for (int r = 0; r < rows; r++) {
+            sum[r][t] = _mm512_setzero_ps();
+        }
+    }
+    for (size_t c = 0; c < columns; c += LANES) {
+        size_t left = columns - c;
+        __mmask16 lanes = left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
+        __m512 part[MAX_ROWS];
+        for (int r = 0; r < rows; r++) {
+            part[r] = load(w + (uint64_t)r * m->row_bytes, c, lanes);
+        }
+        for (int t = 0; t < tokens; t++) {
+            __m512 value = _mm512_maskz_loadu_ps(lanes, x[t] + c);
+            for (int r = 0; r < rows; r++) {
+                sum[r][t] = _mm512_fmadd_ps(part[r], value, sum[r][t]);
+            }
+        }
+    }
+    for (int t = 0; t < tokens; t++) {
+        for (int r = 0; r < rows; r++) {
+            umbra_output(m, token + t, row)[r] = umbra_avx512_sum(sum[r][t]);
+        }
+    }
+}
+
+UMBRA_INLINE void strip_floats(const umbra_matmul *m, int row, int row_end, int token,
+                               const int tokens, load_floats_fn load)
+{
+    for (; row + MAX_ROWS <= row_end; row += MAX_ROWS) {
+        tile_floats(m, row, token, MAX_ROWS, tokens, load);
+    }
+    for (; row < row_end; row++) {
+        tile_floats(m, row, token, 1, tokens, load);
+    }
+}
+
+UMBRA_INLINE void matmul_floats(const umbra_matmul *m, int row_begin, int row_end,
+                                load_floats_fn load)
+{
+    int step = umbra_row_block(m, MAX_ROWS);
+    for (int row = row_begin; row < row_end; row += step) {
+        int end = umbra_min_int(row_end, row + step);
+        int t = 0;
+        for (; t + 4 <= m->tokens; t += 4) {
+            strip_floats(m, row, end, t, 4, load);
+        }
+        for (; t < m->tokens; t++) {
+            strip_floats(m, row, end, t, 1, load);
+        }
+    }
+}
+
+static void matmul_f32(const umbra_matmul *m, int row_begin, int row_end)
+{
+    matmul_floats(m, row_begin, row_end, load_f32);
+}
+
+static void matmul_f16(const umbra_matmul *m, int row_begin, int row_end)
+{
+    matmul_floats(m, row_begin, row_end, load_f16);
+}
+
+static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
+{
+    matmul_floats(m, row_begin, row_end, load_bf16);
+}
+
+void umbra_kernels_fill_avx512(umbra_kernels *k)
+{
+    umbra_kernels_fill_avx512_blocks(k);
+    k->matmul[UMBRA_F32] = matmul_f32;
+    k->matmul[UMBRA_F16] = matmul_f16;
+    k->matmul[UMBRA_BF16] = matmul_bf16;
+}

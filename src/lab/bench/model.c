@@ -1,0 +1,258 @@
+/* The same text under every policy, budget and backend, in turns. One run is what a user's run is:
+ * the engine is opened, reads the prompt, and goes on token by token; nothing is left of it for the
+ * next run but the page cache. The text is written once and then followed, and the logits of every
+ * token must be those of the first time, bit for bit. */
+#include <umbra/lab/bench.h>
+#include <umbra/generate.h>
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/engine.h"
+#include "lab/bench/bench.h"
+
+enum { DEFAULT_WARM = 32, DEFAULT_TOKENS = 128, EVENTS = 1 << 16 };
+
+static const char default_prompt[] =
+    "The cache holds what was used last. A program that reads a table of numbers from a file asks "
+    "for one page after the other, and the system reads ahead of it.";
+
+/* ---- the text ---- */
+
+typedef struct follower {
+    umbra_bench_run *b;
+    int at;       /* index of the token in progress */
+    bool writing; /* the first time */
+    umbra_sampler *sampler;
+    bool differs;
+} follower;
+
+static int take_routing(void *user, const umbra_rows *rows)
+{
+    follower *f = user;
+    size_t used = (size_t)f->b->info->experts_used, layers = (size_t)f->b->info->layers;
+    for (int t = 0; f->writing && t < rows->n; t++) {
+        uint16_t *row = f->b->routing +
+                        ((size_t)(f->at + rows->first + t) * layers + (size_t)rows->layer) * used;
+        for (size_t i = 0; i < used; i++)
+            row[i] = (uint16_t)rows->experts[(size_t)t * used + i];
+    }
+    return 0;
+}
+
+static int take_logits(void *user, int index, const float *logits)
+{
+    (void)index;
+    follower *f = user;
+    umbra_bench_run *b = f->b;
+    uint64_t hash = XXH3_64bits(logits, (size_t)b->info->vocabulary * sizeof *logits);
+    if (f->writing) {
+        b->hashes[f->at] = hash;
+        if (f->at + 1 < b->total)
+            b->text[f->at + 1] = umbra_sampler_next(f->sampler, logits);
+    }
+    f->differs = f->differs || b->hashes[f->at] != hash;
+    return 0;
+}
+
+/* The prompt, all at once. */
+static int read_prompt(follower *f, umbra_engine *engine, umbra_error *err)
+{
+    umbra_bench_run *b = f->b;
+    umbra_token *tokens = umbra_calloc((size_t)b->prompt, sizeof *tokens);
+    if (!tokens)
+        return umbra_fail_nomem(err, "the prompt", 0);
+    for (int i = 0; i < b->prompt; i++)
+        tokens[i] = (umbra_token){b->text[i], 0, false};
+    umbra_tap tap = {.user = f, .at = {[UMBRA_TAP_ROUTED] = take_routing}};
+    f->at = 0;
+    /* The last one by itself, since its logits begin the text. */
+    int rc = b->prompt > 1 ? umbra_engine_eval(engine, tokens, b->prompt - 1, &tap, err) : 0;
+    umbra_free(tokens);
+    f->at = b->prompt - 1;
+    return rc;
+}
+
+static int step(follower *f, umbra_engine *engine, umbra_error *err)
+{
+    umbra_tap tap = {.user = f, .logits = take_logits};
+    if (f->writing)
+        tap.at[UMBRA_TAP_ROUTED] = take_routing;
+    umbra_token token = {f->b->text[f->at], 0, true};
+    int rc = umbra_engine_eval(engine, &token, 1, &tap, err);
+    f->at++;
+    return rc;
+}
+
+/* ---- one run ---- */
+
+static int open_run(umbra_bench_run *b, const umbra_bench_setup *setup, umbra_engine **engine,
+                    umbra_prefetch **prefetch, umbra_error *err)
+{
+    bool resident = setup->resident;
+    umbra_prefetch_options po = {
+        .policy = resident ? "off" : setup->policy, .shadow = b->o->shadow, .every = b->o->every};
+    umbra_engine_options eo = b->o->engine;
+    eo.ram_bytes = resident ? 0 : setup->ram;
+    eo.io = resident ? NULL : setup->io;
+    eo.context = b->total;
+    eo.sequences = 1;
+    eo.progress = NULL;
+    *engine = NULL;
+    *prefetch = NULL;
+    int rc = umbra_prefetch_fit(b->model, &eo, &po, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_open(engine, b->model, &eo, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_prefetch_open(prefetch, *engine, &po, err);
+    if (rc == UMBRA_OK) {
+        size_t row = (size_t)b->info->layers * (size_t)b->info->experts_used;
+        umbra_prefetch_set_oracle(*prefetch, b->routing + (size_t)(b->prompt - 1) * row,
+                                  b->total - b->prompt + 1);
+    }
+    return rc;
+}
+
+static int interrupted(const umbra_bench_run *b, umbra_error *err)
+{
+    if (!umbra_progress_interrupted(b->o->engine.progress))
+        return UMBRA_OK;
+    return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
+}
+
+static int timed_tokens(follower *f, umbra_engine *engine, umbra_bench_sample *sample,
+                        umbra_error *err)
+{
+    umbra_bench_run *b = f->b;
+    int rc = UMBRA_OK;
+    uint64_t begin_ns = umbra_clock_ns();
+    for (int i = 0; rc == UMBRA_OK && i < b->tokens; i++) {
+        b->token_begin_ns[i] = umbra_clock_ns();
+        rc = step(f, engine, err);
+        b->token_begin_ns[i + 1] = umbra_clock_ns();
+    }
+    sample->seconds = umbra_seconds_since(begin_ns);
+    return rc;
+}
+
+int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, bool record,
+                         umbra_bench_sample *sample, umbra_error *err)
+{
+    follower f = {.b = b};
+    umbra_engine *engine;
+    umbra_prefetch *prefetch;
+    *sample = (umbra_bench_sample){0};
+    int rc = interrupted(b, err);
+    if (rc == UMBRA_OK)
+        rc = open_run(b, setup, &engine, &prefetch, err);
+    else
+        return rc;
+    if (rc == UMBRA_OK)
+        rc = read_prompt(&f, engine, err);
+    while (rc == UMBRA_OK && f.at < b->total - b->tokens)
+        rc = step(&f, engine, err);
+    umbra_prefetch_stats before = {0};
+    if (rc == UMBRA_OK) {
+        umbra_prefetch_get_stats(prefetch, &before);
+        umbra_store_reset_stats(umbra_engine_store(engine));
+        if (record)
+            umbra_store_record(umbra_engine_store(engine), b->events, EVENTS);
+        rc = timed_tokens(&f, engine, sample, err);
+    }
+    if (rc == UMBRA_OK && f.differs)
+        rc = umbra_fail(err, UMBRA_E_CORRUPT,
+                        "policy %s wrote other logits than the first run; this is a defect of "
+                        "Umbra, please report it",
+                        setup->policy);
+    if (rc == UMBRA_OK) {
+        umbra_prefetch_get_stats(prefetch, &sample->prefetch);
+        sample->prefetch.tokens -= before.tokens;
+        sample->prefetch.tokens_on -= before.tokens_on;
+        sample->prefetch.runner.predict_ns -= before.runner.predict_ns;
+        umbra_engine_get_store_stats(engine, &sample->store);
+        sample->plan = *umbra_engine_get_plan(engine);
+        b->n_events = record ? umbra_store_recorded(umbra_engine_store(engine)) : b->n_events;
+        umbra_store_record(umbra_engine_store(engine), NULL, 0);
+    }
+    umbra_prefetch_close(&prefetch);
+    umbra_engine_close(&engine);
+    return rc;
+}
+
+/* ---- the first run ---- */
+
+static int tokenize(umbra_bench_run *b, umbra_error *err)
+{
+    const char *prompt = b->o->prompt ? b->o->prompt : default_prompt;
+    int32_t *ids;
+    size_t count;
+    int rc = umbra_tokenize(b->model, prompt, strlen(prompt), true, false, &ids, &count, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    int warm = b->o->warm_tokens > 0 ? b->o->warm_tokens : DEFAULT_WARM;
+    b->tokens = b->o->tokens > 0 ? b->o->tokens : DEFAULT_TOKENS;
+    int64_t total = (int64_t)count + warm + b->tokens;
+    if (count < 1 || total > b->info->context)
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT,
+                        "a prompt of %zu tokens and %d decoded ones do not fit into the model's "
+                        "context of %d",
+                        count, warm + b->tokens, b->info->context);
+    if (rc == UMBRA_OK) {
+        b->prompt = (int)count;
+        b->total = (int)total;
+        size_t n = (size_t)b->total;
+        b->text = umbra_calloc(n, sizeof *b->text);
+        b->hashes = umbra_calloc(n, sizeof *b->hashes);
+        b->routing = umbra_calloc(n * (size_t)b->info->layers * (size_t)b->info->experts_used,
+                                  sizeof *b->routing);
+        b->token_begin_ns = umbra_calloc((size_t)b->tokens + 1, sizeof *b->token_begin_ns);
+        b->events = umbra_calloc(EVENTS, sizeof *b->events);
+        if (!b->text || !b->hashes || !b->routing || !b->token_begin_ns || !b->events)
+            rc = umbra_fail_nomem(err, "the text of the benchmark", 0);
+        else
+            memcpy(b->text, ids, count * sizeof *ids);
+    }
+    umbra_free_tokens(ids);
+    return rc;
+}
+
+int umbra_bench_write_text(umbra_bench_run *b, const umbra_bench_setup *setup, umbra_error *err)
+{
+    int rc = tokenize(b, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    follower f = {.b = b, .writing = true};
+    umbra_sampling sampling = {.temperature = b->o->temperature < 0 ? 0.8f : b->o->temperature,
+                               .top_p = 0.95f,
+                               .seed = b->o->seed ? b->o->seed : 1};
+    umbra_engine *engine = NULL;
+    umbra_prefetch *prefetch = NULL;
+    rc = umbra_sampler_open(&f.sampler, &sampling, b->info->vocabulary, err);
+    if (rc == UMBRA_OK)
+        rc = open_run(b, setup, &engine, &prefetch, err);
+    if (rc == UMBRA_OK)
+        rc = read_prompt(&f, engine, err);
+    while (rc == UMBRA_OK && f.at < b->total) {
+        rc = step(&f, engine, err);
+        umbra_progress_report(b->o->engine.progress, "writing the text", "tokens", (uint64_t)f.at,
+                              (uint64_t)b->total);
+        if (rc == UMBRA_OK)
+            rc = interrupted(b, err);
+    }
+    umbra_prefetch_close(&prefetch);
+    umbra_engine_close(&engine);
+    umbra_sampler_close(&f.sampler);
+    return rc;
+}
+
+void umbra_bench_run_release(umbra_bench_run *b)
+{
+    umbra_free(b->text);
+    umbra_free(b->hashes);
+    umbra_free(b->routing);
+    umbra_free(b->token_begin_ns);
+    umbra_free(b->events);
+}

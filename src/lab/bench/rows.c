@@ -1,0 +1,262 @@
+/* The table of umbra_bench_model: which setups there are, their turns, and the figures. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "lab/bench/bench.h"
+
+enum { MOST_ROUNDS = 1000, DEFAULT_ROUNDS = 5 };
+
+typedef struct table {
+    umbra_bench_run run;
+    const umbra_bench_options *o;
+    umbra_bench_setup *setups;   /* (n) */
+    umbra_bench_sample *samples; /* (n, rounds) */
+    double *rates;               /* (n_io) */
+    double *peer;                /* (rounds) */
+    int n, rounds, n_io;
+    const char *const *io;
+} table;
+
+/* ---- setups ---- */
+
+static const char *const all_policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+static const char *const any_io[] = {"auto"};
+static const uint64_t any_ram[] = {0};
+
+static int make_setups(table *t, umbra_error *err)
+{
+    const umbra_bench_options *o = t->o;
+    const char *const *policies = o->n_policies > 0 ? o->policies : all_policies;
+    int n_policies =
+        o->n_policies > 0 ? o->n_policies : (int)(sizeof all_policies / sizeof *all_policies);
+    const uint64_t *ram = o->n_ram > 0 ? o->ram : any_ram;
+    int n_ram = o->n_ram > 0 ? o->n_ram : 1;
+    t->io = o->n_io > 0 ? o->io : any_io;
+    t->n_io = o->n_io > 0 ? o->n_io : 1;
+    t->rounds = o->rounds > 0 ? o->rounds : DEFAULT_ROUNDS;
+    if (t->rounds > MOST_ROUNDS)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "%d rounds: at most %d", t->rounds,
+                          (int)MOST_ROUNDS);
+    size_t most = 1 + (size_t)t->n_io * (size_t)n_ram * (size_t)n_policies;
+    t->setups = umbra_calloc(most, sizeof *t->setups);
+    t->samples = umbra_calloc(most * (size_t)t->rounds, sizeof *t->samples);
+    t->rates = umbra_calloc((size_t)t->n_io, sizeof *t->rates);
+    t->peer = umbra_calloc((size_t)t->rounds, sizeof *t->peer);
+    if (!t->setups || !t->samples || !t->rates || !t->peer)
+        return umbra_fail_nomem(err, "the benchmark's table", 0);
+
+    umbra_engine_options all = o->engine;
+    umbra_memory_plan plan;
+    all.ram_bytes = 0;
+    int rc = umbra_engine_plan(t->run.model, &all, &plan, err);
+    if (rc == UMBRA_OK && plan.residency == 1)
+        t->setups[t->n++] = (umbra_bench_setup){"resident", "memory", 0, true};
+    bool shadow = umbra_prefetch_has_shadow(t->run.model, o->shadow);
+    for (int i = 0; i < t->n_io; i++)
+        for (int r = 0; r < n_ram; r++)
+            for (int p = 0; p < n_policies; p++)
+                if (shadow || o->n_policies > 0 || strcmp(policies[p], "shadow") != 0)
+                    t->setups[t->n++] = (umbra_bench_setup){policies[p], t->io[i], ram[r], false};
+    return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
+}
+
+/* ---- turns ---- */
+
+static int run_round(table *t, int round, umbra_bench_row *rows, umbra_error *err)
+{
+    bool record = round == t->rounds - 1;
+    int rc = UMBRA_OK;
+    for (int i = 0; rc == UMBRA_OK && i < t->n; i++) {
+        umbra_bench_sample *s = &t->samples[i * t->rounds + round];
+        umbra_progress_report(t->o->engine.progress, "measuring", "runs",
+                              (uint64_t)(round * t->n + i), (uint64_t)(t->rounds * t->n));
+        rc = umbra_bench_run_once(&t->run, &t->setups[i], record, s, err);
+        if (rc == UMBRA_OK && record)
+            rc = umbra_bench_timeline(&rows[i], &t->run, err);
+    }
+    if (rc == UMBRA_OK && t->o->against)
+        rc = umbra_bench_peer(t->o->against, &t->peer[round], err);
+    return rc;
+}
+
+/* ---- figures ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static umbra_spread spread_of(double *values, int n)
+{
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    return (umbra_spread){values[n / 2], values[0], values[n - 1]};
+}
+
+/* The round whose speed is the median that spread_of takes. */
+static const umbra_bench_sample *median_sample(const table *t, int setup)
+{
+    const umbra_bench_sample *s = &t->samples[setup * t->rounds];
+    for (int i = 0; i < t->rounds; i++) {
+        int below = 0;
+        for (int k = 0; k < t->rounds; k++)
+            below += s[k].seconds > s[i].seconds || (s[k].seconds == s[i].seconds && k < i);
+        if (below == t->rounds / 2)
+            return &s[i];
+    }
+    return s;
+}
+
+static void fill_row(const table *t, int setup, umbra_bench_row *row, double *speeds)
+{
+    const umbra_bench_setup *s = &t->setups[setup];
+    const umbra_bench_sample *m = median_sample(t, setup);
+    double tokens = t->run.tokens;
+    for (int i = 0; i < t->rounds; i++)
+        speeds[i] = tokens / t->samples[setup * t->rounds + i].seconds;
+    const umbra_store_stats *st = &m->store;
+    row->policy = s->policy;
+    row->io = s->io;
+    row->ram_bytes = m->plan.ram_bytes;
+    row->residency = m->plan.residency;
+    row->tok_s = spread_of(speeds, t->rounds);
+    row->token_s = m->seconds / tokens;
+    uint64_t asked = st->hits + st->late + st->misses;
+    row->hits = asked > 0 ? (double)st->hits / (double)asked : 0;
+    row->bytes_per_token = (double)st->bytes_read / tokens;
+    row->stall_s = (double)st->wait_ns * 1e-9 / tokens;
+    row->predict_s = (double)m->prefetch.runner.predict_ns * 1e-9 / tokens;
+    row->on =
+        m->prefetch.tokens > 0 ? (double)m->prefetch.tokens_on / (double)m->prefetch.tokens : 0;
+    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+        const umbra_ahead_stats *a = &st->ahead[d];
+        row->distance_bytes[d][0] = (double)a->useful_bytes / tokens;
+        row->distance_bytes[d][1] = (double)a->late_bytes / tokens;
+        row->distance_bytes[d][2] = (double)a->wasted_bytes / tokens;
+        row->useful_bytes += row->distance_bytes[d][0];
+        row->late_bytes += row->distance_bytes[d][1];
+        row->wasted_bytes += row->distance_bytes[d][2];
+    }
+}
+
+static double rate_of(const table *t, const char *io)
+{
+    for (int i = 0; i < t->n_io; i++)
+        if (t->io[i] == io)
+            return t->rates[i];
+    return 0;
+}
+
+/* The row of policy off with the same backend and budget; NULL if it was not measured. */
+static const umbra_bench_row *off_row(const table *t, const umbra_bench_row *rows, int setup)
+{
+    for (int i = 0; i < t->n; i++)
+        if (strcmp(t->setups[i].policy, "off") == 0 && t->setups[i].io == t->setups[setup].io &&
+            t->setups[i].ram == t->setups[setup].ram)
+            return &rows[i];
+    return NULL;
+}
+
+static void fill_bounds(const table *t, umbra_bench_row *rows)
+{
+    const umbra_bench_row *resident = t->n > 0 && t->setups[0].resident ? &rows[0] : NULL;
+    for (int i = 0; i < t->n; i++) {
+        umbra_bench_row *row = &rows[i];
+        const umbra_bench_row *off = off_row(t, rows, i);
+        row->disk_bytes_per_s = rate_of(t, row->io);
+        if (row->disk_bytes_per_s > 0) {
+            row->disk_busy = row->bytes_per_token / row->disk_bytes_per_s / row->token_s;
+            row->io_s = (off ? off : row)->bytes_per_token / row->disk_bytes_per_s;
+        }
+        row->compute_is_estimate = !resident;
+        /* Experts that are used for the first time are waited for even there. */
+        row->compute_s = resident ? resident->token_s - resident->stall_s
+                         : off    ? off->token_s - off->stall_s
+                                  : row->token_s - row->stall_s;
+        row->bound_share = (row->compute_s > row->io_s ? row->compute_s : row->io_s) / row->token_s;
+    }
+}
+
+static int measure_all(table *t, umbra_bench *out, umbra_error *err)
+{
+    int rc = UMBRA_OK;
+    for (int i = 0; rc == UMBRA_OK && i < t->n_io; i++)
+        rc = umbra_bench_disk(&t->run, t->io[i], &t->rates[i], err);
+    for (int round = 0; rc == UMBRA_OK && round < t->rounds; round++)
+        rc = run_round(t, round, out->rows, err);
+    double *speeds = umbra_calloc((size_t)t->rounds, sizeof *speeds);
+    if (rc == UMBRA_OK && !speeds)
+        rc = umbra_fail_nomem(err, "the benchmark's table", 0);
+    for (int i = 0; rc == UMBRA_OK && i < t->n; i++)
+        fill_row(t, i, &out->rows[i], speeds);
+    umbra_free(speeds);
+    if (rc == UMBRA_OK) {
+        fill_bounds(t, out->rows);
+        out->against_tok_s = spread_of(t->peer, t->rounds);
+    }
+    return rc;
+}
+
+/* Without a name of their own, models go by their file's. */
+static void describe(const table *t, umbra_bench *out)
+{
+    const umbra_memory_plan *plan = &t->samples[0].plan;
+    const umbra_model_info *info = t->run.info;
+    strncpy(out->model, info->name, sizeof out->model - 1);
+    out->layers = info->layers;
+    out->expert_bytes = info->expert_bytes;
+    out->tokens = t->run.tokens;
+    out->warm_tokens = t->run.total - t->run.tokens - t->run.prompt;
+    out->rounds = t->rounds;
+    out->threads = plan->threads;
+    out->kernels = plan->kernels;
+    out->against = t->o->against;
+}
+
+int umbra_bench_model(umbra_bench **out, const umbra_model *model,
+                      const umbra_bench_options *options, umbra_error *err)
+{
+    *out = NULL;
+    table t = {.run = {.model = model, .info = umbra_model_get_info(model), .o = options},
+               .o = options};
+    umbra_bench *b = umbra_calloc(1, sizeof *b);
+    int rc = b ? make_setups(&t, err) : umbra_fail_nomem(err, "the benchmark", sizeof *b);
+    if (rc == UMBRA_OK) {
+        b->rows = umbra_calloc((size_t)t.n, sizeof *b->rows);
+        b->n_rows = t.n;
+        rc = b->rows ? UMBRA_OK : umbra_fail_nomem(err, "the benchmark's table", 0);
+    }
+    umbra_bench_setup first = t.n > 0 ? t.setups[t.n - 1] : (umbra_bench_setup){0};
+    first.policy = "off";
+    if (rc == UMBRA_OK)
+        rc = umbra_bench_write_text(&t.run, &first, err);
+    if (rc == UMBRA_OK)
+        rc = measure_all(&t, b, err);
+    if (rc == UMBRA_OK)
+        describe(&t, b);
+    umbra_bench_run_release(&t.run);
+    umbra_free(t.setups);
+    umbra_free(t.samples);
+    umbra_free(t.rates);
+    umbra_free(t.peer);
+    if (rc != UMBRA_OK)
+        umbra_bench_free(&b);
+    *out = b;
+    return rc;
+}
+
+void umbra_bench_free(umbra_bench **bench)
+{
+    umbra_bench *b = *bench;
+    if (!b)
+        return;
+    for (int i = 0; i < b->n_rows && b->rows; i++) {
+        umbra_free(b->rows[i].layer_stall_s);
+        umbra_free(b->rows[i].events);
+    }
+    umbra_free(b->rows);
+    umbra_free(b);
+    *bench = NULL;
+}

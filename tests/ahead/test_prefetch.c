@@ -1,0 +1,399 @@
+/* Reading ahead changes when experts are read and nothing else: the logits of every token are the
+ * same bit for bit, whoever foretells, wherever experts lie, and whenever it begins and ends. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <umbra/umbra.h>
+
+#include "base/memory.h"
+#include "store/io/io.h"
+
+static const char tiny[] = "models/tiny-q8_0.gguf";
+static const char shadow[] = "models/tiny-q8_0.shadow.safetensors";
+static const char text[] =
+    "A shelf keeps what was read last. Who guesses the next page right has it at hand in time; who "
+    "guesses wrong has walked for nothing.";
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { STEP = 4 }; /* every fourth setup: they are 20 times as slow */
+#else
+enum { STEP = 1 };
+#endif
+enum { CONTEXT = 64, SEQUENCES = 3, MOST_RESULTS = 128, PROMPT = 20, LAYERS = 8, USED = 4 };
+
+/* What one run computed, in the order of its evaluations. */
+typedef struct results {
+    int vocabulary, n;
+    uint64_t hash[MOST_RESULTS];
+    /* Of the tokens decoded one by one. */
+    uint16_t routing[MOST_RESULTS][LAYERS * USED];
+    int decoded;
+    bool decoding;
+} results;
+
+typedef struct setup {
+    const char *policy, *io;
+    uint64_t ram;
+    int threads, every;
+} setup;
+
+typedef struct run {
+    umbra_engine *engine;
+    umbra_prefetch *prefetch;
+    const setup *s;
+    const results *reference; /* for the oracle; may be NULL */
+    results out;
+} run;
+
+static umbra_model *model;
+static int32_t *ids;
+static int n_ids;
+static results reference;
+
+static int take_logits(void *user, int index, const float *logits)
+{
+    (void)index;
+    results *r = user;
+    uint64_t h = 1469598103934665603u;
+    const unsigned char *bytes = (const unsigned char *)logits;
+    for (size_t i = 0; i < (size_t)r->vocabulary * sizeof *logits; i++)
+        h = (h ^ bytes[i]) * 1099511628211u;
+    assert_true(r->n < MOST_RESULTS);
+    r->hash[r->n++] = h;
+    return 0;
+}
+
+static int take_routing(void *user, const umbra_rows *rows)
+{
+    results *r = user;
+    for (int i = 0; r->decoding && i < USED; i++)
+        r->routing[r->decoded][rows->layer * USED + i] = (uint16_t)rows->experts[i];
+    return 0;
+}
+
+static void eval(run *r, const umbra_token *tokens, int n)
+{
+    umbra_error err = {0};
+    umbra_tap tap = {
+        .user = &r->out, .logits = take_logits, .at = {[UMBRA_TAP_ROUTED] = take_routing}};
+    r->out.decoding = n == 1;
+    if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
+        fail_msg("%s", err.message);
+    r->out.decoded += n == 1;
+}
+
+/* The next n tokens of a sequence, together. Sequences read the text from places of their own. */
+static void read_on(run *r, int sequence, int n)
+{
+    umbra_token tokens[CONTEXT];
+    for (int i = 0; i < n; i++) {
+        int at = umbra_engine_length(r->engine, sequence) + i + 5 * sequence;
+        tokens[i] = (umbra_token){ids[at % n_ids], sequence, true};
+    }
+    eval(r, tokens, n);
+}
+
+static void decode(run *r, int sequence, int n)
+{
+    for (int i = 0; i < n; i++)
+        read_on(r, sequence, 1);
+}
+
+static void attach(run *r)
+{
+    umbra_error err = {0};
+    umbra_prefetch_options o = {.policy = r->s->policy, .shadow = shadow, .every = r->s->every};
+    if (umbra_prefetch_open(&r->prefetch, r->engine, &o, &err) != 0)
+        fail_msg("%s", err.message);
+    if (r->reference)
+        umbra_prefetch_set_oracle(r->prefetch, r->reference->routing[r->out.decoded],
+                                  r->reference->decoded - r->out.decoded);
+}
+
+static uint64_t guessed_bytes(const run *r, const umbra_store_stats *stats)
+{
+    (void)r;
+    uint64_t bytes = 0;
+    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+        const umbra_ahead_stats *a = &stats->ahead[d];
+        assert_true(a->useful_bytes + a->late_bytes + a->wasted_bytes <= a->bytes);
+        bytes += a->bytes;
+    }
+    return bytes;
+}
+
+/* Prompts in chunks, tokens one by one, sequences in turns and together, texts cut short and begun
+ * again, and reading ahead that begins late, ends early and begins once more. */
+static void play(run *r)
+{
+    decode(r, 0, 2);
+    attach(r);
+    read_on(r, 0, PROMPT);
+    decode(r, 0, 7);
+    read_on(r, 1, 9);
+    for (int i = 0; i < 3; i++) {
+        decode(r, 0, 1);
+        decode(r, 1, 1);
+    }
+    umbra_token together[SEQUENCES];
+    for (int i = 0; i < SEQUENCES; i++)
+        together[i] = (umbra_token){ids[i], i, true};
+    eval(r, together, SEQUENCES);
+    decode(r, 2, 3);
+    umbra_engine_truncate(r->engine, 0, 11);
+    decode(r, 0, 4);
+    umbra_prefetch_close(&r->prefetch);
+    assert_null(r->prefetch);
+    decode(r, 0, 2);
+    attach(r);
+    umbra_engine_truncate(r->engine, 1, 0);
+    decode(r, 1, 5);
+}
+
+static results result_of(const setup *s, const results *known, uint64_t *guessed)
+{
+    umbra_error err = {0};
+    run r = {.s = s, .reference = known, .out.vocabulary = umbra_model_get_info(model)->vocabulary};
+    umbra_engine_options o = {.ram_bytes = s->ram,
+                              .io = s->io,
+                              .threads = s->threads,
+                              .context = CONTEXT,
+                              .sequences = SEQUENCES,
+                              .chunk = 7};
+    if (umbra_engine_open(&r.engine, model, &o, &err) != 0)
+        fail_msg("%s", err.message);
+    play(&r);
+    umbra_store_stats stats;
+    umbra_engine_get_store_stats(r.engine, &stats);
+    assert_true(stats.resident_bytes_max <= stats.budget_bytes);
+    *guessed += guessed_bytes(&r, &stats);
+    umbra_prefetch_close(&r.prefetch);
+    umbra_engine_close(&r.engine);
+    return r.out;
+}
+
+static void plan(uint64_t ram, umbra_memory_plan *out)
+{
+    umbra_engine_options o = {
+        .ram_bytes = ram, .threads = 2, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 7};
+    (void)umbra_engine_plan(model, &o, out, NULL);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    umbra_error err = {0};
+    size_t n;
+    if (umbra_model_open(&model, tiny, &err) != 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(umbra_tokenize(model, text, sizeof text - 1, true, false, &ids, &n, &err), 0);
+    n_ids = (int)n;
+    uint64_t none = 0;
+    setup plain = {.policy = "off", .threads = 1};
+    reference = result_of(&plain, NULL, &none);
+    assert_int_equal(none, 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    umbra_free_tokens(ids);
+    umbra_model_close(&model);
+    return 0;
+}
+
+static bool uring_works(void)
+{
+    return umbra_io_find("auto") == umbra_io_find("uring");
+}
+
+static void test_logits_do_not_change(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+    static const char *const backends[] = {"threads", "sim:20G,5us", "sim:400M,100us", "uring"};
+    umbra_memory_plan all;
+    plan(UINT64_C(1) << 40, &all);
+    uint64_t budgets[] = {all.min_bytes, (all.min_bytes + all.all_bytes) / 2, all.all_bytes};
+    int n_backends = uring_works() ? 4 : 3, turn = 0;
+    uint64_t total = 0;
+    for (int p = 0; p < 6; p++) {
+        uint64_t guessed = 0;
+        for (int b = 0; b < n_backends; b++) {
+            for (int r = 0; r < 3; r++, turn++) {
+                if ((turn + p) % STEP != 0)
+                    continue;
+                setup s = {policies[p], backends[b], budgets[r], 1 + (turn / STEP + p) % 2,
+                           turn / STEP % 5};
+                results out = result_of(&s, &reference, &guessed);
+                if (out.n != reference.n ||
+                    memcmp(out.hash, reference.hash, (size_t)out.n * sizeof *out.hash) != 0)
+                    fail_msg("other logits with %s, %s, %llu bytes, %d threads, every %d", s.policy,
+                             s.io, (unsigned long long)s.ram, s.threads, s.every);
+            }
+        }
+        if (strcmp(policies[p], "off") == 0)
+            assert_int_equal(guessed, 0);
+        total += guessed;
+    }
+    assert_true(total > 0);
+}
+
+/* ---- what is refused ---- */
+
+static umbra_engine *open_engine(void)
+{
+    umbra_error err = {0};
+    umbra_engine *engine;
+    umbra_engine_options o = {.context = CONTEXT, .threads = 1};
+    if (umbra_engine_open(&engine, model, &o, &err) != 0)
+        fail_msg("%s", err.message);
+    return engine;
+}
+
+static void assert_refused(umbra_engine *engine, const umbra_prefetch_options *o, int status,
+                           const char *words)
+{
+    umbra_error err = {0};
+    umbra_prefetch *p;
+    umbra_prefetch_options copy = *o;
+    umbra_engine_options eo = {0};
+    assert_int_equal(umbra_prefetch_open(&p, engine, o, &err), status);
+    assert_null(p);
+    if (!strstr(err.message, words))
+        fail_msg("no \"%s\" in \"%s\"", words, err.message);
+    memset(&err, 0, sizeof err);
+    assert_int_equal(umbra_prefetch_fit(model, &eo, &copy, &err), status);
+    if (!strstr(err.message, words))
+        fail_msg("no \"%s\" in \"%s\"", words, err.message);
+}
+
+/* Auto takes memory only where it is little beside the cache and beside what does not fit. */
+static void test_what_auto_may_take(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gate", "auto"};
+    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* no shadow beside it: auto is gate */
+    char there[4096];
+    umbra_model *alone;
+    int on = 0, off = 0;
+    (void)remove(lone);
+    assert_non_null(realpath(tiny, there));
+    assert_int_equal(symlink(there, lone), 0);
+    assert_int_equal(umbra_model_open(&alone, lone, NULL), 0);
+    for (uint64_t ram = 18000000; ram <= 34000000; ram += 1000000) {
+        uint64_t reserved[2];
+        umbra_memory_plan plan;
+        for (int i = 0; i < 2; i++) {
+            umbra_engine_options eo = {.context = CONTEXT, .threads = 1, .ram_bytes = ram};
+            umbra_prefetch_options o = {.policy = names[i], .every = 4};
+            assert_int_equal(umbra_prefetch_fit(alone, &eo, &o, NULL), 0);
+            reserved[i] = eo.reserved_bytes;
+            eo.reserved_bytes = 0;
+            assert_int_equal(umbra_engine_plan(alone, &eo, &plan, NULL), 0);
+            assert_int_equal(strcmp(o.policy, "off") == 0, reserved[i] == 0);
+        }
+        double cache = (double)plan.cache_bytes, missing = cache / plan.residency - cache;
+        bool fits = 8 * (double)reserved[0] <= fmin(cache, missing);
+        assert_int_equal(reserved[1], fits ? reserved[0] : 0);
+        on += fits;
+        off += !fits;
+    }
+    assert_true(on > 0 && off > 0);
+    umbra_model_close(&alone);
+    remove(lone);
+}
+
+static void test_bad_options(void **state)
+{
+    (void)state;
+    umbra_engine *engine = open_engine();
+    umbra_prefetch_options wrong = {.policy = "magic"}, none = {.policy = "shadow", .shadow = "no"};
+    umbra_prefetch_options beyond = {.policy = "gate", .every = 5}, below = beyond;
+    below.every = -1;
+    assert_refused(engine, &wrong, UMBRA_E_ARGUMENT, "no policy is called \"magic\"");
+    assert_refused(engine, &none, UMBRA_E_IO, "no");
+    assert_refused(engine, &beyond, UMBRA_E_ARGUMENT, "every 5-th");
+    assert_refused(engine, &below, UMBRA_E_ARGUMENT, "every -1-th");
+    umbra_prefetch_options model_file = {.policy = "shadow", .shadow = tiny};
+    assert_refused(engine, &model_file, UMBRA_E_FORMAT, tiny);
+    umbra_engine_close(&engine);
+}
+
+/* The shadow with another hash in its header: the message names both. */
+static void test_shadow_of_another_model(void **state)
+{
+    (void)state;
+    char hash[UMBRA_MODEL_HASH_CHARS], path[] = UMBRA_TEST_DIR "/other.shadow.safetensors";
+    assert_int_equal(umbra_model_hash(model, hash, NULL), 0);
+    FILE *in = fopen(shadow, "rb"), *out = fopen(path, "wb");
+    assert_true(in && out);
+    fseek(in, 0, SEEK_END);
+    size_t n = (size_t)ftell(in), words = strlen(hash);
+    rewind(in);
+    char *bytes = malloc(n);
+    assert_int_equal(fread(bytes, 1, n, in), n);
+    size_t at = 0;
+    while (at + words < n && memcmp(bytes + at, hash, words) != 0)
+        at++;
+    assert_true(at + words < n);
+    char other[UMBRA_MODEL_HASH_CHARS];
+    memcpy(other, hash, sizeof other);
+    other[0] = hash[0] == 'a' ? 'b' : 'a';
+    bytes[at] = other[0];
+    assert_int_equal(fwrite(bytes, 1, n, out), n);
+    fclose(in);
+    fclose(out);
+    free(bytes);
+    umbra_engine *engine = open_engine();
+    umbra_prefetch_options o = {.policy = "shadow", .shadow = path};
+    assert_refused(engine, &o, UMBRA_E_MISMATCH, hash);
+    assert_refused(engine, &o, UMBRA_E_MISMATCH, other);
+    o.policy = "auto";
+    assert_refused(engine, &o, UMBRA_E_MISMATCH, hash);
+    umbra_engine_close(&engine);
+    remove(path);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"previous", "gate", "shadow"};
+    umbra_engine *engine = open_engine();
+    for (int i = 0; i < 3; i++) {
+        umbra_prefetch_options o = {.policy = policies[i], .shadow = shadow};
+        int rc = UMBRA_E_NOMEM;
+        for (long n = 1; rc != UMBRA_OK; n++) {
+            umbra_prefetch *p;
+            assert_true(n < 2000);
+            umbra_memory_fail_after(n);
+            rc = umbra_prefetch_open(&p, engine, &o, NULL);
+            umbra_memory_fail_after(0);
+            assert_true(rc == UMBRA_OK || rc == UMBRA_E_NOMEM);
+            assert_true((rc == UMBRA_OK) == (p != NULL));
+            umbra_prefetch_close(&p);
+        }
+    }
+    umbra_engine_close(&engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits_do_not_change),
+        cmocka_unit_test(test_what_auto_may_take),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_shadow_of_another_model),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,337 @@
+/* Collecting: what is recorded is what the engine computes, and a collection that was cut off and
+ * resumed is, byte for byte, the one that was not. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <umbra/lab/collect.h>
+
+#include "../../model/make.h"
+#include "lab/trace/trace.h"
+
+static const char tiny[] = "models/tiny-q8_0.gguf";
+static const char folder_a[] = UMBRA_TEST_DIR "/trace-a";
+static const char folder_b[] = UMBRA_TEST_DIR "/trace-b";
+
+static void wipe(const char *folder)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static int setup(void **state)
+{
+    umbra_error err = {0};
+    umbra_model *model;
+    if (umbra_model_open(&model, tiny, &err) != 0)
+        return -1;
+    *state = model;
+    wipe(folder_a);
+    wipe(folder_b);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    umbra_model *model = *state;
+    umbra_model_close(&model);
+    wipe(folder_a);
+    wipe(folder_b);
+    return 0;
+}
+
+static umbra_collect_options writing(uint64_t tokens)
+{
+    return (umbra_collect_options){
+        .engine = {.threads = 2, .context = 96},
+        .tokens = tokens,
+        .generate = true,
+        .temperature = 1.0f,
+        .seed = 5,
+        .shard_bytes = 4 << 20,
+    };
+}
+
+static umbra_collection collect(const umbra_model *model, const char *folder,
+                                const umbra_collect_options *options)
+{
+    umbra_error err = {0};
+    umbra_collection result;
+    if (umbra_collect(model, folder, options, &result, &err) != 0)
+        fail_msg("%s", err.message);
+    return result;
+}
+
+/* ---- the record ---- */
+
+typedef struct expected {
+    int layers, hidden, used;
+    float *input, *state; /* (layers, hidden) of the last token */
+    int32_t *experts;     /* (layers, used) */
+} expected;
+
+static int take_input(void *user, const umbra_rows *rows)
+{
+    expected *e = user;
+    size_t h = (size_t)e->hidden;
+    memcpy(e->input + (size_t)rows->layer * h, rows->x, h * sizeof *rows->x);
+    return 0;
+}
+
+static int take_hidden(void *user, const umbra_rows *rows)
+{
+    expected *e = user;
+    size_t h = (size_t)e->hidden;
+    memcpy(e->state + (size_t)rows->layer * h, rows->x, h * sizeof *rows->x);
+    return 0;
+}
+
+static int take_routing(void *user, const umbra_rows *rows)
+{
+    expected *e = user;
+    size_t k = (size_t)e->used;
+    memcpy(e->experts + (size_t)rows->layer * k, rows->experts, k * sizeof *rows->experts);
+    return 0;
+}
+
+static float to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static void check_token(umbra_trace *trace, const umbra_trace_document *d, int position,
+                        const expected *e)
+{
+    float state[1024];
+    uint16_t used[64];
+    for (int l = 0; l < e->layers; l++) {
+        for (int which = UMBRA_TRACE_INPUT; which <= UMBRA_TRACE_HIDDEN; which++) {
+            const float *row =
+                (which == UMBRA_TRACE_INPUT ? e->input : e->state) + (size_t)l * (size_t)e->hidden;
+            assert_int_equal(umbra_trace_read_states(trace, d->shard, (umbra_trace_state)which, l,
+                                                     d->first_row + position, 1, state, NULL),
+                             0);
+            for (int i = 0; i < e->hidden; i++)
+                assert_true(state[i] == to_bf16(row[i]));
+        }
+        assert_int_equal(
+            umbra_trace_read_experts(trace, d->shard, l, d->first + position, 1, used, NULL), 0);
+        for (int k = 0; k < e->used; k++)
+            assert_int_equal(used[k], e->experts[l * e->used + k]);
+    }
+}
+
+/* Every recorded token of some documents against a computation token by token. */
+static void the_record_is_what_was_computed(void **state)
+{
+    const umbra_model *model = *state;
+    const umbra_model_info *info = umbra_model_get_info(model);
+    umbra_collect_options options = writing(1500);
+    umbra_collection result = collect(model, folder_a, &options);
+    assert_true(result.tokens >= 1500 && result.shards >= 2 && result.new_tokens == result.tokens);
+
+    umbra_trace *trace;
+    umbra_error err = {0};
+    if (umbra_trace_open(&trace, folder_a, &err) != 0)
+        fail_msg("%s", err.message);
+    assert_true(umbra_trace_tokens(trace) == result.tokens);
+    assert_string_equal(umbra_trace_get_info(trace)->model_hash, result.model_hash);
+    umbra_engine *engine;
+    umbra_engine_options plain = {.threads = 1};
+    assert_int_equal(umbra_engine_open(&engine, model, &plain, &err), 0);
+    size_t states = (size_t)info->layers * (size_t)info->hidden;
+    expected e = {info->layers,
+                  info->hidden,
+                  info->experts_used,
+                  malloc(states * sizeof(float)),
+                  malloc(states * sizeof(float)),
+                  malloc((size_t)info->layers * (size_t)info->experts_used * sizeof(int32_t))};
+    umbra_tap tap = {.user = &e,
+                     .at = {[UMBRA_TAP_INPUT] = take_input,
+                            [UMBRA_TAP_HIDDEN] = take_hidden,
+                            [UMBRA_TAP_ROUTED] = take_routing}};
+    int documents = umbra_trace_documents(trace);
+    for (int i = 0; i < documents; i += documents / 4) {
+        const umbra_trace_document *d = umbra_trace_document_at(trace, i);
+        int32_t tokens[96];
+        assert_true(d->generated && d->tokens <= 96);
+        assert_int_equal(
+            umbra_trace_read_tokens(trace, d->shard, d->first, d->tokens, tokens, NULL), 0);
+        assert_int_equal(tokens[0], umbra_bos_token(model));
+        umbra_engine_truncate(engine, 0, 0);
+        for (int t = 0; t < d->tokens; t++) {
+            umbra_token token = {tokens[t], 0, false};
+            assert_int_equal(umbra_engine_eval(engine, &token, 1, &tap, &err), 0);
+            check_token(trace, d, t, &e);
+        }
+    }
+    free(e.input);
+    free(e.state);
+    free(e.experts);
+    umbra_engine_close(&engine);
+    umbra_trace_close(&trace);
+}
+
+/* ---- interruption ---- */
+
+typedef struct stop_at {
+    atomic_bool stop;
+    uint64_t tokens;
+} stop_at;
+
+static void maybe_stop(void *user, const char *stage, const char *unit, uint64_t done,
+                       uint64_t total)
+{
+    (void)unit;
+    (void)total;
+    stop_at *s = user;
+    if (strcmp(stage, "recording") == 0 && done >= s->tokens)
+        atomic_store(&s->stop, true);
+}
+
+static void same_files(void)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "diff -r '%s' '%s'", folder_a, folder_b);
+    assert_int_equal(system(command), 0);
+}
+
+static void check_resume(const umbra_model *model, umbra_collect_options options)
+{
+    wipe(folder_a);
+    wipe(folder_b);
+    umbra_collection whole = collect(model, folder_a, &options);
+    assert_true(whole.shards >= 3);
+    stop_at s = {.tokens = whole.tokens / 2};
+    const umbra_progress progress = {maybe_stop, &s, &s.stop};
+    options.engine.progress = &progress;
+    umbra_collection part;
+    umbra_error err = {0};
+    assert_int_equal(umbra_collect(model, folder_b, &options, &part, &err), UMBRA_E_INTERRUPTED);
+    assert_true(part.shards >= 1 && part.shards < whole.shards);
+
+    options.engine.progress = NULL;
+    assert_int_equal(umbra_collect(model, folder_b, &options, &part, &err), UMBRA_E_ARGUMENT);
+    options.resume = true;
+    options.engine.threads = 1; /* nothing of this changes a bit */
+    options.engine.ram_bytes = 40000000;
+    umbra_collection rest = collect(model, folder_b, &options);
+    assert_true(rest.tokens == whole.tokens && rest.new_tokens < whole.tokens);
+    same_files();
+    rest = collect(model, folder_b, &options); /* nothing is left to do */
+    assert_true(rest.new_tokens == 0);
+    same_files();
+
+    options.seed++;
+    assert_int_equal(umbra_collect(model, folder_b, &options, &part, &err), UMBRA_E_MISMATCH);
+    options.seed--;
+    options.int8 = true;
+    assert_int_equal(umbra_collect(model, folder_b, &options, &part, &err), UMBRA_E_MISMATCH);
+}
+
+static void a_resumed_writing_is_the_same(void **state)
+{
+    check_resume(*state, writing(2500));
+}
+
+static const char *const texts[] = {"tests/golden", "docs"};
+
+static void a_resumed_reading_is_the_same(void **state)
+{
+    umbra_collect_options options = writing(2000);
+    options.generate = false;
+    options.texts = texts;
+    options.n_texts = 2;
+    options.stride = 2;
+    options.shard_bytes = 1 << 20;
+    check_resume(*state, options);
+}
+
+/* From the heads of texts, in 8 bits. */
+static void texts_can_be_continued(void **state)
+{
+    umbra_collect_options options = writing(1200);
+    options.texts = texts;
+    options.n_texts = 1;
+    options.int8 = true;
+    wipe(folder_a);
+    collect(*state, folder_a, &options);
+    umbra_trace *trace;
+    assert_int_equal(umbra_trace_open(&trace, folder_a, NULL), 0);
+    assert_true(umbra_trace_get_info(trace)->int8);
+    assert_true(umbra_trace_document_at(trace, 0)->generated);
+    umbra_trace_close(&trace);
+}
+
+/* Layers without experts are not in a trace. */
+static void dense_layers_are_left_out(void **state)
+{
+    (void)state;
+    umbra_memory_file file;
+    umbra_model *model;
+    umbra_error err = {0};
+    umbra_collect_options options = writing(200);
+    options.engine.context = MAKE_CONTEXT;
+    if (make_open(&make_deepseek2, NULL, NULL, NULL, &file, &model, &err) != 0)
+        fail_msg("%s", err.message);
+    wipe(folder_a);
+    collect(model, folder_a, &options);
+    umbra_trace *trace;
+    assert_int_equal(umbra_trace_open(&trace, folder_a, NULL), 0);
+    assert_int_equal(umbra_trace_get_info(trace)->layers, MAKE_LAYERS);
+    for (int l = 0; l < MAKE_LAYERS; l++)
+        assert_int_equal(umbra_trace_has_layer(trace, l), l > 0);
+    umbra_trace_close(&trace);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+}
+
+static void impossible_wishes_are_refused(void **state)
+{
+    umbra_collection result;
+    umbra_error err;
+    umbra_collect_options options = writing(1000);
+    options.generate = false;
+    assert_int_equal(umbra_collect(*state, folder_a, &options, &result, &err), UMBRA_E_ARGUMENT);
+    options = writing(1000);
+    options.stride = -1;
+    assert_int_equal(umbra_collect(*state, folder_a, &options, &result, &err), UMBRA_E_ARGUMENT);
+    options = writing(1000);
+    options.temperature = -1;
+    wipe(folder_a);
+    assert_int_equal(umbra_collect(*state, folder_a, &options, &result, &err), UMBRA_E_ARGUMENT);
+    static const char *const missing[] = {"no/such/folder"};
+    options = writing(1000);
+    options.texts = missing;
+    options.n_texts = 1;
+    wipe(folder_a);
+    assert_int_equal(umbra_collect(*state, folder_a, &options, &result, &err), UMBRA_E_IO);
+    assert_non_null(strstr(err.message, "no/such/folder"));
+    options = writing(UINT64_C(1) << 40); /* more than any disk has */
+    wipe(folder_a);
+    assert_int_equal(umbra_collect(*state, folder_a, &options, &result, &err), UMBRA_E_IO);
+    assert_non_null(strstr(err.message, "free"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_record_is_what_was_computed),
+        cmocka_unit_test(a_resumed_writing_is_the_same),
+        cmocka_unit_test(a_resumed_reading_is_the_same),
+        cmocka_unit_test(texts_can_be_continued),
+        cmocka_unit_test(dense_layers_are_left_out),
+        cmocka_unit_test(impossible_wishes_are_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

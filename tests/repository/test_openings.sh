@@ -1,0 +1,11 @@
+#!/bin/sh
+# Every source opens with a comment that says its job. Those of src/engine are left out.
+set -eu
+silent=$(find src tools bench examples -name '*.c' ! -path 'src/engine/*' |
+    while read -r file; do
+        head -n 1 "$file" | grep -q '^/\* [A-Za-z]' || echo "$file"
+    done)
+[ -z "$silent" ] || {
+    echo "FAILED: these do not open with a line that says their job: $silent"
+    exit 1
+}
