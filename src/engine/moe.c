@@ -54,6 +54,14 @@ static void add_bias(const umbra_engine *e, const umbra_matrix *bias, int expert
                                1.0f, bias->columns);
 }
 
+/* x times the factor of an expert's slice, where the layer has one. */
+static void scale_row(const umbra_matrix *scale, int expert, float *x, int n)
+{
+    const float *factor = scale->data;
+    for (int i = 0; factor && i < n; i++)
+        x[i] *= factor[expert];
+}
+
 /* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped. */
 static void clamp_swiglu(float *gate, float *up, int n)
 {
@@ -72,6 +80,8 @@ static void activate_pair(const umbra_engine *e, int layer, int expert, size_t p
     int width = e->model->config.expert_width;
     float *gate = e->scratch.inner.f32 + pair * (size_t)width;
     float *up = e->scratch.up + pair * (size_t)width;
+    scale_row(&w[UMBRA_GATE_SCALE], expert, gate, width);
+    scale_row(&w[UMBRA_UP_SCALE], expert, up, width);
     add_bias(e, &w[UMBRA_GATE_BIAS], expert, gate);
     add_bias(e, &w[UMBRA_UP_BIAS], expert, up);
     if (e->model->config.activation == UMBRA_SWIGLU_CLAMPED)
@@ -170,7 +180,7 @@ static void sum_contributions(void *context, int begin, int end, int worker)
     const sum_run *run = context;
     umbra_engine *e = run->e;
     const umbra_config *c = &e->model->config;
-    const umbra_matrix *bias = &e->weights.layer[run->layer][UMBRA_DOWN_BIAS];
+    const umbra_matrix *w = e->weights.layer[run->layer];
     umbra_scratch *s = &e->scratch;
     size_t hidden = (size_t)c->hidden;
     for (int t = begin; t < end; t++) {
@@ -179,7 +189,8 @@ static void sum_contributions(void *context, int begin, int end, int worker)
         for (int j = 0; j < c->experts_used; j++) {
             int i = t * c->experts_used + j;
             float *contribution = s->contribution + (size_t)s->token_pair[i] * hidden;
-            add_bias(e, bias, s->experts[i], contribution);
+            scale_row(&w[UMBRA_DOWN_SCALE], s->experts[i], contribution, c->hidden);
+            add_bias(e, &w[UMBRA_DOWN_BIAS], s->experts[i], contribution);
             e->kernels->add_scaled(sum, contribution, s->weights[i], c->hidden);
         }
         e->kernels->add_scaled(s->x + (size_t)t * hidden, sum, 1.0f, c->hidden);
