@@ -304,7 +304,7 @@ static int account_tensor(const umbra_model *model, const umbra_gguf_tensor *t, 
         if (rc != UMBRA_OK)
             return rc;
     }
-    if (known || ends_with(t->name, "output.input_scale"))
+    if (known || is(t->name, "output.input_scale"))
         return UMBRA_OK;
     return umbra_fail_at(err, UMBRA_E_UNSUPPORTED, t->offset,
                          "%s: tensor %s has no part in architecture %s of %d layers, and without "

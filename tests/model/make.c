@@ -231,7 +231,8 @@ void make_build(umbra_builder *b, const make_layout *layout, const make_key *key
     put_tensor(b, "token_embd.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
     put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
     put_tensor(b, "output.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
-    for (int l = 0; l < MAKE_LAYERS; l++) {
+    const make_key *blocks = find_key(keys, "block_count");
+    for (int l = 0; l < (blocks ? (int)blocks->value : MAKE_LAYERS); l++) {
         for (const make_tensor *t = layout->tensors; t->name; t++)
             if (!names_tensor(tensors, t->name))
                 put_layer(b, t, l, f);
