@@ -126,10 +126,10 @@ static int check_number(const umbra_gguf *gguf, const char *key, umbra_gguf_type
     char other[32] = "";
     if (allowed[1] != allowed[0])
         snprintf(other, sizeof other, " or %g", allowed[1]);
-    return umbra_fail(
-        err, UMBRA_E_UNSUPPORTED,
-        "%s: %s is %g; only %g%s is supported, and the text would be wrong without it",
-        umbra_gguf_path(gguf), key, value, allowed[0], other);
+    return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                      "%s: %s is %g; only %g%s is supported, and to ignore it would make the text "
+                      "wrong",
+                      umbra_gguf_path(gguf), key, value, allowed[0], other);
 }
 
 static int check_text(const umbra_gguf *gguf, const char *key, const char *const *allowed,
@@ -142,8 +142,8 @@ static int check_text(const umbra_gguf *gguf, const char *key, const char *const
     if (is(value, allowed[0]) || is(value, allowed[1]))
         return UMBRA_OK;
     return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                      "%s: %s is \"%s\"; only \"%s\" is supported, and the text would be wrong "
-                      "without it",
+                      "%s: %s is \"%s\"; only \"%s\" is supported, and to ignore it would "
+                      "make the text wrong",
                       umbra_gguf_path(gguf), key, umbra_quote(value.data, value.bytes).text,
                       allowed[0]);
 }
@@ -159,7 +159,7 @@ static int check_window(const umbra_gguf *gguf, const char *key, const umbra_con
         return rc < 0 ? rc : UMBRA_OK;
     return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                       "%s: %s is %u, less than the context of %d; windows are not supported for "
-                      "this architecture, and the text would be wrong without them",
+                      "this architecture, and to ignore it would make the text wrong",
                       umbra_gguf_path(gguf), key, window, c->context);
 }
 

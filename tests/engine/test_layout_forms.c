@@ -6,109 +6,10 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../model/make.h"
-#include "engine/engine.h"
-
-enum { TOKENS = 40 };
-
-typedef struct opened {
-    umbra_memory_file file;
-    umbra_model *model;
-    umbra_engine *engine;
-} opened;
-
-static opened open_it(const make_layout *layout, const make_key *keys, const make_tensor *tensors,
-                      const umbra_engine_options *options)
-{
-    opened o;
-    umbra_error err = {0};
-    if (make_open(layout, keys, tensors, NULL, &o.file, &o.model, &err) != 0 ||
-        umbra_engine_open(&o.engine, o.model, options, &err) != 0)
-        fail_msg("%s", err.message);
-    return o;
-}
-
-static void close_it(opened *o)
-{
-    umbra_engine_close(&o->engine);
-    umbra_model_close(&o->model);
-    umbra_memory_file_release(&o->file);
-}
-
-/* What an evaluation of TOKENS tokens gives. */
-typedef struct answer {
-    float logits[TOKENS][MAKE_TOKENS];
-    float state[TOKENS][MAKE_HIDDEN];                /* of the last layer */
-    int32_t experts[MAKE_LAYERS][TOKENS][MAKE_USED]; /* -1: the layer has none */
-    float weights[MAKE_LAYERS][TOKENS][MAKE_USED];
-} answer;
-
-static int take_logits(void *user, int index, const float *logits)
-{
-    answer *a = user;
-    memcpy(a->logits[index], logits, sizeof a->logits[index]);
-    return 0;
-}
-
-static int take_state(void *user, int layer, int first, int tokens, const float *h)
-{
-    answer *a = user;
-    if (layer == MAKE_LAYERS - 1)
-        memcpy(a->state[first], h, (size_t)tokens * sizeof a->state[0]);
-    return 0;
-}
-
-static int take_routing(void *user, int layer, int first, int tokens, const int32_t *experts,
-                        const float *weights)
-{
-    answer *a = user;
-    memcpy(a->experts[layer][first], experts, (size_t)tokens * sizeof a->experts[0][0]);
-    memcpy(a->weights[layer][first], weights, (size_t)tokens * sizeof a->weights[0][0]);
-    return 0;
-}
-
-static int32_t token_at(int i)
-{
-    return i == 0 ? 256 : (i * 37 + 11) % 250;
-}
-
-/* changed: the position of a token to be another one, or -1. */
-static answer *evaluate(const opened *o, int changed)
-{
-    answer *a = calloc(1, sizeof *a);
-    memset(a->experts, 0xff, sizeof a->experts);
-    umbra_token tokens[TOKENS];
-    for (int i = 0; i < TOKENS; i++)
-        tokens[i] = (umbra_token){i == changed ? 255 : token_at(i), 0, true};
-    const umbra_observer observer = {
-        .user = a, .logits = take_logits, .hidden_state = take_state, .routing = take_routing};
-    umbra_error err = {0};
-    if (umbra_engine_eval(o->engine, tokens, TOKENS, &observer, &err) != 0)
-        fail_msg("%s", err.message);
-    return a;
-}
-
-static answer *answer_of(const make_layout *layout, const make_key *keys,
-                         const make_tensor *tensors, const umbra_engine_options *options)
-{
-    opened o = open_it(layout, keys, tensors, options);
-    answer *a = evaluate(&o, -1);
-    close_it(&o);
-    return a;
-}
-
-static double largest_difference(const answer *a, const answer *b)
-{
-    double largest = 0;
-    for (int t = 0; t < TOKENS; t++)
-        for (int i = 0; i < MAKE_TOKENS; i++)
-            largest = fmax(largest, fabs((double)a->logits[t][i] - (double)b->logits[t][i]));
-    return largest;
-}
+#include "answers.h"
 
 /* ---- forms of files ---- */
 
@@ -137,98 +38,6 @@ static void latents_in_any_form_are_the_same(void **state)
     assert_memory_equal(joint->experts, apart->experts, sizeof joint->experts);
     free(joint);
     free(apart);
-}
-
-/* ---- what a layout's files may have ---- */
-
-/* Experts' weights are halved as often as e % 3, and a scale per expert makes that good. Powers of
- * two change no rounding. */
-static void halve_experts(umbra_builder *b, const char *stem, int layer)
-{
-    char name[64];
-    snprintf(name, sizeof name, "blk.%d.%s.scale", layer, stem);
-    float *scale = (float *)(b->bytes + umbra_builder_field(b, UMBRA_FIELD_DATA, name, 0)->at);
-    snprintf(name, sizeof name, "blk.%d.%s.weight", layer, stem);
-    float *weight = (float *)(b->bytes + umbra_builder_field(b, UMBRA_FIELD_DATA, name, 0)->at);
-    for (int e = 0; e < MAKE_EXPERTS; e++) {
-        scale[e] = (float)(1 << e % 3);
-        for (int i = 0; i < MAKE_WIDTH * MAKE_HIDDEN; i++)
-            weight[e * MAKE_WIDTH * MAKE_HIDDEN + i] /= scale[e];
-    }
-}
-
-static void scales_of_experts_are_followed(void **state)
-{
-    (void)state;
-    static const char *const stems[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
-    const make_tensor scales[] = {{"ffn_gate_exps.scale", {MAKE_EXPERTS}, 0, 0},
-                                  {"ffn_up_exps.scale", {MAKE_EXPERTS}, 0, 0},
-                                  {"ffn_down_exps.scale", {MAKE_EXPERTS}, 0, 0},
-                                  {0}};
-    const umbra_engine_options options = {.threads = 1};
-    umbra_builder b;
-    make_build(&b, &make_gpt_oss, NULL, scales, NULL);
-    for (int l = 0; l < MAKE_LAYERS; l++)
-        for (int i = 0; i < 3; i++)
-            halve_experts(&b, stems[i], l);
-    opened o = {0};
-    umbra_error err = {0};
-    umbra_memory_file_init(&o.file);
-    umbra_memory_file_set(&o.file, b.bytes, b.count, b.count);
-    umbra_builder_release(&b);
-    if (umbra_model_open(&o.model, o.file.path, &err) != 0 ||
-        umbra_engine_open(&o.engine, o.model, &options, &err) != 0)
-        fail_msg("%s", err.message);
-    answer *got = evaluate(&o, -1), *want = answer_of(&make_gpt_oss, NULL, NULL, &options);
-    assert_memory_equal(got->logits, want->logits, sizeof got->logits);
-    free(got);
-    free(want);
-    close_it(&o);
-}
-
-/* Each alone makes a difference in every layout that takes it. */
-static void biases_are_followed(void **state)
-{
-    (void)state;
-    static const make_tensor biases[][2] = {
-        {{"attn_output.bias", {MAKE_HIDDEN}, 0, 0}, {0}},
-        {{"ffn_gate_inp.bias", {MAKE_EXPERTS}, 1, 0}, {0}},
-        {{"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0}, {0}},
-        {{"ffn_gate_exps.bias", {MAKE_WIDTH, MAKE_EXPERTS}, 1, 0}, {0}},
-        {{"ffn_up_exps.bias", {MAKE_WIDTH, MAKE_EXPERTS}, 1, 0}, {0}},
-        {{"ffn_down_exps.bias", {MAKE_HIDDEN, MAKE_EXPERTS}, 1, 0}, {0}},
-        /* not with a compressed cache */
-        {{"attn_q.bias", {MAKE_HEADS * MAKE_DIM}, 0, 0}, {0}},
-        {{"attn_k.bias", {MAKE_HEADS * MAKE_DIM}, 0, 0}, {0}},
-        {{"attn_v.bias", {MAKE_HEADS * MAKE_DIM}, 0, 0}, {0}},
-    };
-    const make_layout *const layouts[] = {&make_llama, &make_olmoe, &make_deepseek2};
-    const umbra_engine_options options = {.threads = 1};
-    for (int i = 0; i < 3; i++) {
-        answer *without = answer_of(layouts[i], NULL, NULL, &options);
-        for (int k = 0; k < (i == 2 ? 6 : 9); k++) {
-            answer *with = answer_of(layouts[i], NULL, biases[k], &options);
-            assert_true(largest_difference(with, without) > 1e-3);
-            free(with);
-        }
-        free(without);
-    }
-}
-
-static void mtp_blocks_leave_no_trace(void **state)
-{
-    (void)state;
-    const make_key keys[] = {{"block_count", MAKE_LAYERS + 1, MAKE_U32, NULL},
-                             {"nextn_predict_layers", 1, MAKE_U32, NULL},
-                             {0}};
-    const make_tensor nextn[] = {
-        {"nextn.eh_proj.weight", {2 * MAKE_HIDDEN, MAKE_HIDDEN}, MAKE_LAYERS, 0}, {0}};
-    const umbra_engine_options options = {.threads = 1};
-    answer *with = answer_of(&make_deepseek2, keys, nextn, &options);
-    answer *without = answer_of(&make_deepseek2, NULL, NULL, &options);
-    assert_memory_equal(with, without, sizeof *with);
-    free(with);
-    free(without);
 }
 
 /* ---- windows ---- */
@@ -467,9 +276,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(experts_in_any_form_are_the_same),
         cmocka_unit_test(latents_in_any_form_are_the_same),
-        cmocka_unit_test(scales_of_experts_are_followed),
-        cmocka_unit_test(biases_are_followed),
-        cmocka_unit_test(mtp_blocks_leave_no_trace),
         cmocka_unit_test(a_window_ends_where_it_should),
         cmocka_unit_test(bits_do_not_depend_on_the_way),
         cmocka_unit_test(softmax_routers_use_the_best),
