@@ -122,7 +122,8 @@ static bool single_expert(const char *name, const uint64_t *shape, float *out)
         char stacked[32];
         const char *at = strstr(name, kinds[i]);
         int expert;
-        if (!at || sscanf(at + strlen(kinds[i]), ".%d.weight", &expert) != 1)
+        if (!at || sscanf(at + strlen(kinds[i]), ".%d.weight", &expert) != 1 ||
+            expert >= MAKE_EXPERTS)
             continue;
         snprintf(stacked, sizeof stacked, "%s_exps.weight", kinds[i]);
         size_t n = MAKE_WIDTH * MAKE_HIDDEN;

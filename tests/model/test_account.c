@@ -169,6 +169,7 @@ static void unknown_tensors_are_refused(void **state)
         {&make_llama, NULL, VECTOR("nextn.enorm.weight", MAKE_HIDDEN), "nextn.enorm"},
         {&make_llama, NULL, MATRIX("ffn_gate.weight", MAKE_HIDDEN, MAKE_WIDTH), "blk.0.ffn_gate.w"},
         {&make_llama, NULL, MATRIX("ffn_up.8.weight", MAKE_HIDDEN, MAKE_WIDTH), "ffn_up.8.weight"},
+        {&make_llama, NULL, MATRIX("ffn_up.3.weight", MAKE_HIDDEN, MAKE_WIDTH), "ffn_up.3.weight"},
         {&make_llama, NULL, VECTOR("exp_probs_b.weight", MAKE_EXPERTS), "exp_probs_b.weight"},
         {&make_olmoe, NULL, VECTOR("post_ffw_norm.weight", MAKE_HIDDEN), "post_ffw_norm"},
         {&make_qwen2moe, NULL, VECTOR("ffn_down_shexp.bias", MAKE_HIDDEN), "ffn_down_shexp.bias"},
