@@ -23,6 +23,7 @@ typedef struct umbra_model_info {
     char architecture[32];     /* "qwen3moe" */
     char name[128];            /* general.name, or "" */
     int layers;                /* all of them */
+    int mtp_layers;            /* blocks behind them that foretell further tokens; not run */
     int moe_layers;            /* layers with experts */
     int hidden;                /* width of the residual stream */
     int heads;                 /* query heads */

@@ -53,6 +53,10 @@ static void print_layers(const umbra_model_info *m)
 {
     printf("  layers        %d, hidden %d, %d heads (%d for keys and values) of %d\n", m->layers,
            m->hidden, m->heads, m->kv_heads, m->head_dim);
+    if (m->mtp_layers)
+        printf("  left out      the last %d of the file's %d blocks, which foretell further tokens "
+               "(MTP)\n",
+               m->mtp_layers, m->layers + m->mtp_layers);
     printf("  cache         %d values per position and layer", m->cached_values);
     if (m->latent_width)
         printf(", compressed: a latent of %d", m->latent_width);
@@ -146,6 +150,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         uint64_t value;
     } pairs[] = {
         {"layers", (uint64_t)m->layers},
+        {"mtp_layers", (uint64_t)m->mtp_layers},
         {"moe_layers", (uint64_t)m->moe_layers},
         {"hidden", (uint64_t)m->hidden},
         {"heads", (uint64_t)m->heads},

@@ -16,6 +16,14 @@ static void add_bias(const umbra_kernels *kernels, const umbra_matrix *bias, int
                             1.0f, bias->columns);
 }
 
+/* x times the factor of an expert's slice, where there is one. */
+static void scale_row(const umbra_matrix *scale, int expert, float *x, int n)
+{
+    const float *factor = scale && expert >= 0 ? scale->data : NULL;
+    for (int i = 0; factor && i < n; i++)
+        x[i] *= factor[expert];
+}
+
 /* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped. */
 static void clamp_swiglu(float *gate, float *up, int n)
 {
@@ -33,6 +41,8 @@ static void activate_row(const activate_run *run, int expert, int row)
     int width = s->inner->columns;
     float *gate = s->inner->f32 + (size_t)row * (size_t)width;
     float *up = s->up + (size_t)row * (size_t)width;
+    scale_row(s->gate_scale, expert, gate, width);
+    scale_row(s->up_scale, expert, up, width);
     add_bias(run->kernels, s->gate_bias, expert, gate);
     add_bias(run->kernels, s->up_bias, expert, up);
     if (s->activation == UMBRA_SWIGLU_CLAMPED)
@@ -86,6 +96,7 @@ static void mix_rows(void *context, int begin, int end, int worker)
             if (s->pair[i] < 0)
                 continue;
             float *contribution = s->contribution + (size_t)s->pair[i] * hidden;
+            scale_row(s->scale, s->experts[i], contribution, s->hidden);
             add_bias(run->kernels, s->bias, s->experts[i], contribution);
             run->kernels->add_scaled(sum, contribution, s->weights[i], s->hidden);
         }

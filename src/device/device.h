@@ -166,7 +166,7 @@ void umbra_device_route(const umbra_device *d, const umbra_route_step *s, int ro
 /* Rows that go through one expert, or through the block that all rows use. */
 typedef struct umbra_activate_span {
     int first, count; /* rows of gate, up and inner */
-    int expert;       /* row of the biases; -1: no biases */
+    int expert;       /* row of scales and biases; -1: none */
 } umbra_activate_span;
 
 /* inner = silu(gate) * up, to q16. gate and inner are the same rows. */
@@ -175,21 +175,23 @@ typedef struct umbra_activate_step {
     int n_spans;
     umbra_activations *inner; /* (rows, width): gate's output, then the inner values */
     float *up;                /* (rows, width) */
-    const umbra_matrix *gate_bias, *up_bias; /* (E, width); data or the pointer may be NULL */
+    /* Data or the pointer may be NULL: factors (E) first, then biases (E, width). */
+    const umbra_matrix *gate_scale, *up_scale, *gate_bias, *up_bias;
     umbra_activation activation;
 } umbra_activate_step;
 void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s);
 
-/* x[t] += sum over j of weights[t][j] * (contribution of pair (t, j) + its expert's bias), summed
+/* x[t] += sum over j of weights[t][j] * (scale * contribution of pair (t, j) + bias), summed
  * in the router's order. */
 typedef struct umbra_mix_step {
-    float *x;                 /* (T, H) */
-    float *sum;               /* (T, H) scratch */
-    float *contribution;      /* (P, H); biases are added in place */
-    const int32_t *pair;      /* (T, k) row of contribution; -1: left out */
-    const int32_t *experts;   /* (T, k) */
-    const float *weights;     /* (T, k) */
-    const umbra_matrix *bias; /* (E, H) */
+    float *x;                  /* (T, H) */
+    float *sum;                /* (T, H) scratch */
+    float *contribution;       /* (P, H); biases are added in place */
+    const int32_t *pair;       /* (T, k) row of contribution; -1: left out */
+    const int32_t *experts;    /* (T, k) */
+    const float *weights;      /* (T, k) */
+    const umbra_matrix *scale; /* (E); data may be NULL, as the bias's */
+    const umbra_matrix *bias;  /* (E, H) */
     int used, hidden;
 } umbra_mix_step;
 void umbra_device_mix(const umbra_device *d, const umbra_mix_step *s, int rows);

@@ -91,14 +91,73 @@ static int check_shard(const umbra_gguf *shard, const split *wanted, umbra_error
     return UMBRA_OK;
 }
 
+static uint64_t value_bytes(const umbra_gguf *gguf, uint32_t type, uint64_t at)
+{
+    if (type == UMBRA_GGUF_STRING)
+        return 8 + umbra_gguf_load_u64(gguf, at);
+    if (type != UMBRA_GGUF_ARRAY)
+        return umbra_gguf_type_bytes(type);
+    uint32_t element = umbra_gguf_load_u32(gguf, at);
+    uint64_t count = umbra_gguf_load_u64(gguf, at + 4), bytes = 12;
+    if (element != UMBRA_GGUF_STRING && element != UMBRA_GGUF_ARRAY)
+        return bytes + count * umbra_gguf_type_bytes(element);
+    for (uint64_t i = 0; i < count; i++)
+        bytes += value_bytes(gguf, element, at + bytes);
+    return bytes;
+}
+
+static bool same_value(const umbra_gguf *a, const umbra_gguf_pair *p, const umbra_gguf *b,
+                       const umbra_gguf_pair *q)
+{
+    uint64_t bytes = value_bytes(a, p->type, p->value_at);
+    return p->type == q->type && bytes == value_bytes(b, q->type, q->value_at) &&
+           memcmp(a->data + p->value_at, b->data + q->value_at, bytes) == 0;
+}
+
+static bool begins_with(umbra_string s, umbra_string with)
+{
+    return s.bytes > with.bytes && memcmp(s.data, with.data, with.bytes) == 0;
+}
+
+/* Is it a key that says what the model computes? */
+static bool is_model_key(const umbra_gguf *first, umbra_string key)
+{
+    static const umbra_string tokenizer = {"tokenizer.", 10}, self = {"general.architecture", 20};
+    umbra_string architecture = {"", 0};
+    umbra_gguf_get_string(first, self.data, &architecture, NULL);
+    return begins_with(key, tokenizer) ||
+           (key.bytes == self.bytes && memcmp(key.data, self.data, self.bytes) == 0) ||
+           (begins_with(key, architecture) && key.data[architecture.bytes] == '.');
+}
+
+/* Keys of the model are read from the first shard alone: another may repeat them, and add none. */
+static int check_keys(const umbra_gguf *first, const umbra_gguf *part, umbra_error *err)
+{
+    for (uint64_t i = 0; i < part->pair_count; i++) {
+        umbra_string key = umbra_gguf_name(part, UMBRA_GGUF_PAIRS, i);
+        uint64_t found;
+        if (!is_model_key(first, key) ||
+            (umbra_gguf_index_find(first, UMBRA_GGUF_PAIRS, key, &found) &&
+             same_value(first, &first->pairs[found], part, &part->pairs[i])))
+            continue;
+        return umbra_fail_at(err, UMBRA_E_MISMATCH, part->pairs[i].value_at,
+                             "%s: the key %s is not as in %s, whose keys are those of the model",
+                             part->path, umbra_quote(key.data, key.bytes).text, first->path);
+    }
+    return UMBRA_OK;
+}
+
 /* Makes set[1..] the parts of set[0]: numbers their tensors' file, checks that no name occurs
- * twice and none is missing. */
+ * twice, none is missing, and no key goes unread. */
 static int join(umbra_gguf **set, const split *whole, umbra_error *err)
 {
     umbra_gguf *first = set[0];
     uint64_t tensors = first->tensor_count;
     for (uint32_t i = 1; i < whole->count; i++) {
         umbra_gguf *part = set[i];
+        int rc = check_keys(first, part, err);
+        if (rc != UMBRA_OK)
+            return rc;
         for (uint64_t k = 0; k < part->tensor_count; k++) {
             umbra_gguf_tensor *t = &part->entries[k].tensor;
             uint64_t found;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/account.h"
 
 static const umbra_architecture *const table[] = {
     &umbra_architecture_qwen3moe, &umbra_architecture_qwen2moe,  &umbra_architecture_olmoe,
@@ -34,9 +35,27 @@ const char *umbra_architecture_names(char *out, size_t size)
 
 /* ---- hyper-parameters ---- */
 
-static int read_widths(const umbra_gguf *gguf, const char *name, umbra_config *c, umbra_error *err)
+/* The last blocks of a file may be there to foretell further tokens (multi-token prediction). They
+ * come behind the output of the last layer and have no part in it, so they are left out. */
+static int leave_out_mtp(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    const umbra_int_key keys[] = {
+    const umbra_int_key nextn = {"nextn_predict_layers", 0, c->layers - 1, 0, &c->mtp_layers};
+    int rc = umbra_lookup_ints(keys, &nextn, 1, err);
+    for (int l = c->layers - c->mtp_layers; rc == UMBRA_OK && l < c->layers; l++)
+        if (umbra_has_tensor(keys->gguf, l, "attn_norm.weight") &&
+            !umbra_has_tensor(keys->gguf, l, "nextn.eh_proj.weight"))
+            return umbra_fail(err, UMBRA_E_FORMAT,
+                              "%s: after %s.nextn_predict_layers block %d is not a layer of the "
+                              "model, but it has no tensor blk.%d.nextn.eh_proj.weight",
+                              umbra_gguf_path(keys->gguf), keys->architecture, l, l);
+    if (rc == UMBRA_OK)
+        c->layers -= c->mtp_layers;
+    return rc;
+}
+
+static int read_widths(umbra_keys *keys, umbra_config *c, umbra_error *err)
+{
+    const umbra_int_key first[] = {
         {"block_count", 1, 4096, -1, &c->layers},
         {"embedding_length", 1, 1 << 20, -1, &c->hidden},
         {"context_length", 1, 1 << 30, -1, &c->context},
@@ -45,14 +64,16 @@ static int read_widths(const umbra_gguf *gguf, const char *name, umbra_config *c
         {"expert_feed_forward_length", 0, 1 << 20, 0, &c->expert_width},
         {"feed_forward_length", 0, 1 << 20, 0, &c->dense_width},
     };
-    int rc = umbra_lookup_ints(gguf, name, keys, sizeof keys / sizeof keys[0], err);
+    int rc = umbra_lookup_ints(keys, first, sizeof first / sizeof first[0], err);
+    if (rc == UMBRA_OK)
+        rc = leave_out_mtp(keys, c, err);
     if (rc != UMBRA_OK)
         return rc;
     if (c->experts == 0)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: %s.expert_count is 0 or missing; a model without experts is not "
                           "supported",
-                          umbra_gguf_path(gguf), name);
+                          umbra_gguf_path(keys->gguf), keys->architecture);
     int head = c->hidden / c->heads > 0 ? c->hidden / c->heads : 1; /* where the keys are absent */
     const umbra_int_key more[] = {
         {"attention.head_count_kv", 1, 4096, c->heads, &c->kv_heads},
@@ -60,23 +81,53 @@ static int read_widths(const umbra_gguf *gguf, const char *name, umbra_config *c
         {"attention.value_length", 1, 4096, head, &c->value_dim},
         {"expert_used_count", 1, UMBRA_MAX_USED, -1, &c->experts_used},
     };
-    return umbra_lookup_ints(gguf, name, more, sizeof more / sizeof more[0], err);
+    return umbra_lookup_ints(keys, more, sizeof more / sizeof more[0], err);
 }
 
-static int read_router(const umbra_gguf *gguf, const char *name, umbra_router *r, umbra_error *err)
+static int read_router(umbra_keys *keys, umbra_router *r, umbra_error *err)
 {
-    const umbra_int_key keys[] = {
+    const umbra_int_key groups[] = {
         {"expert_group_count", 0, 65535, 0, &r->groups},
         {"expert_group_used_count", 0, 65535, 0, &r->groups_used},
     };
-    int rc = umbra_lookup_ints(gguf, name, keys, sizeof keys / sizeof keys[0], err);
+    int rc = umbra_lookup_ints(keys, groups, sizeof groups / sizeof groups[0], err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_float(gguf, name, "expert_weights_scale", 0, &r->scale, err);
+        rc = umbra_lookup_float(keys, "expert_weights_scale", 0, &r->scale, err);
     if (r->groups <= 1 || r->groups_used == 0) /* some writers leave a lone 0 or 1 */
         r->groups = r->groups_used = 1;
     if (r->scale == 0)
         r->scale = 1;
-    r->group_best = 1;
+    return rc;
+}
+
+/* What a file says of its router goes before what its layout takes for granted. */
+static int read_gating(umbra_keys *keys, umbra_router *r, umbra_error *err)
+{
+    static const umbra_gating gatings[] = {UMBRA_GATING_SOFTMAX, UMBRA_GATING_SIGMOID,
+                                           UMBRA_GATING_SOFTMAX_USED};
+    int gating = 0;
+    const umbra_int_key key = {"expert_gating_func", 0, 3, 0, &gating}; /* 0: not said */
+    int rc = umbra_lookup_ints(keys, &key, 1, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_lookup_bool(keys, "expert_weights_norm", r->renormalise, &r->renormalise, err);
+    if (rc == UMBRA_OK && gating > 0)
+        r->gating = gatings[gating - 1];
+    r->group_best = r->groups > 1 && r->gating == UMBRA_GATING_SIGMOID ? 2 : 1;
+    return rc;
+}
+
+/* What scores are multiplied by: 1 / sqrt(key_dim) and what the layout found, or the file's own
+ * number, which a compressed cache has no published meaning for. */
+static int read_attention_scale(umbra_keys *keys, umbra_config *c, umbra_error *err)
+{
+    float scale = 0;
+    int rc = UMBRA_OK;
+    if (c->kv_rank == 0)
+        rc = umbra_lookup_float(keys, "attention.scale", 0, &scale, err);
+    if (scale != 0)
+        c->attention_scale = scale;
+    else
+        c->attention_scale /= sqrtf((float)c->key_dim);
     return rc;
 }
 
@@ -110,22 +161,25 @@ static int check_config(const umbra_gguf *gguf, const char *name, const umbra_co
     return UMBRA_OK;
 }
 
-static int read_config(const umbra_architecture *a, const umbra_gguf *gguf, umbra_config *c,
+static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_config *c,
                        umbra_error *err)
 {
-    int rc = read_widths(gguf, a->name, c, err);
+    int rc = read_widths(keys, c, err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_float(gguf, a->name, "attention.layer_norm_rms_epsilon", 1e-6f,
-                                &c->rms_eps, err);
+        rc = umbra_lookup_float(keys, "attention.layer_norm_rms_epsilon", 1e-6f, &c->rms_eps, err);
     if (rc == UMBRA_OK)
-        rc = read_router(gguf, a->name, &c->router, err);
+        rc = read_router(keys, &c->router, err);
     c->window_period = 1;
-    c->attention_scale = 1; /* divided by sqrt(key_dim) at the end */
+    c->attention_scale = 1;
     if (rc == UMBRA_OK)
-        rc = umbra_read_rope(gguf, a, c, err);
+        rc = umbra_read_rope(keys, a, c, err);
     if (rc == UMBRA_OK)
-        rc = a->configure(gguf, c, err);
-    return rc == UMBRA_OK ? check_config(gguf, a->name, c, err) : rc;
+        rc = a->configure(keys, c, err);
+    if (rc == UMBRA_OK)
+        rc = read_gating(keys, &c->router, err);
+    if (rc == UMBRA_OK)
+        rc = read_attention_scale(keys, c, err);
+    return rc == UMBRA_OK ? check_config(keys->gguf, a->name, c, err) : rc;
 }
 
 /* ---- tensors ---- */
@@ -144,14 +198,36 @@ void umbra_rules_attention(const umbra_config *c, umbra_tensor_rule *rules)
         (umbra_tensor_rule){"attn_v.weight", {hidden, kv_heads * value_dim}, false, false};
     rules[UMBRA_ATTN_OUT] =
         (umbra_tensor_rule){"attn_output.weight", {heads * value_dim, hidden}, false, false};
+    rules[UMBRA_ATTN_Q_BIAS] = (umbra_tensor_rule){"attn_q.bias", {heads * key_dim}, true, true};
+    rules[UMBRA_ATTN_K_BIAS] = (umbra_tensor_rule){"attn_k.bias", {kv_heads * key_dim}, true, true};
+    rules[UMBRA_ATTN_V_BIAS] =
+        (umbra_tensor_rule){"attn_v.bias", {kv_heads * value_dim}, true, true};
+    rules[UMBRA_ATTN_OUT_BIAS] = (umbra_tensor_rule){"attn_output.bias", {hidden}, true, true};
+}
+
+void umbra_rules_ffn_norm(const umbra_config *c, umbra_tensor_rule *rules)
+{
+    rules[UMBRA_FFN_NORM] =
+        (umbra_tensor_rule){"ffn_norm.weight", {(uint64_t)c->hidden}, true, false};
 }
 
 void umbra_rules_router(const umbra_config *c, umbra_tensor_rule *rules)
 {
     uint64_t hidden = (uint64_t)c->hidden, experts = (uint64_t)c->experts;
-    rules[UMBRA_FFN_NORM] = (umbra_tensor_rule){"ffn_norm.weight", {hidden}, true, false};
+    uint64_t width = (uint64_t)c->expert_width;
+    umbra_rules_ffn_norm(c, rules);
     rules[UMBRA_ROUTER] =
         (umbra_tensor_rule){"ffn_gate_inp.weight", {hidden, experts}, false, false};
+    rules[UMBRA_ROUTER_BIAS] = (umbra_tensor_rule){"ffn_gate_inp.bias", {experts}, true, true};
+    rules[UMBRA_SELECTION_BIAS] = (umbra_tensor_rule){"exp_probs_b.bias", {experts}, true, true};
+    rules[UMBRA_GATE_SCALE] = (umbra_tensor_rule){"ffn_gate_exps.scale", {experts}, true, true};
+    rules[UMBRA_UP_SCALE] = (umbra_tensor_rule){"ffn_up_exps.scale", {experts}, true, true};
+    rules[UMBRA_DOWN_SCALE] = (umbra_tensor_rule){"ffn_down_exps.scale", {experts}, true, true};
+    rules[UMBRA_GATE_BIAS] =
+        (umbra_tensor_rule){"ffn_gate_exps.bias", {width, experts}, true, true};
+    rules[UMBRA_UP_BIAS] = (umbra_tensor_rule){"ffn_up_exps.bias", {width, experts}, true, true};
+    rules[UMBRA_DOWN_BIAS] =
+        (umbra_tensor_rule){"ffn_down_exps.bias", {hidden, experts}, true, true};
 }
 
 void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor_rule *rules)
@@ -225,12 +301,15 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
 {
     umbra_config *c = &model->config;
     c->vocabulary = (int)umbra_tokenizer_size(model->tokenizer);
-    int rc = read_config(a, model->gguf, c, err);
+    umbra_keys keys = {.gguf = model->gguf, .architecture = a->name};
+    int rc = read_config(a, &keys, c, err);
     if (rc != UMBRA_OK)
         return rc;
-    c->attention_scale /= sqrtf((float)c->key_dim);
     c->cache_heads = c->kv_rank ? 1 : c->kv_heads;
     c->cache_key = c->kv_rank ? c->kv_rank + c->rope.dim : c->key_dim;
     c->cache_value = c->kv_rank ? 0 : c->value_dim;
-    return find_tensors(a, model, err);
+    rc = find_tensors(a, model, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_account_keys(&keys, c, err);
+    return rc == UMBRA_OK ? umbra_account_tensors(model, err) : rc;
 }

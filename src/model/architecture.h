@@ -16,7 +16,7 @@ typedef struct umbra_architecture {
     /* Completes c, which holds what the shared keys say, and refuses what cannot be. Shared
      * defaults: no window, plain softmax router without renormalisation, plain SwiGLU, no dense
      * layers, no shared expert, widths 0 where their keys are missing. */
-    int (*configure)(const umbra_gguf *gguf, umbra_config *c, umbra_error *err);
+    int (*configure)(umbra_keys *keys, umbra_config *c, umbra_error *err);
     /* Names what a layer has beside its experts; rules (UMBRA_LAYER_ROLES) are all absent before.
      */
     void (*tensors)(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -33,9 +33,13 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
 
 /* ---- for the layouts ---- */
 
-/* Rules of attention with a key and value per kv head: norm, q, k, v, output. */
+/* Rules of attention with a key and value per kv head: norm, q, k, v, output; biases of the four
+ * where a file has them. */
 void umbra_rules_attention(const umbra_config *c, umbra_tensor_rule *rules);
-/* Norm before the feed-forward block, and the router. */
+/* Norm before the feed-forward block. */
+void umbra_rules_ffn_norm(const umbra_config *c, umbra_tensor_rule *rules);
+/* Norm before the feed-forward block, and the router; where a file has them, the router's biases,
+ * and biases and scales of the experts. */
 void umbra_rules_router(const umbra_config *c, umbra_tensor_rule *rules);
 /* The feed-forward block that every token uses: "ffn_gate<suffix>.weight" and so on. */
 void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor_rule *rules);
@@ -43,8 +47,11 @@ void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor
 /* experts.c: finds the experts of a layer and where their slices lie. They are stacked in one
  * tensor per slice, gate and up may be in one, or each expert has tensors of its own. */
 int umbra_find_experts(umbra_model *model, int layer, umbra_error *err);
+/* Is t, whose name behind "blk.N." is `name`, one of the layer's that hold experts? */
+bool umbra_is_expert_tensor(const umbra_model *model, int layer, umbra_string name,
+                            const umbra_gguf_tensor *t);
 /* rope.c: the keys rope.*, with c->key_dim and c->context known. */
-int umbra_read_rope(const umbra_gguf *gguf, const umbra_architecture *a, umbra_config *c,
+int umbra_read_rope(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                     umbra_error *err);
 
 extern const umbra_architecture umbra_architecture_qwen3moe;

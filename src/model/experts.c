@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "model/architecture.h"
 
-static umbra_slice *slice_of(umbra_model *model, int layer, int expert, int which)
+static umbra_slice *slice_of(const umbra_model *model, int layer, int expert, int which)
 {
     size_t row = (size_t)layer * (size_t)model->config.experts + (size_t)expert;
     return &model->slices[row * UMBRA_STORE_SLICES + (size_t)which];
@@ -54,6 +54,24 @@ static int find_single(umbra_model *model, int layer, int which, const char *nam
         *slice_of(model, layer, e, which) = (umbra_slice){t->offset, t->bytes, (int32_t)t->file};
     }
     return UMBRA_OK;
+}
+
+bool umbra_is_expert_tensor(const umbra_model *model, int layer, umbra_string name,
+                            const umbra_gguf_tensor *t)
+{
+    static const char *const names[] = {"ffn_gate.", "ffn_up.", "ffn_down."};
+    for (int s = 0; s < UMBRA_STORE_SLICES; s++) {
+        umbra_string rest = name;
+        int expert;
+        if (model->layers[layer].experts[s].tensor == t)
+            return true;
+        if (!umbra_take_text(&rest, names[s]) || !umbra_take_number(&rest, &expert) ||
+            expert >= model->config.experts)
+            continue;
+        const umbra_slice *slice = slice_of(model, layer, expert, s);
+        return slice->offset == t->offset && slice->file == (int32_t)t->file;
+    }
+    return false;
 }
 
 int umbra_find_experts(umbra_model *model, int layer, umbra_error *err)

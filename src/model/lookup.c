@@ -2,19 +2,28 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "model/lookup.h"
 
 enum { NAME_BYTES = 128 };
 
-static int lookup_int(const umbra_gguf *gguf, const char *architecture, const umbra_int_key *k,
-                      umbra_error *err)
+/* Notes that a key is asked for, and puts its whole name into key. */
+static const char *ask(umbra_keys *keys, const char *name, char key[NAME_BYTES])
+{
+    if (keys->asked_count < UMBRA_MAX_ASKED)
+        keys->asked[keys->asked_count++] = name;
+    snprintf(key, NAME_BYTES, "%s.%s", keys->architecture, name);
+    return key;
+}
+
+static int lookup_int(umbra_keys *keys, const umbra_int_key *k, umbra_error *err)
 {
     char key[NAME_BYTES];
-    snprintf(key, sizeof key, "%s.%s", architecture, k->name);
+    const umbra_gguf *gguf = keys->gguf;
     uint32_t value;
-    int rc = umbra_gguf_get_u32(gguf, key, &value, err);
+    int rc = umbra_gguf_get_u32(gguf, ask(keys, k->name, key), &value, err);
     if (rc < 0)
         return rc;
     if (rc == 0 && k->fallback < 0)
@@ -29,37 +38,41 @@ static int lookup_int(const umbra_gguf *gguf, const char *architecture, const um
     return UMBRA_OK;
 }
 
-int umbra_lookup_ints(const umbra_gguf *gguf, const char *architecture, const umbra_int_key *keys,
-                      size_t n, umbra_error *err)
+int umbra_lookup_ints(umbra_keys *keys, const umbra_int_key *wanted, size_t n, umbra_error *err)
 {
     int rc = UMBRA_OK;
     for (size_t i = 0; rc == UMBRA_OK && i < n; i++)
-        rc = lookup_int(gguf, architecture, &keys[i], err);
+        rc = lookup_int(keys, &wanted[i], err);
     return rc;
 }
 
-int umbra_lookup_float(const umbra_gguf *gguf, const char *architecture, const char *name,
-                       float fallback, float *out, umbra_error *err)
+int umbra_lookup_float(umbra_keys *keys, const char *name, float fallback, float *out,
+                       umbra_error *err)
 {
     char key[NAME_BYTES];
-    snprintf(key, sizeof key, "%s.%s", architecture, name);
     *out = fallback;
-    int rc = umbra_gguf_get_f32(gguf, key, out, err);
+    int rc = umbra_gguf_get_f32(keys->gguf, ask(keys, name, key), out, err);
     if (rc < 0)
         return rc;
     if (!isfinite(*out) || *out < 0 || (*out == 0 && fallback != 0))
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s is %g, it must be positive",
-                          umbra_gguf_path(gguf), key, (double)*out);
+                          umbra_gguf_path(keys->gguf), key, (double)*out);
     return UMBRA_OK;
 }
 
-int umbra_lookup_bool(const umbra_gguf *gguf, const char *architecture, const char *name,
-                      bool fallback, bool *out, umbra_error *err)
+int umbra_lookup_bool(umbra_keys *keys, const char *name, bool fallback, bool *out,
+                      umbra_error *err)
 {
     char key[NAME_BYTES];
-    snprintf(key, sizeof key, "%s.%s", architecture, name);
     *out = fallback;
-    int rc = umbra_gguf_get_bool(gguf, key, out, err);
+    int rc = umbra_gguf_get_bool(keys->gguf, ask(keys, name, key), out, err);
+    return rc < 0 ? rc : UMBRA_OK;
+}
+
+int umbra_lookup_string(umbra_keys *keys, const char *name, umbra_string *out, umbra_error *err)
+{
+    char key[NAME_BYTES];
+    int rc = umbra_gguf_get_string(keys->gguf, ask(keys, name, key), out, err);
     return rc < 0 ? rc : UMBRA_OK;
 }
 
@@ -76,6 +89,28 @@ static void put_name(char *out, size_t size, int layer, const char *name)
         snprintf(out, size, "%s", name);
     else
         snprintf(out, size, "blk.%d.%s", layer, name);
+}
+
+bool umbra_take_text(umbra_string *s, const char *text)
+{
+    size_t n = strlen(text);
+    if (s->bytes < n || memcmp(s->data, text, n) != 0)
+        return false;
+    *s = (umbra_string){s->data + n, s->bytes - n};
+    return true;
+}
+
+bool umbra_take_number(umbra_string *s, int *out)
+{
+    size_t n = 0;
+    int value = 0;
+    for (; n < s->bytes && n < 9 && s->data[n] >= '0' && s->data[n] <= '9'; n++)
+        value = 10 * value + (s->data[n] - '0');
+    if (n == 0)
+        return false;
+    *s = (umbra_string){s->data + n, s->bytes - n};
+    *out = value;
+    return true;
 }
 
 bool umbra_has_tensor(const umbra_gguf *gguf, int layer, const char *name)

@@ -5,6 +5,17 @@
 
 #include "model/model.h"
 
+enum { UMBRA_MAX_ASKED = 96 };
+
+/* The keys "{architecture}.*" of a file, and which of them were asked for: those that were not are
+ * accounted for afterwards (account.h). A name beyond the room counts as not asked for. */
+typedef struct umbra_keys {
+    const umbra_gguf *gguf;
+    const char *architecture;
+    const char *asked[UMBRA_MAX_ASKED]; /* names behind the architecture's; static storage */
+    int asked_count;
+} umbra_keys;
+
 /* An integer key "{architecture}.{name}" in [least, most]. fallback < 0: it must be there. */
 typedef struct umbra_int_key {
     const char *name;
@@ -12,13 +23,15 @@ typedef struct umbra_int_key {
     int *out;
 } umbra_int_key;
 
-int umbra_lookup_ints(const umbra_gguf *gguf, const char *architecture, const umbra_int_key *keys,
-                      size_t n, umbra_error *err);
+/* Names are noted as asked for, so they must have static storage. */
+int umbra_lookup_ints(umbra_keys *keys, const umbra_int_key *wanted, size_t n, umbra_error *err);
 /* A finite, positive float; 0 is taken where the fallback is 0. */
-int umbra_lookup_float(const umbra_gguf *gguf, const char *architecture, const char *name,
-                       float fallback, float *out, umbra_error *err);
-int umbra_lookup_bool(const umbra_gguf *gguf, const char *architecture, const char *name,
-                      bool fallback, bool *out, umbra_error *err);
+int umbra_lookup_float(umbra_keys *keys, const char *name, float fallback, float *out,
+                       umbra_error *err);
+int umbra_lookup_bool(umbra_keys *keys, const char *name, bool fallback, bool *out,
+                      umbra_error *err);
+/* *out stays as it is where there is no such key. */
+int umbra_lookup_string(umbra_keys *keys, const char *name, umbra_string *out, umbra_error *err);
 
 /* One tensor with its shape (fastest dimension first, 0 beyond its dimensions). */
 typedef struct umbra_tensor_rule {
@@ -32,6 +45,10 @@ typedef struct umbra_tensor_rule {
  * *out is NULL. */
 int umbra_lookup_tensor(const umbra_gguf *gguf, int layer, const umbra_tensor_rule *rule,
                         const umbra_gguf_tensor **out, umbra_error *err);
+/* From the front of s: a text, or a decimal number below 10^9. False: it does not begin so, and s
+ * is as it was. */
+bool umbra_take_text(umbra_string *s, const char *text);
+bool umbra_take_number(umbra_string *s, int *out);
 /* Is there a tensor "blk.N.name"? */
 bool umbra_has_tensor(const umbra_gguf *gguf, int layer, const char *name);
 

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "kernels/kernels.h"
+#include "model/account.h"
 #include "model/architecture.h"
 
 static void copy_string(char *out, size_t size, umbra_string s)
@@ -67,6 +68,7 @@ static void describe(umbra_model *model)
     const umbra_config *c = &model->config;
     umbra_model_info *info = &model->info;
     info->layers = c->layers;
+    info->mtp_layers = c->mtp_layers;
     info->hidden = c->hidden;
     info->heads = c->heads;
     info->kv_heads = c->cache_heads;
@@ -97,6 +99,8 @@ static int load(umbra_model *model, const char *path, umbra_error *err)
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: the key general.architecture is missing", path);
     if (rc > 0)
         rc = umbra_gguf_get_string(model->gguf, "general.name", &name, err);
+    if (rc >= 0)
+        rc = umbra_account_file(model->gguf, err);
     if (rc < 0)
         return rc;
     const umbra_architecture *known = umbra_architecture_find(architecture);

@@ -52,6 +52,7 @@ typedef enum umbra_activation {
 
 typedef struct umbra_config {
     int layers, hidden, vocabulary, context;
+    int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
     int heads, kv_heads, key_dim, value_dim; /* dims per head */
     int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
     int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
@@ -96,6 +97,9 @@ typedef enum umbra_role {
     UMBRA_ROUTER,         /* (experts, hidden) */
     UMBRA_ROUTER_BIAS,    /* (experts) */
     UMBRA_SELECTION_BIAS, /* (experts) */
+    UMBRA_GATE_SCALE,     /* (experts) factors of what an expert's slices give, before biases */
+    UMBRA_UP_SCALE,       /* (experts) */
+    UMBRA_DOWN_SCALE,     /* (experts) */
     UMBRA_GATE_BIAS,      /* (experts, width) */
     UMBRA_UP_BIAS,        /* (experts, width) */
     UMBRA_DOWN_BIAS,      /* (experts, hidden) */

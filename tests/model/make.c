@@ -122,7 +122,8 @@ static bool single_expert(const char *name, const uint64_t *shape, float *out)
         char stacked[32];
         const char *at = strstr(name, kinds[i]);
         int expert;
-        if (!at || sscanf(at + strlen(kinds[i]), ".%d.weight", &expert) != 1)
+        if (!at || sscanf(at + strlen(kinds[i]), ".%d.weight", &expert) != 1 ||
+            expert >= MAKE_EXPERTS)
             continue;
         snprintf(stacked, sizeof stacked, "%s_exps.weight", kinds[i]);
         size_t n = MAKE_WIDTH * MAKE_HIDDEN;
@@ -231,7 +232,8 @@ void make_build(umbra_builder *b, const make_layout *layout, const make_key *key
     put_tensor(b, "token_embd.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
     put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
     put_tensor(b, "output.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
-    for (int l = 0; l < MAKE_LAYERS; l++) {
+    const make_key *blocks = find_key(keys, "block_count");
+    for (int l = 0; l < (blocks ? (int)blocks->value : MAKE_LAYERS); l++) {
         for (const make_tensor *t = layout->tensors; t->name; t++)
             if (!names_tensor(tensors, t->name))
                 put_layer(b, t, l, f);

@@ -11,61 +11,60 @@
 #include "base/error.h"
 #include "model/architecture.h"
 
-static const char name[] = "deepseek2";
-
 /* Files with split attn_k_b and attn_v_b describe the cache in key_length and value_length, and the
  * heads in keys of their own; older ones describe the heads. */
-static int read_attention(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+static int read_attention(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    const umbra_int_key keys[] = {
+    const umbra_int_key wanted[] = {
         {"attention.q_lora_rank", 0, 1 << 20, 0, &c->q_rank},
         {"attention.kv_lora_rank", 1, 1 << 16, -1, &c->kv_rank},
         {"attention.key_length_mla", 2, 4096, c->key_dim, &c->key_dim},
         {"attention.value_length_mla", 1, 4096, c->value_dim, &c->value_dim},
     };
-    int rc = umbra_lookup_ints(gguf, name, keys, sizeof keys / sizeof keys[0], err);
+    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
     if (rc == UMBRA_OK && c->rope.dim >= c->key_dim)
         return umbra_fail(err, UMBRA_E_FORMAT,
                           "%s: all %d values of a key are rotated (deepseek2.rope.dimension_count "
                           "%d); some must not be",
-                          umbra_gguf_path(gguf), c->key_dim, c->rope.dim);
+                          umbra_gguf_path(keys->gguf), c->key_dim, c->rope.dim);
     return rc;
 }
 
 /* The stretch of the context flattens attention, which is made good in the scale of the scores and
  * not in the rotated part alone. yarn_log_multiplier is 0.1 times the model's mscale_all_dim. */
-static int read_stretch(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+static int read_stretch(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
     float multiplier;
-    int rc =
-        umbra_lookup_float(gguf, name, "rope.scaling.yarn_log_multiplier", 0, &multiplier, err);
+    int rc = umbra_lookup_float(keys, "rope.scaling.yarn_log_multiplier", 0, &multiplier, err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_float(gguf, name, "rope.scaling.attn_factor", 1, &c->rope.magnitude, err);
+        rc = umbra_lookup_float(keys, "rope.scaling.attn_factor", 1, &c->rope.magnitude, err);
     float stretch = 1 + multiplier * logf(c->rope.factor);
     c->attention_scale *= stretch * stretch;
     return rc;
 }
 
-static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+/* Files of V2, whose router is a softmax, do not say so; nor do early ones of GLM-4.7-Flash, whose
+ * router is V3's: only that one has a bias for choosing. */
+static umbra_gating silent_gating(const umbra_gguf *gguf, const umbra_config *c)
 {
-    int gating = 0, shared = 0;
-    const umbra_int_key keys[] = {
+    return umbra_has_tensor(gguf, c->dense_layers, "exp_probs_b.bias") ? UMBRA_GATING_SIGMOID
+                                                                       : UMBRA_GATING_SOFTMAX;
+}
+
+static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
+{
+    int shared = 0;
+    const umbra_int_key wanted[] = {
         {"leading_dense_block_count", 0, 4096, 0, &c->dense_layers},
         {"expert_shared_count", 0, 64, 0, &shared},
-        {"expert_gating_func", 1, 2, 1, &gating}, /* files of V2 do not have it */
     };
-    int rc = umbra_lookup_ints(gguf, name, keys, sizeof keys / sizeof keys[0], err);
+    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_bool(gguf, name, "expert_weights_norm", false, &c->router.renormalise,
-                               err);
+        rc = read_attention(keys, c, err);
     if (rc == UMBRA_OK)
-        rc = read_attention(gguf, c, err);
-    if (rc == UMBRA_OK)
-        rc = read_stretch(gguf, c, err);
+        rc = read_stretch(keys, c, err);
     c->shared_width = shared * c->expert_width;
-    c->router.gating = gating == 2 ? UMBRA_GATING_SIGMOID : UMBRA_GATING_SOFTMAX;
-    if (c->router.groups > 1 && c->router.gating == UMBRA_GATING_SIGMOID)
-        c->router.group_best = 2;
+    c->router.gating = silent_gating(keys->gguf, c);
     return rc;
 }
 
@@ -102,20 +101,19 @@ static void attention_rules(const umbra_gguf *gguf, const umbra_config *c, int l
     }
     rules[UMBRA_ATTN_OUT] =
         (umbra_tensor_rule){"attn_output.weight", {heads * value, hidden}, false, false};
+    rules[UMBRA_ATTN_OUT_BIAS] = (umbra_tensor_rule){"attn_output.bias", {hidden}, true, true};
 }
 
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules)
 {
-    uint64_t experts = (uint64_t)c->experts;
     attention_rules(gguf, c, layer, rules);
-    umbra_rules_router(c, rules);
     if (layer < c->dense_layers) {
-        rules[UMBRA_ROUTER].name = NULL;
+        umbra_rules_ffn_norm(c, rules);
         umbra_rules_ffn(c, c->dense_width, false, rules);
         return;
     }
-    rules[UMBRA_SELECTION_BIAS] = (umbra_tensor_rule){"exp_probs_b.bias", {experts}, true, true};
+    umbra_rules_router(c, rules);
     if (c->shared_width)
         umbra_rules_ffn(c, c->shared_width, true, rules);
 }

@@ -2,17 +2,34 @@
  * sees a window; rotary pairs (i, i + head_dim/2), stretched by YaRN with an unrounded ramp;
  * router with a bias, softmax over the chosen k; experts with biases and a clamped SwiGLU. The norm
  * before the experts is called post_attention_norm. */
+#include "base/error.h"
 #include "model/architecture.h"
 
-static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+/* Windowed layers turn their heads as the others do. */
+static int check_windowed_base(umbra_keys *keys, const umbra_config *c, umbra_error *err)
 {
-    const umbra_int_key window = {"attention.sliding_window", 1, 1 << 30, -1, &c->window};
-    c->window_period = 2;
+    float base;
+    int rc = umbra_lookup_float(keys, "rope.freq_base_swa", c->rope.base, &base, err);
+    if (rc == UMBRA_OK && base != c->rope.base)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "%s: gpt-oss.rope.freq_base_swa is %g; only that of the other layers, "
+                          "%g, is supported",
+                          umbra_gguf_path(keys->gguf), (double)base, (double)c->rope.base);
+    return rc;
+}
+
+static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
+{
+    const umbra_int_key window[] = {
+        {"attention.sliding_window", 1, 1 << 30, -1, &c->window},
+        {"attention.sliding_window_pattern", 1, 4096, 2, &c->window_period},
+    };
     c->router.gating = UMBRA_GATING_SOFTMAX_USED;
     c->activation = UMBRA_SWIGLU_CLAMPED;
     if (c->expert_width == 0)
         c->expert_width = c->dense_width;
-    return umbra_lookup_ints(gguf, "gpt-oss", &window, 1, err);
+    int rc = umbra_lookup_ints(keys, window, sizeof window / sizeof window[0], err);
+    return rc == UMBRA_OK ? check_windowed_base(keys, c, err) : rc;
 }
 
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,

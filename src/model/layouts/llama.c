@@ -4,9 +4,9 @@
  * per expert. */
 #include "model/architecture.h"
 
-static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    (void)gguf;
+    (void)keys;
     (void)err;
     c->router.renormalise = true;
     if (c->expert_width == 0)

@@ -1,21 +1,15 @@
 /* olmoe (OLMoE-1B-7B): RMS norms over the whole query and key projections, rotary pairs
  * (i, i + head_dim/2); router: softmax over all experts, the k best with the weights that they
  * have. An expert is as wide as feed_forward_length says. */
-#include "base/error.h"
 #include "model/architecture.h"
 
-static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    float clamp;
-    int rc = umbra_lookup_float(gguf, "olmoe", "attention.clamp_kqv", 0, &clamp, err);
-    if (rc == UMBRA_OK && clamp != 0)
-        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                          "%s: olmoe.attention.clamp_kqv is %g; only olmoe without clamping (0) is "
-                          "supported",
-                          umbra_gguf_path(gguf), (double)clamp);
+    (void)keys;
+    (void)err;
     if (c->expert_width == 0)
         c->expert_width = c->dense_width;
-    return rc;
+    return UMBRA_OK;
 }
 
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,

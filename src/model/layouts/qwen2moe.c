@@ -3,13 +3,17 @@
  * with the weights that they have; beside them a shared expert, weighed by a sigmoid of its own. */
 #include "model/architecture.h"
 
-static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    const umbra_int_key shared = {"expert_shared_feed_forward_length", 1, 1 << 20,
-                                  c->dense_width ? c->dense_width : -1, &c->shared_width};
+    int shared;
+    const umbra_int_key wanted[] = {
+        {"expert_shared_feed_forward_length", 1, 1 << 20, c->dense_width ? c->dense_width : -1,
+         &c->shared_width},
+        {"expert_shared_count", 1, 1, 1, &shared}, /* no other number has been published */
+    };
     if (c->expert_width == 0)
         c->expert_width = c->dense_width / c->experts_used;
-    return umbra_lookup_ints(gguf, "qwen2moe", &shared, 1, err);
+    return umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
 }
 
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,

@@ -3,9 +3,9 @@
  * weights renormalised to sum 1. Every layer has experts; the output matrix may be tied. */
 #include "model/architecture.h"
 
-static int configure(const umbra_gguf *gguf, umbra_config *c, umbra_error *err)
+static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    (void)gguf;
+    (void)keys;
     (void)err;
     c->router.renormalise = true;
     return UMBRA_OK;
