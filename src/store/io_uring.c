@@ -216,6 +216,25 @@ static int register_all(umbra_io *io, umbra_error *err)
     return UMBRA_OK;
 }
 
+/* A container may allow making a ring and forbid using it, which only using it tells: an operation
+ * that does nothing goes there and back, in one call that submits and waits. */
+static int try_ring(umbra_io *io, umbra_error *err)
+{
+    io_uring_prep_nop(io_uring_get_sqe(&io->ring));
+    int rc, naps = 0;
+    while ((rc = io_uring_submit_and_wait(&io->ring, 1)) == -EINTR ||
+           ((rc == -EAGAIN || rc == -EBUSY) && ++naps < MAX_NAPS))
+        if (rc != -EINTR)
+            nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    struct io_uring_cqe *cqe;
+    if (rc >= 0)
+        rc = io_uring_peek_cqe(&io->ring, &cqe);
+    if (rc < 0)
+        return fail_ring(err, UMBRA_E_UNSUPPORTED, "cannot be used here (io_uring_enter)", rc);
+    io_uring_cqe_seen(&io->ring, cqe);
+    return UMBRA_OK;
+}
+
 static int open_ring(umbra_io *io, umbra_error *err)
 {
     int rc = io_uring_queue_init((unsigned)io->depth, &io->ring, 0);
@@ -229,8 +248,11 @@ static int open_ring(umbra_io *io, umbra_error *err)
     if (probe)
         io_uring_free_probe(probe);
     if (!reads)
-        return fail_ring(err, UMBRA_E_UNSUPPORTED, "this kernel's has no reads", -EOPNOTSUPP);
-    return register_all(io, err);
+        return fail_ring(err, UMBRA_E_UNSUPPORTED,
+                         "the kernel's has no reads, or io_uring_register is forbidden",
+                         -EOPNOTSUPP);
+    rc = try_ring(io, err);
+    return rc == UMBRA_OK ? register_all(io, err) : rc;
 }
 
 static int uring_open(umbra_io **out, const umbra_io_options *options, umbra_error *err)
