@@ -34,7 +34,6 @@ typedef struct umbra_build {
     const char *kernels[UMBRA_BUILD_KERNELS]; /* kernel tables in the build, best first, NULL behind
                                                  the last; umbra_kernel_name tells which of them
                                                  this CPU runs */
-    const char *openblas;                     /* version that was built against */
     const char *pcre2;                        /* version that was built against */
     const char *jansson;                      /* version that was built against */
     const char *liburing;                     /* version that was built against */

@@ -81,11 +81,8 @@ int cli_version(int argc, char **argv)
         return code;
     umbra_build b;
     umbra_get_build(&b);
-    const library libraries[] = {{"openblas", b.openblas},
-                                 {"pcre2", b.pcre2},
-                                 {"jansson", b.jansson},
-                                 {"liburing", b.liburing},
-                                 {"xxhash", b.xxhash}};
+    const library libraries[] = {
+        {"pcre2", b.pcre2}, {"jansson", b.jansson}, {"liburing", b.liburing}, {"xxhash", b.xxhash}};
     (json ? print_json : print_text)(&b, libraries, sizeof libraries / sizeof libraries[0]);
     return EXIT_DONE;
 }
