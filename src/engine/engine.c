@@ -94,6 +94,8 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
         rc = umbra_pool_open(&e->pool, e->plan.threads, err);
     }
     if (rc == UMBRA_OK)
+        umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
+    if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
         rc = umbra_weights_load(&e->weights, model, e->kernels, e->progress, err);

@@ -125,6 +125,14 @@ typedef struct umbra_product {
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
                             const umbra_engine_options *options, uint64_t bytes, umbra_error *err);
 
+/* limits.c: the default number of threads, with a note if it is less than the processors; */
+int umbra_limits_threads(char *note, size_t note_bytes);
+/* the number that could be started, put into the plan; */
+void umbra_limits_started(umbra_memory_plan *plan, int threads);
+/* the plan's budget, for which all_bytes is known: what is asked for, with a note if that may not
+ * be had here, or, for 0, what is free. */
+void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
+
 /* plan.c */
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
 /* dim: cache_key, cache_value or their sum. */
