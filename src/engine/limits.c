@@ -5,6 +5,9 @@
 #include "base/system.h"
 #include "engine/engine.h"
 
+/* The kernel rounds limits down to whole pages. */
+static const uint64_t largest_page = 64 << 10;
+
 static double megabytes(uint64_t bytes)
 {
     return (double)bytes * 1e-6;
@@ -45,7 +48,7 @@ static uint64_t automatic_budget(const umbra_memory_bounds *m, uint64_t all_byte
 
 static bool exceeds(umbra_memory_plan *p, const umbra_bound *bound, const char *consequence)
 {
-    if (p->ram_bytes <= bound->bytes)
+    if (p->ram_bytes <= bound->bytes || p->ram_bytes - bound->bytes < largest_page)
         return false;
     snprintf(p->memory_note, sizeof p->memory_note,
              "the budget is %.1f MB, but %s limits this process to %.1f MB: %s; give at most that",
