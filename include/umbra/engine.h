@@ -63,10 +63,10 @@ typedef struct umbra_memory_plan {
     int chunk;               /* most tokens computed together */
     int threads;             /* that compute */
     const char *kernels;     /* name of the kernel table; static storage */
-    /* For people, "" if there is nothing to say: why there are fewer threads than processors, and
-     * why the budget that was asked for may not be had here (it is above a limit of a control group
-     * or of the shell, which is named, or above what is free). */
+    /* For people: why there are fewer threads than processors; "" if there are not. */
     char threads_note[UMBRA_NOTE_BYTES];
+    /* For people: why the budget that was asked for may not be had here (it is above a limit of a
+     * control group or of the shell, which is named, or above what is free); "" if it may. */
     char memory_note[UMBRA_NOTE_BYTES];
 } umbra_memory_plan;
 

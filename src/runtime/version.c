@@ -26,7 +26,8 @@ void umbra_get_build(umbra_build *out)
 #else
         .kernels = {"scalar", "reference"},
 #endif
-        .pcre2 = UMBRA_PCRE2_VERSION, .jansson = UMBRA_JANSSON_VERSION, .liburing = UMBRA_URING_VERSION,
-        .xxhash = UMBRA_XXHASH_VERSION, .io_uring = umbra_io_find("auto") == &umbra_io_uring,
+        .pcre2 = UMBRA_PCRE2_VERSION, .jansson = UMBRA_JANSSON_VERSION,
+        .liburing = UMBRA_URING_VERSION, .xxhash = UMBRA_XXHASH_VERSION,
+        .io_uring = umbra_io_find("auto") == &umbra_io_uring,
     };
 }

@@ -71,8 +71,6 @@ static void *load_with_one_thread(void)
     char *before = value ? umbra_strdup(value) : NULL;
     setenv(name, "1", 1);
     void *handle = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (!handle)
-        handle = dlopen("libopenblas.so", RTLD_NOW | RTLD_LOCAL);
     if (before)
         setenv(name, before, 1);
     else

@@ -77,6 +77,15 @@ done
 works "export OPENBLAS_NUM_THREADS=64" train "$work/a" -o "$work/new.shadow" $small
 echo "every command ends under other limits"
 
+# Where OpenBLAS cannot be loaded, only training misses it.
+mkdir "$work/lib"
+echo "no library" >"$work/lib/libopenblas.so.0"
+works "export LD_LIBRARY_PATH=$work/lib" run $model -p "The cache holds" -n 4
+works "export LD_LIBRARY_PATH=$work/lib" eval "$work/b" --shadow "$work/shadow"
+ends "export LD_LIBRARY_PATH=$work/lib" train "$work/a" -o "$work/new.shadow" $small
+{ [ $code -eq 1 ] && grep -q "training needs OpenBLAS" "$work/err"; } ||
+    fail "training without OpenBLAS: exit code $code"
+
 for limit in true "ulimit -v 100000"; do
     code=0
     timeout -k 20 1 sh -c "$limit"' && exec "$@"' sh "$umbra" collect $model -o "$work/long" \
