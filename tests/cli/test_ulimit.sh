@@ -58,7 +58,7 @@ echo "The cache holds what the layers use." >"$work/text"
     fail "collect"
 "$umbra" train "$work/a" -o "$work/shadow" $small >"$work/out" 2>"$work/err" || fail "train"
 
-for megabytes in 20 30 40 60 90 130 180 240 320 600 2000; do
+for megabytes in 20 30 50 90 150 200 280 500 2000; do
     all_commands "ulimit -v ${megabytes}000"
 done
 works "ulimit -v 60000" --version
