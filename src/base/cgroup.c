@@ -1,7 +1,8 @@
 /* Finds the folders of this process's control groups: /proc/self/cgroup names the group in each
- * hierarchy, /proc/self/mountinfo where which part of a hierarchy is mounted. What there is no memory
- * to read counts as not there, which is why memory comes from the C library: the tests that make
- * umbra_calloc fail expect an error. */
+ * hierarchy, /proc/self/mountinfo where which part of a hierarchy is mounted.
+ *
+ * What there is no memory to read counts as not there, which is why memory comes from the C
+ * library: the tests that make umbra_calloc fail expect an error. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
