@@ -1,6 +1,7 @@
 #!/bin/sh
 # Under any limit on address space every command ends, with success or with a message, and SIGTERM
-# ends it; also with few threads, few descriptors, odd stacks, and no OpenBLAS. Usage: test_ulimit.sh UMBRA
+# ends it; also with few threads, few descriptors, odd stacks, and no OpenBLAS.
+# Usage: test_ulimit.sh UMBRA
 set -eu
 umbra=$1
 model=models/tiny-q8_0.gguf
