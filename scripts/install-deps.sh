@@ -1,15 +1,15 @@
 #!/bin/sh
 # Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
 # Does nothing, and needs no rights, when everything is there.
-#   install-deps.sh [build | test | docs]   test adds the browser that renders reports, Doxygen, and
-#                                           the Fortran runtime that a static OpenBLAS links with;
-#                                           docs adds Doxygen alone
+#   install-deps.sh [build | test | docs]   test adds the browser that renders reports, and Doxygen;
+#                                           docs adds Doxygen alone. OpenBLAS is not built against:
+#                                           training loads it
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
-libcmocka-dev libxxhash-dev libopenblas-dev"
+libcmocka-dev libxxhash-dev libopenblas0"
 case ${1:-build} in
-test) packages="$packages chromium doxygen gfortran" ;;
+test) packages="$packages chromium doxygen" ;;
 docs) packages="$packages doxygen" ;;
 esac
 

@@ -30,7 +30,8 @@ typedef struct umbra_engine umbra_engine;
 typedef struct umbra_engine_options {
     uint64_t ram_bytes;  /* budget for the whole process; 0: all in memory if that fits in what
                             the machine and its memory cgroups have free, else as much as fits */
-    int threads;         /* 1..256; 0: the processors this process may use */
+    int threads;         /* 1..256; 0: the processors this process may use, as affinity and the
+                            processor quotas of its control groups allow, at most 256 */
     const char *kernels; /* "auto", or a name of umbra_kernel_name; NULL: auto */
     int context;         /* positions per sequence; 0: 512, or the model's if that is smaller */
     int sequences;       /* independent texts that can be in progress; 0: 1 */
@@ -41,6 +42,8 @@ typedef struct umbra_engine_options {
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
 } umbra_engine_options;
+
+enum { UMBRA_NOTE_BYTES = 512 /* of a note in a plan, the NUL included */ };
 
 /* Where the bytes of a budget go. */
 typedef struct umbra_memory_plan {
@@ -61,6 +64,11 @@ typedef struct umbra_memory_plan {
     int chunk;               /* most tokens computed together */
     int threads;             /* that compute */
     const char *kernels;     /* name of the kernel table; static storage */
+    /* For people: why there are fewer threads than processors; "" if there are not. */
+    char threads_note[UMBRA_NOTE_BYTES];
+    /* For people: why the budget that was asked for may not be had here (it is above a limit of a
+     * control group or of the shell, which is named, or above what is free); "" if it may. */
+    char memory_note[UMBRA_NOTE_BYTES];
 } umbra_memory_plan;
 
 /* Plans without opening: what an engine with these options would use. ram_bytes 0 plans for what

@@ -267,6 +267,11 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, err);
+    if (rc == UMBRA_E_SYSTEM &&
+        p->own_thread) { /* no thread to be had: those that compute predict */
+        p->own_thread = c.runner.own_thread = false;
+        rc = umbra_runner_open(&p->runner, &c.runner, err);
+    }
     if (rc == UMBRA_OK && p->runner)
         rc = umbra_store_probe(umbra_engine_store(e), err);
     release(&c);

@@ -2,12 +2,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/pool.h"
+#include "base/thread.h"
 
 /* How long a thread without work spins before it sleeps: longer than the serial work between two
  * runs of a token, shorter than a disk read. */
@@ -15,10 +15,16 @@ enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 1
 
 enum { ERRAND_FREE, ERRAND_SENT, ERRAND_RUNNING };
 
+typedef struct worker_start {
+    umbra_pool *pool;
+    int index;
+} worker_start;
+
 struct umbra_pool {
     int threads;
-    int started; /* workers that exist: threads - 1 once open */
-    pthread_t *workers;
+    int started;          /* workers that exist: threads - 1 once open */
+    pthread_t *workers;   /* (threads) */
+    worker_start *starts; /* (threads) what each is told */
 
     /* The job: written by the caller before `epoch` moves, read by the workers after. */
     umbra_pool_fn fn;
@@ -40,11 +46,6 @@ struct umbra_pool {
     pthread_cond_t work;
     atomic_int sleepers;
 };
-
-typedef struct worker_start {
-    umbra_pool *pool;
-    int index;
-} worker_start;
 
 static inline void relax(void)
 {
@@ -105,9 +106,8 @@ static void do_errand(umbra_pool *pool)
 
 static void *worker_main(void *argument)
 {
-    worker_start start = *(worker_start *)argument;
-    umbra_free(argument);
-    umbra_pool *pool = start.pool;
+    const worker_start *start = argument;
+    umbra_pool *pool = start->pool;
     unsigned seen = 0;
     for (;;) {
         wait_for_work(pool, seen);
@@ -123,7 +123,7 @@ static void *worker_main(void *argument)
          * for, so a busy core costs its share of the work and no more. */
         atomic_fetch_add(&pool->active, 1);
         if (atomic_load(&pool->open))
-            do_items(pool, start.index);
+            do_items(pool, start->index);
         atomic_fetch_sub(&pool->active, 1);
     }
 }
@@ -184,24 +184,20 @@ void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, vo
             sched_yield(); /* a worker may be waiting for this very core */
 }
 
-static int start_worker(umbra_pool *pool, int index, umbra_error *err)
+/* Starts as many of the workers as the system gives: fewer compute more slowly, that is all. They
+ * take nothing from malloc, which would reserve address space for each of them. */
+static void start_workers(umbra_pool *pool)
 {
-    worker_start *start = umbra_calloc(1, sizeof *start);
-    if (!start)
-        return umbra_fail_nomem(err, "a worker thread", sizeof *start);
-    *start = (worker_start){pool, index};
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
-    int rc = pthread_create(&pool->workers[index - 1], &attributes, worker_main, start);
-    pthread_attr_destroy(&attributes);
-    if (rc != 0) {
-        umbra_free(start);
-        return umbra_fail(err, UMBRA_E_SYSTEM, "cannot start thread %d of %d: %s", index + 1,
-                          pool->threads, strerror(rc));
+    int wanted = pool->threads - 1;
+    while (pool->started < wanted) {
+        worker_start *start = &pool->starts[pool->started];
+        *start = (worker_start){pool, pool->started + 1};
+        if (umbra_thread_start(&pool->workers[pool->started], worker_main, start,
+                               WORKER_STACK_BYTES) != 0)
+            break;
+        pool->started++;
     }
-    pool->started++;
-    return UMBRA_OK;
+    pool->threads = 1 + pool->started; /* no job has begun, so no worker has looked at it */
 }
 
 int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err)
@@ -216,13 +212,12 @@ int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pool->workers = umbra_calloc((size_t)threads, sizeof *pool->workers);
-    int rc = pool->workers ? UMBRA_OK : umbra_fail_nomem(err, "the thread pool", 0);
-    for (int i = 1; rc == UMBRA_OK && i < threads; i++)
-        rc = start_worker(pool, i, err);
-    if (rc != UMBRA_OK) {
+    pool->starts = umbra_calloc((size_t)threads, sizeof *pool->starts);
+    if (!pool->workers || !pool->starts) {
         umbra_pool_close(&pool);
-        return rc;
+        return umbra_fail_nomem(err, "the thread pool", 0);
     }
+    start_workers(pool);
     *out = pool;
     return UMBRA_OK;
 }
@@ -239,6 +234,7 @@ void umbra_pool_close(umbra_pool **p)
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     umbra_free(pool->workers);
+    umbra_free(pool->starts);
     umbra_free(pool);
     *p = NULL;
 }

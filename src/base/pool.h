@@ -15,7 +15,8 @@ typedef struct umbra_pool umbra_pool;
 /* Does items [begin, end). worker: 0 .. threads-1, for per-thread scratch. */
 typedef void (*umbra_pool_fn)(void *context, int begin, int end, int worker);
 
-/* threads >= 1 counts the calling thread. On failure *out is NULL and nothing is left behind. */
+/* threads >= 1 counts the calling thread; where the system refuses some, there are fewer. On
+ * failure *out is NULL and nothing is left behind. */
 int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err);
 
 /* Accepts NULL; joins the workers and nulls the pointer. */

@@ -1,16 +1,47 @@
-/* What the machine and its memory cgroups leave to this process. */
+/* What the machine, its control groups and the limits of the shell leave to this process.
+ *
+ * `root` is put before every path that is read ("" for the machine's own), so that tests can make
+ * up machines. */
 #ifndef UMBRA_BASE_SYSTEM_H
 #define UMBRA_BASE_SYSTEM_H
 
 #include <stdint.h>
 
-/* Bytes that can still be taken: the least of MemAvailable and, for every memory cgroup (v1, v2)
- * from this process's up to the root, limit - use + reclaimable file cache. 0 if nothing is known.
- */
-uint64_t umbra_system_free_bytes(void);
+enum { UMBRA_SOURCE_BYTES = 256 };
 
-/* Processors this process may run on (affinity mask), at least 1. */
+#define UMBRA_UNLIMITED UINT64_MAX
+
+/* A number, and who says so: a file of /proc or /sys, or "ulimit -v"; a long path is cut at its
+ * beginning. */
+typedef struct umbra_bound {
+    uint64_t bytes; /* UMBRA_UNLIMITED: there is none */
+    char source[UMBRA_SOURCE_BYTES];
+} umbra_bound;
+
+typedef struct umbra_memory_bounds {
+    umbra_bound kill;    /* the smallest limit beyond which the kernel ends a process (or swaps) */
+    umbra_bound slow;    /* the smallest beyond which it makes the process wait (memory.high) */
+    umbra_bound address; /* the smallest limit on address space or data (ulimit -v, -d) */
+    /* What can still be taken: the least of MemAvailable and of what each limit above leaves. Page
+     * cache that a group could give back counts as free. */
+    umbra_bound free;
+} umbra_memory_bounds;
+
+void umbra_system_memory(const char *root, umbra_memory_bounds *out);
+
+typedef struct umbra_processors {
+    int usable;   /* how many threads can compute at a time: at least 1 */
+    int allowed;  /* processors of the affinity mask */
+    double quota; /* processors' worth of time per time that a group may use; 0: no quota */
+    char source[UMBRA_SOURCE_BYTES]; /* of the quota */
+} umbra_processors;
+
+void umbra_system_get_processors(const char *root, umbra_processors *out);
+
+/* The usable processors of this machine. */
 int umbra_system_processors(void);
+/* `asked` threads, or, for 0, one per usable processor, but at most `most`. */
+int umbra_system_threads(int asked, int most);
 
 /* VmRSS and VmHWM of this process; 0 if unknown. (ru_maxrss would include the memory of the
  * process that started us.) */

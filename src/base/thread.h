@@ -8,4 +8,7 @@
  * an errno. */
 int umbra_thread_start(pthread_t *out, void *(*fn)(void *), void *argument, size_t stack_bytes);
 
+/* How many threads, at most n, can run beside those there are: so many are started and ended. */
+int umbra_thread_try(int n);
+
 #endif

@@ -178,6 +178,10 @@ bool cli_parse_size(const char *text, uint64_t *out);
 int cli_plan_residency(const umbra_model *model, const umbra_engine_options *options,
                        double residency, umbra_memory_plan *plan, umbra_error *err);
 
+/* Says on stderr what stands against the budget of these options here, before anything is read for
+ * it: limits that the kernel enforces by ending the process. */
+void cli_warn_budget(const umbra_model *model, const umbra_engine_options *options);
+
 /* ---- terminal ---- */
 
 /* "umbra: message"; returns the exit code that belongs to the error. */

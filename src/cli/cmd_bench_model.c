@@ -205,6 +205,11 @@ static int measure(const char *path, const umbra_bench_options *o, const words *
     int rc = umbra_model_open(&model, path, &err);
     if (rc != UMBRA_OK)
         return cli_fail(&err);
+    for (int i = 0; i < o->n_ram; i++) {
+        umbra_engine_options engine = o->engine;
+        engine.ram_bytes = o->ram[i];
+        cli_warn_budget(model, &engine);
+    }
     rc = umbra_bench_model(&bench, model, o, &err);
     cli_progress_end();
     if (rc == UMBRA_OK && w->json)

@@ -49,6 +49,7 @@ static int collect(const char *path, const char *folder, umbra_collect_options *
         return cli_fail(&err);
     o->engine.progress = cli_progress();
     o->planned = planned;
+    cli_warn_budget(model, &o->engine);
     umbra_collection result;
     int rc = umbra_collect(model, folder, o, &result, &err);
     cli_progress_end();

@@ -47,6 +47,10 @@ static void print_plan(const umbra_memory_plan *p)
         printf("  %-22s %10s\n", rows[i].name, cli_size(rows[i].bytes));
     printf("  %-22s %9.1f%%  (%llu slots of %s)\n", "experts resident", p->residency * 100,
            (unsigned long long)p->slots, cli_size(p->slot_bytes));
+    if (p->threads_note[0] != '\0')
+        printf("  threads: %s\n", p->threads_note);
+    if (p->memory_note[0] != '\0')
+        printf("  memory: %s\n", p->memory_note);
 }
 
 static void print_layers(const umbra_model_info *m)

@@ -149,6 +149,8 @@ static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefet
             cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
     fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
             cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
+    if (p->threads_note[0] != '\0')
+        fprintf(stderr, "threads    %d: %s\n", p->threads, p->threads_note);
     print_verdict(p, g, &f);
 }
 
@@ -225,8 +227,10 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     umbra_prefetch *prefetch = NULL;
     r->engine.progress = cli_progress();
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
-    if (rc == UMBRA_OK)
+    if (rc == UMBRA_OK) {
+        cli_warn_budget(model, &r->engine);
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
+    }
     if (rc == UMBRA_OK && r->usage && r->pin > 0)
         rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)

@@ -221,6 +221,7 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
         if (engine->context == 0)
             engine->context = context_for(model, texts, files->count);
         engine->progress = run->options.progress = cli_progress();
+        cli_warn_budget(model, engine);
         if (umbra_engine_open(&run->engine, model, engine, &err) != UMBRA_OK) {
             code = cli_fail(&err);
         } else {

@@ -84,8 +84,7 @@ int cli_version(int argc, char **argv)
     umbra_get_build(&b);
     umbra_lab_build lab;
     umbra_lab_get_build(&lab);
-    const library libraries[] = {{"openblas", lab.openblas},
-                                 {"pcre2", b.pcre2},
+    const library libraries[] = {{"pcre2", b.pcre2},
                                  {"jansson", lab.jansson},
                                  {"liburing", b.liburing},
                                  {"xxhash", b.xxhash}};

@@ -20,6 +20,13 @@ int cli_fail(const umbra_error *err)
     return err->status == UMBRA_E_ARGUMENT ? EXIT_MISUSE : EXIT_FAILED;
 }
 
+void cli_warn_budget(const umbra_model *model, const umbra_engine_options *options)
+{
+    umbra_memory_plan plan;
+    if (umbra_engine_plan(model, options, &plan, NULL) == UMBRA_OK && plan.memory_note[0] != '\0')
+        fprintf(stderr, "umbra: warning: %s\n", plan.memory_note);
+}
+
 /* ---- progress ---- */
 
 static atomic_bool interrupted;

@@ -41,6 +41,9 @@ static void poll_store(void *engine)
 static int open_device(umbra_engine *e, umbra_error *err)
 {
     int rc = umbra_pool_open(&e->pool, e->plan.threads, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
     e->device = (umbra_device){
         .kernels = umbra_kernels_find(e->plan.kernels),
         .pool = e->pool,
@@ -48,7 +51,7 @@ static int open_device(umbra_engine *e, umbra_error *err)
         .tick = poll_store,
         .user = e,
     };
-    return rc;
+    return UMBRA_OK;
 }
 
 static int open_memory(umbra_engine *e, umbra_error *err)
@@ -115,6 +118,8 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
         rc = umbra_engine_plan(model, &o, &e->plan, err);
     if (rc == UMBRA_OK)
         rc = open_device(e, err);
+    if (rc == UMBRA_OK)
+        umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
     if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)

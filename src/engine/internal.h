@@ -29,6 +29,14 @@ struct umbra_engine {
     uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
 };
 
+/* limits.c: the default number of threads, with a note if it is less than the processors; */
+int umbra_limits_threads(char *note, size_t note_bytes);
+/* the number that could be started, put into the plan; */
+void umbra_limits_started(umbra_memory_plan *plan, int threads);
+/* the plan's budget, for which all_bytes is known: what is asked for, with a note if that may not
+ * be had here, or, for 0, what is free. */
+void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
+
 /* plan.c: what a layer keeps of every position, forms (layers). */
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);

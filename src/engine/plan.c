@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/system.h"
 #include "engine/internal.h"
 
 /* The allowance for what no arena holds: code and data of the program and its libraries, the heap's
@@ -56,14 +55,14 @@ static int check_range(umbra_error *err, const char *what, int value, int least,
 }
 
 /* Options with their defaults put in, as far as they do not depend on the budget. */
-static int complete_options(const umbra_model *model, umbra_engine_options *o,
+static int complete_options(const umbra_model *model, umbra_engine_options *o, umbra_memory_plan *p,
                             const umbra_kernels **kernels, umbra_error *err)
 {
     int context = model->config.context;
     if (o->context == 0)
         o->context = context < DEFAULT_CONTEXT ? context : DEFAULT_CONTEXT;
     if (o->threads == 0)
-        o->threads = umbra_system_processors();
+        o->threads = umbra_limits_threads(p->threads_note, sizeof p->threads_note);
     if (o->sequences == 0)
         o->sequences = 1;
     int rc = check_range(err, "threads", o->threads, 1, UMBRA_MAX_THREADS);
@@ -138,16 +137,6 @@ static int choose_chunk(const chunk_plan *c, uint64_t rest)
     return chunk;
 }
 
-/* What may be taken when no budget is given: all that is free but a twentieth. */
-static uint64_t automatic_budget(uint64_t all_bytes)
-{
-    uint64_t free_bytes = umbra_system_free_bytes();
-    if (free_bytes == 0)
-        return all_bytes;
-    uint64_t usable = umbra_system_rss() + (free_bytes - free_bytes / 20);
-    return all_bytes < usable ? all_bytes : usable;
-}
-
 static int find_alignment(const umbra_model *model, const umbra_engine_options *o, uint32_t *out,
                           umbra_error *err)
 {
@@ -171,7 +160,7 @@ static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t f
     p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
     p->all_bytes =
         fixed + chunk_bytes(c, o->chunk ? o->chunk : MAX_AUTO_CHUNK) + experts * p->slot_bytes;
-    p->ram_bytes = o->ram_bytes ? o->ram_bytes : automatic_budget(p->all_bytes);
+    umbra_limits_budget(p, o->ram_bytes);
 
     uint64_t rest = p->ram_bytes > fixed ? p->ram_bytes - fixed : 0;
     p->chunk = o->chunk ? o->chunk : choose_chunk(c, rest);

@@ -3,5 +3,5 @@
 
 void umbra_lab_get_build(umbra_lab_build *out)
 {
-    *out = (umbra_lab_build){.openblas = UMBRA_OPENBLAS_VERSION, .jansson = UMBRA_JANSSON_VERSION};
+    *out = (umbra_lab_build){.jansson = UMBRA_JANSSON_VERSION};
 }

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -11,6 +12,7 @@
 
 #include "base/memory.h"
 #include "base/pool.h"
+#include "base/thread.h"
 
 enum { ITEMS = 1000 };
 
@@ -200,13 +202,54 @@ static void failures_leave_nothing(void **state)
     umbra_error err = {0};
     assert_int_equal(umbra_pool_open(&pool, 0, &err), UMBRA_E_ARGUMENT);
     assert_null(pool);
-    for (long n = 1; n <= 4; n++) {
+    for (long n = 1; n <= 3; n++) {
         umbra_memory_fail_after(n);
         assert_int_equal(umbra_pool_open(&pool, 3, &err), UMBRA_E_NOMEM);
         umbra_memory_fail_after(0);
         assert_null(pool);
     }
     umbra_pool_close(&pool); /* NULL is fine */
+}
+
+/* ---- threads that the system refuses ---- */
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+
+static int threads_left = 1000;
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument)
+{
+    return threads_left-- > 0 ? __real_pthread_create(thread, attributes, start, argument) : EAGAIN;
+}
+
+static void count_items(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    atomic_fetch_add((atomic_int *)context, end - begin);
+}
+
+static void refused_threads_are_done_without(void **state)
+{
+    (void)state;
+    for (int left = 0; left < 4; left++) {
+        umbra_pool *pool;
+        threads_left = left;
+        assert_int_equal(umbra_pool_open(&pool, 4, NULL), UMBRA_OK);
+        assert_int_equal(umbra_pool_threads(pool), 1 + (left < 3 ? left : 3));
+        atomic_int items = 0;
+        umbra_pool_run(pool, 1000, 10, count_items, &items);
+        assert_int_equal(items, 1000);
+        umbra_pool_close(&pool);
+    }
+    threads_left = 3;
+    assert_int_equal(umbra_thread_try(8), 3);
+    threads_left = 1000;
+    assert_int_equal(umbra_thread_try(8), 8);
+    assert_int_equal(umbra_thread_try(0), 0);
 }
 
 int main(void)
@@ -218,6 +261,7 @@ int main(void)
         cmocka_unit_test(errands_wake_workers),
         cmocka_unit_test(a_long_errand_holds_nobody_up),
         cmocka_unit_test(failures_leave_nothing),
+        cmocka_unit_test(refused_threads_are_done_without),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,6 @@ extern "C" {
 /* The libraries that this one was built against; those of libumbra are in umbra_build. All texts
  * are static storage. */
 typedef struct umbra_lab_build {
-    const char *openblas; /* version */
     const char *jansson;  /* version */
 } umbra_lab_build;
 

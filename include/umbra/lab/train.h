@@ -113,6 +113,10 @@ typedef struct umbra_train_result {
  *   UMBRA_E_ARGUMENT     rounding to `weights` costs too much recall (the checkpoint stays: resume
  *                        with another form, or force it); or an option out of range, fewer than
  *                        two documents, or a checkpoint in the way while `resume` is not set
+ *   UMBRA_E_UNSUPPORTED  libopenblas.so.0 cannot be loaded. It is loaded at the first training of a
+ *                        process and stays; for that moment OPENBLAS_NUM_THREADS is set in the
+ *                        environment, which no other thread may read or change meanwhile
+ *   UMBRA_E_NOMEM        also where there is no address space for what OpenBLAS takes
  * On failure *out is all zeros and OUTPUT is as it was. out may be NULL. */
 UMBRA_API int umbra_train(const umbra_train_options *options, umbra_train_result *out,
                           umbra_error *err);

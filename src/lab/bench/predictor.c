@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/thread.h"
 #include "predict/fast.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
     DEFAULT_CALLS = 4000,
     MOST_CALLS = 1000000,
     MOST_THREADS = 256,
+    STACK_BYTES = 8 << 20,
     WARM_UP = 20,
     BEST = 8,
     USED = 8,
@@ -223,7 +225,7 @@ static int run_workers(worker *workers, int n, umbra_error *err)
     pthread_t threads[MOST_THREADS];
     int started = 0, rc = UMBRA_OK;
     for (; started < n; started++) {
-        int error = pthread_create(&threads[started], NULL, measure, &workers[started]);
+        int error = umbra_thread_start(&threads[started], measure, &workers[started], STACK_BYTES);
         if (error) {
             rc = umbra_fail(err, UMBRA_E_SYSTEM, "cannot start a thread: %s", strerror(error));
             break;

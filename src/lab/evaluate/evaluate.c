@@ -234,7 +234,7 @@ static int visit_all(evaluator *v, bool calibration, umbra_error *err)
 static int evaluate(evaluator *v, umbra_error *err)
 {
     umbra_evaluation *e = v->e;
-    e->threads = v->options->threads > 0 ? v->options->threads : umbra_system_processors();
+    e->threads = umbra_system_threads(v->options->threads, MOST_THREADS);
     int rc = umbra_eval_input_open(&v->in, e, v->options, err);
     if (rc == UMBRA_OK)
         rc = find_frequencies(v, err);

@@ -1,10 +1,10 @@
 /* Reads the rows of a network from traces. */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "lab/train/blas.h"
 #include "lab/train/data.h"
 #include "lab/train/vector.h"
 
@@ -193,8 +193,8 @@ static void gate_scores(const piece *p, int d, const float *x, int ldx, float *o
     int e = spec->experts, layer = umbra_shadow_target(p->source, d) - p->l->first_gate;
     const float *gate = p->l->gates + (size_t)layer * (size_t)e * (size_t)spec->hidden;
     out += (size_t)p->at * D * (size_t)e + (size_t)(d - 1) * (size_t)e;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p->n, e, spec->hidden, 1.0f, x, ldx, gate,
-                spec->hidden, 0.0f, out, D * e);
+    umbra_blas_multiply(false, true, p->n, e, spec->hidden, x, ldx, gate, spec->hidden, 0.0f, out,
+                        D * e);
 }
 
 static void softmax(float *x, int n)

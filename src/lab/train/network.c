@@ -1,10 +1,10 @@
 /* Forward and backward through a network. */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "lab/train/blas.h"
 #include "lab/train/network.h"
 #include "lab/train/vector.h"
 
@@ -112,13 +112,13 @@ void umbra_train_pass_release(umbra_train_pass *pass)
 static void multiply_transposed(int m, int n, int k, const float *a, int lda, const float *b,
                                 float beta, float *c)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1.0f, a, lda, b, k, beta, c, n);
+    umbra_blas_multiply(false, true, m, n, k, a, lda, b, k, beta, c, n);
 }
 
 /* c (m, n) = a (r, m)^T * b (r, n): gradients of a matrix, summed over r rows. */
 static void multiply_outer(int m, int n, int r, const float *a, const float *b, float *c)
 {
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, r, 1.0f, a, m, b, n, 0.0f, c, n);
+    umbra_blas_multiply(true, false, m, n, r, a, m, b, n, 0.0f, c, n);
 }
 
 /* out (columns) += the n rows of matrix (F, columns) that f names; four at a time, for `out` is
@@ -343,8 +343,7 @@ void umbra_train_backward(umbra_train_pass *pass, const umbra_shadow_network *ne
     int x = umbra_shadow_inputs(spec), n = spec->width, k = D * spec->experts;
     outer_gradients(pass, rows, gradient);
 
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows->n, n, k, 1.0f, pass->dz, k,
-                net->w2, n, 0.0f, pass->back, n);
+    umbra_blas_multiply(false, false, rows->n, n, k, pass->dz, k, net->w2, n, 0.0f, pass->back, n);
     size_t bytes = (size_t)n * sizeof(float);
     memset(gradient->gain, 0, bytes);
     memset(gradient->shift, 0, bytes);

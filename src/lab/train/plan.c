@@ -258,7 +258,7 @@ int umbra_train_plan_open(umbra_train_plan *plan, const umbra_train_options *opt
         rc = check_numbers(o, plan->spec.arch == UMBRA_SHADOW_SEED, err);
     if (rc != UMBRA_OK)
         return rc;
-    plan->threads = o->threads > 0 ? o->threads : umbra_system_processors();
+    plan->threads = umbra_system_threads(o->threads, MOST_THREADS);
     size_t room = strlen(o->output) + sizeof ".checkpoint";
     plan->checkpoint = umbra_calloc(room, 1);
     if (!plan->checkpoint)

@@ -1,5 +1,4 @@
 /* A training run: its threads, its networks and the file in the end. */
-#include <cblas.h>
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -9,10 +8,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/thread.h"
+#include "lab/train/blas.h"
 #include "lab/train/checkpoint.h"
 #include "lab/train/summary.h"
 
-enum { REPORT_MS = 100 };
+enum { REPORT_MS = 100, STACK_BYTES = 8 << 20 };
 
 /* An epoch that a worker finished and the calling thread has not yet told of. */
 typedef struct news {
@@ -187,18 +188,28 @@ static void wait_for_workers(crew *c)
     }
 }
 
-static int start_worker(crew *c, pthread_t *thread, umbra_error *err)
+static int start_worker(crew *c, pthread_t *thread)
 {
     pthread_mutex_lock(&c->mutex);
     c->working++;
     pthread_mutex_unlock(&c->mutex);
-    int rc = pthread_create(thread, NULL, worker_main, c);
+    int rc = umbra_thread_start(thread, worker_main, c, STACK_BYTES);
     if (rc == 0)
-        return UMBRA_OK;
+        return 0;
     pthread_mutex_lock(&c->mutex);
     c->working--;
-    c->failed = true;
     pthread_mutex_unlock(&c->mutex);
+    return rc;
+}
+
+/* Starts as many of n workers as can be had: fewer only take longer. */
+static int start_workers(crew *c, pthread_t *threads, int n, int *started, umbra_error *err)
+{
+    int rc = 0;
+    for (*started = 0; *started < n && rc == 0; *started += rc == 0)
+        rc = start_worker(c, &threads[*started]);
+    if (*started > 0)
+        return UMBRA_OK;
     return umbra_fail(err, UMBRA_E_SYSTEM, "cannot start a training thread: %s", strerror(rc));
 }
 
@@ -208,19 +219,19 @@ static int run_workers(crew *c, umbra_error *err)
 {
     const umbra_train_plan *plan = c->plan;
     int workers = plan->threads < plan->networks ? plan->threads : plan->networks;
+    int inside = plan->networks == 1 ? plan->threads : 1;
+    int rc = umbra_blas_open(&workers, inside, err);
+    if (rc != UMBRA_OK)
+        return rc;
     pthread_t *threads = umbra_calloc((size_t)workers, sizeof *threads);
     if (!threads)
         return umbra_fail_nomem(err, "threads", (uint64_t)workers * sizeof *threads);
-    int before = openblas_get_num_threads(), started = 0, rc = UMBRA_OK;
-    openblas_set_num_threads(plan->networks == 1 ? plan->threads : 1);
-    while (rc == UMBRA_OK && started < workers) {
-        rc = start_worker(c, &threads[started], err);
-        started += rc == UMBRA_OK;
-    }
+    int before = umbra_blas_set_threads(inside), started;
+    rc = start_workers(c, threads, workers, &started, err);
     wait_for_workers(c);
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
-    openblas_set_num_threads(before);
+    umbra_blas_set_threads(before);
     umbra_free(threads);
     if (rc != UMBRA_OK)
         return rc;

@@ -27,6 +27,9 @@ umbra_io_step umbra_io_advance(const umbra_io_request *request, uint32_t *done, 
 /* Where the bytes from `at` on go: fills out and returns how many parts that are. */
 int umbra_io_rest(const umbra_io_request *request, uint32_t at, struct iovec out[UMBRA_IO_PARTS]);
 
+/* The whole read at once, by the calling thread. Returns a completion's error. */
+int umbra_io_read(const umbra_io_file *files, const umbra_io_request *r);
+
 /* UMBRA_OK, or UMBRA_E_ARGUMENT naming the option that is out of range. */
 int umbra_io_check_options(const umbra_io_options *options, umbra_error *err);
 int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files, umbra_error *err);

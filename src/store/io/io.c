@@ -1,5 +1,7 @@
 /* Finds a way to read, and what all of them share. */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "store/io/internal.h"
@@ -36,6 +38,27 @@ int umbra_io_rest(const umbra_io_request *r, uint32_t at, struct iovec out[UMBRA
     return n;
 }
 
+int umbra_io_read(const umbra_io_file *files, const umbra_io_request *r)
+{
+    int fd = files[r->file].fd;
+    uint32_t done = 0;
+    for (;;) {
+        uint32_t at = umbra_io_resume(done);
+        struct iovec rest[UMBRA_IO_PARTS];
+        int parts = umbra_io_rest(r, at, rest);
+        off_t offset = (off_t)(r->offset + at);
+        ssize_t n = parts == 1 ? pread(fd, rest[0].iov_base, rest[0].iov_len, offset)
+                               : preadv(fd, rest, parts, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno;
+        umbra_io_step step = umbra_io_advance(r, &done, (uint32_t)n);
+        if (step != UMBRA_IO_MORE)
+            return step == UMBRA_IO_DONE ? 0 : -1;
+    }
+}
+
 int umbra_io_check_options(const umbra_io_options *options, umbra_error *err)
 {
     if (options->depth < 1 || options->depth > MAX_DEPTH)
@@ -64,7 +87,7 @@ int umbra_io_check_requests(const umbra_io_request *requests, int n, int n_files
     return UMBRA_OK;
 }
 
-/* Only opening a ring tells whether kernel, sysctl and seccomp allow one. */
+/* Only opening and trying a ring tells whether kernel, sysctl and seccomp allow one. */
 static bool uring_works(void)
 {
     umbra_io *io;

@@ -31,27 +31,6 @@ struct umbra_io {
     int completed_first, completed_n;
 };
 
-static int do_read(const umbra_io *io, const umbra_io_request *r)
-{
-    int fd = io->files[r->file].fd;
-    uint32_t done = 0;
-    for (;;) {
-        uint32_t at = umbra_io_resume(done);
-        struct iovec rest[UMBRA_IO_PARTS];
-        int parts = umbra_io_rest(r, at, rest);
-        off_t offset = (off_t)(r->offset + at);
-        ssize_t n = parts == 1 ? pread(fd, rest[0].iov_base, rest[0].iov_len, offset)
-                               : preadv(fd, rest, parts, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        umbra_io_step step = umbra_io_advance(r, &done, (uint32_t)n);
-        if (step != UMBRA_IO_MORE)
-            return step == UMBRA_IO_DONE ? 0 : -1;
-    }
-}
-
 static void *thread_main(void *argument)
 {
     umbra_io *io = argument;
@@ -66,7 +45,7 @@ static void *thread_main(void *argument)
         io->queue_n--;
         pthread_mutex_unlock(&io->mutex);
 
-        int error = do_read(io, &request);
+        int error = umbra_io_read(io->files, &request);
 
         pthread_mutex_lock(&io->mutex);
         int place = (io->completed_first + io->completed_n) % io->depth;

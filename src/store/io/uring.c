@@ -28,7 +28,8 @@ typedef struct operation {
     umbra_io_request request;
     uint32_t done;                     /* bytes that have arrived */
     int again;                         /* EINTR and EAGAIN so far */
-    int next_free;                     /* index, -1: last */
+    int next;                          /* index in the list it is in, -1: last */
+    int error;                         /* of a read that was done without the ring */
     struct iovec rest[UMBRA_IO_PARTS]; /* of a read in parts, for the kernel */
 } operation;
 
@@ -41,6 +42,12 @@ struct umbra_io {
     int in_flight;
     operation *operations; /* (depth) */
     int first_free;
+    /* Once the kernel refuses entry to the ring (a program can forbid itself system calls at any
+     * time), reads are done by the caller's thread and wait in `first_done`. */
+    bool refused;
+    int first_done;
+    operation **prepared; /* (depth) the last operations put into the submission queue, a ring */
+    unsigned prepared_n;
     bool fixed_files;
     bool fixed_arena;
     char *arena;
@@ -52,6 +59,33 @@ static int fail_ring(umbra_error *err, int status, const char *what, int negativ
     return umbra_fail(err, status, "io_uring: %s: %s", what, strerror(-negative_errno));
 }
 
+static bool is_refusal(int rc)
+{
+    return rc == -EPERM || rc == -EACCES || rc == -ENOSYS;
+}
+
+static void put(umbra_io *io, operation *op, int *list)
+{
+    op->next = *list;
+    *list = (int)(op - io->operations);
+}
+
+static void read_without_ring(umbra_io *io, operation *op)
+{
+    op->error = umbra_io_read(io->files, &op->request);
+    put(io, op, &io->first_done);
+}
+
+/* Reads at once what the kernel has not taken from the submission queue; what it has taken is
+ * still finished by it. */
+static void give_up_ring(umbra_io *io)
+{
+    io->refused = true;
+    unsigned left = io_uring_sq_ready(&io->ring);
+    for (unsigned i = io->prepared_n - left; i != io->prepared_n; i++)
+        read_without_ring(io, io->prepared[i % (unsigned)io->depth]);
+}
+
 static bool in_arena(const umbra_io *io, const char *p, uint64_t bytes)
 {
     return p >= io->arena && p <= io->arena + io->arena_bytes &&
@@ -61,6 +95,11 @@ static bool in_arena(const umbra_io *io, const char *p, uint64_t bytes)
 /* Every operation has at most one entry in the submission queue, which has `depth` places. */
 static void prepare(umbra_io *io, operation *op)
 {
+    if (io->refused) {
+        read_without_ring(io, op);
+        return;
+    }
+    io->prepared[io->prepared_n++ % (unsigned)io->depth] = op;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
     const umbra_io_request *r = &op->request;
     uint32_t at = umbra_io_resume(op->done);
@@ -83,8 +122,12 @@ static void prepare(umbra_io *io, operation *op)
  * with the next call. */
 static int flush(umbra_io *io, umbra_error *err)
 {
-    while (io_uring_sq_ready(&io->ring) > 0) {
+    while (!io->refused && io_uring_sq_ready(&io->ring) > 0) {
         int rc = io_uring_submit(&io->ring);
+        if (is_refusal(rc)) {
+            give_up_ring(io);
+            break;
+        }
         if (rc == -EAGAIN || rc == -EBUSY)
             break;
         if (rc < 0 && rc != -EINTR)
@@ -109,11 +152,23 @@ static bool finish(operation *op, int result, int *error)
     return step != UMBRA_IO_MORE;
 }
 
+static umbra_io_completion complete(umbra_io *io, operation *op, int error)
+{
+    put(io, op, &io->first_free);
+    io->in_flight--;
+    return (umbra_io_completion){.user = op->request.user, .error = error};
+}
+
 /* Completions that are there, at most max; reads that are not over are prepared again. */
 static int harvest(umbra_io *io, umbra_io_completion *out, int max)
 {
     int n = 0;
     struct io_uring_cqe *cqe;
+    while (n < max && io->first_done >= 0) {
+        operation *op = &io->operations[io->first_done];
+        io->first_done = op->next;
+        out[n++] = complete(io, op, op->error);
+    }
     while (n < max && io_uring_peek_cqe(&io->ring, &cqe) == 0) {
         operation *op = io_uring_cqe_get_data(cqe);
         int result = cqe->res, error;
@@ -122,22 +177,21 @@ static int harvest(umbra_io *io, umbra_io_completion *out, int max)
             prepare(io, op);
             continue;
         }
-        out[n++] = (umbra_io_completion){.user = op->request.user, .error = error};
-        op->next_free = io->first_free;
-        io->first_free = (int)(op - io->operations);
-        io->in_flight--;
+        out[n++] = complete(io, op, error);
     }
     return n;
 }
 
-/* Blocks until the completion queue has an entry. */
+/* Blocks until a read is over. */
 static int wait_for_one(umbra_io *io, umbra_error *err)
 {
     for (int naps = 0;;) {
-        int rc = io_uring_submit_and_wait(&io->ring, 1);
-        if (rc >= 0 || io_uring_cq_ready(&io->ring) > 0)
+        int rc = io->refused ? -EAGAIN : io_uring_submit_and_wait(&io->ring, 1);
+        if (is_refusal(rc))
+            give_up_ring(io);
+        if (rc >= 0 || io_uring_cq_ready(&io->ring) > 0 || io->first_done >= 0)
             return UMBRA_OK;
-        if (rc == -EINTR)
+        if (rc == -EINTR || is_refusal(rc))
             continue;
         if ((rc != -EAGAIN && rc != -EBUSY) || ++naps > MAX_NAPS)
             return fail_ring(err, UMBRA_E_SYSTEM, "cannot wait for reads", rc);
@@ -167,7 +221,7 @@ static int uring_submit(umbra_io *io, const umbra_io_request *requests, int n, u
     int taken = 0;
     for (; taken < n && io->first_free >= 0; taken++) {
         operation *op = &io->operations[io->first_free];
-        io->first_free = op->next_free;
+        io->first_free = op->next;
         op->request = requests[taken];
         op->done = 0;
         op->again = 0;
@@ -194,6 +248,7 @@ static void uring_close(umbra_io **p)
     if (io->ring_open)
         io_uring_queue_exit(&io->ring);
     umbra_free(io->operations);
+    umbra_free(io->prepared);
     umbra_free(io);
     *p = NULL;
 }
@@ -216,6 +271,25 @@ static int register_all(umbra_io *io, umbra_error *err)
     return UMBRA_OK;
 }
 
+/* A container may allow making a ring and forbid using it, which only using it tells: an operation
+ * that does nothing goes there and back, in one call that submits and waits. */
+static int try_ring(umbra_io *io, umbra_error *err)
+{
+    io_uring_prep_nop(io_uring_get_sqe(&io->ring));
+    int rc, naps = 0;
+    while ((rc = io_uring_submit_and_wait(&io->ring, 1)) == -EINTR ||
+           ((rc == -EAGAIN || rc == -EBUSY) && ++naps < MAX_NAPS))
+        if (rc != -EINTR)
+            nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    struct io_uring_cqe *cqe;
+    if (rc >= 0)
+        rc = io_uring_peek_cqe(&io->ring, &cqe);
+    if (rc < 0)
+        return fail_ring(err, UMBRA_E_UNSUPPORTED, "cannot be used here (io_uring_enter)", rc);
+    io_uring_cqe_seen(&io->ring, cqe);
+    return UMBRA_OK;
+}
+
 static int open_ring(umbra_io *io, umbra_error *err)
 {
     int rc = io_uring_queue_init((unsigned)io->depth, &io->ring, 0);
@@ -229,8 +303,11 @@ static int open_ring(umbra_io *io, umbra_error *err)
     if (probe)
         io_uring_free_probe(probe);
     if (!reads)
-        return fail_ring(err, UMBRA_E_UNSUPPORTED, "this kernel's has no reads", -EOPNOTSUPP);
-    return register_all(io, err);
+        return fail_ring(err, UMBRA_E_UNSUPPORTED,
+                         "the kernel's has no reads, or io_uring_register is forbidden",
+                         -EOPNOTSUPP);
+    rc = try_ring(io, err);
+    return rc == UMBRA_OK ? register_all(io, err) : rc;
 }
 
 static int uring_open(umbra_io **out, const umbra_io_options *options, umbra_error *err)
@@ -247,10 +324,12 @@ static int uring_open(umbra_io **out, const umbra_io_options *options, umbra_err
     io->arena = options->arena;
     io->arena_bytes = options->arena ? options->arena_bytes : 0;
     io->files = options->files;
+    io->first_done = io->first_free = -1;
     io->operations = umbra_calloc((size_t)io->depth, sizeof *io->operations);
-    for (int i = 0; io->operations && i < io->depth; i++)
-        io->operations[i].next_free = i + 1 < io->depth ? i + 1 : -1;
-    if (io->operations)
+    io->prepared = umbra_calloc((size_t)io->depth, sizeof *io->prepared);
+    for (int i = io->depth - 1; io->operations && i >= 0; i--)
+        put(io, &io->operations[i], &io->first_free);
+    if (io->operations && io->prepared)
         rc = open_ring(io, err);
     else
         rc = umbra_fail_nomem(err, "the I/O ring", (uint64_t)io->depth * sizeof *io->operations);

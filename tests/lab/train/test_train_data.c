@@ -13,6 +13,7 @@
 #include "predict/predictor.h"
 #include "traces.h"
 #include "lab/train/stream.h"
+#include "with_blas.h"
 
 enum { D = UMBRA_MAX_DISTANCE, H = TOY_HIDDEN, E = TOY_EXPERTS, K = TOY_USED };
 
@@ -531,5 +532,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_streams, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_blas, NULL);
 }

@@ -12,6 +12,7 @@
 #include "lab/train/network.h"
 #include "lab/train/optimizer.h"
 #include "lab/train/vector.h"
+#include "with_blas.h"
 
 enum { D = UMBRA_MAX_DISTANCE, ROWS = 9, MOST_WIDTH = 16, MOST_OUTPUTS = 64 };
 
@@ -472,5 +473,5 @@ int main(void)
         cmocka_unit_test(test_rows_copy),
         cmocka_unit_test(test_no_memory),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_blas, NULL);
 }
