@@ -187,7 +187,7 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     umbra_engine_options o = options ? *options : (umbra_engine_options){0};
     const umbra_kernels *kernels;
     uint32_t alignment;
-    int rc = complete_options(model, &o, &kernels, err);
+    int rc = complete_options(model, &o, p, &kernels, err);
     if (rc == UMBRA_OK)
         rc = find_alignment(model, &o, &alignment, err);
     if (rc != UMBRA_OK)
