@@ -153,10 +153,18 @@ static void enter(umbra_engine *e, const umbra_token *tokens, int n)
     }
 }
 
+static int check_states(umbra_engine *e, int n, const char *what, int layer, umbra_error *err)
+{
+    return umbra_check_finite(e, e->scratch.x, e->model->config.hidden, n, what, layer, err);
+}
+
 static int compute_layers(umbra_engine *e, int first, int n, const umbra_observer *o,
                           umbra_error *err)
 {
     umbra_scratch *s = &e->scratch;
+    int embedded = check_states(e, n, "embedding's values", -1, err);
+    if (embedded != UMBRA_OK)
+        return embedded;
     for (int l = 0; l < e->model->config.layers; l++) {
         if (umbra_progress_interrupted(e->progress))
             return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
@@ -164,16 +172,26 @@ static int compute_layers(umbra_engine *e, int first, int n, const umbra_observe
         if (o->layer_input && (rc = o->layer_input(o->user, l, first, n, s->x)) != 0)
             return rc;
         umbra_attention(e, l, n);
+        rc = check_states(e, n, "states after the attention", l, err);
+        if (rc != UMBRA_OK)
+            return rc;
         if (o->hidden_state && (rc = o->hidden_state(o->user, l, first, n, s->x)) != 0)
             return rc;
         if (!umbra_layer_has_experts(e->model, l)) {
             umbra_ffn_dense(e, l, n);
+            rc = check_states(e, n, "outputs", l, err);
+            if (rc != UMBRA_OK)
+                return rc;
             continue;
         }
-        umbra_route(e, l, n);
+        rc = umbra_route(e, l, n, err);
+        if (rc != UMBRA_OK)
+            return rc;
         if (o->routing && (rc = o->routing(o->user, l, first, n, s->experts, s->weights)) != 0)
             return rc;
         rc = umbra_experts(e, l, n, err);
+        if (rc == UMBRA_OK)
+            rc = check_states(e, n, "experts' outputs", l, err);
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -182,7 +200,7 @@ static int compute_layers(umbra_engine *e, int first, int n, const umbra_observe
 
 /* Logits of the tokens `index` (positions in the chunk), `rows` at most UMBRA_LOGITS_ROWS. */
 static int compute_logits(umbra_engine *e, const int *index, int rows, int first,
-                          const umbra_observer *o)
+                          const umbra_observer *o, umbra_error *err)
 {
     umbra_scratch *s = &e->scratch;
     const umbra_config *c = &e->model->config;
@@ -196,8 +214,11 @@ static int compute_logits(umbra_engine *e, const int *index, int rows, int first
         umbra_product_make(e, &e->weights.model[UMBRA_OUTPUT], &s->out, rows, s->logits);
     umbra_products_run(e, &output, 1);
     for (int i = 0; i < rows; i++) {
-        int rc =
-            o->logits(o->user, first + index[i], s->logits + (size_t)i * (size_t)c->vocabulary);
+        const float *logits = s->logits + (size_t)i * (size_t)c->vocabulary;
+        bool sound = umbra_all_finite(logits, (size_t)c->vocabulary);
+        int rc = umbra_refuse_nonfinite(e, sound ? -1 : index[i], "logits", -1, err);
+        if (rc == UMBRA_OK)
+            rc = o->logits(o->user, first + index[i], logits);
         if (rc != 0)
             return rc;
     }
@@ -205,7 +226,7 @@ static int compute_logits(umbra_engine *e, const int *index, int rows, int first
 }
 
 static int leave(umbra_engine *e, const umbra_token *tokens, int n, int first,
-                 const umbra_observer *o)
+                 const umbra_observer *o, umbra_error *err)
 {
     int index[UMBRA_LOGITS_ROWS], rows = 0, rc = UMBRA_OK;
     if (!o->logits)
@@ -214,7 +235,7 @@ static int leave(umbra_engine *e, const umbra_token *tokens, int n, int first,
         if (tokens[t].want_logits)
             index[rows++] = t;
         if (rows == UMBRA_LOGITS_ROWS || (t == n - 1 && rows > 0)) {
-            rc = compute_logits(e, index, rows, first, o);
+            rc = compute_logits(e, index, rows, first, o, err);
             rows = 0;
         }
     }
@@ -261,7 +282,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n,
             e->kv.length[tokens[first + t].sequence]++;
         if (e->companion.leave)
             e->companion.leave(e->companion.user, count);
-        rc = leave(e, tokens + first, count, first, o);
+        rc = leave(e, tokens + first, count, first, o, err);
     }
     return rc;
 }

@@ -172,8 +172,19 @@ void umbra_attention_latent(umbra_engine *e, int layer, int tokens);
  * layer without experts. */
 void umbra_engine_gate(const umbra_engine *e, int layer, float *gate);
 
-/* router.c: which experts each token of the chunk uses; fills normed, experts, weights. */
-void umbra_route(umbra_engine *e, int layer, int tokens);
+/* finite.c: whether none of n values is NaN or infinite. */
+bool umbra_all_finite(const float *x, size_t n);
+/* UMBRA_E_NONFINITE, unless `token` (of the chunk) is -1: "the <what> of layer N are not finite";
+ * layer -1 leaves the layer out. */
+int umbra_refuse_nonfinite(const umbra_engine *e, int token, const char *what, int layer,
+                           umbra_error *err);
+/* The same if one of the rows (tokens, width) holds such a value. */
+int umbra_check_finite(umbra_engine *e, const float *rows, int width, int tokens, const char *what,
+                       int layer, umbra_error *err);
+
+/* router.c: which experts each token of the chunk uses; fills normed, experts, weights. Ids are in
+ * range and distinct whatever the scores are; UMBRA_E_NONFINITE if those are no numbers. */
+int umbra_route(umbra_engine *e, int layer, int tokens, umbra_error *err);
 
 /* ffn.c: x += ffn(normed), the block that every token uses; nothing where a layer has none. */
 void umbra_ffn(umbra_engine *e, int layer, int tokens);

@@ -1,5 +1,6 @@
 /* The router: scores every expert for every token, chooses k of them and weighs them. */
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -7,6 +8,7 @@
 typedef struct router_run {
     umbra_engine *e;
     int layer;
+    atomic_int bad; /* a token whose scores or weights are not finite, or -1 */
 } router_run;
 
 /* The best of what was offered, best first; who came first wins a tie. */
@@ -90,7 +92,7 @@ static void weigh(const umbra_engine *e, const float *scores, const int32_t *exp
 
 static void choose(void *context, int begin, int end, int worker)
 {
-    const router_run *run = context;
+    router_run *run = context;
     umbra_engine *e = run->e;
     const umbra_config *c = &e->model->config;
     const umbra_matrix *w = e->weights.layer[run->layer];
@@ -110,16 +112,19 @@ static void choose(void *context, int begin, int end, int worker)
             e->kernels->add_scaled(selection, preference, 1.0f, c->experts);
         choose_used(c, selection, selection + n, group, s->experts + t * used);
         weigh(e, scores, s->experts + t * used, s->weights + t * used);
+        if (!umbra_all_finite(selection, n) || !umbra_all_finite(s->weights + t * used, used))
+            atomic_store(&run->bad, (int)t);
     }
 }
 
-void umbra_route(umbra_engine *e, int layer, int tokens)
+int umbra_route(umbra_engine *e, int layer, int tokens, umbra_error *err)
 {
     const umbra_matrix *w = e->weights.layer[layer];
     umbra_scratch *s = &e->scratch;
     umbra_norm_rows(e, &s->normed, s->x, &w[UMBRA_FFN_NORM], tokens);
     umbra_product router = umbra_product_make(e, &w[UMBRA_ROUTER], &s->normed, tokens, s->router);
     umbra_products_run(e, &router, 1);
-    router_run run = {e, layer};
+    router_run run = {e, layer, -1};
     umbra_pool_run(e->pool, tokens, 8, choose, &run);
+    return umbra_refuse_nonfinite(e, atomic_load(&run.bad), "router's scores", layer, err);
 }
