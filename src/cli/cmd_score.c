@@ -243,7 +243,7 @@ int cli_score(int argc, char **argv)
     const cli_option options[] = {
         {"--text", 0, CLI_LIST, "FILE...", "texts to score, each for itself; - is stdin", &files},
         {"--top", 0, CLI_INT, "K", "print the best K logits per position (default: 0)",
-         &run.options.top},
+         &run.options.top, 0, 1000},
         {"--experts", 0, CLI_FLAG, NULL, "print the experts used per layer and position",
          &run.options.experts},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &run.json},

@@ -19,6 +19,13 @@ int cli_fail(const umbra_error *err)
     return err->status == UMBRA_E_ARGUMENT ? EXIT_MISUSE : EXIT_FAILED;
 }
 
+void cli_warn_without(void *user, const char *message)
+{
+    (void)user;
+    cli_progress_end();
+    fprintf(stderr, "umbra: warning: %s; going on without it\n", message);
+}
+
 /* ---- progress ---- */
 
 static atomic_bool interrupted;
