@@ -22,7 +22,7 @@ typedef struct umbra_model umbra_model;
 typedef struct umbra_model_info {
     char architecture[32];     /* "qwen3moe" */
     char name[128];            /* general.name, or "": UTF-8, cut between characters; control
-                                  characters and bytes that are no UTF-8 are written \xNN */
+                                  characters and bytes that are no UTF-8 are escaped in hex */
     int layers;                /* all of them */
     int moe_layers;            /* layers with experts */
     int hidden;                /* width of the residual stream */

@@ -44,7 +44,7 @@ typedef struct umbra_error {
     int status;        /* UMBRA_OK or UMBRA_E_* */
     bool has_offset;   /* offset is meaningful */
     uint64_t offset;   /* byte offset in the file that the message names */
-    char message[512]; /* UTF-8 without control characters (they are written \xNN), so without a
+    char message[512]; /* UTF-8 without control characters (escaped in hex), so without a
                           newline; NUL-terminated */
 } umbra_error;
 

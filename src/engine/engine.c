@@ -216,7 +216,7 @@ static int compute_logits(umbra_engine *e, const int *index, int rows, int first
     for (int i = 0; i < rows; i++) {
         const float *logits = s->logits + (size_t)i * (size_t)c->vocabulary;
         bool sound = umbra_all_finite(logits, (size_t)c->vocabulary);
-        int rc = umbra_refuse_nonfinite(e, sound ? -1 : index[i], "logits", -1, err);
+        int rc = umbra_refuse_nonfinite(e, sound ? UMBRA_NO_TOKEN : index[i], "logits", -1, err);
         if (rc == UMBRA_OK)
             rc = o->logits(o->user, first + index[i], logits);
         if (rc != 0)

@@ -5,6 +5,9 @@
 #ifndef UMBRA_ENGINE_INTERNAL_H
 #define UMBRA_ENGINE_INTERNAL_H
 
+#include <limits.h>
+#include <stdatomic.h>
+
 #include <umbra/engine.h>
 
 #include "base/pool.h"
@@ -15,7 +18,8 @@ enum {
     UMBRA_LOGITS_ROWS = 8, /* output rows computed together */
     UMBRA_MAX_THREADS = 256,
     UMBRA_MAX_CHUNK = 4096,
-    UMBRA_LATENT_HEADS = 8,   /* query heads that go through a compressed cache together */
+    UMBRA_LATENT_HEADS = 8, /* query heads that go through a compressed cache together */
+    UMBRA_NO_TOKEN = INT_MAX,
     UMBRA_LATENT_TOKENS = 16, /* tokens whose queries are in the latent's space at a time */
 };
 
@@ -174,8 +178,10 @@ void umbra_engine_gate(const umbra_engine *e, int layer, float *gate);
 
 /* finite.c: whether none of n values is NaN or infinite. */
 bool umbra_all_finite(const float *x, size_t n);
-/* UMBRA_E_NONFINITE, unless `token` (of the chunk) is -1: "the <what> of layer N are not finite";
- * layer -1 leaves the layer out. */
+/* Makes *first, UMBRA_NO_TOKEN at first, the lowest token that was noted. Any thread. */
+void umbra_note_first(atomic_int *first, int token);
+/* UMBRA_E_NONFINITE, unless the token (of the chunk) is UMBRA_NO_TOKEN: "the <what> of layer N are
+ * not finite"; layer -1 leaves the layer out. */
 int umbra_refuse_nonfinite(const umbra_engine *e, int token, const char *what, int layer,
                            umbra_error *err);
 /* The same if one of the rows (tokens, width) holds such a value. */

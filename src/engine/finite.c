@@ -1,6 +1,5 @@
 /* Numbers that are not finite: noticed where they arise, before anybody routes, records, sums or
  * draws by them. A pass over a token's state costs a hundredth of a layer's norms and products. */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,11 +18,18 @@ bool umbra_all_finite(const float *x, size_t n)
     return most < 0x7f800000;
 }
 
+void umbra_note_first(atomic_int *first, int token)
+{
+    int before = atomic_load(first);
+    while (token < before && !atomic_compare_exchange_weak(first, &before, token))
+        continue;
+}
+
 int umbra_refuse_nonfinite(const umbra_engine *e, int token, const char *what, int layer,
                            umbra_error *err)
 {
     char of_layer[32] = "";
-    if (token < 0)
+    if (token == UMBRA_NO_TOKEN)
         return UMBRA_OK;
     if (layer >= 0)
         snprintf(of_layer, sizeof of_layer, " of layer %d", layer);
@@ -47,9 +53,7 @@ static void check_rows(void *context, int begin, int end, int worker)
     for (int t = begin; t < end; t++) {
         if (umbra_all_finite(run->rows + (size_t)t * run->width, run->width))
             continue;
-        int first = atomic_load(&run->first);
-        while (t < first && !atomic_compare_exchange_weak(&run->first, &first, t))
-            continue;
+        umbra_note_first(&run->first, t);
         return;
     }
 }
@@ -57,8 +61,7 @@ static void check_rows(void *context, int begin, int end, int worker)
 int umbra_check_finite(umbra_engine *e, const float *rows, int width, int tokens, const char *what,
                        int layer, umbra_error *err)
 {
-    finite_run run = {.rows = rows, .width = (size_t)width, .first = tokens};
+    finite_run run = {.rows = rows, .width = (size_t)width, .first = UMBRA_NO_TOKEN};
     umbra_pool_run(e->pool, tokens, 16, check_rows, &run);
-    int first = atomic_load(&run.first);
-    return umbra_refuse_nonfinite(e, first < tokens ? first : -1, what, layer, err);
+    return umbra_refuse_nonfinite(e, atomic_load(&run.first), what, layer, err);
 }

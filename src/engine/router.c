@@ -1,6 +1,5 @@
 /* The router: scores every expert for every token, chooses k of them and weighs them. */
 #include <math.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -8,7 +7,7 @@
 typedef struct router_run {
     umbra_engine *e;
     int layer;
-    atomic_int bad; /* a token whose scores or weights are not finite, or -1 */
+    atomic_int bad; /* the first token whose scores or weights are not finite */
 } router_run;
 
 /* The best of what was offered, best first; who came first wins a tie. */
@@ -113,7 +112,7 @@ static void choose(void *context, int begin, int end, int worker)
         choose_used(c, selection, selection + n, group, s->experts + t * used);
         weigh(e, scores, s->experts + t * used, s->weights + t * used);
         if (!umbra_all_finite(selection, n) || !umbra_all_finite(s->weights + t * used, used))
-            atomic_store(&run->bad, (int)t);
+            umbra_note_first(&run->bad, (int)t);
     }
 }
 
@@ -124,7 +123,7 @@ int umbra_route(umbra_engine *e, int layer, int tokens, umbra_error *err)
     umbra_norm_rows(e, &s->normed, s->x, &w[UMBRA_FFN_NORM], tokens);
     umbra_product router = umbra_product_make(e, &w[UMBRA_ROUTER], &s->normed, tokens, s->router);
     umbra_products_run(e, &router, 1);
-    router_run run = {e, layer, -1};
+    router_run run = {e, layer, UMBRA_NO_TOKEN};
     umbra_pool_run(e->pool, tokens, 8, choose, &run);
     return umbra_refuse_nonfinite(e, atomic_load(&run.bad), "router's scores", layer, err);
 }
