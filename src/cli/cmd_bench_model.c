@@ -184,8 +184,10 @@ static int parse_budgets(words *w, umbra_bench_options *o)
 {
     for (int i = 0; i < w->ram.count; i++)
         if (i == CLI_MOST_OPERANDS || !cli_parse_size(w->ram.words[i], &w->ram_bytes[i])) {
-            fprintf(stderr, "umbra bench: not a budget: %s (--ram SIZE: at least 1 byte, as 8G or 512MiB)\n",
-                    w->ram.words[i]);
+            fprintf(
+                stderr,
+                "umbra bench: not a budget: %s (--ram SIZE: at least 1 byte, as 8G or 512MiB)\n",
+                w->ram.words[i]);
             return EXIT_MISUSE;
         }
     o->ram = w->ram_bytes;

@@ -205,7 +205,9 @@ static int visit_document(evaluator *v, const umbra_eval_document *d, const char
         if (rc != UMBRA_OK)
             return rc;
         g->begins = first == 0;
-        umbra_guess_block(g);
+        rc = umbra_guess_block(g, err);
+        if (rc != UMBRA_OK)
+            return rc;
         v->done += (uint64_t)n;
         umbra_progress_report(v->options->progress, stage, "tokens", v->done, v->total);
         if (umbra_progress_interrupted(v->options->progress))

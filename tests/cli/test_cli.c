@@ -153,8 +153,8 @@ static void zero_is_a_number(void **state)
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         char arguments[256];
         const char *model = strstr(refused[i].arguments, "%s");
-        snprintf(arguments, sizeof arguments, "%.*s%s%s",
-                 (int)(model - refused[i].arguments), refused[i].arguments, tiny, model + 2);
+        snprintf(arguments, sizeof arguments, "%.*s%s%s", (int)(model - refused[i].arguments),
+                 refused[i].arguments, tiny, model + 2);
         assert_fails(2, refused[i].option, "%s", arguments);
     }
     result r = umbra("run %s -p 'The cache' -n 0 --json --ignore-eos", tiny);
@@ -209,8 +209,7 @@ static void a_damaged_shadow_is_passed_over(void **state)
     char line[1024];
     snprintf(line, sizeof line, "ln -sf \"$PWD/%s\" %s", tiny, model);
     a_command(line);
-    static const char *const damages[] = {"echo garbage >$S", ": >$S",
-                                          "rm $S && mkdir $S",
+    static const char *const damages[] = {"echo garbage >$S", ": >$S", "rm $S && mkdir $S",
                                           "rmdir $S && head -c 999 models/tiny-q8_0.gguf >$S"};
     setenv("S", shadow, 1);
     result plain = umbra("run %s -p 'The cache' -n 5", tiny);
