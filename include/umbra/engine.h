@@ -133,8 +133,10 @@ typedef struct umbra_tap {
 
 /* Computes n tokens. Tokens of one sequence must be in order; several sequences may be mixed.
  * UMBRA_E_ARGUMENT: a token id, sequence or position (beyond the context) out of range, nothing
- * was computed. On any failure, UMBRA_E_INTERRUPTED included, sequences keep the tokens of the
- * chunks that were finished. tap may be NULL. */
+ * was computed. UMBRA_E_NONFINITE: a number became NaN or infinite (the message names the token and
+ * what was the first to be so); states, scores and logits that are handed out never are. On any
+ * failure, UMBRA_E_INTERRUPTED included, sequences keep the tokens of the chunks that were
+ * finished. tap may be NULL. */
 UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
                                 const umbra_tap *tap, umbra_error *err);
 

@@ -11,8 +11,8 @@ extern "C" {
 /* How the next token is drawn from the logits. Everything 0: the best token (greedy). */
 typedef struct umbra_sampling {
     float temperature; /* 0: greedy; else logits are divided by it */
-    float top_p;       /* keep the most probable tokens that sum to this much, 0 < p < 1;
-                          0 or 1: keep all */
+    float top_p;       /* keep the most probable tokens that sum to this much, 0 < p < 1, at least
+                          the best; 0 (not given) or 1: keep all. The best alone is temperature 0 */
     uint64_t seed;     /* the same seed, model, prompt and kernels give the same text */
 } umbra_sampling;
 
@@ -25,7 +25,9 @@ UMBRA_API int umbra_sampler_open(umbra_sampler **out, const umbra_sampling *samp
                                  int vocabulary, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_sampler_close(umbra_sampler **sampler);
-/* The next token for logits (vocabulary); lower ids win ties. logits are not changed. */
+/* The next token for logits (vocabulary), 0 <= id < vocabulary whatever they are: NaN is never
+ * drawn unless all are NaN, equal ones (infinity too) are equally likely, of -infinity beside
+ * others none is drawn; in greedy, lower ids win ties. logits are not changed. */
 UMBRA_API int32_t umbra_sampler_next(umbra_sampler *sampler, const float *logits);
 
 /* How to go on from a prompt. */

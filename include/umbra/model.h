@@ -21,7 +21,8 @@ typedef struct umbra_model umbra_model;
 /* The shape of a model. */
 typedef struct umbra_model_info {
     char architecture[32];     /* "qwen3moe" */
-    char name[128];            /* general.name, or "" */
+    char name[128];            /* general.name, or "": UTF-8, cut between characters; control
+                                  characters and bytes that are no UTF-8 are escaped in hex */
     int layers;                /* all of them */
     int mtp_layers;            /* blocks behind them that foretell further tokens; not run */
     int moe_layers;            /* layers with experts */

@@ -19,7 +19,12 @@ typedef struct umbra_prefetch_options {
                            "shadow", "oracle": always */
     const char *shadow; /* file; NULL: the model's path with ".shadow.safetensors" for its ending,
                            if that exists */
-    int every;          /* predict at every n-th layer, 1 to 4; 0: as the time of a layer allows */
+    bool no_shadow;     /* "auto" goes without a shadow model; set by umbra_prefetch_fit */
+    /* Told in one line why "auto" goes without the file that lies beside the model, which is
+     * damaged or of another model; may be NULL. A file that was named is an error instead. */
+    void (*warn)(void *user, const char *message);
+    void *user; /* handed to warn */
+    int every;  /* predict at every n-th layer, 1 to 4; 0: as the time of a layer allows */
 } umbra_prefetch_options;
 
 /* What reading ahead did so far. */
@@ -35,13 +40,15 @@ typedef struct umbra_prefetch_stats {
 UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow);
 
 /* Makes both options go together, before the engine is opened: sets engine->reserved_bytes to what
- * reading ahead takes of the budget, and turns policy "auto" to "off" where that would take more
+ * reading ahead takes of the budget, sets no_shadow where the header of the file beside the model
+ * says that it cannot be used, and turns policy "auto" to "off" where that would take more
  * than an eighth of what is left for experts, or of the experts that do not fit. */
 UMBRA_API int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
                                  umbra_prefetch_options *prefetch, umbra_error *err);
 
 /* Attaches to the engine, which must outlive it; one at a time. The logits do not change by it. On
- * failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */
+ * failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. With "auto" and a
+ * file beside the model whose weights are damaged, nothing is read ahead. */
 UMBRA_API int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
                                   const umbra_prefetch_options *options, umbra_error *err);
 /* Detaches; accepts NULL and nulls the pointer. */

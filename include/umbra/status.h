@@ -27,7 +27,8 @@ extern "C" {
     X(-7, INTERRUPTED, "interrupted")                                                              \
     X(-8, MISMATCH, "files do not belong together")                                                \
     X(-9, CORRUPT, "data failed its checksum")                                                     \
-    X(-10, SYSTEM, "system call failed")
+    X(-10, SYSTEM, "system call failed")                                                           \
+    X(-11, NONFINITE, "a number is NaN or infinite")
 
 /* UMBRA_OK, and UMBRA_E_ and the name for every line of UMBRA_STATUS_MAP. */
 typedef enum umbra_status {
@@ -43,7 +44,8 @@ typedef struct umbra_error {
     int status;        /* UMBRA_OK or UMBRA_E_* */
     bool has_offset;   /* offset is meaningful */
     uint64_t offset;   /* byte offset in the file that the message names */
-    char message[512]; /* UTF-8, no newline, NUL-terminated */
+    char message[512]; /* UTF-8 without control characters (escaped in hex), so without a
+                          newline; NUL-terminated */
 } umbra_error;
 
 /* "UMBRA_E_NOMEM", or "UMBRA_E_?" for a value not in the list. Static storage. */

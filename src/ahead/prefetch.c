@@ -154,6 +154,7 @@ bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
 typedef struct choice {
     umbra_policy policy;
     bool automatic;
+    bool found;   /* automatic by a shadow that nobody named */
     char *beside; /* owned */
     bool *sparse; /* owned: (layers) */
     char hash[UMBRA_MODEL_HASH_CHARS];
@@ -201,8 +202,9 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
         return umbra_fail_nomem(err, "the choice of a predictor", 0);
     for (int l = 0; l < info->layers; l++)
         c->sparse[l] = umbra_layer_has_experts(model, l);
-    if (c->automatic && !umbra_prefetch_has_shadow(model, o->shadow))
+    if (c->automatic && (o->no_shadow || !umbra_prefetch_has_shadow(model, o->shadow)))
         c->policy = UMBRA_POLICY_GATE;
+    c->found = c->automatic && c->policy == UMBRA_POLICY_SHADOW && !o->shadow;
     c->runner = (umbra_runner_options){
         .policy = c->policy,
         .layers = info->layers,
@@ -220,6 +222,38 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
     return rc;
 }
 
+/* Whether a failure is that of a shadow file which nobody asked for: then it is told, and the run
+ * goes on without it. */
+static bool is_passed_over(const choice *c, const umbra_prefetch_options *o, const umbra_error *why)
+{
+    bool of_the_file = why->status == UMBRA_E_FORMAT || why->status == UMBRA_E_UNSUPPORTED ||
+                       why->status == UMBRA_E_MISMATCH || why->status == UMBRA_E_CORRUPT ||
+                       why->status == UMBRA_E_IO;
+    if (!c->found || !of_the_file)
+        return false;
+    if (o->warn)
+        o->warn(o->user, why->message);
+    return true;
+}
+
+static int fail_by(const umbra_error *why, umbra_error *err)
+{
+    if (err)
+        *err = *why;
+    return why->status;
+}
+
+/* What the options come to, and the memory that it takes. */
+static int measure(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
+                   uint64_t *bytes, umbra_error *err)
+{
+    *bytes = 0;
+    int rc = choose(c, model, o, err);
+    return rc == UMBRA_OK && c->policy != UMBRA_POLICY_OFF
+               ? umbra_runner_bytes(&c->runner, bytes, err)
+               : rc;
+}
+
 enum { LEAST_SHARE = 8 };
 
 /* What a predictor takes is not there for experts: too much where it is an eighth of the cache, or
@@ -235,11 +269,17 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
                        umbra_prefetch_options *prefetch, umbra_error *err)
 {
     choice c;
+    umbra_error why = {0};
     uint64_t bytes = 0;
-    int rc = choose(&c, model, prefetch, err);
-    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
-        rc = umbra_runner_bytes(&c.runner, &bytes, err);
+    int rc = measure(&c, model, prefetch, &bytes, &why);
+    if (rc != UMBRA_OK && is_passed_over(&c, prefetch, &why)) {
+        release(&c);
+        prefetch->no_shadow = true;
+        rc = measure(&c, model, prefetch, &bytes, &why);
+    }
     release(&c);
+    if (rc != UMBRA_OK)
+        fail_by(&why, err);
     engine->reserved_bytes = 0;
     if (rc == UMBRA_OK && c.automatic) {
         umbra_memory_plan plan;
@@ -257,8 +297,8 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
 {
     umbra_engine *e = p->engine;
     choice c;
-    int rc = choose(&c, umbra_engine_model(e), o, err);
-    p->policy = c.policy;
+    umbra_error why = {0};
+    int rc = choose(&c, umbra_engine_model(e), o, &why);
     p->automatic = c.automatic;
     p->own_thread = umbra_system_processors() > umbra_engine_get_plan(e)->threads;
     c.runner.store = umbra_engine_store(e);
@@ -266,16 +306,21 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.user = e;
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
-        rc = umbra_runner_open(&p->runner, &c.runner, err);
+        rc = umbra_runner_open(&p->runner, &c.runner, &why);
     if (rc == UMBRA_E_SYSTEM &&
         p->own_thread) { /* no thread to be had: those that compute predict */
         p->own_thread = c.runner.own_thread = false;
-        rc = umbra_runner_open(&p->runner, &c.runner, err);
+        rc = umbra_runner_open(&p->runner, &c.runner, &why);
     }
+    if (rc != UMBRA_OK && is_passed_over(&c, o, &why)) {
+        c.policy = UMBRA_POLICY_OFF; /* the budget was planned for the shadow, not for the gate */
+        rc = UMBRA_OK;
+    }
+    p->policy = c.policy;
     if (rc == UMBRA_OK && p->runner)
-        rc = umbra_store_probe(umbra_engine_store(e), err);
+        rc = umbra_store_probe(umbra_engine_store(e), &why);
     release(&c);
-    return rc;
+    return rc == UMBRA_OK ? rc : fail_by(&why, err);
 }
 
 int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,

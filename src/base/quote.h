@@ -13,4 +13,8 @@ typedef struct umbra_quoted {
  * \xNN. Use as umbra_quote(s, n).text inside the call that prints it. */
 umbra_quoted umbra_quote(const char *s, size_t bytes);
 
+/* The same for a text that is shown without quotes, which then keeps its quotes and backslashes:
+ * what does not fit into out (size bytes, with the NUL) is left out, between two characters. */
+void umbra_plain_text(char *out, size_t size, const char *s, size_t bytes);
+
 #endif

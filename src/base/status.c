@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/quote.h"
 
 const char *umbra_status_name(int status)
 {
@@ -36,19 +37,21 @@ const char *umbra_status_text(int status)
     }
 }
 
-/* Formats into err->message and drops a UTF-8 sequence that the end of the field cut apart. */
+/* Formats into err->message and drops a UTF-8 sequence that the end of the field cut apart. What a
+ * message quotes (a path, a file's words) cannot act on a terminal: see umbra_plain_text. */
 __attribute__((format(printf, 2, 0))) static void format_message(umbra_error *err,
                                                                  const char *format, va_list args)
 {
-    int n = vsnprintf(err->message, sizeof err->message, format, args);
-    if (n < (int)sizeof err->message)
-        return;
-    size_t end = sizeof err->message - 1;
-    while (end > 0 && ((unsigned char)err->message[end - 1] & 0xc0) == 0x80)
-        end--;
-    if (end > 0 && (unsigned char)err->message[end - 1] >= 0xc0)
-        end--;
-    err->message[end] = '\0';
+    char text[sizeof err->message];
+    int n = vsnprintf(text, sizeof text, format, args);
+    size_t end = n < 0 ? 0 : strnlen(text, sizeof text);
+    if (n >= (int)sizeof text) {
+        while (end > 0 && ((unsigned char)text[end - 1] & 0xc0) == 0x80)
+            end--;
+        if (end > 0 && (unsigned char)text[end - 1] >= 0xc0)
+            end--;
+    }
+    umbra_plain_text(err->message, sizeof err->message, text, end);
 }
 
 int umbra_fail(umbra_error *err, int status, const char *format, ...)

@@ -57,7 +57,7 @@ typedef enum cli_kind {
     CLI_FLAG,  /* bool, no argument */
     CLI_INT,   /* int */
     CLI_U64,   /* uint64_t */
-    CLI_SIZE,  /* uint64_t, bytes: 65M = 65,000,000, 65MiB = 68,157,440 */
+    CLI_SIZE,  /* uint64_t, bytes: 65M = 65,000,000, 65MiB = 68,157,440; at least 1 */
     CLI_FLOAT, /* float */
     CLI_TEXT,  /* const char * */
     CLI_LIST,  /* cli_list: every following word up to the next option */
@@ -68,6 +68,9 @@ typedef struct cli_list {
     int count;
 } cli_list;
 
+/* A row of a table leaves out the range where there is none. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 typedef struct cli_option {
     const char *name; /* "--ram"; NULL ends a table */
     char letter;      /* 'p' for -p, or 0 */
@@ -76,6 +79,9 @@ typedef struct cli_option {
                              "sim:"; NULL for a flag */
     const char *help;     /* one sentence with the default */
     void *value;
+    /* Of a number, both included. most 0: no limit. Options of the library take 0 as "not given",
+     * so where 0 is no amount of its own, the least is 1. */
+    double least, most;
 } cli_option;
 
 /* The one source of a command's help, man page and completions. In arguments, the words FILE,
@@ -134,8 +140,18 @@ typedef enum cli_values {
 /* What can stand for an argument, or for the operands of a command. */
 cli_values cli_values_of(const char *argument);
 
-/* "80", "80K", "80MB" (powers of 1000), "80MiB" (powers of 1024); a fraction is allowed. */
+/* "80", "80K", "80 MB" (powers of 1000), "80Mi", "80MiB" (powers of 1024), in any case; a fraction
+ * is allowed. At least 1 byte. */
 bool cli_parse_size(const char *text, uint64_t *out);
+
+enum { CLI_MOST_THREADS = 256 /* of an engine */, CLI_MOST_WORKERS = 1024 /* beside traces */ };
+
+/* What stands for "not given" in a variable of a CLI_FLOAT that may be 0. */
+static const float cli_not_given = -1;
+
+/* --top-p as the library takes it, where 0 means all: not given is 0, and 0, which keeps the best
+ * token alone, is the temperature 0. */
+void cli_settle_top_p(float *top_p, float *temperature);
 
 /* The options that every command with an engine takes, to put into its table. */
 #define CLI_ENGINE_OPTIONS(o)                                                                      \
@@ -146,8 +162,14 @@ bool cli_parse_size(const char *text, uint64_t *out);
      "hard budget for the whole process, as 80M or 2GiB (default: all in memory if it fits, else " \
      "as much as is free)",                                                                        \
      &(o).ram_bytes},                                                                              \
-        {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)", \
-         &(o).threads},                                                                            \
+        {"--threads",                                                                              \
+         't',                                                                                      \
+         CLI_INT,                                                                                  \
+         "N",                                                                                      \
+         "threads that compute (default: the processors at hand)",                                 \
+         &(o).threads,                                                                             \
+         1,                                                                                        \
+         CLI_MOST_THREADS},                                                                        \
         {"--kernels",                                                                              \
          0,                                                                                        \
          CLI_TEXT,                                                                                 \
@@ -161,7 +183,8 @@ bool cli_parse_size(const char *text, uint64_t *out);
          "positions to keep keys and values for (default: 512, or what the text needs; for "       \
          "collect "                                                                                \
          "the model's, at most 1024)",                                                             \
-         &(o).context},                                                                            \
+         &(o).context,                                                                             \
+         1},                                                                                       \
         {"--io",                                                                                   \
          0,                                                                                        \
          CLI_TEXT,                                                                                 \
@@ -186,6 +209,9 @@ void cli_warn_budget(const umbra_model *model, const umbra_engine_options *optio
 
 /* "umbra: message"; returns the exit code that belongs to the error. */
 int cli_fail(const umbra_error *err);
+
+/* "umbra: warning: message; going on without it": for a file that nobody named. */
+void cli_warn_without(void *user, const char *message);
 
 /* Progress for a long call: on stderr, if it is a terminal, once a second has passed. Ctrl-C and
  * SIGTERM make the call return UMBRA_E_INTERRUPTED; a second one ends the process. */

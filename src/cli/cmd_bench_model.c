@@ -185,7 +185,10 @@ static int parse_budgets(words *w, umbra_bench_options *o)
 {
     for (int i = 0; i < w->ram.count; i++)
         if (i == CLI_MOST_OPERANDS || !cli_parse_size(w->ram.words[i], &w->ram_bytes[i])) {
-            fprintf(stderr, "umbra bench: not a budget: %s\n", w->ram.words[i]);
+            fprintf(
+                stderr,
+                "umbra bench: not a budget: %s (--ram SIZE: at least 1 byte, as 8G or 512MiB)\n",
+                w->ram.words[i]);
             return EXIT_MISUSE;
         }
     o->ram = w->ram_bytes;
@@ -238,17 +241,18 @@ int cli_bench_model(int argc, char **argv)
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model)", &o.shadow},
         {"--every", 0, CLI_INT, "N", "predict at every n-th layer (default: as time allows)",
-         &o.every},
-        {"--rounds", 0, CLI_INT, "N", "runs of each policy, in turns (default: 5)", &o.rounds},
+         &o.every, 1, 4},
+        {"--rounds", 0, CLI_INT, "N", "runs of each policy, in turns (default: 5)", &o.rounds, 1,
+         1000},
         {"--tokens", 'n', CLI_INT, "N", "tokens decoded while the clock runs (default: 128)",
-         &o.tokens},
-        {"--warm", 0, CLI_INT, "N", "tokens decoded before (default: 32)", &o.warm_tokens},
+         &o.tokens, 1},
+        {"--warm", 0, CLI_INT, "N", "tokens decoded before (default: 32)", &o.warm_tokens, 1},
         {"--prompt", 'p', CLI_TEXT, "TEXT", "what the text begins with", &o.prompt},
         {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0.8)",
-         &temperature},
-        {"--seed", 0, CLI_U64, "S", "seed of the text (default: 1)", &o.seed},
+         &temperature, 0, 100},
+        {"--seed", 0, CLI_U64, "S", "seed of the text (default: 1)", &o.seed, 1},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
-         &o.engine.threads},
+         &o.engine.threads, 1, CLI_MOST_THREADS},
         {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|neon",
          "instruction set to compute with (default: auto, the best of this processor)",
          &o.engine.kernels},
@@ -279,6 +283,7 @@ int cli_bench_model(int argc, char **argv)
         code = parse_budgets(&w, &o);
     if (code >= 0)
         return code;
+    o.warn = cli_warn_without;
     o.temperature = temperature;
     o.engine.progress = cli_progress();
     return measure(path, &o, &w);

@@ -66,7 +66,7 @@ static int collect(const char *path, const char *folder, umbra_collect_options *
 
 int cli_collect(int argc, char **argv)
 {
-    umbra_collect_options o = {.temperature = 1.0f};
+    umbra_collect_options o = {.temperature = 1.0f, .top_p = cli_not_given};
     cli_list texts = {0};
     const char *folder = NULL, *dtype = "bf16";
     bool json = false, write = false;
@@ -74,19 +74,20 @@ int cli_collect(int argc, char **argv)
         {"--output", 'o', CLI_TEXT, "DIR", "folder for the trace; it is made if need be", &folder},
         {"--tokens", 'n', CLI_U64, "N",
          "stop at so many tokens (default: 100000 when the model writes, all when it reads)",
-         &o.tokens},
+         &o.tokens, 1},
         {"--text", 0, CLI_LIST, "PATH...", "files, or folders of files, to read", &texts},
         {"--write", 0, CLI_FLAG, NULL,
          "with --text: the model writes, every other time from the head of one of the texts",
          &write},
-        {"--temp", 0, CLI_FLOAT, "T", "temperature for writing (default: 1)", &o.temperature},
-        {"--top-p", 0, CLI_FLOAT, "P", "most probable tokens kept for writing (default: 1)",
-         &o.top_p},
+        {"--temp", 0, CLI_FLOAT, "T", "temperature for writing (default: 1)", &o.temperature, 0,
+         100},
+        {"--top-p", 0, CLI_FLOAT, "P",
+         "most probable tokens kept for writing; 0: the best alone (default: 1)", &o.top_p, 0, 1},
         {"--seed", 0, CLI_U64, "S", "seed for writing and for the order of texts (default: 0)",
          &o.seed},
         {"--dtype", 0, CLI_TEXT, "bf16|i8", "form of the states (default: bf16)", &dtype},
         {"--stride", 0, CLI_INT, "N", "keep the states of every N-th position (default: 1)",
-         &o.stride},
+         &o.stride, 1, 1024},
         {"--resume", 0, CLI_FLAG, NULL, "go on with a folder that was cut off", &o.resume},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object at the end", &json},
         CLI_ENGINE_OPTIONS(o.engine),
@@ -112,6 +113,7 @@ int cli_collect(int argc, char **argv)
         fputs("umbra collect: name the folder for the trace with -o DIR\n", stderr);
         return EXIT_MISUSE;
     }
+    cli_settle_top_p(&o.top_p, &o.temperature);
     o.int8 = strcmp(dtype, "i8") == 0;
     o.texts = (const char *const *)texts.words;
     o.n_texts = texts.count;

@@ -24,11 +24,11 @@ int cli_eval(int argc, char **argv)
         {"--report", 0, CLI_TEXT, "FILE", "write an HTML report that needs nothing else",
          &report_path},
         {"--tokens", 'n', CLI_U64, "N", "evaluate about so many tokens (default: all)",
-         &o.max_tokens},
+         &o.max_tokens, 1},
         {"--no-ablations", 0, CLI_FLAG, NULL, "do not measure what each part of a shadow gives",
          &o.no_ablations},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
-         &o.threads},
+         &o.threads, 1, CLI_MOST_WORKERS},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
         {0},
     };

@@ -54,11 +54,11 @@ int cli_quantize_shadow(int argc, char **argv)
         {"--weights", 0, CLI_TEXT, "i8|bf16|f32", "form of the weights (default: i8)", &o.weights},
         {"--on", 0, CLI_LIST, "DIR...", "traces to measure the lost recall on", &traces},
         {"--tokens", 'n', CLI_U64, "N", "measure on about so many tokens (default: 20000)",
-         &o.max_tokens},
+         &o.max_tokens, 1},
         {"--force", 0, CLI_FLAG, NULL, "write it even if it costs more than 0.2 points of recall",
          &o.force},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
-         &o.threads},
+         &o.threads, 1, CLI_MOST_WORKERS},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &json},
         {0},
     };

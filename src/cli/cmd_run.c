@@ -15,7 +15,7 @@ typedef struct run_options {
     const char *prompt, *file;
     const char *usage;
     float pin;  /* percent of the slots */
-    int tokens; /* 0: not given */
+    int tokens; /* negative: not given */
     bool ignore_end, stats, json;
 } run_options;
 
@@ -206,15 +206,15 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     int most = umbra_model_get_info(model)->context;
     int limit = r->engine.context ? r->engine.context : most;
     int room = limit - prompt_tokens + 1; /* the last token is not fed back */
-    if (r->tokens == 0)
+    if (r->tokens < 0)
         r->tokens = room < DEFAULT_TOKENS ? room : DEFAULT_TOKENS;
     if (prompt_tokens > limit || r->tokens > room) {
         fprintf(stderr, "umbra: a prompt of %d tokens and %d new ones do not fit into %s %d\n",
-                prompt_tokens, r->tokens > 0 ? r->tokens : 1,
-                r->engine.context ? "--ctx" : "the model's context of", limit);
+                prompt_tokens, r->tokens, r->engine.context ? "--ctx" : "the model's context of",
+                limit);
         return EXIT_FAILED;
     }
-    int needed = prompt_tokens + r->tokens - 1;
+    int needed = prompt_tokens + (r->tokens > 0 ? r->tokens - 1 : 0);
     if (r->engine.context == 0 && needed > 512)
         r->engine.context = needed;
     return -1;
@@ -226,6 +226,7 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
     r->engine.progress = cli_progress();
+    r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
@@ -328,17 +329,18 @@ static int run(const char *path, run_options *r)
 
 int cli_run(int argc, char **argv)
 {
-    run_options r = {0};
+    run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
          &r.prompt},
         {"--file", 'f', CLI_TEXT, "FILE", "read the prompt from a file; - is stdin", &r.file},
-        {"--tokens", 'n', CLI_INT, "N", "new tokens at most (default: 128, or what fits)",
-         &r.tokens},
+        {"--tokens", 'n', CLI_INT, "N",
+         "new tokens at most; 0 only reads the prompt (default: 128, or what fits)", &r.tokens},
         {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0)",
-         &r.sampling.temperature},
-        {"--top-p", 0, CLI_FLOAT, "P", "keep the most probable tokens up to this sum (default: 1)",
-         &r.sampling.top_p},
+         &r.sampling.temperature, 0, 100},
+        {"--top-p", 0, CLI_FLOAT, "P",
+         "keep the most probable tokens up to this sum; 0 keeps the best alone (default: 1)",
+         &r.sampling.top_p, 0, 1},
         {"--seed", 0, CLI_U64, "S", "seed for --temp (default: 0)", &r.sampling.seed},
         {"--ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", &r.ignore_end},
         {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow",
@@ -353,7 +355,7 @@ int cli_run(int argc, char **argv)
         {"--pin", 0, CLI_FLOAT, "PERCENT",
          "keep the experts that the usage file names most in so much of the cache, at most 50 "
          "(default: 0)",
-         &r.pin},
+         &r.pin, 0, 50},
         {"--verify", 0, CLI_FLAG, NULL, "hold every expert that is read against a checksum; slow",
          &r.engine.verify},
         {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},
@@ -373,5 +375,6 @@ int cli_run(int argc, char **argv)
         "umbra run MODEL.gguf -p \"Once\" --json | jq .decode_tok_s\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
+    cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     return code >= 0 ? code : run(path, &r);
 }

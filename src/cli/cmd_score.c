@@ -107,8 +107,12 @@ static void print_json(umbra_json *j, const text *t, umbra_scores *s)
 
 static void print_text(const text *t, umbra_scores *s)
 {
-    printf("%s: %d tokens, mean NLL %.5f, perplexity %.4f, %.1f tokens/s\n", t->path, s->tokens,
-           nll_mean(s), exp(nll_mean(s)), s->seconds > 0 ? s->tokens / s->seconds : 0);
+    double tok_s = s->seconds > 0 ? s->tokens / s->seconds : 0;
+    if (s->predicted > 0)
+        printf("%s: %d tokens, mean NLL %.5f, perplexity %.4f, %.1f tokens/s\n", t->path, s->tokens,
+               nll_mean(s), exp(nll_mean(s)), tok_s);
+    else
+        printf("%s: %d tokens, none after the first to predict\n", t->path, s->tokens);
     for (int i = 0; s->top > 0 && i < s->tokens; i++) {
         printf("%d %d %.5f", i, t->tokens[i], s->lse[i]);
         for (int r = 0; r < s->top; r++) {
@@ -167,7 +171,7 @@ static int score_texts(score_run *run, const text *texts, int n)
         umbra_json_put_bool(&run->writer, "complete", rc == UMBRA_OK);
         umbra_json_close(&run->writer, '}');
         putchar('\n');
-    } else if (n > 1 && rc == UMBRA_OK) {
+    } else if (n > 1 && rc == UMBRA_OK && predicted > 0) {
         printf("all: %d tokens predicted, mean NLL %.5f, perplexity %.4f\n", predicted, mean,
                exp(mean));
     }
@@ -245,7 +249,7 @@ int cli_score(int argc, char **argv)
     const cli_option options[] = {
         {"--text", 0, CLI_LIST, "FILE...", "texts to score, each for itself; - is stdin", &files},
         {"--top", 0, CLI_INT, "K", "print the best K logits per position (default: 0)",
-         &run.options.top},
+         &run.options.top, 0, 1000},
         {"--experts", 0, CLI_FLAG, NULL, "print the experts used per layer and position",
          &run.options.experts},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &run.json},

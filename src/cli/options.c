@@ -17,10 +17,22 @@ static int misuse(const cli_syntax *syntax, const char *what, const char *word)
     return EXIT_MISUSE;
 }
 
+static bool is_number(const cli_option *o)
+{
+    return o->kind == CLI_INT || o->kind == CLI_U64 || o->kind == CLI_FLOAT;
+}
+
 static int bad_value(const cli_syntax *syntax, const cli_option *o, const char *text)
 {
-    fprintf(stderr, "umbra %s: \"%s\" is not a valid value for %s %s\n", syntax->command, text,
+    fprintf(stderr, "umbra %s: \"%s\" is not a valid value for %s %s", syntax->command, text,
             o->name, o->argument);
+    if (o->kind == CLI_SIZE)
+        fputs(": at least 1 byte, as 8G or 512MiB", stderr);
+    else if (is_number(o) && o->most > 0)
+        fprintf(stderr, ": %.9g to %.9g", o->least, o->most);
+    else if (is_number(o))
+        fprintf(stderr, ": %.9g or more", o->least);
+    fputc('\n', stderr);
     fprintf(stderr, "\"umbra help %s\" shows how to call it\n", syntax->command);
     return EXIT_MISUSE;
 }
@@ -51,24 +63,30 @@ bool cli_parse_size(const char *text, uint64_t *out)
     double number = strtod(text, &end);
     if (end == text || errno != 0 || !isfinite(number) || number < 0 || text[0] == '-')
         return false;
-    static const char letters[] = "KMGT";
-    double unit = 1;
+    while (*end == ' ')
+        end++;
+    static const char letters[] = "KMGTP";
     const char *letter = *end ? strchr(letters, toupper((unsigned char)*end)) : NULL;
     if (letter) {
-        bool binary = end[1] == 'i';
+        end++;
+        bool binary = *end == 'i' || *end == 'I';
+        end += binary;
         for (const char *l = letters; l <= letter; l++)
-            unit *= binary ? 1024 : 1000;
-        end += binary ? 2 : 1;
-        if (*end == 'B' || *end == 'b')
-            end++;
-        else if (binary)
-            return false;
+            number *= binary ? 1024 : 1000;
     }
-    number *= unit;
-    if (*end != '\0' || number >= 0x1p63)
+    end += *end == 'B' || *end == 'b';
+    if (*end != '\0' || number < 1 || number >= 0x1p63)
         return false;
     *out = (uint64_t)number;
     return true;
+}
+
+void cli_settle_top_p(float *top_p, float *temperature)
+{
+    if (*top_p == 0)
+        *temperature = 0;
+    if (*top_p < 0)
+        *top_p = 0;
 }
 
 static bool parse_u64(const char *text, uint64_t *out)
@@ -103,17 +121,22 @@ static bool parse_float(const char *text, float *out)
     return true;
 }
 
+static bool in_range(const cli_option *o, double value)
+{
+    return value >= o->least && (o->most == 0 || value <= o->most);
+}
+
 static bool set_value(const cli_option *o, const char *text)
 {
     switch (o->kind) {
     case CLI_INT:
-        return parse_int(text, o->value);
+        return parse_int(text, o->value) && in_range(o, *(const int *)o->value);
     case CLI_U64:
-        return parse_u64(text, o->value);
+        return parse_u64(text, o->value) && in_range(o, (double)*(const uint64_t *)o->value);
     case CLI_SIZE:
         return cli_parse_size(text, o->value);
     case CLI_FLOAT:
-        return parse_float(text, o->value);
+        return parse_float(text, o->value) && in_range(o, (double)*(const float *)o->value);
     case CLI_TEXT:
         *(const char **)o->value = text;
         return !strchr(o->argument, '|') || is_choice(o->argument, text);

@@ -27,6 +27,13 @@ void cli_warn_budget(const umbra_model *model, const umbra_engine_options *optio
         fprintf(stderr, "umbra: warning: %s\n", plan.memory_note);
 }
 
+void cli_warn_without(void *user, const char *message)
+{
+    (void)user;
+    cli_progress_end();
+    fprintf(stderr, "umbra: warning: %s; going on without it\n", message);
+}
+
 /* ---- progress ---- */
 
 static atomic_bool interrupted;

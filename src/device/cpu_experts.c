@@ -24,14 +24,14 @@ static void scale_row(const umbra_matrix *scale, int expert, float *x, int n)
         x[i] *= factor[expert];
 }
 
-/* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped. */
+/* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped; NaN stays NaN. */
 static void clamp_swiglu(float *gate, float *up, int n)
 {
     const float limit = 7.0f, alpha = 1.702f;
     for (int i = 0; i < n; i++) {
-        float g = gate[i] < limit ? gate[i] : limit, u = up[i] < limit ? up[i] : limit;
+        float g = gate[i] > limit ? limit : gate[i], u = up[i] > limit ? limit : up[i];
         gate[i] = alpha * g;
-        up[i] = ((u > -limit ? u : -limit) + 1.0f) / alpha;
+        up[i] = ((u < -limit ? -limit : u) + 1.0f) / alpha;
     }
 }
 

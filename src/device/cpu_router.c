@@ -6,6 +6,7 @@
 typedef struct route_run {
     const umbra_kernels *kernels;
     const umbra_route_step *s;
+    atomic_int bad; /* the first row whose scores or weights are not finite */
 } route_run;
 
 /* The best of what was offered, best first; who came first wins a tie. */
@@ -88,7 +89,7 @@ static void weigh(const route_run *run, const float *scores, const int32_t *expe
 
 static void choose(void *context, int begin, int end, int worker)
 {
-    const route_run *run = context;
+    route_run *run = context;
     const umbra_route_step *s = run->s;
     const float *bias = s->bias->data, *preference = s->preference->data;
     size_t n = (size_t)s->experts, used = (size_t)s->used, groups = (size_t)s->router->groups;
@@ -104,11 +105,14 @@ static void choose(void *context, int begin, int end, int worker)
             run->kernels->add_scaled(selection, preference, 1.0f, s->experts);
         choose_used(s, selection, selection + n, group, s->chosen + t * used);
         weigh(run, scores, s->chosen + t * used, s->weights + t * used);
+        if (!umbra_all_finite(selection, n) || !umbra_all_finite(s->weights + t * used, used))
+            umbra_note_first(&run->bad, (int)t);
     }
 }
 
-void umbra_device_route(const umbra_device *d, const umbra_route_step *s, int rows)
+int umbra_device_route(const umbra_device *d, const umbra_route_step *s, int rows)
 {
-    route_run run = {d->kernels, s};
+    route_run run = {d->kernels, s, UMBRA_NO_ROW};
     umbra_device_run(d, rows, 8, choose, &run);
+    return atomic_load(&run.bad);
 }

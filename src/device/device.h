@@ -11,12 +11,16 @@
 #ifndef UMBRA_DEVICE_DEVICE_H
 #define UMBRA_DEVICE_DEVICE_H
 
+#include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/pool.h"
 #include "device/kv.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
+
+enum { UMBRA_NO_ROW = INT_MAX };
 
 typedef struct umbra_device {
     const umbra_kernels *kernels;
@@ -62,6 +66,13 @@ void umbra_device_add(const umbra_device *d, float *x, const float *y, const flo
                       int rows, int n);
 /* x[t] += bias for T rows, where there is a bias. */
 void umbra_device_add_bias(const umbra_device *d, const umbra_matrix *bias, float *x, int rows);
+
+/* Whether none of n values is NaN or infinite. */
+bool umbra_all_finite(const float *x, size_t n);
+/* The first of the rows x (T, width) that holds such a value, or UMBRA_NO_ROW. */
+int umbra_device_first_bad(const umbra_device *d, const float *x, int width, int rows);
+/* Makes *first, UMBRA_NO_ROW at first, the lowest row that was noted. Any thread. */
+void umbra_note_first(atomic_int *first, int row);
 
 /* ---- products ---- */
 
@@ -161,7 +172,9 @@ typedef struct umbra_route_step {
     int32_t *chosen;  /* (T, k) best first */
     float *weights;   /* (T, k) */
 } umbra_route_step;
-void umbra_device_route(const umbra_device *d, const umbra_route_step *s, int rows);
+/* Ids are in range and distinct whatever the scores are. Returns the first row whose scores or
+ * weights are not finite, or UMBRA_NO_ROW. */
+int umbra_device_route(const umbra_device *d, const umbra_route_step *s, int rows);
 
 /* Rows that go through one expert, or through the block that all rows use. */
 typedef struct umbra_activate_span {

@@ -1,5 +1,6 @@
 /* Computes tokens: chunk by chunk through all layers. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/error.h"
 #include "engine/internal.h"
@@ -24,6 +25,29 @@ static int tell(chunk *c, umbra_tap_place place)
             return rc;
     }
     return UMBRA_OK;
+}
+
+/* UMBRA_E_NONFINITE, unless the row is UMBRA_NO_ROW; layer -1 leaves the layer out. */
+static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer, umbra_error *err)
+{
+    char of_layer[32] = "";
+    if (row == UMBRA_NO_ROW)
+        return UMBRA_OK;
+    if (layer >= 0)
+        snprintf(of_layer, sizeof of_layer, " of layer %d", layer);
+    return umbra_fail(err, UMBRA_E_NONFINITE,
+                      "token %d of the text: the %s%s are not finite (NaN or infinity), all before "
+                      "were; a weight of the model is damaged or out of range: compare the file "
+                      "with its source, or take another conversion of the model",
+                      c->e->scratch.position[row], what, of_layer);
+}
+
+static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
+{
+    const umbra_engine *e = c->e;
+    int row =
+        umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
+    return refuse_nonfinite(c, row, what, layer, err);
 }
 
 /* The chunk's ids, sequences and positions, with room for them in their sequences. */
@@ -77,31 +101,39 @@ static int compute_layer(chunk *c, umbra_error *err)
         e->scratch.view[t] =
             umbra_state_view(e->state, layer, e->scratch.sequence[t], e->scratch.position[t]);
     umbra_step_attention(&c->pass, layer);
-    rc = tell(c, UMBRA_TAP_HIDDEN);
+    rc = check_states(c, "states after the attention", layer, err);
+    if (rc == UMBRA_OK)
+        rc = tell(c, UMBRA_TAP_HIDDEN);
     if (rc != UMBRA_OK)
         return rc;
     if (!umbra_layer_has_experts(e->model, layer)) {
         umbra_step_ffn_dense(&c->pass, layer);
-        return UMBRA_OK;
+        return check_states(c, "outputs", layer, err);
     }
-    umbra_step_route(&c->pass, layer);
-    return compute_experts(c, err);
+    int bad = umbra_step_route(&c->pass, layer);
+    rc = refuse_nonfinite(c, bad, "router's scores", layer, err);
+    if (rc == UMBRA_OK)
+        rc = compute_experts(c, err);
+    return rc == UMBRA_OK ? check_states(c, "experts' outputs", layer, err) : rc;
 }
 
-static int hand_out_logits(chunk *c, const int *index, int n)
+static int hand_out_logits(chunk *c, const int *index, int n, umbra_error *err)
 {
     umbra_step_output(&c->pass, index, n);
     size_t vocabulary = (size_t)c->e->model->config.vocabulary;
     for (int i = 0; i < n; i++) {
-        int rc = c->tap->logits(c->tap->user, c->rows.first + index[i],
-                                c->e->scratch.logits + (size_t)i * vocabulary);
+        const float *logits = c->e->scratch.logits + (size_t)i * vocabulary;
+        int bad = umbra_all_finite(logits, vocabulary) ? UMBRA_NO_ROW : index[i];
+        int rc = refuse_nonfinite(c, bad, "logits", -1, err);
+        if (rc == UMBRA_OK)
+            rc = c->tap->logits(c->tap->user, c->rows.first + index[i], logits);
         if (rc != UMBRA_OK)
             return rc;
     }
     return UMBRA_OK;
 }
 
-static int compute_logits(chunk *c)
+static int compute_logits(chunk *c, umbra_error *err)
 {
     int index[UMBRA_LOGITS_ROWS], n = 0, rc = UMBRA_OK;
     if (!c->tap->logits)
@@ -110,7 +142,7 @@ static int compute_logits(chunk *c)
         if (c->rows.tokens[t].want_logits)
             index[n++] = t;
         if (n == UMBRA_LOGITS_ROWS || (t == c->rows.n - 1 && n > 0)) {
-            rc = hand_out_logits(c, index, n);
+            rc = hand_out_logits(c, index, n, err);
             n = 0;
         }
     }
@@ -122,7 +154,9 @@ static int compute_chunk(chunk *c, umbra_error *err)
     umbra_engine *e = c->e;
     place_rows(c);
     umbra_step_embed(&c->pass);
-    int rc = tell(c, UMBRA_TAP_ENTER);
+    int rc = check_states(c, "embedding's values", -1, err);
+    if (rc == UMBRA_OK)
+        rc = tell(c, UMBRA_TAP_ENTER);
     for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
         rc = compute_layer(c, err);
     if (rc != UMBRA_OK)
@@ -131,7 +165,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
-    return rc == UMBRA_OK ? compute_logits(c) : rc;
+    return rc == UMBRA_OK ? compute_logits(c, err) : rc;
 }
 
 static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)

@@ -53,13 +53,22 @@ void umbra_sampler_close(umbra_sampler **p)
     *p = NULL;
 }
 
+/* The lowest id of the largest logit; NaN is never the largest. */
 static int32_t best(const float *logits, int n)
 {
     int32_t id = 0;
     for (int i = 1; i < n; i++)
-        if (logits[i] > logits[id])
+        if (logits[i] > logits[id] || (isnan(logits[id]) && !isnan(logits[i])))
             id = i;
     return id;
+}
+
+/* The weight of a logit beside the best one: 0 to 1 whatever they are, and 1 for the best. */
+static float weigh(float logit, float top, float temperature)
+{
+    if (isnan(logit))
+        return 0;
+    return logit == top ? 1 : expf((logit - top) / temperature);
 }
 
 /* Most probable first, then by id: the order, and so the text, does not depend on qsort. */
@@ -90,11 +99,11 @@ static int keep_most_probable(umbra_sampler *s, double wanted, double *sum)
 int32_t umbra_sampler_next(umbra_sampler *s, const float *logits)
 {
     int32_t top = best(logits, s->vocabulary);
-    if (s->sampling.temperature <= 0)
+    if (s->sampling.temperature <= 0 || isnan(logits[top]))
         return top;
     double sum = 0;
     for (int i = 0; i < s->vocabulary; i++) {
-        float p = expf((logits[i] - logits[top]) / s->sampling.temperature);
+        float p = weigh(logits[i], logits[top], s->sampling.temperature);
         s->candidates[i] = (candidate){i, p};
         sum += (double)p;
     }
@@ -107,5 +116,8 @@ int32_t umbra_sampler_next(umbra_sampler *s, const float *logits)
         if (at < 0)
             return s->candidates[i].id;
     }
+    /* Rounding has left a little: the last one that can be drawn. */
+    while (n > 1 && !(s->candidates[n - 1].p > 0))
+        n--;
     return s->candidates[n - 1].id;
 }

@@ -251,13 +251,37 @@ static void make_subject(umbra_gguf_reader *r, uint64_t tensor)
         (umbra_gguf_subject){"tensor", tensor, entry->name_at, (uint32_t)entry->tensor.name.bytes};
 }
 
+/* Shards joined end to end (as with cat) hold a header in the middle that nobody would read: the
+ * text would come from a part of the model. end: of what this header describes. */
+static int check_joined(const umbra_gguf_reader *r, uint64_t end, uint64_t alignment)
+{
+    const umbra_gguf *g = r->gguf;
+    const uint64_t places[] = {end, umbra_align_up(end, alignment)};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char magic[MAGIC_BYTES];
+        if (places[i] > g->file_bytes || g->file_bytes - places[i] < MAGIC_BYTES)
+            continue;
+        int rc = umbra_file_read(g->fd, g->path, magic, MAGIC_BYTES, places[i], r->err);
+        if (rc != UMBRA_OK)
+            return rc;
+        if (memcmp(magic, "GGUF", MAGIC_BYTES) == 0)
+            return umbra_fail_at(
+                r->err, UMBRA_E_FORMAT, places[i],
+                "%s: another GGUF file begins behind this one's data: shards were "
+                "joined into one file; keep them apart, as NAME-00001-of-00002.gguf "
+                "and so on beside each other, or merge them with a tool for GGUF",
+                g->path);
+    }
+    return UMBRA_OK;
+}
+
 /* Makes the offsets absolute. A file cut short is the usual fault: the message says how long it
  * should be, which only the tensor that ends last knows. */
 static int place_tensors(umbra_gguf_reader *r, uint64_t alignment)
 {
     umbra_gguf *g = r->gguf;
     uint64_t data_start = umbra_align_up(r->at, alignment);
-    uint64_t last_end = 0;
+    uint64_t last_end = g->tensor_count > 0 ? 0 : r->at;
     uint64_t first_outside = UINT64_MAX;
     for (uint64_t i = 0; i < g->tensor_count; i++) {
         umbra_gguf_tensor *t = &g->entries[i].tensor;
@@ -273,7 +297,7 @@ static int place_tensors(umbra_gguf_reader *r, uint64_t alignment)
             first_outside = i;
     }
     if (first_outside == UINT64_MAX)
-        return UMBRA_OK;
+        return check_joined(r, last_end, alignment);
     make_subject(r, first_outside);
     return umbra_gguf_fail(r, UMBRA_E_FORMAT, offset_field(&g->entries[first_outside]),
                            "its data ends beyond the end of the file; the download may be "

@@ -190,7 +190,7 @@ static int gather(umbra_gguf **named, split is, umbra_error *err)
         return umbra_fail(err, UMBRA_E_MISMATCH,
                           "%s: is shard %" PRIu32 " of %" PRIu32
                           " by its keys; give it a name that ends in %s so that the others can be "
-                          "found beside it",
+                          "found beside it (shards joined into one file must be taken apart)",
                           path, is.number + 1, is.count, tail);
     umbra_gguf **set = umbra_calloc(is.count, sizeof(umbra_gguf *));
     if (!set)

@@ -94,8 +94,8 @@ typedef struct umbra_kernels {
     /* Expands a row of n values (a multiple of the block) exactly; same support as matmul. */
     void (*dequantize[UMBRA_DTYPE_COUNT])(float *out, const void *row, int n);
 
-    /* One row of n values (a multiple of 32) to q16. Not finite input gives unspecified values, no
-     * trap. */
+    /* One row of n values (a multiple of 32) to q16. A block with a value that is not finite gets a
+     * scale that is not, so that no product with it is. */
     void (*quantize)(const float *x, int n, int16_t *q, float *scale, float *sum);
     /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x. */
     void (*rms_norm)(float *out, const float *x, const float *weight, int n, float eps);

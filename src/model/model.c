@@ -10,13 +10,6 @@
 #include "model/account.h"
 #include "model/architecture.h"
 
-static void copy_string(char *out, size_t size, umbra_string s)
-{
-    size_t n = s.bytes < size - 1 ? s.bytes : size - 1;
-    memcpy(out, s.data, n);
-    out[n] = '\0';
-}
-
 static void describe_router(umbra_model *model)
 {
     static const char *const gatings[] = {"softmax", "sigmoid", "softmax of the chosen"};
@@ -110,8 +103,9 @@ static int load(umbra_model *model, const char *path, umbra_error *err)
                           "%s: architecture \"%s\" is not supported; supported: %s", path,
                           umbra_quote(architecture.data, architecture.bytes).text,
                           umbra_architecture_names(names, sizeof names));
-    copy_string(model->info.architecture, sizeof model->info.architecture, architecture);
-    copy_string(model->info.name, sizeof model->info.name, name);
+    umbra_plain_text(model->info.architecture, sizeof model->info.architecture, architecture.data,
+                     architecture.bytes);
+    umbra_plain_text(model->info.name, sizeof model->info.name, name.data, name.bytes);
     rc = umbra_tokenizer_open(&model->tokenizer, model->gguf, err);
     if (rc == UMBRA_OK)
         rc = umbra_architecture_load(known, model, err);

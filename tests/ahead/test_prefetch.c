@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <umbra/umbra.h>
@@ -313,6 +314,74 @@ static void test_what_auto_may_take(void **state)
     remove(lone);
 }
 
+static void count_warning(void *user, const char *message)
+{
+    int *warnings = user;
+    assert_non_null(strstr(message, "lone.shadow.safetensors"));
+    ++*warnings;
+}
+
+/* Writes the first bytes of the tiny model's shadow beside lone.gguf, and 0xff to the end. */
+static void write_damaged(const char *path, size_t sound, size_t bytes)
+{
+    char *data = malloc(bytes);
+    FILE *from = fopen("models/tiny-q8_0.shadow.safetensors", "rb"), *to = fopen(path, "wb");
+    assert_true(data && from && to);
+    assert_int_equal(fread(data, 1, sound, from), sound);
+    memset(data + sound, 0xff, bytes - sound);
+    assert_int_equal(fwrite(data, 1, bytes, to), bytes);
+    fclose(from);
+    fclose(to);
+    free(data);
+}
+
+/* A damaged shadow that nobody named: auto says so and goes on, by the gate where the header tells,
+ * with nothing where the weights do. Who asks for it by policy or name gets an error. */
+static void test_a_damaged_shadow_beside_the_model(void **state)
+{
+    (void)state;
+    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf";
+    static const char beside[] = UMBRA_TEST_DIR "/lone.shadow.safetensors";
+    char there[4096];
+    umbra_model *alone;
+    struct stat st;
+    (void)remove(lone);
+    assert_non_null(realpath(tiny, there));
+    assert_int_equal(symlink(there, lone), 0);
+    assert_int_equal(stat("models/tiny-q8_0.shadow.safetensors", &st), 0);
+    assert_int_equal(umbra_model_open(&alone, lone, NULL), 0);
+    for (int header = 0; header < 2; header++) {
+        int warnings = 0;
+        umbra_error err = {0};
+        umbra_engine *engine;
+        umbra_prefetch *p;
+        umbra_prefetch_stats stats;
+        umbra_engine_options eo = {.context = CONTEXT, .threads = 1, .ram_bytes = 26000000};
+        umbra_prefetch_options o = {.warn = count_warning, .user = &warnings};
+        write_damaged(beside, header ? 100 : 65536, (size_t)st.st_size);
+        umbra_prefetch_options fitted = o;
+        assert_int_equal(umbra_prefetch_fit(alone, &eo, &fitted, &err), 0);
+        assert_int_equal(fitted.no_shadow, header);
+        assert_int_equal(warnings, header);
+        eo.reserved_bytes = 0;
+        assert_int_equal(umbra_engine_open(&engine, alone, &eo, &err), 0);
+        o.no_shadow = fitted.no_shadow;
+        assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
+        umbra_prefetch_get_stats(p, &stats);
+        assert_string_equal(stats.policy, header ? "gate" : "off");
+        assert_int_equal(warnings, 1);
+        umbra_prefetch_close(&p);
+        o = (umbra_prefetch_options){.policy = "shadow", .warn = count_warning};
+        assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), UMBRA_E_FORMAT);
+        o = (umbra_prefetch_options){.shadow = beside, .warn = count_warning};
+        assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), UMBRA_E_FORMAT);
+        umbra_engine_close(&engine);
+    }
+    umbra_model_close(&alone);
+    remove(beside);
+    remove(lone);
+}
+
 static void test_bad_options(void **state)
 {
     (void)state;
@@ -391,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits_do_not_change),
         cmocka_unit_test(test_what_auto_may_take),
+        cmocka_unit_test(test_a_damaged_shadow_beside_the_model),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_shadow_of_another_model),
         cmocka_unit_test(test_no_memory),

@@ -223,6 +223,32 @@ static void the_system_answers(void **state)
     assert_true(m.free.bytes > 0 && m.free.bytes <= m.kill.bytes);
 }
 
+static void plain_text_obeys_nobody(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *shown;
+        size_t size;
+    } cases[] = {
+        {"a \"b\" \\c", "a \"b\" \\c", 32},
+        {"\x1b[31mred\a", "\\x1b[31mred\\x07", 32},
+        {"\xc2\x9b", "\\xc2\\x9b", 32}, /* a control character of two bytes */
+        {"caf\xe9", "caf\\xe9", 32},
+        {"\xc3\xa9\xc3\xa9\xc3\xa9", "\xc3\xa9\xc3\xa9", 6},
+        {"\xc3\xa9\xc3\xa9\xc3\xa9", "\xc3\xa9\xc3\xa9", 5},
+        {"ab\n", "ab", 6}, /* no half of an escape */
+        {"", "", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char out[32];
+        umbra_plain_text(out, cases[i].size, cases[i].raw, strlen(cases[i].raw));
+        assert_string_equal(out, cases[i].shown);
+    }
+    umbra_error err;
+    umbra_fail(&err, UMBRA_E_IO, "%s: cannot open", "a\x1b]0;b\n");
+    assert_string_equal(err.message, "a\\x1b]0;b\\x0a: cannot open");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +256,7 @@ int main(void)
         cmocka_unit_test(long_messages_keep_whole_characters),
         cmocka_unit_test(utf8_is_checked),
         cmocka_unit_test(foreign_text_is_quoted),
+        cmocka_unit_test(plain_text_obeys_nobody),
         cmocka_unit_test(json_is_valid),
         cmocka_unit_test(allocation_checks_overflow),
         cmocka_unit_test(files_are_read_whole),

@@ -137,7 +137,13 @@ static void misuse_is_explained(void **state)
     assert_fails(2, "not a valid value", "bench %s --rounds -1", tiny);
     assert_fails(2, "not a valid value", "bench %s --tokens -1", tiny);
     assert_fails(2, "not a valid value", "bench %s --warm -1", tiny);
-    assert_fails(2, "at most", "bench %s --rounds 100000", tiny);
+    assert_fails(2, "--rounds N: 1 to 1000", "bench %s --rounds 100000", tiny);
+    static const char *const zeros[] = {"--rounds", "--tokens", "--warm", "--every", "--threads"};
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        assert_fails(2, zeros[i], "bench %s %s 0", tiny, zeros[i]);
+    assert_fails(2, "not a budget: 0.5", "bench %s --ram 8M 0.5", tiny);
+    assert_fails(2, "--calls N: 1 to", "bench predictor --calls 0");
+    assert_fails(2, "--layers N: 5 to", "bench predictor --layers 0");
     assert_fails(2, "", "bench %s --fast", tiny);
 }
 

@@ -118,7 +118,113 @@ static void stats_and_prompt_files(void **state)
     free(again.out);
     r = umbra("run %s -n 0", tiny); /* no prompt: the model begins */
     assert_int_equal(r.code, 0);
+    assert_string_equal(r.out, "");
     free(r.out);
+}
+
+/* A number that is 0 is what it says, or refused by the option's name and range. */
+static void zero_is_a_number(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option, *arguments;
+    } refused[] = {
+        {"--ram SIZE: at least 1", "run %s -p a --ram 0"},
+        {"--ram SIZE: at least 1", "run %s -p a --ram 0.5"},
+        {"--ram SIZE: at least 1", "inspect %s --ram 0G"},
+        {"--threads N: 1 to 256", "run %s -p a -t 0"},
+        {"--ctx N: 1 or more", "score %s --text LICENSE --ctx 0"},
+        {"--tokens N: 1 or more", "collect %s -o none -n 0"},
+        {"--stride N: 1 to 1024", "collect %s -o none --stride 0"},
+        {"--tokens N: 1 or more", "eval %s -n 0"},
+        {"--tokens N: 1 or more", "quantize-shadow %s b -n 0"},
+        {"--epochs N: 1 to", "train %s -o none --epochs 0"},
+        {"--hidden N: 1 to", "train %s -o none --hidden 0"},
+        {"--batch N: 1 to", "train %s -o none --batch 0"},
+        {"--lr X: 1e-09 to 10", "train %s -o none --lr 0"},
+        {"--val SHARE: 1e-06 to 0.9", "train %s -o none --val 0"},
+        {"--top-p P: 0 to 1", "run %s -p a --top-p 1.5"},
+        {"--top-p P: 0 to 1", "run %s -p a --top-p -0.5"},
+        {"--temp T: 0 to 100", "run %s -p a --temp 101"},
+        {"--temp T: 0 to 100", "run %s -p a --temp nan"},
+        {"--pin PERCENT: 0 to 50", "run %s -p a --pin 51"},
+        {"--top K: 0 to 1000", "score %s --text LICENSE --top 1001"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        char arguments[256];
+        const char *model = strstr(refused[i].arguments, "%s");
+        snprintf(arguments, sizeof arguments, "%.*s%s%s", (int)(model - refused[i].arguments),
+                 refused[i].arguments, tiny, model + 2);
+        assert_fails(2, refused[i].option, "%s", arguments);
+    }
+    result r = umbra("run %s -p 'The cache' -n 0 --json --ignore-eos", tiny);
+    json_t *j = parse(&r);
+    assert_int_equal(json_array_size(json_object_get(j, "tokens")), 0);
+    assert_true(integer(j, "prompt_tokens") > 0);
+    json_decref(j);
+    result greedy = umbra("run %s -p 'The cache' -n 12", tiny);
+    r = umbra("run %s -p 'The cache' -n 12 --temp 1 --top-p 0 --seed 5", tiny);
+    assert_string_equal(r.out, greedy.out);
+    free(r.out);
+    free(greedy.out);
+}
+
+static void sizes_as_people_write_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        json_int_t bytes;
+    } sizes[] = {
+        {"8G", 8000000000},      {"8g", 8000000000},     {"8GB", 8000000000},
+        {"8 GB", 8000000000},    {"8gb", 8000000000},    {"8Gi", 8589934592},
+        {"8GiB", 8589934592},    {"8gib", 8589934592},   {"8 GiB", 8589934592},
+        {"0.5Ti", 549755813888}, {"64000000", 64000000}, {"64000000B", 64000000},
+        {"1e9", 1000000000},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        result r = umbra("inspect %s --ram '%s' --json", tiny, sizes[i].text);
+        json_t *j = parse(&r);
+        const json_t *plan = json_array_get(json_object_get(j, "budgets"), 0);
+        assert_int_equal(integer(plan, "ram_bytes"), sizes[i].bytes);
+        json_decref(j);
+    }
+    static const char *const wrong[] = {"8X", "8GG", "8iB", "G", "-1G", "8 G B", "inf", "nan", ""};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_fails(2, "--ram SIZE", "inspect %s --ram '%s'", tiny, wrong[i]);
+}
+
+static void a_command(const char *line)
+{
+    if (system(line) != 0)
+        fail_msg("%s", line);
+}
+
+/* What nobody named is told of and passed over; what was named is an error. */
+static void a_damaged_shadow_is_passed_over(void **state)
+{
+    (void)state;
+    static const char model[] = UMBRA_TEST_DIR "/passed.gguf";
+    static const char shadow[] = UMBRA_TEST_DIR "/passed.shadow.safetensors";
+    char line[1024];
+    snprintf(line, sizeof line, "ln -sf \"$PWD/%s\" %s", tiny, model);
+    a_command(line);
+    static const char *const damages[] = {"echo garbage >$S", ": >$S", "rm $S && mkdir $S",
+                                          "rmdir $S && head -c 999 models/tiny-q8_0.gguf >$S"};
+    setenv("S", shadow, 1);
+    result plain = umbra("run %s -p 'The cache' -n 5", tiny);
+    for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
+        a_command(damages[i]);
+        result r = umbra("run %s -p 'The cache' -n 5", model);
+        assert_int_equal(r.code, 0);
+        assert_string_equal(r.out, plain.out);
+        assert_non_null(strstr(r.err, "warning"));
+        assert_non_null(strstr(r.err, "passed.shadow.safetensors"));
+        assert_non_null(strstr(r.err, "going on without it"));
+        free(r.out);
+        assert_fails(1, "passed.shadow.safetensors", "run %s -p a -n 2 --shadow %s", model, shadow);
+    }
+    free(plain.out);
 }
 
 static void score_gives_every_position(void **state)
@@ -277,6 +383,9 @@ int main(void)
         cmocka_unit_test(run_writes_the_same_text_at_every_budget),
         cmocka_unit_test(the_smallest_budget_works),
         cmocka_unit_test(stats_and_prompt_files),
+        cmocka_unit_test(zero_is_a_number),
+        cmocka_unit_test(sizes_as_people_write_them),
+        cmocka_unit_test(a_damaged_shadow_is_passed_over),
         cmocka_unit_test(score_gives_every_position),
         cmocka_unit_test(score_is_bit_identical),
         cmocka_unit_test(misuse_is_explained),

@@ -434,10 +434,57 @@ static void test_tiny_metadata(void **state)
     assert_int_equal(sum, 16386);
 }
 
+/* A whole file with so many tensors of 40 bytes, whose data does not end at the alignment. */
+static void build_part(umbra_builder *b, int tensors)
+{
+    umbra_builder_init(b, 3);
+    umbra_builder_u32(b, "split.count", 2);
+    for (int i = 0; i < tensors; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        umbra_builder_tensor(b, name, UMBRA_F32, 1, (uint64_t[]){10}, NULL);
+    }
+    umbra_builder_finish(b);
+}
+
+/* Files joined end to end are told from one file, padded or not, with and without tensors. */
+static void joined_files_are_explained(void **state)
+{
+    (void)state;
+    for (int tensors = 0; tensors < 3; tensors++)
+        for (int gap = 0; gap < 2; gap++) {
+            umbra_builder b;
+            build_part(&b, tensors);
+            size_t first = b.count;
+            if (gap == 0 && tensors > 0) /* a writer that does not pad the last tensor */
+                first -= 24;
+            unsigned char *both = calloc(1, first + b.count);
+            assert_non_null(both);
+            memcpy(both, b.bytes, first);
+            memcpy(both + first, b.bytes, b.count);
+            umbra_memory_file file;
+            umbra_memory_file_init(&file);
+            umbra_memory_file_set(&file, both, first + b.count, first + b.count);
+            umbra_gguf *gguf;
+            umbra_error err = {0};
+            assert_int_equal(umbra_gguf_open(&gguf, file.path, &err), UMBRA_E_FORMAT);
+            assert_null(gguf);
+            assert_non_null(strstr(err.message, "joined into one file"));
+            assert_int_equal(err.offset, first);
+            umbra_memory_file_set(&file, b.bytes, b.count, b.count + 64); /* zeros behind it */
+            assert_int_equal(umbra_gguf_open(&gguf, file.path, &err), UMBRA_OK);
+            umbra_gguf_close(&gguf);
+            umbra_memory_file_release(&file);
+            umbra_builder_release(&b);
+            free(both);
+        }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(joined_files_are_explained),
         TEST(test_empty_model),  TEST(test_version_2),         TEST(test_integers),
         TEST(test_floats),       TEST(test_bools_and_strings), TEST(test_integer_arrays),
         TEST(test_other_arrays), TEST(test_tensors),           TEST(test_many),

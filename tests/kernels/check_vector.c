@@ -258,7 +258,17 @@ static void check_quantize_limits(const umbra_kernels *k)
     float x[64] = {[0] = INFINITY, [1] = 1, [40] = NAN, [41] = -1};
     int16_t q[64];
     float scale[2], sum[2];
-    k->quantize(x, 64, q, scale, sum); /* any result, no trap */
+    k->quantize(x, 64, q, scale, sum);
+    umbra_check(!isfinite(scale[0]) && !isfinite(scale[1]),
+                "%s quantize hides what is not finite: scales %g and %g", k->name, (double)scale[0],
+                (double)scale[1]);
+    for (int i = 0; i < 32; i++) { /* wherever it stands in a block */
+        memset(x, 0, sizeof x);
+        x[(i + 1) % 32] = -3;
+        x[i] = NAN;
+        k->quantize(x, 32, q, scale, sum);
+        umbra_check(isnan(scale[0]), "%s quantize loses a NaN at %d", k->name, i);
+    }
     memset(x, 0, sizeof x);
     x[3] = FLT_MAX;
     x[4] = -FLT_MAX;

@@ -76,7 +76,8 @@ static int open_with(const fault *f, umbra_memory_file *file, umbra_model **mode
     make_u32(&b, f, "qwen3moe.expert_count", EXPERTS);
     make_u32(&b, f, "qwen3moe.expert_used_count", USED);
     make_u32(&b, f, "qwen3moe.expert_feed_forward_length", WIDTH);
-    if (f->name && f->text && f->kind == TEXT && strstr(f->name, "rope"))
+    if (f->name && f->text && f->kind == TEXT &&
+        (strstr(f->name, "rope") || strstr(f->name, "name")))
         umbra_builder_string(&b, f->name, f->text);
     if (make_hits(f, "qwen3moe.rope.freq_base", VALUE))
         umbra_builder_f32(&b, f->name, -1.0f);
@@ -199,12 +200,42 @@ static void a_model_of_zeros_runs(void **state)
     umbra_memory_file_release(&file);
 }
 
+/* A name is shown and recorded as it is: whole characters, and nothing that a terminal obeys. */
+static void names_are_plain_text(void **state)
+{
+    (void)state;
+    char accents[129] = "", kept[127] = "";
+    for (int i = 0; i < 64; i++)
+        strcat(accents, "\xc3\xa9");
+    memcpy(kept, accents, 126);
+    const struct {
+        const char *name, *shown;
+    } cases[] = {
+        {"Mixture \"8x7B\"", "Mixture \"8x7B\""},
+        {accents, kept},
+        {"\x1b]0;title\x07\x1b[31mred\n", "\\x1b]0;title\\x07\\x1b[31mred\\x0a"},
+        {"caf\xe9 \xe2\x80\xaetxt", "caf\\xe9 \\xe2\\x80\\xaetxt"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const fault f = {"general.name", TEXT, 0, cases[i].name, NULL};
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        if (open_with(&f, &file, &model, &err) != 0)
+            fail_msg("%s", err.message);
+        assert_string_equal(umbra_model_get_info(model)->name, cases[i].shown);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(impossible_models_are_refused),
         cmocka_unit_test(types_without_kernels_do_not_run),
         cmocka_unit_test(a_model_of_zeros_runs),
+        cmocka_unit_test(names_are_plain_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

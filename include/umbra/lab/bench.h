@@ -74,14 +74,16 @@ typedef struct umbra_bench_options {
                                     previous, gate, shadow (if there is one), auto, oracle */
     int n_policies;              /* names in policies */
     const char *shadow;          /* as in umbra_prefetch_options */
-    int every;                   /* the same */
-    const char *prompt;          /* NULL: a short English one */
-    int warm_tokens;             /* decoded before the clock runs; 0: 32 */
-    int tokens;                  /* decoded while the clock runs; 0: 128 */
-    int rounds;                  /* 0: 5 */
-    float temperature;           /* of the text; negative: 0.8 */
-    uint64_t seed;               /* of the text */
-    const char *against;         /* a peer's command, run by sh between the rounds; or NULL */
+    void (*warn)(void *user, const char *message); /* the same */
+    void *user;                                    /* the same */
+    int every;                                     /* the same */
+    const char *prompt;                            /* NULL: a short English one */
+    int warm_tokens;                               /* decoded before the clock runs; 0: 32 */
+    int tokens;                                    /* decoded while the clock runs; 0: 128 */
+    int rounds;                                    /* 0: 5 */
+    float temperature;                             /* of the text; negative: 0.8 */
+    uint64_t seed;                                 /* of the text */
+    const char *against; /* a peer's command, run by sh between the rounds; or NULL */
 } umbra_bench_options;
 
 /* Of the rounds. */

@@ -57,7 +57,8 @@ typedef struct umbra_collection {
 } umbra_collection;
 
 /* Collects into `folder`. On UMBRA_E_INTERRUPTED or failure the finished shards stay and `resume`
- * goes on from them; *out tells what is there. */
+ * goes on from them; *out tells what is there. A folder that it made stays only if a shard does.
+ * UMBRA_E_ARGUMENT: among others, texts in which there is no token. */
 UMBRA_API int umbra_collect(const umbra_model *model, const char *folder,
                             const umbra_collect_options *options, umbra_collection *out,
                             umbra_error *err);

@@ -39,7 +39,8 @@ typedef struct umbra_evaluate_options {
 typedef struct umbra_evaluation umbra_evaluation;
 
 /* On failure *out is NULL. UMBRA_E_MISMATCH: a folder or a shadow belongs to another model, or a
- * shadow was trained (or validated) on a document of the folders; both files are named. */
+ * shadow was trained (or validated) on a document of the folders; both files are named.
+ * UMBRA_E_NONFINITE: a predictor gave a score that is no number; it and the layer are named. */
 UMBRA_API int umbra_evaluate(umbra_evaluation **out, const umbra_evaluate_options *options,
                              umbra_error *err);
 /* Accepts NULL and nulls the pointer. */

@@ -109,6 +109,7 @@ typedef struct umbra_train_result {
 /* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped
  * goes on with `resume`, to the same bits as one that was not; it is removed at the end.
  *   UMBRA_E_INTERRUPTED  through options->progress; the checkpoint is complete
+ *   UMBRA_E_NONFINITE    a loss or gradient became NaN or infinite (the message names the step)
  *   UMBRA_E_MISMATCH     traces of different models, or a checkpoint of other options or traces
  *   UMBRA_E_ARGUMENT     rounding to `weights` costs too much recall (the checkpoint stays: resume
  *                        with another form, or force it); or an option out of range, fewer than

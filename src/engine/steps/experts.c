@@ -5,7 +5,7 @@
 
 #include "engine/steps/steps.h"
 
-void umbra_step_route(const umbra_pass *p, int layer)
+int umbra_step_route(const umbra_pass *p, int layer)
 {
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_config *c = &p->model->config;
@@ -26,7 +26,7 @@ void umbra_step_route(const umbra_pass *p, int layer)
         .chosen = s->experts,
         .weights = s->weights,
     };
-    umbra_device_route(p->device, &route, p->rows);
+    return umbra_device_route(p->device, &route, p->rows);
 }
 
 int umbra_step_sort_pairs(const umbra_pass *p)

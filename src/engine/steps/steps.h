@@ -99,8 +99,9 @@ void umbra_step_attention(const umbra_pass *p, int layer);
 /* attention_latent.c: the same for a compressed cache, from normed to mixed.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
 
-/* experts.c: which experts each row uses; fills normed, experts, weights. */
-void umbra_step_route(const umbra_pass *p, int layer);
+/* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
+ * whose scores are not finite, or UMBRA_NO_ROW. */
+int umbra_step_route(const umbra_pass *p, int layer);
 /* Sorts the pairs by expert: fills spans, span_expert and both tables of pairs. Returns the number
  * of distinct experts. */
 int umbra_step_sort_pairs(const umbra_pass *p);

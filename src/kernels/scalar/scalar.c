@@ -182,13 +182,25 @@ static void dequantize_bf16(float *out, const void *row, int n)
     }
 }
 
+/* Compared as whole numbers, NaN and infinity are the largest of all: no comparison loses them. */
+static float largest_magnitude(const float *x, int n)
+{
+    uint32_t most = 0;
+    for (int i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+    return largest;
+}
+
 static void quantize(const float *x, int n, int16_t *q, float *scale, float *sum)
 {
     for (int b = 0; b < n / UMBRA_Q16_BLOCK; b++, x += UMBRA_Q16_BLOCK, q += UMBRA_Q16_BLOCK) {
-        float largest = 0;
-        for (int i = 0; i < UMBRA_Q16_BLOCK; i++) {
-            largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-        }
+        float largest = largest_magnitude(x, UMBRA_Q16_BLOCK);
         bool zeros = largest < UMBRA_Q16_TINY;
         float inverse = zeros ? 0.0f : UMBRA_Q16_MAX / largest;
         int32_t total = 0;

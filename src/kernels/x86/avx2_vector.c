@@ -80,9 +80,21 @@ static void dequantize_f16(float *out, const void *row, int n)
     }
 }
 
-UMBRA_INLINE __m256 magnitude(__m256 x)
+UMBRA_INLINE __m256i magnitude(__m256 x)
 {
-    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+    return _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x));
+}
+
+/* Compared as whole numbers, NaN and infinity are the largest of all: no comparison loses them. */
+UMBRA_INLINE float largest_magnitude(const __m256 v[4])
+{
+    __m256i most = _mm256_max_epi32(_mm256_max_epi32(magnitude(v[0]), magnitude(v[1])),
+                                    _mm256_max_epi32(magnitude(v[2]), magnitude(v[3])));
+    __m128i four =
+        _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(four));
 }
 
 static void quantize(const float *x, int n, int16_t *q, float *scale, float *sum)
@@ -92,9 +104,7 @@ static void quantize(const float *x, int n, int16_t *q, float *scale, float *sum
         for (int i = 0; i < 4; i++) {
             v[i] = _mm256_loadu_ps(x + LANES * i);
         }
-        float largest = umbra_avx2_max(
-            _mm256_max_ps(_mm256_max_ps(magnitude(v[0]), magnitude(v[1])),
-                          _mm256_max_ps(magnitude(v[2]), magnitude(v[3]))));
+        float largest = largest_magnitude(v);
         bool zeros = largest < UMBRA_Q16_TINY;
         __m256 inverse = _mm256_set1_ps(zeros ? 0.0f : UMBRA_Q16_MAX / largest);
         __m256i whole[4], total = _mm256_setzero_si256();

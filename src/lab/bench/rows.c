@@ -25,6 +25,18 @@ static const char *const all_policies[] = {"off", "previous", "gate", "shadow", 
 static const char *const any_io[] = {"auto"};
 static const uint64_t any_ram[] = {0};
 
+/* Whether there is a shadow file that was named, or one beside the model that belongs to it. */
+static bool has_shadow(const table *t)
+{
+    const umbra_bench_options *o = t->o;
+    umbra_prefetch_options beside = {.warn = o->warn, .user = o->user};
+    umbra_engine_options engine = o->engine;
+    if (o->shadow)
+        return true;
+    (void)umbra_prefetch_fit(t->run.model, &engine, &beside, NULL);
+    return !beside.no_shadow && umbra_prefetch_has_shadow(t->run.model, NULL);
+}
+
 static int make_setups(table *t, umbra_error *err)
 {
     const umbra_bench_options *o = t->o;
@@ -53,7 +65,7 @@ static int make_setups(table *t, umbra_error *err)
     int rc = umbra_engine_plan(t->run.model, &all, &plan, err);
     if (rc == UMBRA_OK && plan.residency == 1)
         t->setups[t->n++] = (umbra_bench_setup){"resident", "memory", 0, true};
-    bool shadow = umbra_prefetch_has_shadow(t->run.model, o->shadow);
+    bool shadow = has_shadow(t);
     for (int i = 0; i < t->n_io; i++)
         for (int r = 0; r < n_ram; r++)
             for (int p = 0; p < n_policies; p++)

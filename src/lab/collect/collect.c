@@ -266,15 +266,20 @@ static int put_gates(collector *c)
     return rc;
 }
 
-static int announce(collector *c, const char *folder)
+/* Before the folder is made: where there is nothing to read, there shall be no folder. */
+static int count_wanted(collector *c)
 {
     const umbra_collect_options *o = c->options;
     int rc = umbra_documents_total(c->model, o, umbra_engine_get_plan(c->engine)->context,
                                    &c->wanted, c->err);
-    if (rc != UMBRA_OK)
-        return rc;
-    if (o->generate)
+    if (rc == UMBRA_OK && o->generate)
         c->wanted = o->tokens ? o->tokens : DEFAULT_TOKENS;
+    return rc;
+}
+
+static int announce(collector *c, const char *folder)
+{
+    const umbra_collect_options *o = c->options;
     struct statvfs fs;
     uint64_t left = c->wanted > c->started_with ? c->wanted - c->started_with : 0;
     uint64_t shards = left / c->shard_tokens + 1;
@@ -303,6 +308,8 @@ static int open_collector(collector *c, const char *folder)
     int rc = describe(c);
     if (rc == UMBRA_OK)
         rc = open_engine(c);
+    if (rc == UMBRA_OK)
+        rc = count_wanted(c);
     if (rc != UMBRA_OK)
         return rc;
     char collection[512];

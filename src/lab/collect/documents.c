@@ -129,6 +129,10 @@ int umbra_documents_total(const umbra_model *model, const umbra_collect_options 
         if (options->tokens && *tokens >= options->tokens)
             break;
     }
+    if (rc == UMBRA_OK && *tokens == 0)
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT,
+                        "%s: there is nothing to read: all %zu texts are empty", options->texts[0],
+                        d.corpus.count);
     clear_text(&d.current);
     umbra_free_tokens(d.ids);
     umbra_corpus_close(&d.corpus);

@@ -85,7 +85,9 @@ static int add_row(umbra_evaluation *e, umbra_eval_kind kind, const char *name, 
                     : kind == UMBRA_EVAL_ORACLE    ? UMBRA_EVAL_NO_FORECAST
                     : e->calibration.documents > 0 ? UMBRA_EVAL_PLATT
                                                    : UMBRA_EVAL_NO_FORECAST;
-    /* The end of a long path says more than its beginning. */
+    /* The end of a long path says more than its beginning; it starts with a whole character. */
+    while (length > room && ((unsigned char)name[length - room] & 0xc0) == 0x80)
+        room--;
     memcpy(row->name, length > room ? name + length - room : name, length > room ? room : length);
     return umbra_eval_row_open(e, row, err);
 }
@@ -204,7 +206,9 @@ static int visit_document(evaluator *v, const umbra_eval_document *d, const char
         if (rc != UMBRA_OK)
             return rc;
         g->begins = first == 0;
-        umbra_guess_block(g);
+        rc = umbra_guess_block(g, err);
+        if (rc != UMBRA_OK)
+            return rc;
         v->done += (uint64_t)n;
         umbra_progress_report(v->options->progress, stage, "tokens", v->done, v->total);
         if (umbra_progress_interrupted(v->options->progress))

@@ -1,7 +1,9 @@
 /* Lets all predictors guess a block and counts what they hit. */
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "lab/evaluate/guess.h"
 
 enum { D = UMBRA_MAX_DISTANCE, BATCH = UMBRA_PREDICT_BATCH };
@@ -70,10 +72,28 @@ static void forecast(const batch *b, umbra_eval_row *row)
     }
 }
 
-static void guess(batch *b, const umbra_guesser *guesser)
+/* A score that is NaN would rank last without a word: the first one is noted. */
+static void check_scores(batch *b, const char *name)
+{
+    umbra_guess *g = b->g;
+    size_t n = (size_t)g->e->model.experts;
+    for (int d = 1; d <= D; d++)
+        for (int i = 0; umbra_eval_predicts(g->e, b->source, d) && i < b->input.n; i++) {
+            const float *scores = scores_of(b, i, d);
+            int none = -1;
+            for (size_t x = 0; x < n; x++)
+                if (isnan(scores[x]) &&
+                    atomic_compare_exchange_strong(&g->bad_layer, &none,
+                                                   umbra_shadow_target(b->source, d)))
+                    g->bad_name = name;
+        }
+}
+
+static void guess(batch *b, const umbra_guesser *guesser, const char *name)
 {
     umbra_predict(guesser->predictor, b->source, &b->input, guesser->scratch[b->thread],
                   b->worker->scores);
+    check_scores(b, name);
 }
 
 /* Counts the batch's guesses into the source's D tallies, and used experts whose rank is below k
@@ -110,7 +130,7 @@ static void ablate(batch *b, int shadow)
     const float *averages = b->input.averages;
     for (int a = 0; a < s->n_ablations; a++) {
         b->input.averages = averages && s->ablations[a].no_averages ? b->worker->zeros : averages;
-        guess(b, &g->ablated[shadow * UMBRA_EVAL_ABLATIONS + a]);
+        guess(b, &g->ablated[shadow * UMBRA_EVAL_ABLATIONS + a], s->path);
         count(b, NULL, ablation_hits(b, shadow) + (size_t)(a + 1) * D);
     }
 }
@@ -145,7 +165,7 @@ static void visit_row(batch *b, int index)
     bool ablates = row->shadow >= 0 && g->document->ablation && b->source > 0;
     if (row->shadow >= 0)
         average(b, row->shadow);
-    guess(b, &g->guessers[2 * index + g->document->half]);
+    guess(b, &g->guessers[2 * index + g->document->half], row->name);
     count(b, &row->tallies[b->source * D], ablates ? ablation_hits(b, row->shadow) : NULL);
     if (row->forecast != UMBRA_EVAL_NO_FORECAST)
         forecast(b, row);
@@ -171,7 +191,7 @@ static void take_samples(batch *b, int index)
     umbra_guess *g = b->g;
     const umbra_trace_info *m = &g->e->model;
     size_t experts = (size_t)m->experts;
-    guess(b, &g->guessers[2 * index + g->document->half]);
+    guess(b, &g->guessers[2 * index + g->document->half], g->e->rows[index].name);
     for (int i = 0; i < b->input.n; i++) {
         uint64_t number = g->sample_seen + (uint64_t)(b->first + i);
         if (number % g->sample_every != 0)
@@ -237,11 +257,18 @@ static void visit_sources(void *context, int begin, int end, int thread)
     }
 }
 
-void umbra_guess_block(umbra_guess *g)
+int umbra_guess_block(umbra_guess *g, umbra_error *err)
 {
+    atomic_store(&g->bad_layer, -1);
     umbra_pool_run(g->pool, umbra_eval_sources(g->e), 1, visit_sources, g);
+    if (atomic_load(&g->bad_layer) >= 0)
+        return umbra_fail(err, UMBRA_E_NONFINITE,
+                          "%s: its scores for layer %d are not numbers (NaN): its weights, or the "
+                          "states of the trace, are out of range",
+                          g->bad_name, atomic_load(&g->bad_layer));
     if (g->document->calibration)
         g->sample_seen += (uint64_t)g->block.rows;
+    return UMBRA_OK;
 }
 
 /* Draws the samples of the sources that predict at this distance together at the front. */

@@ -5,6 +5,8 @@
 #ifndef UMBRA_LAB_EVALUATE_GUESS_H
 #define UMBRA_LAB_EVALUATE_GUESS_H
 
+#include <stdatomic.h>
+
 #include "base/pool.h"
 #include "lab/evaluate/block.h"
 
@@ -49,6 +51,8 @@ typedef struct umbra_guess {
     umbra_eval_block block;
     const umbra_eval_document *document; /* of the block */
     bool begins;                         /* the block is its document's first */
+    atomic_int bad_layer;                /* for which a score is NaN, or -1 */
+    const char *bad_name;                /* of who gave it */
 } umbra_guess;
 
 /* The evaluation's rows must be set up (names, kinds, tallies); counts: expert frequencies (L, E)
@@ -58,8 +62,9 @@ int umbra_guess_open(umbra_guess *g, umbra_evaluation *e, const umbra_eval_input
                      const uint64_t *const counts[2], umbra_error *err);
 void umbra_guess_close(umbra_guess *g);
 
-/* Runs all predictors over the block and counts; for a calibration document takes samples. */
-void umbra_guess_block(umbra_guess *g);
+/* Runs all predictors over the block and counts; for a calibration document takes samples.
+ * UMBRA_E_NONFINITE: a score is NaN. */
+int umbra_guess_block(umbra_guess *g, umbra_error *err);
 /* Fits the Platt scalings to the samples and frees these. */
 void umbra_guess_fit(umbra_guess *g);
 /* Adds the ablations' counts to the evaluation. */

@@ -55,9 +55,10 @@ static int sync_parent(const char *folder, umbra_error *err)
     return rc;
 }
 
-int umbra_trace_folder_open(int *out, const char *folder, umbra_error *err)
+int umbra_trace_folder_open(int *out, bool *made, const char *folder, umbra_error *err)
 {
-    if (mkdir(folder, 0777) == 0) {
+    *made = mkdir(folder, 0777) == 0;
+    if (*made) {
         int rc = sync_parent(folder, err);
         if (rc != UMBRA_OK)
             return rc;

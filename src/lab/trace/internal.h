@@ -164,9 +164,9 @@ void umbra_trace_hex(uint64_t value, char text[UMBRA_TRACE_HEX_CHARS]);
 char *umbra_trace_path(const char *folder, const char *name);
 umbra_trace_name umbra_trace_shard_name(int shard);
 
-/* Opens the folder to write in it, creating it if it is not there: the descriptor, locked against a
- * second writer. */
-int umbra_trace_folder_open(int *out, const char *folder, umbra_error *err);
+/* Opens the folder to write in it, creating it if it is not there (*made): the descriptor, locked
+ * against a second writer. */
+int umbra_trace_folder_open(int *out, bool *made, const char *folder, umbra_error *err);
 int umbra_trace_folder_sync(int fd, const char *path, umbra_error *err);
 /* Does the folder hold a manifest? Without `resume`, what belongs to a trace is refused. */
 int umbra_trace_folder_check(const char *folder, bool resume, bool *has_manifest, umbra_error *err);

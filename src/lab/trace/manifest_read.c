@@ -1,4 +1,5 @@
 /* Reads and checks a trace's manifest. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -370,6 +371,11 @@ int umbra_trace_manifest_read(umbra_trace_manifest *m, const char *path, umbra_e
     char *text = NULL;
     json_t *root = NULL;
     *m = (umbra_trace_manifest){0};
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return umbra_fail(err, UMBRA_E_IO,
+                          "%s: there is none, so the folder holds no trace: record one there with "
+                          "umbra collect",
+                          path);
     int rc = umbra_file_open(&fd, path, &m->bytes, err);
     if (rc != UMBRA_OK)
         return rc;

@@ -50,7 +50,7 @@ static int open_folder(umbra_trace_writer *w, const umbra_trace_info *info, bool
                        umbra_error *err)
 {
     bool has_manifest = false;
-    int rc = umbra_trace_folder_open(&w->folder_fd, w->folder, err);
+    int rc = umbra_trace_folder_open(&w->folder_fd, &w->made_folder, w->folder, err);
     if (rc == UMBRA_OK)
         rc = umbra_trace_folder_check(w->folder, resume, &has_manifest, err);
     if (rc == UMBRA_OK)
@@ -91,6 +91,9 @@ void umbra_trace_writer_close(umbra_trace_writer **writer)
     if (!w)
         return;
     umbra_trace_shard_abandon(w);
+    if (w->made_folder && w->m.n_shards == 0 &&
+        umbra_trace_folder_sweep(w->folder, 0, NULL) == UMBRA_OK)
+        rmdir(w->folder); /* nothing came of it */
     if (w->staging_fd >= 0)
         close(w->staging_fd);
     if (w->folder_fd >= 0)

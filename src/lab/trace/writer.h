@@ -16,6 +16,7 @@ enum { UMBRA_TRACE_ROUTING = 2 /* after umbra_trace_state */, UMBRA_TRACE_STREAM
 struct umbra_trace_writer {
     char *folder;
     int folder_fd;          /* locked */
+    bool made_folder;       /* it was not there */
     umbra_trace_manifest m; /* of the finished shards; its arrays have room for the open one */
 
     /* Gates. Until the first shard of this run, which layers come is not known. */

@@ -166,6 +166,11 @@ static int end_epoch(umbra_learner *l, umbra_error *err)
         if (rc != UMBRA_OK)
             return rc;
     }
+    if (measure.rows > 0 && !isfinite(measure.loss))
+        return umbra_fail(err, UMBRA_E_NONFINITE,
+                          "training of network %d diverged before step %llu, its validation loss "
+                          "is not finite: use a lower learning rate",
+                          l->network, (unsigned long long)s->step);
     s->epoch++;
     umbra_train_record *r = &s->history[s->epoch];
     r->loss = s->epoch_rows > 0 ? s->epoch_loss / (double)s->epoch_rows : (double)NAN;
@@ -244,6 +249,14 @@ static void move_average(umbra_learner *l)
         s->averaged[i] = keep * s->averaged[i] + (1.0f - keep) * s->values[i];
 }
 
+static int diverged(const umbra_learner *l, const char *what, umbra_error *err)
+{
+    return umbra_fail(err, UMBRA_E_NONFINITE,
+                      "training of network %d diverged at step %llu, its %s is not finite: use a "
+                      "lower learning rate",
+                      l->network, (unsigned long long)l->state.step, what);
+}
+
 static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t steps,
                      umbra_error *err)
 {
@@ -255,7 +268,10 @@ static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t st
     umbra_random random;
     umbra_random_seed(&random, seed_for(l, DROPOUT, s->step));
     umbra_train_forward(&l->pass, &network, rows, o->dropout, &random);
-    s->epoch_loss += umbra_train_loss(&l->pass, rows);
+    double loss = umbra_train_loss(&l->pass, rows);
+    if (!isfinite(loss))
+        return diverged(l, "loss", err);
+    s->epoch_loss += loss;
     s->epoch_rows += (uint64_t)rows->n;
     umbra_train_backward(&l->pass, &network, rows, &gradient);
     double share =
@@ -263,9 +279,7 @@ static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t st
     double norm = umbra_optimizer_step(&l->optimizer, s->values, l->gradient, s->mean, s->square,
                                        s->step, (float)(share * (double)o->learning_rate));
     if (!isfinite(norm))
-        return umbra_fail(err, UMBRA_E_ARGUMENT,
-                          "training of network %d diverged at step %llu: use a lower learning rate",
-                          l->network, (unsigned long long)s->step);
+        return diverged(l, "gradient", err);
     s->step++;
     if (s->averaged)
         move_average(l);

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <umbra/lab/collect.h>
 
@@ -323,9 +325,55 @@ static void impossible_wishes_are_refused(void **state)
     assert_non_null(strstr(err.message, "free"));
 }
 
+/* Nothing to read: an error before anything is made. */
+static void nothing_to_read(void **state)
+{
+    const umbra_model *model = *state;
+    static const char empty[] = UMBRA_TEST_DIR "/empty.txt";
+    FILE *f = fopen(empty, "w");
+    assert_non_null(f);
+    fclose(f);
+    wipe(folder_a);
+    static const char *const paths[] = {empty, empty};
+    umbra_collect_options o = writing(100);
+    o.generate = false;
+    o.texts = paths;
+    o.n_texts = 2;
+    umbra_collection result;
+    umbra_error err = {0};
+    assert_int_equal(umbra_collect(model, folder_a, &o, &result, &err), UMBRA_E_ARGUMENT);
+    assert_non_null(strstr(err.message, "nothing to read"));
+    assert_int_not_equal(access(folder_a, F_OK), 0);
+    assert_int_equal(result.tokens, 0);
+    remove(empty);
+}
+
+/* A folder that the collection made goes if no shard comes into it; one that was there stays. */
+static void a_failure_leaves_no_folder(void **state)
+{
+    const umbra_model *model = *state;
+    umbra_collect_options o = writing(100);
+    atomic_bool interrupted = true;
+    const umbra_progress progress = {.interrupted = &interrupted};
+    umbra_collection result;
+    umbra_error err = {0};
+    o.engine.progress = &progress;
+    for (int there = 0; there < 2; there++) {
+        wipe(folder_a);
+        if (there)
+            assert_int_equal(mkdir(folder_a, 0777), 0);
+        int rc = umbra_collect(model, folder_a, &o, &result, &err);
+        assert_int_equal(rc, UMBRA_E_INTERRUPTED);
+        assert_int_equal(access(folder_a, F_OK) == 0, there);
+    }
+    wipe(folder_a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_to_read),
+        cmocka_unit_test(a_failure_leaves_no_folder),
         cmocka_unit_test(the_record_is_what_was_computed),
         cmocka_unit_test(a_resumed_writing_is_the_same),
         cmocka_unit_test(a_resumed_reading_is_the_same),

@@ -469,7 +469,7 @@ static void test_divergence(void **state)
     o.warmup = 0.0f;
     int rc = umbra_train(&o, NULL, &err);
     if (rc != UMBRA_OK) {
-        assert_int_equal(rc, UMBRA_E_ARGUMENT);
+        assert_int_equal(rc, UMBRA_E_NONFINITE);
         assert_non_null(strstr(err.message, "lower learning rate"));
     }
 }
