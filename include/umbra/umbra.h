@@ -39,6 +39,7 @@ typedef struct umbra_build {
     const char *jansson;                      /* version that was built against */
     const char *liburing;                     /* version that was built against */
     const char *xxhash;                       /* version that was built against */
+    const char *utf8proc;                     /* version that was built against */
     bool io_uring; /* a ring could be opened just now; kernels and containers may forbid it */
 } umbra_build;
 

@@ -182,6 +182,9 @@ int cli_plan_residency(const umbra_model *model, const umbra_engine_options *opt
 /* "umbra: message"; returns the exit code that belongs to the error. */
 int cli_fail(const umbra_error *err);
 
+/* What opening the model left out, on stderr. */
+void cli_print_notes(const umbra_model *model);
+
 /* Progress for a long call: on stderr, if it is a terminal, once a second has passed. Ctrl-C and
  * SIGTERM make the call return UMBRA_E_INTERRUPTED; a second one ends the process. */
 const umbra_progress *cli_progress(void);

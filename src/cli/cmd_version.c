@@ -81,11 +81,9 @@ int cli_version(int argc, char **argv)
         return code;
     umbra_build b;
     umbra_get_build(&b);
-    const library libraries[] = {{"openblas", b.openblas},
-                                 {"pcre2", b.pcre2},
-                                 {"jansson", b.jansson},
-                                 {"liburing", b.liburing},
-                                 {"xxhash", b.xxhash}};
+    const library libraries[] = {{"openblas", b.openblas}, {"pcre2", b.pcre2},
+                                 {"jansson", b.jansson},   {"liburing", b.liburing},
+                                 {"xxhash", b.xxhash},     {"utf8proc", b.utf8proc}};
     (json ? print_json : print_text)(&b, libraries, sizeof libraries / sizeof libraries[0]);
     return EXIT_DONE;
 }
