@@ -7,7 +7,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
-libcmocka-dev libxxhash-dev libopenblas0"
+libcmocka-dev libxxhash-dev libutf8proc-dev libopenblas0"
 case ${1:-build} in
 test) packages="$packages chromium doxygen" ;;
 docs) packages="$packages doxygen" ;;

@@ -78,11 +78,22 @@ UMBRA_API int umbra_model_hash(const umbra_model *model, char out[UMBRA_MODEL_HA
  */
 UMBRA_API int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int max);
 
+/* What opening the file took otherwise than it is written there, or left out: sentence i (from 0),
+ * or NULL after the last. Valid until the model is closed. */
+UMBRA_API const char *umbra_model_get_note(const umbra_model *model, int i);
+
 /* Text to token ids. bos: begin with BOS if the file asks for it. special: the texts of control
  * tokens ("<|endoftext|>") become those tokens; those of user-defined ones always do. On success
- * *ids holds *count ids; free it with umbra_free_tokens. Bytes that are not UTF-8 are kept. */
+ * *ids holds *count ids; free it with umbra_free_tokens. Bytes that are not UTF-8 are kept; what
+ * the vocabulary has no token for becomes its unknown token, or nothing. Needs a few bytes of
+ * memory per byte of text, and time in proportion to it. */
 UMBRA_API int umbra_tokenize(const umbra_model *model, const char *text, size_t bytes, bool bos,
                              bool special, int32_t **ids, size_t *count, umbra_error *err);
+/* The same, but stops after `most` tokens, and costs no more than those: to learn whether a text of
+ * any length fits. */
+UMBRA_API int umbra_tokenize_first(const umbra_model *model, const char *text, size_t bytes,
+                                   bool bos, bool special, size_t most, int32_t **ids,
+                                   size_t *count, umbra_error *err);
 /* Accepts NULL. */
 UMBRA_API void umbra_free_tokens(int32_t *ids);
 
@@ -93,8 +104,10 @@ UMBRA_API void umbra_free_tokens(int32_t *ids);
 UMBRA_API size_t umbra_detokenize(const umbra_model *model, int32_t id, bool special, char *out,
                                   size_t size);
 
-/* The token that ends a text (any of the file's end tokens). */
+/* The token ends a text or a turn: by a key of the file, or by its well-known name. */
 UMBRA_API bool umbra_is_end_token(const umbra_model *model, int32_t id);
+/* All tokens that do: writes the ids of at most max, returns how many there are. */
+UMBRA_API int umbra_model_get_end_tokens(const umbra_model *model, int32_t *out, int max);
 /* BOS, or -1 if the file has none. */
 UMBRA_API int32_t umbra_bos_token(const umbra_model *model);
 

@@ -33,6 +33,7 @@ typedef struct umbra_build {
     const char *pcre2;                        /* version that was built against */
     const char *liburing;                     /* version that was built against */
     const char *xxhash;                       /* version that was built against */
+    const char *utf8proc;                     /* version that was built against */
     bool io_uring; /* a ring could be opened just now; kernels and containers may forbid it */
 } umbra_build;
 

@@ -49,4 +49,7 @@ static inline uint64_t umbra_align_up(uint64_t x, uint64_t align)
  */
 void umbra_memory_fail_after(long countdown);
 
+/* Test support: bytes of the largest allocation asked for since the last call. */
+size_t umbra_memory_largest(void);
+
 #endif

@@ -212,6 +212,8 @@ int cli_fail(const umbra_error *err);
 
 /* "umbra: warning: message; going on without it": for a file that nobody named. */
 void cli_warn_without(void *user, const char *message);
+/* What opening the model left out, on stderr. */
+void cli_print_notes(const umbra_model *model);
 
 /* Progress for a long call: on stderr, if it is a terminal, once a second has passed. Ctrl-C and
  * SIGTERM make the call return UMBRA_E_INTERRUPTED; a second one ends the process. */

@@ -4,7 +4,7 @@
 #include "base/json_writer.h"
 #include "cli/cli.h"
 
-enum { TYPES = 40 };
+enum { TYPES = 40, END_TOKENS = 96, END_BYTES = 256 };
 
 static const double residencies[] = {1.0, 0.75, 0.5, 0.25};
 
@@ -74,6 +74,39 @@ static void print_layers(const umbra_model_info *m)
                m->shared_width);
 }
 
+/* In quotes; control characters as \xNN, since the text is a foreign file's. */
+static void print_escaped(const char *text, size_t bytes)
+{
+    putchar('"');
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        printf(c < 0x20 || c == 0x7f ? "\\x%02x" : "%c", c);
+    }
+    putchar('"');
+}
+
+/* What ends a generation, by ids and texts. */
+static void print_ends(const umbra_model *model)
+{
+    int32_t ids[END_TOKENS];
+    int n = umbra_model_get_end_tokens(model, ids, END_TOKENS);
+    fputs("  end tokens   ", stdout);
+    for (int i = 0; i < n && i < END_TOKENS; i++) {
+        char text[END_BYTES];
+        size_t bytes = umbra_detokenize(model, ids[i], true, text, sizeof text);
+        printf("%s %d ", i ? "," : "", ids[i]);
+        print_escaped(text, bytes < sizeof text ? bytes : 0);
+    }
+    puts(n ? "" : " none: only -n ends a text");
+}
+
+static void print_notes(const umbra_model *model)
+{
+    const char *note;
+    for (int i = 0; (note = umbra_model_get_note(model, i)) != NULL; i++)
+        printf("  note          %s\n", note);
+}
+
 static void print_text(const umbra_model *model, const umbra_engine_options *options,
                        const umbra_memory_plan *plan)
 {
@@ -81,6 +114,7 @@ static void print_text(const umbra_model *model, const umbra_engine_options *opt
     printf("%s%s%s\n", m->name, m->name[0] ? ", " : "", m->architecture);
     print_layers(m);
     printf("  vocabulary    %d tokens, trained for a context of %d\n", m->vocabulary, m->context);
+    print_ends(model);
     printf("  file          %s: %s of experts (%s each), %s dense\n", cli_size(m->file_bytes),
            cli_size(m->expert_bytes), cli_size(m->bytes_per_expert), cli_size(m->dense_bytes));
     umbra_model_type types[TYPES];
@@ -89,6 +123,7 @@ static void print_text(const umbra_model *model, const umbra_engine_options *opt
         printf("  %-13s %s in %llu tensors%s\n", types[i].name, cli_size(types[i].bytes),
                (unsigned long long)types[i].tensors,
                types[i].supported ? "" : " (NOT SUPPORTED: cannot be run)");
+    print_notes(model);
     printf("\nsmallest budget %llu bytes (%s) with a context of %d\n",
            (unsigned long long)plan->min_bytes, cli_size(plan->min_bytes), plan->context);
     if (options->ram_bytes) {
@@ -139,6 +174,34 @@ static void json_types(umbra_json *j, const umbra_model *model)
     umbra_json_close(j, ']');
 }
 
+static void json_ends(umbra_json *j, const umbra_model *model)
+{
+    int32_t ids[END_TOKENS];
+    int n = umbra_model_get_end_tokens(model, ids, END_TOKENS);
+    umbra_json_key(j, "end_tokens");
+    umbra_json_open(j, '[');
+    for (int i = 0; i < n && i < END_TOKENS; i++) {
+        char text[END_BYTES];
+        size_t bytes = umbra_detokenize(model, ids[i], true, text, sizeof text);
+        umbra_json_open(j, '{');
+        umbra_json_put_uint(j, "id", (uint64_t)ids[i]);
+        umbra_json_key(j, "text");
+        umbra_json_string(j, text, bytes < sizeof text ? bytes : 0);
+        umbra_json_close(j, '}');
+    }
+    umbra_json_close(j, ']');
+}
+
+static void json_notes(umbra_json *j, const umbra_model *model)
+{
+    const char *note;
+    umbra_json_key(j, "notes");
+    umbra_json_open(j, '[');
+    for (int i = 0; (note = umbra_model_get_note(model, i)) != NULL; i++)
+        umbra_json_text(j, note);
+    umbra_json_close(j, ']');
+}
+
 static void print_json(const umbra_model *model, const umbra_engine_options *options,
                        const umbra_memory_plan *plan)
 {
@@ -179,6 +242,8 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
         umbra_json_put_uint(&j, pairs[i].key, pairs[i].value);
     json_types(&j, model);
+    json_ends(&j, model);
+    json_notes(&j, model);
     umbra_json_key(&j, "budgets");
     umbra_json_open(&j, '[');
     if (options->ram_bytes)

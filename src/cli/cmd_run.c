@@ -200,6 +200,13 @@ static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetc
     putchar('\n');
 }
 
+/* One more token than can be used, so that what is longer is seen to be. */
+static size_t most_tokens(const umbra_model *model, const run_options *r)
+{
+    int context = umbra_model_get_info(model)->context;
+    return (size_t)(r->engine.context > 0 ? r->engine.context : context) + 1;
+}
+
 /* Sets the number of new tokens and, unless given, the context, so that both fit the model. */
 static int fit_context(const umbra_model *model, run_options *r, int prompt_tokens)
 {
@@ -209,9 +216,10 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     if (r->tokens < 0)
         r->tokens = room < DEFAULT_TOKENS ? room : DEFAULT_TOKENS;
     if (prompt_tokens > limit || r->tokens > room) {
-        fprintf(stderr, "umbra: a prompt of %d tokens and %d new ones do not fit into %s %d\n",
-                prompt_tokens, r->tokens, r->engine.context ? "--ctx" : "the model's context of",
-                limit);
+        fprintf(stderr, "umbra: a prompt of %s%d tokens and %d new ones do not fit into %s %d\n",
+                prompt_tokens > limit ? "at least " : "", prompt_tokens,
+                r->tokens > 0 ? r->tokens : 1,
+                r->engine.context ? "--ctx" : "the model's context of", limit);
         return EXIT_FAILED;
     }
     int needed = prompt_tokens + (r->tokens > 0 ? r->tokens - 1 : 0);
@@ -308,8 +316,11 @@ static int run(const char *path, run_options *r)
     int32_t *prompt = NULL;
     size_t count = 0;
     int rc = umbra_model_open(&model, path, &err);
-    if (rc == UMBRA_OK)
-        rc = umbra_tokenize(model, text, bytes, true, true, &prompt, &count, &err);
+    if (rc == UMBRA_OK) {
+        cli_print_notes(model);
+        rc = umbra_tokenize_first(model, text, bytes, true, true, most_tokens(model, r), &prompt,
+                                  &count, &err);
+    }
     free(owned);
     if (rc != UMBRA_OK) {
         code = cli_fail(&err);

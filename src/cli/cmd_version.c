@@ -87,7 +87,8 @@ int cli_version(int argc, char **argv)
     const library libraries[] = {{"pcre2", b.pcre2},
                                  {"jansson", lab.jansson},
                                  {"liburing", b.liburing},
-                                 {"xxhash", b.xxhash}};
+                                 {"xxhash", b.xxhash},
+                                 {"utf8proc", b.utf8proc}};
     (json ? print_json : print_text)(&b, libraries, sizeof libraries / sizeof libraries[0]);
     return EXIT_DONE;
 }

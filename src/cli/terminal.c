@@ -145,6 +145,13 @@ static int read_failed(const char *path, const char *why)
     return EXIT_FAILED;
 }
 
+void cli_print_notes(const umbra_model *model)
+{
+    const char *note;
+    for (int i = 0; (note = umbra_model_get_note(model, i)) != NULL; i++)
+        fprintf(stderr, "umbra: note: %s\n", note);
+}
+
 int cli_read_file(const char *path, char **text, size_t *bytes)
 {
     *text = NULL;

@@ -28,6 +28,7 @@ void umbra_get_build(umbra_build *out)
         .kernels = {"scalar", "reference"},
 #endif
         .pcre2 = UMBRA_PCRE2_VERSION, .liburing = UMBRA_URING_VERSION,
-        .xxhash = UMBRA_XXHASH_VERSION, .io_uring = umbra_io_find("auto") == &umbra_io_uring,
+        .xxhash = UMBRA_XXHASH_VERSION, .utf8proc = UMBRA_UTF8PROC_VERSION,
+        .io_uring = umbra_io_find("auto") == &umbra_io_uring,
     };
 }

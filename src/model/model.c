@@ -180,6 +180,13 @@ int umbra_tokenize(const umbra_model *model, const char *text, size_t bytes, boo
     return umbra_tokenizer_encode(model->tokenizer, text, bytes, bos, special, ids, count, err);
 }
 
+int umbra_tokenize_first(const umbra_model *model, const char *text, size_t bytes, bool bos,
+                         bool special, size_t most, int32_t **ids, size_t *count, umbra_error *err)
+{
+    return umbra_tokenizer_encode_first(model->tokenizer, text, bytes, bos, special, most, ids,
+                                        count, err);
+}
+
 void umbra_free_tokens(int32_t *ids)
 {
     umbra_free(ids);
@@ -193,6 +200,17 @@ size_t umbra_detokenize(const umbra_model *model, int32_t id, bool special, char
 bool umbra_is_end_token(const umbra_model *model, int32_t id)
 {
     return umbra_tokenizer_is_end(model->tokenizer, id);
+}
+
+int umbra_model_get_end_tokens(const umbra_model *model, int32_t *out, int max)
+{
+    return umbra_tokenizer_ends(model->tokenizer, out, max);
+}
+
+const char *umbra_model_get_note(const umbra_model *model, int i)
+{
+    const umbra_notes *notes = umbra_tokenizer_notes(model->tokenizer);
+    return i >= 0 && i < notes->n ? notes->text[i] : NULL;
 }
 
 int32_t umbra_bos_token(const umbra_model *model)

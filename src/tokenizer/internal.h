@@ -10,6 +10,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "base/notes.h"
 #include "tokenizer/tokenizer.h"
 
 enum {
@@ -32,7 +33,7 @@ typedef struct umbra_token {
     uint8_t type; /* UMBRA_TOKEN_* */
 } umbra_token;
 
-enum { UMBRA_END_TOKENS_MAX = 24 };
+enum { UMBRA_END_TOKENS_MAX = 96 };
 
 typedef enum umbra_tokenizer_kind {
     UMBRA_BYTE_PAIRS,     /* "gpt2": the byte alphabet, words, ranked merges */
@@ -44,13 +45,14 @@ typedef struct umbra_vocabulary {
     const char *texts;   /* in the gguf handle; not owned */
     umbra_token *tokens; /* (n) */
     uint32_t n;
-    int32_t byte_token[256]; /* the token of each single byte */
+    int32_t byte_token[256]; /* the token of each single byte; -1: none */
     uint32_t *order;         /* (n) sentence pieces: least first in merging; else NULL */
     uint32_t longest;        /* bytes of the longest text */
-    int32_t *specials;       /* (n_specials) control and user-defined, longest text first */
+    int32_t *specials;       /* (n_specials) control and user-defined, by their texts */
     uint32_t n_specials;
     bool special_start[256]; /* some special token's text begins with this byte */
     int32_t bos, eos;        /* -1: none */
+    int32_t unknown;         /* stands for what cannot be spelled; -1: that is left out */
     bool add_bos;
     bool space_prefix; /* sentence pieces: text begins with a space that is not in it */
     int32_t end[UMBRA_END_TOKENS_MAX];
@@ -85,6 +87,7 @@ typedef struct umbra_splitter {
     pcre2_match_context *limits;
     bool whole_words; /* a piece that is a token is not merged from its bytes */
     bool adds_bos;    /* where the file does not say */
+    bool composes;    /* text is brought into Unicode's normal form C before it is cut */
 } umbra_splitter;
 
 struct umbra_tokenizer {
@@ -92,18 +95,19 @@ struct umbra_tokenizer {
     umbra_token_index index; /* kept where encoding looks texts up */
     umbra_merges merges;     /* byte pairs */
     umbra_splitter splitter; /* byte pairs */
+    umbra_notes notes;       /* what of the file was taken otherwise, or left out */
 };
 
 /* --- vocabulary: tokenizer_vocabulary.c --- */
 
-/* Reads tokens, types, scores and the ids with a meaning; v->kind is set, adds_bos is the answer
- * where the file does not say. On failure what was made is left for the _release calls; both
- * accept zeroed structs. */
+/* Reads tokens, types and scores; v->kind is set. On failure what was made is left for the
+ * _release calls; both accept zeroed structs. */
 int umbra_vocabulary_init(umbra_vocabulary *v, umbra_token_index *index, const umbra_gguf *gguf,
-                          bool adds_bos, umbra_error *err);
+                          umbra_notes *notes, umbra_error *err);
 void umbra_vocabulary_release(umbra_vocabulary *v);
 void umbra_token_index_release(umbra_token_index *index);
-/* Id of the token whose text is a followed by b, or -1. */
+/* Id of the token whose text is a followed by b, or -1; of several the one that is text, or the
+ * last. */
 int32_t umbra_token_index_find(const umbra_token_index *index, const umbra_vocabulary *v,
                                umbra_string a, umbra_string b);
 static inline umbra_string umbra_vocabulary_text(const umbra_vocabulary *v, int32_t id)
@@ -111,10 +115,27 @@ static inline umbra_string umbra_vocabulary_text(const umbra_vocabulary *v, int3
     return (umbra_string){v->texts + v->tokens[id].offset, v->tokens[id].bytes};
 }
 
+/* Plain text may become this token. */
+static inline bool umbra_token_is_text(const umbra_vocabulary *v, int32_t id)
+{
+    return v->tokens[id].type != UMBRA_TOKEN_CONTROL && v->tokens[id].type != UMBRA_TOKEN_UNKNOWN;
+}
+
+/* --- tokens with a meaning: roles.c, specials.c --- */
+
+/* Reads the ids with a meaning, once vocabulary, index and merges are there. adds_bos: the answer
+ * where the file does not say. */
+int umbra_roles_init(umbra_tokenizer *t, const umbra_gguf *gguf, bool adds_bos, umbra_error *err);
+/* Lists the special tokens, once all types are known. */
+int umbra_specials_list(umbra_vocabulary *v, umbra_error *err);
+/* The longest special token that text (at least a byte) begins with, or -1. control: those too,
+ * not only what the user defined. */
+int32_t umbra_specials_find(const umbra_vocabulary *v, bool control, const char *text, size_t n);
+
 /* --- merges: tokenizer_merges.c --- */
 
 int umbra_merges_init(umbra_merges *m, const umbra_vocabulary *v, const umbra_token_index *index,
-                      const umbra_gguf *gguf, umbra_error *err);
+                      const umbra_gguf *gguf, umbra_notes *notes, umbra_error *err);
 void umbra_merges_release(umbra_merges *m);
 /* Rank of the merge of two neighbours, or UMBRA_NO_MERGE. */
 uint32_t umbra_merges_find(const umbra_merges *m, uint32_t left, uint32_t right);
@@ -129,6 +150,12 @@ uint64_t umbra_splitter_bytes(const umbra_splitter *s);
 int umbra_splitter_next(const umbra_splitter *s, int pattern, pcre2_match_data *match,
                         const char *text, size_t n, size_t at, size_t *start, size_t *end,
                         umbra_error *err);
+
+/* --- normal form C: tokenizer_normalise.c --- */
+
+/* text (n bytes of valid UTF-8) composed: *out (free with umbra_free) holds *out_n bytes, or is
+ * NULL where the text is composed already. */
+int umbra_normalise(const char *text, size_t n, char **out, size_t *out_n, umbra_error *err);
 
 /* --- the space of sentence pieces --- */
 

@@ -1,4 +1,4 @@
-/* The table of byte-pair merges. */
+/* The merges of byte pairs: from two neighbours to the rank of their merge. */
 #include <string.h>
 
 #include "base/error.h"
@@ -22,6 +22,8 @@ uint32_t umbra_merges_find(const umbra_merges *m, uint32_t left, uint32_t right)
     }
 }
 
+static const char *const collides = "is one of many made to collide";
+
 /* NULL: put in; otherwise why not. */
 static const char *insert(umbra_merges *m, uint32_t left, uint32_t right, uint32_t rank)
 {
@@ -36,13 +38,7 @@ static const char *insert(umbra_merges *m, uint32_t left, uint32_t right, uint32
             return "is listed twice";
         i = i + 1 == m->capacity ? 0 : i + 1;
     }
-    return "is one of many made to collide";
-}
-
-static bool mergeable(const umbra_vocabulary *v, int32_t id)
-{
-    return id >= 0 &&
-           (v->tokens[id].type == UMBRA_TOKEN_NORMAL || v->tokens[id].type == UMBRA_TOKEN_BYTE);
+    return collides;
 }
 
 /* Resolves the text "A B" of a merge and puts it in. NULL, or what is wrong with it. */
@@ -62,16 +58,24 @@ static const char *add_merge(umbra_merges *m, const umbra_vocabulary *v,
         return "names a text that is no token";
     if (merged < 0)
         return "makes a text that is no token";
-    /* Else plain text could turn into control tokens, or not come back when decoded. */
-    if (!mergeable(v, left) || !mergeable(v, right) || !mergeable(v, merged))
-        return "touches a token that is not normal text";
+    /* Else plain text could turn into control tokens. */
+    if (!umbra_token_is_text(v, merged))
+        return "makes a control token";
     m->merged[rank] = (uint32_t)merged;
     return insert(m, (uint32_t)left, (uint32_t)right, rank);
 }
 
+/* Merges that are left out: how many, and the first. */
+typedef struct skipped_merges {
+    uint32_t count, rank;
+    umbra_string text;
+    const char *reason;
+} skipped_merges;
+
 int umbra_merges_init(umbra_merges *m, const umbra_vocabulary *v, const umbra_token_index *index,
-                      const umbra_gguf *gguf, umbra_error *err)
+                      const umbra_gguf *gguf, umbra_notes *notes, umbra_error *err)
 {
+    skipped_merges skipped = {0};
     const char *path = umbra_gguf_path(gguf);
     umbra_gguf_array a;
     int rc = umbra_gguf_get_array(gguf, "tokenizer.ggml.merges", UMBRA_GGUF_STRING, &a, err);
@@ -94,10 +98,20 @@ int umbra_merges_init(umbra_merges *m, const umbra_vocabulary *v, const umbra_to
         umbra_string text = {"", 0};
         (void)umbra_gguf_next_string(&a, &text);
         const char *wrong = add_merge(m, v, index, text, rank);
-        if (wrong)
+        if (wrong == collides)
             return umbra_fail_at(err, UMBRA_E_FORMAT, at, "%s: merge %u \"%s\" %s", path, rank,
                                  umbra_quote(text.data, text.bytes).text, wrong);
+        if (wrong && skipped.count++ == 0) {
+            skipped.rank = rank;
+            skipped.text = text;
+            skipped.reason = wrong;
+        }
     }
+    if (skipped.count > 0)
+        umbra_note(notes,
+                   "merges that cannot happen are left out: %u (the first: merge %u \"%s\" %s)",
+                   skipped.count, skipped.rank,
+                   umbra_quote(skipped.text.data, skipped.text.bytes).text, skipped.reason);
     return UMBRA_OK;
 }
 

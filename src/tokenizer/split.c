@@ -26,25 +26,27 @@
 #define DIGITS_OR_LINES(digits)                                                                    \
     CONTRACTIONS "|" BEFORE "\\p{L}+|" digits "| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n]*|" LINE_ENDS
 
-/* Words end where small letters are followed by a capital one. `unless`: a look-ahead for what is
- * no letter here. */
-#define CAPITALS(unless) "(?:" unless "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}])"
-#define SMALL(unless)    "(?:" unless "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}])"
-#define CASED_WORD(unless, capitals, small)                                                        \
-    BEFORE CAPITALS(unless)                                                                        \
-    capitals SMALL(unless)                                                                         \
-    small CONTRACTIONS "?|"
-#define CASED(unless, marks_end)                                                                   \
-    CASED_WORD(unless, "*", "+")                                                                   \
-    CASED_WORD(unless, "+", "*") "\\p{N}{1,3}| ?[^" WHITE "\\p{L}\\p{N}]+" marks_end "|" LINE_ENDS
-
 /* The script of that name by its ranges: what \p{Han} means differs between versions of PCRE2
  * (10.40 and later add punctuation that is shared with other scripts). */
-#define HAN                                                                                        \
-    "[\\x{2e80}-\\x{2e99}\\x{2e9b}-\\x{2ef3}\\x{2f00}-\\x{2fd5}\\x{3005}\\x{3007}"                 \
+#define HAN_RANGES                                                                                 \
+    "\\x{2e80}-\\x{2e99}\\x{2e9b}-\\x{2ef3}\\x{2f00}-\\x{2fd5}\\x{3005}\\x{3007}"                  \
     "\\x{3021}-\\x{3029}\\x{3038}-\\x{303b}\\x{3400}-\\x{4dbf}\\x{4e00}-\\x{9fff}"                 \
     "\\x{f900}-\\x{fa6d}\\x{fa70}-\\x{fad9}\\x{16fe2}\\x{16fe3}\\x{16ff0}\\x{16ff1}"               \
-    "\\x{20000}-\\x{2fa1d}\\x{30000}-\\x{323af}]"
+    "\\x{20000}-\\x{2fa1d}\\x{30000}-\\x{323af}"
+#define HAN "[" HAN_RANGES "]"
+
+/* Words end where small letters are followed by a capital one. `but`: ranges that count as none of
+ * either. A class is what it is not, so that `but` can be taken from it: a single class is
+ * repeated in no memory, a group with a look-ahead in memory for each character. */
+#define CAPITALS(but) "[^" but "\\p{Ll}\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}]"
+#define SMALL(but)    "[^" but "\\p{Lu}\\p{Lt}\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}]"
+#define CASED_WORD(but, capitals, small)                                                           \
+    BEFORE CAPITALS(but)                                                                           \
+    capitals SMALL(but)                                                                            \
+    small CONTRACTIONS "?|"
+#define CASED(but, marks_end)                                                                      \
+    CASED_WORD(but, "*", "+")                                                                      \
+    CASED_WORD(but, "+", "*") "\\p{N}{1,3}| ?[^" WHITE "\\p{L}\\p{N}]+" marks_end "|" LINE_ENDS
 
 #define HAN_KANA   "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+"
 #define HAN_HANGUL "[\\x{800}-\\x{9fa5}\\x{ac00}-\\x{d7ff}]+"
@@ -79,28 +81,31 @@
 /* Pre-tokenisers by the name in tokenizer.ggml.pre. */
 static const struct pre_tokenizer {
     const char *name;
-    bool whole_words, adds_bos;               /* see umbra_splitter */
+    bool whole_words, adds_bos, composes;     /* see umbra_splitter */
     const char *patterns[UMBRA_PATTERNS_MAX]; /* applied one after the other, NULL ends them */
 } pre_tokenizers[] = {
-    {"gpt-2", false, false, {GPT2}},
-    {"olmo", false, false, {GPT2}},
-    {"qwen2", false, false, {DIGITS_OR_LINES("\\p{N}")}},
-    {"llama-bpe", true, true, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
-    {"llama3", true, true, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
-    {"llama-v3", true, true, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
-    {"dbrx", false, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
-    {"gpt-4o", false, false, {CASED("", "[\\r\\n/]*")}},
-    {"kimi-k2", false, false, {HAN "+|" CASED("(?!" HAN ")", "[\\r\\n]*")}},
+    {"gpt-2", false, false, false, {GPT2}},
+    {"olmo", false, false, true, {GPT2}},
+    {"qwen2", false, false, true, {DIGITS_OR_LINES("\\p{N}")}},
+    {"llama-bpe", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"llama3", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"llama-v3", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"dbrx", false, false, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"gpt-4o", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"kimi-k2", false, false, false, {HAN "+|" CASED(HAN_RANGES, "[\\r\\n]*")}},
     {"deepseek-llm",
      false,
      false,
-     {"[\\r\\n]|[" WHITE "]?[" CASED_LETTERS "]+", "[" WHITE "]?" MARKS "+", "[" WHITE "]+\\z",
-      HAN_HANGUL, "\\p{N}"}},
+     false,
+     {"[\\r\\n]|[" WHITE "]?[" CASED_LETTERS "]+", "[" WHITE "]?" MARKS "+",
+      "(?<![" WHITE "])[" WHITE "]++\\z", HAN_HANGUL, "\\p{N}"}},
     {"deepseek-coder",
+     false,
      false,
      false,
      {"[\\r\\n]", "[" WHITE "]?\\p{L}+", "[" WHITE "]?\\p{P}+", HAN_HANGUL, "\\p{N}"}},
     {"deepseek-v3",
+     false,
      false,
      false,
      {"\\p{N}{1,3}", HAN_KANA,
@@ -109,6 +114,9 @@ static const struct pre_tokenizer {
 };
 
 enum { N_PRE_TOKENIZERS = sizeof pre_tokenizers / sizeof *pre_tokenizers };
+
+/* What PCRE2 may take for a match, in KiB: no pattern needs more, however long the text. */
+enum { HEAP_KIB_MAX = 1024 };
 
 static const struct pre_tokenizer *find_pre_tokenizer(umbra_string name)
 {
@@ -183,14 +191,16 @@ int umbra_splitter_init(umbra_splitter *s, const umbra_gguf *gguf, umbra_error *
     }
     s->whole_words = pre->whole_words;
     s->adds_bos = pre->adds_bos;
+    s->composes = pre->composes;
     s->memory = pcre2_general_context_create(pcre_alloc, pcre_free, NULL);
     s->limits = s->memory ? pcre2_match_context_create(s->memory) : NULL;
     if (!s->limits)
         return umbra_fail_nomem(err, "the pre-tokeniser", 0);
-    /* The patterns are ours and take linear time; only the text decides how long a match is. */
+    /* The patterns are ours and take linear time and little memory; only the text decides how long
+     * a match is. */
     pcre2_set_match_limit(s->limits, UINT32_MAX);
     pcre2_set_depth_limit(s->limits, UINT32_MAX);
-    pcre2_set_heap_limit(s->limits, UINT32_MAX);
+    pcre2_set_heap_limit(s->limits, HEAP_KIB_MAX);
     for (int i = 0; i < UMBRA_PATTERNS_MAX && pre->patterns[i]; i++) {
         rc = compile(s, pre->patterns[i], umbra_gguf_path(gguf), err);
         if (rc != UMBRA_OK)

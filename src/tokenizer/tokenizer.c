@@ -1,4 +1,4 @@
-/* Opens a tokenizer, and turns ids into text. */
+/* A tokenizer of a file: opening it, what it says of itself, and ids back to text. */
 #include <string.h>
 
 #include "base/error.h"
@@ -29,10 +29,13 @@ int umbra_tokenizer_open(umbra_tokenizer **out, const umbra_gguf *gguf, umbra_er
     t->vocabulary.kind = pairs ? UMBRA_BYTE_PAIRS : UMBRA_SENTENCE_PIECES;
     rc = pairs ? umbra_splitter_init(&t->splitter, gguf, err) : UMBRA_OK;
     if (rc == UMBRA_OK)
-        rc = umbra_vocabulary_init(&t->vocabulary, &t->index, gguf,
-                                   pairs ? t->splitter.adds_bos : true, err);
+        rc = umbra_vocabulary_init(&t->vocabulary, &t->index, gguf, &t->notes, err);
     if (rc == UMBRA_OK && pairs)
-        rc = umbra_merges_init(&t->merges, &t->vocabulary, &t->index, gguf, err);
+        rc = umbra_merges_init(&t->merges, &t->vocabulary, &t->index, gguf, &t->notes, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_roles_init(t, gguf, pairs ? t->splitter.adds_bos : true, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_specials_list(&t->vocabulary, err);
     if (pairs && !t->splitter.whole_words)
         umbra_token_index_release(&t->index);
     if (rc != UMBRA_OK)
@@ -94,6 +97,19 @@ bool umbra_tokenizer_is_end(const umbra_tokenizer *tokenizer, int32_t id)
     return false;
 }
 
+int umbra_tokenizer_ends(const umbra_tokenizer *tokenizer, int32_t *out, int max)
+{
+    const umbra_vocabulary *v = &tokenizer->vocabulary;
+    for (int i = 0; i < v->n_end && i < max; i++)
+        out[i] = v->end[i];
+    return v->n_end;
+}
+
+const umbra_notes *umbra_tokenizer_notes(const umbra_tokenizer *tokenizer)
+{
+    return &tokenizer->notes;
+}
+
 /* "<0x0A>": the byte that a token of that type names, or -1. */
 static int named_byte(umbra_string s)
 {
@@ -145,6 +161,16 @@ static size_t decode_piece(umbra_string s, char *out)
     return used;
 }
 
+/* The byte that a token stands for, whatever its type, or -1. */
+static int byte_of(const umbra_vocabulary *v, int32_t id)
+{
+    int byte = umbra_token_is_text(v, id) ? named_byte(umbra_vocabulary_text(v, id)) : -1;
+    if (v->tokens[id].type == UMBRA_TOKEN_BYTE)
+        return byte;
+    bool spells = v->kind == UMBRA_SENTENCE_PIECES && byte >= 0 && v->byte_token[byte] == id;
+    return spells ? byte : -1;
+}
+
 size_t umbra_tokenizer_decode(const umbra_tokenizer *tokenizer, int32_t id, bool special, char *out,
                               size_t size)
 {
@@ -152,11 +178,10 @@ size_t umbra_tokenizer_decode(const umbra_tokenizer *tokenizer, int32_t id, bool
     if (id < 0 || (uint32_t)id >= v->n)
         return 0;
     umbra_string s = umbra_vocabulary_text(v, id);
-    int type = v->tokens[id].type;
-    if (type == UMBRA_TOKEN_NORMAL || type == UMBRA_TOKEN_BYTE) {
+    int type = v->tokens[id].type, byte = byte_of(v, id);
+    if (type == UMBRA_TOKEN_NORMAL || type == UMBRA_TOKEN_BYTE || byte >= 0) {
         size_t (*decode)(umbra_string, char *) =
             v->kind == UMBRA_BYTE_PAIRS ? decode_alphabet : decode_piece;
-        int byte = type == UMBRA_TOKEN_BYTE ? named_byte(s) : -1;
         size_t n = byte >= 0 ? 1 : decode(s, NULL);
         if (n <= size && byte >= 0)
             out[0] = (char)byte;

@@ -120,7 +120,6 @@ static const fault faults[] = {
     {"tokenizer.ggml.model", ABSENT, 0, NULL, "tokenizer.ggml.model"},
     {"tokenizer.ggml.model", TEXT, 0, "rwkv", "rwkv"},
     {"tokenizer.ggml.pre", TEXT, 0, "klingon", "klingon"},
-    {"tokenizer.ggml.bos_token_id", VALUE, 257, NULL, "bos_token_id"},
     {"token_embd.weight", ABSENT, 0, NULL, "token_embd.weight is missing"},
     {"token_embd.weight", SHAPE, 256, NULL, "32 x 256"},
     {"output_norm.weight", ABSENT, 0, NULL, "output_norm"},

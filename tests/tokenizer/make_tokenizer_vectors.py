@@ -13,6 +13,7 @@ import json
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, models, trainers
+from tokenizers.normalizers import NFC
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 TEXTS = [
@@ -29,6 +30,10 @@ TEXTS = [
     "X.Y.Z's camelCaseWord HTTPRequest2XML iPhone15Pro ABCdef_GHI.jklMno 3D-2D v1.2.3",
     "ꞐꞑꭓᏣᏍ ⱤⱦⱿ Ꜩꞌ ა ᲐᲑ Ⴀ ꟼ 𐐀𐐨 𞤀𞤢 ＡＢｃｄ１２３！？：；「引用」『二』〜",
     "'s 's'S 'Tis O'Neil'd rock'n'roll don''t ''ve ' s",
+]
+NOT_LEARNED = [  # for what normal form C does
+    "a\u0323\u0302 a\u0302\u0323 q\u0307\u0323 \u1112\u1161\u11ab\u1100\u1161 \u0958 "
+    "\u212b \ufb2a \u0301x \u11a7\u11a8",
 ]
 MERGES = 420
 WHOLE_WORDS = ["Ġmaps", "Ġrock"]  # tokens that no merge makes
@@ -77,6 +82,9 @@ FAMILIES = {
                     r"""|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|""" + ENDS],
 }
 
+FAMILIES["olmo"] = FAMILIES["gpt-2"]
+COMPOSED = ["olmo", "qwen2"]  # those whose published tokenizers bring text into normal form C
+
 
 def alphabet():
     codes = []
@@ -110,6 +118,8 @@ def byte_pairs(family, tokens, merges):
     t.pre_tokenizer = Sequence(
         [Split(Regex(p), "isolated") if p else Digits(individual_digits=True)
          for p in FAMILIES[family]] + [ByteLevel(add_prefix_space=False, use_regex=False)])
+    if family in COMPOSED:
+        t.normalizer = NFC()
     return t
 
 
@@ -152,7 +162,7 @@ def main():
     tokens = alphabet() + [a + b for a, b in merges] + WHOLE_WORDS
     # Byte 0 ends none of the texts, so C strings will do.
     print("static const char *const vector_texts[] = {")
-    for text in TEXTS:
+    for text in TEXTS + NOT_LEARNED:
         parts = text.encode().split(b"\n")
         whole = literal(text)[1:-1]
         while len(whole) > 88:
@@ -165,7 +175,7 @@ def main():
     put([literal(w) for w in WHOLE_WORDS], "static const char *const vector_whole_words[] = {")
     for family in FAMILIES:
         t = byte_pairs(family, tokens, merges)
-        put_ids("ids_" + family.replace("-", "_"), [t.encode(text).ids for text in TEXTS])
+        put_ids("ids_" + family.replace("-", "_"), [t.encode(text).ids for text in TEXTS + NOT_LEARNED])
     put(['{"%s", ids_%s}' % (f, f.replace("-", "_")) for f in FAMILIES],
         "static const struct {\n    const char *pre;\n    const int16_t *ids;\n} vector_families[] = {")
 
@@ -176,7 +186,7 @@ def main():
         "static const struct {\n    const char *text;\n    float score;\n    int type;\n"
         "} vector_pieces[] = {")
     encoder = sentencepiece.SentencePieceProcessor(model_proto=trained)
-    put_ids("vector_piece_ids", [encoder.encode(text) for text in TEXTS])
+    put_ids("vector_piece_ids", [encoder.encode(text) for text in TEXTS + NOT_LEARNED])
     print("/* clang-format on */")
 
 

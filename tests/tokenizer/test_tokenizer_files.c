@@ -10,7 +10,7 @@
 
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "tokenizer/internal.h"
+#include "tokenizer/window.h"
 
 /* What the file holds: 256 single-byte tokens (ids 0..255), then `tokens`, `merges`. */
 typedef struct spec {
@@ -189,6 +189,15 @@ static int remove_path(void **state)
     return unlink(path);
 }
 
+static void expect_note(const char *words)
+{
+    const umbra_notes *notes = umbra_tokenizer_notes(tokenizer);
+    for (int i = 0; i < notes->n; i++)
+        if (strstr(notes->text[i], words))
+            return;
+    fail_msg("no note says \"%s\" (the first of %d: %s)", words, notes->n, notes->text[0]);
+}
+
 static void expect_ids(const char *text, bool special, size_t n, const int32_t *expected)
 {
     int32_t *ids;
@@ -311,6 +320,99 @@ static void merging_is_as_defined(void **state)
     }
 }
 
+/* The same ids as a single window over the whole run gives. */
+static void check_run(const char *text, size_t n)
+{
+    umbra_window w = {.tokenizer = tokenizer, .n = (uint32_t)n};
+    assert_int_equal(umbra_window_reserve(&w, n, &err), UMBRA_OK);
+    for (uint32_t i = 0; i < n; i++)
+        w.symbols[i] = (umbra_symbol){
+            .id = (uint32_t)(unsigned char)text[i], .previous = i - 1, .next = i + 1};
+    umbra_window_merge(&w);
+    int32_t *ids;
+    size_t count, i = 0;
+    assert_int_equal(umbra_tokenizer_encode(tokenizer, text, n, false, false, &ids, &count, &err),
+                     UMBRA_OK);
+    for (uint32_t at = 0; at < n; at = w.symbols[at].next, i++)
+        if (i >= count || (uint32_t)ids[i] != w.symbols[at].id)
+            fail_msg("token %zu of %zu differs", i, count);
+    assert_int_equal(i, count);
+    umbra_free(ids);
+    umbra_window_release(&w);
+}
+
+static void long_runs_are_merged_as_a_whole(void **state)
+{
+    (void)state;
+    enum { N = 50000 };
+    static char texts[64][16], merges[64][32], text[N];
+    for (int round = 0; round < 12; round++) {
+        spec s = usual();
+        assert_true(random_merges(&s, texts, merges) > 10);
+        must_open(&s);
+        uint32_t letters = 1 + (uint32_t)round % 3;
+        for (size_t i = 0; i < N; i++)
+            text[i] = (char)('a' + (letters == 3 ? i / 7 % 2 : random_below(letters)));
+        for (size_t n = N - 1; n <= N; n++)
+            check_run(text, n);
+    }
+    /* The tokens of the whole depend on whether its length is odd: windows can never be sure. */
+    spec s = usual();
+    s.tokens[0].text = "aa", s.tokens[0].type = 1;
+    s.tokens[1].text = "aab", s.tokens[1].type = 1;
+    s.merges[0] = "aa b";
+    s.merges[1] = "a a";
+    must_open(&s);
+    memset(text, 'a', N);
+    text[N - 1] = 'b';
+    check_run(text, N);
+    check_run(text + 1, N - 1);
+}
+
+static void a_run_costs_no_memory_of_its_own(void **state)
+{
+    (void)state;
+    enum { N = 1 << 17, SMALL = 1 << 19 };
+    static const char *const names[] = {"gpt-2",       "olmo",          "qwen2", "llama-bpe",
+                                        "gpt-4o",      "kimi-k2",       "dbrx",  "deepseek-llm",
+                                        "deepseek-v3", "deepseek-coder"};
+    static const char *const units[] = {"a",    "A",  " ",  "\n", "9",        "<",
+                                        "-",    "'s", " a", "aA", "\xcc\x81", "\xe4\xb8\xad",
+                                        "\xff", " \n"};
+    char *text = umbra_calloc(N + 1, 1);
+    assert_non_null(text);
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        spec s = usual();
+        s.pre = names[k];
+        s.tokens[0].text = "<<", s.tokens[0].type = 1;
+        s.tokens[1].text = "<|special|>", s.tokens[1].type = 3;
+        s.merges[0] = "< <";
+        must_open(&s);
+        for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+            size_t unit = strlen(units[u]), n = N / unit * unit, count;
+            for (size_t i = 0; i < n; i += unit)
+                memcpy(text + i, units[u], unit);
+            text[n] = 'x';
+            int32_t *ids;
+            (void)umbra_memory_largest();
+            assert_int_equal(
+                umbra_tokenizer_encode(tokenizer, text, n + 1, false, true, &ids, &count, &err),
+                UMBRA_OK);
+            assert_in_range(umbra_memory_largest(), count, 12 * N); /* the ids, as they grow */
+            umbra_free(ids);
+            assert_int_equal(umbra_tokenizer_encode_first(tokenizer, text, n + 1, false, true, 100,
+                                                          &ids, &count, &err),
+                             UMBRA_OK);
+            assert_int_equal(count, 100);
+            /* Composing comes before the first token, and has the text twice at most. */
+            assert_in_range(umbra_memory_largest(), 1,
+                            tokenizer->splitter.composes ? 8 * N : SMALL);
+            umbra_free(ids);
+        }
+    }
+    umbra_free(text);
+}
+
 static void special_tokens(void **state)
 {
     (void)state;
@@ -346,32 +448,66 @@ static void special_tokens(void **state)
     assert_memory_equal(out, "\xe4\xb8\xad", 3);
 }
 
+static bool ends(int32_t id)
+{
+    return umbra_tokenizer_is_end(tokenizer, id);
+}
+
 static void ends_of_generation(void **state)
 {
     (void)state;
     spec s = usual();
     s.tokens[0].text = "<|im_end|>", s.tokens[0].type = 3;
-    s.tokens[1].text = "<|end|>", s.tokens[1].type = 3;
-    s.tokens[2].text = "<|return|>", s.tokens[2].type = 3;
-    s.tokens[3].text = "<|endoftext|>", s.tokens[3].type = 1; /* not a control token */
+    s.tokens[1].text = "<|end|>", s.tokens[1].type = 4;
+    s.tokens[2].text = "<|return|>", s.tokens[2].type = 5;
+    s.tokens[3].text = "<|endoftext|>", s.tokens[3].type = 1; /* whatever its type */
+    s.tokens[4].text = "<|user|>", s.tokens[4].type = 3;      /* alone it ends nothing */
+    s.tokens[5].text = "<|im_start|>", s.tokens[5].type = 3;
     s.eos = 65;
     s.eot = 66;
     must_open(&s);
-    static const bool expected[] = {true, true, true, false};
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(umbra_tokenizer_is_end(tokenizer, 256 + i), expected[i]);
-    assert_true(umbra_tokenizer_is_end(tokenizer, 65));
-    assert_true(umbra_tokenizer_is_end(tokenizer, 66));
-    assert_false(umbra_tokenizer_is_end(tokenizer, 67));
+    static const bool expected[] = {true, true, true, true, false, false};
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(ends(256 + i), expected[i]);
+    assert_true(ends(65) && ends(66) && !ends(67));
+    int32_t all[8] = {0};
+    assert_int_equal(umbra_tokenizer_ends(tokenizer, all, 1), 6);
+    assert_int_equal(all[0], 65);
+    assert_int_equal(all[1], 0);
     assert_int_equal(umbra_tokenizer_eos(tokenizer), 65);
     assert_int_equal(umbra_tokenizer_bos(tokenizer), -1);
     assert_false(umbra_tokenizer_adds_bos(tokenizer));
+    EXPECT_IDS("a<|endoftext|>", true, 'a', 259); /* a control token by its text */
+    expect_note("token 259 \"<|endoftext|>\" has the type 1");
 
     s.tokens[3].text = "<|call|>", s.tokens[3].type = 3;
+    s.tokens[5].text = "<|observation|>";
     must_open(&s);
-    assert_false(umbra_tokenizer_is_end(tokenizer, 257)); /* ends a message, not the turn */
-    assert_true(umbra_tokenizer_is_end(tokenizer, 258));
-    assert_true(umbra_tokenizer_is_end(tokenizer, 259));
+    assert_false(ends(257)); /* ends a message, not the turn */
+    assert_true(ends(258) && ends(259) && ends(260) && ends(261));
+}
+
+static void names_of_ends_that_are_words(void **state)
+{
+    (void)state;
+    spec s = usual();
+    static const char *const parts[] = {"</", "</s", "</s>"};
+    static const char *const merges[] = {"< /", "</ s", "</s >"};
+    for (int i = 0; i < 3; i++) {
+        s.tokens[i].text = parts[i], s.tokens[i].type = 1;
+        s.merges[i] = merges[i];
+    }
+    must_open(&s);
+    assert_false(ends(258)); /* plain text becomes it */
+    s.tokens[2].type = 3;
+    must_open(&s);
+    assert_true(ends(258));
+    EXPECT_IDS("</s>", false, 256, 's', '>'); /* and never a control token */
+    s.tokens[2].type = 4;
+    s.tokens[3].text = "<end_of_turn>", s.tokens[3].type = 3;
+    must_open(&s);
+    assert_false(ends(258)); /* a tag */
+    assert_true(ends(259));
 }
 
 /* Words as the regex of GPT-2 cuts them, seen through merges that a cut would prevent. */
@@ -451,23 +587,8 @@ static void refusals_of_tokens(void **state)
     s.no_tokens = true;
     expect_refusal(&s, UMBRA_E_FORMAT, "tokens is missing");
     s = usual();
-    s.drop_byte = '\n';
-    expect_refusal(&s, UMBRA_E_FORMAT, "no token for byte 0x0a");
-    s = usual();
-    s.byte_type = 3;
-    expect_refusal(&s, UMBRA_E_FORMAT, "for byte 0x00");
-    s = usual();
-    s.byte_type = 0;
-    expect_refusal(&s, UMBRA_E_FORMAT, "has the type 0");
-    s.byte_type = 7;
-    expect_refusal(&s, UMBRA_E_FORMAT, "has the type 7");
-    assert_true(err.has_offset);
-    s = usual();
     s.extra_types = 1;
     expect_refusal(&s, UMBRA_E_FORMAT, "257 entries for 256 tokens");
-    s = usual();
-    s.tokens[0].text = "a", s.tokens[0].type = 1;
-    expect_refusal(&s, UMBRA_E_FORMAT, "the same text");
     s = usual();
     static char huge[70000];
     memset(huge, 'h', sizeof huge - 1);
@@ -478,45 +599,108 @@ static void refusals_of_tokens(void **state)
     must_open(&s);
 }
 
-static void refusals_of_ids(void **state)
+static void bytes_without_tokens(void **state)
+{
+    (void)state;
+    spec s = usual();
+    must_open(&s);
+    assert_int_equal(umbra_tokenizer_notes(tokenizer)->n, 0);
+    s.drop_byte = 'q';
+    s.tokens[0].text = "ab", s.tokens[0].type = 1;
+    s.merges[0] = "a b";
+    must_open(&s);
+    expect_note("bytes without a token: 1 (the first: 0x71); they are left out");
+    EXPECT_IDS("aqab", false, 'a', 256);
+    EXPECT_IDS("qaq", false, 'a');
+    s.tokens[1].text = "<unk>", s.tokens[1].type = 2;
+    must_open(&s);
+    expect_note("they become \"<unk>\"");
+    EXPECT_IDS("aqqb", false, 'a', 257, 257, 'b');
+}
+
+static void types_of_all_kinds(void **state)
+{
+    (void)state;
+    spec s = usual();
+    static const int types[] = {0, 3, 4, 5, 6, 7, -1};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        s.byte_type = types[i];
+        must_open(&s);
+        EXPECT_IDS("ab\xff", false, 'a', 'b', 0xff);
+        if (types[i] <= 0 || types[i] == 7)
+            expect_note("a type other than 1 to 6 are taken for text: 256 (the first: token 0)");
+    }
+    /* The token of a byte that is literal text, too. */
+    s = usual();
+    s.drop_byte = 0xc0;
+    s.tokens[0].text = "\xc3\x80", s.tokens[0].type = 4;
+    must_open(&s);
+    EXPECT_IDS("t\xc3\x80\xc0", false, 't', 256, 256);
+}
+
+static void equal_texts(void **state)
+{
+    (void)state;
+    spec s = usual();
+    s.tokens[0].text = "ab", s.tokens[0].type = 1;
+    s.tokens[1].text = "ab", s.tokens[1].type = 1;
+    s.tokens[2].text = "ab", s.tokens[2].type = 3; /* goes behind what is text */
+    s.tokens[3].text = "<x>", s.tokens[3].type = 3;
+    s.tokens[4].text = "<x>", s.tokens[4].type = 3;
+    s.merges[0] = "a b";
+    must_open(&s);
+    EXPECT_IDS("ab", false, 257);
+    EXPECT_IDS("<x>", true, 260);
+    expect_note("used instead: 3 ");
+    expect_note("256, used 257, \"ab\"");
+}
+
+static void ids_of_no_token(void **state)
 {
     (void)state;
     spec s = usual();
     s.bos = 256;
-    expect_refusal(&s, UMBRA_E_FORMAT, "bos_token_id is 256, but there are 256 tokens");
-    s = usual();
     s.eos = 4294967295;
-    expect_refusal(&s, UMBRA_E_FORMAT, "eos_token_id is 4294967295");
-    s = usual();
     s.eot = 300;
-    expect_refusal(&s, UMBRA_E_FORMAT, "eot_token_id");
-    s = usual();
     s.add_bos = 1;
-    expect_refusal(&s, UMBRA_E_FORMAT, "no bos_token_id");
+    must_open(&s);
+    expect_note("bos_token_id is 256, but there are 256 tokens");
+    expect_note("eos_token_id is 4294967295");
+    expect_note("eot_token_id is 300");
+    expect_note("no BOS token");
+    assert_int_equal(umbra_tokenizer_bos(tokenizer), -1);
+    assert_int_equal(umbra_tokenizer_eos(tokenizer), -1);
+    assert_int_equal(umbra_tokenizer_ends(tokenizer, NULL, 0), 0);
+    assert_false(umbra_tokenizer_adds_bos(tokenizer));
+    EXPECT_IDS("a", false, 'a');
 }
 
-static void refusals_of_merges(void **state)
+static void merges_that_cannot_happen(void **state)
 {
     (void)state;
     static const struct {
         const char *merge, *words;
     } cases[] = {
-        {"", "not two texts"},       {" ", "not two texts"},   {"a", "not two texts"},
-        {"ab", "not two texts"},     {" ab", "not two texts"}, {"ab ", "not two texts"},
-        {"a zz", "is no token"},     {"zz a", "is no token"},  {"a c", "makes a text"},
-        {"a b c", "is no token"},    {"a b", "listed twice"},  {"a x", "not normal text"},
-        {"ax a", "not normal text"},
+        {"", "not two texts"},      {" ", "not two texts"},   {"a", "not two texts"},
+        {"ab", "not two texts"},    {" ab", "not two texts"}, {"ab ", "not two texts"},
+        {"a zz", "is no token"},    {"zz a", "is no token"},  {"a c", "makes a text"},
+        {"a b c", "is no token"},   {"a b", "listed twice"},  {"a x", "makes a control token"},
+        {"zq\xff xq", "\"zq\\xff"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         spec s = usual();
         s.tokens[0].text = "ab", s.tokens[0].type = 1;
         s.tokens[1].text = "ax", s.tokens[1].type = 3;
-        s.tokens[2].text = "axa", s.tokens[2].type = 1;
+        s.tokens[2].text = "axa", s.tokens[2].type = 4;
+        s.tokens[3].text = "abb", s.tokens[3].type = 4;
         s.merges[0] = "a b";
         s.merges[1] = cases[i].merge;
-        expect_refusal(&s, UMBRA_E_FORMAT, cases[i].words);
-        assert_true(err.has_offset);
-        assert_non_null(strstr(err.message, "merge 1 "));
+        s.merges[2] = "ab b"; /* into what the user defined */
+        must_open(&s);
+        expect_note(cases[i].words);
+        expect_note("cannot happen are left out: 1 (the first: merge 1 ");
+        EXPECT_IDS("abxab", false, 256, 'x', 256);
+        EXPECT_IDS("ab b", false, 256, ' ', 'b');
     }
     spec s = usual();
     s.no_merges = true;
@@ -550,10 +734,20 @@ static void opening_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merging_is_as_defined),  cmocka_unit_test(special_tokens),
-        cmocka_unit_test(ends_of_generation),     cmocka_unit_test(pre_tokenisation),
-        cmocka_unit_test(refusals_of_kinds),      cmocka_unit_test(refusals_of_tokens),
-        cmocka_unit_test(refusals_of_ids),        cmocka_unit_test(refusals_of_merges),
+        cmocka_unit_test(merging_is_as_defined),
+        cmocka_unit_test(special_tokens),
+        cmocka_unit_test(ends_of_generation),
+        cmocka_unit_test(pre_tokenisation),
+        cmocka_unit_test(refusals_of_kinds),
+        cmocka_unit_test(refusals_of_tokens),
+        cmocka_unit_test(bytes_without_tokens),
+        cmocka_unit_test(types_of_all_kinds),
+        cmocka_unit_test(equal_texts),
+        cmocka_unit_test(ids_of_no_token),
+        cmocka_unit_test(merges_that_cannot_happen),
+        cmocka_unit_test(names_of_ends_that_are_words),
+        cmocka_unit_test(long_runs_are_merged_as_a_whole),
+        cmocka_unit_test(a_run_costs_no_memory_of_its_own),
         cmocka_unit_test(opening_without_memory),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
