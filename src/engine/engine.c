@@ -22,6 +22,7 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
         .n_paths = (int)n_paths,
         .n_layers = model->config.layers,
         .n_experts = model->config.experts,
+        .n_sequences = o->sequences,
         .slices = model->slices,
         .budget_bytes = bytes,
         .io = o->io,
@@ -145,8 +146,13 @@ static void enter(umbra_engine *e, const umbra_token *tokens, int n)
         e->kernels->dequantize[embedding->dtype](s->x + (size_t)t * (size_t)c->hidden, row,
                                                  c->hidden);
         int position = e->kv.length[tokens[t].sequence];
-        for (int earlier = 0; earlier < t; earlier++)
-            position += tokens[earlier].sequence == tokens[t].sequence;
+        s->prompt[t] = false;
+        for (int earlier = 0; earlier < t; earlier++) {
+            if (tokens[earlier].sequence != tokens[t].sequence)
+                continue;
+            s->prompt[earlier] = s->prompt[t] = true;
+            position++;
+        }
         s->sequence[t] = tokens[t].sequence;
         s->position[t] = position;
         umbra_rope_angles(e, position, s->rope + (size_t)t * (size_t)c->rope.dim);

@@ -77,6 +77,7 @@ typedef struct umbra_scratch {
     int32_t *token_pair;          /* (C, k) the pair of a token's j-th expert */
     umbra_expert_span *spans;     /* (experts) the distinct experts of a chunk, ascending */
     int *span_expert;             /* (experts) their ids alone */
+    int *span_uses;               /* (experts) how many rows that decode use each of these */
     float *up;                    /* (P, width) */
     umbra_activations inner;      /* (P, width): gate's output, then silu(gate) * up */
     umbra_activations ffn;        /* (C, dense or shared width): the same place and purpose for
@@ -85,6 +86,7 @@ typedef struct umbra_scratch {
     umbra_activations out;        /* (UMBRA_LOGITS_ROWS, hidden) */
     float *logits;                /* (UMBRA_LOGITS_ROWS, vocabulary) */
     int32_t *sequence, *position; /* (C) */
+    bool *prompt;                 /* (C) the row's sequence has more rows in the chunk */
     void *arena;
     uint64_t arena_bytes;
 } umbra_scratch;

@@ -38,6 +38,30 @@ static int sort_pairs(umbra_engine *e, int tokens)
     return distinct;
 }
 
+/* Tells the store what the chunk is: rows of prompts walk through all experts, those that decode say
+ * which ones are in use. */
+static int begin_batch(umbra_engine *e, int layer, int tokens, int distinct, umbra_error *err)
+{
+    umbra_scratch *s = &e->scratch;
+    int decoded = 0;
+    for (int i = 0; i < distinct; i++) {
+        const umbra_expert_span *span = &s->spans[s->span_expert[i]];
+        s->span_uses[i] = 0;
+        for (int j = 0; j < span->count; j++)
+            s->span_uses[i] += !s->prompt[s->pair_token[span->first + j]];
+    }
+    for (int t = 0; t < tokens; t++)
+        decoded += !s->prompt[t];
+    const umbra_batch batch = {
+        .kind = decoded > 0 ? UMBRA_BATCH_DECODE : UMBRA_BATCH_PROMPT,
+        .layer = layer,
+        .experts = s->span_expert,
+        .uses = s->span_uses,
+        .n = distinct,
+    };
+    return umbra_store_begin(e->store, &batch, err);
+}
+
 typedef struct expert_run {
     umbra_engine *e;
     int layer;
@@ -189,7 +213,7 @@ static void sum_contributions(void *context, int begin, int end, int worker)
 int umbra_experts(umbra_engine *e, int layer, int tokens, umbra_error *err)
 {
     int distinct = sort_pairs(e, tokens);
-    int rc = umbra_store_begin(e->store, layer, e->scratch.span_expert, distinct, err);
+    int rc = begin_batch(e, layer, tokens, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
     if (e->companion.routed)

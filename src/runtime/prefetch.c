@@ -12,17 +12,23 @@
 #include "engine/engine.h"
 #include "runtime/judge.h"
 
+/* A sequence as this chunk has it. */
+typedef struct follower {
+    int position; /* that the runner expects next */
+    int rows;     /* of the chunk */
+} follower;
+
 struct umbra_prefetch {
     umbra_engine *engine;
     umbra_runner *runner; /* NULL: off */
     umbra_policy policy;
     bool automatic;
     bool own_thread;
-    bool on;                /* for the token in progress */
-    bool decoding;          /* the chunk in progress is one token */
-    int sequence, position; /* that the runner expects next */
-    umbra_judge judge;      /* of automatic */
-    /* Of the token in progress: when it began, and the store's waits and needs before. */
+    follower *followers; /* (sequences) */
+    bool on;             /* for the chunk in progress */
+    int decoded;         /* rows of it that decode; the others are prompts' */
+    umbra_judge judge;   /* of automatic */
+    /* Of the chunk in progress: when it began, and the store's waits and needs before. */
     uint64_t begun_ns, waited_ns, needed;
     umbra_prefetch_stats stats;
 };
@@ -44,55 +50,98 @@ static void work(umbra_prefetch *p)
         umbra_runner_work(p->runner);
 }
 
+/* Takes the chunk's rows apart: a sequence with one row decodes, one with several reads a prompt.
+ */
+static void follow(umbra_prefetch *p, int n)
+{
+    const umbra_scratch *s = &p->engine->scratch;
+    for (int t = 0; t < n; t++)
+        p->followers[s->sequence[t]].rows = 0;
+    for (int t = 0; t < n; t++) {
+        follower *f = &p->followers[s->sequence[t]];
+        if (f->rows++ == 0 && s->position[t] != f->position)
+            umbra_runner_restart(p->runner, s->sequence[t]);
+        f->position = s->position[t] + 1;
+    }
+    p->decoded = 0;
+    for (int t = 0; t < n; t++)
+        p->decoded += p->followers[s->sequence[t]].rows == 1;
+}
+
+/* How many rows from the t-th on are of one prompt; 0: it is a row that decodes. */
+static int prompt_rows(const umbra_prefetch *p, int t, int n)
+{
+    const int32_t *sequence = p->engine->scratch.sequence;
+    int rows = 0;
+    if (p->followers[sequence[t]].rows == 1)
+        return 0;
+    while (t + rows < n && sequence[t + rows] == sequence[t])
+        rows++;
+    return rows;
+}
+
+/* A row that decodes, at the chunk's beginning (layer -1) or at a layer. */
+static void tell(umbra_prefetch *p, int sequence, int layer, const float *x, const int32_t *experts)
+{
+    if (p->on && layer < 0)
+        umbra_runner_enter(p->runner, sequence, x);
+    else if (p->on)
+        umbra_runner_routed(p->runner, sequence, layer, x, experts);
+    else if (layer >= 0)
+        umbra_runner_note(p->runner, sequence, layer, experts);
+}
+
+static void tell_rows(umbra_prefetch *p, int layer, int n)
+{
+    const umbra_scratch *s = &p->engine->scratch;
+    const umbra_config *c = &p->engine->model->config;
+    for (int t = 0, rows; t<n; t += rows> 0 ? rows : 1) {
+        const float *x = s->x + (size_t)t * (size_t)c->hidden;
+        const int32_t *experts =
+            layer < 0 ? NULL : s->experts + (size_t)t * (size_t)c->experts_used;
+        rows = prompt_rows(p, t, n);
+        if (rows > 0)
+            umbra_runner_absorb(p->runner, s->sequence[t], layer, rows, x, experts);
+        else
+            tell(p, s->sequence[t], layer, x, experts);
+    }
+    if (p->on)
+        work(p);
+}
+
 static void enter(void *user, const umbra_token *tokens, int n)
 {
     umbra_prefetch *p = user;
-    const umbra_scratch *s = &p->engine->scratch;
-    p->decoding = n == 1;
-    if (tokens[0].sequence != p->sequence || s->position[0] != p->position)
-        umbra_runner_restart(p->runner);
-    p->sequence = tokens[n - 1].sequence;
-    p->position = s->position[n - 1] + 1;
-    p->on = p->decoding && (!p->automatic || p->judge.on);
+    (void)tokens;
+    follow(p, n);
+    p->on = p->decoded > 0 && (!p->automatic || p->judge.on);
     umbra_store_set_guessing(p->engine->store, p->on);
     p->begun_ns = umbra_clock_ns();
     p->waited_ns = umbra_store_waited_ns(p->engine->store);
     p->needed = umbra_store_needed(p->engine->store);
-    if (!p->decoding)
-        umbra_runner_absorb(p->runner, -1, n, s->x, NULL);
-    else if (p->on) {
-        umbra_runner_enter(p->runner, s->x);
-        work(p);
-    }
+    tell_rows(p, -1, n);
 }
 
 static void routed(void *user, int layer, int n)
 {
-    umbra_prefetch *p = user;
-    const umbra_scratch *s = &p->engine->scratch;
-    if (!p->decoding)
-        umbra_runner_absorb(p->runner, layer, n, s->x, s->experts);
-    else if (p->on) {
-        umbra_runner_routed(p->runner, layer, s->x, s->experts);
-        work(p);
-    } else {
-        umbra_runner_note(p->runner, layer, s->experts);
-    }
+    tell_rows(user, layer, n);
 }
 
 static void leave(void *user, int n)
 {
     umbra_prefetch *p = user;
-    (void)n;
-    if (!p->decoding)
-        return;
-    umbra_runner_leave(p->runner);
-    p->stats.tokens++;
-    p->stats.tokens_on += p->on;
+    const int32_t *sequence = p->engine->scratch.sequence;
+    for (int t = 0; t < n; t++)
+        if (p->followers[sequence[t]].rows == 1)
+            umbra_runner_leave(p->runner, sequence[t]);
+    p->stats.tokens += (uint64_t)p->decoded;
+    p->stats.tokens_on += p->on ? (uint64_t)p->decoded : 0;
+    if (p->decoded < n)
+        return; /* what a prompt takes says nothing of reading ahead */
     const umbra_store *store = p->engine->store;
-    umbra_judge_token(&p->judge, umbra_seconds_since(p->begun_ns),
-                      (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
-                      (double)(umbra_store_needed(store) - p->needed));
+    umbra_judge_step(&p->judge, n, umbra_seconds_since(p->begun_ns),
+                     (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
+                     (double)(umbra_store_needed(store) - p->needed));
 }
 
 /* ---- opening ---- */
@@ -181,8 +230,8 @@ static int choose_every(const umbra_runner_options *r, const umbra_model_info *i
     return UMBRA_OK;
 }
 
-static int choose(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
-                  umbra_error *err)
+static int choose(choice *c, const umbra_model *model, int sequences,
+                  const umbra_prefetch_options *o, umbra_error *err)
 {
     const umbra_model_info *info = umbra_model_get_info(model);
     *c = (choice){0};
@@ -209,6 +258,7 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
         .shadow = o->shadow ? o->shadow : c->beside,
         .model_hash = c->hash,
         .model_name = info->name,
+        .sequences = sequences,
         .every = o->every,
     };
     if (o->every == 0 && (c->policy == UMBRA_POLICY_SHADOW || c->policy == UMBRA_POLICY_GATE))
@@ -217,6 +267,13 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
 }
 
 enum { LEAST_SHARE = 8 };
+
+/* What the store keeps of sequences beyond the first, which is among the small things. */
+static uint64_t forecast_bytes(const umbra_model_info *info, int sequences)
+{
+    return umbra_store_forecast_bytes(info->layers, info->experts, sequences) -
+           umbra_store_forecast_bytes(info->layers, info->experts, 1);
+}
 
 /* What a predictor takes is not there for experts: too much where it is an eighth of the cache, or
  * of what does not fit into it, since as many more misses are then there to win back. */
@@ -232,9 +289,11 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
 {
     choice c;
     uint64_t bytes = 0;
-    int rc = choose(&c, model, prefetch, err);
-    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+    int rc = choose(&c, model, engine->sequences, prefetch, err);
+    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF) {
         rc = umbra_runner_bytes(&c.runner, &bytes, err);
+        bytes += forecast_bytes(umbra_model_get_info(model), engine->sequences);
+    }
     release(&c);
     engine->reserved_bytes = 0;
     if (rc == UMBRA_OK && c.automatic) {
@@ -253,7 +312,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
 {
     umbra_engine *e = p->engine;
     choice c;
-    int rc = choose(&c, e->model, o, err);
+    int rc = choose(&c, e->model, e->sequences, o, err);
     p->policy = c.policy;
     p->automatic = c.automatic;
     p->own_thread = umbra_system_processors() > e->plan.threads;
@@ -277,9 +336,12 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
     if (!p)
         return umbra_fail_nomem(err, "reading ahead", sizeof *p);
     p->engine = engine;
-    p->sequence = -1;
     umbra_judge_init(&p->judge);
-    int rc = open_runner(p, options ? options : &defaults, err);
+    p->followers = umbra_calloc((size_t)engine->sequences, sizeof *p->followers);
+    int rc = p->followers ? open_runner(p, options ? options : &defaults, err)
+                          : umbra_fail_nomem(err, "reading ahead", 0);
+    for (int i = 0; p->followers && i < engine->sequences; i++)
+        p->followers[i].position = -1;
     if (rc != UMBRA_OK) {
         umbra_prefetch_close(&p);
         return rc;
@@ -302,6 +364,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
         umbra_store_set_guessing(p->engine->store, false);
     }
     umbra_runner_close(&p->runner);
+    umbra_free(p->followers);
     umbra_free(p);
     *prefetch = NULL;
 }
@@ -315,8 +378,8 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
         umbra_runner_get_stats(p->runner, &out->runner);
 }
 
-void umbra_prefetch_set_oracle(umbra_prefetch *p, const uint16_t *routing, int tokens)
+void umbra_prefetch_set_oracle(umbra_prefetch *p, int sequence, const uint16_t *routing, int tokens)
 {
-    if (p->runner)
-        umbra_runner_set_oracle(p->runner, routing, tokens);
+    if (p->runner && sequence >= 0 && sequence < p->engine->sequences)
+        umbra_runner_set_oracle(p->runner, sequence, routing, tokens);
 }

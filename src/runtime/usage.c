@@ -151,7 +151,9 @@ static int by_count(const void *a, const void *b)
 /* Leases that are never given back. */
 static int keep(umbra_engine *e, int layer, const int *experts, int n, umbra_error *err)
 {
-    int rc = umbra_store_begin(e->store, layer, experts, n, err);
+    const umbra_batch batch = {
+        .kind = UMBRA_BATCH_PROBE, .layer = layer, .experts = experts, .n = n};
+    int rc = umbra_store_begin(e->store, &batch, err);
     umbra_lease lease;
     while (rc == UMBRA_OK && (rc = umbra_store_next(e->store, &lease, 1, err)) > 0)
         rc = UMBRA_OK;

@@ -1,62 +1,92 @@
+/* Batches: what is there is pinned at once, the rest is read and handed out as it comes. */
 #include <string.h>
 
 #include "base/error.h"
 #include "store/store_internal.h"
 
-static int check_batch(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
+static int get_broken(const umbra_store *s, umbra_error *err)
 {
-    umbra_batch *b = &s->batch;
-    if (s->broken) {
-        if (err)
-            *err = s->broken_error;
-        return s->broken_error.status;
-    }
+    if (err && s->broken)
+        *err = s->broken_error;
+    return s->broken ? s->broken_error.status : UMBRA_OK;
+}
+
+static int check_expert(umbra_store *s, const umbra_batch *batch, int i, umbra_error *err)
+{
+    umbra_batch_state *b = &s->batch;
+    int e = batch->experts[i], layer = batch->layer;
+    if (e < 0 || e >= s->n_experts)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d: there are %d", e, layer,
+                          s->n_experts);
+    if (b->seen[e] == b->number)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d is twice in a batch", e,
+                          layer);
+    if (batch->uses && batch->uses[i] < 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT,
+                          "expert %d of layer %d is used by %d tokens: must not be negative", e,
+                          layer, batch->uses[i]);
+    const umbra_slice *slices = umbra_store_slices(s, layer, e);
+    if (slices[0].bytes + slices[1].bytes + slices[2].bytes == 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "layer %d has no expert %d", layer, e);
+    return UMBRA_OK;
+}
+
+/* A prompt walks through all layers chunk by chunk: it says little of what is used soon, and what
+ * it has just used comes again last. */
+static bool counts_uses(umbra_batch_kind kind)
+{
+    return kind == UMBRA_BATCH_DECODE || kind == UMBRA_BATCH_VERIFY;
+}
+
+static int check_batch(umbra_store *s, const umbra_batch *batch, umbra_error *err)
+{
+    umbra_batch_state *b = &s->batch;
+    int rc = get_broken(s, err), n = batch->n;
+    if (rc != UMBRA_OK)
+        return rc;
     if (b->active)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a batch began before the one of layer %d had ended", b->layer);
-    if (layer < 0 || layer >= s->n_layers || n < 0 || n > s->n_experts)
+    if (batch->layer < 0 || batch->layer >= s->n_layers || n < 0 || n > s->n_experts)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a batch of %d experts of layer %d: the model has %d layers of %d", n,
-                          layer, s->n_layers, s->n_experts);
+                          batch->layer, s->n_layers, s->n_experts);
+    if ((unsigned)batch->kind > UMBRA_BATCH_PROBE)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "a batch of kind %d: there is none such",
+                          (int)batch->kind);
     if (++b->number == 0) { /* after 2^32 batches the marks of old ones would come true again */
         memset(b->seen, 0, (size_t)s->n_experts * sizeof *b->seen);
         b->number = 1;
     }
-    for (int i = 0; i < n; i++) {
-        int e = experts[i];
-        if (e < 0 || e >= s->n_experts)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d: there are %d", e,
-                              layer, s->n_experts);
-        if (b->seen[e] == b->number)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d is twice in a batch", e,
-                              layer);
+    for (int i = 0; rc == UMBRA_OK && i < n; i++) {
+        rc = check_expert(s, batch, i, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        int e = batch->experts[i];
         b->seen[e] = b->number;
-        const umbra_slice *slices = umbra_store_slices(s, layer, e);
-        if (slices[0].bytes + slices[1].bytes + slices[2].bytes == 0)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "layer %d has no expert %d", layer, e);
+        b->uses[e] = !counts_uses(batch->kind) ? 0 : batch->uses ? batch->uses[i] : 1;
     }
     return UMBRA_OK;
 }
 
-/* A batch of most of a layer's experts is part of a walk through all layers, as a prompt is read
- * chunk by chunk. It says nothing of its experts, and what was just used comes again last. */
-static bool is_walk(const umbra_store *s, int n)
+/* What was used lately will be used again, and by as many. */
+static void warm(umbra_store *s, const umbra_batch *batch)
 {
-    return n > s->n_experts / 2;
-}
-
-/* What was used lately will be used again. */
-static void warm(umbra_store *s, int layer, const int *experts, int n)
-{
+    if (batch->kind == UMBRA_BATCH_PROBE)
+        return;
     umbra_slots_fade(&s->slots);
-    for (int i = 0; !is_walk(s, n) && i < n; i++)
-        umbra_slots_warm(&s->slots, layer, experts[i]);
+    for (int i = 0; i < batch->n; i++) {
+        int e = batch->experts[i];
+        if (s->batch.uses[e] > 0)
+            umbra_slots_warm(&s->slots, batch->layer, e, s->batch.uses[e]);
+        s->uses[(size_t)batch->layer * (size_t)s->n_experts + (size_t)e]++;
+    }
 }
 
 /* Pins an expert that is there or on its way. */
 static void begin_present(umbra_store *s, int index)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     umbra_item *item = &b->items[index];
     umbra_slot *slot = &s->slots.slot[item->slot];
     umbra_slots_pin(&s->slots, item->slot);
@@ -78,51 +108,66 @@ static void begin_present(umbra_store *s, int index)
     b->late_n++;
 }
 
-/* What became of the candidates for this batch that the cache would not have had by itself. */
-static void learn(umbra_store *s, int layer)
+/* What became of the candidates for this batch that the cache would not have had by itself. Those
+ * that only a prompt's rows use were never foretold, and tell nothing of forecasts. */
+static void learn(umbra_store *s, const umbra_batch *batch)
 {
+    int layer = batch->layer;
+    umbra_forecast_merge(&s->forecast);
     const umbra_outlook *o = &s->forecast.outlook[layer];
-    if (o->due != s->forecast.clock + 1)
+    if (o->due != s->forecast.clock + 1 || !counts_uses(batch->kind))
         return;
     for (int i = 0; i < o->n; i++) {
         const umbra_candidate *c = &o->candidate[i];
         int32_t slot = umbra_slots_find(&s->slots, layer, c->expert);
+        bool used = s->batch.seen[c->expert] == s->batch.number;
+        if (used && s->batch.uses[c->expert] == 0)
+            continue;
         if (slot < 0 || s->slots.slot[slot].guess > 0)
-            umbra_experience_take(&s->experience, o->distance, c->probability,
-                                  s->batch.seen[c->expert] == s->batch.number);
+            umbra_experience_take(&s->experience, o->distance, c->probability, used);
     }
 }
 
-/* Pins every hit before any miss looks for a victim. */
-static void begin_items(umbra_store *s, int layer, const int *experts, int n)
+static void begin_absent(umbra_store *s, int index)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
+    b->misses[b->misses_n++] = index;
+    s->needed += b->kind != UMBRA_BATCH_PROBE;
+    const umbra_slice *slices = umbra_store_slices(s, b->layer, b->items[index].expert);
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++)
+        s->stats.bytes_needed += slices[which].bytes;
+}
+
+static void reset_batch(umbra_store *s, const umbra_batch *batch)
+{
+    umbra_batch_state *b = &s->batch;
     b->active = true;
     b->failed = false;
-    b->layer = layer;
-    b->n = n;
+    b->kind = batch->kind;
+    b->layer = batch->layer;
+    b->n = batch->n;
     b->handed_out = 0;
     b->ready_first = b->ready_n = 0;
     b->misses_begun = b->misses_n = 0;
     b->late_n = 0;
     b->begun_ns = umbra_store_now(s);
+}
+
+/* Pins every hit before any miss looks for a victim. */
+static void begin_items(umbra_store *s, const umbra_batch *batch)
+{
+    umbra_batch_state *b = &s->batch;
     pthread_mutex_lock(&s->mutex);
-    learn(s, layer);
-    umbra_forecast_begin(&s->forecast, layer);
-    warm(s, layer, experts, n);
-    for (int i = 0; i < n; i++) {
-        int32_t slot = umbra_slots_find(&s->slots, layer, experts[i]);
-        b->items[i] = (umbra_item){.expert = experts[i], .slot = slot};
-        s->uses[(size_t)layer * (size_t)s->n_experts + (size_t)experts[i]]++;
-        if (slot >= 0) {
+    learn(s, batch);
+    umbra_forecast_begin(&s->forecast, batch->layer);
+    warm(s, batch);
+    for (int i = 0; i < batch->n; i++) {
+        int32_t slot = umbra_slots_find(&s->slots, batch->layer, batch->experts[i]);
+        b->items[i] = (umbra_item){.expert = batch->experts[i], .slot = slot};
+        if (slot >= 0)
             begin_present(s, i);
-            continue;
-        }
-        b->misses[b->misses_n++] = i;
-        s->needed++;
-        const umbra_slice *slices = umbra_store_slices(s, layer, experts[i]);
-        for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            s->stats.bytes_needed += slices[which].bytes;
+        else
+            begin_absent(s, i);
     }
     s->stats.hits += (uint64_t)b->ready_n;
     s->stats.late += (uint64_t)b->late_n;
@@ -132,12 +177,13 @@ static void begin_items(umbra_store *s, int layer, const int *experts, int n)
     umbra_pace_batch(&s->pace, b->misses_n + b->late_n);
 }
 
-int umbra_store_begin(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
+int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err)
 {
-    int rc = check_batch(s, layer, experts, n, err);
+    int rc = check_batch(s, batch, err);
     if (rc != UMBRA_OK)
         return rc;
-    begin_items(s, layer, experts, n);
+    reset_batch(s, batch);
+    begin_items(s, batch);
     return umbra_store_start_reads(s, err);
 }
 
@@ -147,13 +193,9 @@ int umbra_store_poll(umbra_store *s, umbra_error *err)
                 atomic_exchange_explicit(&s->foretold, false, memory_order_acquire);
     if (s->in_flight == 0 && !news)
         return UMBRA_OK; /* most calls end here, without a lock */
-    if (s->broken) {
-        if (err)
-            *err = s->broken_error;
-        return s->broken_error.status;
-    }
-    int before = s->in_flight;
-    int rc = umbra_store_reap_reads(s, false, err);
+    int before = s->in_flight, rc = get_broken(s, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_store_reap_reads(s, false, err);
     if (rc != UMBRA_OK || (!news && s->in_flight == before))
         return rc;
     return umbra_store_start_reads(s, err);
@@ -163,7 +205,7 @@ int umbra_store_poll(umbra_store *s, umbra_error *err)
  * be used before, then takes back what was leased. */
 static int end_failed(umbra_store *s, umbra_error *err)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     while (s->queue_n + s->in_flight > 0) {
         int rc = umbra_store_start_reads(s, err);
         if (rc == UMBRA_OK)
@@ -175,6 +217,7 @@ static int end_failed(umbra_store *s, umbra_error *err)
     for (int i = 0; i < b->n; i++) {
         if (b->items[i].state == UMBRA_ITEM_READY || b->items[i].state == UMBRA_ITEM_LEASED)
             umbra_slots_unpin(&s->slots, b->items[i].slot);
+        b->items[i].state = UMBRA_ITEM_OVER;
     }
     pthread_mutex_unlock(&s->mutex);
     b->active = false;
@@ -185,13 +228,17 @@ static int end_failed(umbra_store *s, umbra_error *err)
 
 static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     int n = b->ready_n < max ? b->ready_n : max;
     for (int i = 0; i < n; i++) {
         int32_t index = b->ready[b->ready_first + i];
         umbra_item *item = &b->items[index];
         item->state = UMBRA_ITEM_LEASED;
-        leases[i] = (umbra_lease){.expert = item->expert, .index = index, .slot = item->slot};
+        leases[i] = (umbra_lease){.expert = item->expert,
+                                  .index = index,
+                                  .slot = item->slot,
+                                  .batch = b->number,
+                                  .place = UMBRA_PLACE_HOST};
         const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
         const char *slot = umbra_store_slot(s, item->slot);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
@@ -233,17 +280,13 @@ static void end_batch(umbra_store *s)
 
 int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
 {
-    umbra_batch *b = &s->batch;
-    if (s->broken) {
-        if (err)
-            *err = s->broken_error;
-        return s->broken_error.status;
-    }
-    if (!b->active)
-        return 0;
+    umbra_batch_state *b = &s->batch;
+    int rc = get_broken(s, err);
+    if (rc != UMBRA_OK || !b->active)
+        return rc;
     if (max < 1)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "room for %d leases: at least 1 is needed", max);
-    int rc = umbra_store_reap_reads(s, false, err);
+    rc = umbra_store_reap_reads(s, false, err);
     for (;;) {
         /* The disk gets its next reads before the caller gets something to compute. */
         if (rc == UMBRA_OK)
@@ -272,18 +315,21 @@ int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *
 
 void umbra_store_release(umbra_store *s, const umbra_lease *lease)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
+    /* A lease may outlive its batch; what the batch was for is not known any more then. */
+    bool own = lease->batch == b->number;
+    umbra_item *item = own ? &b->items[lease->index] : NULL;
+    if (own && item->state != UMBRA_ITEM_LEASED)
+        return; /* given back before, or taken back when the batch failed */
     pthread_mutex_lock(&s->mutex);
     umbra_slots_unpin(&s->slots, lease->slot);
-    if (is_walk(s, b->n))
+    if (own && b->uses[lease->expert] == 0)
         umbra_slots_pass(&s->slots, lease->slot);
     pthread_mutex_unlock(&s->mutex);
-    if (!b->active)
+    if (!own)
         return;
-    umbra_item *item = &b->items[lease->index];
-    if (lease->index < b->n && item->slot == lease->slot && item->state == UMBRA_ITEM_LEASED)
-        item->state = UMBRA_ITEM_OVER; /* else it is a lease of the batch before */
+    item->state = UMBRA_ITEM_OVER;
     /* A failure here is remembered and comes back from umbra_store_next. */
-    if (b->misses_begun < b->misses_n)
+    if (b->active && b->misses_begun < b->misses_n)
         (void)umbra_store_start_reads(s, NULL);
 }

@@ -75,7 +75,7 @@ static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance
  * Called with the mutex held. */
 static bool begin_miss(umbra_store *s)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     int32_t index = b->misses[b->misses_begun];
     umbra_item *item = &b->items[index];
     umbra_victim victim;
@@ -316,9 +316,10 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
  * there is something to submit. */
 static bool begin_next(umbra_store *s, umbra_error *cause)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     int rc = UMBRA_OK;
     pthread_mutex_lock(&s->mutex);
+    umbra_forecast_merge(&s->forecast);
     while (rc == UMBRA_OK && !b->failed && b->misses_begun < b->misses_n &&
            s->queue_n + s->in_flight < s->depth && begin_miss(s))
         rc = check_budget(s, cause);
@@ -348,7 +349,7 @@ int umbra_store_start_reads(umbra_store *s, umbra_error *err)
 /* Keeps the first failure of a batch; the others are likely to be its echoes. */
 static void note_failure(umbra_store *s, int32_t slot, int which, int status, const char *what)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     if (b->failed)
         return;
     b->failed = true;
@@ -362,7 +363,7 @@ static void note_failure(umbra_store *s, int32_t slot, int which, int status, co
 /* Called with the mutex held. */
 static void finish_slot(umbra_store *s, int32_t slot)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     umbra_slot_reads *reads = &s->reads[slot];
     const umbra_slot *owner = &s->slots.slot[slot];
     umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_READ,

@@ -1,3 +1,4 @@
+/* Opening and closing a store, its forecasts and its statistics. */
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -110,7 +111,7 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
         return umbra_fail_nomem(err, "the table of reads", n * sizeof *s->reads);
     int rc = umbra_slots_init(&s->slots, (int32_t)n, s->n_layers, s->n_experts, err);
     if (rc == UMBRA_OK)
-        rc = umbra_forecast_init(&s->forecast, s->n_layers, s->n_experts, err);
+        rc = umbra_forecast_init(&s->forecast, s->n_sequences, s->n_layers, s->n_experts, err);
     s->slots.heat = s->forecast.heat;
     return rc;
 }
@@ -118,8 +119,9 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
 static int make_queues(umbra_store *s, umbra_error *err)
 {
     size_t n = (size_t)s->n_experts;
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->batch;
     b->seen = umbra_calloc(n, sizeof *b->seen);
+    b->uses = umbra_calloc(n, sizeof *b->uses);
     b->items = umbra_calloc(n, sizeof *b->items);
     b->ready = umbra_calloc(n, sizeof *b->ready);
     b->misses = umbra_calloc(n, sizeof *b->misses);
@@ -132,8 +134,8 @@ static int make_queues(umbra_store *s, umbra_error *err)
         s->flights[i].next_free = i + 1 < s->depth ? i + 1 : -1;
     s->requests = umbra_calloc((size_t)s->depth, sizeof *s->requests);
     s->completions = umbra_calloc((size_t)s->depth, sizeof *s->completions);
-    if (!b->seen || !b->items || !b->ready || !b->misses || !s->uses || !s->queue || !s->chosen ||
-        !s->flights || !s->requests || !s->completions)
+    if (!b->seen || !b->uses || !b->items || !b->ready || !b->misses || !s->uses || !s->queue ||
+        !s->chosen || !s->flights || !s->requests || !s->completions)
         return umbra_fail_nomem(err, "the store's queues", 0);
     return UMBRA_OK;
 }
@@ -149,6 +151,9 @@ static int check_options(const umbra_store_options *o, umbra_error *err)
     if (o->io_depth < 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d reads in flight: must not be negative",
                           o->io_depth);
+    if (o->n_sequences < 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "%d sequences: must not be negative",
+                          o->n_sequences);
     return UMBRA_OK;
 }
 
@@ -165,6 +170,7 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
     pthread_mutex_init(&s->mutex, NULL);
     s->n_layers = o->n_layers;
     s->n_experts = o->n_experts;
+    s->n_sequences = o->n_sequences > 0 ? o->n_sequences : 1;
     s->depth = o->io_depth > 0 ? o->io_depth : DEFAULT_DEPTH;
     s->ops = ops;
     s->clock = clock ? clock : umbra_clock_real();
@@ -233,6 +239,7 @@ void umbra_store_close(umbra_store **p)
     umbra_unmap(s->arena, s->arena_bytes);
     umbra_free(s->reads);
     umbra_free(s->batch.seen);
+    umbra_free(s->batch.uses);
     umbra_free(s->batch.items);
     umbra_free(s->batch.ready);
     umbra_free(s->batch.misses);
@@ -259,20 +266,30 @@ uint64_t umbra_store_clock(const umbra_store *store)
     return clock;
 }
 
-bool umbra_store_foretell(umbra_store *s, int layer, int distance, uint64_t due,
+bool umbra_store_foretell(umbra_store *s, int sequence, int layer, int distance, uint64_t due,
                           const float *probability)
 {
-    if (layer < 0 || layer >= s->n_layers || distance < 1 || distance > UMBRA_STORE_DISTANCES)
+    if (sequence < 0 || sequence >= s->n_sequences || layer < 0 || layer >= s->n_layers ||
+        distance < 1 || distance > UMBRA_STORE_DISTANCES)
         return false;
     pthread_mutex_lock(&s->mutex);
-    bool taken =
-        s->guessing && umbra_forecast_take(&s->forecast, layer, distance, due, probability);
+    bool taken = s->guessing &&
+                 umbra_forecast_take(&s->forecast, sequence, layer, distance, due, probability);
     s->stats.forecasts += s->guessing;
     s->stats.forecasts_refused += s->guessing && !taken;
     pthread_mutex_unlock(&s->mutex);
     if (taken)
         atomic_store_explicit(&s->foretold, true, memory_order_release);
     return taken;
+}
+
+void umbra_store_forget(umbra_store *s, int sequence)
+{
+    if (sequence < 0 || sequence >= s->n_sequences)
+        return;
+    pthread_mutex_lock(&s->mutex);
+    umbra_forecast_forget(&s->forecast, sequence);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 void umbra_store_set_guessing(umbra_store *s, bool on)
@@ -301,7 +318,9 @@ static int probe_batch(umbra_store *s, int layer, int first, int n, umbra_error 
     }
     if (count == 0)
         return UMBRA_OK;
-    int rc = umbra_store_begin(s, layer, experts, count, err);
+    const umbra_batch batch = {
+        .kind = UMBRA_BATCH_PROBE, .layer = layer, .experts = experts, .n = count};
+    int rc = umbra_store_begin(s, &batch, err);
     umbra_lease lease;
     while (rc == UMBRA_OK && (rc = umbra_store_next(s, &lease, 1, err)) > 0) {
         umbra_store_release(s, &lease);
@@ -309,8 +328,6 @@ static int probe_batch(umbra_store *s, int layer, int first, int n, umbra_error 
     }
     if (rc == UMBRA_OK)
         umbra_disk_model_add(&s->disk, (double)bytes, (double)(umbra_store_now(s) - begin_ns));
-    for (int i = 0; i < count; i++)
-        s->uses[(size_t)layer * (size_t)s->n_experts + (size_t)experts[i]]--;
     return rc;
 }
 

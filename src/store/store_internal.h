@@ -47,15 +47,18 @@ typedef struct umbra_item {
     int32_t slot;
 } umbra_item;
 
-typedef struct umbra_batch {
+/* The batch that was begun last. */
+typedef struct umbra_batch_state {
     bool active;
     bool failed;
     umbra_error failure;
+    umbra_batch_kind kind;
     int layer;
     int n;
     int handed_out;
-    uint32_t number;   /* counts batches, for `seen` */
+    uint32_t number;   /* counts batches, for `seen` and for leases; never 0 */
     uint32_t *seen;    /* (n_experts): the last batch that named it */
+    int32_t *uses;     /* (n_experts): decoded tokens that use it, of those that `seen` marks */
     umbra_item *items; /* (n_experts), the first n in use */
     int32_t *ready;    /* (n_experts): items in the order of their arrival */
     int ready_first, ready_n;
@@ -63,7 +66,7 @@ typedef struct umbra_batch {
     int misses_begun, misses_n;
     int late_n; /* guesses that it waits for */
     uint64_t begun_ns;
-} umbra_batch;
+} umbra_batch_state;
 
 typedef struct umbra_verifier umbra_verifier;
 
@@ -73,6 +76,7 @@ struct umbra_store {
     int n_files;
     int n_layers;
     int n_experts;
+    int n_sequences;
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     umbra_layout layout;
     char *arena;
@@ -84,7 +88,7 @@ struct umbra_store {
     umbra_verifier *verifier; /* NULL: off */
 
     /* The thread that drives the batches has these to itself. */
-    umbra_batch batch;
+    umbra_batch_state batch;
     umbra_io_request *requests;       /* (depth) */
     uint64_t *chosen;                 /* (depth) reads to be submitted */
     umbra_io_completion *completions; /* (depth) */

@@ -36,7 +36,7 @@ static double course(umbra_judge *j, machine *m, int n)
         seconds *= 1 + m->noise * (2 * uniform(&m->seed) - 1);
         if (uniform(&m->seed) < m->pauses)
             seconds *= m->pause;
-        umbra_judge_token(j, seconds * 0.01, (waited > 0 ? waited : 0) * 0.01, 0);
+        umbra_judge_step(j, 1, seconds * 0.01, (waited > 0 ? waited : 0) * 0.01, 0);
     }
     return (double)on / n;
 }
@@ -183,7 +183,7 @@ static void test_seldom_waits(void **state)
         for (int i = 0; i < 6000; i++) {
             bool stall = uniform(&random) < (j.on ? 0.1 : 0.4);
             on += j.on;
-            umbra_judge_token(&j, stall ? 0.03 : 0.0105, stall ? 0.02 : 0, 0);
+            umbra_judge_step(&j, 1, stall ? 0.03 : 0.0105, stall ? 0.02 : 0, 0);
         }
         assert_true(on > 6000 * 0.85);
     }
@@ -196,7 +196,7 @@ static void test_odd_times(void **state)
     umbra_judge j;
     umbra_judge_init(&j);
     for (int i = 0; i < 500; i++)
-        umbra_judge_token(&j, 0, 0, 0);
+        umbra_judge_step(&j, 1, 0, 0, 0);
     machine m = {.on = 0.7, .off = 1, .waits = 0.4, .noise = 0.1, .seed = 8};
     course(&j, &m, 3000);
     assert_true(course(&j, &m, 1000) > 0.9);

@@ -115,7 +115,7 @@ static void attach(run *r)
     if (umbra_prefetch_open(&r->prefetch, r->engine, &o, &err) != 0)
         fail_msg("%s", err.message);
     if (r->reference)
-        umbra_prefetch_set_oracle(r->prefetch, r->reference->routing[r->out.decoded],
+        umbra_prefetch_set_oracle(r->prefetch, 0, r->reference->routing[r->out.decoded],
                                   r->reference->decoded - r->out.decoded);
 }
 

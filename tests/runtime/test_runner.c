@@ -115,12 +115,13 @@ static void token(umbra_store *store, umbra_runner *r, int t)
     float state[HIDDEN];
     for (int i = 0; i < HIDDEN; i++)
         state[i] = (float)((i + t) % 5) - 2.0f;
-    umbra_runner_enter(r, state);
+    umbra_runner_enter(r, 0, state);
     for (int l = 0; l < LAYERS; l++) {
         int experts[USED] = {(t + l) % EXPERTS, (t + l + 3) % EXPERTS};
+        const umbra_batch batch = {.layer = l, .experts = experts, .n = USED};
         umbra_error err = {0};
-        assert_int_equal(umbra_store_begin(store, l, experts, USED, &err), 0);
-        umbra_runner_routed(r, l, state, experts);
+        assert_int_equal(umbra_store_begin(store, &batch, &err), 0);
+        umbra_runner_routed(r, 0, l, state, experts);
         umbra_lease leases[USED];
         int n;
         while ((n = umbra_store_next(store, leases, USED, &err)) > 0)
@@ -128,7 +129,7 @@ static void token(umbra_store *store, umbra_runner *r, int t)
                 umbra_store_release(store, &leases[i]);
         assert_int_equal(n, 0);
     }
-    umbra_runner_leave(r);
+    umbra_runner_leave(r, 0);
 }
 
 /* ---- the queue ---- */
@@ -166,7 +167,7 @@ static void test_every_state_is_predicted_or_dropped(void **state)
         o.own_thread = true;
         o.every = 1 + i / 3;
         umbra_runner *r = open_runner(&o);
-        umbra_runner_set_oracle(r, routing, 64);
+        umbra_runner_set_oracle(r, 0, routing, 64);
         umbra_store_set_guessing(store, true);
         for (int t = 0; t < 40; t++)
             token(store, r, t);
@@ -208,9 +209,9 @@ static void test_oracle_is_replaced(void **state)
     umbra_runner *r = open_runner(&o);
     for (int i = 0; i < 200; i++) {
         uint16_t *routing = calloc((size_t)2 * LAYERS * USED, sizeof *routing);
-        umbra_runner_set_oracle(r, routing, 2);
+        umbra_runner_set_oracle(r, 0, routing, 2);
         token(store, r, i);
-        umbra_runner_set_oracle(r, NULL, 0);
+        umbra_runner_set_oracle(r, 0, NULL, 0);
         free(routing);
     }
     umbra_runner_close(&r);
@@ -230,21 +231,22 @@ static void test_oracle_is_right(void **state)
         for (int l = 0; l < LAYERS; l++)
             for (int i = 0; i < USED; i++)
                 routing[t][l][i] = (uint16_t)((t + l + 3 * i) % EXPERTS);
-    umbra_runner_set_oracle(r, &routing[0][0][0], 50);
+    umbra_runner_set_oracle(r, 0, &routing[0][0][0], 50);
     for (int t = 0; t < 50; t++) {
         float x[HIDDEN] = {0};
-        umbra_runner_enter(r, x);
+        umbra_runner_enter(r, 0, x);
         umbra_runner_work(r);
         for (int l = 0; l < LAYERS; l++) {
             int experts[USED] = {routing[t][l][0], routing[t][l][1]};
-            assert_int_equal(umbra_store_begin(store, l, experts, USED, NULL), 0);
-            umbra_runner_routed(r, l, x, experts);
+            const umbra_batch batch = {.layer = l, .experts = experts, .n = USED};
+            assert_int_equal(umbra_store_begin(store, &batch, NULL), 0);
+            umbra_runner_routed(r, 0, l, x, experts);
             umbra_runner_work(r);
             umbra_lease lease;
             while (umbra_store_next(store, &lease, 1, NULL) > 0)
                 umbra_store_release(store, &lease);
         }
-        umbra_runner_leave(r);
+        umbra_runner_leave(r, 0);
     }
     umbra_store_stats stats;
     umbra_store_get_stats(store, &stats);

@@ -228,7 +228,7 @@ static void test_likelier_experts_stay(void **state)
     warm_up(s, 1);
     float resident[EXPERTS] = {0};
     resident[1] = resident[5] = 0.8f;
-    assert_true(umbra_store_foretell(s, 0, 2, umbra_store_clock(s) + 2, resident));
+    assert_true(umbra_store_foretell(s, 0, 0, 2, umbra_store_clock(s) + 2, resident));
     assert_true(foretell(s, 1, 1, 1, 7, 0.8f));
     pass(s, MS);
     assert_int_equal(test_fault.submitted, 0);

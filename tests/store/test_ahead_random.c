@@ -136,9 +136,9 @@ static void foretell_any(world *w)
         probability[e] = test_below(&w->seed, 3) ? 0 : (float)test_below(&w->seed, 101) * 0.01f;
     uint64_t clock = umbra_store_clock(w->s), due = clock + test_below(&w->seed, 6);
     int layer = (int)test_below(&w->seed, LAYERS), distance = 1 + (int)test_below(&w->seed, 4);
-    const umbra_outlook *o = &w->s->forecast.outlook[layer];
-    bool expected = due > clock && !(o->due == due && o->distance < distance);
-    assert_true(umbra_store_foretell(w->s, layer, distance, due, probability) == expected);
+    const umbra_foretold *row = &w->s->forecast.row[layer];
+    bool expected = due > clock && !(row->due == due && row->distance < distance);
+    assert_true(umbra_store_foretell(w->s, 0, layer, distance, due, probability) == expected);
 }
 
 static void release_some(world *w, int keep)
@@ -163,7 +163,7 @@ static void run_one_batch(world *w)
         hits += slot >= 0 && w->s->slots.slot[slot].state == UMBRA_SLOT_RESIDENT;
     }
     umbra_store_stats before = stats_of(w->s);
-    assert_int_equal(umbra_store_begin(w->s, layer, experts, n, &err), UMBRA_OK);
+    assert_int_equal(begin_batch(w->s, layer, experts, n, &err), UMBRA_OK);
     umbra_store_stats after = stats_of(w->s);
     assert_int_equal(after.hits - before.hits, hits);
     assert_int_equal(after.late - before.late, late);
