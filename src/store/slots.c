@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/assert.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -77,6 +78,7 @@ static void update(umbra_slots *s, int32_t i)
 static void vacate(umbra_slots *s, int32_t i)
 {
     umbra_slot *slot = &s->slot[i];
+    umbra_assert(slot->state != UMBRA_SLOT_EMPTY && s->used > 0);
     s->of[pair_of(s, slot->layer, slot->expert)] = -1;
     *slot = (umbra_slot){.state = UMBRA_SLOT_EMPTY, .next_empty = s->first_empty};
     s->first_empty = i;
@@ -112,16 +114,19 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t 
                          umbra_victim *victim)
 {
     size_t pair = pair_of(s, layer, expert);
+    umbra_assert(s->of[pair] < 0 && pins >= 0);
     *victim = (umbra_victim){0};
     if (s->first_empty < 0) {
         int32_t v = choose_victim(s, s->warmth[pair] + count_of(s, heat));
         if (v < 0)
             return -1;
         const umbra_slot *gone = &s->slot[v];
+        umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0);
         *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
         vacate(s, v);
     }
     int32_t i = s->first_empty;
+    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && s->used < s->n);
     s->first_empty = s->slot[i].next_empty;
     s->slot[i] =
         (umbra_slot){.state = UMBRA_SLOT_READING, .layer = layer, .expert = expert, .pins = pins};
@@ -132,17 +137,20 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t 
 
 void umbra_slots_arrived(umbra_slots *s, int32_t i)
 {
+    umbra_assert(s->slot[i].state == UMBRA_SLOT_READING);
     s->slot[i].state = UMBRA_SLOT_RESIDENT;
     update(s, i);
 }
 
 void umbra_slots_failed(umbra_slots *s, int32_t i)
 {
+    umbra_assert(s->slot[i].state == UMBRA_SLOT_READING);
     vacate(s, i);
 }
 
 void umbra_slots_pin(umbra_slots *s, int32_t i)
 {
+    umbra_assert(s->slot[i].state != UMBRA_SLOT_EMPTY);
     s->slot[i].pins++;
     s->slot[i].passed = 0;
     update(s, i);
@@ -158,6 +166,7 @@ void umbra_slots_unpin(umbra_slots *s, int32_t i)
 
 void umbra_slots_pass(umbra_slots *s, int32_t i)
 {
+    umbra_assert(s->slot[i].state != UMBRA_SLOT_EMPTY);
     s->slot[i].passed = ++s->passes;
     update(s, i);
 }
@@ -177,6 +186,7 @@ void umbra_slots_fade(umbra_slots *s)
 void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses)
 {
     size_t pair = pair_of(s, layer, expert);
+    umbra_assert(uses > 0);
     s->warmth[pair] += (float)uses * s->use;
     if (s->of[pair] >= 0)
         update(s, s->of[pair]);

@@ -286,7 +286,7 @@ static void test_wrong_guess_is_never_leased(void **state)
             assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
         }
         assert_true(s->stats.ahead[1].reads > 0);
-        while (!late && s->in_flight > 0)
+        while (!late && s->driver.in_flight > 0)
             assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
         uint64_t seed = 1;
         umbra_error err = {0};

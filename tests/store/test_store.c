@@ -64,7 +64,7 @@ enum { PAIRS = LAYERS * EXPERTS };
 static void note_present(const umbra_store *s, bool *present)
 {
     for (int pair = 0; pair < PAIRS; pair++)
-        present[pair] = umbra_slots_find(&s->slots, pair / EXPERTS, pair % EXPERTS) >= 0;
+        present[pair] = umbra_slots_find(&s->guarded.slots, pair / EXPERTS, pair % EXPERTS) >= 0;
 }
 
 /* Hits, misses and who had to go, against plain counts, batch after batch. */
