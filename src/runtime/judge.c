@@ -156,6 +156,14 @@ static void end_run(umbra_judge *j)
     }
 }
 
+/* The run in progress begins anew; what the one before left in the cache is still there. */
+static void restart_run(umbra_judge *j, bool on, int steps)
+{
+    int inherit = j->inherit;
+    begin_run(j, on, steps, 0);
+    j->inherit = inherit > j->inherit ? inherit : j->inherit;
+}
+
 /* A sequence joined or left. A pair that this breaks is made again; a look at the other is given
  * up; who stays is looked at before long. */
 static void change_size(umbra_judge *j, int rows)
@@ -168,13 +176,13 @@ static void change_size(umbra_judge *j, int rows)
         j->needed[i] = j->waits_s[i] = 0;
     if (j->trials > 0) {
         j->trials += j->trials < TRIALS;
-        begin_run(j, j->on, RUN, 0);
+        restart_run(j, j->on, RUN);
         return;
     }
     int left = j->looking || j->left > LEAST_STAY ? LEAST_STAY : j->left;
     j->stay = LEAST_STAY;
     j->looking = false;
-    begin_run(j, j->better, left, 0);
+    restart_run(j, j->better, left);
 }
 
 void umbra_judge_step(umbra_judge *j, int rows, double seconds, double waited_s, double needed)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -80,6 +81,7 @@ static void foretell(umbra_runner *r, const umbra_job *job, const float *probabi
 
 static void queue_job(umbra_runner *r, int place)
 {
+    umbra_assert(r->queue_n < r->queue_size);
     r->queue[(r->queue_first + r->queue_n++) % r->queue_size] = place;
 }
 
@@ -190,11 +192,13 @@ static void drop_job(umbra_runner *r)
 
 static void submit(umbra_runner *r, int sequence, int source, const float *state)
 {
+    umbra_assert(sequence >= 0 && sequence < r->sequences);
     if (!umbra_foresight_has(&r->foresight, source))
         return;
     pthread_mutex_lock(&r->mutex);
     if (r->queue_n == r->queue_size)
         drop_job(r);
+    umbra_assert(r->idle_n > 0);
     int place = r->idle[--r->idle_n];
     pthread_mutex_unlock(&r->mutex);
     fill_job(r, &r->jobs[place], sequence, source, state);
