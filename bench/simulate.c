@@ -116,8 +116,8 @@ static void layer(simulation *s, umbra_store *store, umbra_runner *runner, int l
     check(umbra_store_begin(store, &batch, &err), &err);
     if (runner) {
         umbra_runner_routed(
-            runner, 0, l, s->states + ((size_t)l * (size_t)tokens + (size_t)t) * (size_t)info->hidden,
-            used);
+            runner, 0, l,
+            s->states + ((size_t)l * (size_t)tokens + (size_t)t) * (size_t)info->hidden, used);
         s->now_ns += (uint64_t)(1e3 * s->predict_us * umbra_runner_work(runner));
     }
     umbra_lease leases[64];

@@ -38,8 +38,8 @@ static int sort_pairs(umbra_engine *e, int tokens)
     return distinct;
 }
 
-/* Tells the store what the chunk is: rows of prompts walk through all experts, those that decode say
- * which ones are in use. */
+/* Tells the store what the chunk is: rows of prompts walk through all experts, those that decode
+ * say which ones are in use. */
 static int begin_batch(umbra_engine *e, int layer, int tokens, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &e->scratch;
