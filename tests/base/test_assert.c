@@ -71,6 +71,7 @@ static void test_what_does_not_hold_aborts(void **state)
 static void test_evaluated_only_where_on(void **state)
 {
     (void)state;
+    assert_true(holds(true));
     evaluated = 0;
     umbra_assert(holds(true));
 #ifdef UMBRA_ASSERTIONS
