@@ -112,11 +112,12 @@ static void layer(simulation *s, umbra_store *store, umbra_runner *runner, int l
     for (int i = 0; i < info->used; i++)
         used[i] = experts[i] = row[i];
     compute(s, store, layer_ns * attention_share, PIECES);
-    check(umbra_store_begin(store, l, experts, info->used, &err), &err);
+    const umbra_batch batch = {.layer = l, .experts = experts, .n = info->used};
+    check(umbra_store_begin(store, &batch, &err), &err);
     if (runner) {
         umbra_runner_routed(
-            runner, l, s->states + ((size_t)l * (size_t)tokens + (size_t)t) * (size_t)info->hidden,
-            used);
+            runner, 0, l,
+            s->states + ((size_t)l * (size_t)tokens + (size_t)t) * (size_t)info->hidden, used);
         s->now_ns += (uint64_t)(1e3 * s->predict_us * umbra_runner_work(runner));
     }
     umbra_lease leases[64];
@@ -135,19 +136,19 @@ static void document(simulation *s, umbra_store *store, umbra_runner *runner, in
     double token_ns = s->compute_ms * 1e6;
     double layer_ns = token_ns * (1 - output_share) / info->layers;
     if (runner) {
-        umbra_runner_restart(runner);
-        umbra_runner_set_oracle(runner, s->routing, tokens);
+        umbra_runner_restart(runner, 0);
+        umbra_runner_set_oracle(runner, 0, s->routing, tokens);
     }
     for (int t = 0; t < tokens; t++) {
         if (runner) {
-            umbra_runner_enter(runner, s->embeddings + (size_t)t * (size_t)info->hidden);
+            umbra_runner_enter(runner, 0, s->embeddings + (size_t)t * (size_t)info->hidden);
             s->now_ns += (uint64_t)(1e3 * s->predict_us * umbra_runner_work(runner));
         }
         for (int l = 0; l < info->layers; l++)
             layer(s, store, runner, l, t, tokens, layer_ns);
         compute(s, store, token_ns * output_share, PIECES);
         if (runner)
-            umbra_runner_leave(runner);
+            umbra_runner_leave(runner, 0);
     }
 }
 

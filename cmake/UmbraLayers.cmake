@@ -3,7 +3,8 @@
 
 add_library(umbra_flags INTERFACE)
 target_compile_features(umbra_flags INTERFACE c_std_17)
-target_compile_definitions(umbra_flags INTERFACE _GNU_SOURCE UMBRA_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(umbra_flags INTERFACE _GNU_SOURCE UMBRA_VERSION="${PROJECT_VERSION}"
+  $<$<BOOL:${UMBRA_ASSERTIONS}>:UMBRA_ASSERTIONS>)
 target_include_directories(umbra_flags INTERFACE
   ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 # -ffp-contract=off: a product and a sum are fused only where the source says so, so that every

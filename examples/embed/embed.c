@@ -49,11 +49,12 @@ static int compute_stored(engine *e, int layer, const int32_t experts[TOY_K],
                           const float input[TOY_H], float outputs[TOY_K][TOY_H], umbra_error *err)
 {
     /* 1. The demands come first: the reads of what is missing start now. */
-    int rc = umbra_store_begin(e->store, layer, experts, TOY_K, err);
+    const umbra_batch batch = {.layer = layer, .experts = experts, .n = TOY_K};
+    int rc = umbra_store_begin(e->store, &batch, err);
     if (rc != UMBRA_OK)
         return rc;
     /* 2. Then the runner learns what was used, and from which state to look ahead. */
-    umbra_runner_routed(e->runner, layer, e->state.x, experts);
+    umbra_runner_routed(e->runner, 0, layer, e->state.x, experts);
     /* 3. Compute what has arrived, in whatever order, and give it back. */
     umbra_lease leases[TOY_K];
     int n;
@@ -154,14 +155,14 @@ static int write_text(engine *e, int tokens, float *trace, umbra_error *err)
     for (int t = 0; rc == UMBRA_OK && t < tokens; t++) {
         toy_enter(e->model, &e->state, token);
         if (e->runner)
-            umbra_runner_enter(e->runner, e->state.x);
+            umbra_runner_enter(e->runner, 0, e->state.x);
         for (int l = 0; rc == UMBRA_OK && l < TOY_L; l++) {
             rc = compute_layer(e, l, err);
             memcpy(trace, e->state.x, sizeof e->state.x);
             trace += TOY_H;
         }
         if (e->runner)
-            umbra_runner_leave(e->runner);
+            umbra_runner_leave(e->runner, 0);
         token = toy_leave(e->model, &e->state);
         token = (token + t) % TOY_VOCABULARY; /* or it would repeat itself */
     }

@@ -1,4 +1,8 @@
-/* Reading ahead for Umbra's own engine: a shadow runner that goes along with it. */
+/* Reading ahead for Umbra's own engine: a shadow runner that goes along with it.
+ *
+ * Of what is evaluated together, a sequence with one token decodes: its coming experts are
+ * foretold. One with several reads a prompt, which is only remembered. Any number of either may be
+ * mixed. */
 #ifndef UMBRA_PREFETCH_H
 #define UMBRA_PREFETCH_H
 
@@ -31,7 +35,7 @@ typedef struct umbra_prefetch_options {
 typedef struct umbra_prefetch_stats {
     const char *policy;        /* that forecasts are made by; static storage */
     bool automatic;            /* only while it saves time */
-    uint64_t tokens;           /* decoded */
+    uint64_t tokens;           /* decoded, of all sequences */
     uint64_t tokens_on;        /* of these, with reading ahead */
     umbra_runner_stats runner; /* of the predictions */
 } umbra_prefetch_stats;
@@ -58,8 +62,8 @@ UMBRA_API void umbra_prefetch_close(umbra_prefetch **prefetch);
 UMBRA_API void umbra_prefetch_get_stats(const umbra_prefetch *prefetch, umbra_prefetch_stats *out);
 
 /* Oracle: see umbra_runner_set_oracle. */
-UMBRA_API void umbra_prefetch_set_oracle(umbra_prefetch *prefetch, const uint16_t *routing,
-                                         int tokens);
+UMBRA_API void umbra_prefetch_set_oracle(umbra_prefetch *prefetch, int sequence,
+                                         const uint16_t *routing, int tokens);
 
 #ifdef __cplusplus
 }

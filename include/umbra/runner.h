@@ -1,21 +1,26 @@
 /* The shadow runner: predicts, beside an engine that computes, which experts the coming layers will
  * use, and foretells them to the expert store, which reads ahead.
  *
- * It serves any engine that keeps its experts in an umbra_store: for every token that is decoded,
+ * It serves any engine that keeps its experts in an umbra_store. For every step, in which one or
+ * several sequences (texts) decode a token each:
  *
- *     umbra_runner_enter(r, embedding);
+ *     for each row:  umbra_runner_enter(r, sequence, embedding);
  *     for each layer:
  *         ... attention, router ...
- *         umbra_store_begin(store, layer, experts, n, err);
- *         umbra_runner_routed(r, layer, hidden, experts);
+ *         umbra_store_begin(store, &batch, err);     the experts of all rows
+ *         for each row:  umbra_runner_routed(r, sequence, layer, hidden, experts);
  *         ... umbra_store_next, compute, umbra_store_release; umbra_store_poll now and then ...
- *     umbra_runner_leave(r);
+ *     for each row:  umbra_runner_leave(r, sequence);
+ *
+ * Rows of a prompt in the same step are told by umbra_runner_absorb. Sequences may join and leave
+ * between steps; what is remembered of one does not touch the others.
  *
  * None of these calls blocks: states are copied into a bounded queue, and a full queue drops its
  * oldest entry, counted. Predictions are made by a thread of the runner's own (own_thread), or by
- * whoever calls umbra_runner_work.
+ * whoever calls umbra_runner_work; rows of one layer that wait together are predicted together.
  *
- * Letters: L layers, H hidden, E experts per layer, k experts used per token and layer.
+ * Letters: L layers, H hidden, E experts per layer, k experts used per token and layer. `sequence`
+ * is 0 to sequences - 1.
  *
  * One thread at a time may call functions of one runner, but for umbra_runner_work and
  * umbra_runner_get_stats, which may be called from any. */
@@ -50,7 +55,7 @@ UMBRA_API const char *umbra_policy_name(umbra_policy policy);
 
 /* The model's shape, and what to predict by. */
 typedef struct umbra_runner_options {
-    umbra_store *store;     /* must outlive the runner */
+    umbra_store *store;     /* must outlive the runner; open for as many sequences */
     umbra_policy policy;    /* what forecasts are made from */
     int layers;             /* L, with and without experts */
     int hidden;             /* H, width of the residual stream */
@@ -67,6 +72,7 @@ typedef struct umbra_runner_options {
     void *user; /* handed to gate */
     int every;  /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
                    memory and know less */
+    int sequences;       /* texts that may be in progress; 0: 1 */
     bool own_thread;     /* predict on a thread of the runner, not in umbra_runner_work */
     const char *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: best */
 } umbra_runner_options;
@@ -90,30 +96,35 @@ UMBRA_API void umbra_runner_close(umbra_runner **runner);
 UMBRA_API int umbra_runner_bytes(const umbra_runner_options *options, uint64_t *out,
                                  umbra_error *err);
 
-/* A token begins: embedding (H) is the residual stream that enters layer 0. */
-UMBRA_API void umbra_runner_enter(umbra_runner *runner, const float *embedding);
-/* A layer with experts has named its demands to the store: hidden (H) is the state after its
- * attention, experts (k) the experts used. */
-UMBRA_API void umbra_runner_routed(umbra_runner *runner, int layer, const float *hidden,
-                                   const int32_t *experts);
+/* A sequence's next token begins: embedding (H) is the residual stream that enters layer 0. */
+UMBRA_API void umbra_runner_enter(umbra_runner *runner, int sequence, const float *embedding);
+/* A layer with experts has named its demands to the store: hidden (H) is the state of the
+ * sequence's token after its attention, experts (k) the experts that it uses. */
+UMBRA_API void umbra_runner_routed(umbra_runner *runner, int sequence, int layer,
+                                   const float *hidden, const int32_t *experts);
 /* Instead of umbra_runner_routed, where no forecast is wanted: only remembers the routing, which
  * later forecasts build on. */
-UMBRA_API void umbra_runner_note(umbra_runner *runner, int layer, const int32_t *experts);
-/* The token is computed. */
-UMBRA_API void umbra_runner_leave(umbra_runner *runner);
-/* The next token begins another text, or continues one whose last tokens the runner did not see. */
-UMBRA_API void umbra_runner_restart(umbra_runner *runner);
-/* A prompt's tokens at one layer, instead of enter, routed and leave for each, in the order of the
- * layers: hidden (n, H), experts (n, k). Layer -1: hidden are the embeddings, experts is NULL. */
-UMBRA_API void umbra_runner_absorb(umbra_runner *runner, int layer, int n, const float *hidden,
-                                   const int32_t *experts);
+UMBRA_API void umbra_runner_note(umbra_runner *runner, int sequence, int layer,
+                                 const int32_t *experts);
+/* The sequence's token is computed. */
+UMBRA_API void umbra_runner_leave(umbra_runner *runner, int sequence);
+/* The sequence's next token begins another text, or continues one whose last tokens the runner did
+ * not see. Also when a sequence goes away: what it has foretold is forgotten. */
+UMBRA_API void umbra_runner_restart(umbra_runner *runner, int sequence);
+/* n tokens of a sequence's prompt at one layer, instead of enter, routed and leave for each, in the
+ * order of the layers: hidden (n, H), experts (n, k). Layer -1: hidden are the embeddings, experts
+ * is NULL. */
+UMBRA_API void umbra_runner_absorb(umbra_runner *runner, int sequence, int layer, int n,
+                                   const float *hidden, const int32_t *experts);
 
 /* Makes the predictions that wait. Returns how many. */
 UMBRA_API int umbra_runner_work(umbra_runner *runner);
 
-/* Oracle: routing (tokens, L, k) of the tokens to come, from the next one on; layers without
- * experts hold anything. The array must stay until it is replaced or the runner is closed. */
-UMBRA_API void umbra_runner_set_oracle(umbra_runner *runner, const uint16_t *routing, int tokens);
+/* Oracle: routing (tokens, L, k) of the sequence's tokens to come, from the next one on; layers
+ * without experts hold anything. The array must stay until it is replaced or the runner is
+ * closed. */
+UMBRA_API void umbra_runner_set_oracle(umbra_runner *runner, int sequence, const uint16_t *routing,
+                                       int tokens);
 
 /* For the thread that drives the runner. */
 UMBRA_API void umbra_runner_get_stats(const umbra_runner *runner, umbra_runner_stats *out);

@@ -6,15 +6,18 @@
  * goes straight into the slot (O_DIRECT where the file system allows), so a slice's region is the
  * slice widened to the disk's alignment at both ends.
  *
- * A layer's computation is a batch: umbra_store_begin names the experts, umbra_store_next hands
- * out leases in the order in which data is there (resident ones first), the caller computes and
- * gives each back with umbra_store_release. A leased slot is never evicted. Batches may name more
- * experts than there are slots: reads go on as leases are released.
+ * A layer's computation is a batch: umbra_store_begin names the experts and says what they are
+ * computed for, umbra_store_next hands out leases in the order in which data is there (resident
+ * ones first), the caller computes and gives each back with umbra_store_release. A leased slot is
+ * never evicted. Batches may name more experts than there are slots: reads go on as leases are
+ * released. Several texts (sequences) that are computed in one step share their layers' batches, so
+ * that each expert is read once for all of them.
  *
- * Forecasts (umbra_store_foretell) say with which probability the experts of coming layers will be
- * used. Behind the last demand, when the disk would idle, the store reads what is worth its time
- * (docs/architecture.md, "When a guess is read"); a guess that is demanded meanwhile is waited for,
- * never read twice.
+ * Forecasts (umbra_store_foretell) say with which probability a sequence will use the experts of
+ * coming layers. For a batch that several sequences share, an expert is as likely as that one of
+ * them uses it, 1 - product of (1 - p). Behind the last demand, when the disk would idle, the store
+ * reads what is worth its time (docs/architecture.md, "When a guess is read"); a guess that is
+ * demanded meanwhile is waited for, never read twice.
  *
  * The victim of an eviction is neither leased nor being read, and of those the one least likely to
  * be used soon: by how often it was used lately, and by forecasts. A guess never evicts anything
@@ -65,13 +68,45 @@ typedef struct umbra_store_options {
     bool buffered;             /* do not use O_DIRECT even where it works */
     bool verify;               /* hold every expert that arrives against a checksum of what the
                                   file holds, read once by another way; slow */
+    int n_sequences;           /* that may foretell; 0: 1. See umbra_store_forecast_bytes */
 } umbra_store_options;
+
+/* What the experts of a batch are computed for, which is all that the store knows of how soon they
+ * will be wanted again. */
+typedef enum umbra_batch_kind {
+    UMBRA_BATCH_DECODE, /* the next token of one or several sequences: what is used now will be
+                           used again. Rows of a prompt may be in the same batch */
+    UMBRA_BATCH_PROMPT, /* a piece of a prompt, on its walk through all layers: counts no use, and
+                           what it has used is the first to go */
+    UMBRA_BATCH_VERIFY, /* tokens that were guessed for a sequence, several at once: counts as
+                           decoding does, the rejected ones too, since they stand in the same text
+                         */
+    UMBRA_BATCH_PROBE,  /* no token's: measuring the disk, or filling the cache. Counts no use, is
+                           in no count of uses, and nothing is learnt from it */
+} umbra_batch_kind;
+
+/* A layer's experts to be computed. */
+typedef struct umbra_batch {
+    umbra_batch_kind kind; /* what for */
+    int layer;             /* of the experts */
+    const int *experts;    /* (n) distinct */
+    const int *uses;       /* (n) how many decoded (or guessed) tokens use each; 0: only rows of a
+                              prompt do. NULL: one each. Not looked at for a prompt or a probe */
+    int n;                 /* experts; may be 0 */
+} umbra_batch;
+
+/* The memory that holds an expert. */
+typedef enum umbra_place {
+    UMBRA_PLACE_HOST, /* the processor's: the pointers may be read */
+} umbra_place;
 
 /* An expert whose data may be read until it is given back. */
 typedef struct umbra_lease {
     int expert;                            /* of the batch's layer */
     int index;                             /* position in the batch's list of experts */
     int slot;                              /* internal */
+    uint32_t batch;                        /* internal */
+    umbra_place place;                     /* where the data lies */
     const void *slice[UMBRA_STORE_SLICES]; /* data of each slice, NULL where it has none;
                                               valid until release */
 } umbra_lease;
@@ -125,10 +160,9 @@ UMBRA_API int umbra_store_open(umbra_store **out, const umbra_store_options *opt
 /* Accepts NULL, waits for reads in flight, nulls the pointer. */
 UMBRA_API void umbra_store_close(umbra_store **store);
 
-/* Starts a batch of n distinct experts of a layer: pins what is resident and starts reads for
- * the rest, as far as slots and depth allow. The batch before must have ended. */
-UMBRA_API int umbra_store_begin(umbra_store *store, int layer, const int *experts, int n,
-                                umbra_error *err);
+/* Starts a batch: pins what is resident and starts reads for the rest, as far as slots and depth
+ * allow. The batch before must have ended. Nothing of `batch` is kept. */
+UMBRA_API int umbra_store_begin(umbra_store *store, const umbra_batch *batch, umbra_error *err);
 /* Up to max leases that are ready; blocks for the first one. Returns their number, 0 when every
  * expert of the batch has been handed out (the batch has ended), or negative: a read failed and
  * the batch is over (all its leases are released; message: file, offset, layer, expert). Asked for
@@ -145,13 +179,19 @@ UMBRA_API int umbra_store_poll(umbra_store *store, umbra_error *err);
 
 /* The number of batches begun so far. */
 UMBRA_API uint64_t umbra_store_clock(const umbra_store *store);
-/* Foretells a batch: probability (n_experts) that each expert of `layer` is in it. due: the clock
- * that it will bear, so the next batch is due at umbra_store_clock() + 1. distance, 1 to
- * UMBRA_STORE_DISTANCES: how many layers ahead the forecast was made, for the statistics; a nearer
- * forecast replaces a farther one. Returns false if it was refused, because the batch has begun or
- * a nearer forecast is there. Ignored until umbra_store_set_guessing. */
-UMBRA_API bool umbra_store_foretell(umbra_store *store, int layer, int distance, uint64_t due,
-                                    const float *probability);
+/* Foretells what a sequence (0 to n_sequences - 1) needs of a batch: probability (n_experts) that
+ * it uses each expert of `layer`. due: the clock that the batch will bear, so the next one is due
+ * at umbra_store_clock() + 1. distance, 1 to UMBRA_STORE_DISTANCES: how many layers ahead the
+ * forecast was made, for the statistics; a sequence's nearer forecast replaces its farther one.
+ * What several sequences foretell for one due batch is merged. Returns false if it was refused,
+ * because there is no such sequence or layer, the batch has begun or a nearer forecast is there.
+ * Ignored until umbra_store_set_guessing. */
+UMBRA_API bool umbra_store_foretell(umbra_store *store, int sequence, int layer, int distance,
+                                    uint64_t due, const float *probability);
+/* The sequence goes away, or goes on elsewhere: what it has foretold is forgotten. Any thread. */
+UMBRA_API void umbra_store_forget(umbra_store *store, int sequence);
+/* Memory that forecasts of so many sequences take, beside the slots; 0 sequences: 1. */
+UMBRA_API uint64_t umbra_store_forecast_bytes(int n_layers, int n_experts, int n_sequences);
 /* Learns how fast the disk is by reading a few dozen experts, one by one and several at once, which
  * then are in the cache. To be called before guessing begins; without it the store takes it
  * for an ordinary solid-state disk. Not inside a batch. */
@@ -186,14 +226,14 @@ UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
 /* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
-/* How many batches each expert was in since opening: out (n_layers, n_experts). For the thread that
- * drives the store. */
+/* How many batches each expert was in since opening, probes aside: out (n_layers, n_experts). For
+ * the thread that drives the store. */
 UMBRA_API void umbra_store_get_uses(const umbra_store *store, uint64_t *out);
 /* wait_ns of the statistics since opening, not touched by umbra_store_reset_stats. For the thread
  * that drives the store. */
 UMBRA_API uint64_t umbra_store_waited_ns(const umbra_store *store);
-/* Experts of batches, since opening, that were not in the cache but for having been read ahead. For
- * the thread that drives the store. */
+/* Experts of batches, since opening, that were not in the cache but for having been read ahead,
+ * probes aside. For the thread that drives the store. */
 UMBRA_API uint64_t umbra_store_needed(const umbra_store *store);
 /* Sets the counters to 0 and the maximum to what is resident now. */
 UMBRA_API void umbra_store_reset_stats(umbra_store *store);

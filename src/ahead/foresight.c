@@ -11,9 +11,9 @@ enum { D = UMBRA_MAX_DISTANCE, NONE = 0xffff };
 
 static const float halve_at = 2000;
 
-static int open_ranks(umbra_ranks *r, int layers, int used, umbra_error *err)
+static int open_ranks(umbra_ranks *r, int sequences, int layers, int used, umbra_error *err)
 {
-    size_t n = (size_t)(2 * used), pairs = (size_t)layers * D;
+    size_t n = (size_t)(2 * used), pairs = (size_t)sequences * (size_t)layers * D;
     *r = (umbra_ranks){
         .n = 2 * used,
         .hits = umbra_calloc(n, sizeof *r->hits),
@@ -26,13 +26,22 @@ static int open_ranks(umbra_ranks *r, int layers, int used, umbra_error *err)
                : umbra_fail_nomem(err, "the ranks of a predictor", 0);
 }
 
-/* Probabilities by rank of the experts in best (n), NONE where there is none. */
-static void rank(umbra_foresight *f, int layer, int d, const uint16_t *best, int n)
+static size_t pair_of(const umbra_foresight *f, int sequence, int layer, int d)
+{
+    return ((size_t)sequence * (size_t)f->layers + (size_t)layer) * D + (size_t)d;
+}
+
+/* (E) of the i-th of the jobs that are predicted together. */
+static float *probability_of(const umbra_foresight *f, int i, int d)
+{
+    return f->probability + ((size_t)i * D + (size_t)d) * (size_t)f->experts;
+}
+
+/* Probabilities (E) by rank of the experts in best (n), NONE where there is none. */
+static void rank(umbra_foresight *f, size_t pair, int d, const uint16_t *best, int n, float *p)
 {
     umbra_ranks *r = &f->ranks;
-    size_t pair = (size_t)layer * D + (size_t)d;
     uint16_t *guessed = r->guessed + pair * (size_t)r->n;
-    float *p = f->probability + (size_t)d * (size_t)f->experts;
     memset(p, 0, (size_t)f->experts * sizeof *p);
     for (int i = 0; i < r->n; i++) {
         guessed[i] = i < n ? best[i] : NONE;
@@ -50,11 +59,11 @@ static bool contains(const uint16_t *list, int n, uint16_t e)
     return false;
 }
 
-void umbra_foresight_learn(umbra_foresight *f, int layer, const uint16_t *used)
+void umbra_foresight_learn(umbra_foresight *f, int sequence, int layer, const uint16_t *used)
 {
     umbra_ranks *r = &f->ranks;
     for (int d = 0; r->n > 0 && d < D; d++) {
-        size_t pair = (size_t)layer * D + (size_t)d;
+        size_t pair = pair_of(f, sequence, layer, d);
         if (!r->open[pair])
             continue;
         r->open[pair] = false;
@@ -123,11 +132,15 @@ static int open_fast(umbra_foresight *f, const umbra_runner_options *o, umbra_er
     return rc == UMBRA_OK ? umbra_fast_scratch_open(&f->scratch, f->fast, err) : rc;
 }
 
-static uint64_t spec_bytes(const umbra_shadow_spec *spec, int every)
+static uint64_t spec_bytes(const umbra_shadow_spec *spec, const umbra_runner_options *o, int every)
 {
     uint64_t sources = (uint64_t)(spec->layers / every + 1);
+    uint64_t averages = (uint64_t)spec->averages * (uint64_t)spec->hidden;
+    uint64_t together = (uint64_t)umbra_runner_batch(o) - 1; /* one is among the small things */
+    uint64_t row = averages + (uint64_t)spec->hidden + (uint64_t)D * (uint64_t)spec->experts;
     return umbra_shadow_fast_plan(spec, every, UMBRA_SHADOW_I8) +
-           sources * (uint64_t)spec->averages * (uint64_t)spec->hidden * sizeof(float);
+           ((uint64_t)umbra_runner_sequences(o) * sources * averages + together * row) *
+               sizeof(float);
 }
 
 int umbra_foresight_plan(const umbra_runner_options *o, uint64_t *bytes, umbra_error *err)
@@ -144,40 +157,48 @@ int umbra_foresight_plan(const umbra_runner_options *o, uint64_t *bytes, umbra_e
         umbra_shadow_file_close(&file);
     }
     if (o->policy == UMBRA_POLICY_SHADOW || o->policy == UMBRA_POLICY_GATE)
-        *bytes = spec_bytes(&spec, every);
+        *bytes = spec_bytes(&spec, o, every);
     return UMBRA_OK;
+}
+
+/* What a sequence is remembered by, and what jobs are predicted in. */
+static int open_memory(umbra_foresight *f, int batch, umbra_error *err)
+{
+    size_t hidden = (size_t)f->hidden, b = (size_t)batch;
+    size_t averages = f->fast ? (size_t)umbra_shadow_fast_spec(f->fast)->averages : 0;
+    size_t places = (size_t)f->sequences * (size_t)f->sources;
+    f->averages = umbra_calloc(places * averages * hidden, sizeof(float));
+    f->text = umbra_calloc(places, sizeof *f->text);
+    f->r = umbra_calloc(hidden, sizeof(float));
+    f->states = umbra_calloc(b * hidden, sizeof(float));
+    f->gathered = umbra_calloc(b * averages * hidden, sizeof(float));
+    f->probability = umbra_calloc(b * D * (size_t)f->experts, sizeof(float));
+    f->best = umbra_calloc(b * D * 2 * (size_t)f->used, sizeof *f->best);
+    return f->averages && f->text && f->r && f->states && f->gathered && f->probability && f->best
+               ? UMBRA_OK
+               : umbra_fail_nomem(err, "the shadow runner's memory", 0);
 }
 
 int umbra_foresight_open(umbra_foresight *f, const umbra_runner_options *o, umbra_error *err)
 {
     *f = (umbra_foresight){.policy = o->policy,
+                           .sequences = umbra_runner_sequences(o),
                            .layers = o->layers,
                            .hidden = o->hidden,
                            .experts = o->experts,
                            .used = o->used,
                            .every = o->every ? o->every : 1};
+    f->sources = o->layers / f->every + 1;
     int rc = UMBRA_OK;
-    size_t averages = 0;
     if (o->policy == UMBRA_POLICY_SHADOW || o->policy == UMBRA_POLICY_GATE)
         rc = open_fast(f, o, err);
-    if (rc == UMBRA_OK && f->fast)
-        averages = (size_t)umbra_shadow_fast_spec(f->fast)->averages;
     if (rc == UMBRA_OK && (o->policy == UMBRA_POLICY_GATE || o->policy == UMBRA_POLICY_PREVIOUS))
-        rc = open_ranks(&f->ranks, o->layers, o->used, err);
-    if (rc != UMBRA_OK) {
+        rc = open_ranks(&f->ranks, f->sequences, o->layers, o->used, err);
+    if (rc == UMBRA_OK)
+        rc = open_memory(f, umbra_runner_batch(o), err);
+    if (rc != UMBRA_OK)
         umbra_foresight_close(f);
-        return rc;
-    }
-    size_t sources = (size_t)(o->layers / f->every + 1), hidden = (size_t)o->hidden;
-    f->averages = umbra_calloc(sources * averages * hidden, sizeof(float));
-    f->text = umbra_calloc(sources, sizeof *f->text);
-    f->r = umbra_calloc(hidden, sizeof(float));
-    f->probability = umbra_calloc((size_t)D * (size_t)o->experts, sizeof(float));
-    f->best = umbra_calloc((size_t)D * 2 * (size_t)o->used, sizeof *f->best);
-    if (f->averages && f->text && f->r && f->probability && f->best)
-        return UMBRA_OK;
-    umbra_foresight_close(f);
-    return umbra_fail_nomem(err, "the shadow runner's memory", 0);
+    return rc;
 }
 
 void umbra_foresight_close(umbra_foresight *f)
@@ -187,6 +208,8 @@ void umbra_foresight_close(umbra_foresight *f)
     umbra_free(f->averages);
     umbra_free(f->text);
     umbra_free(f->r);
+    umbra_free(f->states);
+    umbra_free(f->gathered);
     umbra_free(f->probability);
     umbra_free(f->best);
     umbra_free(f->ranks.hits);
@@ -198,14 +221,16 @@ void umbra_foresight_close(umbra_foresight *f)
 
 /* ---- predicting ---- */
 
-/* The running averages of a source, with this state in them; NULL if the shadow wants none. */
-static const float *average(umbra_foresight *f, int source, uint32_t text, const float *state)
+/* The running averages (averages, H) of a sequence's source, with this state in them. */
+static const float *average(umbra_foresight *f, int sequence, int source, uint32_t text,
+                            const float *state)
 {
     const umbra_shadow_spec *spec = umbra_shadow_fast_spec(f->fast);
-    size_t hidden = (size_t)f->hidden, place = (size_t)(source / f->every);
+    size_t hidden = (size_t)f->hidden;
+    size_t place = (size_t)sequence * (size_t)f->sources + (size_t)(source / f->every);
     float *averages = f->averages + place * (size_t)spec->averages * hidden;
     if (spec->averages == 0)
-        return NULL;
+        return averages;
     umbra_shadow_normalise(state, f->hidden, f->r);
     for (int i = 0; i < spec->averages; i++)
         umbra_shadow_average(averages + (size_t)i * hidden, f->r, f->hidden, spec->decay[i],
@@ -214,75 +239,96 @@ static const float *average(umbra_foresight *f, int source, uint32_t text, const
     return averages;
 }
 
-void umbra_foresight_absorb(umbra_foresight *f, int source, uint32_t text, int n,
+void umbra_foresight_absorb(umbra_foresight *f, int sequence, int source, uint32_t text, int n,
                             const float *states)
 {
     for (int i = 0; f->fast && i < n; i++)
-        (void)average(f, source, text, states + (size_t)i * (size_t)f->hidden);
+        (void)average(f, sequence, source, text, states + (size_t)i * (size_t)f->hidden);
 }
 
-static void predict_network(umbra_foresight *f, const umbra_job *job)
+/* Rows of one source go through the network together: its weights are read once. */
+static void predict_network(umbra_foresight *f, const umbra_job *const *jobs, int n)
 {
-    const uint16_t *now = job->now;
-    const uint16_t *previous = job->has_previous ? job->previous : NULL;
-    const uint16_t *previous2 = job->has_previous2 ? job->previous2 : NULL;
+    const uint16_t *now[UMBRA_RUNNER_BATCH], *previous[UMBRA_RUNNER_BATCH],
+        *previous2[UMBRA_RUNNER_BATCH];
+    size_t hidden = (size_t)f->hidden;
+    size_t averages = (size_t)umbra_shadow_fast_spec(f->fast)->averages * hidden;
+    int source = jobs[0]->source;
+    for (int i = 0; i < n; i++) {
+        const umbra_job *job = jobs[i];
+        now[i] = job->now;
+        previous[i] = job->has_previous ? job->previous : NULL;
+        previous2[i] = job->has_previous2 ? job->previous2 : NULL;
+        memcpy(f->states + (size_t)i * hidden, job->state, hidden * sizeof *job->state);
+        memcpy(f->gathered + (size_t)i * averages,
+               average(f, job->sequence, source, job->text, job->state), averages * sizeof(float));
+    }
     umbra_predict_input input = {
-        .n = 1,
-        .states = job->state,
-        .averages = average(f, job->source, job->text, job->state),
-        .now = &now,
-        .previous = &previous,
-        .previous2 = &previous2,
+        .n = n,
+        .states = f->states,
+        .averages = averages > 0 ? f->gathered : NULL,
+        .now = now,
+        .previous = previous,
+        .previous2 = previous2,
     };
     int m = f->ranks.n < f->experts ? f->ranks.n : f->experts;
-    umbra_shadow_fast_predict(f->fast, job->source, &input, f->scratch, f->probability, m, f->best);
-    for (int d = 0; m > 0 && d < D && job->source + d < f->layers; d++)
-        rank(f, umbra_shadow_target(job->source, d + 1), d, f->best + d * m, m);
+    umbra_shadow_fast_predict(f->fast, source, &input, f->scratch, f->probability, m, f->best);
+    for (int i = 0; m > 0 && i < n; i++)
+        for (int d = 0; d < D && source + d < f->layers; d++)
+            rank(f, pair_of(f, jobs[i]->sequence, umbra_shadow_target(source, d + 1), d), d,
+                 f->best + ((size_t)i * D + (size_t)d) * (size_t)m, m, probability_of(f, i, d));
 }
 
-static void predict_previous(umbra_foresight *f, const umbra_job *job)
+static void predict_previous(umbra_foresight *f, const umbra_job *job, int i)
 {
     size_t used = (size_t)f->used;
     for (int d = 0; d < D && job->source + d < f->layers; d++) {
         int layer = umbra_shadow_target(job->source, d + 1), n = f->used;
         memcpy(f->best, job->previous + (size_t)layer * used, used * sizeof *f->best);
         const uint16_t *older = job->previous2 + (size_t)layer * used;
-        for (int i = 0; job->has_previous2 && i < f->used; i++)
-            if (!contains(f->best, f->used, older[i]))
-                f->best[n++] = older[i];
-        rank(f, layer, d, f->best, n);
+        for (int j = 0; job->has_previous2 && j < f->used; j++)
+            if (!contains(f->best, f->used, older[j]))
+                f->best[n++] = older[j];
+        rank(f, pair_of(f, job->sequence, layer, d), d, f->best, n, probability_of(f, i, d));
     }
 }
 
-static void predict_truth(umbra_foresight *f, const umbra_job *job)
+static void predict_truth(umbra_foresight *f, const umbra_job *job, int i)
 {
-    memset(f->probability, 0, (size_t)D * (size_t)f->experts * sizeof *f->probability);
+    memset(probability_of(f, i, 0), 0, (size_t)D * (size_t)f->experts * sizeof *f->probability);
     for (int d = 0; d < D && job->source + d < f->layers; d++) {
         int layer = umbra_shadow_target(job->source, d + 1);
         const uint16_t *experts = job->truth + (size_t)layer * (size_t)f->used;
-        for (int i = 0; i < f->used; i++)
-            if (experts[i] < f->experts)
-                f->probability[(size_t)d * (size_t)f->experts + experts[i]] = 1.0f;
+        for (int j = 0; j < f->used; j++)
+            if (experts[j] < f->experts)
+                probability_of(f, i, d)[experts[j]] = 1.0f;
     }
 }
 
-bool umbra_foresight_predict(umbra_foresight *f, const umbra_job *job)
+bool umbra_foresight_knows(const umbra_foresight *f, const umbra_job *job)
 {
     switch (f->policy) {
     case UMBRA_POLICY_SHADOW:
     case UMBRA_POLICY_GATE:
-        predict_network(f, job);
         return true;
     case UMBRA_POLICY_PREVIOUS:
-        if (job->has_previous)
-            predict_previous(f, job);
         return job->has_previous;
     case UMBRA_POLICY_ORACLE:
-        if (job->truth)
-            predict_truth(f, job);
         return job->truth != NULL;
     case UMBRA_POLICY_OFF:
         break;
     }
     return false;
+}
+
+void umbra_foresight_predict(umbra_foresight *f, const umbra_job *const *jobs, int n)
+{
+    if (n > 0 && f->fast)
+        predict_network(f, jobs, n);
+    for (int i = 0; !f->fast && i < n; i++) {
+        if (f->policy == UMBRA_POLICY_PREVIOUS)
+            predict_previous(f, jobs[i], i);
+        else
+            predict_truth(f, jobs[i], i);
+    }
 }

@@ -1,4 +1,4 @@
-/* Decides, token by token, whether reading ahead pays. */
+/* The judge: runs, pairs of runs, and what they say. */
 #include "ahead/judge.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 enum {
     /* Guesses that were wrong are in the cache for a while, at the cost of those who come after. */
     INHERIT = 6,
-    RUN = INHERIT + UMBRA_JUDGE_LAST, /* tokens of a trial or a look */
+    RUN = INHERIT + UMBRA_JUDGE_LAST, /* steps of a trial or a look */
     TRIALS = 6,                       /* off and on in turns */
     LEAST_STAY = 128,
     MOST_STAY = 2048,
@@ -15,8 +15,8 @@ enum {
 static const double outlier = 1.5;        /* times the median: a pause of the machine's */
 static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
 static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
-static const double recent = 1.0 / 32;    /* the newest token's part in a running mean */
-static const double least_left = 0.25;    /* of a token's time, when its needs are taken off */
+static const double recent = 1.0 / 32;    /* the newest step's part in a running mean */
+static const double least_left = 0.25;    /* of a step's time, when its needs are taken off */
 static const double least_waiting = 0.05; /* of the time without: less is not worth trying for */
 
 void umbra_judge_init(umbra_judge *j)
@@ -25,8 +25,8 @@ void umbra_judge_init(umbra_judge *j)
         .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .inherit = 1, .waiting = -1};
 }
 
-/* What a token takes at the end of this run, but for pauses; 0 if that is not known. */
-static double token_now(const umbra_judge *j)
+/* What a step takes at the end of this run, but for pauses; 0 if that is not known. */
+static double step_now(const umbra_judge *j)
 {
     if (j->counted < UMBRA_JUDGE_LAST)
         return 0;
@@ -48,8 +48,8 @@ static void move_to(double *mean, double value)
     *mean += (value - *mean) * (*mean > 0 ? recent : 1);
 }
 
-/* What the token would have taken had it needed as many experts as others of its kind: where
- * reading ahead makes tokens need more, by what it evicts, that stays its cost. */
+/* What the step would have taken had it needed as many experts as others of its kind: where
+ * reading ahead makes steps need more, by what it evicts, that stays its cost. */
 static double typical(umbra_judge *j, double seconds, double waited_s, double needed)
 {
     int i = j->on;
@@ -104,12 +104,12 @@ static bool is_worse(const umbra_judge *j)
     return j->pairs > 1 && j->cost - chance(j) > 0;
 }
 
-static void begin_run(umbra_judge *j, bool on, int tokens, double now_s)
+static void begin_run(umbra_judge *j, bool on, int steps, double now_s)
 {
     j->inherit = on != j->on ? INHERIT : 0;
     j->before_s = on != j->on ? now_s : 0;
     j->on = on;
-    j->left = tokens;
+    j->left = steps;
     j->counted = 0;
     j->seconds = j->waited_s = 0;
 }
@@ -129,7 +129,11 @@ static void settle(umbra_judge *j, bool speaks_for, double now_s)
 
 static void end_run(umbra_judge *j)
 {
-    double now_s = token_now(j);
+    double now_s = step_now(j);
+    if (now_s == 0 && j->trials == 0 && !j->looking) {
+        j->left = RUN; /* it is too new to be compared with */
+        return;
+    }
     bool speaks_for = j->better;
     take_waiting(j);
     if (now_s > 0 && j->before_s > 0 && (j->trials > 0 || j->looking))
@@ -152,8 +156,39 @@ static void end_run(umbra_judge *j)
     }
 }
 
-void umbra_judge_token(umbra_judge *j, double seconds, double waited_s, double needed)
+/* The run in progress begins anew; what the one before left in the cache is still there. */
+static void restart_run(umbra_judge *j, bool on, int steps)
 {
+    int inherit = j->inherit;
+    begin_run(j, on, steps, 0);
+    j->inherit = inherit > j->inherit ? inherit : j->inherit;
+}
+
+/* A sequence joined or left. A pair that this breaks is made again; a look at the other is given
+ * up; who stays is looked at before long. */
+static void change_size(umbra_judge *j, int rows)
+{
+    bool first = j->rows == 0;
+    j->rows = rows;
+    if (first)
+        return;
+    for (int i = 0; i < 2; i++)
+        j->needed[i] = j->waits_s[i] = 0;
+    if (j->trials > 0) {
+        j->trials += j->trials < TRIALS;
+        restart_run(j, j->on, RUN);
+        return;
+    }
+    int left = j->looking || j->left > LEAST_STAY ? LEAST_STAY : j->left;
+    j->stay = LEAST_STAY;
+    j->looking = false;
+    restart_run(j, j->better, left);
+}
+
+void umbra_judge_step(umbra_judge *j, int rows, double seconds, double waited_s, double needed)
+{
+    if (rows != j->rows)
+        change_size(j, rows);
     if (j->inherit == 0)
         take(j, seconds, waited_s, needed);
     j->inherit -= j->inherit > 0;

@@ -19,11 +19,11 @@ struct umbra_prefetch {
     umbra_policy policy;
     bool automatic;
     bool own_thread;
-    bool on;                /* for the token in progress */
-    bool decoding;          /* the chunk in progress is one token */
-    int sequence, position; /* that the runner expects next */
-    umbra_judge judge;      /* of automatic */
-    /* Of the token in progress: when it began, and the store's waits and needs before. */
+    int *next_position; /* (sequences) that the runner expects */
+    bool on;            /* for the chunk in progress */
+    int decoded;        /* rows of it that decode; the others are prompts' */
+    umbra_judge judge;  /* of automatic */
+    /* Of the chunk in progress: when it began, and the store's waits and needs before. */
     uint64_t begun_ns, waited_ns, needed;
     umbra_prefetch_stats stats;
 };
@@ -45,57 +45,94 @@ static void work(umbra_prefetch *p)
         umbra_runner_work(p->runner);
 }
 
+/* Takes the chunk's rows apart: a sequence with one row decodes, one with several reads a
+ * prompt. */
+static void follow(umbra_prefetch *p, const umbra_rows *rows)
+{
+    p->decoded = 0;
+    for (int t = 0; t < rows->n; t++) {
+        int sequence = rows->tokens[t].sequence, *next = &p->next_position[sequence];
+        if (rows->position[t] != *next)
+            umbra_runner_restart(p->runner, sequence);
+        *next = rows->position[t] + 1;
+        p->decoded += !rows->prompt[t];
+    }
+}
+
+/* How many rows from the t-th on are of one prompt; 0: it is a row that decodes. */
+static int prompt_rows(const umbra_rows *rows, int t)
+{
+    int n = 0;
+    while (t + n < rows->n && rows->prompt[t] &&
+           rows->tokens[t + n].sequence == rows->tokens[t].sequence)
+        n++;
+    return n;
+}
+
+/* A row that decodes, at the chunk's beginning (layer -1) or at a layer. */
+static void tell(umbra_prefetch *p, int sequence, int layer, const float *x, const int32_t *experts)
+{
+    if (p->on && layer < 0)
+        umbra_runner_enter(p->runner, sequence, x);
+    else if (p->on)
+        umbra_runner_routed(p->runner, sequence, layer, x, experts);
+    else if (layer >= 0)
+        umbra_runner_note(p->runner, sequence, layer, experts);
+}
+
+/* layer -1: the rows enter. */
+static void tell_rows(umbra_prefetch *p, const umbra_rows *rows, int layer)
+{
+    const umbra_model_info *info = umbra_model_get_info(umbra_engine_model(p->engine));
+    for (int t = 0, n; t<rows->n; t += n> 0 ? n : 1) {
+        int sequence = rows->tokens[t].sequence;
+        const float *x = rows->x + (size_t)t * (size_t)info->hidden;
+        const int32_t *experts =
+            layer < 0 ? NULL : rows->experts + (size_t)t * (size_t)info->experts_used;
+        n = prompt_rows(rows, t);
+        if (n > 0)
+            umbra_runner_absorb(p->runner, sequence, layer, n, x, experts);
+        else
+            tell(p, sequence, layer, x, experts);
+    }
+    if (p->on)
+        work(p);
+}
+
 static int enter(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
     umbra_store *store = umbra_engine_store(p->engine);
-    int n = rows->n;
-    p->decoding = n == 1;
-    if (rows->tokens[0].sequence != p->sequence || rows->position[0] != p->position)
-        umbra_runner_restart(p->runner);
-    p->sequence = rows->tokens[n - 1].sequence;
-    p->position = rows->position[n - 1] + 1;
-    p->on = p->decoding && (!p->automatic || p->judge.on);
+    follow(p, rows);
+    p->on = p->decoded > 0 && (!p->automatic || p->judge.on);
     umbra_store_set_guessing(store, p->on);
     p->begun_ns = umbra_clock_ns();
     p->waited_ns = umbra_store_waited_ns(store);
     p->needed = umbra_store_needed(store);
-    if (!p->decoding)
-        umbra_runner_absorb(p->runner, -1, n, rows->x, NULL);
-    else if (p->on) {
-        umbra_runner_enter(p->runner, rows->x);
-        work(p);
-    }
+    tell_rows(p, rows, -1);
     return UMBRA_OK;
 }
 
 static int routed(void *user, const umbra_rows *rows)
 {
-    umbra_prefetch *p = user;
-    if (!p->decoding)
-        umbra_runner_absorb(p->runner, rows->layer, rows->n, rows->x, rows->experts);
-    else if (p->on) {
-        umbra_runner_routed(p->runner, rows->layer, rows->x, rows->experts);
-        work(p);
-    } else {
-        umbra_runner_note(p->runner, rows->layer, rows->experts);
-    }
+    tell_rows(user, rows, rows->layer);
     return UMBRA_OK;
 }
 
 static int leave(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
-    (void)rows;
-    if (!p->decoding)
-        return UMBRA_OK;
-    umbra_runner_leave(p->runner);
-    p->stats.tokens++;
-    p->stats.tokens_on += p->on;
+    for (int t = 0; t < rows->n; t++)
+        if (!rows->prompt[t])
+            umbra_runner_leave(p->runner, rows->tokens[t].sequence);
+    p->stats.tokens += (uint64_t)p->decoded;
+    p->stats.tokens_on += p->on ? (uint64_t)p->decoded : 0;
+    if (p->decoded < rows->n)
+        return UMBRA_OK; /* what a prompt takes says nothing of reading ahead */
     const umbra_store *store = umbra_engine_store(p->engine);
-    umbra_judge_token(&p->judge, umbra_seconds_since(p->begun_ns),
-                      (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
-                      (double)(umbra_store_needed(store) - p->needed));
+    umbra_judge_step(&p->judge, rows->n, umbra_seconds_since(p->begun_ns),
+                     (double)(umbra_store_waited_ns(store) - p->waited_ns) * 1e-9,
+                     (double)(umbra_store_needed(store) - p->needed));
     return UMBRA_OK;
 }
 
@@ -186,8 +223,8 @@ static int choose_every(const umbra_runner_options *r, const umbra_model_info *i
     return UMBRA_OK;
 }
 
-static int choose(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
-                  umbra_error *err)
+static int choose(choice *c, const umbra_model *model, int sequences,
+                  const umbra_prefetch_options *o, umbra_error *err)
 {
     const umbra_model_info *info = umbra_model_get_info(model);
     *c = (choice){0};
@@ -215,6 +252,7 @@ static int choose(choice *c, const umbra_model *model, const umbra_prefetch_opti
         .shadow = o->shadow ? o->shadow : c->beside,
         .model_hash = c->hash,
         .model_name = info->name,
+        .sequences = sequences,
         .every = o->every,
     };
     if (o->every == 0 && (c->policy == UMBRA_POLICY_SHADOW || c->policy == UMBRA_POLICY_GATE))
@@ -243,15 +281,24 @@ static int fail_by(const umbra_error *why, umbra_error *err)
     return why->status;
 }
 
+/* What the store keeps of sequences beyond the first, which is among the small things. */
+static uint64_t forecast_bytes(const umbra_model_info *info, int sequences)
+{
+    return umbra_store_forecast_bytes(info->layers, info->experts, sequences) -
+           umbra_store_forecast_bytes(info->layers, info->experts, 1);
+}
+
 /* What the options come to, and the memory that it takes. */
-static int measure(choice *c, const umbra_model *model, const umbra_prefetch_options *o,
-                   uint64_t *bytes, umbra_error *err)
+static int measure(choice *c, const umbra_model *model, int sequences,
+                   const umbra_prefetch_options *o, uint64_t *bytes, umbra_error *err)
 {
     *bytes = 0;
-    int rc = choose(c, model, o, err);
-    return rc == UMBRA_OK && c->policy != UMBRA_POLICY_OFF
-               ? umbra_runner_bytes(&c->runner, bytes, err)
-               : rc;
+    int rc = choose(c, model, sequences, o, err);
+    if (rc != UMBRA_OK || c->policy == UMBRA_POLICY_OFF)
+        return rc;
+    rc = umbra_runner_bytes(&c->runner, bytes, err);
+    *bytes += forecast_bytes(umbra_model_get_info(model), sequences);
+    return rc;
 }
 
 enum { LEAST_SHARE = 8 };
@@ -271,11 +318,12 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
     choice c;
     umbra_error why = {0};
     uint64_t bytes = 0;
-    int rc = measure(&c, model, prefetch, &bytes, &why);
+    int sequences = engine->sequences;
+    int rc = measure(&c, model, sequences, prefetch, &bytes, &why);
     if (rc != UMBRA_OK && is_passed_over(&c, prefetch, &why)) {
         release(&c);
         prefetch->no_shadow = true;
-        rc = measure(&c, model, prefetch, &bytes, &why);
+        rc = measure(&c, model, sequences, prefetch, &bytes, &why);
     }
     release(&c);
     if (rc != UMBRA_OK)
@@ -298,7 +346,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     umbra_engine *e = p->engine;
     choice c;
     umbra_error why = {0};
-    int rc = choose(&c, umbra_engine_model(e), o, &why);
+    int rc = choose(&c, umbra_engine_model(e), umbra_engine_sequences(e), o, &why);
     p->automatic = c.automatic;
     p->own_thread = umbra_system_processors() > umbra_engine_get_plan(e)->threads;
     c.runner.store = umbra_engine_store(e);
@@ -331,9 +379,13 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
     if (!p)
         return umbra_fail_nomem(err, "reading ahead", sizeof *p);
     p->engine = engine;
-    p->sequence = -1;
     umbra_judge_init(&p->judge);
-    int rc = open_runner(p, options ? options : &defaults, err);
+    int sequences = umbra_engine_sequences(engine);
+    p->next_position = umbra_calloc((size_t)sequences, sizeof *p->next_position);
+    int rc = p->next_position ? open_runner(p, options ? options : &defaults, err)
+                              : umbra_fail_nomem(err, "reading ahead", 0);
+    for (int i = 0; p->next_position && i < sequences; i++)
+        p->next_position[i] = -1;
     if (rc != UMBRA_OK) {
         umbra_prefetch_close(&p);
         return rc;
@@ -358,6 +410,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
         umbra_store_set_guessing(umbra_engine_store(p->engine), false);
     }
     umbra_runner_close(&p->runner);
+    umbra_free(p->next_position);
     umbra_free(p);
     *prefetch = NULL;
 }
@@ -371,8 +424,8 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
         umbra_runner_get_stats(p->runner, &out->runner);
 }
 
-void umbra_prefetch_set_oracle(umbra_prefetch *p, const uint16_t *routing, int tokens)
+void umbra_prefetch_set_oracle(umbra_prefetch *p, int sequence, const uint16_t *routing, int tokens)
 {
-    if (p->runner)
-        umbra_runner_set_oracle(p->runner, routing, tokens);
+    if (p->runner && sequence >= 0 && sequence < umbra_engine_sequences(p->engine))
+        umbra_runner_set_oracle(p->runner, sequence, routing, tokens);
 }

@@ -1,5 +1,8 @@
 /* Inside of the shadow runner. A state's way: runner.c copies it into a job and queues it;
- * foresight.c turns a job into probabilities; runner.c foretells them to the store. */
+ * foresight.c turns jobs into probabilities; runner.c foretells them to the store. Each remembers
+ * what it needs of a sequence apart from the others.
+ *
+ * Letters as in umbra/runner.h; S sequences, D distances, B jobs predicted together. */
 #ifndef UMBRA_AHEAD_RUNNER_H
 #define UMBRA_AHEAD_RUNNER_H
 
@@ -7,13 +10,17 @@
 
 #include "predict/fast.h"
 
-enum { UMBRA_RUNNER_JOBS = 8 };
+enum {
+    UMBRA_RUNNER_JOBS = 8, /* that may wait, for each sequence */
+    UMBRA_RUNNER_BATCH = 16,
+};
 
 /* One state to predict from; source s as in predict/shadow.h. */
 typedef struct umbra_job {
+    int sequence;
     int source;
     uint64_t clock; /* the store's at that time */
-    uint32_t text;  /* counts restarts: running averages begin anew with each */
+    uint32_t text;  /* counts a sequence's restarts: running averages begin anew with each */
     bool has_previous, has_previous2;
     float *state;                   /* (H) */
     uint16_t *now;                  /* (L, k): this token's routing so far; only row s - 1 is set */
@@ -21,26 +28,41 @@ typedef struct umbra_job {
     const uint16_t *truth;          /* (L, k) of the oracle, or NULL */
 } umbra_job;
 
+static inline int umbra_runner_sequences(const umbra_runner_options *options)
+{
+    return options->sequences > 0 ? options->sequences : 1;
+}
+
+/* Jobs predicted together, at most. */
+static inline int umbra_runner_batch(const umbra_runner_options *options)
+{
+    int sequences = umbra_runner_sequences(options);
+    return sequences < UMBRA_RUNNER_BATCH ? sequences : UMBRA_RUNNER_BATCH;
+}
+
 /* How often the expert of a rank was used, for predictors whose scores are no probabilities:
  * counted while running. */
 typedef struct umbra_ranks {
     int n;                                                          /* ranks kept: 2 k */
     float (*hits)[UMBRA_MAX_DISTANCE], (*seen)[UMBRA_MAX_DISTANCE]; /* (n) */
-    uint16_t *guessed; /* (L, D, n) what the last prediction ranked */
-    bool *open;        /* (L, D) whether that is not judged yet */
+    uint16_t *guessed; /* (S, L, D, n) what a sequence's last prediction ranked */
+    bool *open;        /* (S, L, D) whether that is not judged yet */
 } umbra_ranks;
 
-/* Turns a job into probability (D, E) of the source's targets. */
+/* Turns jobs into probability (B, D, E) of their source's targets. */
 typedef struct umbra_foresight {
     umbra_policy policy;
-    int layers, hidden, experts, used, every;
+    int sequences, layers, hidden, experts, used, every;
+    int sources;             /* kept, of each sequence */
     umbra_shadow_fast *fast; /* shadow, gate */
     umbra_fast_scratch *scratch;
-    float *averages;    /* (sources kept, averages, H) */
-    uint32_t *text;     /* (sources kept) of the averages; 0: not begun */
+    float *averages;    /* (S, sources, averages, H) */
+    uint32_t *text;     /* (S, sources) of the averages; 0: not begun */
     float *r;           /* (H) */
-    float *probability; /* (D, E) */
-    uint16_t *best;     /* (D, n) */
+    float *states;      /* (B, H) and the averages (B, averages, H) of jobs predicted together */
+    float *gathered;    /* the latter */
+    float *probability; /* (B, D, E) */
+    uint16_t *best;     /* (B, D, n) */
     umbra_ranks ranks;  /* gate, previous */
 } umbra_foresight;
 
@@ -48,13 +70,15 @@ int umbra_foresight_open(umbra_foresight *f, const umbra_runner_options *options
 void umbra_foresight_close(umbra_foresight *f);
 /* Memory that it will hold. */
 int umbra_foresight_plan(const umbra_runner_options *options, uint64_t *bytes, umbra_error *err);
-/* False if nothing is known of this source. */
-bool umbra_foresight_predict(umbra_foresight *f, const umbra_job *job);
-/* Takes a prompt's states (n, H) of a source into the running averages. */
-void umbra_foresight_absorb(umbra_foresight *f, int source, uint32_t text, int n,
+/* Whether anything can be said of the job. */
+bool umbra_foresight_knows(const umbra_foresight *f, const umbra_job *job);
+/* n jobs of one source, at most B, that are known. */
+void umbra_foresight_predict(umbra_foresight *f, const umbra_job *const *jobs, int n);
+/* Takes a prompt's states (n, H) of a source into a sequence's running averages. */
+void umbra_foresight_absorb(umbra_foresight *f, int sequence, int source, uint32_t text, int n,
                             const float *states);
-/* A layer's routing (k) is known: what the ranks were worth. */
-void umbra_foresight_learn(umbra_foresight *f, int layer, const uint16_t *used);
+/* A sequence's routing (k) of a layer is known: what the ranks were worth. */
+void umbra_foresight_learn(umbra_foresight *f, int sequence, int layer, const uint16_t *used);
 
 static inline bool umbra_foresight_has(const umbra_foresight *f, int source)
 {

@@ -21,6 +21,7 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
         .n_paths = (int)n_paths,
         .n_layers = model->config.layers,
         .n_experts = model->config.experts,
+        .n_sequences = o->sequences,
         .slices = model->slices,
         .budget_bytes = bytes,
         .io = o->io,
@@ -173,6 +174,11 @@ const umbra_kernels *umbra_engine_kernels(const umbra_engine *e)
 umbra_store *umbra_engine_store(const umbra_engine *e)
 {
     return e->store;
+}
+
+int umbra_engine_sequences(const umbra_engine *e)
+{
+    return e->sequences;
 }
 
 umbra_pool *umbra_engine_pool(const umbra_engine *e)

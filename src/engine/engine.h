@@ -14,6 +14,7 @@
 const umbra_model *umbra_engine_model(const umbra_engine *engine);
 const umbra_kernels *umbra_engine_kernels(const umbra_engine *engine);
 umbra_store *umbra_engine_store(const umbra_engine *engine);
+int umbra_engine_sequences(const umbra_engine *engine);
 umbra_pool *umbra_engine_pool(const umbra_engine *engine);
 
 /* A store of so many bytes for the model's experts, as an engine with these options would open it.

@@ -45,8 +45,7 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
-    int row =
-        umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
+    int row = umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
     return refuse_nonfinite(c, row, what, layer, err);
 }
 
@@ -62,6 +61,26 @@ static void place_rows(chunk *c)
         s->sequence[t] = c->rows.tokens[t].sequence;
         s->position[t] = umbra_state_reserve(e->state, s->sequence[t]);
     }
+    for (int t = 0; t < c->rows.n; t++)
+        s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
+}
+
+/* Tells the store what the chunk is for: rows of prompts walk through all experts, those that
+ * decode say which ones are in use. */
+static int begin_batch(chunk *c, umbra_error *err)
+{
+    umbra_scratch *s = &c->e->scratch;
+    umbra_batch batch = {
+        .kind = UMBRA_BATCH_PROMPT,
+        .layer = c->rows.layer,
+        .experts = s->span_expert,
+        .uses = s->span_uses,
+        .n = umbra_step_sort_pairs(&c->pass),
+    };
+    for (int t = 0; t < c->rows.n; t++)
+        if (!s->prompt[t])
+            batch.kind = UMBRA_BATCH_DECODE;
+    return umbra_store_begin(c->e->store, &batch, err);
 }
 
 /* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
@@ -69,8 +88,7 @@ static void place_rows(chunk *c)
 static int compute_experts(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    int layer = c->rows.layer, distinct = umbra_step_sort_pairs(&c->pass);
-    int rc = umbra_store_begin(e->store, layer, e->scratch.span_expert, distinct, err);
+    int layer = c->rows.layer, rc = begin_batch(c, err);
     if (rc != UMBRA_OK)
         return rc;
     int stop = tell(c, UMBRA_TAP_ROUTED);
@@ -211,6 +229,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .n = count,
                      .tokens = tokens + first,
                      .position = e->scratch.position,
+                     .prompt = e->scratch.prompt,
                      .x = e->scratch.x},
         };
         rc = compute_chunk(&c, err);

@@ -220,7 +220,9 @@ static int by_count(const void *a, const void *b)
 /* Leases that are never given back. */
 static int keep(umbra_store *store, int layer, const int *experts, int n, umbra_error *err)
 {
-    int rc = umbra_store_begin(store, layer, experts, n, err);
+    const umbra_batch batch = {
+        .kind = UMBRA_BATCH_PROBE, .layer = layer, .experts = experts, .n = n};
+    int rc = umbra_store_begin(store, &batch, err);
     umbra_lease lease;
     while (rc == UMBRA_OK && (rc = umbra_store_next(store, &lease, 1, err)) > 0)
         rc = UMBRA_OK;

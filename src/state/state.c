@@ -201,6 +201,11 @@ int umbra_state_reserve(umbra_state *s, int sequence)
     return position;
 }
 
+int umbra_state_pending(const umbra_state *s, int sequence)
+{
+    return s->reserved[sequence] - s->length[sequence];
+}
+
 void umbra_state_hold(umbra_state *s, int sequence, int layer, int first, int length)
 {
     char **table = umbra_state_table(s, sequence, layer);

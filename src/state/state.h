@@ -42,6 +42,8 @@ int umbra_state_length(const umbra_state *s, int sequence);
 void umbra_state_begin(umbra_state *s, int sequence);
 /* The sequence's next position, with room for it in every layer; it is within the context. */
 int umbra_state_reserve(umbra_state *s, int sequence);
+/* Positions reserved behind what the sequence holds. */
+int umbra_state_pending(const umbra_state *s, int sequence);
 /* The first n reserved positions are written in every layer: the sequence holds them now. */
 void umbra_state_advance(umbra_state *s, int sequence, int n);
 /* What a row at `position` sees, its own included; position was held or

@@ -1,144 +1,204 @@
-/* A batch of demands: from its begin to its last lease. */
+/* Batches: what is there is pinned at once, the rest is read and handed out as it comes. */
 #include <string.h>
 
 #include "base/error.h"
 #include "store/store_internal.h"
 
-static int check_batch(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
+static int get_broken(const umbra_store *s, umbra_error *err)
 {
-    umbra_batch *b = &s->batch;
-    if (s->broken) {
-        if (err)
-            *err = s->broken_error;
-        return s->broken_error.status;
-    }
+    if (err && s->driver.broken)
+        *err = s->driver.broken_error;
+    return s->driver.broken ? s->driver.broken_error.status : UMBRA_OK;
+}
+
+static int check_expert(umbra_store *s, const umbra_batch *batch, int i, umbra_error *err)
+{
+    umbra_batch_state *b = &s->driver.batch;
+    int e = batch->experts[i], layer = batch->layer;
+    if (e < 0 || e >= s->fixed.n_experts)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d: there are %d", e, layer,
+                          s->fixed.n_experts);
+    if (b->seen[e] == b->number)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d is twice in a batch", e,
+                          layer);
+    if (batch->uses && batch->uses[i] < 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT,
+                          "expert %d of layer %d is used by %d tokens: must not be negative", e,
+                          layer, batch->uses[i]);
+    const umbra_slice *slices = umbra_store_slices(s, layer, e);
+    if (slices[0].bytes + slices[1].bytes + slices[2].bytes == 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "layer %d has no expert %d", layer, e);
+    return UMBRA_OK;
+}
+
+/* A prompt walks through all layers chunk by chunk: it says little of what is used soon, and what
+ * it has just used comes again last. */
+static bool counts_uses(umbra_batch_kind kind)
+{
+    return kind == UMBRA_BATCH_DECODE || kind == UMBRA_BATCH_VERIFY;
+}
+
+static int check_batch(umbra_store *s, const umbra_batch *batch, umbra_error *err)
+{
+    umbra_batch_state *b = &s->driver.batch;
+    int rc = get_broken(s, err), n = batch->n;
+    if (rc != UMBRA_OK)
+        return rc;
     if (b->active)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a batch began before the one of layer %d had ended", b->layer);
-    if (layer < 0 || layer >= s->n_layers || n < 0 || n > s->n_experts)
+    if (batch->layer < 0 || batch->layer >= s->fixed.n_layers || n < 0 || n > s->fixed.n_experts)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a batch of %d experts of layer %d: the model has %d layers of %d", n,
-                          layer, s->n_layers, s->n_experts);
+                          batch->layer, s->fixed.n_layers, s->fixed.n_experts);
+    if ((unsigned)batch->kind > UMBRA_BATCH_PROBE)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "a batch of kind %d: there is none such",
+                          (int)batch->kind);
     if (++b->number == 0) { /* after 2^32 batches the marks of old ones would come true again */
-        memset(b->seen, 0, (size_t)s->n_experts * sizeof *b->seen);
+        memset(b->seen, 0, (size_t)s->fixed.n_experts * sizeof *b->seen);
         b->number = 1;
     }
-    for (int i = 0; i < n; i++) {
-        int e = experts[i];
-        if (e < 0 || e >= s->n_experts)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d: there are %d", e,
-                              layer, s->n_experts);
-        if (b->seen[e] == b->number)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "expert %d of layer %d is twice in a batch", e,
-                              layer);
+    for (int i = 0; rc == UMBRA_OK && i < n; i++) {
+        rc = check_expert(s, batch, i, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        int e = batch->experts[i];
         b->seen[e] = b->number;
-        const umbra_slice *slices = umbra_store_slices(s, layer, e);
-        if (slices[0].bytes + slices[1].bytes + slices[2].bytes == 0)
-            return umbra_fail(err, UMBRA_E_ARGUMENT, "layer %d has no expert %d", layer, e);
+        b->uses[e] = !counts_uses(batch->kind) ? 0 : batch->uses ? batch->uses[i] : 1;
     }
     return UMBRA_OK;
 }
 
-/* A batch of most of a layer's experts is part of a walk through all layers, as a prompt is read
- * chunk by chunk. It says nothing of its experts, and what was just used comes again last. */
-static bool is_walk(const umbra_store *s, int n)
+/* What was used lately will be used again, and by as many. */
+static void warm(umbra_store *s, const umbra_batch *batch)
 {
-    return n > s->n_experts / 2;
-}
-
-/* What was used lately will be used again. */
-static void warm(umbra_store *s, int layer, const int *experts, int n)
-{
-    umbra_slots_fade(&s->slots);
-    for (int i = 0; !is_walk(s, n) && i < n; i++)
-        umbra_slots_warm(&s->slots, layer, experts[i]);
+    if (batch->kind == UMBRA_BATCH_PROBE)
+        return;
+    umbra_slots_fade(&s->guarded.slots);
+    for (int i = 0; i < batch->n; i++) {
+        int e = batch->experts[i];
+        if (s->driver.batch.uses[e] > 0)
+            umbra_slots_warm(&s->guarded.slots, batch->layer, e, s->driver.batch.uses[e]);
+        s->driver.uses[(size_t)batch->layer * (size_t)s->fixed.n_experts + (size_t)e]++;
+    }
 }
 
 /* Pins an expert that is there or on its way. */
 static void begin_present(umbra_store *s, int index)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->driver.batch;
     umbra_item *item = &b->items[index];
-    umbra_slot *slot = &s->slots.slot[item->slot];
-    umbra_slots_pin(&s->slots, item->slot);
+    umbra_slot *slot = &s->guarded.slots.slot[item->slot];
+    umbra_slots_pin(&s->guarded.slots, item->slot);
     bool waits = slot->state == UMBRA_SLOT_READING;
     if (slot->guess > 0) {
         uint64_t bytes = umbra_store_read_bytes(s, b->layer, item->expert);
         umbra_ahead_stats *ahead = &s->stats.ahead[slot->guess];
         *(waits ? &ahead->late_bytes : &ahead->useful_bytes) += bytes;
-        s->needed++;
+        s->driver.needed++;
         slot->guess = 0;
     }
+    umbra_assert(slot->layer == b->layer && slot->expert == item->expert);
     if (!waits) {
         item->state = UMBRA_ITEM_READY;
         b->ready[b->ready_n++] = index;
         return;
     }
     item->state = UMBRA_ITEM_READING;
-    s->reads[item->slot].item = index;
+    s->driver.reads[item->slot].item = index;
     b->late_n++;
 }
 
-/* What became of the candidates for this batch that the cache would not have had by itself. */
-static void learn(umbra_store *s, int layer)
+/* What became of the candidates for this batch that the cache would not have had by itself. Those
+ * that only a prompt's rows use were never foretold, and tell nothing of forecasts. */
+static void learn(umbra_store *s, const umbra_batch *batch)
 {
-    const umbra_outlook *o = &s->forecast.outlook[layer];
-    if (o->due != s->forecast.clock + 1)
+    int layer = batch->layer;
+    umbra_forecast_merge(&s->guarded.forecast);
+    const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+    if (o->due != s->guarded.forecast.clock + 1 || !counts_uses(batch->kind))
         return;
     for (int i = 0; i < o->n; i++) {
         const umbra_candidate *c = &o->candidate[i];
-        int32_t slot = umbra_slots_find(&s->slots, layer, c->expert);
-        if (slot < 0 || s->slots.slot[slot].guess > 0)
-            umbra_experience_take(&s->experience, o->distance, c->probability,
-                                  s->batch.seen[c->expert] == s->batch.number);
+        int32_t slot = umbra_slots_find(&s->guarded.slots, layer, c->expert);
+        bool used = s->driver.batch.seen[c->expert] == s->driver.batch.number;
+        if (used && s->driver.batch.uses[c->expert] == 0)
+            continue;
+        if (slot < 0 || s->guarded.slots.slot[slot].guess > 0)
+            umbra_experience_take(&s->driver.experience, o->distance, c->probability, used);
     }
 }
 
-/* Pins every hit before any miss looks for a victim. */
-static void begin_items(umbra_store *s, int layer, const int *experts, int n)
+static void begin_absent(umbra_store *s, int index)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->driver.batch;
+    b->misses[b->misses_n++] = index;
+    s->driver.needed += b->kind != UMBRA_BATCH_PROBE;
+    const umbra_slice *slices = umbra_store_slices(s, b->layer, b->items[index].expert);
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++)
+        s->stats.bytes_needed += slices[which].bytes;
+}
+
+static void reset_batch(umbra_store *s, const umbra_batch *batch)
+{
+    umbra_batch_state *b = &s->driver.batch;
     b->active = true;
     b->failed = false;
-    b->layer = layer;
-    b->n = n;
+    b->kind = batch->kind;
+    b->layer = batch->layer;
+    b->n = batch->n;
     b->handed_out = 0;
     b->ready_first = b->ready_n = 0;
     b->misses_begun = b->misses_n = 0;
     b->late_n = 0;
     b->begun_ns = umbra_store_now(s);
-    pthread_mutex_lock(&s->mutex);
-    learn(s, layer);
-    umbra_forecast_begin(&s->forecast, layer);
-    warm(s, layer, experts, n);
-    for (int i = 0; i < n; i++) {
-        int32_t slot = umbra_slots_find(&s->slots, layer, experts[i]);
-        b->items[i] = (umbra_item){.expert = experts[i], .slot = slot};
-        s->uses[(size_t)layer * (size_t)s->n_experts + (size_t)experts[i]]++;
-        if (slot >= 0) {
+}
+
+/* Pins every hit before any miss looks for a victim. */
+static void begin_items(umbra_store *s, const umbra_batch *batch)
+{
+    umbra_batch_state *b = &s->driver.batch;
+    umbra_store_lock(s);
+    learn(s, batch);
+    umbra_forecast_begin(&s->guarded.forecast, batch->layer);
+    warm(s, batch);
+    for (int i = 0; i < batch->n; i++) {
+        int32_t slot = umbra_slots_find(&s->guarded.slots, batch->layer, batch->experts[i]);
+        b->items[i] = (umbra_item){.expert = batch->experts[i], .slot = slot};
+        if (slot >= 0)
             begin_present(s, i);
-            continue;
-        }
-        b->misses[b->misses_n++] = i;
-        s->needed++;
-        const umbra_slice *slices = umbra_store_slices(s, layer, experts[i]);
-        for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            s->stats.bytes_needed += slices[which].bytes;
+        else
+            begin_absent(s, i);
     }
     s->stats.hits += (uint64_t)b->ready_n;
     s->stats.late += (uint64_t)b->late_n;
     s->stats.misses += (uint64_t)b->misses_n;
-    pthread_mutex_unlock(&s->mutex);
-    umbra_pace_begin(&s->pace, b->begun_ns);
-    umbra_pace_batch(&s->pace, b->misses_n + b->late_n);
+    umbra_store_unlock(s);
+    umbra_pace_begin(&s->driver.pace, b->begun_ns);
+    umbra_pace_batch(&s->driver.pace, b->misses_n + b->late_n);
 }
 
-int umbra_store_begin(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
+int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err)
 {
-    int rc = check_batch(s, layer, experts, n, err);
-    if (rc != UMBRA_OK)
+    umbra_store_drive(s);
+    int rc = check_batch(s, batch, err);
+    if (rc == UMBRA_OK) {
+        reset_batch(s, batch);
+        begin_items(s, batch);
+        rc = umbra_store_start_reads(s, err);
+    }
+    umbra_store_rest(s);
+    return rc;
+}
+
+/* Takes what has ended; starts more where that, or a forecast that came, makes a difference. */
+static int poll_reads(umbra_store *s, bool news, umbra_error *err)
+{
+    int before = s->driver.in_flight, rc = get_broken(s, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_store_reap_reads(s, false, err);
+    if (rc != UMBRA_OK || (!news && s->driver.in_flight == before))
         return rc;
-    begin_items(s, layer, experts, n);
     return umbra_store_start_reads(s, err);
 }
 
@@ -146,38 +206,33 @@ int umbra_store_poll(umbra_store *s, umbra_error *err)
 {
     bool news = atomic_load_explicit(&s->foretold, memory_order_relaxed) &&
                 atomic_exchange_explicit(&s->foretold, false, memory_order_acquire);
-    if (s->in_flight == 0 && !news)
+    if (s->driver.in_flight == 0 && !news)
         return UMBRA_OK; /* most calls end here, without a lock */
-    if (s->broken) {
-        if (err)
-            *err = s->broken_error;
-        return s->broken_error.status;
-    }
-    int before = s->in_flight;
-    int rc = umbra_store_reap_reads(s, false, err);
-    if (rc != UMBRA_OK || (!news && s->in_flight == before))
-        return rc;
-    return umbra_store_start_reads(s, err);
+    umbra_store_drive(s);
+    int rc = poll_reads(s, news, err);
+    umbra_store_rest(s);
+    return rc;
 }
 
 /* Ends a batch that failed: lets every read that was begun come to its end, since its slot cannot
  * be used before, then takes back what was leased. */
 static int end_failed(umbra_store *s, umbra_error *err)
 {
-    umbra_batch *b = &s->batch;
-    while (s->queue_n + s->in_flight > 0) {
+    umbra_batch_state *b = &s->driver.batch;
+    while (s->driver.queue_n + s->driver.in_flight > 0) {
         int rc = umbra_store_start_reads(s, err);
         if (rc == UMBRA_OK)
             rc = umbra_store_reap_reads(s, true, err);
         if (rc != UMBRA_OK)
             return rc;
     }
-    pthread_mutex_lock(&s->mutex);
+    umbra_store_lock(s);
     for (int i = 0; i < b->n; i++) {
         if (b->items[i].state == UMBRA_ITEM_READY || b->items[i].state == UMBRA_ITEM_LEASED)
-            umbra_slots_unpin(&s->slots, b->items[i].slot);
+            umbra_slots_unpin(&s->guarded.slots, b->items[i].slot);
+        b->items[i].state = UMBRA_ITEM_OVER;
     }
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
     b->active = false;
     if (err)
         *err = b->failure;
@@ -186,13 +241,20 @@ static int end_failed(umbra_store *s, umbra_error *err)
 
 static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->driver.batch;
     int n = b->ready_n < max ? b->ready_n : max;
     for (int i = 0; i < n; i++) {
         int32_t index = b->ready[b->ready_first + i];
         umbra_item *item = &b->items[index];
+        umbra_assert(item->state == UMBRA_ITEM_READY);
+        umbra_assert(s->guarded.slots.slot[item->slot].state == UMBRA_SLOT_RESIDENT);
+        umbra_assert(s->guarded.slots.slot[item->slot].pins > 0);
         item->state = UMBRA_ITEM_LEASED;
-        leases[i] = (umbra_lease){.expert = item->expert, .index = index, .slot = item->slot};
+        leases[i] = (umbra_lease){.expert = item->expert,
+                                  .index = index,
+                                  .slot = item->slot,
+                                  .batch = b->number,
+                                  .place = UMBRA_PLACE_HOST};
         const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
         const char *slot = umbra_store_slot(s, item->slot);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
@@ -209,42 +271,38 @@ static int wait_for_read(umbra_store *s, umbra_error *err)
     uint64_t start_ns = umbra_store_now(s);
     int rc = umbra_store_reap_reads(s, true, err);
     uint64_t end_ns = umbra_store_now(s);
-    pthread_mutex_lock(&s->mutex);
+    umbra_store_lock(s);
     s->stats.wait_ns += end_ns - start_ns;
-    s->waited_ns += end_ns - start_ns;
+    s->driver.waited_ns += end_ns - start_ns;
     umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_WAIT,
                                              .begin_ns = start_ns,
                                              .end_ns = end_ns,
-                                             .layer = s->batch.layer,
+                                             .layer = s->driver.batch.layer,
                                              .expert = -1});
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
     return rc;
 }
 
 static void end_batch(umbra_store *s)
 {
-    s->batch.active = false;
-    if (s->events)
+    s->driver.batch.active = false;
+    if (s->driver.events)
         umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_BATCH,
-                                                 .begin_ns = s->batch.begun_ns,
+                                                 .begin_ns = s->driver.batch.begun_ns,
                                                  .end_ns = umbra_store_now(s),
-                                                 .layer = s->batch.layer,
+                                                 .layer = s->driver.batch.layer,
                                                  .expert = -1});
 }
 
-int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
+static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
 {
-    umbra_batch *b = &s->batch;
-    if (s->broken) {
-        if (err)
-            *err = s->broken_error;
-        return s->broken_error.status;
-    }
-    if (!b->active)
-        return 0;
+    umbra_batch_state *b = &s->driver.batch;
+    int rc = get_broken(s, err);
+    if (rc != UMBRA_OK || !b->active)
+        return rc;
     if (max < 1)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "room for %d leases: at least 1 is needed", max);
-    int rc = umbra_store_reap_reads(s, false, err);
+    rc = umbra_store_reap_reads(s, false, err);
     for (;;) {
         /* The disk gets its next reads before the caller gets something to compute. */
         if (rc == UMBRA_OK)
@@ -260,31 +318,52 @@ int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *
             end_batch(s);
             return 0;
         }
-        if (s->in_flight == 0) {
+        if (s->driver.in_flight == 0) {
             b->failed = true;
             umbra_fail(&b->failure, UMBRA_E_ARGUMENT,
                        "all %d slots are leased: release one before asking for more",
-                       (int)s->slots.n);
+                       (int)s->guarded.slots.n);
             return end_failed(s, err);
         }
         rc = wait_for_read(s, err);
     }
 }
 
+int umbra_store_next(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
+{
+    umbra_store_drive(s);
+    int rc = next_leases(s, leases, max, err);
+    umbra_store_rest(s);
+    return rc;
+}
+
+/* Gives back the lease of an item, or, item NULL, of an earlier batch: what that was for is not
+ * known any more. */
+static void give_back(umbra_store *s, const umbra_lease *lease, umbra_item *item)
+{
+    umbra_batch_state *b = &s->driver.batch;
+    umbra_store_lock(s);
+    umbra_slots_unpin(&s->guarded.slots, lease->slot);
+    if (item && b->uses[lease->expert] == 0)
+        umbra_slots_pass(&s->guarded.slots, lease->slot);
+    umbra_store_unlock(s);
+    if (!item)
+        return;
+    item->state = UMBRA_ITEM_OVER;
+    /* A failure here is remembered and comes back from umbra_store_next. */
+    if (b->active && b->misses_begun < b->misses_n)
+        (void)umbra_store_start_reads(s, NULL);
+}
+
 void umbra_store_release(umbra_store *s, const umbra_lease *lease)
 {
-    umbra_batch *b = &s->batch;
-    pthread_mutex_lock(&s->mutex);
-    umbra_slots_unpin(&s->slots, lease->slot);
-    if (is_walk(s, b->n))
-        umbra_slots_pass(&s->slots, lease->slot);
-    pthread_mutex_unlock(&s->mutex);
-    if (!b->active)
-        return;
-    umbra_item *item = &b->items[lease->index];
-    if (lease->index < b->n && item->slot == lease->slot && item->state == UMBRA_ITEM_LEASED)
-        item->state = UMBRA_ITEM_OVER; /* else it is a lease of the batch before */
-    /* A failure here is remembered and comes back from umbra_store_next. */
-    if (b->misses_begun < b->misses_n)
-        (void)umbra_store_start_reads(s, NULL);
+    umbra_batch_state *b = &s->driver.batch;
+    umbra_item *item = lease->batch == b->number ? &b->items[lease->index] : NULL;
+    umbra_store_drive(s);
+    umbra_assert(lease->slot >= 0 && lease->slot < s->guarded.slots.n);
+    umbra_assert(!item || (lease->index < b->n && item->slot == lease->slot));
+    /* Else it was given back before, or taken back when the batch failed. */
+    if (!item || item->state == UMBRA_ITEM_LEASED)
+        give_back(s, lease, item);
+    umbra_store_rest(s);
 }

@@ -1,4 +1,4 @@
-/* Keeps what is foretold of coming batches. */
+/* Forecasts: a row for each sequence and layer, merged when somebody looks. */
 #include "store/forecast.h"
 
 #include <math.h>
@@ -10,88 +10,206 @@
 /* Less likely experts are not worth a look: no rule would read them. */
 static const float least_probability = 0.1f;
 
-int umbra_forecast_init(umbra_forecast *f, int n_layers, int n_experts, umbra_error *err)
+static size_t times(int a, int b)
 {
+    return (size_t)a * (size_t)b;
+}
+
+static int candidates_of(int n_sequences, int n_experts)
+{
+    return n_sequences < n_experts / UMBRA_CANDIDATES + 1 ? n_sequences * UMBRA_CANDIDATES
+                                                          : n_experts;
+}
+
+int umbra_forecast_init(umbra_forecast *f, int n_sequences, int n_layers, int n_experts,
+                        umbra_error *err)
+{
+    size_t rows = times(n_sequences, n_layers), layers = (size_t)n_layers;
     *f = (umbra_forecast){
+        .n_sequences = n_sequences,
         .n_layers = n_layers,
         .n_experts = n_experts,
-        .heat = umbra_calloc((size_t)n_layers * (size_t)n_experts, sizeof *f->heat),
-        .outlook = umbra_calloc((size_t)n_layers, sizeof *f->outlook),
-        .live = umbra_calloc((size_t)n_layers, sizeof *f->live),
+        .n_candidates = candidates_of(n_sequences, n_experts),
+        .row = umbra_calloc(rows, sizeof *f->row),
+        .probability = umbra_calloc(rows * (size_t)n_experts, sizeof *f->probability),
+        .heat = umbra_calloc(times(n_layers, n_experts), sizeof *f->heat),
+        .outlook = umbra_calloc(layers, sizeof *f->outlook),
+        .live = umbra_calloc(layers, sizeof *f->live),
     };
-    if (f->heat && f->outlook && f->live)
+    f->candidate = umbra_calloc(times(n_layers, f->n_candidates), sizeof *f->candidate);
+    for (int l = 0; f->outlook && f->candidate && l < n_layers; l++)
+        f->outlook[l].candidate = f->candidate + times(l, f->n_candidates);
+    if (f->row && f->probability && f->heat && f->outlook && f->live && f->candidate)
         return UMBRA_OK;
     umbra_forecast_free(f);
-    return umbra_fail_nomem(err, "the forecast of experts", 0);
+    return umbra_fail_nomem(err, "the forecast of experts",
+                            umbra_store_forecast_bytes(n_layers, n_experts, n_sequences));
 }
 
 void umbra_forecast_free(umbra_forecast *f)
 {
+    umbra_free(f->row);
+    umbra_free(f->probability);
     umbra_free(f->heat);
+    umbra_free(f->candidate);
     umbra_free(f->outlook);
     umbra_free(f->live);
     *f = (umbra_forecast){0};
 }
 
-static float *heat_of(umbra_forecast *f, int layer)
+uint64_t umbra_store_forecast_bytes(int n_layers, int n_experts, int n_sequences)
 {
-    return f->heat + (size_t)layer * (size_t)f->n_experts;
+    uint64_t sequences = n_sequences > 0 ? (uint64_t)n_sequences : 1;
+    uint64_t layers = (uint64_t)n_layers, experts = (uint64_t)n_experts;
+    uint64_t candidates = (uint64_t)candidates_of((int)sequences, n_experts);
+    return layers * (sequences * (sizeof(umbra_foretold) + experts * sizeof(float)) +
+                     experts * sizeof(float) + candidates * sizeof(umbra_candidate) +
+                     sizeof(umbra_outlook) + sizeof(int32_t));
 }
 
-/* Inserts into the candidates, best first; the lower id wins a tie. */
-static void keep(umbra_outlook *o, int expert, float p)
+static umbra_foretold *row_of(umbra_forecast *f, int sequence, int layer)
 {
-    int at = o->n < UMBRA_CANDIDATES ? o->n++ : UMBRA_CANDIDATES - 1;
+    return f->row + times(sequence, f->n_layers) + layer;
+}
+
+static float *probability_of(umbra_forecast *f, int sequence, int layer)
+{
+    return f->probability + times(row_of(f, sequence, layer) - f->row, f->n_experts);
+}
+
+static float *heat_of(umbra_forecast *f, int layer)
+{
+    return f->heat + times(layer, f->n_experts);
+}
+
+/* ---- taking ---- */
+
+static void set_changed(umbra_forecast *f, int layer)
+{
+    f->outlook[layer].changed = true;
+    f->changed = true;
+}
+
+static void enliven(umbra_forecast *f, int layer)
+{
+    for (int i = 0; i < f->n_live; i++)
+        if (f->live[i] == layer)
+            return;
+    f->live[f->n_live++] = layer;
+}
+
+bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distance, uint64_t due,
+                         const float *probability)
+{
+    umbra_foretold *row = row_of(f, sequence, layer);
+    if (due <= f->clock || (row->due == due && row->distance < distance))
+        return false;
+    *row = (umbra_foretold){due, distance};
+    float *own = probability_of(f, sequence, layer);
+    for (int e = 0; e < f->n_experts; e++)
+        /* What is no probability, or no number, must not keep an expert in its slot for good. */
+        own[e] = probability[e] > 0 ? fminf(probability[e], 1) : 0;
+    enliven(f, layer);
+    set_changed(f, layer);
+    return true;
+}
+
+/* ---- merging ---- */
+
+/* Inserts into the candidates, best first; the lower id wins a tie. */
+static void keep(umbra_forecast *f, umbra_outlook *o, int expert, float p)
+{
+    if (o->n == f->n_candidates && p <= o->candidate[o->n - 1].probability)
+        return;
+    int at = o->n < f->n_candidates ? o->n++ : f->n_candidates - 1;
     for (; at > 0 && o->candidate[at - 1].probability < p; at--)
         o->candidate[at] = o->candidate[at - 1];
     o->candidate[at] = (umbra_candidate){expert, p};
 }
 
-bool umbra_forecast_take(umbra_forecast *f, int layer, int distance, uint64_t due,
-                         const float *probability)
+/* Of the rows, the batch that comes first, and the nearest forecast of it. */
+static void find_due(umbra_forecast *f, int layer)
 {
     umbra_outlook *o = &f->outlook[layer];
-    if (due <= f->clock || (o->due == due && o->distance < distance))
-        return false;
-    if (o->due == 0)
-        f->live[f->n_live++] = layer;
-    o->due = due;
-    o->distance = distance;
-    o->n = o->next = 0;
-    float *heat = heat_of(f, layer);
-    for (int e = 0; e < f->n_experts; e++) {
-        /* What is no probability, or no number, must not keep an expert in its slot for good. */
-        float p = probability[e] > 0 ? fminf(probability[e], 1) : 0;
-        heat[e] = p;
-        if (p < least_probability)
+    o->due = 0;
+    for (int s = 0; s < f->n_sequences; s++) {
+        const umbra_foretold *row = row_of(f, s, layer);
+        if (row->due == 0 || (o->due > 0 && row->due > o->due))
             continue;
-        if (o->n == UMBRA_CANDIDATES && p <= o->candidate[o->n - 1].probability)
-            continue;
-        keep(o, e, p);
+        if (row->due != o->due || row->distance < o->distance)
+            o->distance = row->distance;
+        o->due = row->due;
     }
-    return true;
 }
 
-static void drop(umbra_forecast *f, int place)
+/* The probability that one of the sequences uses an expert; a single one's is left as it is. */
+static void merge_rows(umbra_forecast *f, int layer)
 {
-    int layer = f->live[place];
-    f->outlook[layer].due = 0;
-    f->live[place] = f->live[--f->n_live];
-    memset(heat_of(f, layer), 0, (size_t)f->n_experts * sizeof *f->heat);
+    float *heat = heat_of(f, layer);
+    memset(heat, 0, (size_t)f->n_experts * sizeof *heat);
+    for (int s = 0; s < f->n_sequences; s++) {
+        if (f->outlook[layer].due == 0 || row_of(f, s, layer)->due != f->outlook[layer].due)
+            continue;
+        const float *p = probability_of(f, s, layer);
+        for (int e = 0; e < f->n_experts; e++)
+            heat[e] += p[e] * (1 - heat[e]);
+    }
+}
+
+static void merge(umbra_forecast *f, int layer)
+{
+    umbra_outlook *o = &f->outlook[layer];
+    const float *heat = heat_of(f, layer);
+    find_due(f, layer);
+    merge_rows(f, layer);
+    o->changed = false;
+    o->n = o->next = 0;
+    for (int e = 0; o->due > 0 && e < f->n_experts; e++)
+        if (heat[e] >= least_probability)
+            keep(f, o, e, heat[e]);
+}
+
+void umbra_forecast_merge(umbra_forecast *f)
+{
+    for (int i = f->n_live - 1; f->changed && i >= 0; i--) {
+        int layer = f->live[i];
+        if (f->outlook[layer].changed)
+            merge(f, layer);
+        if (f->outlook[layer].due == 0)
+            f->live[i] = f->live[--f->n_live];
+    }
+    f->changed = false;
+}
+
+/* ---- forgetting ---- */
+
+static void drop_row(umbra_forecast *f, int sequence, int layer)
+{
+    umbra_foretold *row = row_of(f, sequence, layer);
+    if (row->due > 0)
+        set_changed(f, layer);
+    row->due = 0;
 }
 
 void umbra_forecast_begin(umbra_forecast *f, int layer)
 {
     f->clock++;
-    for (int i = f->n_live - 1; i >= 0; i--)
-        if (f->live[i] == layer || f->outlook[f->live[i]].due <= f->clock)
-            drop(f, i);
+    for (int i = 0; i < f->n_live; i++)
+        for (int s = 0; s < f->n_sequences; s++)
+            if (f->live[i] == layer || row_of(f, s, f->live[i])->due <= f->clock)
+                drop_row(f, s, f->live[i]);
+}
+
+void umbra_forecast_forget(umbra_forecast *f, int sequence)
+{
+    for (int i = 0; i < f->n_live; i++)
+        drop_row(f, sequence, f->live[i]);
 }
 
 void umbra_forecast_clear(umbra_forecast *f)
 {
-    while (f->n_live > 0)
-        drop(f, f->n_live - 1);
+    for (int s = 0; s < f->n_sequences; s++)
+        umbra_forecast_forget(f, s);
 }
 
 /* ---- experience ---- */

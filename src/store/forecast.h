@@ -1,8 +1,12 @@
 /* What is foretold: for layers whose batches are still to come, the probability that each expert is
- * used. Nothing here locks: the store's mutex is held by the caller.
+ * used. Every sequence has a row per layer, its nearest forecast; what they foretell for the same
+ * batch is merged into the layer's outlook, where an expert is as likely as that one of them uses
+ * it. Nothing here locks: the store's mutex is held by the caller.
  *
  * Time is counted in batches: the clock is the number of batches begun so far, and a forecast is
- * due at the clock that its layer's batch will bear. */
+ * due at the clock that its layer's batch will bear.
+ *
+ * Letters: S sequences, L layers, E experts per layer, C candidates. */
 #ifndef UMBRA_STORE_FORECAST_H
 #define UMBRA_STORE_FORECAST_H
 
@@ -12,7 +16,7 @@
 #include <umbra/store.h>
 
 enum {
-    UMBRA_CANDIDATES = 24, /* kept per layer */
+    UMBRA_CANDIDATES = 24, /* kept per layer and sequence */
 };
 
 /* An expert that might be read ahead. */
@@ -21,19 +25,31 @@ typedef struct umbra_candidate {
     float probability;
 } umbra_candidate;
 
+/* A sequence's forecast for a layer. */
+typedef struct umbra_foretold {
+    uint64_t due; /* 0: there is none */
+    int distance;
+} umbra_foretold;
+
+/* What the sequences foretell together for the batch that comes first. */
 typedef struct umbra_outlook {
     uint64_t due; /* 0: nothing is foretold */
-    int distance;
-    int n, next; /* candidates, best first; those before `next` need no more looking at */
-    umbra_candidate candidate[UMBRA_CANDIDATES];
+    int distance; /* the nearest one's */
+    int n, next;  /* candidates, best first; those before `next` need no more looking at */
+    bool changed; /* a row came or went: it is to be merged again before it is looked at */
+    umbra_candidate *candidate; /* (C) */
 } umbra_outlook;
 
 typedef struct umbra_forecast {
-    int n_layers, n_experts;
-    float *heat;            /* (n_layers, n_experts), zero where nothing is foretold */
-    umbra_outlook *outlook; /* (n_layers) */
-    int32_t *live;          /* (n_layers) layers with an outlook, in no order */
+    int n_sequences, n_layers, n_experts, n_candidates;
+    umbra_foretold *row;        /* (S, L) */
+    float *probability;         /* (S, L, E) of the rows, 0 to 1 */
+    float *heat;                /* (L, E) merged, zero where nothing is foretold */
+    umbra_candidate *candidate; /* (L, C) */
+    umbra_outlook *outlook;     /* (L) */
+    int32_t *live;              /* (L) layers with rows or an outlook, in no order */
     int n_live;
+    bool changed; /* an outlook is */
     uint64_t clock;
 } umbra_forecast;
 
@@ -51,16 +67,21 @@ void umbra_experience_take(umbra_experience *x, int distance, float foretold, bo
 float umbra_experience_apply(const umbra_experience *x, int distance, float foretold);
 
 /* On failure nothing is left behind. */
-int umbra_forecast_init(umbra_forecast *f, int n_layers, int n_experts, umbra_error *err);
+int umbra_forecast_init(umbra_forecast *f, int n_sequences, int n_layers, int n_experts,
+                        umbra_error *err);
 void umbra_forecast_free(umbra_forecast *f);
 
-/* Takes a forecast, or refuses one that comes too late or from farther away than the one that is
- * there. */
-bool umbra_forecast_take(umbra_forecast *f, int layer, int distance, uint64_t due,
+/* Takes a sequence's forecast, or refuses one that comes too late or from farther away than the one
+ * that is there. */
+bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distance, uint64_t due,
                          const float *probability);
+/* Brings outlooks and heat up to date; to be called before they are looked at. */
+void umbra_forecast_merge(umbra_forecast *f);
 /* A batch of the layer begins: the clock moves, and what was foretold for it is over, as is what
  * should have been due before. */
 void umbra_forecast_begin(umbra_forecast *f, int layer);
+/* Forgets what a sequence has foretold. */
+void umbra_forecast_forget(umbra_forecast *f, int sequence);
 /* Forgets everything. */
 void umbra_forecast_clear(umbra_forecast *f);
 

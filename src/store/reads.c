@@ -10,19 +10,27 @@ enum { MAX_ATTEMPTS = 3 };
 /* Halvings of a guess's turn, at most. */
 enum { LEAST_TURN = 64 };
 
-/* Called with the mutex held. */
+/* Who takes slots and looks at forecasts holds the lock. */
+static void assert_locked(const umbra_store *s)
+{
+    umbra_assert(umbra_store_holds(s));
+    (void)s;
+}
+
 static void queue_read(umbra_store *s, uint64_t read)
 {
-    s->queue[(s->queue_first + s->queue_n) % s->queue_size] = read;
-    s->queue_n++;
+    umbra_assert(s->driver.queue_n < s->driver.queue_size);
+    umbra_assert(s->guarded.slots.slot[read / UMBRA_STORE_SLICES].state == UMBRA_SLOT_READING);
+    s->driver.queue[(s->driver.queue_first + s->driver.queue_n) % s->driver.queue_size] = read;
+    s->driver.queue_n++;
 }
 
 /* The budget is what the whole engine promises, so it is checked where memory comes into use, in
- * every build. Called with the mutex held. */
+ * every build. Called with the lock held. */
 static int check_budget(umbra_store *s, umbra_error *err)
 {
-    uint64_t bytes = (uint64_t)s->slots.used * s->layout.slot_bytes;
-    if (bytes > s->stats.budget_bytes || s->slots.used > s->slots.n)
+    uint64_t bytes = (uint64_t)s->guarded.slots.used * s->fixed.layout.slot_bytes;
+    if (bytes > s->stats.budget_bytes || s->guarded.slots.used > s->guarded.slots.n)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "the expert store went over its budget; this is a defect of Umbra, "
                           "please report it");
@@ -37,14 +45,14 @@ uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert)
     uint64_t bytes = 0;
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)
         if (slices[which].bytes > 0)
-            bytes += umbra_layout_request(&s->layout, &slices[which], which, NULL).bytes;
+            bytes += umbra_layout_request(&s->fixed.layout, &slices[which], which, NULL).bytes;
     return bytes;
 }
 
 void umbra_store_note(umbra_store *s, const umbra_store_event *event)
 {
-    if (s->events_n < s->events_room)
-        s->events[s->events_n++] = *event;
+    if (s->driver.events_n < s->driver.events_room)
+        s->driver.events[s->driver.events_n++] = *event;
 }
 
 void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
@@ -55,11 +63,12 @@ void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
             umbra_store_read_bytes(s, victim->layer, victim->expert);
 }
 
-/* Queues the reads into a slot that was just taken. Called with the mutex held. */
+/* Queues the reads into a slot that was just taken. Called with the lock held. */
 static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance)
 {
-    const umbra_slot *owner = &s->slots.slot[slot];
-    umbra_slot_reads *reads = &s->reads[slot];
+    const umbra_slot *owner = &s->guarded.slots.slot[slot];
+    umbra_slot_reads *reads = &s->driver.reads[slot];
+    umbra_assert(item >= 0 ? owner->pins == 1 : owner->pins == 0 && distance > 0);
     *reads = (umbra_slot_reads){
         .item = item, .distance = (int8_t)distance, .begun_ns = umbra_store_now(s)};
     const umbra_slice *slices = umbra_store_slices(s, owner->layer, owner->expert);
@@ -72,14 +81,16 @@ static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance
 }
 
 /* Gives the next miss a slot and queues its reads. False: every slot is pinned.
- * Called with the mutex held. */
+ * Called with the lock held. */
 static bool begin_miss(umbra_store *s)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->driver.batch;
     int32_t index = b->misses[b->misses_begun];
     umbra_item *item = &b->items[index];
     umbra_victim victim;
-    item->slot = umbra_slots_take(&s->slots, b->layer, item->expert, 1, INFINITY, &victim);
+    assert_locked(s);
+    umbra_assert(item->state == UMBRA_ITEM_WAITING);
+    item->slot = umbra_slots_take(&s->guarded.slots, b->layer, item->expert, 1, INFINITY, &victim);
     if (item->slot < 0)
         return false;
     b->misses_begun++;
@@ -94,14 +105,14 @@ static bool begin_miss(umbra_store *s)
 /* Whether an expert exists and is not there yet. */
 static bool is_missing(const umbra_store *s, int layer, int expert)
 {
-    return umbra_slots_find(&s->slots, layer, expert) < 0 &&
+    return umbra_slots_find(&s->guarded.slots, layer, expert) < 0 &&
            umbra_store_read_bytes(s, layer, expert) > 0;
 }
 
 /* The first candidate of a layer that is not there yet; NULL if there is none. */
 static const umbra_candidate *next_candidate(umbra_store *s, int layer)
 {
-    umbra_outlook *o = &s->forecast.outlook[layer];
+    umbra_outlook *o = &s->guarded.forecast.outlook[layer];
     while (o->next < o->n && !is_missing(s, layer, o->candidate[o->next].expert))
         o->next++;
     return o->next < o->n ? &o->candidate[o->next] : NULL;
@@ -109,7 +120,7 @@ static const umbra_candidate *next_candidate(umbra_store *s, int layer)
 
 static double probability_of(const umbra_store *s, const umbra_outlook *o, const umbra_candidate *c)
 {
-    return umbra_experience_apply(&s->experience, o->distance, c->probability);
+    return umbra_experience_apply(&s->driver.experience, o->distance, c->probability);
 }
 
 /* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can
@@ -118,17 +129,18 @@ static double probability_of(const umbra_store *s, const umbra_outlook *o, const
 static int best_guess(umbra_store *s)
 {
     umbra_moment moment;
-    umbra_moment_init(&moment, &s->pace, &s->disk, s->bytes_in_flight, umbra_store_now(s));
+    umbra_moment_init(&moment, &s->driver.pace, &s->driver.disk, s->driver.bytes_in_flight,
+                      umbra_store_now(s));
     int best = -1;
     double most = 0;
-    for (int i = 0; i < s->forecast.n_live; i++) {
-        int layer = s->forecast.live[i];
+    for (int i = 0; i < s->guarded.forecast.n_live; i++) {
+        int layer = s->guarded.forecast.live[i];
         const umbra_candidate *c = next_candidate(s, layer);
         if (!c)
             continue;
-        const umbra_outlook *o = &s->forecast.outlook[layer];
-        uint64_t steps = o->due - s->forecast.clock;
-        double due_ns = moment.next_ns + (double)(steps - 1) * s->pace.interval_ns;
+        const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+        uint64_t steps = o->due - s->guarded.forecast.clock;
+        double due_ns = moment.next_ns + (double)(steps - 1) * s->driver.pace.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
         double value = umbra_guess_value(&moment, probability_of(s, o, c), bytes, due_ns);
         value = ldexp(value, steps <= LEAST_TURN ? -(int)(steps - 1) : -LEAST_TURN);
@@ -140,21 +152,23 @@ static int best_guess(umbra_store *s)
     return best;
 }
 
-/* Begins the best guess. False: nothing is worth it. Called with the mutex held. */
+/* Begins the best guess. False: nothing is worth it. Called with the lock held. */
 static bool begin_guess(umbra_store *s)
 {
     int layer;
+    assert_locked(s);
     while ((layer = best_guess(s)) >= 0) {
-        umbra_outlook *o = &s->forecast.outlook[layer];
+        umbra_outlook *o = &s->guarded.forecast.outlook[layer];
         const umbra_candidate *c = &o->candidate[o->next++];
         umbra_victim victim;
-        int32_t slot = umbra_slots_take(&s->slots, layer, c->expert, 0, c->probability, &victim);
+        int32_t slot =
+            umbra_slots_take(&s->guarded.slots, layer, c->expert, 0, c->probability, &victim);
         if (slot < 0) { /* whatever would have to go is as likely, and so it is for the rest */
             o->next = o->n;
             continue;
         }
         umbra_store_count_victim(s, &victim);
-        s->slots.slot[slot].guess = (int8_t)o->distance;
+        s->guarded.slots.slot[slot].guess = (int8_t)o->distance;
         s->stats.ahead[o->distance].reads++;
         s->stats.ahead[o->distance].bytes += umbra_store_read_bytes(s, layer, c->expert);
         begin_reads(s, slot, -1, o->distance);
@@ -171,11 +185,11 @@ static const double wide = 0.4;
  * finds the disk's own parallelism, not a queue. */
 static bool guess_now(const umbra_store *s)
 {
-    double own = wide * s->disk.latency_ns / s->disk.ns_per_byte;
-    return s->guessing && s->forecast.n_live > 0 && s->queue_n == 0 && !s->batch.failed &&
-           s->batch.misses_begun == s->batch.misses_n &&
-           s->in_flight + UMBRA_STORE_SLICES <= s->depth &&
-           (double)s->bytes_in_flight < own + (double)s->layout.slot_bytes;
+    double own = wide * s->driver.disk.latency_ns / s->driver.disk.ns_per_byte;
+    return s->guarded.guessing && s->guarded.forecast.n_live > 0 && s->driver.queue_n == 0 &&
+           !s->driver.batch.failed && s->driver.batch.misses_begun == s->driver.batch.misses_n &&
+           s->driver.in_flight + UMBRA_STORE_SLICES <= s->fixed.depth &&
+           (double)s->driver.bytes_in_flight < own + (double)s->fixed.layout.slot_bytes;
 }
 
 /* ---- submitting ---- */
@@ -192,7 +206,7 @@ static place place_of(const umbra_store *s, uint64_t read)
 {
     int32_t slot = (int32_t)(read / UMBRA_STORE_SLICES);
     int which = (int)(read % UMBRA_STORE_SLICES);
-    const umbra_slot *owner = &s->slots.slot[slot];
+    const umbra_slot *owner = &s->guarded.slots.slot[slot];
     return (place){slot, which, &umbra_store_slices(s, owner->layer, owner->expert)[which],
                    umbra_store_slot(s, slot)};
 }
@@ -201,9 +215,9 @@ static place place_of(const umbra_store *s, uint64_t read)
  * store cannot go on. */
 static int set_broken(umbra_store *s, const umbra_error *cause, umbra_error *err)
 {
-    s->broken = true;
-    s->broken_error = *cause;
-    s->batch.active = false;
+    s->driver.broken = true;
+    s->driver.broken_error = *cause;
+    s->driver.batch.active = false;
     if (err)
         *err = *cause;
     return cause->status;
@@ -213,47 +227,48 @@ enum { NO_READ = -1 };
 
 static bool was_tried(const umbra_store *s, const place *p)
 {
-    return s->reads[p->slot].attempts[p->which] > 0;
+    return s->driver.reads[p->slot].attempts[p->which] > 0;
 }
 
 /* Makes a request of chosen[i] and whatever among those after it goes on where it ends; those are
  * struck out. */
 static void make_request(umbra_store *s, int i, int n, umbra_io_request *request)
 {
-    umbra_flight *f = &s->flights[s->first_free];
-    place last = place_of(s, s->chosen[i]);
-    *request = umbra_layout_request(&s->layout, last.slice, last.which, last.memory);
-    request->user = (uint64_t)s->first_free;
-    s->first_free = f->next_free;
-    f->read[0] = s->chosen[i];
+    umbra_assert(s->driver.first_free >= 0);
+    umbra_flight *f = &s->driver.flights[s->driver.first_free];
+    place last = place_of(s, s->driver.chosen[i]);
+    *request = umbra_layout_request(&s->fixed.layout, last.slice, last.which, last.memory);
+    request->user = (uint64_t)s->driver.first_free;
+    s->driver.first_free = f->next_free;
+    f->read[0] = s->driver.chosen[i];
     f->n = 1;
     for (int k = i + 1; k < n && f->n < UMBRA_IO_PARTS; k++) {
-        if (s->chosen[k] == (uint64_t)NO_READ)
+        if (s->driver.chosen[k] == (uint64_t)NO_READ)
             continue;
-        place next = place_of(s, s->chosen[k]);
+        place next = place_of(s, s->driver.chosen[k]);
         if (next.which != last.which || was_tried(s, &last) || was_tried(s, &next) ||
-            !umbra_layout_extend(&s->layout, request, last.slice, next.slice, next.which,
+            !umbra_layout_extend(&s->fixed.layout, request, last.slice, next.slice, next.which,
                                  next.memory))
             continue;
-        f->read[f->n++] = s->chosen[k];
-        s->chosen[k] = (uint64_t)NO_READ;
+        f->read[f->n++] = s->driver.chosen[k];
+        s->driver.chosen[k] = (uint64_t)NO_READ;
         last = next;
     }
     f->bytes = request->bytes;
 }
 
 /* Takes reads off the queue, as far as the depth allows: demands, then what is left of guesses that
- * a demand found there. Returns how many. Called with the mutex held. */
+ * a demand found there. Returns how many. Called with the lock held. */
 static int choose_reads(umbra_store *s)
 {
-    int n = 0, room = s->depth - s->in_flight;
+    int n = 0, room = s->fixed.depth - s->driver.in_flight;
     for (int guesses = 0; guesses < 2; guesses++) {
-        for (int left = s->queue_n; left > 0 && n < room; left--) {
-            uint64_t read = s->queue[s->queue_first];
-            s->queue_first = (s->queue_first + 1) % s->queue_size;
-            s->queue_n--;
-            if (guesses || s->reads[read / UMBRA_STORE_SLICES].item >= 0)
-                s->chosen[n++] = read;
+        for (int left = s->driver.queue_n; left > 0 && n < room; left--) {
+            uint64_t read = s->driver.queue[s->driver.queue_first];
+            s->driver.queue_first = (s->driver.queue_first + 1) % s->driver.queue_size;
+            s->driver.queue_n--;
+            if (guesses || s->driver.reads[read / UMBRA_STORE_SLICES].item >= 0)
+                s->driver.chosen[n++] = read;
             else
                 queue_read(s, read);
         }
@@ -261,20 +276,20 @@ static int choose_reads(umbra_store *s)
     return n;
 }
 
-/* Takes reads off the queue and makes requests of them. Called with the mutex held. */
+/* Takes reads off the queue and makes requests of them. Called with the lock held. */
 static int make_requests(umbra_store *s)
 {
     int n = choose_reads(s), requests = 0;
     for (int i = 0; i < n; i++)
-        if (s->chosen[i] != (uint64_t)NO_READ)
-            make_request(s, i, n, &s->requests[requests++]);
+        if (s->driver.chosen[i] != (uint64_t)NO_READ)
+            make_request(s, i, n, &s->driver.requests[requests++]);
     return requests;
 }
 
 static void free_flight(umbra_store *s, int i)
 {
-    s->flights[i].next_free = s->first_free;
-    s->first_free = i;
+    s->driver.flights[i].next_free = s->driver.first_free;
+    s->driver.first_free = i;
 }
 
 /* Submits what is queued, as far as the depth allows. *taken: requests. */
@@ -282,33 +297,34 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
 {
     umbra_error cause = {0};
     *taken = 0;
-    pthread_mutex_lock(&s->mutex);
+    umbra_store_lock(s);
     int n = make_requests(s);
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
     if (n == 0)
         return UMBRA_OK;
 
     uint64_t now_ns = umbra_store_now(s);
-    int rc = s->ops->submit(s->io, s->requests, n, &cause);
+    int rc = s->fixed.ops->submit(s->fixed.io, s->driver.requests, n, &cause);
     if (rc < 0)
         return set_broken(s, &cause, err);
     *taken = rc;
-    umbra_pace_submit(&s->pace, n, umbra_store_now(s) - now_ns);
-    pthread_mutex_lock(&s->mutex);
+    umbra_pace_submit(&s->driver.pace, n, umbra_store_now(s) - now_ns);
+    umbra_store_lock(s);
     for (int i = 0; i < n; i++) {
-        umbra_flight *f = &s->flights[s->requests[i].user];
+        umbra_flight *f = &s->driver.flights[s->driver.requests[i].user];
         if (i >= *taken) { /* no room after all: back into the queue */
             for (int k = 0; k < f->n; k++)
                 queue_read(s, f->read[k]);
-            free_flight(s, (int)s->requests[i].user);
+            free_flight(s, (int)s->driver.requests[i].user);
             continue;
         }
-        s->in_flight++;
+        umbra_assert(s->driver.in_flight < s->fixed.depth);
+        s->driver.in_flight++;
         s->stats.reads++;
         s->stats.bytes_read += f->bytes;
-        s->bytes_in_flight += f->bytes;
+        s->driver.bytes_in_flight += f->bytes;
     }
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
     return UMBRA_OK;
 }
 
@@ -316,16 +332,17 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
  * there is something to submit. */
 static bool begin_next(umbra_store *s, umbra_error *cause)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->driver.batch;
     int rc = UMBRA_OK;
-    pthread_mutex_lock(&s->mutex);
+    umbra_store_lock(s);
+    umbra_forecast_merge(&s->guarded.forecast);
     while (rc == UMBRA_OK && !b->failed && b->misses_begun < b->misses_n &&
-           s->queue_n + s->in_flight < s->depth && begin_miss(s))
+           s->driver.queue_n + s->driver.in_flight < s->fixed.depth && begin_miss(s))
         rc = check_budget(s, cause);
     if (rc == UMBRA_OK && guess_now(s) && begin_guess(s))
         rc = check_budget(s, cause);
-    bool any = s->queue_n > 0;
-    pthread_mutex_unlock(&s->mutex);
+    bool any = s->driver.queue_n > 0;
+    umbra_store_unlock(s);
     return any;
 }
 
@@ -348,31 +365,33 @@ int umbra_store_start_reads(umbra_store *s, umbra_error *err)
 /* Keeps the first failure of a batch; the others are likely to be its echoes. */
 static void note_failure(umbra_store *s, int32_t slot, int which, int status, const char *what)
 {
-    umbra_batch *b = &s->batch;
+    umbra_batch_state *b = &s->driver.batch;
     if (b->failed)
         return;
     b->failed = true;
-    const umbra_slot *owner = &s->slots.slot[slot];
+    const umbra_slot *owner = &s->guarded.slots.slot[slot];
     const umbra_slice *slice = &umbra_store_slices(s, owner->layer, owner->expert)[which];
     umbra_fail_at(&b->failure, status, slice->offset,
                   "%s: cannot read part %d of expert %d of layer %d: %s",
-                  s->files[slice->file].path, which, owner->expert, owner->layer, what);
+                  s->fixed.files[slice->file].path, which, owner->expert, owner->layer, what);
 }
 
-/* Called with the mutex held. */
+/* Called with the lock held. */
 static void finish_slot(umbra_store *s, int32_t slot)
 {
-    umbra_batch *b = &s->batch;
-    umbra_slot_reads *reads = &s->reads[slot];
-    const umbra_slot *owner = &s->slots.slot[slot];
+    umbra_batch_state *b = &s->driver.batch;
+    umbra_slot_reads *reads = &s->driver.reads[slot];
+    const umbra_slot *owner = &s->guarded.slots.slot[slot];
     umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_READ,
                                              .begin_ns = reads->begun_ns,
                                              .end_ns = umbra_store_now(s),
                                              .layer = owner->layer,
                                              .expert = owner->expert,
                                              .distance = reads->distance});
+    umbra_assert(reads->left == 0);
+    umbra_assert(reads->item < 0 || b->items[reads->item].state == UMBRA_ITEM_READING);
     if (reads->failed) {
-        umbra_slots_failed(&s->slots, slot);
+        umbra_slots_failed(&s->guarded.slots, slot);
         if (reads->item < 0)
             return;
         /* A part that failed before anybody demanded it was not told to the batch: it reads again.
@@ -382,7 +401,7 @@ static void finish_slot(umbra_store *s, int32_t slot)
             b->misses[b->misses_n++] = reads->item;
         return;
     }
-    umbra_slots_arrived(&s->slots, slot);
+    umbra_slots_arrived(&s->guarded.slots, slot);
     if (reads->item < 0)
         return;
     b->items[reads->item].state = UMBRA_ITEM_READY;
@@ -390,12 +409,14 @@ static void finish_slot(umbra_store *s, int32_t slot)
 }
 
 /* One read of a request is over: its slot, if that was the last one of it, or -1. A guess that
- * fails is forgotten: its demand, if there is one, reads again and tells. Called with the mutex
+ * fails is forgotten: its demand, if there is one, reads again and tells. Called with the lock
  * held. */
 static int32_t finish_read(umbra_store *s, uint64_t read, int error, bool alone)
 {
     place p = place_of(s, read);
-    umbra_slot_reads *reads = &s->reads[p.slot];
+    umbra_slot_reads *reads = &s->driver.reads[p.slot];
+    assert_locked(s);
+    umbra_assert(reads->left > 0);
     /* Which of several failed is seen when each is read by itself. */
     if (((error > 0) || (error < 0 && !alone)) && ++reads->attempts[p.which] < MAX_ATTEMPTS) {
         queue_read(s, read);
@@ -413,32 +434,33 @@ static int32_t finish_read(umbra_store *s, uint64_t read, int error, bool alone)
 /* The piece of the file that two slots share was read into the first one. */
 static void share_pieces(umbra_store *s, const umbra_flight *f)
 {
-    for (int k = 1; k < f->n && !s->ops->data; k++) {
+    for (int k = 1; k < f->n && !s->fixed.ops->data; k++) {
         place last = place_of(s, f->read[k - 1]), next = place_of(s, f->read[k]);
-        umbra_layout_share(&s->layout, last.slice, last.memory, next.slice, next.which,
+        umbra_layout_share(&s->fixed.layout, last.slice, last.memory, next.slice, next.which,
                            next.memory);
     }
 }
 
-/* Called without the mutex: slots that are read into are the driver's own. */
+/* Called without the lock: slots that are read into are the driver's own. */
 static void finish_flight(umbra_store *s, const umbra_io_completion *c)
 {
-    umbra_flight *f = &s->flights[c->user];
+    umbra_flight *f = &s->driver.flights[c->user];
     int32_t done[UMBRA_IO_PARTS];
+    umbra_assert(c->user < (uint64_t)s->fixed.depth && s->driver.in_flight > 0);
     if (c->error == 0)
         share_pieces(s, f);
-    pthread_mutex_lock(&s->mutex);
-    s->in_flight--;
-    s->bytes_in_flight -= f->bytes;
+    umbra_store_lock(s);
+    s->driver.in_flight--;
+    s->driver.bytes_in_flight -= f->bytes;
     for (int k = 0; k < f->n; k++)
         done[k] = finish_read(s, f->read[k], c->error, f->n == 1);
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
     for (int k = 0; k < f->n; k++) {
         if (done[k] < 0)
             continue;
-        int wrong = s->verifier ? umbra_verifier_check(s, done[k]) : -1;
-        pthread_mutex_lock(&s->mutex);
-        umbra_slot_reads *reads = &s->reads[done[k]];
+        int wrong = s->fixed.verifier ? umbra_verifier_check(s, done[k]) : -1;
+        umbra_store_lock(s);
+        umbra_slot_reads *reads = &s->driver.reads[done[k]];
         if (wrong >= 0 && !reads->failed) {
             reads->failed = true;
             if (reads->item >= 0)
@@ -446,23 +468,23 @@ static void finish_flight(umbra_store *s, const umbra_io_completion *c)
                              "what arrived is not what the file holds");
         }
         finish_slot(s, done[k]);
-        pthread_mutex_unlock(&s->mutex);
+        umbra_store_unlock(s);
     }
     free_flight(s, (int)c->user);
 }
 
 int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err)
 {
-    if (s->in_flight == 0)
+    if (s->driver.in_flight == 0)
         return UMBRA_OK;
     umbra_error cause = {0};
-    int n = s->ops->reap(s->io, s->completions, s->depth, wait, &cause);
+    int n = s->fixed.ops->reap(s->fixed.io, s->driver.completions, s->fixed.depth, wait, &cause);
     if (n == 0 && wait)
-        n = umbra_fail(&cause, UMBRA_E_SYSTEM, "the I/O backend \"%s\" lost %d reads", s->ops->name,
-                       s->in_flight);
+        n = umbra_fail(&cause, UMBRA_E_SYSTEM, "the I/O backend \"%s\" lost %d reads",
+                       s->fixed.ops->name, s->driver.in_flight);
     if (n < 0)
         return set_broken(s, &cause, err);
     for (int i = 0; i < n; i++)
-        finish_flight(s, &s->completions[i]);
+        finish_flight(s, &s->driver.completions[i]);
     return UMBRA_OK;
 }

@@ -1,10 +1,10 @@
 /* Who is in which slot, and who goes next: the cache without its memory and its reads.
  *
  * A slot that is read into or leased stays. The victim is the expert least likely to be used soon:
- * by how often it was used lately (its warmth: a count that halves in about 35 tokens, also of
- * experts that are not in the cache), and by its heat: the probability, as far as it was foretold,
- * that one of the coming layers uses it. Nothing here locks: the store's mutex is held by the
- * caller. */
+ * by how often it was used lately (its warmth: a count of uses that halves in about 35 steps, also
+ * of experts that are not in the cache), and by its heat: the probability, as far as it was
+ * foretold, that one of the coming layers uses it. Nothing here locks: the store's mutex is held by
+ * the caller. */
 #ifndef UMBRA_STORE_SLOTS_H
 #define UMBRA_STORE_SLOTS_H
 
@@ -24,14 +24,14 @@ typedef struct umbra_slot {
     int32_t layer;
     int32_t expert;
     int32_t pins;    /* leases given or promised */
-    uint32_t passed; /* its turn among those that walks through the layers used last; 0: by none */
+    uint32_t passed; /* its turn among those that prompts used last; 0: by none */
     int8_t guess;    /* distance at which it was read ahead and has not been used since; 0: none */
     int32_t next_empty; /* of an empty slot, -1: last */
 } umbra_slot;
 
 typedef struct umbra_slots {
     umbra_slot *slot;  /* (n) */
-    float *evictable;  /* (n) the expert's warmth, below 0 if a walk has just passed it; infinite if
+    float *evictable;  /* (n) the expert's warmth, below 0 if a prompt has just used it; infinite if
                           it cannot go */
     int32_t *of;       /* (n_layers, n_experts): slot or -1 */
     float *warmth;     /* (n_layers, n_experts) in units of `use` */
@@ -76,8 +76,8 @@ void umbra_slots_pass(umbra_slots *s, int32_t slot);
 
 /* A batch passes: all warmth fades. */
 void umbra_slots_fade(umbra_slots *s);
-/* A batch uses the expert, wherever it is. */
-void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert);
+/* So many tokens of a batch use the expert, wherever it is. */
+void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses);
 /* Empties every slot that is neither read into nor pinned. */
 void umbra_slots_clear(umbra_slots *s);
 

@@ -1,4 +1,4 @@
-/* Opens and closes the expert store, and tells its figures. */
+/* Opening and closing a store, its forecasts and its statistics. */
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,19 +14,19 @@ static int check_slice(const umbra_store *s, const umbra_slice *slice, uint64_t 
 {
     if (slice->bytes == 0)
         return UMBRA_OK;
-    int expert = (int)(index / UMBRA_STORE_SLICES % (uint64_t)s->n_experts);
-    int layer = (int)(index / UMBRA_STORE_SLICES / (uint64_t)s->n_experts);
-    if (slice->file < 0 || slice->file >= s->n_files)
+    int expert = (int)(index / UMBRA_STORE_SLICES % (uint64_t)s->fixed.n_experts);
+    int layer = (int)(index / UMBRA_STORE_SLICES / (uint64_t)s->fixed.n_experts);
+    if (slice->file < 0 || slice->file >= s->fixed.n_files)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "expert %d of layer %d is in file %d, but there are %d files", expert,
-                          layer, slice->file, s->n_files);
-    const umbra_io_file *file = &s->files[slice->file];
+                          layer, slice->file, s->fixed.n_files);
+    const umbra_io_file *file = &s->fixed.files[slice->file];
     if (slice->offset > file->bytes || slice->bytes > file->bytes - slice->offset)
         return umbra_fail_at(err, UMBRA_E_FORMAT, slice->offset,
                              "%s: expert %d of layer %d has %" PRIu64
                              " bytes here, the file only %" PRIu64 "; is it cut short?",
                              file->path, expert, layer, slice->bytes, file->bytes);
-    if (slice->bytes > UINT32_MAX - 2 * (uint64_t)s->layout.alignment)
+    if (slice->bytes > UINT32_MAX - 2 * (uint64_t)s->fixed.layout.alignment)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: expert %d of layer %d has a part of %" PRIu64
                           " bytes; 4 GiB is the limit",
@@ -40,16 +40,16 @@ static int take_slices(umbra_store *s, const umbra_store_options *o, uint64_t *n
 {
     uint64_t n = (uint64_t)o->n_layers * (uint64_t)o->n_experts * UMBRA_STORE_SLICES;
     *n_used = 0;
-    s->slices = umbra_calloc(n, sizeof *s->slices);
-    if (!s->slices)
-        return umbra_fail_nomem(err, "the table of experts", n * sizeof *s->slices);
+    s->fixed.slices = umbra_calloc(n, sizeof *s->fixed.slices);
+    if (!s->fixed.slices)
+        return umbra_fail_nomem(err, "the table of experts", n * sizeof *s->fixed.slices);
     uint64_t bytes = 0;
     for (uint64_t i = 0; i < n; i++) {
         int rc = check_slice(s, &o->slices[i], i, err);
         if (rc != UMBRA_OK)
             return rc;
-        s->slices[i] = o->slices[i];
-        bytes += s->slices[i].bytes;
+        s->fixed.slices[i] = o->slices[i];
+        bytes += s->fixed.slices[i].bytes;
         if (i % UMBRA_STORE_SLICES == UMBRA_STORE_SLICES - 1) {
             *n_used += bytes > 0;
             bytes = 0;
@@ -57,40 +57,41 @@ static int take_slices(umbra_store *s, const umbra_store_options *o, uint64_t *n
     }
     if (*n_used == 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "no layer has experts: nothing to store");
-    umbra_layout_init(&s->layout, s->slices, s->n_layers, s->n_experts, s->layout.alignment);
+    umbra_layout_init(&s->fixed.layout, s->fixed.slices, s->fixed.n_layers, s->fixed.n_experts,
+                      s->fixed.layout.alignment);
     return UMBRA_OK;
 }
 
 /* All files are read with the largest alignment among them: reads of the others do not mind. */
 static int open_files(umbra_store *s, const umbra_store_options *o, umbra_error *err)
 {
-    s->files = umbra_calloc((size_t)o->n_paths, sizeof *s->files);
-    if (!s->files)
+    s->fixed.files = umbra_calloc((size_t)o->n_paths, sizeof *s->fixed.files);
+    if (!s->fixed.files)
         return umbra_fail_nomem(err, "the table of files", 0);
-    s->layout.alignment = 1;
+    s->fixed.layout.alignment = 1;
     s->stats.direct = true;
     for (int i = 0; i < o->n_paths; i++) {
         char *path = umbra_strdup(o->paths[i]);
         if (!path)
             return umbra_fail_nomem(err, "a path", strlen(o->paths[i]));
         uint32_t alignment;
-        int rc = umbra_layout_open_file(&s->files[i], &alignment, path, o->buffered, err);
+        int rc = umbra_layout_open_file(&s->fixed.files[i], &alignment, path, o->buffered, err);
         if (rc != UMBRA_OK) {
             umbra_free(path);
             return rc;
         }
-        s->n_files++;
+        s->fixed.n_files++;
         if (alignment == 1)
             s->stats.direct = false;
-        if (alignment > s->layout.alignment)
-            s->layout.alignment = alignment;
+        if (alignment > s->fixed.layout.alignment)
+            s->fixed.layout.alignment = alignment;
     }
     return UMBRA_OK;
 }
 
 static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, umbra_error *err)
 {
-    uint64_t slot_bytes = s->layout.slot_bytes;
+    uint64_t slot_bytes = s->fixed.layout.slot_bytes;
     uint64_t n = budget_bytes / slot_bytes;
     n = n > n_used ? n_used : n;
     n = n > INT32_MAX / 2 ? INT32_MAX / 2 : n;
@@ -102,39 +103,43 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     s->stats.budget_bytes = budget_bytes;
     s->stats.slot_bytes = slot_bytes;
     s->stats.slots = n;
-    s->arena_bytes = n * slot_bytes;
-    s->arena = umbra_map(s->arena_bytes);
-    if (!s->arena)
-        return umbra_fail_nomem(err, "the expert slots", s->arena_bytes);
-    s->reads = umbra_calloc(n, sizeof *s->reads);
-    if (!s->reads)
-        return umbra_fail_nomem(err, "the table of reads", n * sizeof *s->reads);
-    int rc = umbra_slots_init(&s->slots, (int32_t)n, s->n_layers, s->n_experts, err);
+    s->fixed.arena_bytes = n * slot_bytes;
+    s->fixed.arena = umbra_map(s->fixed.arena_bytes);
+    if (!s->fixed.arena)
+        return umbra_fail_nomem(err, "the expert slots", s->fixed.arena_bytes);
+    s->driver.reads = umbra_calloc(n, sizeof *s->driver.reads);
+    if (!s->driver.reads)
+        return umbra_fail_nomem(err, "the table of reads", n * sizeof *s->driver.reads);
+    int rc =
+        umbra_slots_init(&s->guarded.slots, (int32_t)n, s->fixed.n_layers, s->fixed.n_experts, err);
     if (rc == UMBRA_OK)
-        rc = umbra_forecast_init(&s->forecast, s->n_layers, s->n_experts, err);
-    s->slots.heat = s->forecast.heat;
+        rc = umbra_forecast_init(&s->guarded.forecast, s->fixed.n_sequences, s->fixed.n_layers,
+                                 s->fixed.n_experts, err);
+    s->guarded.slots.heat = s->guarded.forecast.heat;
     return rc;
 }
 
 static int make_queues(umbra_store *s, umbra_error *err)
 {
-    size_t n = (size_t)s->n_experts;
-    umbra_batch *b = &s->batch;
+    size_t n = (size_t)s->fixed.n_experts;
+    umbra_batch_state *b = &s->driver.batch;
     b->seen = umbra_calloc(n, sizeof *b->seen);
+    b->uses = umbra_calloc(n, sizeof *b->uses);
     b->items = umbra_calloc(n, sizeof *b->items);
     b->ready = umbra_calloc(n, sizeof *b->ready);
     b->misses = umbra_calloc(n, sizeof *b->misses);
-    s->uses = umbra_calloc((size_t)s->n_layers * n, sizeof *s->uses);
-    s->queue_size = s->depth * (1 + UMBRA_IO_PARTS) + UMBRA_STORE_SLICES;
-    s->queue = umbra_calloc((size_t)s->queue_size, sizeof *s->queue);
-    s->chosen = umbra_calloc((size_t)s->depth, sizeof *s->chosen);
-    s->flights = umbra_calloc((size_t)s->depth, sizeof *s->flights);
-    for (int i = 0; s->flights && i < s->depth; i++)
-        s->flights[i].next_free = i + 1 < s->depth ? i + 1 : -1;
-    s->requests = umbra_calloc((size_t)s->depth, sizeof *s->requests);
-    s->completions = umbra_calloc((size_t)s->depth, sizeof *s->completions);
-    if (!b->seen || !b->items || !b->ready || !b->misses || !s->uses || !s->queue || !s->chosen ||
-        !s->flights || !s->requests || !s->completions)
+    s->driver.uses = umbra_calloc((size_t)s->fixed.n_layers * n, sizeof *s->driver.uses);
+    s->driver.queue_size = s->fixed.depth * (1 + UMBRA_IO_PARTS) + UMBRA_STORE_SLICES;
+    s->driver.queue = umbra_calloc((size_t)s->driver.queue_size, sizeof *s->driver.queue);
+    s->driver.chosen = umbra_calloc((size_t)s->fixed.depth, sizeof *s->driver.chosen);
+    s->driver.flights = umbra_calloc((size_t)s->fixed.depth, sizeof *s->driver.flights);
+    for (int i = 0; s->driver.flights && i < s->fixed.depth; i++)
+        s->driver.flights[i].next_free = i + 1 < s->fixed.depth ? i + 1 : -1;
+    s->driver.requests = umbra_calloc((size_t)s->fixed.depth, sizeof *s->driver.requests);
+    s->driver.completions = umbra_calloc((size_t)s->fixed.depth, sizeof *s->driver.completions);
+    if (!b->seen || !b->uses || !b->items || !b->ready || !b->misses || !s->driver.uses ||
+        !s->driver.queue || !s->driver.chosen || !s->driver.flights || !s->driver.requests ||
+        !s->driver.completions)
         return umbra_fail_nomem(err, "the store's queues", 0);
     return UMBRA_OK;
 }
@@ -150,6 +155,9 @@ static int check_options(const umbra_store_options *o, umbra_error *err)
     if (o->io_depth < 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d reads in flight: must not be negative",
                           o->io_depth);
+    if (o->n_sequences < 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "%d sequences: must not be negative",
+                          o->n_sequences);
     return UMBRA_OK;
 }
 
@@ -164,12 +172,13 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
     if (!s)
         return umbra_fail_nomem(err, "the expert store", sizeof *s);
     pthread_mutex_init(&s->mutex, NULL);
-    s->n_layers = o->n_layers;
-    s->n_experts = o->n_experts;
-    s->depth = o->io_depth > 0 ? o->io_depth : DEFAULT_DEPTH;
-    s->ops = ops;
-    s->clock = clock ? clock : umbra_clock_real();
-    umbra_disk_model_init(&s->disk);
+    s->fixed.n_layers = o->n_layers;
+    s->fixed.n_experts = o->n_experts;
+    s->fixed.n_sequences = o->n_sequences > 0 ? o->n_sequences : 1;
+    s->fixed.depth = o->io_depth > 0 ? o->io_depth : DEFAULT_DEPTH;
+    s->fixed.ops = ops;
+    s->fixed.clock = clock ? clock : umbra_clock_real();
+    umbra_disk_model_init(&s->driver.disk);
     s->stats.io = ops->name;
     uint64_t n_used = 0;
     rc = open_files(s, o, err);
@@ -180,14 +189,14 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
     if (rc == UMBRA_OK)
         rc = make_queues(s, err);
     if (rc == UMBRA_OK)
-        rc = ops->open(&s->io,
-                       &(umbra_io_options){.files = s->files,
-                                           .n_files = s->n_files,
-                                           .depth = s->depth,
-                                           .arena = s->arena,
-                                           .arena_bytes = s->arena_bytes,
+        rc = ops->open(&s->fixed.io,
+                       &(umbra_io_options){.files = s->fixed.files,
+                                           .n_files = s->fixed.n_files,
+                                           .depth = s->fixed.depth,
+                                           .arena = s->fixed.arena,
+                                           .arena_bytes = s->fixed.arena_bytes,
                                            .name = o->io,
-                                           .clock = s->clock},
+                                           .clock = s->fixed.clock},
                        err);
     if (rc == UMBRA_OK && o->verify)
         rc = umbra_verifier_open(s, err);
@@ -221,29 +230,30 @@ void umbra_store_close(umbra_store **p)
     umbra_store *s = *p;
     if (!s)
         return;
-    if (s->io)
-        s->ops->close(&s->io);
+    if (s->fixed.io)
+        s->fixed.ops->close(&s->fixed.io);
     umbra_verifier_close(s);
-    for (int i = 0; i < s->n_files; i++) {
-        close(s->files[i].fd);
-        umbra_free((char *)s->files[i].path);
+    for (int i = 0; i < s->fixed.n_files; i++) {
+        close(s->fixed.files[i].fd);
+        umbra_free((char *)s->fixed.files[i].path);
     }
-    umbra_slots_free(&s->slots);
-    umbra_forecast_free(&s->forecast);
-    umbra_free(s->uses);
-    umbra_unmap(s->arena, s->arena_bytes);
-    umbra_free(s->reads);
-    umbra_free(s->batch.seen);
-    umbra_free(s->batch.items);
-    umbra_free(s->batch.ready);
-    umbra_free(s->batch.misses);
-    umbra_free(s->queue);
-    umbra_free(s->chosen);
-    umbra_free(s->flights);
-    umbra_free(s->requests);
-    umbra_free(s->completions);
-    umbra_free(s->slices);
-    umbra_free(s->files);
+    umbra_slots_free(&s->guarded.slots);
+    umbra_forecast_free(&s->guarded.forecast);
+    umbra_free(s->driver.uses);
+    umbra_unmap(s->fixed.arena, s->fixed.arena_bytes);
+    umbra_free(s->driver.reads);
+    umbra_free(s->driver.batch.seen);
+    umbra_free(s->driver.batch.uses);
+    umbra_free(s->driver.batch.items);
+    umbra_free(s->driver.batch.ready);
+    umbra_free(s->driver.batch.misses);
+    umbra_free(s->driver.queue);
+    umbra_free(s->driver.chosen);
+    umbra_free(s->driver.flights);
+    umbra_free(s->driver.requests);
+    umbra_free(s->driver.completions);
+    umbra_free(s->fixed.slices);
+    umbra_free(s->fixed.files);
     pthread_mutex_destroy(&s->mutex);
     umbra_free(s);
     *p = NULL;
@@ -254,35 +264,52 @@ void umbra_store_close(umbra_store **p)
 uint64_t umbra_store_clock(const umbra_store *store)
 {
     umbra_store *s = (umbra_store *)store; /* only the lock is changed */
-    pthread_mutex_lock(&s->mutex);
-    uint64_t clock = s->forecast.clock;
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_lock(s);
+    uint64_t clock = s->guarded.forecast.clock;
+    umbra_store_unlock(s);
     return clock;
 }
 
-bool umbra_store_foretell(umbra_store *s, int layer, int distance, uint64_t due,
+bool umbra_store_foretell(umbra_store *s, int sequence, int layer, int distance, uint64_t due,
                           const float *probability)
 {
-    if (layer < 0 || layer >= s->n_layers || distance < 1 || distance > UMBRA_STORE_DISTANCES)
+    if (sequence < 0 || sequence >= s->fixed.n_sequences || layer < 0 ||
+        layer >= s->fixed.n_layers || distance < 1 || distance > UMBRA_STORE_DISTANCES)
         return false;
-    pthread_mutex_lock(&s->mutex);
-    bool taken =
-        s->guessing && umbra_forecast_take(&s->forecast, layer, distance, due, probability);
-    s->stats.forecasts += s->guessing;
-    s->stats.forecasts_refused += s->guessing && !taken;
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_lock(s);
+    bool taken = s->guarded.guessing && umbra_forecast_take(&s->guarded.forecast, sequence, layer,
+                                                            distance, due, probability);
+    s->stats.forecasts += s->guarded.guessing;
+    s->stats.forecasts_refused += s->guarded.guessing && !taken;
+    umbra_store_unlock(s);
     if (taken)
         atomic_store_explicit(&s->foretold, true, memory_order_release);
     return taken;
 }
 
+void umbra_store_forget(umbra_store *s, int sequence)
+{
+    if (sequence < 0 || sequence >= s->fixed.n_sequences)
+        return;
+    umbra_store_lock(s);
+    umbra_forecast_forget(&s->guarded.forecast, sequence);
+    umbra_store_unlock(s);
+}
+
 void umbra_store_set_guessing(umbra_store *s, bool on)
 {
-    pthread_mutex_lock(&s->mutex);
-    s->guessing = on;
+    umbra_store_lock(s);
+    s->guarded.guessing = on;
     if (!on)
-        umbra_forecast_clear(&s->forecast);
-    pthread_mutex_unlock(&s->mutex);
+        umbra_forecast_clear(&s->guarded.forecast);
+    umbra_store_unlock(s);
+}
+
+/* What is known of the disk, for the statistics. Called with the lock held. */
+static void publish_disk(umbra_store *s)
+{
+    s->stats.disk_latency_ns = s->driver.disk.latency_ns;
+    s->stats.disk_bytes_per_s = 1e9 / s->driver.disk.ns_per_byte;
 }
 
 enum { PROBES = 8, PROBE_TOGETHER = 16 /* experts of every fourth probe, one of the others */ };
@@ -292,75 +319,79 @@ static int probe_batch(umbra_store *s, int layer, int first, int n, umbra_error 
 {
     int experts[PROBE_TOGETHER], count = 0;
     uint64_t bytes = 0, begin_ns = umbra_store_now(s);
-    for (int i = 0; count < n && i < s->n_experts; i++) {
-        int e = (first + i) % s->n_experts;
+    for (int i = 0; count < n && i < s->fixed.n_experts; i++) {
+        int e = (first + i) % s->fixed.n_experts;
         uint64_t own = umbra_store_read_bytes(s, layer, e);
-        if (own == 0 || umbra_slots_find(&s->slots, layer, e) >= 0)
+        if (own == 0 || umbra_slots_find(&s->guarded.slots, layer, e) >= 0)
             continue;
         experts[count++] = e;
         bytes += own;
     }
     if (count == 0)
         return UMBRA_OK;
-    int rc = umbra_store_begin(s, layer, experts, count, err);
+    const umbra_batch batch = {
+        .kind = UMBRA_BATCH_PROBE, .layer = layer, .experts = experts, .n = count};
+    int rc = umbra_store_begin(s, &batch, err);
     umbra_lease lease;
     while (rc == UMBRA_OK && (rc = umbra_store_next(s, &lease, 1, err)) > 0) {
         umbra_store_release(s, &lease);
         rc = UMBRA_OK;
     }
     if (rc == UMBRA_OK)
-        umbra_disk_model_add(&s->disk, (double)bytes, (double)(umbra_store_now(s) - begin_ns));
-    for (int i = 0; i < count; i++)
-        s->uses[(size_t)layer * (size_t)s->n_experts + (size_t)experts[i]]--;
+        umbra_disk_model_add(&s->driver.disk, (double)bytes,
+                             (double)(umbra_store_now(s) - begin_ns));
     return rc;
 }
 
 int umbra_store_probe(umbra_store *s, umbra_error *err)
 {
-    if (s->batch.active)
+    if (s->driver.batch.active)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
-                          s->batch.layer);
-    umbra_store_stats before = s->stats;
-    uint64_t waited_ns = s->waited_ns;
-    int together = s->slots.n < PROBE_TOGETHER ? s->slots.n : PROBE_TOGETHER, rc = UMBRA_OK;
-    umbra_disk_model_clear(&s->disk);
+                          s->driver.batch.layer);
+    umbra_store_stats before;
+    umbra_store_get_stats(s, &before);
+    uint64_t waited_ns = s->driver.waited_ns;
+    int together = s->guarded.slots.n < PROBE_TOGETHER ? s->guarded.slots.n : PROBE_TOGETHER,
+        rc = UMBRA_OK;
+    umbra_disk_model_clear(&s->driver.disk);
     for (int i = 0; rc == UMBRA_OK && i < PROBES; i++) {
-        int layer = (int)((int64_t)i * s->n_layers / PROBES);
-        rc = probe_batch(s, layer, i * s->n_experts / PROBES, i % 4 == 3 ? together : 1, err);
+        int layer = (int)((int64_t)i * s->fixed.n_layers / PROBES);
+        rc = probe_batch(s, layer, i * s->fixed.n_experts / PROBES, i % 4 == 3 ? together : 1, err);
     }
-    s->waited_ns = waited_ns;
-    s->pace = (umbra_pace){.request_ns = s->pace.request_ns};
-    pthread_mutex_lock(&s->mutex);
+    s->driver.waited_ns = waited_ns;
+    s->driver.pace = (umbra_pace){.request_ns = s->driver.pace.request_ns};
+    umbra_store_lock(s);
     before.resident_bytes_max = s->stats.resident_bytes_max;
     s->stats = before; /* these are nobody's hits and misses */
-    pthread_mutex_unlock(&s->mutex);
+    publish_disk(s);
+    umbra_store_unlock(s);
     return rc;
 }
 
 int umbra_store_clear(umbra_store *s, umbra_error *err)
 {
-    if (s->batch.active)
+    if (s->driver.batch.active)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
-                          s->batch.layer);
-    int rc = s->broken ? s->broken_error.status : UMBRA_OK;
-    while (rc == UMBRA_OK && s->in_flight + s->queue_n > 0) {
-        pthread_mutex_lock(&s->mutex);
-        umbra_forecast_clear(&s->forecast); /* no more guesses begin */
-        pthread_mutex_unlock(&s->mutex);
+                          s->driver.batch.layer);
+    int rc = s->driver.broken ? s->driver.broken_error.status : UMBRA_OK;
+    while (rc == UMBRA_OK && s->driver.in_flight + s->driver.queue_n > 0) {
+        umbra_store_lock(s);
+        umbra_forecast_clear(&s->guarded.forecast); /* no more guesses begin */
+        umbra_store_unlock(s);
         rc = umbra_store_start_reads(s, err);
         if (rc == UMBRA_OK)
             rc = umbra_store_reap_reads(s, true, err);
     }
     if (rc != UMBRA_OK)
         return rc;
-    pthread_mutex_lock(&s->mutex);
-    umbra_forecast_clear(&s->forecast);
-    for (int32_t i = 0; i < s->slots.n; i++) {
-        const umbra_slot *slot = &s->slots.slot[i];
+    umbra_store_lock(s);
+    umbra_forecast_clear(&s->guarded.forecast);
+    for (int32_t i = 0; i < s->guarded.slots.n; i++) {
+        const umbra_slot *slot = &s->guarded.slots.slot[i];
         umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
     }
-    umbra_slots_clear(&s->slots);
-    pthread_mutex_unlock(&s->mutex);
+    umbra_slots_clear(&s->guarded.slots);
+    umbra_store_unlock(s);
     return UMBRA_OK;
 }
 
@@ -368,57 +399,58 @@ int umbra_store_clear(umbra_store *s, umbra_error *err)
 
 void umbra_store_record(umbra_store *s, umbra_store_event *events, int room)
 {
-    s->events = events;
-    s->events_room = events ? room : 0;
-    s->events_n = 0;
+    s->driver.events = events;
+    s->driver.events_room = events ? room : 0;
+    s->driver.events_n = 0;
 }
 
 int umbra_store_recorded(const umbra_store *s)
 {
-    return s->events_n;
+    return s->driver.events_n;
 }
 
 static uint64_t resident_bytes(const umbra_store *s)
 {
-    return (uint64_t)s->slots.used * s->layout.slot_bytes;
+    return (uint64_t)s->guarded.slots.used * s->fixed.layout.slot_bytes;
 }
 
 void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
 {
     umbra_store *s = (umbra_store *)store; /* only the lock is changed */
-    pthread_mutex_lock(&s->mutex);
+    umbra_store_lock(s);
     *out = s->stats;
     out->resident_bytes = resident_bytes(s);
-    out->disk_latency_ns = s->disk.latency_ns;
-    out->disk_bytes_per_s = 1e9 / s->disk.ns_per_byte;
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
 }
 
 void umbra_store_get_uses(const umbra_store *s, uint64_t *out)
 {
-    memcpy(out, s->uses, (size_t)s->n_layers * (size_t)s->n_experts * sizeof *out);
+    memcpy(out, s->driver.uses,
+           (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts * sizeof *out);
 }
 
 uint64_t umbra_store_needed(const umbra_store *s)
 {
-    return s->needed;
+    return s->driver.needed;
 }
 
 uint64_t umbra_store_waited_ns(const umbra_store *s)
 {
-    return s->waited_ns;
+    return s->driver.waited_ns;
 }
 
 void umbra_store_reset_stats(umbra_store *s)
 {
-    pthread_mutex_lock(&s->mutex);
+    umbra_store_lock(s);
     s->stats = (umbra_store_stats){
         .budget_bytes = s->stats.budget_bytes,
         .slot_bytes = s->stats.slot_bytes,
         .slots = s->stats.slots,
         .resident_bytes_max = resident_bytes(s),
+        .disk_latency_ns = s->stats.disk_latency_ns,
+        .disk_bytes_per_s = s->stats.disk_bytes_per_s,
         .direct = s->stats.direct,
         .io = s->stats.io,
     };
-    pthread_mutex_unlock(&s->mutex);
+    umbra_store_unlock(s);
 }

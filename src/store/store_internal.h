@@ -8,6 +8,7 @@
 
 #include <umbra/store.h>
 
+#include "base/assert.h"
 #include "store/forecast.h"
 #include "store/guess.h"
 #include "store/io/io.h"
@@ -47,15 +48,18 @@ typedef struct umbra_item {
     int32_t slot;
 } umbra_item;
 
-typedef struct umbra_batch {
+/* The batch that was begun last. */
+typedef struct umbra_batch_state {
     bool active;
     bool failed;
     umbra_error failure;
+    umbra_batch_kind kind;
     int layer;
     int n;
     int handed_out;
-    uint32_t number;   /* counts batches, for `seen` */
+    uint32_t number;   /* counts batches, for `seen` and for leases; never 0 */
     uint32_t *seen;    /* (n_experts): the last batch that named it */
+    int32_t *uses;     /* (n_experts): decoded tokens that use it, of those that `seen` marks */
     umbra_item *items; /* (n_experts), the first n in use */
     int32_t *ready;    /* (n_experts): items in the order of their arrival */
     int ready_first, ready_n;
@@ -63,28 +67,31 @@ typedef struct umbra_batch {
     int misses_begun, misses_n;
     int late_n; /* guesses that it waits for */
     uint64_t begun_ns;
-} umbra_batch;
+} umbra_batch_state;
 
 typedef struct umbra_verifier umbra_verifier;
 
-struct umbra_store {
-    /* Constant after opening. */
+/* Constant after opening; any thread may look. */
+typedef struct umbra_store_fixed {
     umbra_io_file *files; /* (n_files), path owned */
     int n_files;
     int n_layers;
     int n_experts;
+    int n_sequences;
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     umbra_layout layout;
     char *arena;
     uint64_t arena_bytes;
     int depth;
     const umbra_io_ops *ops;
-    umbra_io *io;
+    umbra_io *io; /* for the driver */
     const umbra_clock *clock;
-    umbra_verifier *verifier; /* NULL: off */
+    umbra_verifier *verifier; /* for the driver; NULL: off */
+} umbra_store_fixed;
 
-    /* The thread that drives the batches has these to itself. */
-    umbra_batch batch;
+/* The driver's own: nobody else looks, and no lock is needed. */
+typedef struct umbra_store_driver {
+    umbra_batch_state batch;
     umbra_io_request *requests;       /* (depth) */
     uint64_t *chosen;                 /* (depth) reads to be submitted */
     umbra_io_completion *completions; /* (depth) */
@@ -92,6 +99,7 @@ struct umbra_store {
     umbra_error broken_error;
     umbra_disk_model disk;
     umbra_pace pace;
+    umbra_experience experience;
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;
     umbra_flight *flights; /* (depth) */
@@ -101,47 +109,99 @@ struct umbra_store {
     uint64_t waited_ns; /* in all */
     uint64_t needed;    /* experts in all that batches missed, or that were read ahead for them */
     uint64_t *uses;     /* (n_layers, n_experts) batches it was in */
-
-    atomic_bool foretold; /* a forecast came since the driver last looked for guesses */
-
-    /* Never held during I/O or waiting. Guards the slots, the forecast, the reads, the
-     * disk's model and the statistics. */
-    pthread_mutex_t mutex;
-    umbra_slots slots;
-    umbra_forecast forecast;
-    umbra_experience experience;
-    bool guessing;
     umbra_slot_reads *reads; /* (slots.n) */
     /* Reads not submitted yet, oldest first: slot * UMBRA_STORE_SLICES + slice. A miss is begun
      * only while fewer than `depth` are queued, and reads that failed come back at most as many
      * times as parts are in flight, hence the ring's size. */
     uint64_t *queue; /* (queue_size) */
     int queue_size, queue_first, queue_n;
-    umbra_store_stats stats;
+} umbra_store_driver;
+
+/* The lock's. Forecasts may change whenever it is not held. Slots are changed by the driver alone,
+ * with the lock held, so that the driver may look at them without. */
+typedef struct umbra_store_guarded {
+    umbra_slots slots;
+    umbra_forecast forecast;
+    bool guessing;
+} umbra_store_guarded;
+
+/* One thread at a time drives the store; others foretell, forget and ask for statistics. */
+struct umbra_store {
+    umbra_store_fixed fixed;
+    umbra_store_driver driver;
+    pthread_mutex_t mutex; /* umbra_store_lock; never held during I/O or waiting */
+    umbra_store_guarded guarded;
+    umbra_store_stats stats; /* the lock's too, all but what umbra_store_get_stats adds */
+    atomic_bool foretold;    /* a forecast came since the driver last looked for guesses */
+    /* For assertions. */
+    bool locked; /* the lock's: it is held, by */
+    pthread_t holder;
+    atomic_bool driven; /* the driver is inside */
 };
+
+static inline void umbra_store_lock(umbra_store *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->locked = true;
+    s->holder = pthread_self();
+}
+
+static inline void umbra_store_unlock(umbra_store *s)
+{
+    s->locked = false;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* Whether the calling thread holds the lock. */
+static inline bool umbra_store_holds(const umbra_store *s)
+{
+    return s->locked && pthread_equal(s->holder, pthread_self());
+}
+
+/* Around what only the driver may do: no second thread is inside. */
+static inline void umbra_store_drive(umbra_store *s)
+{
+#ifdef UMBRA_ASSERTIONS
+    bool driven = atomic_exchange(&s->driven, true);
+    umbra_assert(!driven);
+#else
+    (void)s;
+#endif
+}
+
+static inline void umbra_store_rest(umbra_store *s)
+{
+#ifdef UMBRA_ASSERTIONS
+    atomic_store(&s->driven, false);
+#else
+    (void)s;
+#endif
+}
 
 static inline const umbra_slice *umbra_store_slices(const umbra_store *s, int layer, int expert)
 {
-    return &s->slices[((size_t)layer * (size_t)s->n_experts + (size_t)expert) * UMBRA_STORE_SLICES];
+    size_t pair = (size_t)layer * (size_t)s->fixed.n_experts + (size_t)expert;
+    return &s->fixed.slices[pair * UMBRA_STORE_SLICES];
 }
 
 static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)
 {
-    return s->arena + (uint64_t)slot * s->layout.slot_bytes;
+    return s->fixed.arena + (uint64_t)slot * s->fixed.layout.slot_bytes;
 }
 
 static inline uint64_t umbra_store_now(const umbra_store *s)
 {
-    return s->clock->now_ns(s->clock->user);
+    return s->fixed.clock->now_ns(s->fixed.clock->user);
 }
 
 /* Where a slice's data is, once it has been read into a slot. */
 static inline const void *umbra_store_data(const umbra_store *s, const umbra_slice *slice,
                                            int which, const char *slot)
 {
-    if (s->ops->data && slice->bytes > 0)
-        return s->ops->data(s->io, slice->file, slice->offset);
-    return umbra_layout_data(&s->layout, slice, which, slot);
+    const umbra_store_fixed *f = &s->fixed;
+    if (f->ops->data && slice->bytes > 0)
+        return f->ops->data(f->io, slice->file, slice->offset);
+    return umbra_layout_data(&f->layout, slice, which, slot);
 }
 
 /* umbra_store_open with a backend and a clock of the caller's. clock NULL: the machine's. */

@@ -15,6 +15,8 @@ typedef struct machine {
     double noise;         /* of every token: times 1 - noise to 1 + noise */
     double pauses, pause; /* share of tokens that take so many times as long */
     uint64_t seed;
+    int rows;      /* of a step; 0: 1 */
+    int change_at; /* after so many steps a sequence joins or leaves, in turns; 0: never */
 } machine;
 
 static double uniform(uint64_t *seed)
@@ -36,7 +38,11 @@ static double course(umbra_judge *j, machine *m, int n)
         seconds *= 1 + m->noise * (2 * uniform(&m->seed) - 1);
         if (uniform(&m->seed) < m->pauses)
             seconds *= m->pause;
-        umbra_judge_token(j, seconds * 0.01, (waited > 0 ? waited : 0) * 0.01, 0);
+        int rows = m->rows ? m->rows : 1;
+        if (m->change_at > 0)
+            rows += i / m->change_at % 2;
+        double scale = 0.01 * (1 + 0.3 * (rows - 1)); /* rows share what is read */
+        umbra_judge_step(j, rows, seconds * scale, (waited > 0 ? waited : 0) * scale, 0);
     }
     return (double)on / n;
 }
@@ -183,10 +189,71 @@ static void test_seldom_waits(void **state)
         for (int i = 0; i < 6000; i++) {
             bool stall = uniform(&random) < (j.on ? 0.1 : 0.4);
             on += j.on;
-            umbra_judge_token(&j, stall ? 0.03 : 0.0105, stall ? 0.02 : 0, 0);
+            umbra_judge_step(&j, 1, stall ? 0.03 : 0.0105, stall ? 0.02 : 0, 0);
         }
         assert_true(on > 6000 * 0.85);
     }
+}
+
+/* Sequences join and leave: steps of other sizes take other times, which say nothing of reading
+ * ahead. */
+static void test_sizes_are_not_compared(void **state)
+{
+    (void)state;
+    static const double ons[] = {0.85, 1.08};
+    static const int changes[] = {30, 77, 300};
+    for (int c = 0; c < 6; c++) {
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            umbra_judge j;
+            umbra_judge_init(&j);
+            machine m = {.on = ons[c % 2],
+                         .off = 1,
+                         .waits = 0.4,
+                         .noise = 0.02,
+                         .seed = seed,
+                         .rows = 1 + c,
+                         .change_at = changes[c / 2]};
+            course(&j, &m, 600);
+            double on = course(&j, &m, 6000);
+            if (m.on < 1 ? on < 0.8 : on > 0.2)
+                fail_msg("on for %.2f of the steps at %.2f of the time, changes every %d", on, m.on,
+                         m.change_at);
+            assert_true(j.spread < 0.01); /* of 1 to 1.3 in time nothing came in */
+        }
+    }
+}
+
+/* Where no run comes to its end before the size changes, nothing is decided, and nothing breaks. */
+static void test_sizes_change_all_the_time(void **state)
+{
+    (void)state;
+    umbra_judge j;
+    umbra_judge_init(&j);
+    machine m = {.on = 0.8, .off = 1, .waits = 0.4, .noise = 0.05, .seed = 3, .change_at = 5};
+    course(&j, &m, 2000);
+    assert_int_equal(j.pairs, 0);
+    assert_false(j.better);
+    m.change_at = 0; /* they stay: it is judged as from the beginning */
+    course(&j, &m, 100);
+    assert_true(course(&j, &m, 2000) > 0.9);
+}
+
+/* A verdict outlives a change of size, and is looked at soon: what gained for one may lose for
+ * eight. */
+static void test_verdict_is_looked_at_again(void **state)
+{
+    (void)state;
+    umbra_judge j;
+    umbra_judge_init(&j);
+    machine one = {.on = 0.8, .off = 1, .waits = 0.4, .noise = 0.02, .seed = 3};
+    machine eight = {.on = 1.15, .off = 1, .waits = 0.4, .noise = 0.02, .seed = 4, .rows = 8};
+    course(&j, &one, 6000);
+    assert_true(j.on && j.stay > 200);
+    course(&j, &eight, 1);
+    assert_true(j.on);
+    assert_true(j.stay <= 128 && j.left <= 128);
+    course(&j, &eight, 2400);
+    assert_true(course(&j, &eight, 2000) < 0.1);
 }
 
 /* Times that are no times: nothing breaks, and it goes on to judge. */
@@ -196,7 +263,7 @@ static void test_odd_times(void **state)
     umbra_judge j;
     umbra_judge_init(&j);
     for (int i = 0; i < 500; i++)
-        umbra_judge_token(&j, 0, 0, 0);
+        umbra_judge_step(&j, 1, 0, 0, 0);
     machine m = {.on = 0.7, .off = 1, .waits = 0.4, .noise = 0.1, .seed = 8};
     course(&j, &m, 3000);
     assert_true(course(&j, &m, 1000) > 0.9);
@@ -214,6 +281,9 @@ int main(void)
         cmocka_unit_test(test_waits_end),
         cmocka_unit_test(test_pauses_do_not_fool_it),
         cmocka_unit_test(test_seldom_waits),
+        cmocka_unit_test(test_sizes_are_not_compared),
+        cmocka_unit_test(test_sizes_change_all_the_time),
+        cmocka_unit_test(test_verdict_is_looked_at_again),
         cmocka_unit_test(test_odd_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

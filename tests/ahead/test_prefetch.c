@@ -28,7 +28,15 @@ enum { STEP = 4 }; /* every fourth setup: they are 20 times as slow */
 #else
 enum { STEP = 1 };
 #endif
-enum { CONTEXT = 64, SEQUENCES = 3, MOST_RESULTS = 128, PROMPT = 20, LAYERS = 8, USED = 4 };
+enum {
+    CONTEXT = 64,
+    SEQUENCES = 3,
+    MOST_RESULTS = 128,
+    PROMPT = 20,
+    LAYERS = 8,
+    USED = 4,
+    EXPERTS = 64
+};
 
 /* What one run computed, in the order of its evaluations. */
 typedef struct results {
@@ -115,7 +123,7 @@ static void attach(run *r)
     if (umbra_prefetch_open(&r->prefetch, r->engine, &o, &err) != 0)
         fail_msg("%s", err.message);
     if (r->reference)
-        umbra_prefetch_set_oracle(r->prefetch, r->reference->routing[r->out.decoded],
+        umbra_prefetch_set_oracle(r->prefetch, 0, r->reference->routing[r->out.decoded],
                                   r->reference->decoded - r->out.decoded);
 }
 
@@ -247,6 +255,136 @@ static void test_logits_do_not_change(void **state)
         total += guessed;
     }
     assert_true(total > 0);
+}
+
+/* ---- several sequences in a step ---- */
+
+enum { TOGETHER = 8, STEPS = 14 };
+
+/* What the tap of a step sees: the experts that its rows name, layer by layer. */
+typedef struct distinct {
+    results *out;
+    bool named[LAYERS][EXPERTS];
+} distinct;
+
+static int note_logits(void *user, int index, const float *logits)
+{
+    return take_logits(((distinct *)user)->out, index, logits);
+}
+
+static int note_experts(void *user, const umbra_rows *rows)
+{
+    distinct *d = user;
+    for (int i = 0; i < rows->n * USED; i++)
+        d->named[rows->layer][rows->experts[i]] = true;
+    return 0;
+}
+
+/* Evaluates a chunk, of which every expert must be asked for once, whoever uses it. */
+static void eval_shared(run *r, const umbra_token *tokens, int n)
+{
+    umbra_error err = {0};
+    distinct d = {.out = &r->out};
+    umbra_tap tap = {
+        .user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
+    umbra_store_stats before, after;
+    umbra_engine_get_store_stats(r->engine, &before);
+    if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
+        fail_msg("%s", err.message);
+    umbra_engine_get_store_stats(r->engine, &after);
+    uint64_t asked = 0;
+    for (int l = 0; l < LAYERS; l++)
+        for (int e = 0; e < EXPERTS; e++)
+            asked += d.named[l][e];
+    assert_int_equal(after.hits + after.late + after.misses -
+                         (before.hits + before.late + before.misses),
+                     asked);
+}
+
+/* So many sequences decode together. From the 4th step on some stay away, in turns; one begins
+ * again; one reads a piece of a prompt beside the others that decode. */
+static void play_together(run *r, int most)
+{
+    for (int t = 0; t < STEPS; t++) {
+        umbra_token tokens[TOGETHER + 3];
+        int n = 0;
+        if (t == 6)
+            umbra_engine_truncate(r->engine, most - 1, 0);
+        for (int q = 0; q < most; q++) {
+            if (t >= 4 && most > 1 && (t + q) % 4 == 0)
+                continue;
+            for (int k = t == 9 && q == 0 ? 3 : 1; k > 0; k--) {
+                int at = umbra_engine_length(r->engine, q) + k + 7 * q;
+                tokens[n++] = (umbra_token){ids[at % n_ids], q, true};
+            }
+        }
+        eval_shared(r, tokens, n);
+        if (t == 1)
+            attach(r);
+    }
+}
+
+static results together_of(const setup *s, int most, uint64_t *guessed,
+                           umbra_prefetch_stats *stats_out)
+{
+    umbra_error err = {0};
+    run r = {.s = s, .out.vocabulary = umbra_model_get_info(model)->vocabulary};
+    umbra_engine_options o = {.ram_bytes = s->ram,
+                              .io = s->io,
+                              .threads = s->threads,
+                              .context = CONTEXT,
+                              .sequences = most,
+                              .chunk = TOGETHER + 3};
+    if (umbra_engine_open(&r.engine, model, &o, &err) != 0)
+        fail_msg("%s", err.message);
+    play_together(&r, most);
+    umbra_store_stats stats;
+    umbra_engine_get_store_stats(r.engine, &stats);
+    assert_true(stats.resident_bytes_max <= stats.budget_bytes);
+    *guessed += guessed_bytes(&r, &stats);
+    umbra_prefetch_get_stats(r.prefetch, stats_out);
+    umbra_prefetch_close(&r.prefetch);
+    umbra_engine_close(&r.engine);
+    return r.out;
+}
+
+static uint64_t least_ram(int sequences)
+{
+    umbra_memory_plan least;
+    umbra_engine_options o = {.ram_bytes = 1,
+                              .threads = 2,
+                              .context = CONTEXT,
+                              .sequences = sequences,
+                              .chunk = TOGETHER + 3};
+    (void)umbra_engine_plan(model, &o, &least, NULL);
+    return least.min_bytes;
+}
+
+static void test_logits_of_many_do_not_change(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"previous", "gate", "shadow", "auto", "oracle"};
+    for (int most = 1; most <= TOGETHER; most *= 2) {
+        uint64_t guessed = 0, ram = least_ram(most);
+        umbra_prefetch_stats stats;
+        setup plain = {.policy = "off", .threads = 1};
+        results expected = together_of(&plain, most, &guessed, &stats);
+        assert_int_equal(guessed, 0);
+        for (int p = 0; p < 5; p++) {
+            for (int i = 0; i < 2; i++) {
+                setup s = {policies[p], i ? "threads" : "sim:2G,30us", ram + (uint64_t)i * 3000000,
+                           1 + (p + i) % 2, p % 3};
+                results out = together_of(&s, most, &guessed, &stats);
+                if (out.n != expected.n ||
+                    memcmp(out.hash, expected.hash, (size_t)out.n * sizeof *out.hash) != 0)
+                    fail_msg("other logits of %d sequences with %s, %s, %llu bytes", most, s.policy,
+                             s.io, (unsigned long long)s.ram);
+                /* All but two steps, and the three rows of the prompt. */
+                assert_int_equal(stats.tokens, out.n - 2 * most - 3);
+            }
+        }
+        assert_true(guessed > 0);
+    }
 }
 
 /* ---- what is refused ---- */
@@ -459,6 +597,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits_do_not_change),
+        cmocka_unit_test(test_logits_of_many_do_not_change),
         cmocka_unit_test(test_what_auto_may_take),
         cmocka_unit_test(test_a_damaged_shadow_beside_the_model),
         cmocka_unit_test(test_bad_options),

@@ -14,8 +14,9 @@
 #include <umbra/runner.h>
 
 #include "base/memory.h"
+#include "ahead/runner.h"
 
-enum { LAYERS = 6, HIDDEN = 32, EXPERTS = 16, USED = 2, SLICE = 600, QUEUE = 8 };
+enum { LAYERS = 6, HIDDEN = 32, EXPERTS = 16, USED = 2, SLICE = 600, QUEUE = 8, MOST = 8 };
 
 /* ---- creating threads, which may fail ---- */
 
@@ -58,7 +59,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static umbra_store *open_store(void)
+static umbra_store *open_store_for(int sequences)
 {
     umbra_store *store;
     umbra_error err = {0};
@@ -70,10 +71,24 @@ static umbra_store *open_store(void)
                              .budget_bytes = 24 * 4096,
                              .io = "threads",
                              .io_depth = 8,
-                             .buffered = true};
+                             .buffered = true,
+                             .n_sequences = sequences};
     if (umbra_store_open(&store, &o, &err) != 0)
         fail_msg("%s", err.message);
     return store;
+}
+
+static umbra_store *open_store(void)
+{
+    return open_store_for(1);
+}
+
+static size_t gate_floats; /* (E, H) of the shadow's model */
+
+static void no_gate(void *user, int layer, float *out)
+{
+    (void)user, (void)layer;
+    memset(out, 0, gate_floats * sizeof *out);
 }
 
 static void gate(void *user, int layer, float *out)
@@ -115,12 +130,13 @@ static void token(umbra_store *store, umbra_runner *r, int t)
     float state[HIDDEN];
     for (int i = 0; i < HIDDEN; i++)
         state[i] = (float)((i + t) % 5) - 2.0f;
-    umbra_runner_enter(r, state);
+    umbra_runner_enter(r, 0, state);
     for (int l = 0; l < LAYERS; l++) {
         int experts[USED] = {(t + l) % EXPERTS, (t + l + 3) % EXPERTS};
+        const umbra_batch batch = {.layer = l, .experts = experts, .n = USED};
         umbra_error err = {0};
-        assert_int_equal(umbra_store_begin(store, l, experts, USED, &err), 0);
-        umbra_runner_routed(r, l, state, experts);
+        assert_int_equal(umbra_store_begin(store, &batch, &err), 0);
+        umbra_runner_routed(r, 0, l, state, experts);
         umbra_lease leases[USED];
         int n;
         while ((n = umbra_store_next(store, leases, USED, &err)) > 0)
@@ -128,7 +144,7 @@ static void token(umbra_store *store, umbra_runner *r, int t)
                 umbra_store_release(store, &leases[i]);
         assert_int_equal(n, 0);
     }
-    umbra_runner_leave(r);
+    umbra_runner_leave(r, 0);
 }
 
 /* ---- the queue ---- */
@@ -166,7 +182,7 @@ static void test_every_state_is_predicted_or_dropped(void **state)
         o.own_thread = true;
         o.every = 1 + i / 3;
         umbra_runner *r = open_runner(&o);
-        umbra_runner_set_oracle(r, routing, 64);
+        umbra_runner_set_oracle(r, 0, routing, 64);
         umbra_store_set_guessing(store, true);
         for (int t = 0; t < 40; t++)
             token(store, r, t);
@@ -208,9 +224,9 @@ static void test_oracle_is_replaced(void **state)
     umbra_runner *r = open_runner(&o);
     for (int i = 0; i < 200; i++) {
         uint16_t *routing = calloc((size_t)2 * LAYERS * USED, sizeof *routing);
-        umbra_runner_set_oracle(r, routing, 2);
+        umbra_runner_set_oracle(r, 0, routing, 2);
         token(store, r, i);
-        umbra_runner_set_oracle(r, NULL, 0);
+        umbra_runner_set_oracle(r, 0, NULL, 0);
         free(routing);
     }
     umbra_runner_close(&r);
@@ -230,21 +246,22 @@ static void test_oracle_is_right(void **state)
         for (int l = 0; l < LAYERS; l++)
             for (int i = 0; i < USED; i++)
                 routing[t][l][i] = (uint16_t)((t + l + 3 * i) % EXPERTS);
-    umbra_runner_set_oracle(r, &routing[0][0][0], 50);
+    umbra_runner_set_oracle(r, 0, &routing[0][0][0], 50);
     for (int t = 0; t < 50; t++) {
         float x[HIDDEN] = {0};
-        umbra_runner_enter(r, x);
+        umbra_runner_enter(r, 0, x);
         umbra_runner_work(r);
         for (int l = 0; l < LAYERS; l++) {
             int experts[USED] = {routing[t][l][0], routing[t][l][1]};
-            assert_int_equal(umbra_store_begin(store, l, experts, USED, NULL), 0);
-            umbra_runner_routed(r, l, x, experts);
+            const umbra_batch batch = {.layer = l, .experts = experts, .n = USED};
+            assert_int_equal(umbra_store_begin(store, &batch, NULL), 0);
+            umbra_runner_routed(r, 0, l, x, experts);
             umbra_runner_work(r);
             umbra_lease lease;
             while (umbra_store_next(store, &lease, 1, NULL) > 0)
                 umbra_store_release(store, &lease);
         }
-        umbra_runner_leave(r);
+        umbra_runner_leave(r, 0);
     }
     umbra_store_stats stats;
     umbra_store_get_stats(store, &stats);
@@ -257,6 +274,201 @@ static void test_oracle_is_right(void **state)
     assert_true(used > 0);
     umbra_runner_close(&r);
     umbra_store_close(&store);
+}
+
+/* ---- several sequences ---- */
+
+/* One step: each of n sequences decodes a token with experts of its own. */
+static void step(umbra_store *store, umbra_runner *r, const int *sequences, int n, int t)
+{
+    float state[HIDDEN];
+    for (int i = 0; i < HIDDEN; i++)
+        state[i] = (float)((i + t) % 5) - 2.0f;
+    for (int i = 0; i < n; i++)
+        umbra_runner_enter(r, sequences[i], state);
+    for (int l = 0; l < LAYERS; l++) {
+        int experts[EXPERTS], uses[EXPERTS] = {0}, distinct = 0;
+        int32_t own[MOST][USED];
+        for (int i = 0; i < n; i++)
+            for (int k = 0; k < USED; k++)
+                uses[own[i][k] = (t + l + 3 * k + 5 * sequences[i]) % EXPERTS]++;
+        for (int e = 0; e < EXPERTS; e++) {
+            if (uses[e] == 0)
+                continue;
+            uses[distinct] = uses[e];
+            experts[distinct++] = e;
+        }
+        const umbra_batch batch = {.layer = l, .experts = experts, .uses = uses, .n = distinct};
+        assert_int_equal(umbra_store_begin(store, &batch, NULL), 0);
+        for (int i = 0; i < n; i++)
+            umbra_runner_routed(r, sequences[i], l, state, own[i]);
+        umbra_lease lease;
+        while (umbra_store_next(store, &lease, 1, NULL) > 0)
+            umbra_store_release(store, &lease);
+    }
+    for (int i = 0; i < n; i++)
+        umbra_runner_leave(r, sequences[i]);
+}
+
+/* A step's sequences: all, or, from the 10th step on, some that change; returns how many. */
+static int who_takes_part(int *sequences, int most, int t)
+{
+    int n = 0;
+    for (int q = 0; q < most; q++)
+        if (t < 10 || (t / 7 + q) % 3 != 0)
+            sequences[n++] = q;
+    return n;
+}
+
+static void test_queue_of_all_sequences(void **state)
+{
+    (void)state;
+    for (int most = 1; most <= MOST; most *= 2) {
+        umbra_store *store = open_store_for(most);
+        umbra_runner_options o = options_for(store, UMBRA_POLICY_GATE);
+        o.sequences = most;
+        umbra_runner *r = open_runner(&o);
+        umbra_store_set_guessing(store, true);
+        int sequences[MOST], submitted = 0;
+        for (int t = 0; t < 30; t++) {
+            int n = who_takes_part(sequences, most, t);
+            step(store, r, sequences, n, t);
+            submitted += n * LAYERS;
+        }
+        assert_int_equal(stats_of(r).dropped, submitted - most * QUEUE);
+        assert_int_equal(umbra_runner_work(r), most * QUEUE);
+        assert_int_equal(umbra_runner_work(r), 0);
+        umbra_runner_close(&r);
+        umbra_store_close(&store);
+    }
+}
+
+static void test_sequences_join_and_leave(void **state)
+{
+    (void)state;
+    static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
+                                            UMBRA_POLICY_ORACLE};
+    static uint16_t routing[64 * LAYERS * USED];
+    for (int i = 0; i < 12; i++) {
+        int most = 1 << i % 4, sequences[MOST];
+        umbra_store *store = open_store_for(most);
+        umbra_runner_options o = options_for(store, policies[i % 3]);
+        o.own_thread = true;
+        o.sequences = most;
+        umbra_runner *r = open_runner(&o);
+        umbra_store_set_guessing(store, true);
+        uint64_t submitted = 0;
+        for (int t = 0; t < 40; t++) {
+            int n = who_takes_part(sequences, most, t), newcomer = t % most;
+            if (t % 9 == 8) {
+                umbra_runner_restart(r, newcomer);
+                umbra_runner_set_oracle(r, newcomer, routing, 64);
+            }
+            step(store, r, sequences, n, t);
+            submitted += (uint64_t)(n * LAYERS);
+        }
+        while (umbra_runner_work(r) > 0)
+            ;
+        umbra_runner_stats stats = stats_of(r);
+        assert_int_equal(stats.predictions + stats.dropped, submitted);
+        umbra_runner_close(&r);
+        umbra_store_close(&store);
+    }
+}
+
+/* Of what every sequence's own oracle says nothing is wrong, however many there are. */
+static void test_oracle_of_each_sequence(void **state)
+{
+    (void)state;
+    enum { TOKENS = 30 };
+    static uint16_t routing[MOST][TOKENS][LAYERS][USED];
+    for (int most = 1; most <= MOST; most *= 2) {
+        umbra_store *store = open_store_for(most);
+        umbra_runner_options o = options_for(store, UMBRA_POLICY_ORACLE);
+        o.sequences = most;
+        umbra_runner *r = open_runner(&o);
+        umbra_store_set_guessing(store, true);
+        int sequences[MOST];
+        for (int q = 0; q < most; q++) {
+            sequences[q] = q;
+            for (int t = 0; t < TOKENS; t++)
+                for (int l = 0; l < LAYERS; l++)
+                    for (int k = 0; k < USED; k++)
+                        routing[q][t][l][k] = (uint16_t)((t + l + 3 * k + 5 * q) % EXPERTS);
+            umbra_runner_set_oracle(r, q, &routing[q][0][0][0], TOKENS);
+        }
+        for (int t = 0; t < TOKENS; t++) {
+            step(store, r, sequences, most, t);
+            while (umbra_runner_work(r) > 0) /* too late for most: only that none is wrong */
+                ;
+        }
+        umbra_store_stats stats;
+        umbra_store_get_stats(store, &stats);
+        for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++)
+            assert_int_equal(stats.ahead[d].wasted_bytes, 0);
+        umbra_runner_close(&r);
+        umbra_store_close(&store);
+    }
+}
+
+/* What is foretold for a sequence is what would be if it were alone. */
+static void test_sequences_do_not_mix(void **state)
+{
+    (void)state;
+    static const char shadow[] = "models/tiny-q8_0.shadow.safetensors";
+    enum { TOKENS = 6, MANY = 4 };
+    umbra_shadow_file *file;
+    assert_int_equal(umbra_shadow_file_open(&file, shadow, NULL), 0);
+    const umbra_shadow_spec spec = *umbra_shadow_file_spec(file);
+    umbra_shadow_file_close(&file);
+    gate_floats = (size_t)spec.experts * (size_t)spec.hidden;
+    umbra_foresight f[2];
+    umbra_runner_options o = {.policy = UMBRA_POLICY_SHADOW,
+                              .layers = spec.layers,
+                              .hidden = spec.hidden,
+                              .experts = spec.experts,
+                              .used = spec.used,
+                              .shadow = shadow,
+                              .gate = no_gate};
+    for (int i = 0; i < 2; i++) {
+        o.sequences = i ? MANY : 1;
+        assert_int_equal(umbra_foresight_open(&f[i], &o, NULL), 0);
+    }
+    size_t table = (size_t)spec.layers * (size_t)spec.used;
+    float *states = calloc((size_t)(MANY * spec.hidden), sizeof *states);
+    uint16_t *now = calloc(table, sizeof *now);
+    uint64_t seed = 88172645463325252u;
+    for (int t = 0; t < TOKENS; t++) {
+        umbra_job jobs[MANY];
+        const umbra_job *list[MANY];
+        for (int i = 0; i < MANY * spec.hidden; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            states[i] = (float)(int32_t)(seed >> 32) * 0x1p-31f;
+        }
+        for (int q = 0; q < MANY; q++) {
+            jobs[q] = (umbra_job){.sequence = (q + t) % MANY,
+                                  .source = 1,
+                                  .text = 1 + (uint32_t)(t > 3),
+                                  .state = states + (size_t)(q * spec.hidden),
+                                  .now = now,
+                                  .previous = now,
+                                  .previous2 = now};
+            list[q] = &jobs[q];
+        }
+        umbra_foresight_predict(&f[1], list, MANY);
+        for (int q = 0; q < MANY; q++) {
+            if (jobs[q].sequence != 0)
+                continue;
+            umbra_foresight_predict(&f[0], &list[q], 1);
+            size_t row = (size_t)UMBRA_MAX_DISTANCE * (size_t)spec.experts;
+            assert_memory_equal(f[0].probability, f[1].probability + (size_t)q * row,
+                                row * sizeof(float));
+        }
+    }
+    free(now);
+    free(states);
+    umbra_foresight_close(&f[0]);
+    umbra_foresight_close(&f[1]);
 }
 
 /* ---- opening ---- */
@@ -291,6 +503,8 @@ static void test_bad_options(void **state)
     o = good, o.every = 5;
     assert_refused(&o);
     o = good, o.every = -1;
+    assert_refused(&o);
+    o = good, o.sequences = -1;
     assert_refused(&o);
     o = good, o.policy = UMBRA_POLICY_SHADOW; /* without a file */
     assert_refused(&o);
@@ -340,6 +554,10 @@ int main(void)
         cmocka_unit_test(test_open_and_close_under_load),
         cmocka_unit_test(test_oracle_is_replaced),
         cmocka_unit_test(test_oracle_is_right),
+        cmocka_unit_test(test_queue_of_all_sequences),
+        cmocka_unit_test(test_sequences_join_and_leave),
+        cmocka_unit_test(test_oracle_of_each_sequence),
+        cmocka_unit_test(test_sequences_do_not_mix),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_failures_leave_nothing),
     };

@@ -38,7 +38,7 @@ umbra_store *open_ahead(int slots, int depth)
 void begin(umbra_store *s, int layer, const int *experts, int n)
 {
     umbra_error err = {0};
-    if (umbra_store_begin(s, layer, experts, n, &err) != UMBRA_OK)
+    if (begin_batch(s, layer, experts, n, &err) != UMBRA_OK)
         fail_msg("%s", err.message);
 }
 
@@ -83,7 +83,7 @@ bool foretell(umbra_store *s, int layer, int distance, uint64_t steps, int exper
 {
     float probability[EXPERTS] = {0};
     probability[expert] = p;
-    return umbra_store_foretell(s, layer, distance, umbra_store_clock(s) + steps, probability);
+    return umbra_store_foretell(s, 0, layer, distance, umbra_store_clock(s) + steps, probability);
 }
 
 uint64_t bytes_of(int layer, int expert)

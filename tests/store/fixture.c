@@ -103,10 +103,17 @@ void check_lease(fixture *f, int layer, const umbra_lease *lease, bool buffered)
     }
 }
 
-int run_batch(umbra_store *s, fixture *f, int layer, const int *experts, int n, int max,
-              uint64_t *seed, umbra_error *err)
+int begin_batch(umbra_store *s, int layer, const int *experts, int n, umbra_error *err)
 {
-    int rc = umbra_store_begin(s, layer, experts, n, err);
+    const umbra_batch batch = {.layer = layer, .experts = experts, .n = n};
+    return umbra_store_begin(s, &batch, err);
+}
+
+int run_batch_of(umbra_store *s, fixture *f, const umbra_batch *batch, int max, uint64_t *seed,
+                 umbra_error *err)
+{
+    int n = batch->n, layer = batch->layer;
+    int rc = umbra_store_begin(s, batch, err);
     if (rc != UMBRA_OK)
         return rc;
     uint64_t slots = stats_of(s).slots;
@@ -117,7 +124,8 @@ int run_batch(umbra_store *s, fixture *f, int layer, const int *experts, int n, 
         assert_true(rc <= max);
         for (int i = n_held; i < n_held + rc; i++) {
             assert_in_range(held[i].index, 0, n - 1);
-            assert_int_equal(held[i].expert, experts[held[i].index]);
+            assert_int_equal(held[i].expert, batch->experts[held[i].index]);
+            assert_int_equal(held[i].place, UMBRA_PLACE_HOST);
             assert_false(seen[held[i].index]);
             seen[held[i].index] = true;
         }
@@ -140,13 +148,25 @@ int run_batch(umbra_store *s, fixture *f, int layer, const int *experts, int n, 
     return UMBRA_OK;
 }
 
-void good_batch(umbra_store *s, int layer, const int *experts, int n)
+int run_batch(umbra_store *s, fixture *f, int layer, const int *experts, int n, int max,
+              uint64_t *seed, umbra_error *err)
+{
+    const umbra_batch batch = {.layer = layer, .experts = experts, .n = n};
+    return run_batch_of(s, f, &batch, max, seed, err);
+}
+
+void good_batch_of(umbra_store *s, const umbra_batch *batch)
 {
     uint64_t seed = 5;
     umbra_error err = {0};
-    int rc = run_batch(s, &on_disk, layer, experts, n, EXPERTS, &seed, &err);
+    int rc = run_batch_of(s, &on_disk, batch, EXPERTS, &seed, &err);
     if (rc != UMBRA_OK)
         fail_msg("%s", err.message);
+}
+
+void good_batch(umbra_store *s, int layer, const int *experts, int n)
+{
+    good_batch_of(s, &(umbra_batch){.layer = layer, .experts = experts, .n = n});
 }
 
 int random_batch(uint64_t *seed, int *experts, int n)

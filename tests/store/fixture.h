@@ -36,12 +36,20 @@ umbra_store_stats stats_of(const umbra_store *s);
 
 void check_lease(fixture *f, int layer, const umbra_lease *lease, bool buffered);
 
+/* umbra_store_begin of a batch that decodes, for one token. */
+int begin_batch(umbra_store *s, int layer, const int *experts, int n, umbra_error *err);
+
 /* Runs a whole batch: takes up to `max` leases at a time, keeps some while asking for more (never
  * as many as there are slots), checks every byte. Returns what ended it. */
 int run_batch(umbra_store *s, fixture *f, int layer, const int *experts, int n, int max,
               uint64_t *seed, umbra_error *err);
 
-/* A batch of on_disk that must work. */
+/* The same for a batch of any kind. */
+int run_batch_of(umbra_store *s, fixture *f, const umbra_batch *batch, int max, uint64_t *seed,
+                 umbra_error *err);
+
+/* Batches of on_disk that must work. */
+void good_batch_of(umbra_store *s, const umbra_batch *batch);
 void good_batch(umbra_store *s, int layer, const int *experts, int n);
 
 /* A random layer that has experts, and n (fewer than EXPERTS) distinct ones of it. */

@@ -19,7 +19,7 @@ static void test_disk(void **state)
     (void)state;
     umbra_store *s = open_ahead(1, 1); /* for its open files */
     umbra_io *io;
-    umbra_io_options o = {.files = s->files,
+    umbra_io_options o = {.files = s->fixed.files,
                           .n_files = FILES,
                           .depth = 3,
                           .name = "sim:1M,2ms",
@@ -145,17 +145,17 @@ static void test_wrong_guess_goes_first(void **state)
 static void no_guess_before_a_demand(void *user, const umbra_io_request *request)
 {
     umbra_store *s = *(umbra_store **)user;
-    const umbra_flight *f = &s->flights[request->user];
+    const umbra_flight *f = &s->driver.flights[request->user];
     bool guess = true;
     for (int k = 0; k < f->n; k++)
-        guess = guess && s->reads[f->read[k] / UMBRA_STORE_SLICES].item < 0;
-    if (!guess || !s->batch.active)
+        guess = guess && s->driver.reads[f->read[k] / UMBRA_STORE_SLICES].item < 0;
+    if (!guess || !s->driver.batch.active)
         return;
-    if (!s->batch.failed)
-        assert_int_equal(s->batch.misses_begun, s->batch.misses_n);
-    for (int i = 0; i < s->queue_n; i++) {
-        uint64_t read = s->queue[(s->queue_first + i) % s->queue_size];
-        assert_true(s->reads[read / UMBRA_STORE_SLICES].item < 0);
+    if (!s->driver.batch.failed)
+        assert_int_equal(s->driver.batch.misses_begun, s->driver.batch.misses_n);
+    for (int i = 0; i < s->driver.queue_n; i++) {
+        uint64_t read = s->driver.queue[(s->driver.queue_first + i) % s->driver.queue_size];
+        assert_true(s->driver.reads[read / UMBRA_STORE_SLICES].item < 0);
     }
 }
 
@@ -186,7 +186,8 @@ static int kinds_n;
 static void note_kind(void *user, const umbra_io_request *request)
 {
     umbra_store *s = *(umbra_store **)user;
-    bool guess = s->reads[s->flights[request->user].read[0] / UMBRA_STORE_SLICES].item < 0;
+    bool guess =
+        s->driver.reads[s->driver.flights[request->user].read[0] / UMBRA_STORE_SLICES].item < 0;
     if (kinds_n < (int)sizeof kinds - 1)
         kinds[kinds_n++] = guess ? 'g' : 'd';
 }
@@ -205,10 +206,10 @@ static void test_demands_overtake_queued_guesses(void **state)
     test_fault.fail_to = first->offset + first->bytes;
     test_fault.fail_times = 1;
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
-    assert_int_equal(s->in_flight, UMBRA_STORE_SLICES);
+    assert_int_equal(s->driver.in_flight, UMBRA_STORE_SLICES);
     /* The failed part comes back into the queue, and a batch begins before it is submitted. */
     assert_int_equal(umbra_store_reap_reads(s, false, NULL), UMBRA_OK);
-    assert_int_equal(s->queue_n, 1);
+    assert_int_equal(s->driver.queue_n, 1);
     kinds_n = 0;
     test_fault.watch = note_kind;
     test_fault.watch_user = &s;
@@ -228,7 +229,7 @@ static void test_likelier_experts_stay(void **state)
     warm_up(s, 1);
     float resident[EXPERTS] = {0};
     resident[1] = resident[5] = 0.8f;
-    assert_true(umbra_store_foretell(s, 0, 2, umbra_store_clock(s) + 2, resident));
+    assert_true(umbra_store_foretell(s, 0, 0, 2, umbra_store_clock(s) + 2, resident));
     assert_true(foretell(s, 1, 1, 1, 7, 0.8f));
     pass(s, MS);
     assert_int_equal(test_fault.submitted, 0);
@@ -255,14 +256,14 @@ static void test_leased_slots_stay(void **state)
     assert_int_equal(umbra_store_next(s, &lease, 1, NULL), 0);
     /* Nor does a guess drive out another one that is being read. */
     for (int i = 0; i < 1000; i++)
-        umbra_slots_fade(&s->slots); /* its many uses are forgotten */
+        umbra_slots_fade(&s->guarded.slots); /* its many uses are forgotten */
     assert_true(foretell(s, 1, 1, 1, 7, 0.8f));
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
     assert_int_equal(test_fault.submitted, UMBRA_STORE_SLICES);
     assert_true(foretell(s, 4, 2, 2, 7, 1.0f));
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
     assert_int_equal(test_fault.submitted, UMBRA_STORE_SLICES);
-    assert_true(umbra_slots_find(&s->slots, 1, 7) >= 0);
+    assert_true(umbra_slots_find(&s->guarded.slots, 1, 7) >= 0);
     /* And a demand that finds only that slot waits for it. */
     batch(s, 4, 2);
     umbra_store_close(&s);
@@ -313,9 +314,9 @@ static void test_clear(void **state)
     pass(s, MS);
     assert_true(foretell(s, 4, 3, 2, 6, 1));
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
-    assert_true(s->in_flight > 0);
+    assert_true(s->driver.in_flight > 0);
     assert_int_equal(umbra_store_clear(s, NULL), UMBRA_OK);
-    assert_int_equal(s->in_flight, 0);
+    assert_int_equal(s->driver.in_flight, 0);
     umbra_store_stats stats = stats_of(s);
     assert_int_equal(stats.resident_bytes, 0);
     assert_int_equal(stats.ahead[2].wasted_bytes, bytes_of(1, 7));

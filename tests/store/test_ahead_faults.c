@@ -22,7 +22,8 @@ static void test_hostile_forecasts(void **state)
             for (int e = 0; e < EXPERTS; e++)
                 probability[e] = values[v];
             for (int l = 0; l < LAYERS; l++) /* one without experts, one with a missing one */
-                (void)umbra_store_foretell(s, l, 1, umbra_store_clock(s) + steps[d], probability);
+                (void)umbra_store_foretell(s, 0, l, 1, umbra_store_clock(s) + steps[d],
+                                           probability);
             pass(s, MS);
             batch(s, 0, 4);
             batch(s, 0, 5);
@@ -85,7 +86,7 @@ static void test_guess_fails_before_its_demand(void **state)
     assert_true(foretell(s, 1, 2, 1, 7, 1));
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK); /* submits */
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK); /* takes the failure */
-    assert_int_equal(s->in_flight, 2);
+    assert_int_equal(s->driver.in_flight, 2);
     batch(s, 1, 7);
     assert_int_equal(stats_of(s).late, 1);
     umbra_store_close(&s);
@@ -106,7 +107,7 @@ static void *foresee(void *argument)
         float probability[EXPERTS];
         for (int e = 0; e < EXPERTS; e++)
             probability[e] = (float)test_below(&seed, 100) * 0.01f;
-        (void)umbra_store_foretell(w->s, (int)test_below(&seed, LAYERS),
+        (void)umbra_store_foretell(w->s, 0, (int)test_below(&seed, LAYERS),
                                    1 + (int)test_below(&seed, 4),
                                    umbra_store_clock(w->s) + test_below(&seed, 5), probability);
         umbra_store_stats stats;

@@ -51,24 +51,25 @@ static void check_reads(const umbra_store *s)
     int idle = 0, parts[USED] = {0};
     uint64_t bytes = 0;
     bool is_idle[64] = {false};
-    for (int i = s->first_free; i >= 0; i = s->flights[i].next_free) {
-        assert_true(++idle <= s->depth);
+    for (int i = s->driver.first_free; i >= 0; i = s->driver.flights[i].next_free) {
+        assert_true(++idle <= s->fixed.depth);
         is_idle[i] = true;
     }
-    assert_int_equal(idle + s->in_flight, s->depth);
-    for (int i = 0; i < s->depth; i++) {
-        for (int k = 0; !is_idle[i] && k < s->flights[i].n; k++)
-            parts[s->flights[i].read[k] / UMBRA_STORE_SLICES]++;
-        bytes += is_idle[i] ? 0 : s->flights[i].bytes;
+    assert_int_equal(idle + s->driver.in_flight, s->fixed.depth);
+    for (int i = 0; i < s->fixed.depth; i++) {
+        for (int k = 0; !is_idle[i] && k < s->driver.flights[i].n; k++)
+            parts[s->driver.flights[i].read[k] / UMBRA_STORE_SLICES]++;
+        bytes += is_idle[i] ? 0 : s->driver.flights[i].bytes;
     }
-    assert_int_equal(bytes, s->bytes_in_flight);
-    assert_true(s->queue_n <= s->queue_size);
-    for (int i = 0; i < s->queue_n; i++)
-        parts[s->queue[(s->queue_first + i) % s->queue_size] / UMBRA_STORE_SLICES]++;
-    for (int i = 0; i < s->slots.n; i++) {
-        bool reading = s->slots.slot[i].state == UMBRA_SLOT_READING;
-        assert_int_equal(parts[i], reading ? s->reads[i].left : 0);
-        assert_true(!reading || s->reads[i].left > 0);
+    assert_int_equal(bytes, s->driver.bytes_in_flight);
+    assert_true(s->driver.queue_n <= s->driver.queue_size);
+    for (int i = 0; i < s->driver.queue_n; i++)
+        parts[s->driver.queue[(s->driver.queue_first + i) % s->driver.queue_size] /
+              UMBRA_STORE_SLICES]++;
+    for (int i = 0; i < s->guarded.slots.n; i++) {
+        bool reading = s->guarded.slots.slot[i].state == UMBRA_SLOT_READING;
+        assert_int_equal(parts[i], reading ? s->driver.reads[i].left : 0);
+        assert_true(!reading || s->driver.reads[i].left > 0);
     }
 }
 
@@ -78,20 +79,20 @@ static void check_pins(const world *w)
     int pins[USED] = {0};
     for (int i = 0; i < w->n_held; i++)
         pins[w->held[i].slot]++;
-    for (int i = 0; s->batch.active && i < s->batch.n; i++)
-        if (s->batch.items[i].state == UMBRA_ITEM_READING ||
-            s->batch.items[i].state == UMBRA_ITEM_READY)
-            pins[s->batch.items[i].slot]++;
-    for (int i = 0; i < s->slots.n; i++)
-        assert_int_equal(s->slots.slot[i].pins, pins[i]);
+    for (int i = 0; s->driver.batch.active && i < s->driver.batch.n; i++)
+        if (s->driver.batch.items[i].state == UMBRA_ITEM_READING ||
+            s->driver.batch.items[i].state == UMBRA_ITEM_READY)
+            pins[s->driver.batch.items[i].slot]++;
+    for (int i = 0; i < s->guarded.slots.n; i++)
+        assert_int_equal(s->guarded.slots.slot[i].pins, pins[i]);
 }
 
 static void check_counts(world *w)
 {
     umbra_store_stats stats = stats_of(w->s);
     uint64_t unused[UMBRA_STORE_DISTANCES + 1] = {0}, guessed = 0;
-    for (int i = 0; i < w->s->slots.n; i++) {
-        const umbra_slot *slot = &w->s->slots.slot[i];
+    for (int i = 0; i < w->s->guarded.slots.n; i++) {
+        const umbra_slot *slot = &w->s->guarded.slots.slot[i];
         if (slot->guess > 0)
             unused[slot->guess] += umbra_store_read_bytes(w->s, slot->layer, slot->expert);
     }
@@ -107,14 +108,14 @@ static void check_counts(world *w)
     w->most_guessed = guessed;
     assert_int_equal(stats.bytes_read, w->bytes_taken);
     assert_int_equal(stats.hits + stats.late + stats.misses, w->asked);
-    assert_int_equal(stats.resident_bytes, (uint64_t)w->s->slots.used * stats.slot_bytes);
-    if (!w->failing && w->buffered && w->s->queue_n == 0 && !w->s->batch.active)
+    assert_int_equal(stats.resident_bytes, (uint64_t)w->s->guarded.slots.used * stats.slot_bytes);
+    if (!w->failing && w->buffered && w->s->driver.queue_n == 0 && !w->s->driver.batch.active)
         assert_int_equal(stats.bytes_read, stats.bytes_needed + guessed);
 }
 
 static void check_all(world *w)
 {
-    check_lists(&w->s->slots);
+    check_lists(&w->s->guarded.slots);
     check_reads(w->s);
     check_pins(w);
     check_counts(w);
@@ -136,9 +137,9 @@ static void foretell_any(world *w)
         probability[e] = test_below(&w->seed, 3) ? 0 : (float)test_below(&w->seed, 101) * 0.01f;
     uint64_t clock = umbra_store_clock(w->s), due = clock + test_below(&w->seed, 6);
     int layer = (int)test_below(&w->seed, LAYERS), distance = 1 + (int)test_below(&w->seed, 4);
-    const umbra_outlook *o = &w->s->forecast.outlook[layer];
-    bool expected = due > clock && !(o->due == due && o->distance < distance);
-    assert_true(umbra_store_foretell(w->s, layer, distance, due, probability) == expected);
+    const umbra_foretold *row = &w->s->guarded.forecast.row[layer];
+    bool expected = due > clock && !(row->due == due && row->distance < distance);
+    assert_true(umbra_store_foretell(w->s, 0, layer, distance, due, probability) == expected);
 }
 
 static void release_some(world *w, int keep)
@@ -158,19 +159,19 @@ static void run_one_batch(world *w)
     umbra_error err = {0};
     uint64_t late = 0, hits = 0;
     for (int i = 0; i < n; i++) {
-        int32_t slot = umbra_slots_find(&w->s->slots, layer, experts[i]);
-        late += slot >= 0 && w->s->slots.slot[slot].state == UMBRA_SLOT_READING;
-        hits += slot >= 0 && w->s->slots.slot[slot].state == UMBRA_SLOT_RESIDENT;
+        int32_t slot = umbra_slots_find(&w->s->guarded.slots, layer, experts[i]);
+        late += slot >= 0 && w->s->guarded.slots.slot[slot].state == UMBRA_SLOT_READING;
+        hits += slot >= 0 && w->s->guarded.slots.slot[slot].state == UMBRA_SLOT_RESIDENT;
     }
     umbra_store_stats before = stats_of(w->s);
-    assert_int_equal(umbra_store_begin(w->s, layer, experts, n, &err), UMBRA_OK);
+    assert_int_equal(begin_batch(w->s, layer, experts, n, &err), UMBRA_OK);
     umbra_store_stats after = stats_of(w->s);
     assert_int_equal(after.hits - before.hits, hits);
     assert_int_equal(after.late - before.late, late);
     w->asked += (uint64_t)n;
     w->layer = layer;
     check_all(w);
-    int most = w->s->slots.n - 1 < 3 ? w->s->slots.n - 1 : 3;
+    int most = w->s->guarded.slots.n - 1 < 3 ? w->s->guarded.slots.n - 1 : 3;
     while ((rc = umbra_store_next(w->s, w->held + w->n_held, EXPERTS - w->n_held, &err)) > 0) {
         w->n_held += rc;
         check_all(w);
@@ -181,7 +182,8 @@ static void run_one_batch(world *w)
     }
     if (rc < 0) {
         if (!w->failing || rc != UMBRA_E_IO)
-            fail_msg("%d slots, depth %d: %s", w->s->slots.n, w->s->depth, err.message);
+            fail_msg("%d slots, depth %d: %s", w->s->guarded.slots.n, w->s->fixed.depth,
+                     err.message);
         w->n_held = 0; /* the failure took them back */
     }
     check_all(w);
@@ -227,11 +229,11 @@ static void course(int slots, int depth, bool failing, uint64_t seed)
             test_fault.fail_times = 0;
             assert_int_equal(umbra_store_clear(w.s, NULL), UMBRA_OK);
             check_all(&w);
-            assert_int_equal(w.s->slots.used, 0);
+            assert_int_equal(w.s->guarded.slots.used, 0);
         }
         if (test_below(&w.seed, 40) == 0) {
             umbra_store_set_guessing(w.s, false);
-            while (w.s->in_flight > 0) {
+            while (w.s->driver.in_flight > 0) {
                 now_ns += 1000 * US;
                 assert_int_equal(umbra_store_poll(w.s, NULL), UMBRA_OK);
             }

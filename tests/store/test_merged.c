@@ -120,7 +120,7 @@ static void check_shape(const char *io, bool buffered, bool verify, const shape 
             float probability[EXPERTS];
             for (int e = 0; e < EXPERTS; e++)
                 probability[e] = (float)test_below(&seed, 2);
-            umbra_store_foretell(s, (int)test_below(&seed, (uint32_t)of->layers), 1,
+            umbra_store_foretell(s, 0, (int)test_below(&seed, (uint32_t)of->layers), 1,
                                  umbra_store_clock(s) + 2, probability);
             umbra_error err = {0};
             if (run_batch(s, f, layer, experts, n, EXPERTS, &seed, &err) != UMBRA_OK)
@@ -202,7 +202,7 @@ static void test_one_of_several_fails(void **state)
             umbra_error err = {0};
             umbra_lease leases[5];
             int n, handed = 0;
-            assert_int_equal(umbra_store_begin(s, 0, five, 5, &err), UMBRA_OK);
+            assert_int_equal(begin_batch(s, 0, five, 5, &err), UMBRA_OK);
             while ((n = umbra_store_next(s, leases, 5, &err)) > 0)
                 handed += n;
             assert_int_equal(n, UMBRA_E_IO);
@@ -248,7 +248,7 @@ static void test_wrong_byte_is_found(void **state)
             umbra_error err = {0};
             umbra_lease leases[3];
             int n;
-            assert_int_equal(umbra_store_begin(s, 1, experts, 3, &err), UMBRA_OK);
+            assert_int_equal(begin_batch(s, 1, experts, 3, &err), UMBRA_OK);
             while ((n = umbra_store_next(s, leases, 3, &err)) > 0)
                 for (int i = 0; i < n; i++) {
                     assert_int_not_equal(leases[i].expert, 4);
@@ -280,13 +280,13 @@ static void test_wrong_guess_is_never_leased(void **state)
         /* Real time: until the course of batches makes the guess worth it. */
         for (int i = 0; i < 2000 && s->stats.ahead[1].reads == 0; i++) {
             good_batch(s, 0, other, 1);
-            umbra_store_foretell(s, 1, 1, umbra_store_clock(s) + 1, probability);
+            umbra_store_foretell(s, 0, 1, 1, umbra_store_clock(s) + 1, probability);
             for (volatile int spin = 0; spin < 20000; spin++)
                 ;
             assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
         }
         assert_true(s->stats.ahead[1].reads > 0);
-        while (!late && s->in_flight > 0)
+        while (!late && s->driver.in_flight > 0)
             assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
         uint64_t seed = 1;
         umbra_error err = {0};

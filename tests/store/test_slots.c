@@ -98,8 +98,9 @@ static void step(umbra_slots *s, model *m, uint64_t *seed)
     int32_t slot = umbra_slots_find(s, pair / EXPERTS, pair % EXPERTS);
     fade(s, m, 1);
     if (test_below(seed, 3) == 0) {
-        umbra_slots_warm(s, pair / EXPERTS, pair % EXPERTS);
-        e->count++;
+        int uses = 1 + (int)test_below(seed, 8);
+        umbra_slots_warm(s, pair / EXPERTS, pair % EXPERTS, uses);
+        e->count += uses;
     } else if (test_below(seed, 4) == 0) {
         m->heat[pair] = test_below(seed, 2) ? 0 : (float)test_below(seed, 100) / 100;
     } else if (slot < 0) {
@@ -139,7 +140,7 @@ static void test_against_model(void **state)
     }
 }
 
-/* Those that a walk passed go first, the last one passed before the others, but not one of them
+/* Those that a prompt used go first, the last one passed before the others, but not one of them
  * that is foretold. */
 static void test_passed_go_first(void **state)
 {

@@ -64,7 +64,7 @@ enum { PAIRS = LAYERS * EXPERTS };
 static void note_present(const umbra_store *s, bool *present)
 {
     for (int pair = 0; pair < PAIRS; pair++)
-        present[pair] = umbra_slots_find(&s->slots, pair / EXPERTS, pair % EXPERTS) >= 0;
+        present[pair] = umbra_slots_find(&s->guarded.slots, pair / EXPERTS, pair % EXPERTS) >= 0;
 }
 
 /* Hits, misses and who had to go, against plain counts, batch after batch. */
@@ -120,7 +120,10 @@ static void test_scans_keep_what_fits(void **state)
         experts[i] = i;
     for (int walk = 0; walk < 20; walk++)
         for (int layer = 0; layer < 2; layer++)
-            good_batch(s, layer, experts, EXPERTS);
+            good_batch_of(s, &(umbra_batch){.kind = UMBRA_BATCH_PROMPT,
+                                            .layer = layer,
+                                            .experts = experts,
+                                            .n = EXPERTS});
     umbra_store_stats stats = stats_of(s);
     assert_true(stats.hits > 19 * (SLOTS - 3)); /* of 24 a walk; by recency there would be none */
     umbra_store_close(&s);
@@ -133,7 +136,7 @@ static void test_reads_begin_before_hits_are_handed_out(void **state)
     const int first[] = {1, 2}, both[] = {3, 1, 4, 2};
     good_batch(s, 0, first, 2);
     test_fault.submitted = 0;
-    assert_int_equal(umbra_store_begin(s, 0, both, 4, NULL), 0);
+    assert_int_equal(begin_batch(s, 0, both, 4, NULL), 0);
     assert_int_equal(test_fault.submitted, 2 * UMBRA_STORE_SLICES);
     umbra_lease leases[4];
     assert_int_equal(umbra_store_next(s, leases, 1, NULL), 1);
@@ -169,14 +172,14 @@ static void test_lease_held_across_batches(void **state)
     static const int one[] = {5}, many[] = {0, 1, 2, 3, 4, 6, 7};
     umbra_store *s = open_faulty(3, 32);
     umbra_lease lease, again;
-    assert_int_equal(umbra_store_begin(s, 1, one, 1, NULL), 0);
+    assert_int_equal(begin_batch(s, 1, one, 1, NULL), 0);
     assert_int_equal(umbra_store_next(s, &lease, 1, NULL), 1);
     assert_int_equal(umbra_store_next(s, &lease, 1, NULL), 0);
     uint64_t seed = 6;
     for (int i = 0; i < 7; i++)
         assert_int_equal(run_batch(s, &on_disk, 4, many + i, 1, 1, &seed, NULL), 0);
     check_lease(&on_disk, 1, &lease, false);
-    assert_int_equal(umbra_store_begin(s, 1, one, 1, NULL), 0);
+    assert_int_equal(begin_batch(s, 1, one, 1, NULL), 0);
     assert_int_equal(umbra_store_next(s, &again, 1, NULL), 1);
     assert_ptr_equal(again.slice[0], lease.slice[0]);
     assert_int_equal(umbra_store_next(s, &again, 1, NULL), 0);

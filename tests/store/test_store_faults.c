@@ -38,7 +38,7 @@ static void test_lasting_error_is_reported(void **state)
         const umbra_slice *bad = &slices_of(&on_disk, 1, 7)[1];
         fail_reads_of(bad, EIO, 1000);
         umbra_error err = {0};
-        assert_int_equal(umbra_store_begin(s, 1, all, 6, NULL), 0);
+        assert_int_equal(begin_batch(s, 1, all, 6, NULL), 0);
         umbra_lease leases[6];
         int rc, n = 0;
         while ((rc = umbra_store_next(s, leases + n, 6, &err)) > 0)
@@ -87,7 +87,7 @@ static void test_all_slots_leased(void **state)
     umbra_store *s = open_faulty(2, 8);
     umbra_lease leases[3];
     umbra_error err = {0};
-    assert_int_equal(umbra_store_begin(s, 0, experts, 3, &err), 0);
+    assert_int_equal(begin_batch(s, 0, experts, 3, &err), 0);
     int n = 0, rc;
     while ((rc = umbra_store_next(s, leases + n, 3, &err)) > 0)
         n += rc;
@@ -105,13 +105,13 @@ static void test_broken_backend(void **state)
     umbra_store *s = open_faulty(3, 8);
     umbra_lease lease;
     umbra_error err = {0};
-    assert_int_equal(umbra_store_begin(s, 0, experts, 3, &err), 0);
+    assert_int_equal(begin_batch(s, 0, experts, 3, &err), 0);
     test_fault.backend_fails = 1;
     assert_int_equal(umbra_store_next(s, &lease, 1, &err), UMBRA_E_SYSTEM);
     assert_string_equal(err.message, "the backend broke");
     assert_int_equal(umbra_store_next(s, &lease, 1, &err), UMBRA_E_SYSTEM);
     memset(&err, 0, sizeof err);
-    assert_int_equal(umbra_store_begin(s, 0, experts, 3, &err), UMBRA_E_SYSTEM);
+    assert_int_equal(begin_batch(s, 0, experts, 3, &err), UMBRA_E_SYSTEM);
     assert_string_equal(err.message, "the backend broke");
     umbra_store_close(&s);
 }
@@ -124,20 +124,20 @@ static void test_bad_batches(void **state)
     const int zero[] = {0};
     umbra_lease lease;
     umbra_error err;
-    assert_int_equal(umbra_store_begin(s, -1, two, 2, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, LAYERS, two, 2, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, 0, two, -1, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, 0, two, EXPERTS + 1, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, 0, twice, 3, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, 0, negative, 1, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, 0, beyond, 1, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, EMPTY_LAYER, two, 2, &err), UMBRA_E_ARGUMENT);
-    assert_int_equal(umbra_store_begin(s, SPARSE_LAYER, zero, 1, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, -1, two, 2, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, LAYERS, two, 2, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, 0, two, -1, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, 0, two, EXPERTS + 1, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, 0, twice, 3, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, 0, negative, 1, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, 0, beyond, 1, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, EMPTY_LAYER, two, 2, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, SPARSE_LAYER, zero, 1, &err), UMBRA_E_ARGUMENT);
     assert_int_equal(test_fault.submitted, 0);
-    assert_int_equal(umbra_store_begin(s, EMPTY_LAYER, NULL, 0, &err), 0);
+    assert_int_equal(begin_batch(s, EMPTY_LAYER, NULL, 0, &err), 0);
     assert_int_equal(umbra_store_next(s, &lease, 1, &err), 0);
-    assert_int_equal(umbra_store_begin(s, 0, two, 2, &err), 0);
-    assert_int_equal(umbra_store_begin(s, 0, two, 2, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(begin_batch(s, 0, two, 2, &err), 0);
+    assert_int_equal(begin_batch(s, 0, two, 2, &err), UMBRA_E_ARGUMENT);
     assert_int_equal(umbra_store_next(s, &lease, 0, &err), UMBRA_E_ARGUMENT);
     assert_int_equal(umbra_store_next(s, &lease, 1, &err), 1); /* the batch goes on */
     umbra_store_close(&s);

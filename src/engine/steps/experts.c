@@ -29,6 +29,17 @@ int umbra_step_route(const umbra_pass *p, int layer)
     return umbra_device_route(p->device, &route, p->rows);
 }
 
+static void count_uses(const umbra_pass *p, int distinct)
+{
+    umbra_scratch *s = p->scratch;
+    for (int i = 0; i < distinct; i++) {
+        const umbra_activate_span *span = &s->spans[s->span_expert[i]];
+        s->span_uses[i] = 0;
+        for (int j = 0; j < span->count; j++)
+            s->span_uses[i] += !s->prompt[s->pair_token[span->first + j]];
+    }
+}
+
 int umbra_step_sort_pairs(const umbra_pass *p)
 {
     const umbra_config *c = &p->model->config;
@@ -52,6 +63,7 @@ int umbra_step_sort_pairs(const umbra_pass *p)
         s->pair_token[pair] = i / c->experts_used;
         s->token_pair[i] = pair;
     }
+    count_uses(p, distinct);
     return distinct;
 }
 

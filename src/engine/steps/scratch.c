@@ -112,6 +112,7 @@ uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *
     s->token_pair = take(&c, pairs, sizeof *s->token_pair);
     s->spans = take(&c, experts, sizeof *s->spans);
     s->span_expert = take(&c, experts, sizeof *s->span_expert);
+    s->span_uses = take(&c, experts, sizeof *s->span_uses);
     lay_inner(&c, s, config, tokens);
     s->contribution = take_floats(&c, pairs, hidden);
     s->out = take_activations(&c, UMBRA_LOGITS_ROWS, hidden);
@@ -119,6 +120,7 @@ uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *
     s->id = take(&c, tokens, sizeof *s->id);
     s->sequence = take(&c, tokens, sizeof *s->sequence);
     s->position = take(&c, tokens, sizeof *s->position);
+    s->prompt = take(&c, tokens, sizeof *s->prompt);
     s->arena = base;
     s->arena_bytes = c.used;
     return c.used;

@@ -58,6 +58,7 @@ typedef struct umbra_scratch {
     int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
     umbra_activate_span *spans;        /* (experts) the pairs of each expert */
     int *span_expert;                  /* (experts) those that have pairs, ascending */
+    int *span_uses;                    /* (experts) how many rows that decode use each of these */
     float *up;                         /* (P, width) */
     umbra_activations inner;           /* (P, width): gate's output, then silu(gate) * up */
     umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
@@ -66,6 +67,7 @@ typedef struct umbra_scratch {
     umbra_activations out;             /* (UMBRA_LOGITS_ROWS, hidden) */
     float *logits;                     /* (UMBRA_LOGITS_ROWS, vocabulary) */
     int32_t *id, *sequence, *position; /* (C) */
+    bool *prompt;                      /* (C) the row's sequence has more rows in the pass */
     void *arena;
     uint64_t arena_bytes;
 } umbra_scratch;
@@ -102,8 +104,8 @@ void umbra_step_attention_latent(const umbra_pass *p, int layer);
 /* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
  * whose scores are not finite, or UMBRA_NO_ROW. */
 int umbra_step_route(const umbra_pass *p, int layer);
-/* Sorts the pairs by expert: fills spans, span_expert and both tables of pairs. Returns the number
- * of distinct experts. */
+/* Sorts the pairs by expert: fills spans, span_expert, span_uses and both tables of pairs. Returns
+ * the number of distinct experts. */
 int umbra_step_sort_pairs(const umbra_pass *p);
 /* The contributions of n leased experts, at most UMBRA_MAX_USED. */
 void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n);

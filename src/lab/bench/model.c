@@ -110,7 +110,7 @@ static int open_run(umbra_bench_run *b, const umbra_bench_setup *setup, umbra_en
         rc = umbra_prefetch_open(prefetch, *engine, &po, err);
     if (rc == UMBRA_OK) {
         size_t row = (size_t)b->info->layers * (size_t)b->info->experts_used;
-        umbra_prefetch_set_oracle(*prefetch, b->routing + (size_t)(b->prompt - 1) * row,
+        umbra_prefetch_set_oracle(*prefetch, 0, b->routing + (size_t)(b->prompt - 1) * row,
                                   b->total - b->prompt + 1);
     }
     return rc;

@@ -39,7 +39,11 @@ static int read_for_a_while(umbra_store *store, const umbra_model *model, double
             continue;
         rc = umbra_store_clear(store, err);
         if (rc == UMBRA_OK)
-            rc = umbra_store_begin(store, layer, experts, n, err);
+            rc = umbra_store_begin(
+                store,
+                &(umbra_batch){
+                    .kind = UMBRA_BATCH_PROBE, .layer = layer, .experts = experts, .n = n},
+                err);
         umbra_lease lease;
         while (rc == UMBRA_OK && (rc = umbra_store_next(store, &lease, 1, err)) > 0) {
             umbra_store_release(store, &lease);
