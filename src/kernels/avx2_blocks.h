@@ -352,4 +352,92 @@ UMBRA_PART(iq4_xs)
     return from_table(unit + 8 + 16 * (first + p), umbra_iq4_values);
 }
 
+/* As umbra_nvfp4_scale, eight at once. */
+UMBRA_INLINE __m256 nvfp4_scales(uint64_t bytes)
+{
+    const __m256i one = _mm256_set1_epi32(1), eight = _mm256_set1_epi32(8);
+    __m256i all = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    __m256i exponent = _mm256_and_si256(_mm256_srli_epi32(all, 3), _mm256_set1_epi32(15));
+    __m256i whole = _mm256_and_si256(all, _mm256_set1_epi32(7));
+    __m256i normal = _mm256_cmpgt_epi32(exponent, _mm256_setzero_si256());
+    whole = _mm256_or_si256(whole, _mm256_and_si256(normal, eight));
+    whole = _mm256_andnot_si256(_mm256_cmpeq_epi32(all, _mm256_set1_epi32(0x7f)), whole);
+    exponent = _mm256_max_epi32(exponent, one);
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 - 11)), 23);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_castsi256_ps(power));
+}
+
+/* Two blocks at a time, the second being left out where there is only one. */
+UMBRA_SCALES(nvfp4)
+{
+    for (int p = 0; p < parts; p += 4) {
+        const uint8_t *block = unit + p / 2 * UMBRA_NVFP4_BYTES;
+        uint64_t bytes = umbra_load_u32(block);
+        if (parts > 2) {
+            bytes |= (uint64_t)umbra_load_u32(block + UMBRA_NVFP4_BYTES) << 32;
+        }
+        _mm256_storeu_ps(s->scale + 2 * p, nvfp4_scales(bytes));
+    }
+}
+
+UMBRA_PART(nvfp4)
+{
+    (void)s;
+    const uint8_t *block = unit + (first + p) / 2 * UMBRA_NVFP4_BYTES;
+    __m128i values = load_16((const uint8_t *)umbra_mxfp4_values), mask = _mm_set1_epi8(15);
+    __m128i pairs = load_16(block + 4 + (first + p) % 2 * 16);
+    __m128i low = _mm_shuffle_epi8(values, _mm_and_si128(pairs, mask));
+    __m128i high = _mm_shuffle_epi8(values, _mm_and_si128(_mm_srli_epi16(pairs, 4), mask));
+    return (umbra_halves){
+        .low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high)),
+        .high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi64(low, high)),
+    };
+}
+
+UMBRA_SCALES(tq1_0)
+{
+    (void)parts;
+    fill_scales(s->scale, load_half(unit + 52));
+}
+
+/* The value, plus 1, of a digit of 16 bytes: the byte times a power of 3 loses what is above 8 bits
+ * by lying in the upper half of 16. */
+UMBRA_INLINE __m256i tq1_digits(__m128i bytes, __m256i power)
+{
+    __m256i fraction = _mm256_mullo_epi16(_mm256_cvtepu8_epi16(bytes), _mm256_slli_epi16(power, 8));
+    __m256i digit = _mm256_mulhi_epu16(fraction, _mm256_set1_epi16(3));
+    return _mm256_sub_epi16(digit, _mm256_set1_epi16(1));
+}
+
+UMBRA_INLINE __m256i tq1_half(const uint8_t *unit, int half)
+{
+    if (half == 2 * UMBRA_PARTS_MAX - 1) {
+        const __m256i powers = _mm256_setr_epi64x(0x0001000100010001, 0x0003000300030003,
+                                                  0x0009000900090009, 0x001b001b001b001b);
+        return tq1_digits(_mm_set1_epi32((int)umbra_load_u32(unit + 48)), powers);
+    }
+    umbra_tq1_half from = umbra_find_tq1_half(half);
+    return tq1_digits(load_16(unit + from.first_byte),
+                      _mm256_set1_epi16(umbra_powers_of_3[from.digit]));
+}
+
+UMBRA_PART(tq1_0)
+{
+    (void)s;
+    return (umbra_halves){tq1_half(unit, 2 * (first + p)), tq1_half(unit, 2 * (first + p) + 1)};
+}
+
+UMBRA_SCALES(tq2_0)
+{
+    (void)parts;
+    fill_scales(s->scale, load_half(unit + 64));
+}
+
+UMBRA_PART(tq2_0)
+{
+    (void)s;
+    __m256i w = move_bits(load_32(unit + 8 * first), 2 * p, 0, 3);
+    return widen_signed(_mm256_sub_epi8(w, _mm256_set1_epi8(1)));
+}
+
 #endif

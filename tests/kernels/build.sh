@@ -16,8 +16,8 @@ compile() {
         -c "$file" -o "$objects/$(basename "$file" .c).o"
 }
 
-files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/scalar.c
-       src/kernels/reference.c"
+files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/grids.c
+       src/kernels/scalar.c src/kernels/reference.c"
 case $($cc -dumpmachine) in
 x86_64*)
     avx2="-mavx2 -mfma -mf16c"
