@@ -352,31 +352,29 @@ UMBRA_PART(iq4_xs)
     return from_table(unit + 8 + 16 * (first + p), umbra_iq4_values);
 }
 
-/* As umbra_nvfp4_scale, eight at once. */
-UMBRA_INLINE __m256 nvfp4_scales(uint64_t bytes)
+/* Shifted by 7, a scale byte is an f16 whose exponent is 8 too small. 0x7f counts as zero. */
+UMBRA_INLINE __m256 nvfp4_scales(__m128i bytes)
 {
-    const __m256i one = _mm256_set1_epi32(1), eight = _mm256_set1_epi32(8);
-    __m256i all = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
-    __m256i exponent = _mm256_and_si256(_mm256_srli_epi32(all, 3), _mm256_set1_epi32(15));
-    __m256i whole = _mm256_and_si256(all, _mm256_set1_epi32(7));
-    __m256i normal = _mm256_cmpgt_epi32(exponent, _mm256_setzero_si256());
-    whole = _mm256_or_si256(whole, _mm256_and_si256(normal, eight));
-    whole = _mm256_andnot_si256(_mm256_cmpeq_epi32(all, _mm256_set1_epi32(0x7f)), whole);
-    exponent = _mm256_max_epi32(exponent, one);
-    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 - 11)), 23);
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_castsi256_ps(power));
+    __m128i halves = _mm_slli_epi16(_mm_cvtepu8_epi16(bytes), 7);
+    return _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(128));
 }
 
-/* Two blocks at a time, the second being left out where there is only one. */
+UMBRA_INLINE int nvfp4_bytes(const uint8_t *unit, int block)
+{
+    return (int)umbra_load_u32(unit + block * UMBRA_NVFP4_BYTES);
+}
+
 UMBRA_SCALES(nvfp4)
 {
-    for (int p = 0; p < parts; p += 4) {
-        const uint8_t *block = unit + p / 2 * UMBRA_NVFP4_BYTES;
-        uint64_t bytes = umbra_load_u32(block);
-        if (parts > 2) {
-            bytes |= (uint64_t)umbra_load_u32(block + UMBRA_NVFP4_BYTES) << 32;
-        }
-        _mm256_storeu_ps(s->scale + 2 * p, nvfp4_scales(bytes));
+    const __m128i largest = _mm_set1_epi8(0x7f);
+    bool one = parts == UMBRA_NVFP4_PARTS;
+    __m128i bytes = one ? _mm_cvtsi32_si128(nvfp4_bytes(unit, 0))
+                        : _mm_setr_epi32(nvfp4_bytes(unit, 0), nvfp4_bytes(unit, 1),
+                                         nvfp4_bytes(unit, 2), nvfp4_bytes(unit, 3));
+    bytes = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, largest), _mm_and_si128(bytes, largest));
+    _mm256_storeu_ps(s->scale, nvfp4_scales(bytes));
+    if (!one) {
+        _mm256_storeu_ps(s->scale + 8, nvfp4_scales(_mm_srli_si128(bytes, 8)));
     }
 }
 
@@ -436,8 +434,16 @@ UMBRA_SCALES(tq2_0)
 UMBRA_PART(tq2_0)
 {
     (void)s;
-    __m256i w = move_bits(load_32(unit + 8 * first), 2 * p, 0, 3);
-    return widen_signed(_mm256_sub_epi8(w, _mm256_set1_epi8(1)));
+    const __m256i mask = _mm256_set1_epi16(3);
+    __m256i low = _mm256_cvtepu8_epi16(load_16(unit + 8 * first));
+    __m256i high = _mm256_cvtepu8_epi16(load_16(unit + 8 * first + 16));
+    low = _mm256_srli_epi16(low, 2 * p);
+    high = _mm256_srli_epi16(high, 2 * p);
+    if (p < 3) {
+        low = _mm256_and_si256(low, mask);
+        high = _mm256_and_si256(high, mask);
+    }
+    return subtract((umbra_halves){low, high}, 1);
 }
 
 #endif

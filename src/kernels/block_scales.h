@@ -12,16 +12,16 @@ typedef struct umbra_block_scales {
     float scale[2 * UMBRA_PARTS_MAX];
     float offset[UMBRA_PARTS_MAX];
     int16_t sub[2 * UMBRA_PARTS_MAX];
-    int16_t minima[2 * UMBRA_PARTS_MAX];  /* Q2_K: offset[p] * minima[2 p + i / 16] */
+    int16_t minima[2 * UMBRA_PARTS_MAX];   /* Q2_K: offset[p] * minima[2 p + i / 16] */
     uint16_t entries[8 * UMBRA_PARTS_MAX]; /* code books: where an entry begins, in bytes */
-    uint32_t signs[2 * UMBRA_PARTS_MAX];   /* code books: signs, as the instruction set likes them */
+    uint32_t signs[2 * UMBRA_PARTS_MAX];   /* code books: signs, in a form of their reader's */
 } umbra_block_scales;
 
 /* Blocks of 32 and 64 values are taken four at a time, as one unit. */
 enum { UMBRA_BLOCKS_AT_ONCE = 4 };
 
 /* X(TYPE, type, blocks of a unit, parts of a group, minima_NAME, offset, halves): the fields of
- * block_type in matmul_blocks.h. Groups of 2 and 4 share the bytes that they unpack. */
+ * block_type in matmul_blocks.h. Groups of 2, 4 and 8 share bytes that they unpack. */
 #define minima_none NULL
 #define UMBRA_BLOCK_UNITS(X) \
     X(Q8_0, q8_0, 4, 1, none, false, false) \
@@ -38,7 +38,7 @@ enum { UMBRA_BLOCKS_AT_ONCE = 4 };
     X(Q6_K, q6_k, 1, 4, none, false, false) \
     X(IQ4_XS, iq4_xs, 1, 2, none, false, false) \
     X(NVFP4, nvfp4, 4, 1, none, false, true) \
-    X(TQ1_0, tq1_0, 1, 1, none, false, false) \
+    X(TQ1_0, tq1_0, 1, 8, none, false, false) \
     X(TQ2_0, tq2_0, 1, 4, none, false, false) \
     X(IQ1_S, iq1_s, 1, 1, none, false, false) \
     X(IQ1_M, iq1_m, 1, 1, none, false, true) \

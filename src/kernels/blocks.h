@@ -1,9 +1,9 @@
 /* Layouts of quantised weights: the types there are, and how 32 values at a time become integers.
  *
- * Every type is blocks of 32, 64 or 256 values; a block is parts of 32 values, the length of a block
- * of activations. Value i of a part is scale * w[i] + offset, with a small integer w[i]; scale and
- * offset hold for the part or, where `halves` is set, for 16 values each. Scales are f16 unless
- * said otherwise, "nibbles" are 4 bits with the low ones first, and multi-byte numbers are little
+ * Every type is blocks of 32, 64 or 256 values; a block is parts of 32 values, the length of a
+ * block of activations. Value i of a part is scale * w[i] + offset, with a small integer w[i];
+ * scale and offset hold for the part or, where `halves` is set, for 16 values each. Scales are f16
+ * unless said otherwise, "nibbles" are 4 bits with the low ones first, and multi-byte numbers are little
  * endian. The functions here serve the scalar and the reference table. */
 #ifndef UMBRA_KERNELS_BLOCKS_H
 #define UMBRA_KERNELS_BLOCKS_H
@@ -53,7 +53,8 @@ static const int8_t umbra_iq4_values[16] = {
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 };
 
-/* Twice the values of the 4-bit floats of MXFP4 and NVFP4: sign, 2 bits of exponent, 1 of mantissa. */
+/* Twice the values of the 4-bit floats of MXFP4 and NVFP4: sign, two bits of exponent, one of
+ * mantissa. */
 static const int8_t umbra_mxfp4_values[16] = {
     0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12,
 };
@@ -61,6 +62,13 @@ static const int8_t umbra_mxfp4_values[16] = {
 UMBRA_INLINE uint32_t umbra_load_u32(const void *p)
 {
     uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+UMBRA_INLINE uint64_t umbra_load_u64(const void *p)
+{
+    uint64_t v;
     memcpy(&v, p, sizeof v);
     return v;
 }
@@ -311,8 +319,8 @@ UMBRA_INLINE void umbra_unpack_iq4_xs(const uint8_t *block, int p, umbra_part *o
     umbra_set_scale(out, umbra_load_scale(block) * scale, -0.0f);
 }
 
-/* Four bytes of scales, 32 bytes of nibbles that are floats of 4 bits. A scale and 8 bytes belong to
- * 16 values: first the low nibbles, then the high ones. */
+/* Four bytes of scales, 32 bytes of nibbles that are floats of 4 bits. A scale and 8 bytes belong
+ * to 16 values: first the low nibbles, then the high ones. */
 UMBRA_INLINE void umbra_unpack_nvfp4(const uint8_t *block, int p, umbra_part *out)
 {
     umbra_set_scale(out, 0, -0.0f);

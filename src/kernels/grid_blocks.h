@@ -128,8 +128,7 @@ UMBRA_INLINE uint16_t umbra_iq1_m_scale(uint64_t scales)
  * eighth), 8 bytes of scales: four times four of 3 bits and four bits of their scale. */
 UMBRA_INLINE void umbra_unpack_iq1_m(const uint8_t *block, int p, umbra_part *out)
 {
-    uint64_t scales;
-    memcpy(&scales, block + 48, sizeof scales);
+    uint64_t scales = umbra_load_u64(block + 48);
     for (int i = 0; i < 4; i++) {
         int high = block[32 + 2 * p + i / 2] >> 4 * (i % 2) & 15;
         umbra_unpack_ternary(out->w + 8 * i, block[4 * p + i] | (high & 7) << 8, high >> 3);

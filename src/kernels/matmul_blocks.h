@@ -130,7 +130,7 @@ UMBRA_INLINE void add_unit(lanes *sum, const uint8_t *unit, uint64_t row_bytes,
     }
     UMBRA_KEEP_IN_MEMORY(f);
     for (int first = 0; first < parts; first += group) {
-        UMBRA_UNROLL(4)
+        UMBRA_UNROLL(8)
         for (int p = 0; p < group; p++) {
             add_part(sum, unit, row_bytes, &f, first, p, x, at, rows, tokens, type);
         }
