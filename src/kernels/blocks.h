@@ -3,8 +3,8 @@
  * Every type is blocks of 32, 64 or 256 values; a block is parts of 32 values, the length of a
  * block of activations. Value i of a part is scale * w[i] + offset, with a small integer w[i];
  * scale and offset hold for the part or, where `halves` is set, for 16 values each. Scales are f16
- * unless said otherwise, "nibbles" are 4 bits with the low ones first, and multi-byte numbers are little
- * endian. The functions here serve the scalar and the reference table. */
+ * unless said otherwise, "nibbles" are 4 bits with the low ones first, and multi-byte numbers are
+ * little endian. The functions here serve the scalar and the reference table. */
 #ifndef UMBRA_KERNELS_BLOCKS_H
 #define UMBRA_KERNELS_BLOCKS_H
 
