@@ -39,6 +39,16 @@ static const struct zero_block {
     {UMBRA_IQ4_NL, {{2, 0}, {16, 0x88}}},                     /* scale; code 8 is positive */
     {UMBRA_IQ4_XS, {{2, 0}, {2, 0xaa}, {4, 0}, {128, 0x88}}}, /* scale; scales - 32; codes */
     {UMBRA_MXFP4, {{1, 127}, {16, 0}}},                       /* exponent; code 0 is zero */
+    {UMBRA_NVFP4, {{36, 0}}},                                 /* scales, and so all below */
+    {UMBRA_TQ1_0, {{54, 0}}},
+    {UMBRA_TQ2_0, {{66, 0}}},
+    {UMBRA_IQ1_S, {{50, 0}}},
+    {UMBRA_IQ1_M, {{56, 0}}},
+    {UMBRA_IQ2_XXS, {{66, 0}}},
+    {UMBRA_IQ2_XS, {{74, 0}}},
+    {UMBRA_IQ2_S, {{82, 0}}},
+    {UMBRA_IQ3_XXS, {{98, 0}}},
+    {UMBRA_IQ3_S, {{110, 0}}},
 };
 
 /* What happens to one tensor: after every `run` bytes come (times - 1) * run bytes of zeros. */

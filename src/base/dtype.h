@@ -39,13 +39,14 @@
     X(30, BF16, 1, 2)                                                                              \
     X(34, TQ1_0, 256, 54)                                                                          \
     X(35, TQ2_0, 256, 66)                                                                          \
-    X(39, MXFP4, 32, 17)
+    X(39, MXFP4, 32, 17)                                                                           \
+    X(40, NVFP4, 64, 36)
 
 typedef enum umbra_dtype {
 #define UMBRA_DTYPE_ENUM(id, name, values, bytes) UMBRA_##name = id,
     UMBRA_DTYPE_MAP(UMBRA_DTYPE_ENUM)
 #undef UMBRA_DTYPE_ENUM
-        UMBRA_DTYPE_COUNT = 40
+        UMBRA_DTYPE_COUNT = 41
 } umbra_dtype;
 
 typedef struct umbra_dtype_info {

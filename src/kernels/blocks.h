@@ -1,10 +1,10 @@
 /* Layouts of quantised weights: the types there are, and how 32 values at a time become integers.
  *
- * Every type is blocks of 32 or 256 values; a block is parts of 32 values, the length of a block
- * of activations. Value i of a part is scale * w[i] + offset, with a small integer w[i]; scale and
- * offset hold for the part or, where `halves` is set, for 16 values each. Scales are f16 unless
- * said otherwise, "nibbles" are 4 bits with the low ones first, and multi-byte numbers are little
- * endian. The functions here serve the scalar and the reference table. */
+ * Every type is blocks of 32, 64 or 256 values; a block is parts of 32 values, the length of a
+ * block of activations. Value i of a part is scale * w[i] + offset, with a small integer w[i];
+ * scale and offset hold for the part or, where `halves` is set, for 16 values each. Scales are f16
+ * unless said otherwise, "nibbles" are 4 bits with the low ones first, and multi-byte numbers are
+ * little endian. The functions here serve the scalar and the reference table. */
 #ifndef UMBRA_KERNELS_BLOCKS_H
 #define UMBRA_KERNELS_BLOCKS_H
 
@@ -12,7 +12,8 @@
 #include "kernels/internal.h"
 
 /* X(TYPE, type, halves, offset): every quantised type that has kernels. A new one needs a line
- * here and a function below; instruction sets add their own way to read it. */
+ * here and a function below (those with code books: in grid_blocks.h); instruction sets add their
+ * own way to read it. */
 #define UMBRA_BLOCK_TYPES(X)                                                                       \
     X(Q8_0, q8_0, false, false)                                                                    \
     X(Q4_0, q4_0, false, false)                                                                    \
@@ -26,7 +27,17 @@
     X(Q4_K, q4_k, false, true)                                                                     \
     X(Q5_K, q5_k, false, true)                                                                     \
     X(Q6_K, q6_k, true, false)                                                                     \
-    X(IQ4_XS, iq4_xs, false, false)
+    X(IQ4_XS, iq4_xs, false, false)                                                                \
+    X(NVFP4, nvfp4, true, false)                                                                   \
+    X(TQ1_0, tq1_0, false, false)                                                                  \
+    X(TQ2_0, tq2_0, false, false)                                                                  \
+    X(IQ1_S, iq1_s, false, false)                                                                  \
+    X(IQ1_M, iq1_m, true, false)                                                                   \
+    X(IQ2_XXS, iq2_xxs, false, false)                                                              \
+    X(IQ2_XS, iq2_xs, true, false)                                                                 \
+    X(IQ2_S, iq2_s, true, false)                                                                   \
+    X(IQ3_XXS, iq3_xxs, false, false)                                                              \
+    X(IQ3_S, iq3_s, false, false)
 
 typedef struct umbra_part {
     int8_t w[UMBRA_Q16_BLOCK];
@@ -42,7 +53,8 @@ static const int8_t umbra_iq4_values[16] = {
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 };
 
-/* Twice the values of the 4-bit floats of MXFP4: sign, 2 bits of exponent, 1 of mantissa. */
+/* Twice the values of the 4-bit floats of MXFP4 and NVFP4: sign, two bits of exponent, one of
+ * mantissa. */
 static const int8_t umbra_mxfp4_values[16] = {
     0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12,
 };
@@ -50,6 +62,13 @@ static const int8_t umbra_mxfp4_values[16] = {
 UMBRA_INLINE uint32_t umbra_load_u32(const void *p)
 {
     uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+UMBRA_INLINE uint64_t umbra_load_u64(const void *p)
+{
+    uint64_t v;
     memcpy(&v, p, sizeof v);
     return v;
 }
@@ -64,6 +83,18 @@ UMBRA_INLINE float umbra_load_scale(const uint8_t *p)
 UMBRA_INLINE float umbra_mxfp4_scale(uint8_t e)
 {
     return umbra_f32_from_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+}
+
+/* Half of what a scale byte of NVFP4 says, because the integers are doubled: 4 bits of exponent,
+ * less 7, and 3 of mantissa. 0x7f would be a NaN and counts as zero, bit 7 as nothing. */
+UMBRA_INLINE float umbra_nvfp4_scale(uint8_t byte)
+{
+    uint32_t exponent = byte >> 3 & 15, mantissa = byte & 7;
+    if (byte == 0x7f) {
+        return 0;
+    }
+    uint32_t whole = exponent ? mantissa | 8 : mantissa;
+    return (float)whole * umbra_f32_from_bits((exponent + !exponent + 127 - 11) << 23);
 }
 
 /* The 8 scales and 8 minima of Q4_K and Q5_K, 6 bits each in 12 bytes, as one byte each: byte i of
@@ -286,6 +317,66 @@ UMBRA_INLINE void umbra_unpack_iq4_xs(const uint8_t *block, int p, umbra_part *o
     umbra_unpack_table(block + 8 + 16 * p, umbra_iq4_values, out->w);
     float scale = (float)(umbra_iq4_xs_scale(block, p) - 32);
     umbra_set_scale(out, umbra_load_scale(block) * scale, -0.0f);
+}
+
+/* Four bytes of scales, 32 bytes of nibbles that are floats of 4 bits. A scale and 8 bytes belong
+ * to 16 values: first the low nibbles, then the high ones. */
+UMBRA_INLINE void umbra_unpack_nvfp4(const uint8_t *block, int p, umbra_part *out)
+{
+    umbra_set_scale(out, 0, -0.0f);
+    for (int h = 0; h < 2; h++) {
+        const uint8_t *nibbles = block + 4 + 16 * p + 8 * h;
+        int8_t *w = out->w + UMBRA_HALF_PART * h;
+        for (int i = 0; i < 8; i++) {
+            w[i] = umbra_mxfp4_values[nibbles[i] & 15];
+            w[i + 8] = umbra_mxfp4_values[nibbles[i] >> 4];
+        }
+        out->scale[h] = umbra_nvfp4_scale(block[2 * p + h]);
+    }
+}
+
+/* TQ1_0 keeps 16 values each in a digit of 16 bytes. Digit n of a byte is the whole part of 3 times
+ * the byte's fraction (of 256) after n multiplications by 3. Halves of parts 0 to 4 are the digits
+ * of bytes 0..15 and 16..31 in turn, then come five of bytes 32..47; the last half is four digits
+ * of bytes 48..51. */
+typedef struct umbra_tq1_half {
+    int first_byte, digit;
+} umbra_tq1_half;
+
+UMBRA_INLINE umbra_tq1_half umbra_find_tq1_half(int half)
+{
+    return half < 10   ? (umbra_tq1_half){half % 2 * 16, half / 2}
+           : half < 15 ? (umbra_tq1_half){32, half - 10}
+                       : (umbra_tq1_half){48, 0};
+}
+
+static const uint8_t umbra_powers_of_3[5] = {1, 3, 9, 27, 81};
+
+UMBRA_INLINE int8_t umbra_tq1_value(uint8_t byte, int digit)
+{
+    return (int8_t)(((uint8_t)(byte * umbra_powers_of_3[digit]) * 3 >> 8) - 1);
+}
+
+/* 52 bytes of digits, which are the value plus 1; scale. */
+UMBRA_INLINE void umbra_unpack_tq1_0(const uint8_t *block, int p, umbra_part *out)
+{
+    for (int i = 0; i < UMBRA_Q16_BLOCK; i++) {
+        int half = 2 * p + i / UMBRA_HALF_PART, at = i % UMBRA_HALF_PART;
+        umbra_tq1_half from = umbra_find_tq1_half(half);
+        out->w[i] = half < 15 ? umbra_tq1_value(block[from.first_byte + at], from.digit)
+                              : umbra_tq1_value(block[from.first_byte + at % 4], at / 4);
+    }
+    umbra_set_scale(out, umbra_load_scale(block + 52), -0.0f);
+}
+
+/* 64 bytes of two bits as in Q2_K, which are the value plus 1; scale. */
+UMBRA_INLINE void umbra_unpack_tq2_0(const uint8_t *block, int p, umbra_part *out)
+{
+    const uint8_t *values = block + 32 * (p / 4);
+    for (int i = 0; i < UMBRA_Q16_BLOCK; i++) {
+        out->w[i] = (int8_t)((values[i] >> 2 * (p % 4) & 3) - 1);
+    }
+    umbra_set_scale(out, umbra_load_scale(block + 64), -0.0f);
 }
 
 #endif

@@ -5,7 +5,9 @@
  *   load_values(q)            32 activations
  *   no_lanes()                zeros
  *   add_dot(sum, w, x, f)     sum + f * (w x), the products exact, summed exactly within a lane
+ *   add_halves(sum, w, x, f)  the same with f[0] for the first 16 products and f[1] for the others
  *   multiply_scales(out, a, b, n) out[i] = a[i] * b[i], n being 1, 4 or 8
+ *   multiply_halves(out, a, b, n) out[i] = a[i] * b[i / 2] for 2 n of them, n being 2 or 8
  *   add_offsets(sum, a, b, n) sum plus the n products a[i] * b[i], likewise
  *   store_sums(out, sum, n)   out[i] = the lanes of sum[i * MAX_TOKENS] added in a fixed order
  *   tile_rows(tokens)         rows of a tile with that many tokens, at most MAX_ROWS
@@ -13,7 +15,7 @@
  *
  * and then a block_type per weight type.
  *
- * A row is walked in units: one block of 256 values or four of 32, and single blocks of 32 where
+ * A row is walked in units: one block of 256 values or four shorter ones, and single blocks where
  * four are too many. A tile is a few rows times a few tokens; unpacking of weights is shared by the
  * tile's tokens. Each (row, token) has one accumulator that takes the parts in order, whatever the
  * shape of its tile: that is what makes the result independent of the batch. */
@@ -23,7 +25,7 @@
 #include "kernels/block_scales.h"
 
 typedef struct block_type {
-    /* Scales and offsets of `parts` parts: those of a unit, or 1. */
+    /* Scales and offsets of `parts` parts: those of a unit, or of a block. */
     void (*load_scales)(const uint8_t *unit, umbra_block_scales *out, int parts);
     /* Part `first` + `p` of a unit; p is known at compile time and below `group`, first is not. */
     integers (*load_part)(const uint8_t *unit, const umbra_block_scales *s, int first, int p);
@@ -31,8 +33,10 @@ typedef struct block_type {
      * one for the part. */
     integers (*load_minima)(const umbra_block_scales *s, int part);
     int bytes, parts; /* of a unit */
+    int block;        /* parts of a block */
     int group;        /* parts that are unpacked together */
     bool offset;
+    bool halves;      /* a scale for each half of a part */
 } block_type;
 
 /* What the tokens of a tile read. */
@@ -58,7 +62,7 @@ UMBRA_INLINE tile_tokens find_tokens(const umbra_matmul *m, int token, const int
 /* What the rows of a tile multiply with: scales of weights times those of activations. */
 typedef struct tile_factors {
     umbra_block_scales s[MAX_ROWS];
-    float scale[MAX_ROWS][MAX_TOKENS][UMBRA_PARTS_MAX];
+    float scale[MAX_ROWS][MAX_TOKENS][2 * UMBRA_PARTS_MAX];
     float offset[MAX_ROWS][MAX_TOKENS][UMBRA_PARTS_MAX];
 } tile_factors;
 
@@ -71,6 +75,10 @@ UMBRA_INLINE void load_factors(tile_factors *f, lanes *sum, const uint8_t *unit,
     type->load_scales(unit, s, parts);
     UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
+        if (type->halves) {
+            multiply_halves(f->scale[r][t], s->scale, x->scale[t] + at, parts);
+            continue;
+        }
         multiply_scales(f->scale[r][t], s->scale, x->scale[t] + at, parts);
         if (type->load_minima) {
             multiply_scales(f->offset[r][t], s->offset, x->scale[t] + at, parts);
@@ -96,6 +104,10 @@ UMBRA_INLINE void add_part(lanes *sum, const uint8_t *unit, uint64_t row_bytes,
         UMBRA_UNROLL(4)
         for (int r = 0; r < rows; r++) {
             lanes *to = sum + r * MAX_TOKENS + t;
+            if (type->halves) {
+                *to = add_halves(*to, w[r], v, f->scale[r][t] + 2 * (first + p));
+                continue;
+            }
             *to = add_dot(*to, w[r], v, f->scale[r][t][first + p]);
             if (type->load_minima) {
                 integers minima = type->load_minima(&f->s[r], first + p);
@@ -118,7 +130,7 @@ UMBRA_INLINE void add_unit(lanes *sum, const uint8_t *unit, uint64_t row_bytes,
     }
     UMBRA_KEEP_IN_MEMORY(f);
     for (int first = 0; first < parts; first += group) {
-        UMBRA_UNROLL(4)
+        UMBRA_UNROLL(8)
         for (int p = 0; p < group; p++) {
             add_part(sum, unit, row_bytes, &f, first, p, x, at, rows, tokens, type);
         }
@@ -130,6 +142,7 @@ UMBRA_INLINE void tile_blocks(const umbra_matmul *m, int row, int token, const i
 {
     size_t parts = (size_t)m->x->columns / UMBRA_Q16_BLOCK, at = 0;
     const size_t step = (size_t)type->parts, bytes = (size_t)type->bytes;
+    const size_t block = (size_t)type->block;
     const uint8_t *first = umbra_weight_row(m, row), *w = first;
     tile_tokens x = find_tokens(m, token, tokens);
     lanes sum[MAX_ROWS * MAX_TOKENS];
@@ -146,9 +159,9 @@ UMBRA_INLINE void tile_blocks(const umbra_matmul *m, int row, int token, const i
         }
         add_unit(sum, w, m->row_bytes, &x, at, type->parts, rows, tokens, type);
     }
-    if (step < UMBRA_PARTS_MAX) { /* a unit of several blocks */
-        for (; at < parts; at++, w += bytes / step) {
-            add_unit(sum, w, m->row_bytes, &x, at, 1, rows, tokens, type);
+    if (block < step) { /* a unit of several blocks */
+        for (; at < parts; at += block, w += bytes / step * block) {
+            add_unit(sum, w, m->row_bytes, &x, at, type->block, rows, tokens, type);
         }
     }
     UMBRA_UNROLL(4)

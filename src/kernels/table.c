@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #endif
 
+#include "kernels/scalar/grids.h"
 #include "kernels/internal.h"
 
 enum { TABLES_MAX = 4 };
@@ -79,6 +80,7 @@ static void add_vector_tables(const umbra_kernels *scalar)
 
 static void fill_tables(void)
 {
+    umbra_grids_fill();
     umbra_kernels scalar = {.name = "scalar"};
     umbra_kernels_fill_scalar(&scalar);
     umbra_kernels reference = scalar;

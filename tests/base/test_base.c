@@ -208,6 +208,8 @@ static void types_have_sizes(void **state)
     (void)state;
     assert_string_equal(umbra_dtype_get(UMBRA_Q4_0).name, "Q4_0");
     assert_int_equal(umbra_dtype_row_bytes(umbra_dtype_get(UMBRA_Q8_0), 64), 68);
+    assert_string_equal(umbra_dtype_get(40).name, "NVFP4");
+    assert_int_equal(umbra_dtype_row_bytes(umbra_dtype_get(UMBRA_NVFP4), 128), 72);
     assert_null(umbra_dtype_get(4).name);
     assert_null(umbra_dtype_get(UINT32_MAX).name);
 }

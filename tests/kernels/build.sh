@@ -16,7 +16,8 @@ compile() {
         -c "$file" -o "$objects/$(basename "$file" .c).o"
 }
 
-files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/scalar/scalar.c
+files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/scalar/grids.c
+       src/kernels/scalar/scalar.c
        src/kernels/scalar/reference.c"
 case $($cc -dumpmachine) in
 x86_64*)

@@ -26,7 +26,7 @@ float umbra_check_normal(void);
 /* Distance in units of the last place of the larger one's format, for finite numbers. */
 double umbra_check_ulps(float got, double want);
 
-enum { CHECK_TYPES = 16 };
+enum { CHECK_TYPES = 26 };
 extern const umbra_dtype umbra_check_types[CHECK_TYPES];
 
 /* Ways to fill activations. */

@@ -74,6 +74,40 @@ static void check_vectors(const umbra_kernels *k, umbra_dtype type, const uint8_
     umbra_check_release();
 }
 
+/* Blocks whose bytes follow from their position, so that only a sum of their values needs to be
+ * known; `at` is where the f16 scale lies, or -1. make_block_vectors.py makes the same. */
+static uint8_t *numbered_blocks(size_t block_bytes, int at)
+{
+    size_t bytes = BLOCKS_SUMMED * block_bytes;
+    uint8_t *blocks = umbra_check_alloc(bytes, 1);
+    for (size_t i = 0; i < bytes; i++) {
+        uint64_t mixed = i * 0x9e3779b97f4a7c15u;
+        mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u;
+        blocks[i] = (uint8_t)(mixed >> 56);
+        if (at >= 0 && i % block_bytes == (size_t)at + 1) {
+            blocks[i] &= 0xbf;
+        }
+    }
+    return blocks;
+}
+
+/* Enough blocks for every entry of a code book. */
+static void check_sum(const umbra_kernels *k, umbra_dtype type, int at, uint64_t want)
+{
+    umbra_dtype_info info = umbra_dtype_get(type);
+    size_t n = (size_t)BLOCKS_SUMMED * info.block_values;
+    uint8_t *blocks = numbered_blocks(info.block_bytes, at);
+    uint32_t *got = umbra_check_alloc(n * sizeof *got, 0);
+    k->dequantize[type]((float *)(void *)got, blocks, (int)n);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (2 * i + 1) * got[i];
+    }
+    umbra_check(sum == want, "%s dequantize %s: the values' sum is 0x%llx, should be 0x%llx",
+                k->name, info.name, (unsigned long long)sum, (unsigned long long)want);
+    umbra_check_release();
+}
+
 /* The value of an IEEE half or bfloat16 from its definition; NaN for the NaNs. */
 static double value_of(uint32_t bits, int mantissa_bits, int exponent_bits)
 {
@@ -132,6 +166,19 @@ void umbra_check_dequantize(const umbra_kernels *k)
     CHECK_VECTORS(IQ4_XS, iq4_xs)
     CHECK_VECTORS(MXFP4, mxfp4)
     CHECK_VECTORS(BF16, bf16)
+#define CHECK_SUM(TYPE, name, at) \
+    CHECK_VECTORS(TYPE, name) \
+    check_sum(k, UMBRA_##TYPE, at, name##_sum);
+    CHECK_SUM(NVFP4, nvfp4, -1)
+    CHECK_SUM(TQ1_0, tq1_0, 52)
+    CHECK_SUM(TQ2_0, tq2_0, 64)
+    CHECK_SUM(IQ1_S, iq1_s, 0)
+    CHECK_SUM(IQ1_M, iq1_m, 54) /* the upper nibble of its last number */
+    CHECK_SUM(IQ2_XXS, iq2_xxs, 0)
+    CHECK_SUM(IQ2_XS, iq2_xs, 0)
+    CHECK_SUM(IQ2_S, iq2_s, 0)
+    CHECK_SUM(IQ3_XXS, iq3_xxs, 0)
+    CHECK_SUM(IQ3_S, iq3_s, 0)
     check_all_halves(k, UMBRA_F16, 10, 5);
     check_all_halves(k, UMBRA_BF16, 7, 8);
     static const float floats[] = {1, -0.0f, 0x1p-149f, 3.4e38f, INFINITY};

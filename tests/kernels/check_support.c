@@ -75,7 +75,9 @@ double umbra_check_ulps(float got, double want)
 const umbra_dtype umbra_check_types[CHECK_TYPES] = {
     UMBRA_F32,  UMBRA_F16,    UMBRA_BF16,  UMBRA_Q8_0, UMBRA_Q4_0, UMBRA_Q4_1,
     UMBRA_Q5_0, UMBRA_Q5_1,   UMBRA_Q2_K,  UMBRA_Q3_K, UMBRA_Q4_K, UMBRA_Q5_K,
-    UMBRA_Q6_K, UMBRA_IQ4_NL, UMBRA_MXFP4, UMBRA_IQ4_XS,
+    UMBRA_Q6_K, UMBRA_IQ4_NL, UMBRA_MXFP4, UMBRA_IQ4_XS, UMBRA_NVFP4, UMBRA_TQ1_0,
+    UMBRA_TQ2_0, UMBRA_IQ1_S, UMBRA_IQ1_M, UMBRA_IQ2_XXS, UMBRA_IQ2_XS, UMBRA_IQ2_S,
+    UMBRA_IQ3_XXS, UMBRA_IQ3_S,
 };
 
 const char *umbra_check_pattern_name(check_pattern p)
@@ -133,7 +135,10 @@ static const struct halves {
     [UMBRA_Q4_0] = {1, {0}},    [UMBRA_Q4_1] = {2, {0, 2}}, [UMBRA_Q5_0] = {1, {0}},
     [UMBRA_Q5_1] = {2, {0, 2}}, [UMBRA_Q2_K] = {2, {80, 82}}, [UMBRA_Q3_K] = {1, {108}},
     [UMBRA_Q4_K] = {2, {0, 2}}, [UMBRA_Q5_K] = {2, {0, 2}}, [UMBRA_Q6_K] = {1, {208}},
-    [UMBRA_IQ4_NL] = {1, {0}},  [UMBRA_IQ4_XS] = {1, {0}},
+    [UMBRA_IQ4_NL] = {1, {0}},  [UMBRA_IQ4_XS] = {1, {0}},  [UMBRA_TQ1_0] = {1, {52}},
+    [UMBRA_TQ2_0] = {1, {64}},  [UMBRA_IQ1_S] = {1, {0}},   [UMBRA_IQ2_XXS] = {1, {0}},
+    [UMBRA_IQ2_XS] = {1, {0}},  [UMBRA_IQ2_S] = {1, {0}},   [UMBRA_IQ3_XXS] = {1, {0}},
+    [UMBRA_IQ3_S] = {1, {0}},
 };
 
 bool umbra_check_clear_values(umbra_dtype type, uint8_t *blocks, size_t count)
@@ -161,6 +166,15 @@ bool umbra_check_clear_values(umbra_dtype type, uint8_t *blocks, size_t count)
     return true;
 }
 
+/* The f16 number of IQ1_M lies in the upper nibbles of every other byte. */
+static void spread_half(uint8_t *block, uint16_t half)
+{
+    for (int i = 0; i < 4; i++) {
+        uint8_t *byte = &block[49 + 2 * i];
+        *byte = (uint8_t)((*byte & 15) | (half >> 4 * i & 15) << 4);
+    }
+}
+
 static void fill_block(uint8_t *block, umbra_dtype type, size_t bytes, bool extreme)
 {
     if (type == UMBRA_F32) {
@@ -179,6 +193,9 @@ static void fill_block(uint8_t *block, umbra_dtype type, size_t bytes, bool extr
     if (type == UMBRA_MXFP4) { /* an exponent; 128 is one */
         uint32_t r = umbra_check_random();
         block[0] = (uint8_t)(extreme && r % 4 == 0 ? 60 + r / 4 % 100 : 120 + r / 4 % 4);
+    }
+    if (type == UMBRA_IQ1_M) {
+        spread_half(block, random_scale(extreme));
     }
     const struct halves *halves = &halves_of[type];
     for (int i = 0; i < halves->count; i++) {

@@ -10,11 +10,17 @@ from gguf.quants import dequantize
 
 TYPES = ["Q8_0", "Q4_0", "BF16"]
 BLOCKS = 24
+BLOCKS_SUMMED = 1024
 
 # Where the f16 numbers of a block lie.
 HALVES = {
     "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "IQ4_NL": [0], "MXFP4": [],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_XS": [0],
+}
+# The same for types whose values are mostly given as one sum; None: in the nibbles of IQ1_M.
+SUMMED = {
+    "NVFP4": [], "TQ1_0": [52], "TQ2_0": [64], "IQ1_S": [0], "IQ1_M": None, "IQ2_XXS": [0],
+    "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
 }
 EXTREME = [0x7BFF, 0x8001, 0xFBFF, 0x0400, 0x03FF, 0x8400]
 EXPONENTS = [0, 1, 2, 127, 128, 120, 251, 130]
@@ -55,6 +61,36 @@ def few_blocks_of(name, rng):
     return raw, dequantize(raw.reshape(-1), kind).astype(np.float32).reshape(-1)
 
 
+def numbered_blocks(name):
+    """Blocks whose bytes follow from their position, as check_dequantize.c makes them too. Scales
+    are below 2: bit 14 of their numbers is cleared."""
+    values, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+    mixed = np.arange(BLOCKS_SUMMED * size, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    raw = (mixed >> np.uint64(56)).astype(np.uint8).reshape(-1, size)
+    for at in [54] if SUMMED[name] is None else SUMMED[name]:
+        raw[:, at + 1] &= 0xBF
+    return raw
+
+
+def values_of(name, raw):
+    with np.errstate(over="ignore"):
+        kind = gguf.GGMLQuantizationType[name]
+        return dequantize(raw.reshape(-1), kind).astype(np.float32).reshape(-1).view(np.uint32)
+
+
+def sum_of(values):
+    """A sum that every value and its place take part in."""
+    return (values.astype(np.uint64) * (2 * np.arange(len(values), dtype=np.uint64) + 1)).sum()
+
+
+def print_summed(name):
+    raw = numbered_blocks(name)
+    array("uint8_t", f"{name.lower()}_blocks", [str(b) for b in raw[0]])
+    array("uint32_t", f"{name.lower()}_values", [bits(v) for v in values_of(name, raw[0])])
+    print(f"static const uint64_t {name.lower()}_sum = 0x{sum_of(values_of(name, raw)):016x};\n")
+
+
 def bits(value):
     return f"0x{value:08x}" if value else "0"
 
@@ -85,6 +121,9 @@ def main():
         raw, values = few_blocks_of(name, rng)
         array("uint8_t", f"{name.lower()}_blocks", [str(b) for b in raw.reshape(-1)])
         array("uint32_t", f"{name.lower()}_values", [bits(v) for v in values.view(np.uint32)])
+    print(f"enum {{ BLOCKS_SUMMED = {BLOCKS_SUMMED} }};\n")
+    for name in SUMMED:
+        print_summed(name)
     print("/* clang-format on */")
 
 

@@ -37,6 +37,21 @@ UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, float factor)
     return vfmaq_n_f32(sum, vcvtq_f32_s32(vaddq_s32(even, odd)), factor);
 }
 
+UMBRA_INLINE int32x4_t dot_half(const int16x8_t *w, const int16x8_t *x)
+{
+    int32x4_t even = vmull_s16(vget_low_s16(w[0]), vget_low_s16(x[0]));
+    int32x4_t odd = vmull_high_s16(w[0], x[0]);
+    even = vmlal_s16(even, vget_low_s16(w[1]), vget_low_s16(x[1]));
+    odd = vmlal_high_s16(odd, w[1], x[1]);
+    return vaddq_s32(even, odd);
+}
+
+UMBRA_INLINE lanes add_halves(lanes sum, integers w, integers x, const float *factors)
+{
+    sum = vfmaq_n_f32(sum, vcvtq_f32_s32(dot_half(w.part, x.part)), factors[0]);
+    return vfmaq_n_f32(sum, vcvtq_f32_s32(dot_half(w.part + 2, x.part + 2)), factors[1]);
+}
+
 UMBRA_INLINE void multiply_scales(float *out, const float *a, const float *b, const int n)
 {
     if (n == 1) {
@@ -45,6 +60,15 @@ UMBRA_INLINE void multiply_scales(float *out, const float *a, const float *b, co
     }
     for (int i = 0; i < n; i += 4) {
         vst1q_f32(out + i, vmulq_f32(vld1q_f32(a + i), vld1q_f32(b + i)));
+    }
+}
+
+UMBRA_INLINE void multiply_halves(float *out, const float *a, const float *b, const int n)
+{
+    for (int i = 0; i < n; i += 2) {
+        float32x2_t two = vld1_f32(b + i);
+        float32x4_t twice = vcombine_f32(vzip1_f32(two, two), vzip2_f32(two, two));
+        vst1q_f32(out + 2 * i, vmulq_f32(vld1q_f32(a + 2 * i), twice));
     }
 }
 
@@ -141,33 +165,44 @@ UMBRA_INLINE integers scale_halves(integers w, const int16_t *scales)
 /* Scales come from the functions that the scalar table uses: one unpacks a whole part, of which the
  * compiler keeps what is needed. Called, not inlined into every shape of tile: they are long. */
 UMBRA_INLINE void load_scales(umbra_unpack_fn unpack, const uint8_t *unit, umbra_block_scales *s,
-                              int parts, int parts_of_block, size_t block_bytes)
+                              int parts, int parts_of_block, size_t block_bytes, bool halves)
 {
     for (int p = 0; p < parts; p++) {
         umbra_part part;
         unpack(unit + (size_t)(p / parts_of_block) * block_bytes, p % parts_of_block, &part);
-        s->scale[p] = part.scale[0];
+        s->scale[halves ? 2 * p : p] = part.scale[0];
+        s->scale[halves ? 2 * p + 1 : p] = part.scale[halves];
         s->offset[p] = part.offset[0];
     }
 }
 
-#define SCALES_OF_PARTS(TYPE, name) \
+#define SCALES_OF_PARTS(TYPE, name, halves) \
     static __attribute__((noinline)) void scales_##name(const uint8_t *unit, \
                                                         umbra_block_scales *s, int parts) \
     { \
         load_scales(umbra_unpack_##name, unit, s, parts, UMBRA_##TYPE##_PARTS, \
-                    UMBRA_##TYPE##_BYTES); \
+                    UMBRA_##TYPE##_BYTES, halves); \
     }
-SCALES_OF_PARTS(Q8_0, q8_0)
-SCALES_OF_PARTS(Q4_0, q4_0)
-SCALES_OF_PARTS(Q4_1, q4_1)
-SCALES_OF_PARTS(Q5_0, q5_0)
-SCALES_OF_PARTS(Q5_1, q5_1)
-SCALES_OF_PARTS(IQ4_NL, iq4_nl)
-SCALES_OF_PARTS(MXFP4, mxfp4)
-SCALES_OF_PARTS(Q4_K, q4_k)
-SCALES_OF_PARTS(Q5_K, q5_k)
-SCALES_OF_PARTS(IQ4_XS, iq4_xs)
+SCALES_OF_PARTS(Q8_0, q8_0, false)
+SCALES_OF_PARTS(Q4_0, q4_0, false)
+SCALES_OF_PARTS(Q4_1, q4_1, false)
+SCALES_OF_PARTS(Q5_0, q5_0, false)
+SCALES_OF_PARTS(Q5_1, q5_1, false)
+SCALES_OF_PARTS(IQ4_NL, iq4_nl, false)
+SCALES_OF_PARTS(MXFP4, mxfp4, false)
+SCALES_OF_PARTS(Q4_K, q4_k, false)
+SCALES_OF_PARTS(Q5_K, q5_k, false)
+SCALES_OF_PARTS(IQ4_XS, iq4_xs, false)
+SCALES_OF_PARTS(NVFP4, nvfp4, true)
+SCALES_OF_PARTS(TQ1_0, tq1_0, false)
+SCALES_OF_PARTS(TQ2_0, tq2_0, false)
+SCALES_OF_PARTS(IQ1_S, iq1_s, false)
+SCALES_OF_PARTS(IQ1_M, iq1_m, true)
+SCALES_OF_PARTS(IQ2_XXS, iq2_xxs, false)
+SCALES_OF_PARTS(IQ2_XS, iq2_xs, true)
+SCALES_OF_PARTS(IQ2_S, iq2_s, true)
+SCALES_OF_PARTS(IQ3_XXS, iq3_xxs, false)
+SCALES_OF_PARTS(IQ3_S, iq3_s, false)
 
 UMBRA_INLINE void fill_scales(float *out, float number)
 {
@@ -297,15 +332,43 @@ PART(iq4_xs)
     return from_table(unit + 8 + 16 * (first + p), umbra_iq4_values);
 }
 
-#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset) \
+PART(tq2_0)
+{
+    (void)s;
+    return widen(subtract(take_bits(load_bytes(unit + 8 * first), 2 * p, 3), 1));
+}
+
+/* Types without code of their own here are unpacked as the scalar table does it. */
+#define PART_BY_UNPACKING(TYPE, name) \
+    PART(name) \
+    { \
+        (void)s; \
+        umbra_part part; \
+        umbra_unpack_##name(unit + (first + p) / UMBRA_##TYPE##_PARTS * UMBRA_##TYPE##_BYTES, \
+                            (first + p) % UMBRA_##TYPE##_PARTS, &part); \
+        return widen(load_bytes((const uint8_t *)part.w)); \
+    }
+PART_BY_UNPACKING(NVFP4, nvfp4)
+PART_BY_UNPACKING(TQ1_0, tq1_0)
+PART_BY_UNPACKING(IQ1_S, iq1_s)
+PART_BY_UNPACKING(IQ1_M, iq1_m)
+PART_BY_UNPACKING(IQ2_XXS, iq2_xxs)
+PART_BY_UNPACKING(IQ2_XS, iq2_xs)
+PART_BY_UNPACKING(IQ2_S, iq2_s)
+PART_BY_UNPACKING(IQ3_XXS, iq3_xxs)
+PART_BY_UNPACKING(IQ3_S, iq3_s)
+
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves) \
     static const block_type type_##name = { \
         .load_scales = scales_##name, \
         .load_part = part_##name, \
         .load_minima = minima_##minima, \
         .bytes = UMBRA_##TYPE##_BYTES * blocks, \
         .parts = UMBRA_##TYPE##_PARTS * blocks, \
+        .block = UMBRA_##TYPE##_PARTS, \
         .group = parts_at_once, \
         .offset = has_offset, \
+        .halves = has_halves, \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)

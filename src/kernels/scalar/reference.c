@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/blocks.h"
+#include "kernels/scalar/grid_blocks.h"
 
 enum {
     PIECE = 1024, /* columns expanded at a time: whole blocks of every type */

@@ -2,7 +2,7 @@
  * against. Sums that can be long run in double or in eight partial sums. */
 #include <math.h>
 
-#include "kernels/blocks.h"
+#include "kernels/scalar/grid_blocks.h"
 
 enum { LANES = 8, TOKEN_TILE = 8 };
 

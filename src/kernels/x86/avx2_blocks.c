@@ -1,6 +1,6 @@
 /* Products of quantised weights with activations for AVX2. */
 #include "kernels/x86/avx2.h"
-#include "kernels/x86/avx2_blocks.h"
+#include "kernels/x86/avx2_grid_blocks.h"
 
 enum { MAX_ROWS = 4, MAX_TOKENS = 4, PREFETCH = 1 };
 
@@ -27,6 +27,14 @@ UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, float factor)
     return _mm256_fmadd_ps(_mm256_set1_ps(factor), _mm256_cvtepi32_ps(dot), sum);
 }
 
+UMBRA_INLINE lanes add_halves(lanes sum, integers w, integers x, const float *factors)
+{
+    __m256 low = _mm256_cvtepi32_ps(_mm256_madd_epi16(w.low, x.low));
+    __m256 high = _mm256_cvtepi32_ps(_mm256_madd_epi16(w.high, x.high));
+    sum = _mm256_fmadd_ps(_mm256_set1_ps(factors[0]), low, sum);
+    return _mm256_fmadd_ps(_mm256_set1_ps(factors[1]), high, sum);
+}
+
 UMBRA_INLINE void multiply_scales(float *out, const float *a, const float *b, const int n)
 {
     if (n == UMBRA_PARTS_MAX) {
@@ -36,6 +44,20 @@ UMBRA_INLINE void multiply_scales(float *out, const float *a, const float *b, co
     } else {
         *out = *a * *b;
     }
+}
+
+UMBRA_INLINE void multiply_halves(float *out, const float *a, const float *b, const int n)
+{
+    if (n < UMBRA_PARTS_MAX) {
+        __m128 two = _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)b));
+        _mm_storeu_ps(out, _mm_mul_ps(_mm_loadu_ps(a), _mm_unpacklo_ps(two, two)));
+        return;
+    }
+    __m256 all = _mm256_loadu_ps(b);
+    __m256 front = _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    __m256 back = _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_loadu_ps(a), front));
+    _mm256_storeu_ps(out + 8, _mm256_mul_ps(_mm256_loadu_ps(a + 8), back));
 }
 
 UMBRA_INLINE lanes add_offsets(lanes sum, const float *a, const float *b, const int n)
@@ -68,15 +90,17 @@ UMBRA_INLINE int tile_rows(int tokens)
 
 #include "kernels/matmul_blocks.h"
 
-#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset) \
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves) \
     static const block_type type_##name = { \
         .load_scales = scales_##name, \
         .load_part = part_##name, \
         .load_minima = minima_##minima, \
         .bytes = UMBRA_##TYPE##_BYTES * blocks, \
         .parts = UMBRA_##TYPE##_PARTS * blocks, \
+        .block = UMBRA_##TYPE##_PARTS, \
         .group = parts_at_once, \
         .offset = has_offset, \
+        .halves = has_halves, \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)

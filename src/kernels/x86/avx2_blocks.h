@@ -352,4 +352,98 @@ UMBRA_PART(iq4_xs)
     return from_table(unit + 8 + 16 * (first + p), umbra_iq4_values);
 }
 
+/* Shifted by 7, a scale byte is an f16 whose exponent is 8 too small. 0x7f counts as zero. */
+UMBRA_INLINE __m256 nvfp4_scales(__m128i bytes)
+{
+    __m128i halves = _mm_slli_epi16(_mm_cvtepu8_epi16(bytes), 7);
+    return _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(128));
+}
+
+UMBRA_INLINE int nvfp4_bytes(const uint8_t *unit, int block)
+{
+    return (int)umbra_load_u32(unit + block * UMBRA_NVFP4_BYTES);
+}
+
+UMBRA_SCALES(nvfp4)
+{
+    const __m128i largest = _mm_set1_epi8(0x7f);
+    bool one = parts == UMBRA_NVFP4_PARTS;
+    __m128i bytes = one ? _mm_cvtsi32_si128(nvfp4_bytes(unit, 0))
+                        : _mm_setr_epi32(nvfp4_bytes(unit, 0), nvfp4_bytes(unit, 1),
+                                         nvfp4_bytes(unit, 2), nvfp4_bytes(unit, 3));
+    bytes = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, largest), _mm_and_si128(bytes, largest));
+    _mm256_storeu_ps(s->scale, nvfp4_scales(bytes));
+    if (!one) {
+        _mm256_storeu_ps(s->scale + 8, nvfp4_scales(_mm_srli_si128(bytes, 8)));
+    }
+}
+
+UMBRA_PART(nvfp4)
+{
+    (void)s;
+    const uint8_t *block = unit + (first + p) / 2 * UMBRA_NVFP4_BYTES;
+    __m128i values = load_16((const uint8_t *)umbra_mxfp4_values), mask = _mm_set1_epi8(15);
+    __m128i pairs = load_16(block + 4 + (first + p) % 2 * 16);
+    __m128i low = _mm_shuffle_epi8(values, _mm_and_si128(pairs, mask));
+    __m128i high = _mm_shuffle_epi8(values, _mm_and_si128(_mm_srli_epi16(pairs, 4), mask));
+    return (umbra_halves){
+        .low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high)),
+        .high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi64(low, high)),
+    };
+}
+
+UMBRA_SCALES(tq1_0)
+{
+    (void)parts;
+    fill_scales(s->scale, load_half(unit + 52));
+}
+
+/* The value, plus 1, of a digit of 16 bytes: the byte times a power of 3 loses what is above 8 bits
+ * by lying in the upper half of 16. */
+UMBRA_INLINE __m256i tq1_digits(__m128i bytes, __m256i power)
+{
+    __m256i fraction = _mm256_mullo_epi16(_mm256_cvtepu8_epi16(bytes), _mm256_slli_epi16(power, 8));
+    __m256i digit = _mm256_mulhi_epu16(fraction, _mm256_set1_epi16(3));
+    return _mm256_sub_epi16(digit, _mm256_set1_epi16(1));
+}
+
+UMBRA_INLINE __m256i tq1_half(const uint8_t *unit, int half)
+{
+    if (half == 2 * UMBRA_PARTS_MAX - 1) {
+        const __m256i powers = _mm256_setr_epi64x(0x0001000100010001, 0x0003000300030003,
+                                                  0x0009000900090009, 0x001b001b001b001b);
+        return tq1_digits(_mm_set1_epi32((int)umbra_load_u32(unit + 48)), powers);
+    }
+    umbra_tq1_half from = umbra_find_tq1_half(half);
+    return tq1_digits(load_16(unit + from.first_byte),
+                      _mm256_set1_epi16(umbra_powers_of_3[from.digit]));
+}
+
+UMBRA_PART(tq1_0)
+{
+    (void)s;
+    return (umbra_halves){tq1_half(unit, 2 * (first + p)), tq1_half(unit, 2 * (first + p) + 1)};
+}
+
+UMBRA_SCALES(tq2_0)
+{
+    (void)parts;
+    fill_scales(s->scale, load_half(unit + 64));
+}
+
+UMBRA_PART(tq2_0)
+{
+    (void)s;
+    const __m256i mask = _mm256_set1_epi16(3);
+    __m256i low = _mm256_cvtepu8_epi16(load_16(unit + 8 * first));
+    __m256i high = _mm256_cvtepu8_epi16(load_16(unit + 8 * first + 16));
+    low = _mm256_srli_epi16(low, 2 * p);
+    high = _mm256_srli_epi16(high, 2 * p);
+    if (p < 3) {
+        low = _mm256_and_si256(low, mask);
+        high = _mm256_and_si256(high, mask);
+    }
+    return subtract((umbra_halves){low, high}, 1);
+}
+
 #endif

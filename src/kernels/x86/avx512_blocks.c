@@ -3,7 +3,7 @@
  * of VNNI would have to add to zero for every part, because each has its own scale; the older
  * multiply-and-add is the same work. */
 #include "kernels/x86/avx512.h"
-#include "kernels/x86/avx2_blocks.h"
+#include "kernels/x86/avx2_grid_blocks.h"
 
 enum { MAX_ROWS = 4, MAX_TOKENS = 4, PREFETCH = 1 };
 
@@ -26,6 +26,13 @@ UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, float factor)
                            sum);
 }
 
+UMBRA_INLINE lanes add_halves(lanes sum, integers w, integers x, const float *factors)
+{
+    __m512 factor = _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(factors[0]),
+                                         _mm512_set1_ps(factors[1]));
+    return _mm512_fmadd_ps(factor, _mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), sum);
+}
+
 UMBRA_INLINE __mmask8 first_lanes(int n)
 {
     return (__mmask8)((1u << n) - 1);
@@ -41,6 +48,16 @@ UMBRA_INLINE __m256 product(const float *a, const float *b, const int n)
 UMBRA_INLINE void multiply_scales(float *out, const float *a, const float *b, const int n)
 {
     _mm256_mask_storeu_ps(out, first_lanes(n), product(a, b, n));
+}
+
+UMBRA_INLINE void multiply_halves(float *out, const float *a, const float *b, const int n)
+{
+    const __m512i half = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    __mmask16 lanes_used = (__mmask16)((1u << 2 * n) - 1);
+    __m512 all = _mm512_castps256_ps512(_mm256_maskz_loadu_ps(first_lanes(n), b));
+    __m512 twice = _mm512_permutexvar_ps(half, all);
+    _mm512_mask_storeu_ps(out, lanes_used,
+                          _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_used, a), twice));
 }
 
 UMBRA_INLINE lanes add_offsets(lanes sum, const float *a, const float *b, const int n)
@@ -98,15 +115,17 @@ UMBRA_BLOCK_TYPES(DEFINE_JOINED)
 #define joined_q8_0 whole_q8_0
 #define joined_q4_0 whole_q4_0
 
-#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset) \
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves) \
     static const block_type type_##name = { \
         .load_scales = scales_##name, \
         .load_part = joined_##name, \
         .load_minima = joined_minima_##minima, \
         .bytes = UMBRA_##TYPE##_BYTES * blocks, \
         .parts = UMBRA_##TYPE##_PARTS * blocks, \
+        .block = UMBRA_##TYPE##_PARTS, \
         .group = parts_at_once, \
         .offset = has_offset, \
+        .halves = has_halves, \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)
