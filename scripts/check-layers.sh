@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 order='
 base
-gguf safetensors kernels
+template gguf safetensors kernels
 model trace
 predict store
 engine

@@ -15,6 +15,7 @@
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
+#include <umbra/template.h>
 #include <umbra/train.h>
 #include <umbra/usage.h>
 

@@ -1,0 +1,288 @@
+/* Calls: arguments meet parameters. */
+#include <string.h>
+
+#include "template/render.h"
+
+const tpl_function *tpl_find_row(const tpl_function *table, const tpl_string *name)
+{
+    for (; table->name; table++)
+        if (tpl_text_is(name, table->name))
+            return table;
+    return NULL;
+}
+
+static const tpl_function *find_in(const tpl_function *const *tables, const tpl_string *name)
+{
+    const tpl_function *f = NULL;
+    for (; !f && *tables; tables++)
+        f = tpl_find_row(*tables, name);
+    return f;
+}
+
+const tpl_function *tpl_find_filter(const tpl_string *name)
+{
+    static const tpl_function *const tables[] = {tpl_filters_text, tpl_filters_list,
+                                                 tpl_filters_order, tpl_filters_value, NULL};
+    return find_in(tables, name);
+}
+
+const tpl_function *tpl_find_test(const tpl_string *name)
+{
+    return tpl_find_row(tpl_tests, name);
+}
+
+const tpl_function *tpl_find_global(const tpl_string *name)
+{
+    return tpl_find_row(tpl_globals, name);
+}
+
+const tpl_function *tpl_find_method(tpl_value self, const tpl_string *name)
+{
+    static const tpl_function *const string[] = {tpl_methods_string, tpl_methods_find, NULL};
+    switch ((tpl_kind)self.kind) {
+    case TPL_STRING:
+        return find_in(string, name);
+    case TPL_DICT:
+        return tpl_find_row(tpl_methods_dict, name);
+    case TPL_LIST:
+        return tpl_find_row(tpl_methods_list, name);
+    case TPL_TUPLE: { /* the methods that do not change it */
+        const tpl_function *f = tpl_find_row(tpl_methods_list, name);
+        return f && (tpl_text_is(name, "index") || tpl_text_is(name, "count")) ? f : NULL;
+    }
+    case TPL_LOOP:
+        return tpl_find_row(tpl_methods_loop, name);
+    case TPL_CYCLER:
+        return tpl_find_row(tpl_methods_cycler, name);
+    default:
+        return NULL;
+    }
+}
+
+/* The parameter of that name, or -1. */
+static int find_parameter(const char *parameters, const tpl_string *name)
+{
+    for (int i = 0; *parameters; i++) {
+        size_t n = strcspn(parameters, " ");
+        if (n == name->bytes && memcmp(parameters, name->data, n) == 0)
+            return i;
+        parameters += n + (parameters[n] == ' ');
+    }
+    return -1;
+}
+
+static size_t count_parameters(const char *parameters)
+{
+    size_t n = *parameters != '\0';
+    for (; *parameters; parameters++)
+        n += *parameters == ' ';
+    return n;
+}
+
+static int bind_named(tpl_context *c, const tpl_function *f, const tpl_dict *named, tpl_call *call)
+{
+    size_t at = 0;
+    for (tpl_entry *e; (e = tpl_dict_next(named, &at)) != NULL; at++) {
+        const tpl_string *name = e->key.u.string;
+        int i = e->key.kind == TPL_STRING ? find_parameter(f->parameters, name) : -1;
+        if (i < 0 && e->key.kind == TPL_STRING)
+            return tpl_fail(c, "%s() got an unexpected argument '%.*s'", f->name,
+                            (int)(name->bytes % 64), name->data);
+        if (i < 0 || tpl_given(call->arg[i]))
+            return tpl_fail(c, "%s() got an argument twice", f->name);
+        call->arg[i] = e->value;
+    }
+    return UMBRA_OK;
+}
+
+static int bind_arguments(tpl_context *c, const tpl_function *f, const tpl_args *args,
+                          tpl_call *call)
+{
+    size_t n = count_parameters(f->parameters);
+    if (args->count > n)
+        return tpl_fail(c, "%s() takes at most %zu arguments (%zu given)", f->name, n, args->count);
+    for (size_t i = 0; i < args->count; i++)
+        call->arg[i] = args->items[i];
+    int rc = args->named ? bind_named(c, f, args->named, call) : UMBRA_OK;
+    const char *name = f->parameters;
+    for (size_t i = 0; rc == UMBRA_OK && i < f->required; i++) {
+        if (!tpl_given(call->arg[i]))
+            rc = tpl_fail(c, "%s() misses its argument '%.*s'", f->name, (int)strcspn(name, " "),
+                          name);
+        name += strcspn(name, " ") + 1;
+    }
+    return rc;
+}
+
+int tpl_invoke(tpl_context *c, const tpl_function *f, tpl_value self, const tpl_args *args,
+               tpl_value *out)
+{
+    tpl_call call = {.name = f->name, .self = self, .all = args};
+    int rc = f->parameters ? bind_arguments(c, f, args, &call) : UMBRA_OK;
+    if (rc == UMBRA_OK)
+        rc = tpl_step(c, 1);
+    return rc == UMBRA_OK ? f->call(c, &call, out) : rc;
+}
+
+int tpl_call_value(tpl_context *c, tpl_value callee, const tpl_args *args, tpl_value *out)
+{
+    switch ((tpl_kind)callee.kind) {
+    case TPL_MACRO:
+        return tpl_call_macro(c, callee.u.macro, args, out);
+    case TPL_METHOD:
+        return tpl_invoke(c, callee.u.method->function, callee.u.method->self, args, out);
+    case TPL_FUNCTION:
+        return tpl_invoke(c, callee.u.function, tpl_none(), args, out);
+    case TPL_LOOP:
+        return tpl_call_loop(c, callee.u.loop, args, out);
+    case TPL_JOINER: {
+        tpl_list *l = callee.u.list; /* the separator; nothing the first time */
+        int rc = l->taken++ ? UMBRA_OK : tpl_word(c, "", out);
+        if (l->taken > 1)
+            *out = l->items[0];
+        return rc;
+    }
+    case TPL_UNDEFINED:
+        return tpl_fail_undefined(c, callee);
+    default:
+        return tpl_fail(c, "'%s' object is not callable", tpl_type_name(callee));
+    }
+}
+
+/* ---- macros ---- */
+
+/* The named arguments that are no parameters become kwargs, or an error. */
+static int bind_rest_named(tpl_context *c, const tpl_macro *m, const tpl_args *args,
+                           tpl_scope *scope)
+{
+    tpl_value rest;
+    int rc = tpl_new_dict(c, TPL_DICT, &rest);
+    size_t at = 0;
+    for (tpl_entry *e; rc == UMBRA_OK && args->named && (e = tpl_dict_next(args->named, &at));
+         at++) {
+        const tpl_string *name = e->key.u.string;
+        const tpl_node *p = m->node->a;
+        while (p && !(p->u.name->bytes == name->bytes &&
+                      memcmp(p->u.name->data, name->data, name->bytes) == 0))
+            p = p->next;
+        if (p)
+            continue;
+        if (tpl_text_is(name, "caller"))
+            rc = tpl_bind(c, scope, c->words->caller, e->value);
+        else if (m->node->op & TPL_USES_KWARGS)
+            rc = tpl_dict_set(c, rest.u.dict, e->key, e->value);
+        else
+            rc = tpl_fail(c, "macro '%.*s' takes no keyword argument '%.*s'",
+                          (int)(m->node->u.name->bytes % 64), m->node->u.name->data,
+                          (int)(name->bytes % 64), name->data);
+    }
+    return rc == UMBRA_OK ? tpl_bind(c, scope, c->words->kwargs, rest) : rc;
+}
+
+static int bind_rest(tpl_context *c, const tpl_macro *m, const tpl_args *args, size_t parameters,
+                     tpl_scope *scope)
+{
+    tpl_value rest;
+    int rc = tpl_new_list(c, TPL_TUPLE, 0, &rest);
+    if (args->count > parameters && !(m->node->op & TPL_USES_VARARGS))
+        return tpl_fail(c, "macro '%.*s' takes not more than %zu arguments",
+                        (int)(m->node->u.name->bytes % 64), m->node->u.name->data, parameters);
+    for (size_t i = parameters; rc == UMBRA_OK && i < args->count; i++)
+        rc = tpl_append(c, rest, args->items[i]);
+    return rc == UMBRA_OK ? tpl_bind(c, scope, c->words->varargs, rest) : rc;
+}
+
+/* Defaults are computed at each call and see the parameters before them. */
+static int bind_parameters(tpl_context *c, const tpl_macro *m, const tpl_args *args,
+                           tpl_scope *scope)
+{
+    size_t i = 0;
+    int rc = UMBRA_OK;
+    for (const tpl_node *p = m->node->a; rc == UMBRA_OK && p; p = p->next, i++) {
+        tpl_value *given = args->named && i >= args->count
+                               ? tpl_dict_text(c, args->named, p->u.name->data, p->u.name->bytes)
+                               : NULL;
+        tpl_value v;
+        if (i < args->count)
+            v = args->items[i];
+        else if (given)
+            v = *given;
+        else
+            rc = p->a ? tpl_evaluate(c, p->a, &v) : tpl_undefined(c, NULL, p->u.name, &v);
+        if (rc == UMBRA_OK)
+            rc = tpl_bind(c, scope, p->u.name, v);
+    }
+    if (rc == UMBRA_OK && (m->node->op & TPL_USES_VARARGS || args->count > i))
+        rc = bind_rest(c, m, args, i, scope);
+    if (rc == UMBRA_OK && (m->node->op & TPL_USES_KWARGS || args->named))
+        rc = bind_rest_named(c, m, args, scope);
+    return rc;
+}
+
+int tpl_call_macro(tpl_context *c, const tpl_macro *macro, const tpl_args *args, tpl_value *out)
+{
+    tpl_scope *outer = c->scope, *own;
+    uint32_t line = c->line;
+    int rc = tpl_enter(c);
+    if (rc != UMBRA_OK)
+        return rc;
+    rc = tpl_open_scope(c, macro->scope, &own);
+    if (rc == UMBRA_OK) {
+        c->scope = own;
+        rc = bind_parameters(c, macro, args, own);
+        if (rc == UMBRA_OK)
+            rc = tpl_capture(c, macro->node->b, out);
+        c->scope = outer;
+    }
+    tpl_leave(c);
+    if (rc == UMBRA_OK)
+        c->line = line;
+    return rc;
+}
+
+/* ---- arguments ---- */
+
+bool tpl_given(tpl_value v)
+{
+    return v.kind != TPL_ABSENT;
+}
+
+int tpl_int_argument(tpl_context *c, const tpl_call *call, int at, int64_t fallback, int64_t *out)
+{
+    *out = fallback;
+    tpl_value v = call->arg[at];
+    if (v.kind == TPL_ABSENT || tpl_as_int(v, out))
+        return UMBRA_OK;
+    return v.kind == TPL_UNDEFINED ? tpl_fail_undefined(c, v)
+                                   : tpl_fail(c, "%s() wants an integer, not %s", call->name,
+                                              tpl_type_name(v));
+}
+
+int tpl_text_argument(tpl_context *c, const tpl_call *call, int at, const char *fallback,
+                      const tpl_string **out)
+{
+    tpl_value v = call->arg[at];
+    int rc = UMBRA_OK;
+    if (v.kind == TPL_ABSENT)
+        rc = fallback ? tpl_word(c, fallback, &v) : UMBRA_OK;
+    else if (v.kind == TPL_UNDEFINED)
+        rc = tpl_fail_undefined(c, v);
+    else if (v.kind != TPL_STRING)
+        rc = tpl_fail(c, "%s() wants a string, not %s", call->name, tpl_type_name(v));
+    *out = v.kind == TPL_STRING ? v.u.string : NULL;
+    return rc;
+}
+
+bool tpl_flag_argument(const tpl_call *call, int at, bool fallback)
+{
+    return tpl_given(call->arg[at]) ? tpl_truth(call->arg[at]) : fallback;
+}
+
+int tpl_self_text(tpl_context *c, const tpl_call *call, const tpl_string **out)
+{
+    tpl_value v;
+    int rc = tpl_to_text(c, call->self, &v);
+    if (rc == UMBRA_OK)
+        *out = v.u.string;
+    return rc;
+}

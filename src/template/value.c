@@ -1,0 +1,263 @@
+/* Values: making them, and what can be asked of them. */
+#include <string.h>
+
+#include "template/value.h"
+#include "template/text.h"
+
+tpl_value tpl_none(void)
+{
+    return (tpl_value){.kind = TPL_NONE};
+}
+
+tpl_value tpl_bool(bool b)
+{
+    return (tpl_value){.kind = TPL_BOOL, .u.boolean = b};
+}
+
+tpl_value tpl_int(int64_t i)
+{
+    return (tpl_value){.kind = TPL_INT, .u.integer = i};
+}
+
+tpl_value tpl_float(double f)
+{
+    return (tpl_value){.kind = TPL_FLOAT, .u.real = f};
+}
+
+int tpl_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out)
+{
+    tpl_string *s = tpl_alloc(c, 1, sizeof *s);
+    if (!s)
+        return c->err ? c->err->status : UMBRA_E_NOMEM;
+    *s = (tpl_string){.data = data, .bytes = bytes, .input = input};
+    s->chars = tpl_count_chars(data, bytes);
+    *out = (tpl_value){.kind = TPL_STRING, .u.string = s};
+    return UMBRA_OK;
+}
+
+int tpl_word(tpl_context *c, const char *text, tpl_value *out)
+{
+    return tpl_text(c, text, strlen(text), false, out);
+}
+
+int tpl_copy_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out)
+{
+    char *copy = tpl_alloc(c, bytes, 1);
+    if (!copy)
+        return UMBRA_E_NOMEM;
+    if (bytes)
+        memcpy(copy, data, bytes);
+    return tpl_text(c, copy, bytes, input, out);
+}
+
+int tpl_new_list(tpl_context *c, tpl_kind kind, size_t room, tpl_value *out)
+{
+    tpl_list *l = tpl_alloc(c, 1, sizeof *l);
+    if (!l)
+        return UMBRA_E_NOMEM;
+    l->room = room;
+    l->items = room ? tpl_alloc(c, room, sizeof *l->items) : NULL;
+    if (room && !l->items)
+        return UMBRA_E_NOMEM;
+    *out = (tpl_value){.kind = (uint8_t)kind, .u.list = l};
+    return UMBRA_OK;
+}
+
+int tpl_append(tpl_context *c, tpl_value list, tpl_value item)
+{
+    tpl_list *l = list.u.list;
+    if (l->count == l->room) {
+        size_t room = l->room ? 2 * l->room : 4;
+        tpl_value *items =
+            tpl_grow(c, l->items, l->room * sizeof *items, room * sizeof *items);
+        if (!items)
+            return UMBRA_E_NOMEM;
+        l->items = items;
+        l->room = room;
+    }
+    l->items[l->count++] = item;
+    return UMBRA_OK;
+}
+
+int tpl_pair(tpl_context *c, tpl_value first, tpl_value second, tpl_value *out)
+{
+    int rc = tpl_new_list(c, TPL_TUPLE, 2, out);
+    if (rc == UMBRA_OK) {
+        out->u.list->items[0] = first;
+        out->u.list->items[1] = second;
+        out->u.list->count = 2;
+    }
+    return rc;
+}
+
+int tpl_undefined(tpl_context *c, const char *owner, const tpl_string *name, tpl_value *out)
+{
+    tpl_missing *m = tpl_alloc(c, 1, sizeof *m);
+    if (!m)
+        return UMBRA_E_NOMEM;
+    *m = (tpl_missing){.owner = owner, .name = name};
+    *out = (tpl_value){.kind = TPL_UNDEFINED, .u.missing = m};
+    return UMBRA_OK;
+}
+
+int tpl_fail_undefined(tpl_context *c, tpl_value v)
+{
+    enum { SHOWN = 120 };
+    const tpl_missing *m = v.u.missing;
+    int n = m->name->bytes > SHOWN ? SHOWN : (int)m->name->bytes;
+    if (m->owner)
+        return tpl_fail(c, "'%s' has no attribute '%.*s'", m->owner, n, m->name->data);
+    return tpl_fail(c, "'%.*s' is undefined", n, m->name->data);
+}
+
+bool tpl_is_sequence(tpl_value v)
+{
+    return v.kind == TPL_LIST || v.kind == TPL_TUPLE || v.kind == TPL_RANGE || v.kind == TPL_VIEW;
+}
+
+bool tpl_is_number(tpl_value v)
+{
+    return v.kind == TPL_INT || v.kind == TPL_FLOAT || v.kind == TPL_BOOL;
+}
+
+double tpl_as_float(tpl_value v)
+{
+    return v.kind == TPL_FLOAT ? v.u.real
+           : v.kind == TPL_INT ? (double)v.u.integer
+                               : (double)v.u.boolean;
+}
+
+bool tpl_as_int(tpl_value v, int64_t *out)
+{
+    if (v.kind != TPL_INT && v.kind != TPL_BOOL)
+        return false;
+    *out = v.kind == TPL_INT ? v.u.integer : (int64_t)v.u.boolean;
+    return true;
+}
+
+bool tpl_truth(tpl_value v)
+{
+    switch ((tpl_kind)v.kind) {
+    case TPL_ABSENT:
+    case TPL_UNDEFINED:
+    case TPL_NONE:
+        return false;
+    case TPL_BOOL:
+        return v.u.boolean;
+    case TPL_INT:
+        return v.u.integer != 0;
+    case TPL_FLOAT:
+        return v.u.real != 0;
+    case TPL_STRING:
+        return v.u.string->bytes > 0;
+    case TPL_LIST:
+    case TPL_TUPLE:
+    case TPL_RANGE:
+    case TPL_VIEW:
+        return v.u.list->count > 0;
+    case TPL_DICT:
+        return v.u.dict->count > 0;
+    default:
+        return true;
+    }
+}
+
+const char *tpl_type_name(tpl_value v)
+{
+    static const char *const names[] = {
+        [TPL_ABSENT] = "nothing",      [TPL_UNDEFINED] = "Undefined",
+        [TPL_NONE] = "NoneType",       [TPL_BOOL] = "bool",
+        [TPL_INT] = "int",             [TPL_FLOAT] = "float",
+        [TPL_STRING] = "str",          [TPL_LIST] = "list",
+        [TPL_TUPLE] = "tuple",         [TPL_RANGE] = "range",
+        [TPL_VIEW] = "dict view",      [TPL_ITERATOR] = "generator",
+        [TPL_DICT] = "dict",           [TPL_NAMESPACE] = "Namespace",
+        [TPL_MACRO] = "Macro",         [TPL_FUNCTION] = "function",
+        [TPL_METHOD] = "method",       [TPL_LOOP] = "LoopContext",
+        [TPL_CYCLER] = "Cycler",       [TPL_JOINER] = "Joiner",
+    };
+    return names[v.kind];
+}
+
+bool tpl_text_is(const tpl_string *s, const char *text)
+{
+    return s->bytes == strlen(text) && memcmp(s->data, text, s->bytes) == 0;
+}
+
+static int split_chars(tpl_context *c, const tpl_string *s, const tpl_value **items, size_t *count)
+{
+    tpl_value list;
+    int rc = tpl_step(c, s->chars);
+    if (rc == UMBRA_OK)
+        rc = tpl_new_list(c, TPL_LIST, s->chars, &list);
+    for (size_t i = 0; rc == UMBRA_OK && i < s->bytes;) {
+        size_t n = tpl_char_bytes(s->data + i);
+        tpl_value one;
+        rc = tpl_part(c, s, i, i + n, &one);
+        if (rc == UMBRA_OK)
+            rc = tpl_append(c, list, one);
+        i += n;
+    }
+    if (rc == UMBRA_OK) {
+        *items = list.u.list->items;
+        *count = list.u.list->count;
+    }
+    return rc;
+}
+
+static int dict_keys(tpl_context *c, const tpl_dict *d, const tpl_value **items, size_t *count)
+{
+    tpl_value list;
+    int rc = tpl_new_list(c, TPL_LIST, d->count, &list);
+    size_t at = 0;
+    for (tpl_entry *e; rc == UMBRA_OK && (e = tpl_dict_next(d, &at)) != NULL; at++)
+        rc = tpl_append(c, list, e->key);
+    if (rc == UMBRA_OK) {
+        *items = list.u.list->items;
+        *count = list.u.list->count;
+    }
+    return rc;
+}
+
+int tpl_elements(tpl_context *c, tpl_value v, const tpl_value **items, size_t *count)
+{
+    *items = NULL;
+    *count = 0;
+    switch ((tpl_kind)v.kind) {
+    case TPL_UNDEFINED:
+        return UMBRA_OK;
+    case TPL_STRING:
+        return split_chars(c, v.u.string, items, count);
+    case TPL_DICT:
+        return dict_keys(c, v.u.dict, items, count);
+    case TPL_LIST:
+    case TPL_TUPLE:
+    case TPL_RANGE:
+    case TPL_VIEW:
+    case TPL_ITERATOR: {
+        size_t from = v.kind == TPL_ITERATOR ? v.u.list->taken : 0;
+        *items = v.u.list->items ? v.u.list->items + from : NULL;
+        *count = v.u.list->count - from;
+        if (v.kind == TPL_ITERATOR)
+            v.u.list->taken = v.u.list->count;
+        return tpl_step(c, *count);
+    }
+    default:
+        return tpl_fail(c, "'%s' object is not iterable", tpl_type_name(v));
+    }
+}
+
+int tpl_length(tpl_context *c, tpl_value v, int64_t *out)
+{
+    if (v.kind == TPL_UNDEFINED)
+        *out = 0;
+    else if (v.kind == TPL_STRING)
+        *out = (int64_t)v.u.string->chars;
+    else if (v.kind == TPL_DICT)
+        *out = (int64_t)v.u.dict->count;
+    else if (tpl_is_sequence(v))
+        *out = (int64_t)v.u.list->count;
+    else
+        return tpl_fail(c, "object of type '%s' has no len()", tpl_type_name(v));
+    return UMBRA_OK;
+}
