@@ -34,12 +34,11 @@ static int read_template(const char *path, char **text, size_t *bytes)
     return umbra_model_read_template(path, text, bytes, &err) == UMBRA_OK ? 0 : cli_fail(&err);
 }
 
-/* "FILE: MESSAGE" */
+/* A refusal is an answer of the template, no misuse of the program. */
 static int fail_in(const char *path, const umbra_error *err)
 {
-    umbra_error whole = {.status = err->status};
-    snprintf(whole.message, sizeof whole.message, "%.160s: %.340s", path, err->message);
-    return cli_fail(&whole);
+    fprintf(stderr, "umbra: %s: %s\n", path, err->message);
+    return EXIT_FAILED;
 }
 
 static void print_spans(const umbra_template_output *out)

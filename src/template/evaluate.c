@@ -204,6 +204,9 @@ static int evaluate_function(tpl_context *c, const tpl_node *node, tpl_value *ou
 {
     tpl_value self = *out;
     tpl_args args;
+    if (!node->function)
+        return tpl_fail(c, "there is no %s '%.*s'", node->type == TPL_N_TEST ? "test" : "filter",
+                        (int)(node->u.name->bytes % 64), node->u.name->data);
     int rc = node->a ? tpl_evaluate(c, node->a, &self) : UMBRA_OK;
     if (rc == UMBRA_OK)
         rc = tpl_evaluate_arguments(c, node->b, &args);

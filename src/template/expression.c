@@ -246,22 +246,22 @@ tpl_node *tpl_parse_postfix(tpl_parser *p, tpl_node *node)
     return node;
 }
 
-/* The name of a filter or test, looked up. */
-static const tpl_function *parse_function(tpl_parser *p, const char *what,
-                                          const tpl_function *(*find)(const tpl_string *name))
+/* The name of a filter or test, looked up. One that there is not is an error only where it is
+ * reached: templates ask for what some programs have ("x is filter"), or do so in vain. */
+static bool parse_function(tpl_parser *p, tpl_node *node,
+                           const tpl_function *(*find)(const tpl_string *name))
 {
-    const tpl_string *name = tpl_take_name(p);
-    const tpl_function *f = name ? find(name) : NULL;
-    if (name && !f)
-        tpl_fail(p->c, "there is no %s '%.*s'", what, (int)(name->bytes % 64), name->data);
-    return f;
+    node->u.name = tpl_take_name(p);
+    if (node->u.name)
+        node->function = find(node->u.name);
+    return node->u.name != NULL;
 }
 
 tpl_node *tpl_parse_filters(tpl_parser *p, tpl_node *input, bool begun)
 {
     while (begun || tpl_take_op(p, TPL_OP(0, '|'))) {
         tpl_node *n = tpl_node_new(p, TPL_N_FILTER);
-        if (!n || !(n->function = parse_function(p, "filter", tpl_find_filter)))
+        if (!n || !parse_function(p, n, tpl_find_filter))
             return NULL;
         if (tpl_is_op(p, TPL_OP(0, '(')) && parse_arguments(p, &n->b) != UMBRA_OK)
             return NULL;
@@ -287,7 +287,7 @@ static tpl_node *parse_test(tpl_parser *p, tpl_node *node)
     tpl_next(p);
     bool negated = tpl_take_word(p, "not");
     tpl_node *n = tpl_node_new(p, TPL_N_TEST);
-    if (!n || !(n->function = parse_function(p, "test", tpl_find_test)))
+    if (!n || !parse_function(p, n, tpl_find_test))
         return NULL;
     n->a = node;
     if (tpl_is_op(p, TPL_OP(0, '('))) {

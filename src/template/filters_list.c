@@ -131,6 +131,8 @@ static int filter_map(tpl_context *c, const tpl_call *call, tpl_value *out)
 {
     const tpl_value *items;
     size_t n;
+    if (!tpl_truth(call->self)) /* none has no elements here, unlike elsewhere */
+        return new_iterator(c, out);
     int rc = tpl_elements(c, call->self, &items, &n);
     if (rc == UMBRA_OK)
         rc = new_iterator(c, out);
@@ -155,6 +157,8 @@ static int pick(tpl_context *c, const tpl_call *call, bool attribute, bool wante
     const tpl_args *all = call->all;
     const tpl_value *items;
     size_t n, at = attribute ? 1 : 0;
+    if (!tpl_truth(call->self)) /* none has no elements here, unlike elsewhere */
+        return new_iterator(c, out);
     if (attribute && all->count == 0)
         return tpl_fail(c, "%s() wants the name of an attribute", call->name);
     const tpl_value *name = all->count > at ? &all->items[at] : NULL;

@@ -25,12 +25,11 @@ typedef enum tpl_node_type {
     TPL_N_ITEM,     /* a[b] */
     TPL_N_SLICE,    /* a[b:c:d], each of b, c, d may be NULL */
     TPL_N_CALL,     /* a(b: arguments) */
-    TPL_N_FILTER,   /* a (NULL: what the block printed) | function(b: arguments) */
-    TPL_N_TEST,     /* a is function(b: arguments) */
+    TPL_N_FILTER,   /* a (NULL: what the block printed) | name(b: arguments); function or NULL */
+    TPL_N_TEST,     /* a is name(b: arguments); function or NULL */
     /* an argument: a, and its name, or op '*' for a list of them, TPL_OP('*', '*') for a dict */
     TPL_N_ARGUMENT,
-    /* a[b] = ... where it is not an expression: name.member */
-    TPL_N_ATTRIBUTE, /* name, a: a NAME with the attribute's name */
+    TPL_N_ATTRIBUTE, /* name.member as a target; a: a NAME with the member's name */
     /* statements */
     TPL_N_TEXT,   /* value */
     TPL_N_PRINT,  /* a */
@@ -42,7 +41,7 @@ typedef enum tpl_node_type {
     TPL_N_MACRO,  /* name, a: parameters (NAMEs, a: default or NULL), b: body; op: TPL_USES_* */
     TPL_N_CALL_BLOCK,   /* a: the CALL, b: an unnamed MACRO */
     TPL_N_FILTER_BLOCK, /* a: FILTERs, b: body */
-    TPL_N_SCOPE,        /* a: SETs of its own, b: body */
+    TPL_N_SCOPE,        /* a: SETs of its own, b: body; flag: its variables are those around it */
     TPL_N_BREAK,
     TPL_N_CONTINUE
 } tpl_node_type;

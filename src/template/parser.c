@@ -278,6 +278,7 @@ static int parse_with(tpl_parser *p, tpl_node *node)
 
 static int parse_generation(tpl_parser *p, tpl_node *node)
 {
+    node->flag = true;
     return parse_closed(p, "|endgeneration|", &node->b);
 }
 

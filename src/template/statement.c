@@ -120,6 +120,8 @@ static int execute_call_block(tpl_context *c, const tpl_node *node)
 static int execute_scope(tpl_context *c, const tpl_node *node)
 {
     tpl_scope *outer = c->scope, *own;
+    if (node->flag)
+        return tpl_execute(c, node->b);
     int rc = tpl_open_scope(c, outer, &own);
     for (const tpl_node *set = node->a; rc == UMBRA_OK && set; set = set->next) {
         tpl_value v;
