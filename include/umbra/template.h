@@ -1,14 +1,14 @@
 /* Chat templates: the Jinja texts in model files that turn messages into a prompt.
  *
  * A template is parsed once and rendered any number of times. Statements, expressions, filters and
- * tests are Jinja 2's, set up as the model hubs do it: trim_blocks and lstrip_blocks, loop controls,
- * a `generation` block that prints what stands in it, `tojson` that leaves non-ASCII letters alone,
- * `raise_exception(message)`, `strftime_now(format)`, no autoescape. There are no includes, imports
- * or inheritance. Integers have 64 bits; a result that does not fit is an error.
+ * tests are Jinja 2's, set up as the model hubs do it: trim_blocks and lstrip_blocks, loop
+ * controls, a `generation` block that prints what stands in it, `tojson` that leaves non-ASCII
+ * letters alone, `raise_exception(message)`, `strftime_now(format)`, no autoescape. There are no
+ * includes, imports or inheritance. Integers have 64 bits; a result that does not fit is an error.
  *
  * Every byte of a rendering is known to stem from the template or from the caller's input, through
- * all slicing, joining, replacing and formatting (what `tojson` makes of input is input as a whole).
- * Text that a user wrote can so be kept from being read as control tokens.
+ * all slicing, joining, replacing and formatting (what `tojson` makes of input is input as a
+ * whole). Text that a user wrote can so be kept from being read as control tokens.
  *
  * Work is bounded: a hostile template ends in an error. A template may be rendered by several
  * threads at once. */

@@ -94,23 +94,26 @@ int cli_template(int argc, char **argv)
     const char *when = NULL;
     bool spans = false;
     const cli_option options[] = {
-        {"--now", 0, CLI_TEXT, "TIME", "time for templates that ask, as \"2026-11-26 09:30\" "
-                                       "(default: the local time)", &when},
+        {"--now", 0, CLI_TEXT, "TIME",
+         "time for templates that ask, as \"2026-11-26 09:30\" "
+         "(default: the local time)",
+         &when},
         {"--spans", 0, CLI_FLAG, NULL,
          "print which bytes stem from the template and which from the case, instead of the text",
          &spans},
         {0},
     };
-    const cli_syntax syntax = {
-        "template",
-        "FILE CASE",
-        "Renders a chat template, a Jinja file or the one in a GGUF model, with the messages, tools "
-        "and variables of a JSON file, and prints the prompt as the model would get it. A case that "
-        "the template refuses, in its own words, ends with exit code 1.",
-        options,
-        2,
-        "umbra template chat.jinja case.json\n"
-        "umbra template MODEL.gguf case.json --spans\n"};
+    const cli_syntax syntax = {"template",
+                               "FILE CASE",
+                               "Renders a chat template, a Jinja file or the one in a GGUF model, "
+                               "with the messages, tools "
+                               "and variables of a JSON file, and prints the prompt as the model "
+                               "would get it. A case that "
+                               "the template refuses, in its own words, ends with exit code 1.",
+                               options,
+                               2,
+                               "umbra template chat.jinja case.json\n"
+                               "umbra template MODEL.gguf case.json --spans\n"};
     const char *paths[2];
     int code = cli_parse(&syntax, argc, argv, paths);
     if (code >= 0)

@@ -253,9 +253,9 @@ int tpl_int_argument(tpl_context *c, const tpl_call *call, int at, int64_t fallb
     tpl_value v = call->arg[at];
     if (v.kind == TPL_ABSENT || tpl_as_int(v, out))
         return UMBRA_OK;
-    return v.kind == TPL_UNDEFINED ? tpl_fail_undefined(c, v)
-                                   : tpl_fail(c, "%s() wants an integer, not %s", call->name,
-                                              tpl_type_name(v));
+    return v.kind == TPL_UNDEFINED
+               ? tpl_fail_undefined(c, v)
+               : tpl_fail(c, "%s() wants an integer, not %s", call->name, tpl_type_name(v));
 }
 
 int tpl_text_argument(tpl_context *c, const tpl_call *call, int at, const char *fallback,

@@ -236,9 +236,8 @@ int tpl_contains(tpl_context *c, tpl_value whole, tpl_value part, bool *out)
     }
     const tpl_value *items;
     size_t count;
-    int rc = whole.kind == TPL_NONE
-                 ? tpl_fail(c, "argument of type 'NoneType' is not iterable")
-                 : tpl_elements(c, whole, &items, &count);
+    int rc = whole.kind == TPL_NONE ? tpl_fail(c, "argument of type 'NoneType' is not iterable")
+                                    : tpl_elements(c, whole, &items, &count);
     for (size_t i = 0; rc == UMBRA_OK && !*out && i < count; i++)
         rc = tpl_equal(c, items[i], part, out);
     return rc;

@@ -31,8 +31,8 @@ static int add_block(tpl_context *c, size_t bytes)
     if (room > c->memory_limit - c->memory_bytes)
         room = bytes;
     if (room > c->memory_limit - c->memory_bytes)
-        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED, "the template needs more than %zu bytes of memory",
-                           c->memory_limit);
+        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
+                           "the template needs more than %zu bytes of memory", c->memory_limit);
     tpl_block *b = umbra_calloc(1, sizeof *b + room);
     if (!b)
         return umbra_fail_nomem(c->err, "a chat template", sizeof *b + room);
@@ -104,8 +104,8 @@ int tpl_scan(tpl_context *c, size_t bytes)
 int tpl_enter(tpl_context *c)
 {
     if (c->depth >= c->depth_limit)
-        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED, "nested or called deeper than %" PRIu32 " levels",
-                           c->depth_limit);
+        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
+                           "nested or called deeper than %" PRIu32 " levels", c->depth_limit);
     c->depth++;
     return UMBRA_OK;
 }

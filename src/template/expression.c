@@ -368,8 +368,8 @@ static tpl_node *parse_left(tpl_parser *p, tpl_node *(*next)(tpl_parser *p), con
 
 static tpl_node *parse_product(tpl_parser *p)
 {
-    static const uint16_t ops[] = {TPL_OP(0, '*'), TPL_OP(0, '/'), TPL_OP('/', '/'),
-                                   TPL_OP(0, '%'), 0};
+    static const uint16_t ops[] = {TPL_OP(0, '*'), TPL_OP(0, '/'), TPL_OP('/', '/'), TPL_OP(0, '%'),
+                                   0};
     return parse_left(p, parse_power, ops);
 }
 
@@ -523,8 +523,8 @@ static bool assignable(const tpl_node *n)
 
 static tpl_node *parse_attribute_target(tpl_parser *p)
 {
-    bool attribute = p->t->type == TPL_T_NAME && p->t[1].type == TPL_T_OPERATOR &&
-                     p->t[1].op == TPL_OP(0, '.');
+    bool attribute =
+        p->t->type == TPL_T_NAME && p->t[1].type == TPL_T_OPERATOR && p->t[1].op == TPL_OP(0, '.');
     if (!attribute)
         return tpl_parse_primary(p);
     tpl_node *n = tpl_node_new(p, TPL_N_ATTRIBUTE);

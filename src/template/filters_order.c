@@ -11,7 +11,8 @@ int tpl_sort_key(tpl_context *c, tpl_value v, bool cased, tpl_value *out)
                                           : UMBRA_OK;
 }
 
-/* The key of an element: itself, the member that `attribute` names, or a list of several ("a,b"). */
+/* The key of an element: itself, the member that `attribute` names, or a list of several ("a,b").
+ */
 static int element_key(tpl_context *c, tpl_value v, tpl_value attribute, bool cased, tpl_value *out)
 {
     if (!tpl_given(attribute) || attribute.kind == TPL_NONE)

@@ -193,7 +193,7 @@ static int filter_center(tpl_context *c, const tpl_call *call, tpl_value *out)
     int rc = tpl_self_text(c, call, &s);
     if (rc == UMBRA_OK)
         rc = tpl_int_argument(c, call, 0, 80, &width);
-    return rc == UMBRA_OK ? tpl_pad(c, s, width, ' ', '^', out) : rc;
+    return rc == UMBRA_OK ? tpl_pad(c, s, width, ' ', '|', out) : rc;
 }
 
 const tpl_function tpl_filters_text[] = {

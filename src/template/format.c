@@ -12,10 +12,10 @@ enum { MOST_DIGITS = 300, NUMBER_BYTES = 800 };
 /* What stands between % and its letter, or behind the colon in braces. */
 typedef struct spec {
     uint32_t fill;
-    char align;  /* '<' '>' '^' '=' or 0 */
-    char sign;   /* '+' ' ' or 0 */
+    char align; /* '<' '>' '^' '=' or 0 */
+    char sign;  /* '+' ' ' or 0 */
     bool alternate;
-    char group;  /* ',' '_' or 0 */
+    char group; /* ',' '_' or 0 */
     int64_t width;
     int precision; /* -1: none */
     char type;     /* or 0 */
@@ -103,7 +103,8 @@ static int put_number(formatter *f, const spec *p, tpl_value v)
     char letter[2] = {p->type, '\0'};
     if (!print_number(digits, p, v))
         return tpl_fail(f->b.c, "unknown format code '%s' for '%s'", letter, tpl_type_name(v));
-    bool negative = v.kind == TPL_FLOAT ? signbit(v.u.real) != 0 : v.kind == TPL_INT && v.u.integer < 0;
+    bool negative =
+        v.kind == TPL_FLOAT ? signbit(v.u.real) != 0 : v.kind == TPL_INT && v.u.integer < 0;
     char sign = negative ? '-' : p->sign;
     strcpy(grouped, digits);
     if (p->group)
@@ -352,7 +353,8 @@ static int follow_field(formatter *f, tpl_value *v)
     while (rc == UMBRA_OK && (peek(f) == '.' || peek(f) == '[')) {
         bool bracket = peek(f) == '[';
         size_t begin = ++f->at;
-        while (f->at < f->s->bytes && !strchr(bracket ? "]" : ".[!:}", f->s->data[f->at] ? f->s->data[f->at] : ' '))
+        while (f->at < f->s->bytes &&
+               !strchr(bracket ? "]" : ".[!:}", f->s->data[f->at] ? f->s->data[f->at] : ' '))
             f->at++;
         tpl_value name;
         int64_t i;

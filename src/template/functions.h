@@ -16,8 +16,8 @@ enum { TPL_MOST_PARAMETERS = 6 };
 
 typedef struct tpl_call {
     const char *name;
-    tpl_value self;                      /* what is filtered, tested or has the method */
-    tpl_value arg[TPL_MOST_PARAMETERS];  /* by parameter; TPL_ABSENT where none was given */
+    tpl_value self;                     /* what is filtered, tested or has the method */
+    tpl_value arg[TPL_MOST_PARAMETERS]; /* by parameter; TPL_ABSENT where none was given */
     const tpl_args *all;
 } tpl_call;
 
@@ -57,7 +57,6 @@ int tpl_call_loop(tpl_context *c, tpl_loop *loop, const tpl_args *args, tpl_valu
 /* A member of the running loop; *found is false where it has none of that name. */
 int tpl_loop_member(tpl_context *c, tpl_value loop, const tpl_string *name, tpl_value *out,
                     bool *found);
-
 
 /* ---- arguments ---- */
 

@@ -23,8 +23,9 @@ static int global_range(tpl_context *c, const tpl_call *call, tpl_value *out)
     if (rc != UMBRA_OK)
         return rc;
     bool far = __builtin_sub_overflow(to, from, &span) || step == INT64_MIN;
-    int64_t n = far ? LONGEST_RANGE + 1 : step > 0 ? span / step + (span % step > 0)
-                                                   : span / step + (span % step < 0);
+    int64_t n = far        ? LONGEST_RANGE + 1
+                : step > 0 ? span / step + (span % step > 0)
+                           : span / step + (span % step < 0);
     if (n > LONGEST_RANGE)
         return tpl_fail_as(c, UMBRA_E_UNSUPPORTED, "a range of more than %d numbers",
                            LONGEST_RANGE);
@@ -32,8 +33,8 @@ static int global_range(tpl_context *c, const tpl_call *call, tpl_value *out)
     rc = name ? tpl_new_list(c, TPL_RANGE, n > 0 ? (size_t)n : 0, out) : UMBRA_E_NOMEM;
     if (rc != UMBRA_OK)
         return rc;
-    snprintf(name, 72, step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)",
-             (long long)from, (long long)to, (long long)step);
+    snprintf(name, 72, step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)", (long long)from,
+             (long long)to, (long long)step);
     out->u.list->name = name;
     for (int64_t i = 0; rc == UMBRA_OK && i < n; i++)
         rc = tpl_append(c, *out, tpl_int(from + i * step));
@@ -63,9 +64,8 @@ static int make_mapping(tpl_context *c, const tpl_call *call, tpl_kind kind, tpl
         }
     }
     at = 0;
-    for (tpl_entry *e; rc == UMBRA_OK && call->all->named &&
-                       (e = tpl_dict_next(call->all->named, &at));
-         at++)
+    for (tpl_entry *e;
+         rc == UMBRA_OK && call->all->named && (e = tpl_dict_next(call->all->named, &at)); at++)
         rc = tpl_dict_set(c, out->u.dict, e->key, e->value);
     return rc;
 }

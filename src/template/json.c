@@ -48,7 +48,7 @@ static int put_char(json *j, const char *at)
         text[1] = to[simple - from];
         return put(j, text);
     }
-    if (code < 0x20 || (j->ascii && code > 0x7f))
+    if (code < 0x20 || (j->ascii && code >= 0x7f))
         return put_code(j, code);
     return tpl_put(&j->b, at, tpl_char_bytes(at), j->input);
 }
@@ -265,7 +265,8 @@ static int read_separators(tpl_context *c, tpl_value v, json *j)
 
 int tpl_to_json(tpl_context *c, const tpl_call *call, tpl_value *out)
 {
-    json j = {.ascii = tpl_flag_argument(call, 0, false), .sort = tpl_flag_argument(call, 3, false)};
+    json j = {.ascii = tpl_flag_argument(call, 0, false),
+              .sort = tpl_flag_argument(call, 3, false)};
     tpl_builder_init(&j.b, c);
     int rc = read_indent(c, call->arg[1], &j);
     if (rc == UMBRA_OK)

@@ -28,8 +28,7 @@ int tpl_push_token(tpl_lexer *l, tpl_token token)
 {
     if (l->count == l->room) {
         size_t room = l->room ? 2 * l->room : 256;
-        tpl_token *more =
-            tpl_grow(l->c, l->tokens, l->room * sizeof token, room * sizeof token);
+        tpl_token *more = tpl_grow(l->c, l->tokens, l->room * sizeof token, room * sizeof token);
         if (!more)
             return UMBRA_E_NOMEM;
         l->tokens = more;
@@ -168,8 +167,8 @@ static int take_tag(tpl_lexer *l, bool print)
         if (print && sign == '+')
             sign = '\0';
         if (l->open == 0 && tpl_at(l, at + (sign != '\0'), close)) {
-            int rc = tpl_push_token(l, (tpl_token){.type = print ? TPL_T_PRINT_END
-                                                                 : TPL_T_BLOCK_END});
+            int rc =
+                tpl_push_token(l, (tpl_token){.type = print ? TPL_T_PRINT_END : TPL_T_BLOCK_END});
             at += 2 + (sign != '\0');
             tpl_advance(l, print && !sign ? at : behind(l, at, sign));
             return rc;
@@ -215,8 +214,8 @@ static int take_next(tpl_lexer *l)
     tpl_advance(l, at + 2 + (sign != '\0'));
     if (kind == '#')
         return skip_comment(l);
-    rc = tpl_push_token(
-        l, (tpl_token){.type = kind == '{' ? TPL_T_PRINT_BEGIN : TPL_T_BLOCK_BEGIN});
+    rc =
+        tpl_push_token(l, (tpl_token){.type = kind == '{' ? TPL_T_PRINT_BEGIN : TPL_T_BLOCK_BEGIN});
     return rc == UMBRA_OK ? take_tag(l, kind == '{') : rc;
 }
 
@@ -250,9 +249,12 @@ int tpl_tokenize(tpl_context *c, const char *source, size_t bytes, tpl_token **t
 const char *tpl_describe_token(const tpl_token *t, char *buffer, size_t size)
 {
     static const char *const names[] = {
-        [TPL_T_END] = "the end of the template",  [TPL_T_DATA] = "text",
-        [TPL_T_PRINT_BEGIN] = "'{{'",             [TPL_T_PRINT_END] = "'}}'",
-        [TPL_T_BLOCK_BEGIN] = "'{%'",             [TPL_T_BLOCK_END] = "'%}'",
+        [TPL_T_END] = "the end of the template",
+        [TPL_T_DATA] = "text",
+        [TPL_T_PRINT_BEGIN] = "'{{'",
+        [TPL_T_PRINT_END] = "'}}'",
+        [TPL_T_BLOCK_BEGIN] = "'{%'",
+        [TPL_T_BLOCK_END] = "'%}'",
         [TPL_T_CONSTANT] = "a constant",
     };
     if (t->type == TPL_T_NAME)

@@ -16,8 +16,6 @@ typedef enum tpl_token_type {
     TPL_T_OPERATOR
 } tpl_token_type;
 
-
-
 typedef struct tpl_token {
     uint8_t type;
     uint16_t op;

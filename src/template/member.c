@@ -17,11 +17,10 @@ static int bind_method(tpl_context *c, tpl_value self, const tpl_function *f, tp
 static const char *owner_name(tpl_value v)
 {
     static const char *const names[] = {
-        [TPL_NONE] = "None",              [TPL_BOOL] = "bool object",
-        [TPL_INT] = "int object",         [TPL_FLOAT] = "float object",
-        [TPL_STRING] = "str object",      [TPL_LIST] = "list object",
-        [TPL_TUPLE] = "tuple object",     [TPL_DICT] = "dict object",
-        [TPL_NAMESPACE] = "namespace",    [TPL_LOOP] = "loop",
+        [TPL_NONE] = "None",          [TPL_BOOL] = "bool object",  [TPL_INT] = "int object",
+        [TPL_FLOAT] = "float object", [TPL_STRING] = "str object", [TPL_LIST] = "list object",
+        [TPL_TUPLE] = "tuple object", [TPL_DICT] = "dict object",  [TPL_NAMESPACE] = "namespace",
+        [TPL_LOOP] = "loop",
     };
     const char *name = v.kind < sizeof names / sizeof *names ? names[v.kind] : NULL;
     return name ? name : tpl_type_name(v);
@@ -175,8 +174,8 @@ static int64_t clamp(int64_t i, int64_t n, int64_t least, int64_t most)
 }
 
 /* First, last (not included) and step within n elements. */
-static int resolve(tpl_context *c, const tpl_value bounds[3], int64_t n, int64_t *from,
-                   int64_t *to, int64_t *step)
+static int resolve(tpl_context *c, const tpl_value bounds[3], int64_t n, int64_t *from, int64_t *to,
+                   int64_t *step)
 {
     int rc = bound(c, bounds[2], 1, step);
     if (rc == UMBRA_OK && *step == 0)

@@ -264,14 +264,9 @@ static int dict_clear(tpl_context *c, const tpl_call *call, tpl_value *out)
 }
 
 const tpl_function tpl_methods_dict[] = {
-    {"keys", dict_keys, 0, ""},
-    {"values", dict_values, 0, ""},
-    {"items", dict_items, 0, ""},
-    {"get", dict_get, 1, "key default"},
-    {"pop", dict_pop, 1, "key default"},
-    {"setdefault", dict_setdefault, 1, "key default"},
-    {"update", dict_update, 0, NULL},
-    {"copy", dict_copy, 0, ""},
-    {"clear", dict_clear, 0, ""},
-    {0},
+    {"keys", dict_keys, 0, ""},          {"values", dict_values, 0, ""},
+    {"items", dict_items, 0, ""},        {"get", dict_get, 1, "key default"},
+    {"pop", dict_pop, 1, "key default"}, {"setdefault", dict_setdefault, 1, "key default"},
+    {"update", dict_update, 0, NULL},    {"copy", dict_copy, 0, ""},
+    {"clear", dict_clear, 0, ""},        {0},
 };

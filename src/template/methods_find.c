@@ -168,9 +168,8 @@ static int cased(tpl_context *c, const tpl_call *call, const char *test, tpl_val
     tpl_value name;
     static const tpl_args none = {0};
     int rc = tpl_word(c, test, &name);
-    return rc == UMBRA_OK
-               ? tpl_invoke(c, tpl_find_test(name.u.string), call->self, &none, out)
-               : rc;
+    return rc == UMBRA_OK ? tpl_invoke(c, tpl_find_test(name.u.string), call->self, &none, out)
+                          : rc;
 }
 
 static int string_isupper(tpl_context *c, const tpl_call *call, tpl_value *out)

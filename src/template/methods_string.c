@@ -146,8 +146,8 @@ static int split(tpl_context *c, const tpl_call *call, bool last, tpl_value *out
 {
     const tpl_string *s = call->self.u.string, *between = NULL;
     int64_t most;
-    int rc = call->arg[0].kind == TPL_NONE ? UMBRA_OK
-                                           : tpl_text_argument(c, call, 0, NULL, &between);
+    int rc =
+        call->arg[0].kind == TPL_NONE ? UMBRA_OK : tpl_text_argument(c, call, 0, NULL, &between);
     if (rc == UMBRA_OK)
         rc = tpl_int_argument(c, call, 1, -1, &most);
     if (rc == UMBRA_OK && between && between->bytes == 0)
@@ -159,7 +159,8 @@ static int split(tpl_context *c, const tpl_call *call, bool last, tpl_value *out
     if (rc != UMBRA_OK)
         return rc;
     if (between)
-        return last ? split_at_last(c, s, between, most, *out) : split_at(c, s, between, most, *out);
+        return last ? split_at_last(c, s, between, most, *out)
+                    : split_at(c, s, between, most, *out);
     return last ? split_last_words(c, s, most, *out) : split_words(c, s, most, *out);
 }
 
@@ -255,7 +256,7 @@ static int string_rjust(tpl_context *c, const tpl_call *call, tpl_value *out)
 
 static int string_center(tpl_context *c, const tpl_call *call, tpl_value *out)
 {
-    return pad(c, call, '^', out);
+    return pad(c, call, '|', out);
 }
 
 /* Zeros go behind a sign. */

@@ -31,15 +31,15 @@ typedef enum tpl_node_type {
     TPL_N_ARGUMENT,
     TPL_N_ATTRIBUTE, /* name.member as a target; a: a NAME with the member's name */
     /* statements */
-    TPL_N_TEXT,   /* value */
-    TPL_N_PRINT,  /* a */
-    TPL_N_DO,     /* a */
-    TPL_N_IF,     /* a: condition, b: body, c: else; flag: this is an elif */
-    TPL_N_FOR,    /* a: target, b: iterable, c: body, d: else; filter; flag: recursive */
-    TPL_N_SET,    /* a: target, b: value */
-    TPL_N_CAPTURE, /* a: target, b: body, c: FILTERs on it (innermost a is NULL) or NULL */
-    TPL_N_MACRO,  /* name, a: parameters (NAMEs, a: default or NULL), b: body; op: TPL_USES_* */
-    TPL_N_CALL_BLOCK,   /* a: the CALL, b: an unnamed MACRO */
+    TPL_N_TEXT,       /* value */
+    TPL_N_PRINT,      /* a */
+    TPL_N_DO,         /* a */
+    TPL_N_IF,         /* a: condition, b: body, c: else; flag: this is an elif */
+    TPL_N_FOR,        /* a: target, b: iterable, c: body, d: else; filter; flag: recursive */
+    TPL_N_SET,        /* a: target, b: value */
+    TPL_N_CAPTURE,    /* a: target, b: body, c: FILTERs on it (innermost a is NULL) or NULL */
+    TPL_N_MACRO,      /* name, a: parameters (NAMEs, a: default or NULL), b: body; op: TPL_USES_* */
+    TPL_N_CALL_BLOCK, /* a: the CALL, b: an unnamed MACRO */
     TPL_N_FILTER_BLOCK, /* a: FILTERs, b: body */
     TPL_N_SCOPE,        /* a: SETs of its own, b: body; flag: its variables are those around it */
     TPL_N_BREAK,

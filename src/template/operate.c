@@ -102,8 +102,7 @@ static int int_arithmetic(tpl_context *c, uint16_t op, int64_t a, int64_t b, tpl
     if (divides && b == 0)
         return tpl_fail(c, "division by zero");
     if (op == TPL_OP(0, '/') || (op == TPL_OP('*', '*') && b < 0)) {
-        *out = tpl_float(op == TPL_OP(0, '/') ? (double)a / (double)b
-                                              : pow((double)a, (double)b));
+        *out = tpl_float(op == TPL_OP(0, '/') ? (double)a / (double)b : pow((double)a, (double)b));
         return UMBRA_OK;
     }
     if (op == TPL_OP(0, '+'))

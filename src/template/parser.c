@@ -5,9 +5,9 @@
 #include "template/functions.h"
 #include "template/parser.h"
 
-/* Statements up to one of the words of `ends` ("|endfor|else|"), whose token becomes the current
- * one; NULL: up to the end. */
-static int parse_body(tpl_parser *p, const char *ends, tpl_node **out);
+/* Statements up to one of the words of `ends` ("|else|endfor|", the closing one last), whose token
+ * becomes the current one; NULL: up to the end. `line`: where the block begins. */
+static int parse_body(tpl_parser *p, const char *ends, uint32_t line, tpl_node **out);
 
 void tpl_chain_init(tpl_chain *list)
 {
@@ -119,8 +119,9 @@ const tpl_string *tpl_take_name(tpl_parser *p)
 static int parse_block(tpl_parser *p, const char *ends, tpl_node **out)
 {
     tpl_take_op(p, TPL_OP(0, ':'));
+    uint32_t line = p->t->line;
     int rc = tpl_expect(p, TPL_T_BLOCK_END);
-    return rc == UMBRA_OK ? parse_body(p, ends, out) : rc;
+    return rc == UMBRA_OK ? parse_body(p, ends, line, out) : rc;
 }
 
 /* The same, where one word alone can close. */
@@ -170,7 +171,7 @@ static int parse_for(tpl_parser *p, tpl_node *node)
         return UMBRA_E_FORMAT;
     node->flag = tpl_take_word(p, "recursive");
     p->loops++;
-    int rc = parse_block(p, "|endfor|else|", &node->c);
+    int rc = parse_block(p, "|else|endfor|", &node->c);
     p->loops--;
     if (rc == UMBRA_OK && tpl_take_word(p, "else"))
         return parse_closed(p, "|endfor|", &node->d);
@@ -198,6 +199,7 @@ static int parse_parameters(tpl_parser *p, tpl_node **out)
 {
     tpl_chain list;
     tpl_chain_init(&list);
+    bool defaults = false;
     int rc = tpl_expect_op(p, TPL_OP(0, '('));
     while (rc == UMBRA_OK && !tpl_is_op(p, TPL_OP(0, ')'))) {
         if (list.first && (rc = tpl_expect_op(p, TPL_OP(0, ','))) != UMBRA_OK)
@@ -205,8 +207,12 @@ static int parse_parameters(tpl_parser *p, tpl_node **out)
         tpl_node *name = tpl_node_new(p, TPL_N_NAME);
         if (!name || !(name->u.name = tpl_take_name(p)))
             return UMBRA_E_FORMAT;
-        if (tpl_take_op(p, TPL_OP(0, '=')) && !(name->a = tpl_parse_expression(p)))
+        bool has_default = tpl_take_op(p, TPL_OP(0, '='));
+        if (has_default && !(name->a = tpl_parse_expression(p)))
             return UMBRA_E_FORMAT;
+        if (defaults && !has_default)
+            return tpl_fail(p->c, "a parameter without a default follows one with a default");
+        defaults = has_default;
         tpl_chain_add(&list, name);
     }
     *out = list.first;
@@ -376,11 +382,10 @@ static int parse_piece(tpl_parser *p, tpl_node **out)
     return (*out)->a ? tpl_expect(p, TPL_T_PRINT_END) : UMBRA_E_FORMAT;
 }
 
-static int parse_body(tpl_parser *p, const char *ends, tpl_node **out)
+static int parse_body(tpl_parser *p, const char *ends, uint32_t line, tpl_node **out)
 {
     tpl_chain list;
     tpl_chain_init(&list);
-    uint32_t line = p->c->line;
     int rc = UMBRA_OK;
     while (rc == UMBRA_OK && p->t->type != TPL_T_END) {
         if (p->t->type == TPL_T_BLOCK_BEGIN && ends_here(p, ends)) {
@@ -395,11 +400,11 @@ static int parse_body(tpl_parser *p, const char *ends, tpl_node **out)
     }
     if (rc == UMBRA_OK && ends) {
         p->c->line = line;
-        const char *last = strrchr(ends, '|');
-        while (last > ends && last[-1] != '|')
+        const char *last = ends + strlen(ends) - 1;
+        while (last[-1] != '|')
             last--;
-        return tpl_fail(p->c, "the block that begins here has no '%.*s'",
-                        (int)strcspn(last, "|"), last);
+        return tpl_fail(p->c, "the block that begins here has no '%.*s'", (int)strcspn(last, "|"),
+                        last);
     }
     *out = list.first;
     return rc;
@@ -438,5 +443,5 @@ int tpl_parse(tpl_context *c, const char *source, size_t bytes, tpl_words *words
     p.t = tokens;
     c->line = tokens->line;
     rc = intern_words(&p, words);
-    return rc == UMBRA_OK ? parse_body(&p, NULL, body) : rc;
+    return rc == UMBRA_OK ? parse_body(&p, NULL, 1, body) : rc;
 }

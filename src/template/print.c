@@ -66,7 +66,7 @@ static int put_quoted(tpl_builder *b, const tpl_string *s)
         if (code == (unsigned char)quote && (rc = tpl_put(b, "\\", 1, input)) != UMBRA_OK)
             break;
         rc = code == '\\' || !tpl_is_printable(code) ? put_escaped(b, code, input)
-                                                    : tpl_put_part(b, s, i, i + n);
+                                                     : tpl_put_part(b, s, i, i + n);
     }
     return rc == UMBRA_OK ? tpl_put(b, &quote, 1, s->input) : rc;
 }

@@ -41,7 +41,8 @@ int tpl_change_case(tpl_context *c, const tpl_string *s, tpl_case to, tpl_value 
         bool input = s->marks ? s->marks[i] : s->input;
         bool large = capital(to, code, before, i == 0);
         if (large && code == SHARP_S)
-            rc = tpl_put_word(&b, to == TPL_CASE_UPPER ? "SS" : "Ss", input);
+            rc =
+                tpl_put_word(&b, to == TPL_CASE_UPPER || to == TPL_CASE_WORDS ? "SS" : "Ss", input);
         else
             rc = tpl_put_code(&b, large ? tpl_upper(code) : tpl_lower(code), input);
         before = code;
@@ -98,6 +99,8 @@ int tpl_pad(tpl_context *c, const tpl_string *s, int64_t width, uint32_t fill, c
     int64_t more = width - (int64_t)s->chars;
     more = more < 0 ? 0 : more;
     int64_t left = side == '<' ? 0 : side == '>' ? more : more / 2;
+    if (side == '|') /* of an odd rest the middle gives the left more where the width is odd */
+        left += more & width & 1;
     tpl_builder b;
     tpl_builder_init(&b, c);
     int rc = put_fill(&b, fill, left);

@@ -18,7 +18,8 @@ bool tpl_is_word_char(uint32_t code); /* letter, digit or underscore */
 /* most < 0: all of them. */
 int tpl_replace(tpl_context *c, const tpl_string *s, const tpl_string *from, const tpl_string *to,
                 int64_t most, tpl_value *out);
-/* To `width` characters; side '<', '>' or '^' says where the text stands. */
+/* To `width` characters; side says where the text stands: '<', '>', '^' as in formats, '|' as
+ * center() has it. */
 int tpl_pad(tpl_context *c, const tpl_string *s, int64_t width, uint32_t fill, char side,
             tpl_value *out);
 int tpl_split_lines(tpl_context *c, const tpl_string *s, bool keep_ends, tpl_value *out);

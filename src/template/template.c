@@ -116,14 +116,13 @@ int umbra_template_render(const umbra_template *t, const umbra_template_value *v
     umbra_template_options o = options ? *options : (umbra_template_options){0};
     err = err ? err : &own;
     *out = (umbra_template_output){0};
-    tpl_context c = {
-        .memory_limit = o.memory_bytes ? o.memory_bytes : UMBRA_TEMPLATE_MEMORY_BYTES,
-        .step_limit = o.steps ? o.steps : UMBRA_TEMPLATE_STEPS,
-        .depth_limit = o.depth ? o.depth : UMBRA_TEMPLATE_DEPTH,
-        .output_limit = o.output_bytes ? o.output_bytes : UMBRA_TEMPLATE_OUTPUT_BYTES,
-        .err = err,
-        .now = o.now,
-        .words = &t->words};
+    tpl_context c = {.memory_limit = o.memory_bytes ? o.memory_bytes : UMBRA_TEMPLATE_MEMORY_BYTES,
+                     .step_limit = o.steps ? o.steps : UMBRA_TEMPLATE_STEPS,
+                     .depth_limit = o.depth ? o.depth : UMBRA_TEMPLATE_DEPTH,
+                     .output_limit = o.output_bytes ? o.output_bytes : UMBRA_TEMPLATE_OUTPUT_BYTES,
+                     .err = err,
+                     .now = o.now,
+                     .words = &t->words};
     tpl_value text;
     int rc = run(&c, t, variables, &text);
     if (rc >= 0)

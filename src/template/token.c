@@ -32,9 +32,9 @@ static int take_name(tpl_lexer *l)
 /* Behind digits with single underscores between them. */
 static size_t skip_digits(const tpl_lexer *l, size_t at)
 {
-    while (at < l->n && (is_digit(l->s[at]) || (l->s[at] == '_' && at > 0 &&
-                                                is_digit(l->s[at - 1]) && at + 1 < l->n &&
-                                                is_digit(l->s[at + 1]))))
+    while (at < l->n &&
+           (is_digit(l->s[at]) || (l->s[at] == '_' && at > 0 && is_digit(l->s[at - 1]) &&
+                                   at + 1 < l->n && is_digit(l->s[at + 1]))))
         at++;
     return at;
 }
@@ -78,13 +78,18 @@ static int push_number(tpl_lexer *l, size_t end, int base, bool whole)
 static int take_number(tpl_lexer *l)
 {
     char second = l->at + 1 < l->n ? (char)(l->s[l->at + 1] | 0x20) : '\0';
-    int base = l->s[l->at] != '0' ? 10 : second == 'x' ? 16 : second == 'o' ? 8 : second == 'b' ? 2 : 10;
+    int base = l->s[l->at] != '0' ? 10
+               : second == 'x'    ? 16
+               : second == 'o'    ? 8
+               : second == 'b'    ? 2
+                                  : 10;
     if (base != 10) {
         size_t end = l->at + 2;
         char digits[] = "0123456789abcdef";
         digits[base] = '\0';
         while (end < l->n && l->s[end] &&
-               (l->s[end] == '_' || strchr(digits, is_digit(l->s[end]) ? l->s[end] : l->s[end] | 0x20)))
+               (l->s[end] == '_' ||
+                strchr(digits, is_digit(l->s[end]) ? l->s[end] : l->s[end] | 0x20)))
             end++;
         return push_number(l, end, base, true);
     }
@@ -100,7 +105,7 @@ static uint32_t take_digits(const tpl_lexer *l, size_t *at, int most, uint32_t b
     uint32_t code = 0;
     for (*taken = 0; *taken < most && *at < l->n; ++*taken, ++*at) {
         char d = l->s[*at], low = (char)(d | 0x20);
-        uint32_t digit = is_digit(d)                  ? (uint32_t)(d - '0')
+        uint32_t digit = is_digit(d)                ? (uint32_t)(d - '0')
                          : low >= 'a' && low <= 'f' ? (uint32_t)(low - 'a' + 10)
                                                     : 99;
         if (digit >= base)
@@ -129,8 +134,8 @@ static int take_escape(tpl_lexer *l, tpl_builder *b, size_t *at)
     if (digits == 0 && !octal)
         return tpl_put(b, "\\", 1, false);
     *at += !octal;
-    uint32_t code = octal ? take_digits(l, at, 3, 8, &taken)
-                          : take_digits(l, at, digits, 16, &taken);
+    uint32_t code =
+        octal ? take_digits(l, at, 3, 8, &taken) : take_digits(l, at, digits, 16, &taken);
     if ((!octal && taken < digits) || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
         return tpl_fail(l->c, "the escape \\%c in a string is not a character", kind);
     return tpl_put_code(b, code, false);
@@ -195,8 +200,9 @@ static int take_operator(tpl_lexer *l)
         }
     }
     if (c == '\0' || !strchr("+-/*%~[](){}><=.:|,;", c))
-        return tpl_fail(l->c, c >= 0x20 && c < 0x7f ? "unexpected character '%c'"
-                                                    : "unexpected character \\x%02x",
+        return tpl_fail(l->c,
+                        c >= 0x20 && c < 0x7f ? "unexpected character '%c'"
+                                              : "unexpected character \\x%02x",
                         (unsigned)(unsigned char)c);
     int rc = count_bracket(l, c);
     if (rc == UMBRA_OK)

@@ -68,8 +68,7 @@ int tpl_append(tpl_context *c, tpl_value list, tpl_value item)
     tpl_list *l = list.u.list;
     if (l->count == l->room) {
         size_t room = l->room ? 2 * l->room : 4;
-        tpl_value *items =
-            tpl_grow(c, l->items, l->room * sizeof *items, room * sizeof *items);
+        tpl_value *items = tpl_grow(c, l->items, l->room * sizeof *items, room * sizeof *items);
         if (!items)
             return UMBRA_E_NOMEM;
         l->items = items;
@@ -165,16 +164,16 @@ bool tpl_truth(tpl_value v)
 const char *tpl_type_name(tpl_value v)
 {
     static const char *const names[] = {
-        [TPL_ABSENT] = "nothing",      [TPL_UNDEFINED] = "Undefined",
-        [TPL_NONE] = "NoneType",       [TPL_BOOL] = "bool",
-        [TPL_INT] = "int",             [TPL_FLOAT] = "float",
-        [TPL_STRING] = "str",          [TPL_LIST] = "list",
-        [TPL_TUPLE] = "tuple",         [TPL_RANGE] = "range",
-        [TPL_VIEW] = "dict view",      [TPL_ITERATOR] = "generator",
-        [TPL_DICT] = "dict",           [TPL_NAMESPACE] = "Namespace",
-        [TPL_MACRO] = "Macro",         [TPL_FUNCTION] = "function",
-        [TPL_METHOD] = "method",       [TPL_LOOP] = "LoopContext",
-        [TPL_CYCLER] = "Cycler",       [TPL_JOINER] = "Joiner",
+        [TPL_ABSENT] = "nothing", [TPL_UNDEFINED] = "Undefined",
+        [TPL_NONE] = "NoneType",  [TPL_BOOL] = "bool",
+        [TPL_INT] = "int",        [TPL_FLOAT] = "float",
+        [TPL_STRING] = "str",     [TPL_LIST] = "list",
+        [TPL_TUPLE] = "tuple",    [TPL_RANGE] = "range",
+        [TPL_VIEW] = "dict view", [TPL_ITERATOR] = "generator",
+        [TPL_DICT] = "dict",      [TPL_NAMESPACE] = "Namespace",
+        [TPL_MACRO] = "Macro",    [TPL_FUNCTION] = "function",
+        [TPL_METHOD] = "method",  [TPL_LOOP] = "LoopContext",
+        [TPL_CYCLER] = "Cycler",  [TPL_JOINER] = "Joiner",
     };
     return names[v.kind];
 }

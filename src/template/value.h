@@ -124,9 +124,9 @@ tpl_entry *tpl_dict_next(const tpl_dict *d, size_t *at);
 
 /* ---- asking ---- */
 
-bool tpl_is_sequence(tpl_value v); /* list, tuple, range, view */
-bool tpl_is_number(tpl_value v);   /* int, float or boolean */
-double tpl_as_float(tpl_value v);  /* of a number */
+bool tpl_is_sequence(tpl_value v);          /* list, tuple, range, view */
+bool tpl_is_number(tpl_value v);            /* int, float or boolean */
+double tpl_as_float(tpl_value v);           /* of a number */
 bool tpl_as_int(tpl_value v, int64_t *out); /* of an int or boolean */
 bool tpl_truth(tpl_value v);
 const char *tpl_type_name(tpl_value v); /* "str" */
