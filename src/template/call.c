@@ -1,6 +1,7 @@
 /* Calls: arguments meet parameters. */
 #include <string.h>
 
+#include "base/quote.h"
 #include "template/render.h"
 
 const tpl_function *tpl_find_row(const tpl_function *table, const tpl_string *name)
@@ -86,8 +87,8 @@ static int bind_named(tpl_context *c, const tpl_function *f, const tpl_dict *nam
         const tpl_string *name = e->key.u.string;
         int i = e->key.kind == TPL_STRING ? find_parameter(f->parameters, name) : -1;
         if (i < 0 && e->key.kind == TPL_STRING)
-            return tpl_fail(c, "%s() got an unexpected argument '%.*s'", f->name,
-                            (int)(name->bytes % 64), name->data);
+            return tpl_fail(c, "%s() got an unexpected argument '%s'", f->name,
+                            umbra_quote(name->data, name->bytes).text);
         if (i < 0 || tpl_given(call->arg[i]))
             return tpl_fail(c, "%s() got an argument twice", f->name);
         call->arg[i] = e->value;
@@ -172,9 +173,9 @@ static int bind_rest_named(tpl_context *c, const tpl_macro *m, const tpl_args *a
         else if (m->node->op & TPL_USES_KWARGS)
             rc = tpl_dict_set(c, rest.u.dict, e->key, e->value);
         else
-            rc = tpl_fail(c, "macro '%.*s' takes no keyword argument '%.*s'",
-                          (int)(m->node->u.name->bytes % 64), m->node->u.name->data,
-                          (int)(name->bytes % 64), name->data);
+            rc = tpl_fail(c, "macro '%s' takes no keyword argument '%s'",
+                          umbra_quote(m->node->u.name->data, m->node->u.name->bytes).text,
+                          umbra_quote(name->data, name->bytes).text);
     }
     return rc == UMBRA_OK ? tpl_bind(c, scope, c->words->kwargs, rest) : rc;
 }
@@ -185,8 +186,9 @@ static int bind_rest(tpl_context *c, const tpl_macro *m, const tpl_args *args, s
     tpl_value rest;
     int rc = tpl_new_list(c, TPL_TUPLE, 0, &rest);
     if (args->count > parameters && !(m->node->op & TPL_USES_VARARGS))
-        return tpl_fail(c, "macro '%.*s' takes not more than %zu arguments",
-                        (int)(m->node->u.name->bytes % 64), m->node->u.name->data, parameters);
+        return tpl_fail(c, "macro '%s' takes not more than %zu arguments",
+                        umbra_quote(m->node->u.name->data, m->node->u.name->bytes).text,
+                        parameters);
     for (size_t i = parameters; rc == UMBRA_OK && i < args->count; i++)
         rc = tpl_append(c, rest, args->items[i]);
     return rc == UMBRA_OK ? tpl_bind(c, scope, c->words->varargs, rest) : rc;

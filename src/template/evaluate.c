@@ -1,6 +1,7 @@
 /* Computes expressions. */
 #include <string.h>
 
+#include "base/quote.h"
 #include "template/render.h"
 
 static int evaluate_elements(tpl_context *c, const tpl_node *node, tpl_kind kind, tpl_value *out)
@@ -205,8 +206,8 @@ static int evaluate_function(tpl_context *c, const tpl_node *node, tpl_value *ou
     tpl_value self = *out;
     tpl_args args;
     if (!node->function)
-        return tpl_fail(c, "there is no %s '%.*s'", node->type == TPL_N_TEST ? "test" : "filter",
-                        (int)(node->u.name->bytes % 64), node->u.name->data);
+        return tpl_fail(c, "there is no %s '%s'", node->type == TPL_N_TEST ? "test" : "filter",
+                        umbra_quote(node->u.name->data, node->u.name->bytes).text);
     int rc = node->a ? tpl_evaluate(c, node->a, &self) : UMBRA_OK;
     if (rc == UMBRA_OK)
         rc = tpl_evaluate_arguments(c, node->b, &args);

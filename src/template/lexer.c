@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "template/lexer_internal.h"
 
 /* Copies the source with "\n" as the only line end and without one at the very end. */
@@ -258,8 +259,8 @@ const char *tpl_describe_token(const tpl_token *t, char *buffer, size_t size)
         [TPL_T_CONSTANT] = "a constant",
     };
     if (t->type == TPL_T_NAME)
-        snprintf(buffer, size, "'%.*s'", (int)(t->value.u.string->bytes % 64),
-                 t->value.u.string->data);
+        snprintf(buffer, size, "'%s'",
+                 umbra_quote(t->value.u.string->data, t->value.u.string->bytes).text);
     else if (t->type == TPL_T_OPERATOR && t->op >> 8)
         snprintf(buffer, size, "'%c%c'", t->op >> 8, t->op & 0xff);
     else if (t->type == TPL_T_OPERATOR)

@@ -44,7 +44,10 @@ tpl_node *tpl_parse_tuple(tpl_parser *p, bool choice, const char *end);
 tpl_node *tpl_parse_target(tpl_parser *p, bool attributes);
 /* "| name(...) | ...", around `input`; with `begun` the first one has no bar. */
 tpl_node *tpl_parse_filters(tpl_parser *p, tpl_node *input, bool begun);
+/* A constant, a name, or something in brackets. */
 tpl_node *tpl_parse_primary(tpl_parser *p);
+/* The members, items and calls behind it, then the filters and tests. */
 tpl_node *tpl_parse_postfix(tpl_parser *p, tpl_node *node);
+tpl_node *tpl_parse_filters_and_tests(tpl_parser *p, tpl_node *node);
 
 #endif

@@ -1,6 +1,7 @@
 /* Values: making them, and what can be asked of them. */
 #include <string.h>
 
+#include "base/quote.h"
 #include "template/value.h"
 #include "template/text.h"
 
@@ -101,12 +102,10 @@ int tpl_undefined(tpl_context *c, const char *owner, const tpl_string *name, tpl
 
 int tpl_fail_undefined(tpl_context *c, tpl_value v)
 {
-    enum { SHOWN = 120 };
     const tpl_missing *m = v.u.missing;
-    int n = m->name->bytes > SHOWN ? SHOWN : (int)m->name->bytes;
-    if (m->owner)
-        return tpl_fail(c, "'%s' has no attribute '%.*s'", m->owner, n, m->name->data);
-    return tpl_fail(c, "'%.*s' is undefined", n, m->name->data);
+    umbra_quoted name = umbra_quote(m->name->data, m->name->bytes);
+    return m->owner ? tpl_fail(c, "'%s' has no attribute '%s'", m->owner, name.text)
+                    : tpl_fail(c, "'%s' is undefined", name.text);
 }
 
 bool tpl_is_sequence(tpl_value v)
