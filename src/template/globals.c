@@ -128,7 +128,7 @@ static int global_raise_exception(tpl_context *c, const tpl_call *call, tpl_valu
            ((unsigned char)text.u.string->data[shown] & 0xc0) == 0x80)
         shown--;
     return tpl_fail_as(c, UMBRA_E_ARGUMENT, "the template refuses: %.*s", (int)shown,
-                       text.u.string->data ? text.u.string->data : "");
+                       text.u.string->data);
 }
 
 /* The words of the C locale, whatever the program's is. */
@@ -140,7 +140,7 @@ static int global_strftime_now(tpl_context *c, const tpl_call *call, tpl_value *
         return rc;
     if (!c->now)
         return tpl_fail(c, "strftime_now() is called, but no time was given");
-    if (memchr(format->data ? format->data : "", '\0', format->bytes))
+    if (memchr(format->data, '\0', format->bytes))
         return tpl_fail(c, "strftime_now(): a NUL in the format");
     char *text = tpl_alloc(c, TIME_BYTES, 1), *nul_ended = tpl_alloc(c, format->bytes + 2, 1);
     if (!text || !nul_ended)

@@ -55,8 +55,8 @@ static int put_escaped(tpl_builder *b, uint32_t code, bool input)
 
 static int put_quoted(tpl_builder *b, const tpl_string *s)
 {
-    bool single = memchr(s->data ? s->data : "", '\'', s->bytes) != NULL;
-    bool twice = memchr(s->data ? s->data : "", '"', s->bytes) != NULL;
+    bool single = memchr(s->data, '\'', s->bytes) != NULL;
+    bool twice = memchr(s->data, '"', s->bytes) != NULL;
     char quote = single && !twice ? '"' : '\'';
     int rc = tpl_put(b, &quote, 1, s->input);
     for (size_t i = 0, n; rc == UMBRA_OK && i < s->bytes; i += n) {

@@ -30,7 +30,7 @@ int tpl_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_val
     tpl_string *s = tpl_alloc(c, 1, sizeof *s);
     if (!s)
         return c->err ? c->err->status : UMBRA_E_NOMEM;
-    *s = (tpl_string){.data = data, .bytes = bytes, .input = input};
+    *s = (tpl_string){.data = data ? data : "", .bytes = bytes, .input = input};
     s->chars = tpl_count_chars(data, bytes);
     *out = (tpl_value){.kind = TPL_STRING, .u.string = s};
     return UMBRA_OK;

@@ -34,7 +34,7 @@ typedef enum tpl_kind {
 
 /* Valid UTF-8, never changed. Each byte stems from the template or from the caller's input. */
 typedef struct tpl_string {
-    const char *data; /* not NUL-terminated */
+    const char *data; /* not NUL-terminated, never NULL */
     size_t bytes;
     size_t chars;
     const uint8_t *marks; /* [bytes] 1: input, 0: template; NULL: all as `input` says */
