@@ -4,34 +4,19 @@
 #include "template/functions.h"
 #include "template/strings.h"
 
-static int filter_upper(tpl_context *c, const tpl_call *call, tpl_value *out)
-{
-    const tpl_string *s;
-    int rc = tpl_self_text(c, call, &s);
-    return rc == UMBRA_OK ? tpl_change_case(c, s, TPL_CASE_UPPER, out) : rc;
-}
+#define CHANGE(name, to)                                                                           \
+    static int name(tpl_context *c, const tpl_call *call, tpl_value *out)                          \
+    {                                                                                              \
+        const tpl_string *s;                                                                       \
+        int rc = tpl_self_text(c, call, &s);                                                       \
+        return rc == UMBRA_OK ? tpl_change_case(c, s, to, out) : rc;                               \
+    }
 
-static int filter_lower(tpl_context *c, const tpl_call *call, tpl_value *out)
-{
-    const tpl_string *s;
-    int rc = tpl_self_text(c, call, &s);
-    return rc == UMBRA_OK ? tpl_change_case(c, s, TPL_CASE_LOWER, out) : rc;
-}
-
-static int filter_capitalize(tpl_context *c, const tpl_call *call, tpl_value *out)
-{
-    const tpl_string *s;
-    int rc = tpl_self_text(c, call, &s);
-    return rc == UMBRA_OK ? tpl_change_case(c, s, TPL_CASE_CAPITALIZE, out) : rc;
-}
-
+CHANGE(filter_upper, TPL_CASE_UPPER)
+CHANGE(filter_lower, TPL_CASE_LOWER)
+CHANGE(filter_capitalize, TPL_CASE_CAPITALIZE)
 /* Other than the method of that name: words begin behind white space, "-" and brackets. */
-static int filter_title(tpl_context *c, const tpl_call *call, tpl_value *out)
-{
-    const tpl_string *s;
-    int rc = tpl_self_text(c, call, &s);
-    return rc == UMBRA_OK ? tpl_change_case(c, s, TPL_CASE_WORDS, out) : rc;
-}
+CHANGE(filter_title, TPL_CASE_WORDS)
 
 static int filter_trim(tpl_context *c, const tpl_call *call, tpl_value *out)
 {

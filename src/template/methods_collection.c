@@ -112,14 +112,9 @@ static int list_count(tpl_context *c, const tpl_call *call, tpl_value *out)
 
 static int list_reverse(tpl_context *c, const tpl_call *call, tpl_value *out)
 {
-    tpl_list *l = call->self.u.list;
-    for (size_t i = 0; i < l->count / 2; i++) {
-        tpl_value t = l->items[i];
-        l->items[i] = l->items[l->count - 1 - i];
-        l->items[l->count - 1 - i] = t;
-    }
+    tpl_turn_around(call->self.u.list);
     *out = tpl_none();
-    return tpl_step(c, l->count);
+    return tpl_step(c, call->self.u.list->count);
 }
 
 static int list_sort(tpl_context *c, const tpl_call *call, tpl_value *out)

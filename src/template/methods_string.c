@@ -94,15 +94,6 @@ static int split_at(tpl_context *c, const tpl_string *s, const tpl_string *at_te
     return rc == UMBRA_OK ? add_part(c, list, s, begin, s->bytes) : rc;
 }
 
-static void turn_around(tpl_list *l)
-{
-    for (size_t i = 0; i < l->count / 2; i++) {
-        tpl_value t = l->items[i];
-        l->items[i] = l->items[l->count - 1 - i];
-        l->items[l->count - 1 - i] = t;
-    }
-}
-
 static int split_at_last(tpl_context *c, const tpl_string *s, const tpl_string *at_text,
                          int64_t most, tpl_value list)
 {
@@ -118,7 +109,7 @@ static int split_at_last(tpl_context *c, const tpl_string *s, const tpl_string *
     }
     if (rc == UMBRA_OK)
         rc = add_part(c, list, s, 0, end);
-    turn_around(list.u.list);
+    tpl_turn_around(list.u.list);
     return rc;
 }
 

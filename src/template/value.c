@@ -79,6 +79,15 @@ int tpl_append(tpl_context *c, tpl_value list, tpl_value item)
     return UMBRA_OK;
 }
 
+void tpl_turn_around(tpl_list *l)
+{
+    for (size_t i = 0; i < l->count / 2; i++) {
+        tpl_value t = l->items[i];
+        l->items[i] = l->items[l->count - 1 - i];
+        l->items[l->count - 1 - i] = t;
+    }
+}
+
 int tpl_pair(tpl_context *c, tpl_value first, tpl_value second, tpl_value *out)
 {
     int rc = tpl_new_list(c, TPL_TUPLE, 2, out);

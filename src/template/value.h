@@ -108,6 +108,7 @@ int tpl_word(tpl_context *c, const char *text, tpl_value *out); /* NUL-terminate
 int tpl_copy_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out);
 int tpl_new_list(tpl_context *c, tpl_kind kind, size_t room, tpl_value *out);
 int tpl_append(tpl_context *c, tpl_value list, tpl_value item);
+void tpl_turn_around(tpl_list *l);
 int tpl_pair(tpl_context *c, tpl_value first, tpl_value second, tpl_value *out);
 int tpl_new_dict(tpl_context *c, tpl_kind kind, tpl_value *out);
 int tpl_undefined(tpl_context *c, const char *owner, const tpl_string *name, tpl_value *out);
