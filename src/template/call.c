@@ -168,7 +168,7 @@ static int bind_rest_named(tpl_context *c, const tpl_macro *m, const tpl_args *a
             p = p->next;
         if (p)
             continue;
-        if (tpl_text_is(name, "caller"))
+        if (tpl_text_is(name, "caller") && m->node->op & TPL_USES_CALLER)
             rc = tpl_bind(c, scope, c->words->caller, e->value);
         else if (m->node->op & TPL_USES_KWARGS)
             rc = tpl_dict_set(c, rest.u.dict, e->key, e->value);
