@@ -87,13 +87,15 @@ static void refuses_what_is_wrong(void **state)
 int main(void)
 {
     static char whitespace[] = "whitespace", statements[] = "statements",
-                expressions[] = "expressions", methods[] = "methods", filters[] = "filters";
+                expressions[] = "expressions", methods[] = "methods", filters[] = "filters",
+                idioms[] = "idioms";
     const struct CMUnitTest tests[] = {
         {"whitespace", renders_as_expected, NULL, NULL, whitespace},
         {"statements", renders_as_expected, NULL, NULL, statements},
         {"expressions", renders_as_expected, NULL, NULL, expressions},
         {"methods", renders_as_expected, NULL, NULL, methods},
         {"filters", renders_as_expected, NULL, NULL, filters},
+        {"idioms", renders_as_expected, NULL, NULL, idioms},
         cmocka_unit_test(refuses_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
