@@ -6,23 +6,23 @@
 
 enum { FIRST_ROOM = 64 };
 
-void tpl_builder_init(tpl_builder *b, tpl_context *c)
+void umbra_tpl_builder_init(umbra_tpl_builder *b, umbra_tpl_context *c)
 {
-    *b = (tpl_builder){.c = c};
+    *b = (umbra_tpl_builder){.c = c};
 }
 
-static int make_room(tpl_builder *b, size_t bytes)
+static int make_room(umbra_tpl_builder *b, size_t bytes)
 {
-    tpl_context *c = b->c;
+    umbra_tpl_context *c = b->c;
     if (bytes > c->output_limit - b->bytes)
-        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED, "a text grows beyond %zu bytes",
-                           c->output_limit);
+        return umbra_tpl_fail_as(c, UMBRA_E_UNSUPPORTED, "a text grows beyond %zu bytes",
+                                 c->output_limit);
     size_t need = b->bytes + bytes;
     if (need <= b->room)
         return UMBRA_OK;
     size_t room = b->room ? 2 * b->room : FIRST_ROOM;
     room = room < need ? need : room;
-    char *data = tpl_grow(c, b->data, b->room, room);
+    char *data = umbra_tpl_grow(c, b->data, b->room, room);
     if (!data)
         return UMBRA_E_NOMEM;
     b->data = data;
@@ -31,11 +31,11 @@ static int make_room(tpl_builder *b, size_t bytes)
 }
 
 /* From here on the origins differ. */
-static int make_marks(tpl_builder *b)
+static int make_marks(umbra_tpl_builder *b)
 {
     if (b->marks && b->marks_room >= b->room)
         return UMBRA_OK;
-    uint8_t *marks = tpl_grow(b->c, b->marks, b->marks_room, b->room);
+    uint8_t *marks = umbra_tpl_grow(b->c, b->marks, b->marks_room, b->room);
     if (!marks)
         return UMBRA_E_NOMEM;
     if (!b->marks)
@@ -46,7 +46,7 @@ static int make_marks(tpl_builder *b)
 }
 
 /* Room for so many bytes, and their marks where they are kept. `mixed`: they have marks. */
-static int prepare(tpl_builder *b, size_t bytes, bool input, bool mixed)
+static int prepare(umbra_tpl_builder *b, size_t bytes, bool input, bool mixed)
 {
     int rc = make_room(b, bytes);
     if (b->bytes == 0 && !b->marks)
@@ -56,7 +56,7 @@ static int prepare(tpl_builder *b, size_t bytes, bool input, bool mixed)
     return rc;
 }
 
-int tpl_put(tpl_builder *b, const char *data, size_t bytes, bool input)
+int umbra_tpl_put(umbra_tpl_builder *b, const char *data, size_t bytes, bool input)
 {
     if (bytes == 0)
         return UMBRA_OK;
@@ -70,16 +70,16 @@ int tpl_put(tpl_builder *b, const char *data, size_t bytes, bool input)
     return UMBRA_OK;
 }
 
-int tpl_put_word(tpl_builder *b, const char *text, bool input)
+int umbra_tpl_put_word(umbra_tpl_builder *b, const char *text, bool input)
 {
-    return tpl_put(b, text, strlen(text), input);
+    return umbra_tpl_put(b, text, strlen(text), input);
 }
 
-int tpl_put_part(tpl_builder *b, const tpl_string *s, size_t begin, size_t end)
+int umbra_tpl_put_part(umbra_tpl_builder *b, const umbra_tpl_string *s, size_t begin, size_t end)
 {
     size_t bytes = end - begin;
     if (!s->marks || bytes == 0)
-        return tpl_put(b, s->data + begin, bytes, s->input);
+        return umbra_tpl_put(b, s->data + begin, bytes, s->input);
     int rc = prepare(b, bytes, b->input, true);
     if (rc != UMBRA_OK)
         return rc;
@@ -89,18 +89,18 @@ int tpl_put_part(tpl_builder *b, const tpl_string *s, size_t begin, size_t end)
     return UMBRA_OK;
 }
 
-int tpl_put_string(tpl_builder *b, const tpl_string *s)
+int umbra_tpl_put_string(umbra_tpl_builder *b, const umbra_tpl_string *s)
 {
-    return tpl_put_part(b, s, 0, s->bytes);
+    return umbra_tpl_put_part(b, s, 0, s->bytes);
 }
 
-int tpl_put_code(tpl_builder *b, uint32_t code, bool input)
+int umbra_tpl_put_code(umbra_tpl_builder *b, uint32_t code, bool input)
 {
     char text[4];
-    return tpl_put(b, text, umbra_utf8_encode(code, text), input);
+    return umbra_tpl_put(b, text, umbra_utf8_encode(code, text), input);
 }
 
-int tpl_put_repeated(tpl_builder *b, char ascii, int64_t times, bool input)
+int umbra_tpl_put_repeated(umbra_tpl_builder *b, char ascii, int64_t times, bool input)
 {
     if (times <= 0)
         return UMBRA_OK;
@@ -114,11 +114,11 @@ int tpl_put_repeated(tpl_builder *b, char ascii, int64_t times, bool input)
     return UMBRA_OK;
 }
 
-int tpl_built(tpl_builder *b, tpl_value *out)
+int umbra_tpl_built(umbra_tpl_builder *b, umbra_tpl_value *out)
 {
-    int rc = tpl_text(b->c, b->data, b->bytes, b->input, out);
+    int rc = umbra_tpl_text(b->c, b->data, b->bytes, b->input, out);
     if (rc == UMBRA_OK && b->marks) {
-        tpl_string *s = (tpl_string *)(uintptr_t)out->u.string;
+        umbra_tpl_string *s = (umbra_tpl_string *)(uintptr_t)out->u.string;
         s->marks = b->marks;
         s->input = true;
     }

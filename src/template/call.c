@@ -4,64 +4,69 @@
 #include "base/quote.h"
 #include "template/render.h"
 
-const tpl_function *tpl_find_row(const tpl_function *table, const tpl_string *name)
+const umbra_tpl_function *umbra_tpl_find_row(const umbra_tpl_function *table,
+                                             const umbra_tpl_string *name)
 {
     for (; table->name; table++)
-        if (tpl_text_is(name, table->name))
+        if (umbra_tpl_text_is(name, table->name))
             return table;
     return NULL;
 }
 
-static const tpl_function *find_in(const tpl_function *const *tables, const tpl_string *name)
+static const umbra_tpl_function *find_in(const umbra_tpl_function *const *tables,
+                                         const umbra_tpl_string *name)
 {
-    const tpl_function *f = NULL;
+    const umbra_tpl_function *f = NULL;
     for (; !f && *tables; tables++)
-        f = tpl_find_row(*tables, name);
+        f = umbra_tpl_find_row(*tables, name);
     return f;
 }
 
-const tpl_function *tpl_find_filter(const tpl_string *name)
+const umbra_tpl_function *umbra_tpl_find_filter(const umbra_tpl_string *name)
 {
-    static const tpl_function *const tables[] = {tpl_filters_text, tpl_filters_list,
-                                                 tpl_filters_order, tpl_filters_value, NULL};
+    static const umbra_tpl_function *const tables[] = {
+        umbra_tpl_filters_text, umbra_tpl_filters_list, umbra_tpl_filters_order,
+        umbra_tpl_filters_value, NULL};
     return find_in(tables, name);
 }
 
-const tpl_function *tpl_find_test(const tpl_string *name)
+const umbra_tpl_function *umbra_tpl_find_test(const umbra_tpl_string *name)
 {
-    return tpl_find_row(tpl_tests, name);
+    return umbra_tpl_find_row(umbra_tpl_tests, name);
 }
 
-const tpl_function *tpl_find_global(const tpl_string *name)
+const umbra_tpl_function *umbra_tpl_find_global(const umbra_tpl_string *name)
 {
-    return tpl_find_row(tpl_globals, name);
+    return umbra_tpl_find_row(umbra_tpl_globals, name);
 }
 
-const tpl_function *tpl_find_method(tpl_value self, const tpl_string *name)
+const umbra_tpl_function *umbra_tpl_find_method(umbra_tpl_value self, const umbra_tpl_string *name)
 {
-    static const tpl_function *const string[] = {tpl_methods_string, tpl_methods_find, NULL};
-    switch ((tpl_kind)self.kind) {
+    static const umbra_tpl_function *const string[] = {umbra_tpl_methods_string,
+                                                       umbra_tpl_methods_find, NULL};
+    switch ((umbra_tpl_kind)self.kind) {
     case TPL_STRING:
         return find_in(string, name);
     case TPL_DICT:
-        return tpl_find_row(tpl_methods_dict, name);
+        return umbra_tpl_find_row(umbra_tpl_methods_dict, name);
     case TPL_LIST:
-        return tpl_find_row(tpl_methods_list, name);
+        return umbra_tpl_find_row(umbra_tpl_methods_list, name);
     case TPL_TUPLE: { /* the methods that do not change it */
-        const tpl_function *f = tpl_find_row(tpl_methods_list, name);
-        return f && (tpl_text_is(name, "index") || tpl_text_is(name, "count")) ? f : NULL;
+        const umbra_tpl_function *f = umbra_tpl_find_row(umbra_tpl_methods_list, name);
+        return f && (umbra_tpl_text_is(name, "index") || umbra_tpl_text_is(name, "count")) ? f
+                                                                                           : NULL;
     }
     case TPL_LOOP:
-        return tpl_find_row(tpl_methods_loop, name);
+        return umbra_tpl_find_row(umbra_tpl_methods_loop, name);
     case TPL_CYCLER:
-        return tpl_find_row(tpl_methods_cycler, name);
+        return umbra_tpl_find_row(umbra_tpl_methods_cycler, name);
     default:
         return NULL;
     }
 }
 
 /* The parameter of that name, or -1. */
-static int find_parameter(const char *parameters, const tpl_string *name)
+static int find_parameter(const char *parameters, const umbra_tpl_string *name)
 {
     for (int i = 0; *parameters; i++) {
         size_t n = strcspn(parameters, " ");
@@ -80,139 +85,144 @@ static size_t count_parameters(const char *parameters)
     return n;
 }
 
-static int bind_named(tpl_context *c, const tpl_function *f, const tpl_dict *named, tpl_call *call)
+static int bind_named(umbra_tpl_context *c, const umbra_tpl_function *f,
+                      const umbra_tpl_dict *named, umbra_tpl_call *call)
 {
     size_t at = 0;
-    for (tpl_entry *e; (e = tpl_dict_next(named, &at)) != NULL; at++) {
-        const tpl_string *name = e->key.u.string;
+    for (umbra_tpl_entry *e; (e = umbra_tpl_dict_next(named, &at)) != NULL; at++) {
+        const umbra_tpl_string *name = e->key.u.string;
         int i = e->key.kind == TPL_STRING ? find_parameter(f->parameters, name) : -1;
         if (i < 0 && e->key.kind == TPL_STRING)
-            return tpl_fail(c, "%s() got an unexpected argument '%s'", f->name,
-                            umbra_quote(name->data, name->bytes).text);
-        if (i < 0 || tpl_given(call->arg[i]))
-            return tpl_fail(c, "%s() got an argument twice", f->name);
+            return umbra_tpl_fail(c, "%s() got an unexpected argument '%s'", f->name,
+                                  umbra_quote(name->data, name->bytes).text);
+        if (i < 0 || umbra_tpl_given(call->arg[i]))
+            return umbra_tpl_fail(c, "%s() got an argument twice", f->name);
         call->arg[i] = e->value;
     }
     return UMBRA_OK;
 }
 
-static int bind_arguments(tpl_context *c, const tpl_function *f, const tpl_args *args,
-                          tpl_call *call)
+static int bind_arguments(umbra_tpl_context *c, const umbra_tpl_function *f,
+                          const umbra_tpl_args *args, umbra_tpl_call *call)
 {
     size_t n = count_parameters(f->parameters);
     if (args->count > n)
-        return tpl_fail(c, "%s() takes at most %zu arguments (%zu given)", f->name, n, args->count);
+        return umbra_tpl_fail(c, "%s() takes at most %zu arguments (%zu given)", f->name, n,
+                              args->count);
     for (size_t i = 0; i < args->count; i++)
         call->arg[i] = args->items[i];
     int rc = args->named ? bind_named(c, f, args->named, call) : UMBRA_OK;
     const char *name = f->parameters;
     for (size_t i = 0; rc == UMBRA_OK && i < f->required; i++) {
-        if (!tpl_given(call->arg[i]))
-            rc = tpl_fail(c, "%s() misses its argument '%.*s'", f->name, (int)strcspn(name, " "),
-                          name);
+        if (!umbra_tpl_given(call->arg[i]))
+            rc = umbra_tpl_fail(c, "%s() misses its argument '%.*s'", f->name,
+                                (int)strcspn(name, " "), name);
         name += strcspn(name, " ") + 1;
     }
     return rc;
 }
 
-int tpl_invoke(tpl_context *c, const tpl_function *f, tpl_value self, const tpl_args *args,
-               tpl_value *out)
+int umbra_tpl_invoke(umbra_tpl_context *c, const umbra_tpl_function *f, umbra_tpl_value self,
+                     const umbra_tpl_args *args, umbra_tpl_value *out)
 {
-    tpl_call call = {.name = f->name, .self = self, .all = args};
+    umbra_tpl_call call = {.name = f->name, .self = self, .all = args};
     int rc = f->parameters ? bind_arguments(c, f, args, &call) : UMBRA_OK;
     if (rc == UMBRA_OK)
-        rc = tpl_step(c, 1);
+        rc = umbra_tpl_step(c, 1);
     return rc == UMBRA_OK ? f->call(c, &call, out) : rc;
 }
 
-int tpl_call_value(tpl_context *c, tpl_value callee, const tpl_args *args, tpl_value *out)
+int umbra_tpl_call_value(umbra_tpl_context *c, umbra_tpl_value callee, const umbra_tpl_args *args,
+                         umbra_tpl_value *out)
 {
-    switch ((tpl_kind)callee.kind) {
+    switch ((umbra_tpl_kind)callee.kind) {
     case TPL_MACRO:
-        return tpl_call_macro(c, callee.u.macro, args, out);
+        return umbra_tpl_call_macro(c, callee.u.macro, args, out);
     case TPL_METHOD:
-        return tpl_invoke(c, callee.u.method->function, callee.u.method->self, args, out);
+        return umbra_tpl_invoke(c, callee.u.method->function, callee.u.method->self, args, out);
     case TPL_FUNCTION:
-        return tpl_invoke(c, callee.u.function, tpl_none(), args, out);
+        return umbra_tpl_invoke(c, callee.u.function, umbra_tpl_none(), args, out);
     case TPL_LOOP:
-        return tpl_call_loop(c, callee.u.loop, args, out);
+        return umbra_tpl_call_loop(c, callee.u.loop, args, out);
     case TPL_JOINER: {
-        tpl_list *l = callee.u.list; /* the separator; nothing the first time */
-        int rc = l->taken++ ? UMBRA_OK : tpl_word(c, "", out);
+        umbra_tpl_list *l = callee.u.list; /* the separator; nothing the first time */
+        int rc = l->taken++ ? UMBRA_OK : umbra_tpl_word(c, "", out);
         if (l->taken > 1)
             *out = l->items[0];
         return rc;
     }
     case TPL_UNDEFINED:
-        return tpl_fail_undefined(c, callee);
+        return umbra_tpl_fail_undefined(c, callee);
     default:
-        return tpl_fail(c, "'%s' object is not callable", tpl_type_name(callee));
+        return umbra_tpl_fail(c, "'%s' object is not callable", umbra_tpl_type_name(callee));
     }
 }
 
 /* ---- macros ---- */
 
 /* The named arguments that are no parameters become kwargs, or an error. */
-static int bind_rest_named(tpl_context *c, const tpl_macro *m, const tpl_args *args,
-                           tpl_scope *scope)
+static int bind_rest_named(umbra_tpl_context *c, const umbra_tpl_macro *m,
+                           const umbra_tpl_args *args, umbra_tpl_scope *scope)
 {
-    tpl_value rest;
-    int rc = tpl_new_dict(c, TPL_DICT, &rest);
+    umbra_tpl_value rest;
+    int rc = umbra_tpl_new_dict(c, TPL_DICT, &rest);
     size_t at = 0;
-    for (tpl_entry *e; rc == UMBRA_OK && args->named && (e = tpl_dict_next(args->named, &at));
-         at++) {
-        const tpl_string *name = e->key.u.string;
-        const tpl_node *p = m->node->a;
+    for (umbra_tpl_entry *e;
+         rc == UMBRA_OK && args->named && (e = umbra_tpl_dict_next(args->named, &at)); at++) {
+        const umbra_tpl_string *name = e->key.u.string;
+        const umbra_tpl_node *p = m->node->a;
         while (p && !(p->u.name->bytes == name->bytes &&
                       memcmp(p->u.name->data, name->data, name->bytes) == 0))
             p = p->next;
         if (p)
             continue;
-        if (tpl_text_is(name, "caller") && m->node->op & TPL_USES_CALLER)
-            rc = tpl_bind(c, scope, c->words->caller, e->value);
+        if (umbra_tpl_text_is(name, "caller") && m->node->op & TPL_USES_CALLER)
+            rc = umbra_tpl_bind(c, scope, c->words->caller, e->value);
         else if (m->node->op & TPL_USES_KWARGS)
-            rc = tpl_dict_set(c, rest.u.dict, e->key, e->value);
+            rc = umbra_tpl_dict_set(c, rest.u.dict, e->key, e->value);
         else
-            rc = tpl_fail(c, "macro '%s' takes no keyword argument '%s'",
-                          umbra_quote(m->node->u.name->data, m->node->u.name->bytes).text,
-                          umbra_quote(name->data, name->bytes).text);
+            rc = umbra_tpl_fail(c, "macro '%s' takes no keyword argument '%s'",
+                                umbra_quote(m->node->u.name->data, m->node->u.name->bytes).text,
+                                umbra_quote(name->data, name->bytes).text);
     }
-    return rc == UMBRA_OK ? tpl_bind(c, scope, c->words->kwargs, rest) : rc;
+    return rc == UMBRA_OK ? umbra_tpl_bind(c, scope, c->words->kwargs, rest) : rc;
 }
 
-static int bind_rest(tpl_context *c, const tpl_macro *m, const tpl_args *args, size_t parameters,
-                     tpl_scope *scope)
+static int bind_rest(umbra_tpl_context *c, const umbra_tpl_macro *m, const umbra_tpl_args *args,
+                     size_t parameters, umbra_tpl_scope *scope)
 {
-    tpl_value rest;
-    int rc = tpl_new_list(c, TPL_TUPLE, 0, &rest);
+    umbra_tpl_value rest;
+    int rc = umbra_tpl_new_list(c, TPL_TUPLE, 0, &rest);
     if (args->count > parameters && !(m->node->op & TPL_USES_VARARGS))
-        return tpl_fail(c, "macro '%s' takes not more than %zu arguments",
-                        umbra_quote(m->node->u.name->data, m->node->u.name->bytes).text,
-                        parameters);
+        return umbra_tpl_fail(c, "macro '%s' takes not more than %zu arguments",
+                              umbra_quote(m->node->u.name->data, m->node->u.name->bytes).text,
+                              parameters);
     for (size_t i = parameters; rc == UMBRA_OK && i < args->count; i++)
-        rc = tpl_append(c, rest, args->items[i]);
-    return rc == UMBRA_OK ? tpl_bind(c, scope, c->words->varargs, rest) : rc;
+        rc = umbra_tpl_append(c, rest, args->items[i]);
+    return rc == UMBRA_OK ? umbra_tpl_bind(c, scope, c->words->varargs, rest) : rc;
 }
 
 /* Defaults are computed at each call and see the parameters before them. */
-static int bind_parameters(tpl_context *c, const tpl_macro *m, const tpl_args *args,
-                           tpl_scope *scope)
+static int bind_parameters(umbra_tpl_context *c, const umbra_tpl_macro *m,
+                           const umbra_tpl_args *args, umbra_tpl_scope *scope)
 {
     size_t i = 0;
     int rc = UMBRA_OK;
-    for (const tpl_node *p = m->node->a; rc == UMBRA_OK && p; p = p->next, i++) {
-        tpl_value *given = args->named && i >= args->count
-                               ? tpl_dict_text(c, args->named, p->u.name->data, p->u.name->bytes)
-                               : NULL;
-        tpl_value v;
+    for (const umbra_tpl_node *p = m->node->a; rc == UMBRA_OK && p; p = p->next, i++) {
+        umbra_tpl_value *given =
+            args->named && i >= args->count
+                ? umbra_tpl_dict_text(c, args->named, p->u.name->data, p->u.name->bytes)
+                : NULL;
+        umbra_tpl_value v;
         if (i < args->count)
             v = args->items[i];
         else if (given)
             v = *given;
         else
-            rc = p->a ? tpl_evaluate(c, p->a, &v) : tpl_undefined(c, NULL, p->u.name, &v);
+            rc = p->a ? umbra_tpl_evaluate(c, p->a, &v)
+                      : umbra_tpl_undefined(c, NULL, p->u.name, &v);
         if (rc == UMBRA_OK)
-            rc = tpl_bind(c, scope, p->u.name, v);
+            rc = umbra_tpl_bind(c, scope, p->u.name, v);
     }
     if (rc == UMBRA_OK && (m->node->op & TPL_USES_VARARGS || args->count > i))
         rc = bind_rest(c, m, args, i, scope);
@@ -221,22 +231,23 @@ static int bind_parameters(tpl_context *c, const tpl_macro *m, const tpl_args *a
     return rc;
 }
 
-int tpl_call_macro(tpl_context *c, const tpl_macro *macro, const tpl_args *args, tpl_value *out)
+int umbra_tpl_call_macro(umbra_tpl_context *c, const umbra_tpl_macro *macro,
+                         const umbra_tpl_args *args, umbra_tpl_value *out)
 {
-    tpl_scope *outer = c->scope, *own;
+    umbra_tpl_scope *outer = c->scope, *own;
     uint32_t line = c->line;
-    int rc = tpl_enter(c);
+    int rc = umbra_tpl_enter(c);
     if (rc != UMBRA_OK)
         return rc;
-    rc = tpl_open_scope(c, macro->scope, &own);
+    rc = umbra_tpl_open_scope(c, macro->scope, &own);
     if (rc == UMBRA_OK) {
         c->scope = own;
         rc = bind_parameters(c, macro, args, own);
         if (rc == UMBRA_OK)
-            rc = tpl_capture(c, macro->node->b, out);
+            rc = umbra_tpl_capture(c, macro->node->b, out);
         c->scope = outer;
     }
-    tpl_leave(c);
+    umbra_tpl_leave(c);
     if (rc == UMBRA_OK)
         c->line = line;
     return rc;
@@ -244,46 +255,48 @@ int tpl_call_macro(tpl_context *c, const tpl_macro *macro, const tpl_args *args,
 
 /* ---- arguments ---- */
 
-bool tpl_given(tpl_value v)
+bool umbra_tpl_given(umbra_tpl_value v)
 {
     return v.kind != TPL_ABSENT;
 }
 
-int tpl_int_argument(tpl_context *c, const tpl_call *call, int at, int64_t fallback, int64_t *out)
+int umbra_tpl_int_argument(umbra_tpl_context *c, const umbra_tpl_call *call, int at,
+                           int64_t fallback, int64_t *out)
 {
     *out = fallback;
-    tpl_value v = call->arg[at];
-    if (v.kind == TPL_ABSENT || tpl_as_int(v, out))
+    umbra_tpl_value v = call->arg[at];
+    if (v.kind == TPL_ABSENT || umbra_tpl_as_int(v, out))
         return UMBRA_OK;
-    return v.kind == TPL_UNDEFINED
-               ? tpl_fail_undefined(c, v)
-               : tpl_fail(c, "%s() wants an integer, not %s", call->name, tpl_type_name(v));
+    return v.kind == TPL_UNDEFINED ? umbra_tpl_fail_undefined(c, v)
+                                   : umbra_tpl_fail(c, "%s() wants an integer, not %s", call->name,
+                                                    umbra_tpl_type_name(v));
 }
 
-int tpl_text_argument(tpl_context *c, const tpl_call *call, int at, const char *fallback,
-                      const tpl_string **out)
+int umbra_tpl_text_argument(umbra_tpl_context *c, const umbra_tpl_call *call, int at,
+                            const char *fallback, const umbra_tpl_string **out)
 {
-    tpl_value v = call->arg[at];
+    umbra_tpl_value v = call->arg[at];
     int rc = UMBRA_OK;
     if (v.kind == TPL_ABSENT)
-        rc = fallback ? tpl_word(c, fallback, &v) : UMBRA_OK;
+        rc = fallback ? umbra_tpl_word(c, fallback, &v) : UMBRA_OK;
     else if (v.kind == TPL_UNDEFINED)
-        rc = tpl_fail_undefined(c, v);
+        rc = umbra_tpl_fail_undefined(c, v);
     else if (v.kind != TPL_STRING)
-        rc = tpl_fail(c, "%s() wants a string, not %s", call->name, tpl_type_name(v));
+        rc = umbra_tpl_fail(c, "%s() wants a string, not %s", call->name, umbra_tpl_type_name(v));
     *out = v.kind == TPL_STRING ? v.u.string : NULL;
     return rc;
 }
 
-bool tpl_flag_argument(const tpl_call *call, int at, bool fallback)
+bool umbra_tpl_flag_argument(const umbra_tpl_call *call, int at, bool fallback)
 {
-    return tpl_given(call->arg[at]) ? tpl_truth(call->arg[at]) : fallback;
+    return umbra_tpl_given(call->arg[at]) ? umbra_tpl_truth(call->arg[at]) : fallback;
 }
 
-int tpl_self_text(tpl_context *c, const tpl_call *call, const tpl_string **out)
+int umbra_tpl_self_text(umbra_tpl_context *c, const umbra_tpl_call *call,
+                        const umbra_tpl_string **out)
 {
-    tpl_value v;
-    int rc = tpl_to_text(c, call->self, &v);
+    umbra_tpl_value v;
+    int rc = umbra_tpl_to_text(c, call->self, &v);
     if (rc == UMBRA_OK)
         *out = v.u.string;
     return rc;

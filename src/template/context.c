@@ -11,8 +11,8 @@
 
 enum { FIRST_BLOCK = 16 << 10, LARGEST_STEP = 4 << 20, SCAN_BYTES_PER_STEP = 64 };
 
-struct tpl_block {
-    tpl_block *older;
+struct umbra_tpl_block {
+    umbra_tpl_block *older;
     size_t used, room;
     alignas(max_align_t) char data[];
 };
@@ -23,7 +23,7 @@ static size_t rounded(size_t bytes)
 }
 
 /* A block for at least so many bytes, each twice as large as the one before. */
-static int add_block(tpl_context *c, size_t bytes)
+static int add_block(umbra_tpl_context *c, size_t bytes)
 {
     size_t room = c->blocks ? 2 * c->blocks->room : FIRST_BLOCK;
     room = room > LARGEST_STEP ? LARGEST_STEP : room;
@@ -31,9 +31,10 @@ static int add_block(tpl_context *c, size_t bytes)
     if (room > c->memory_limit - c->memory_bytes)
         room = bytes;
     if (room > c->memory_limit - c->memory_bytes)
-        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
-                           "the template needs more than %zu bytes of memory", c->memory_limit);
-    tpl_block *b = umbra_calloc(1, sizeof *b + room);
+        return umbra_tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
+                                 "the template needs more than %zu bytes of memory",
+                                 c->memory_limit);
+    umbra_tpl_block *b = umbra_calloc(1, sizeof *b + room);
     if (!b)
         return umbra_fail_nomem(c->err, "a chat template", sizeof *b + room);
     b->room = room;
@@ -43,7 +44,7 @@ static int add_block(tpl_context *c, size_t bytes)
     return UMBRA_OK;
 }
 
-void *tpl_alloc(tpl_context *c, size_t n, size_t size)
+void *umbra_tpl_alloc(umbra_tpl_context *c, size_t n, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX / 4) {
@@ -51,7 +52,7 @@ void *tpl_alloc(tpl_context *c, size_t n, size_t size)
         return NULL;
     }
     bytes = rounded(bytes ? bytes : 1);
-    tpl_block *b = c->blocks;
+    umbra_tpl_block *b = c->blocks;
     if (!b || b->room - b->used < bytes) {
         if (add_block(c, bytes) != UMBRA_OK)
             return NULL;
@@ -62,63 +63,63 @@ void *tpl_alloc(tpl_context *c, size_t n, size_t size)
     return p;
 }
 
-void *tpl_grow(tpl_context *c, void *old, size_t old_bytes, size_t bytes)
+void *umbra_tpl_grow(umbra_tpl_context *c, void *old, size_t old_bytes, size_t bytes)
 {
-    tpl_block *b = c->blocks;
+    umbra_tpl_block *b = c->blocks;
     size_t had = rounded(old_bytes ? old_bytes : 1), more = rounded(bytes) - had;
     bool last = old && (char *)old + had == b->data + b->used;
     if (last && bytes < SIZE_MAX / 4 && more <= b->room - b->used) {
         b->used += more;
         return old;
     }
-    void *p = tpl_alloc(c, 1, bytes);
+    void *p = umbra_tpl_alloc(c, 1, bytes);
     if (p && old)
         memcpy(p, old, old_bytes);
     return p;
 }
 
-void tpl_drop(tpl_context *c)
+void umbra_tpl_drop(umbra_tpl_context *c)
 {
     while (c->blocks) {
-        tpl_block *older = c->blocks->older;
+        umbra_tpl_block *older = c->blocks->older;
         umbra_free(c->blocks);
         c->blocks = older;
     }
     c->memory_bytes = 0;
 }
 
-int tpl_step(tpl_context *c, uint64_t steps)
+int umbra_tpl_step(umbra_tpl_context *c, uint64_t steps)
 {
     c->steps += steps;
     if (c->steps > c->step_limit)
-        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED, "the template takes more than %" PRIu64 " steps",
-                           c->step_limit);
+        return umbra_tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
+                                 "the template takes more than %" PRIu64 " steps", c->step_limit);
     return UMBRA_OK;
 }
 
-int tpl_scan(tpl_context *c, size_t bytes)
+int umbra_tpl_scan(umbra_tpl_context *c, size_t bytes)
 {
-    return tpl_step(c, bytes / SCAN_BYTES_PER_STEP);
+    return umbra_tpl_step(c, bytes / SCAN_BYTES_PER_STEP);
 }
 
-int tpl_enter(tpl_context *c)
+int umbra_tpl_enter(umbra_tpl_context *c)
 {
     if (c->depth >= c->depth_limit)
-        return tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
-                           "nested or called deeper than %" PRIu32 " levels", c->depth_limit);
+        return umbra_tpl_fail_as(c, UMBRA_E_UNSUPPORTED,
+                                 "nested or called deeper than %" PRIu32 " levels", c->depth_limit);
     c->depth++;
     return UMBRA_OK;
 }
 
-void tpl_leave(tpl_context *c)
+void umbra_tpl_leave(umbra_tpl_context *c)
 {
     c->depth--;
 }
 
-static int report(tpl_context *c, int status, const char *format, va_list args)
+static int report(umbra_tpl_context *c, int status, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 
-static int report(tpl_context *c, int status, const char *format, va_list args)
+static int report(umbra_tpl_context *c, int status, const char *format, va_list args)
 {
     char text[sizeof c->err->message];
     vsnprintf(text, sizeof text, format, args);
@@ -129,7 +130,7 @@ static int report(tpl_context *c, int status, const char *format, va_list args)
                    : umbra_fail(c->err, status, "%s", text);
 }
 
-int tpl_fail(tpl_context *c, const char *format, ...)
+int umbra_tpl_fail(umbra_tpl_context *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -138,7 +139,7 @@ int tpl_fail(tpl_context *c, const char *format, ...)
     return UMBRA_E_FORMAT;
 }
 
-int tpl_fail_as(tpl_context *c, int status, const char *format, ...)
+int umbra_tpl_fail_as(umbra_tpl_context *c, int status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);

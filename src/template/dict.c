@@ -5,25 +5,27 @@
 
 enum { WITHOUT_INDEX = 8, LEAST_INDEX = 32 };
 
-int tpl_new_dict(tpl_context *c, tpl_kind kind, tpl_value *out)
+int umbra_tpl_new_dict(umbra_tpl_context *c, umbra_tpl_kind kind, umbra_tpl_value *out)
 {
-    tpl_dict *d = tpl_alloc(c, 1, sizeof *d);
+    umbra_tpl_dict *d = umbra_tpl_alloc(c, 1, sizeof *d);
     if (!d)
         return UMBRA_E_NOMEM;
-    *out = (tpl_value){.kind = (uint8_t)kind, .u.dict = d};
+    *out = (umbra_tpl_value){.kind = (uint8_t)kind, .u.dict = d};
     return UMBRA_OK;
 }
 
 /* Compares the hash first, so that unequal keys rarely cost more. */
-static int matches(tpl_context *c, const tpl_entry *e, tpl_value key, uint64_t hash, bool *same)
+static int matches(umbra_tpl_context *c, const umbra_tpl_entry *e, umbra_tpl_value key,
+                   uint64_t hash, bool *same)
 {
     *same = false;
     if (e->key.kind == TPL_ABSENT || e->hash != hash)
         return UMBRA_OK;
-    return tpl_equal(c, e->key, key, same);
+    return umbra_tpl_equal(c, e->key, key, same);
 }
 
-static int find(tpl_context *c, const tpl_dict *d, tpl_value key, uint64_t hash, tpl_entry **out)
+static int find(umbra_tpl_context *c, const umbra_tpl_dict *d, umbra_tpl_value key, uint64_t hash,
+                umbra_tpl_entry **out)
 {
     bool same = false;
     int rc = UMBRA_OK;
@@ -43,22 +45,24 @@ static int find(tpl_context *c, const tpl_dict *d, tpl_value key, uint64_t hash,
     return rc;
 }
 
-int tpl_dict_find(tpl_context *c, const tpl_dict *d, tpl_value key, tpl_entry **out)
+int umbra_tpl_dict_find(umbra_tpl_context *c, const umbra_tpl_dict *d, umbra_tpl_value key,
+                        umbra_tpl_entry **out)
 {
     uint64_t hash;
-    int rc = tpl_hash(c, key, &hash);
+    int rc = umbra_tpl_hash(c, key, &hash);
     return rc == UMBRA_OK ? find(c, d, key, hash, out) : rc;
 }
 
-tpl_value *tpl_dict_text(tpl_context *c, const tpl_dict *d, const char *key, size_t bytes)
+umbra_tpl_value *umbra_tpl_dict_text(umbra_tpl_context *c, const umbra_tpl_dict *d, const char *key,
+                                     size_t bytes)
 {
-    tpl_string s = {.data = key, .bytes = bytes};
-    tpl_value v = {.kind = TPL_STRING, .u.string = &s};
-    tpl_entry *e = NULL;
-    return tpl_dict_find(c, d, v, &e) == UMBRA_OK && e ? &e->value : NULL;
+    umbra_tpl_string s = {.data = key, .bytes = bytes};
+    umbra_tpl_value v = {.kind = TPL_STRING, .u.string = &s};
+    umbra_tpl_entry *e = NULL;
+    return umbra_tpl_dict_find(c, d, v, &e) == UMBRA_OK && e ? &e->value : NULL;
 }
 
-static void enter(tpl_dict *d, size_t entry)
+static void enter(umbra_tpl_dict *d, size_t entry)
 {
     size_t mask = d->index_room - 1, at = d->entries[entry].hash & mask;
     while (d->index[at])
@@ -67,12 +71,12 @@ static void enter(tpl_dict *d, size_t entry)
 }
 
 /* Keeps the index at most half full, counting removed entries. */
-static int fit_index(tpl_context *c, tpl_dict *d)
+static int fit_index(umbra_tpl_context *c, umbra_tpl_dict *d)
 {
     if (d->used < WITHOUT_INDEX || 2 * (d->used + 1) <= d->index_room)
         return UMBRA_OK;
     size_t room = d->index_room ? 4 * d->index_room : LEAST_INDEX;
-    uint32_t *index = tpl_alloc(c, room, sizeof *index);
+    uint32_t *index = umbra_tpl_alloc(c, room, sizeof *index);
     if (!index)
         return UMBRA_E_NOMEM;
     memset(index, 0, room * sizeof *index);
@@ -83,11 +87,12 @@ static int fit_index(tpl_context *c, tpl_dict *d)
     return UMBRA_OK;
 }
 
-int tpl_dict_set(tpl_context *c, tpl_dict *d, tpl_value key, tpl_value value)
+int umbra_tpl_dict_set(umbra_tpl_context *c, umbra_tpl_dict *d, umbra_tpl_value key,
+                       umbra_tpl_value value)
 {
     uint64_t hash;
-    tpl_entry *e = NULL;
-    int rc = tpl_hash(c, key, &hash);
+    umbra_tpl_entry *e = NULL;
+    int rc = umbra_tpl_hash(c, key, &hash);
     if (rc == UMBRA_OK)
         rc = find(c, d, key, hash, &e);
     if (rc == UMBRA_OK && e) {
@@ -100,13 +105,13 @@ int tpl_dict_set(tpl_context *c, tpl_dict *d, tpl_value key, tpl_value value)
         return rc;
     if (d->used == d->room) {
         size_t room = d->room ? 2 * d->room : 4;
-        e = tpl_grow(c, d->entries, d->room * sizeof *e, room * sizeof *e);
+        e = umbra_tpl_grow(c, d->entries, d->room * sizeof *e, room * sizeof *e);
         if (!e || room > UINT32_MAX / 2)
             return UMBRA_E_NOMEM;
         d->entries = e;
         d->room = room;
     }
-    d->entries[d->used] = (tpl_entry){.key = key, .value = value, .hash = hash};
+    d->entries[d->used] = (umbra_tpl_entry){.key = key, .value = value, .hash = hash};
     if (d->index)
         enter(d, d->used);
     d->used++;
@@ -114,13 +119,13 @@ int tpl_dict_set(tpl_context *c, tpl_dict *d, tpl_value key, tpl_value value)
     return UMBRA_OK;
 }
 
-void tpl_dict_remove(tpl_dict *d, tpl_entry *entry)
+void umbra_tpl_dict_remove(umbra_tpl_dict *d, umbra_tpl_entry *entry)
 {
     entry->key.kind = TPL_ABSENT;
     d->count--;
 }
 
-tpl_entry *tpl_dict_next(const tpl_dict *d, size_t *at)
+umbra_tpl_entry *umbra_tpl_dict_next(const umbra_tpl_dict *d, size_t *at)
 {
     while (*at < d->used && d->entries[*at].key.kind == TPL_ABSENT)
         ++*at;

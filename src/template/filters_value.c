@@ -14,56 +14,62 @@ static bool truncated(double f, int64_t *out)
     return fits;
 }
 
-static int filter_int(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int filter_int(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     int64_t base, i = 0;
     double f;
-    tpl_value v = call->self;
-    int rc = tpl_int_argument(c, call, 1, 10, &base);
+    umbra_tpl_value v = call->self;
+    int rc = umbra_tpl_int_argument(c, call, 1, 10, &base);
     if (rc != UMBRA_OK)
         return rc;
-    bool done = tpl_as_int(v, &i) || (v.kind == TPL_FLOAT && truncated(v.u.real, &i));
+    bool done = umbra_tpl_as_int(v, &i) || (v.kind == TPL_FLOAT && truncated(v.u.real, &i));
     if (!done && v.kind == TPL_STRING)
-        done = tpl_parse_int(v.u.string, (int)base, &i) ||
-               (tpl_parse_float(v.u.string, &f) && truncated(f, &i));
-    *out = done ? tpl_int(i) : tpl_given(call->arg[0]) ? call->arg[0] : tpl_int(0);
+        done = umbra_tpl_parse_int(v.u.string, (int)base, &i) ||
+               (umbra_tpl_parse_float(v.u.string, &f) && truncated(f, &i));
+    *out = done                            ? umbra_tpl_int(i)
+           : umbra_tpl_given(call->arg[0]) ? call->arg[0]
+                                           : umbra_tpl_int(0);
     out->input = v.input || v.kind == TPL_STRING;
     return UMBRA_OK;
 }
 
-static int filter_float(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int filter_float(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     (void)c;
-    tpl_value v = call->self;
+    umbra_tpl_value v = call->self;
     double f = 0;
-    bool done = tpl_is_number(v) || (v.kind == TPL_STRING && tpl_parse_float(v.u.string, &f));
-    f = tpl_is_number(v) ? tpl_as_float(v) : f;
-    *out = done ? tpl_float(f) : tpl_given(call->arg[0]) ? call->arg[0] : tpl_float(0);
+    bool done =
+        umbra_tpl_is_number(v) || (v.kind == TPL_STRING && umbra_tpl_parse_float(v.u.string, &f));
+    f = umbra_tpl_is_number(v) ? umbra_tpl_as_float(v) : f;
+    *out = done                            ? umbra_tpl_float(f)
+           : umbra_tpl_given(call->arg[0]) ? call->arg[0]
+                                           : umbra_tpl_float(0);
     out->input = v.input || v.kind == TPL_STRING;
     return UMBRA_OK;
 }
 
-static int wants_number(tpl_context *c, const tpl_call *call)
+static int wants_number(umbra_tpl_context *c, const umbra_tpl_call *call)
 {
     if (call->self.kind == TPL_UNDEFINED)
-        return tpl_fail_undefined(c, call->self);
-    return tpl_is_number(call->self)
+        return umbra_tpl_fail_undefined(c, call->self);
+    return umbra_tpl_is_number(call->self)
                ? UMBRA_OK
-               : tpl_fail(c, "%s() wants a number, not %s", call->name, tpl_type_name(call->self));
+               : umbra_tpl_fail(c, "%s() wants a number, not %s", call->name,
+                                umbra_tpl_type_name(call->self));
 }
 
-static int filter_abs(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int filter_abs(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     int64_t i;
     int rc = wants_number(c, call);
     if (rc != UMBRA_OK)
         return rc;
-    if (tpl_as_int(call->self, &i)) {
+    if (umbra_tpl_as_int(call->self, &i)) {
         if (i == INT64_MIN)
-            return tpl_fail(c, "the integer result does not fit into 64 bits");
-        *out = tpl_int(i < 0 ? -i : i);
+            return umbra_tpl_fail(c, "the integer result does not fit into 64 bits");
+        *out = umbra_tpl_int(i < 0 ? -i : i);
     } else {
-        *out = tpl_float(fabs(call->self.u.real));
+        *out = umbra_tpl_float(fabs(call->self.u.real));
     }
     out->input = call->self.input;
     return UMBRA_OK;
@@ -83,51 +89,52 @@ static double round_common(double f, int digits)
     return nearbyint(f / unit) * unit;
 }
 
-static int filter_round(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int filter_round(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     int64_t digits, i;
-    const tpl_string *method;
+    const umbra_tpl_string *method;
     int rc = wants_number(c, call);
     if (rc == UMBRA_OK)
-        rc = tpl_int_argument(c, call, 0, 0, &digits);
+        rc = umbra_tpl_int_argument(c, call, 0, 0, &digits);
     if (rc == UMBRA_OK)
-        rc = tpl_text_argument(c, call, 1, "common", &method);
+        rc = umbra_tpl_text_argument(c, call, 1, "common", &method);
     if (rc != UMBRA_OK)
         return rc;
     digits = digits > 400 ? 400 : digits < -400 ? -400 : digits;
-    double f = tpl_as_float(call->self), unit = pow(10, (double)digits);
-    if (tpl_text_is(method, "common"))
-        *out = tpl_as_int(call->self, &i) && digits >= 0 ? tpl_int(i)
-                                                         : tpl_float(round_common(f, (int)digits));
-    else if (tpl_text_is(method, "ceil"))
-        *out = tpl_float(ceil(f * unit) / unit);
-    else if (tpl_text_is(method, "floor"))
-        *out = tpl_float(floor(f * unit) / unit);
+    double f = umbra_tpl_as_float(call->self), unit = pow(10, (double)digits);
+    if (umbra_tpl_text_is(method, "common"))
+        *out = umbra_tpl_as_int(call->self, &i) && digits >= 0
+                   ? umbra_tpl_int(i)
+                   : umbra_tpl_float(round_common(f, (int)digits));
+    else if (umbra_tpl_text_is(method, "ceil"))
+        *out = umbra_tpl_float(ceil(f * unit) / unit);
+    else if (umbra_tpl_text_is(method, "floor"))
+        *out = umbra_tpl_float(floor(f * unit) / unit);
     else
-        return tpl_fail(c, "round() knows the methods common, ceil and floor");
+        return umbra_tpl_fail(c, "round() knows the methods common, ceil and floor");
     out->input = call->self.input;
     return UMBRA_OK;
 }
 
-static int filter_default(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int filter_default(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
-    bool falsy = tpl_flag_argument(call, 1, false) && !tpl_truth(call->self);
+    bool falsy = umbra_tpl_flag_argument(call, 1, false) && !umbra_tpl_truth(call->self);
     *out = call->self;
     if (call->self.kind != TPL_UNDEFINED && !falsy)
         return UMBRA_OK;
-    if (!tpl_given(call->arg[0]))
-        return tpl_word(c, "", out);
+    if (!umbra_tpl_given(call->arg[0]))
+        return umbra_tpl_word(c, "", out);
     *out = call->arg[0];
     return UMBRA_OK;
 }
 
-const tpl_function tpl_filters_value[] = {
+const umbra_tpl_function umbra_tpl_filters_value[] = {
     {"int", filter_int, 0, "default base"},
     {"float", filter_float, 0, "default"},
     {"abs", filter_abs, 0, ""},
     {"round", filter_round, 0, "precision method"},
     {"default", filter_default, 0, "default_value boolean"},
     {"d", filter_default, 0, "default_value boolean"},
-    {"tojson", tpl_to_json, 0, "ensure_ascii indent separators sort_keys"},
+    {"tojson", umbra_tpl_to_json, 0, "ensure_ascii indent separators sort_keys"},
     {0},
 };

@@ -22,8 +22,8 @@ typedef struct spec {
 } spec;
 
 typedef struct formatter {
-    tpl_builder b;
-    const tpl_string *s;
+    umbra_tpl_builder b;
+    const umbra_tpl_string *s;
     size_t at;
 } formatter;
 
@@ -42,7 +42,7 @@ static int read_count(formatter *f, int64_t most, int64_t *out)
     for (*out = 0; is_digit(peek(f)); f->at++) {
         *out = *out * 10 + (peek(f) - '0');
         if (*out > most)
-            return tpl_fail(f->b.c, "a width or precision beyond %" PRId64, most);
+            return umbra_tpl_fail(f->b.c, "a width or precision beyond %" PRId64, most);
     }
     return UMBRA_OK;
 }
@@ -60,11 +60,11 @@ static void put_groups(char *out, const char *digits, char group)
 }
 
 /* The number without its sign in text[NUMBER_BYTES]; false: no such type of it. */
-static bool print_number(char *text, const spec *p, tpl_value v)
+static bool print_number(char *text, const spec *p, umbra_tpl_value v)
 {
     char type = p->type;
     int64_t i;
-    bool whole = tpl_as_int(v, &i);
+    bool whole = umbra_tpl_as_int(v, &i);
     uint64_t size = whole ? (i < 0 ? 0 - (uint64_t)i : (uint64_t)i) : 0;
     if (type == 'b' && whole) {
         int n = 0;
@@ -81,10 +81,10 @@ static bool print_number(char *text, const spec *p, tpl_value v)
         const char *form = forms[type == 'x' ? 0 : type == 'X' ? 1 : 2];
         return snprintf(text, NUMBER_BYTES, form, prefix, size) > 0;
     }
-    double f = fabs(tpl_as_float(v));
+    double f = fabs(umbra_tpl_as_float(v));
     int digits = p->precision < 0 ? 6 : p->precision;
     if (type == '\0' && p->precision < 0) {
-        tpl_print_float(text, f);
+        umbra_tpl_print_float(text, f);
         return true;
     }
     char form[] = "%.*g";
@@ -97,12 +97,13 @@ static bool print_number(char *text, const spec *p, tpl_value v)
     return true;
 }
 
-static int put_number(formatter *f, const spec *p, tpl_value v)
+static int put_number(formatter *f, const spec *p, umbra_tpl_value v)
 {
     char digits[NUMBER_BYTES], grouped[2 * NUMBER_BYTES];
     char letter[2] = {p->type, '\0'};
     if (!print_number(digits, p, v))
-        return tpl_fail(f->b.c, "unknown format code '%s' for '%s'", letter, tpl_type_name(v));
+        return umbra_tpl_fail(f->b.c, "unknown format code '%s' for '%s'", letter,
+                              umbra_tpl_type_name(v));
     bool negative =
         v.kind == TPL_FLOAT ? signbit(v.u.real) != 0 : v.kind == TPL_INT && v.u.integer < 0;
     char sign = negative ? '-' : p->sign;
@@ -115,35 +116,35 @@ static int put_number(formatter *f, const spec *p, tpl_value v)
     int64_t left = align == '<' || align == '=' ? 0 : align == '^' ? more / 2 : more;
     int rc = UMBRA_OK;
     for (int64_t i = 0; rc == UMBRA_OK && i < left; i++)
-        rc = tpl_put_code(&f->b, p->fill, false);
+        rc = umbra_tpl_put_code(&f->b, p->fill, false);
     if (rc == UMBRA_OK && sign)
-        rc = tpl_put(&f->b, &sign, 1, v.input);
+        rc = umbra_tpl_put(&f->b, &sign, 1, v.input);
     for (int64_t i = 0; rc == UMBRA_OK && align == '=' && i < more; i++)
-        rc = tpl_put_code(&f->b, p->fill, false);
+        rc = umbra_tpl_put_code(&f->b, p->fill, false);
     if (rc == UMBRA_OK)
-        rc = tpl_put_word(&f->b, grouped, v.input);
+        rc = umbra_tpl_put_word(&f->b, grouped, v.input);
     for (int64_t i = 0; rc == UMBRA_OK && align != '=' && i < more - left; i++)
-        rc = tpl_put_code(&f->b, p->fill, false);
+        rc = umbra_tpl_put_code(&f->b, p->fill, false);
     return rc;
 }
 
-static int put_string(formatter *f, const spec *p, const tpl_string *s)
+static int put_string(formatter *f, const spec *p, const umbra_tpl_string *s)
 {
-    tpl_value v;
-    size_t end = p->precision < 0 ? s->bytes : tpl_char_offset(s, (size_t)p->precision);
-    int rc = tpl_part(f->b.c, s, 0, end, &v);
+    umbra_tpl_value v;
+    size_t end = p->precision < 0 ? s->bytes : umbra_tpl_char_offset(s, (size_t)p->precision);
+    int rc = umbra_tpl_part(f->b.c, s, 0, end, &v);
     char side = p->align && p->align != '=' ? p->align : '<';
     if (rc == UMBRA_OK && p->width > 0)
-        rc = tpl_pad(f->b.c, v.u.string, p->width, p->fill, side, &v);
-    return rc == UMBRA_OK ? tpl_put_string(&f->b, v.u.string) : rc;
+        rc = umbra_tpl_pad(f->b.c, v.u.string, p->width, p->fill, side, &v);
+    return rc == UMBRA_OK ? umbra_tpl_put_string(&f->b, v.u.string) : rc;
 }
 
-static int to_repr(tpl_context *c, tpl_value v, tpl_value *out)
+static int to_repr(umbra_tpl_context *c, umbra_tpl_value v, umbra_tpl_value *out)
 {
-    tpl_builder b;
-    tpl_builder_init(&b, c);
-    int rc = tpl_put_repr(&b, v);
-    return rc == UMBRA_OK ? tpl_built(&b, out) : rc;
+    umbra_tpl_builder b;
+    umbra_tpl_builder_init(&b, c);
+    int rc = umbra_tpl_put_repr(&b, v);
+    return rc == UMBRA_OK ? umbra_tpl_built(&b, out) : rc;
 }
 
 /* ---- percent ---- */
@@ -176,92 +177,93 @@ static int read_percent(formatter *f, spec *p)
 }
 
 /* %d of a float cuts it, %f of an integer is fine. */
-static int put_percent_number(formatter *f, spec *p, tpl_value v)
+static int put_percent_number(formatter *f, spec *p, umbra_tpl_value v)
 {
     if (v.kind == TPL_UNDEFINED)
-        return tpl_fail_undefined(f->b.c, v);
-    if (!tpl_is_number(v))
-        return tpl_fail(f->b.c, "%%%c format: a number is required, not %s", p->type,
-                        tpl_type_name(v));
+        return umbra_tpl_fail_undefined(f->b.c, v);
+    if (!umbra_tpl_is_number(v))
+        return umbra_tpl_fail(f->b.c, "%%%c format: a number is required, not %s", p->type,
+                              umbra_tpl_type_name(v));
     if (strchr("diu", p->type) && v.kind == TPL_FLOAT) {
         if (!(fabs(v.u.real) < 0x1p63))
-            return tpl_fail(f->b.c, "%%%c format: the number is too large", p->type);
+            return umbra_tpl_fail(f->b.c, "%%%c format: the number is too large", p->type);
         bool input = v.input;
-        v = tpl_int((int64_t)v.u.real);
+        v = umbra_tpl_int((int64_t)v.u.real);
         v.input = input;
     }
     return put_number(f, p, v);
 }
 
-static int put_percent(formatter *f, tpl_value v)
+static int put_percent(formatter *f, umbra_tpl_value v)
 {
     spec p;
-    tpl_value text;
+    umbra_tpl_value text;
     int rc = read_percent(f, &p);
     if (rc != UMBRA_OK)
         return rc;
     if (p.type == 's' || p.type == 'r' || p.type == 'a') {
-        rc = p.type == 's' ? tpl_to_text(f->b.c, v, &text) : to_repr(f->b.c, v, &text);
+        rc = p.type == 's' ? umbra_tpl_to_text(f->b.c, v, &text) : to_repr(f->b.c, v, &text);
         return rc == UMBRA_OK ? put_string(f, &p, text.u.string) : rc;
     }
     if (p.type == '\0' || !strchr("diuoxXeEfFgG", p.type))
-        return tpl_fail(f->b.c, "unsupported format character behind %%");
+        return umbra_tpl_fail(f->b.c, "unsupported format character behind %%");
     return put_percent_number(f, &p, v);
 }
 
 /* "%(name)s": the value of that key. */
-static int read_key(formatter *f, tpl_value arguments, tpl_value *out)
+static int read_key(formatter *f, umbra_tpl_value arguments, umbra_tpl_value *out)
 {
     const char *close = memchr(f->s->data + f->at, ')', f->s->bytes - f->at);
-    tpl_value key;
+    umbra_tpl_value key;
     if (!close || arguments.kind != TPL_DICT)
-        return tpl_fail(f->b.c, close ? "format requires a mapping" : "incomplete format key");
+        return umbra_tpl_fail(f->b.c,
+                              close ? "format requires a mapping" : "incomplete format key");
     size_t end = (size_t)(close - f->s->data);
-    int rc = tpl_part(f->b.c, f->s, f->at + 1, end, &key);
+    int rc = umbra_tpl_part(f->b.c, f->s, f->at + 1, end, &key);
     f->at = end + 1;
-    tpl_entry *e = NULL;
+    umbra_tpl_entry *e = NULL;
     if (rc == UMBRA_OK)
-        rc = tpl_dict_find(f->b.c, arguments.u.dict, key, &e);
+        rc = umbra_tpl_dict_find(f->b.c, arguments.u.dict, key, &e);
     if (rc == UMBRA_OK && !e)
-        return tpl_fail(f->b.c, "the format names a key that is not there");
+        return umbra_tpl_fail(f->b.c, "the format names a key that is not there");
     if (e)
         *out = e->value;
     return rc;
 }
 
-int tpl_format_percent(tpl_context *c, const tpl_string *format, tpl_value arguments,
-                       tpl_value *out)
+int umbra_tpl_format_percent(umbra_tpl_context *c, const umbra_tpl_string *format,
+                             umbra_tpl_value arguments, umbra_tpl_value *out)
 {
     formatter f = {.s = format};
     bool tuple = arguments.kind == TPL_TUPLE;
     size_t used = 0, n = tuple ? arguments.u.list->count : 1;
     int rc = UMBRA_OK;
-    tpl_builder_init(&f.b, c);
+    umbra_tpl_builder_init(&f.b, c);
     while (rc == UMBRA_OK && f.at < format->bytes) {
         const char *percent = memchr(format->data + f.at, '%', format->bytes - f.at);
         size_t stop = percent ? (size_t)(percent - format->data) : format->bytes;
-        rc = tpl_put_part(&f.b, format, f.at, stop);
+        rc = umbra_tpl_put_part(&f.b, format, f.at, stop);
         f.at = stop + 1;
         if (rc != UMBRA_OK || !percent)
             break;
-        tpl_value v = tpl_none();
+        umbra_tpl_value v = umbra_tpl_none();
         if (peek(&f) == '%') {
-            rc = tpl_put_part(&f.b, format, f.at, f.at + 1);
+            rc = umbra_tpl_put_part(&f.b, format, f.at, f.at + 1);
             f.at++;
             continue;
         }
         if (peek(&f) == '(')
             rc = read_key(&f, arguments, &v);
         else if (used == n)
-            rc = tpl_fail(c, "not enough arguments for format string");
+            rc = umbra_tpl_fail(c, "not enough arguments for format string");
         else
             v = tuple ? arguments.u.list->items[used++] : (used++, arguments);
         if (rc == UMBRA_OK)
             rc = put_percent(&f, v);
     }
     if (rc == UMBRA_OK && used < n && arguments.kind != TPL_DICT)
-        return tpl_fail(c, "not all arguments converted during string formatting");
-    return rc == UMBRA_OK ? tpl_built(&f.b, out) : rc;
+        return umbra_tpl_fail(c, "not all arguments converted during string formatting");
+    return rc == UMBRA_OK ? umbra_tpl_built(&f.b, out) : rc;
 }
 
 /* ---- braces ---- */
@@ -270,10 +272,10 @@ int tpl_format_percent(tpl_context *c, const tpl_string *format, tpl_value argum
 static int read_spec(formatter *f, spec *p)
 {
     *p = (spec){.fill = ' ', .precision = -1};
-    size_t fill = f->at < f->s->bytes ? tpl_char_bytes(f->s->data + f->at) : 0;
+    size_t fill = f->at < f->s->bytes ? umbra_tpl_char_bytes(f->s->data + f->at) : 0;
     char behind = f->at + fill < f->s->bytes ? f->s->data[f->at + fill] : '\0';
     if (fill && behind && strchr("<>^=", behind)) {
-        p->fill = tpl_char_at(f->s->data + f->at);
+        p->fill = umbra_tpl_char_at(f->s->data + f->at);
         f->at += fill;
     }
     if (peek(f) && strchr("<>^=", peek(f)))
@@ -305,49 +307,51 @@ static int read_spec(formatter *f, spec *p)
     return rc;
 }
 
-static int put_formatted(formatter *f, const spec *p, tpl_value v)
+static int put_formatted(formatter *f, const spec *p, umbra_tpl_value v)
 {
-    tpl_value text;
-    bool number = tpl_is_number(v) && (v.kind != TPL_BOOL || (p->type && p->type != 's'));
+    umbra_tpl_value text;
+    bool number = umbra_tpl_is_number(v) && (v.kind != TPL_BOOL || (p->type && p->type != 's'));
     if (number)
         return put_number(f, p, v);
     if (p->type && p->type != 's')
-        return tpl_fail(f->b.c, "unknown format code '%c' for '%s'", p->type, tpl_type_name(v));
-    int rc = tpl_to_text(f->b.c, v, &text);
+        return umbra_tpl_fail(f->b.c, "unknown format code '%c' for '%s'", p->type,
+                              umbra_tpl_type_name(v));
+    int rc = umbra_tpl_to_text(f->b.c, v, &text);
     return rc == UMBRA_OK ? put_string(f, p, text.u.string) : rc;
 }
 
 /* The value that "0", "name" or nothing stands for. */
-static int find_field(formatter *f, const tpl_args *args, size_t *next, tpl_value *out)
+static int find_field(formatter *f, const umbra_tpl_args *args, size_t *next, umbra_tpl_value *out)
 {
-    tpl_context *c = f->b.c;
+    umbra_tpl_context *c = f->b.c;
     size_t begin = f->at;
     while (f->at < f->s->bytes && !strchr(".[!:}", f->s->data[f->at] ? f->s->data[f->at] : ' '))
         f->at++;
-    tpl_value name;
+    umbra_tpl_value name;
     int64_t i = 0;
-    int rc = tpl_part(c, f->s, begin, f->at, &name);
+    int rc = umbra_tpl_part(c, f->s, begin, f->at, &name);
     if (rc != UMBRA_OK)
         return rc;
-    bool counted = f->at == begin, numbered = !counted && tpl_parse_int(name.u.string, 10, &i);
+    bool counted = f->at == begin,
+         numbered = !counted && umbra_tpl_parse_int(name.u.string, 10, &i);
     if (counted || numbered) {
         size_t at = counted ? (*next)++ : (size_t)i;
         if (at >= args->count)
-            return tpl_fail(c, "format() has no argument %zu", at);
+            return umbra_tpl_fail(c, "format() has no argument %zu", at);
         *out = args->items[at];
         return UMBRA_OK;
     }
-    tpl_value *v = args->named
-                       ? tpl_dict_text(c, args->named, name.u.string->data, name.u.string->bytes)
-                       : NULL;
+    umbra_tpl_value *v =
+        args->named ? umbra_tpl_dict_text(c, args->named, name.u.string->data, name.u.string->bytes)
+                    : NULL;
     if (!v)
-        return tpl_fail(c, "format() has no argument of the name that the text asks for");
+        return umbra_tpl_fail(c, "format() has no argument of the name that the text asks for");
     *out = *v;
     return UMBRA_OK;
 }
 
 /* Then ".name" and "[key]" of it. */
-static int follow_field(formatter *f, tpl_value *v)
+static int follow_field(formatter *f, umbra_tpl_value *v)
 {
     int rc = UMBRA_OK;
     while (rc == UMBRA_OK && (peek(f) == '.' || peek(f) == '[')) {
@@ -356,21 +360,21 @@ static int follow_field(formatter *f, tpl_value *v)
         while (f->at < f->s->bytes &&
                !strchr(bracket ? "]" : ".[!:}", f->s->data[f->at] ? f->s->data[f->at] : ' '))
             f->at++;
-        tpl_value name;
+        umbra_tpl_value name;
         int64_t i;
-        rc = tpl_part(f->b.c, f->s, begin, f->at, &name);
+        rc = umbra_tpl_part(f->b.c, f->s, begin, f->at, &name);
         f->at += bracket;
-        if (rc == UMBRA_OK && bracket && tpl_parse_int(name.u.string, 10, &i))
-            name = tpl_int(i);
+        if (rc == UMBRA_OK && bracket && umbra_tpl_parse_int(name.u.string, 10, &i))
+            name = umbra_tpl_int(i);
         if (rc == UMBRA_OK)
-            rc = tpl_item(f->b.c, *v, name, v);
+            rc = umbra_tpl_item(f->b.c, *v, name, v);
     }
     return rc;
 }
 
-static int put_field(formatter *f, const tpl_args *args, size_t *next)
+static int put_field(formatter *f, const umbra_tpl_args *args, size_t *next)
 {
-    tpl_value v;
+    umbra_tpl_value v;
     spec p = {.fill = ' ', .precision = -1};
     int rc = find_field(f, args, next, &v);
     if (rc == UMBRA_OK)
@@ -378,42 +382,42 @@ static int put_field(formatter *f, const tpl_args *args, size_t *next)
     if (rc == UMBRA_OK && peek(f) == '!') {
         char kind = f->at + 1 < f->s->bytes ? f->s->data[f->at + 1] : '\0';
         f->at += 2;
-        rc = kind == 's' ? tpl_to_text(f->b.c, v, &v) : to_repr(f->b.c, v, &v);
+        rc = kind == 's' ? umbra_tpl_to_text(f->b.c, v, &v) : to_repr(f->b.c, v, &v);
     }
     if (rc == UMBRA_OK && peek(f) == ':') {
         f->at++;
         rc = read_spec(f, &p);
     }
     if (rc == UMBRA_OK && peek(f) != '}')
-        return tpl_fail(f->b.c, "format(): a field in braces is malformed");
+        return umbra_tpl_fail(f->b.c, "format(): a field in braces is malformed");
     f->at++;
     return rc == UMBRA_OK ? put_formatted(f, &p, v) : rc;
 }
 
-int tpl_format_braces(tpl_context *c, const tpl_string *format, const tpl_args *args,
-                      tpl_value *out)
+int umbra_tpl_format_braces(umbra_tpl_context *c, const umbra_tpl_string *format,
+                            const umbra_tpl_args *args, umbra_tpl_value *out)
 {
     formatter f = {.s = format};
     size_t next = 0;
     int rc = UMBRA_OK;
-    tpl_builder_init(&f.b, c);
+    umbra_tpl_builder_init(&f.b, c);
     while (rc == UMBRA_OK && f.at < format->bytes) {
         size_t from = f.at;
         while (f.at < format->bytes && peek(&f) != '{' && peek(&f) != '}')
             f.at++;
-        rc = tpl_put_part(&f.b, format, from, f.at);
+        rc = umbra_tpl_put_part(&f.b, format, from, f.at);
         if (rc != UMBRA_OK || f.at == format->bytes)
             break;
         bool twice = f.at + 1 < format->bytes && format->data[f.at + 1] == peek(&f);
         if (twice) {
-            rc = tpl_put_part(&f.b, format, f.at, f.at + 1);
+            rc = umbra_tpl_put_part(&f.b, format, f.at, f.at + 1);
             f.at += 2;
         } else if (peek(&f) == '}') {
-            return tpl_fail(c, "format(): single '}' in the text");
+            return umbra_tpl_fail(c, "format(): single '}' in the text");
         } else {
             f.at++;
             rc = put_field(&f, args, &next);
         }
     }
-    return rc == UMBRA_OK ? tpl_built(&f.b, out) : rc;
+    return rc == UMBRA_OK ? umbra_tpl_built(&f.b, out) : rc;
 }

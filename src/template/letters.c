@@ -187,21 +187,21 @@ static uint32_t change(const run *runs, size_t n, uint32_t code)
     return in ? (uint32_t)((int32_t)code + r->delta) : code;
 }
 
-uint32_t tpl_upper(uint32_t code)
+uint32_t umbra_tpl_upper(uint32_t code)
 {
     if (code < 0x80)
         return code >= 'a' && code <= 'z' ? code - 32 : code;
     return change(to_upper, sizeof to_upper / sizeof *to_upper, code);
 }
 
-uint32_t tpl_lower(uint32_t code)
+uint32_t umbra_tpl_lower(uint32_t code)
 {
     if (code < 0x80)
         return code >= 'A' && code <= 'Z' ? code + 32 : code;
     return change(to_lower, sizeof to_lower / sizeof *to_lower, code);
 }
 
-bool tpl_is_letter(uint32_t code)
+bool umbra_tpl_is_letter(uint32_t code)
 {
     if (code < 0x80)
         return (code | 0x20) >= 'a' && (code | 0x20) <= 'z';

@@ -6,9 +6,9 @@
 #include "template/lexer_internal.h"
 
 /* Copies the source with "\n" as the only line end and without one at the very end. */
-static int normalize(tpl_lexer *l, const char *source, size_t bytes)
+static int normalize(umbra_tpl_lexer *l, const char *source, size_t bytes)
 {
-    char *text = tpl_alloc(l->c, bytes + 1, 1);
+    char *text = umbra_tpl_alloc(l->c, bytes + 1, 1);
     if (!text)
         return UMBRA_E_NOMEM;
     size_t n = 0;
@@ -25,11 +25,12 @@ static int normalize(tpl_lexer *l, const char *source, size_t bytes)
     return UMBRA_OK;
 }
 
-int tpl_push_token(tpl_lexer *l, tpl_token token)
+int umbra_tpl_push_token(umbra_tpl_lexer *l, umbra_tpl_token token)
 {
     if (l->count == l->room) {
         size_t room = l->room ? 2 * l->room : 256;
-        tpl_token *more = tpl_grow(l->c, l->tokens, l->room * sizeof token, room * sizeof token);
+        umbra_tpl_token *more =
+            umbra_tpl_grow(l->c, l->tokens, l->room * sizeof token, room * sizeof token);
         if (!more)
             return UMBRA_E_NOMEM;
         l->tokens = more;
@@ -40,34 +41,34 @@ int tpl_push_token(tpl_lexer *l, tpl_token token)
     return UMBRA_OK;
 }
 
-void tpl_advance(tpl_lexer *l, size_t to)
+void umbra_tpl_advance(umbra_tpl_lexer *l, size_t to)
 {
     for (; l->at < to; l->at++)
         l->c->line += l->s[l->at] == '\n';
     l->line_starts = to > 0 && l->s[to - 1] == '\n';
 }
 
-size_t tpl_skip_space(const tpl_lexer *l, size_t at)
+size_t umbra_tpl_skip_space(const umbra_tpl_lexer *l, size_t at)
 {
-    while (at < l->n && tpl_is_space(tpl_char_at(l->s + at)))
-        at += tpl_char_bytes(l->s + at);
+    while (at < l->n && umbra_tpl_is_space(umbra_tpl_char_at(l->s + at)))
+        at += umbra_tpl_char_bytes(l->s + at);
     return at;
 }
 
-bool tpl_at(const tpl_lexer *l, size_t at, const char *word)
+bool umbra_tpl_at(const umbra_tpl_lexer *l, size_t at, const char *word)
 {
     size_t n = strlen(word);
     return n <= l->n - at && memcmp(l->s + at, word, n) == 0;
 }
 
 /* The end of [begin, end) without trailing white space. */
-static size_t strip_right(const tpl_lexer *l, size_t begin, size_t end)
+static size_t strip_right(const umbra_tpl_lexer *l, size_t begin, size_t end)
 {
     while (end > begin) {
         size_t at = end - 1;
         while (at > begin && ((unsigned char)l->s[at] & 0xc0) == 0x80)
             at--;
-        if (!tpl_is_space(tpl_char_at(l->s + at)))
+        if (!umbra_tpl_is_space(umbra_tpl_char_at(l->s + at)))
             break;
         end = at;
     }
@@ -76,7 +77,7 @@ static size_t strip_right(const tpl_lexer *l, size_t begin, size_t end)
 
 /* Text before a tag: "-" strips it; without "+", spaces between the line's start and a block or
  * comment go. */
-static int push_data(tpl_lexer *l, size_t end, char sign, bool print)
+static int push_data(umbra_tpl_lexer *l, size_t end, char sign, bool print)
 {
     size_t begin = l->at, keep = end;
     if (sign == '-') {
@@ -90,56 +91,56 @@ static int push_data(tpl_lexer *l, size_t end, char sign, bool print)
     }
     int rc = UMBRA_OK;
     if (keep > begin) {
-        tpl_token t = {.type = TPL_T_DATA};
-        rc = tpl_text(l->c, l->s + begin, keep - begin, false, &t.value);
+        umbra_tpl_token t = {.type = TPL_T_DATA};
+        rc = umbra_tpl_text(l->c, l->s + begin, keep - begin, false, &t.value);
         if (rc == UMBRA_OK)
-            rc = tpl_push_token(l, t);
+            rc = umbra_tpl_push_token(l, t);
     }
-    tpl_advance(l, end);
+    umbra_tpl_advance(l, end);
     return rc;
 }
 
-static char sign_at(const tpl_lexer *l, size_t at)
+static char sign_at(const umbra_tpl_lexer *l, size_t at)
 {
     return at < l->n && (l->s[at] == '-' || l->s[at] == '+') ? l->s[at] : '\0';
 }
 
 /* Where a tag's end leads: behind white space after "-", behind one newline unless "+". */
-static size_t behind(const tpl_lexer *l, size_t at, char sign)
+static size_t behind(const umbra_tpl_lexer *l, size_t at, char sign)
 {
     if (sign == '-')
-        return tpl_skip_space(l, at);
+        return umbra_tpl_skip_space(l, at);
     return sign != '+' && at < l->n && l->s[at] == '\n' ? at + 1 : at;
 }
 
-static int skip_comment(tpl_lexer *l)
+static int skip_comment(umbra_tpl_lexer *l)
 {
     size_t from = l->at;
     const char *end = memmem(l->s + from, l->n - from, "#}", 2);
     if (!end)
-        return tpl_fail(l->c, "the comment that begins here has no end");
+        return umbra_tpl_fail(l->c, "the comment that begins here has no end");
     size_t at = (size_t)(end - l->s);
     char sign = at > from ? sign_at(l, at - 1) : '\0';
-    tpl_advance(l, behind(l, at + 2, sign));
+    umbra_tpl_advance(l, behind(l, at + 2, sign));
     return UMBRA_OK;
 }
 
 /* Behind "{%", an optional sign, `word` and "%}" with its sign, or 0. */
-static size_t match_raw_tag(const tpl_lexer *l, size_t at, const char *word, char *end_sign)
+static size_t match_raw_tag(const umbra_tpl_lexer *l, size_t at, const char *word, char *end_sign)
 {
     at += 2;
     at += sign_at(l, at) != '\0';
-    at = tpl_skip_space(l, at);
-    if (!tpl_at(l, at, word))
+    at = umbra_tpl_skip_space(l, at);
+    if (!umbra_tpl_at(l, at, word))
         return 0;
-    at = tpl_skip_space(l, at + strlen(word));
+    at = umbra_tpl_skip_space(l, at + strlen(word));
     *end_sign = sign_at(l, at);
     at += *end_sign != '\0';
-    return tpl_at(l, at, "%}") ? at + 2 : 0;
+    return umbra_tpl_at(l, at, "%}") ? at + 2 : 0;
 }
 
 /* The text of a raw block; the cursor is behind its opening tag. */
-static int take_raw(tpl_lexer *l)
+static int take_raw(umbra_tpl_lexer *l)
 {
     for (size_t at = l->at; at < l->n; at++) {
         const char *tag = memmem(l->s + at, l->n - at, "{%", 2);
@@ -151,14 +152,14 @@ static int take_raw(tpl_lexer *l)
         if (end == 0)
             continue;
         int rc = push_data(l, at, sign_at(l, at + 2), false);
-        tpl_advance(l, behind(l, end, end_sign));
+        umbra_tpl_advance(l, behind(l, end, end_sign));
         return rc;
     }
-    return tpl_fail(l->c, "the raw block that begins here has no end");
+    return umbra_tpl_fail(l->c, "the raw block that begins here has no end");
 }
 
 /* Tokens of a tag up to and with its end. */
-static int take_tag(tpl_lexer *l, bool print)
+static int take_tag(umbra_tpl_lexer *l, bool print)
 {
     const char *close = print ? "}}" : "%}";
     l->open = 0;
@@ -167,23 +168,23 @@ static int take_tag(tpl_lexer *l, bool print)
         char sign = sign_at(l, at);
         if (print && sign == '+')
             sign = '\0';
-        if (l->open == 0 && tpl_at(l, at + (sign != '\0'), close)) {
-            int rc =
-                tpl_push_token(l, (tpl_token){.type = print ? TPL_T_PRINT_END : TPL_T_BLOCK_END});
+        if (l->open == 0 && umbra_tpl_at(l, at + (sign != '\0'), close)) {
+            int rc = umbra_tpl_push_token(
+                l, (umbra_tpl_token){.type = print ? TPL_T_PRINT_END : TPL_T_BLOCK_END});
             at += 2 + (sign != '\0');
-            tpl_advance(l, print && !sign ? at : behind(l, at, sign));
+            umbra_tpl_advance(l, print && !sign ? at : behind(l, at, sign));
             return rc;
         }
         if (at >= l->n)
-            return tpl_fail(l->c, "the template ends inside a tag");
-        int rc = tpl_take_token(l);
+            return umbra_tpl_fail(l->c, "the template ends inside a tag");
+        int rc = umbra_tpl_take_token(l);
         if (rc != UMBRA_OK)
             return rc;
     }
 }
 
 /* The first "{{", "{%" or "{#" at or after the cursor; the length if there is none. */
-static size_t next_tag(const tpl_lexer *l)
+static size_t next_tag(const umbra_tpl_lexer *l)
 {
     for (size_t at = l->at; at + 1 < l->n; at++) {
         const char *brace = memchr(l->s + at, '{', l->n - at - 1);
@@ -196,7 +197,7 @@ static size_t next_tag(const tpl_lexer *l)
     return l->n;
 }
 
-static int take_next(tpl_lexer *l)
+static int take_next(umbra_tpl_lexer *l)
 {
     size_t at = next_tag(l);
     if (at == l->n)
@@ -209,31 +210,32 @@ static int take_next(tpl_lexer *l)
     if (rc != UMBRA_OK)
         return rc;
     if (raw) {
-        tpl_advance(l, end_sign == '-' ? tpl_skip_space(l, raw) : raw);
+        umbra_tpl_advance(l, end_sign == '-' ? umbra_tpl_skip_space(l, raw) : raw);
         return take_raw(l);
     }
-    tpl_advance(l, at + 2 + (sign != '\0'));
+    umbra_tpl_advance(l, at + 2 + (sign != '\0'));
     if (kind == '#')
         return skip_comment(l);
-    rc =
-        tpl_push_token(l, (tpl_token){.type = kind == '{' ? TPL_T_PRINT_BEGIN : TPL_T_BLOCK_BEGIN});
+    rc = umbra_tpl_push_token(
+        l, (umbra_tpl_token){.type = kind == '{' ? TPL_T_PRINT_BEGIN : TPL_T_BLOCK_BEGIN});
     return rc == UMBRA_OK ? take_tag(l, kind == '{') : rc;
 }
 
-static int check_utf8(tpl_context *c, const char *source, size_t bytes)
+static int check_utf8(umbra_tpl_context *c, const char *source, size_t bytes)
 {
     for (size_t i = 0, n; i < bytes; i += n) {
         n = umbra_utf8_length(source + i, bytes - i);
         if (n == 0)
-            return tpl_fail(c, "the template is not UTF-8");
+            return umbra_tpl_fail(c, "the template is not UTF-8");
         c->line += source[i] == '\n';
     }
     return UMBRA_OK;
 }
 
-int tpl_tokenize(tpl_context *c, const char *source, size_t bytes, tpl_token **tokens)
+int umbra_tpl_tokenize(umbra_tpl_context *c, const char *source, size_t bytes,
+                       umbra_tpl_token **tokens)
 {
-    tpl_lexer l = {.c = c, .line_starts = true};
+    umbra_tpl_lexer l = {.c = c, .line_starts = true};
     c->line = 1;
     int rc = check_utf8(c, source, bytes);
     c->line = 1;
@@ -242,12 +244,12 @@ int tpl_tokenize(tpl_context *c, const char *source, size_t bytes, tpl_token **t
     while (rc == UMBRA_OK && l.at < l.n)
         rc = take_next(&l);
     if (rc == UMBRA_OK)
-        rc = tpl_push_token(&l, (tpl_token){.type = TPL_T_END});
+        rc = umbra_tpl_push_token(&l, (umbra_tpl_token){.type = TPL_T_END});
     *tokens = l.tokens;
     return rc;
 }
 
-const char *tpl_describe_token(const tpl_token *t, char *buffer, size_t size)
+const char *umbra_tpl_describe_token(const umbra_tpl_token *t, char *buffer, size_t size)
 {
     static const char *const names[] = {
         [TPL_T_END] = "the end of the template",

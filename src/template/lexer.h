@@ -4,7 +4,7 @@
 
 #include "template/value.h"
 
-typedef enum tpl_token_type {
+typedef enum umbra_tpl_token_type {
     TPL_T_END,
     TPL_T_DATA, /* text between tags */
     TPL_T_PRINT_BEGIN,
@@ -14,20 +14,21 @@ typedef enum tpl_token_type {
     TPL_T_NAME,
     TPL_T_CONSTANT, /* a string or a number */
     TPL_T_OPERATOR
-} tpl_token_type;
+} umbra_tpl_token_type;
 
-typedef struct tpl_token {
+typedef struct umbra_tpl_token {
     uint8_t type;
     uint16_t op;
     uint32_t line;
-    tpl_value value; /* data, names and constants */
-} tpl_token;
+    umbra_tpl_value value; /* data, names and constants */
+} umbra_tpl_token;
 
 /* The tokens of a source, which must outlive the arena; the last one is TPL_T_END. White space
  * around tags and the newline at the end are already gone. */
-int tpl_tokenize(tpl_context *c, const char *source, size_t bytes, tpl_token **tokens);
+int umbra_tpl_tokenize(umbra_tpl_context *c, const char *source, size_t bytes,
+                       umbra_tpl_token **tokens);
 
 /* For messages: "'endif'", "end of print statement". */
-const char *tpl_describe_token(const tpl_token *t, char *buffer, size_t size);
+const char *umbra_tpl_describe_token(const umbra_tpl_token *t, char *buffer, size_t size);
 
 #endif

@@ -5,7 +5,7 @@
 #include "template/value.h"
 
 /* What a node's fields hold, by type. Lists are chained by `next`. */
-typedef enum tpl_node_type {
+typedef enum umbra_tpl_node_type {
     /* expressions */
     TPL_N_CONSTANT, /* value */
     TPL_N_NAME,     /* name */
@@ -44,7 +44,7 @@ typedef enum tpl_node_type {
     TPL_N_SCOPE,        /* a: SETs of its own, b: body; flag: its variables are those around it */
     TPL_N_BREAK,
     TPL_N_CONTINUE
-} tpl_node_type;
+} umbra_tpl_node_type;
 
 enum { TPL_USES_VARARGS = 1, TPL_USES_KWARGS = 2, TPL_USES_CALLER = 4 };
 
@@ -52,27 +52,28 @@ enum { TPL_USES_VARARGS = 1, TPL_USES_KWARGS = 2, TPL_USES_CALLER = 4 };
 #define TPL_OP_IN     TPL_OP('i', 'n')
 #define TPL_OP_NOT_IN TPL_OP('n', 'i')
 
-typedef struct tpl_node tpl_node;
-struct tpl_node {
+typedef struct umbra_tpl_node umbra_tpl_node;
+struct umbra_tpl_node {
     uint8_t type;
     bool flag;
     uint16_t op;
     uint32_t line;
-    tpl_node *a, *b, *c, *d, *next;
+    umbra_tpl_node *a, *b, *c, *d, *next;
     union {
-        const tpl_string *name; /* interned: equal names have equal pointers */
-        tpl_node *filter;
+        const umbra_tpl_string *name; /* interned: equal names have equal pointers */
+        umbra_tpl_node *filter;
     } u;
-    const tpl_function *function;
-    tpl_value value;
+    const umbra_tpl_function *function;
+    umbra_tpl_value value;
 };
 
 /* Names that rendering itself binds, interned. */
-struct tpl_words {
-    const tpl_string *loop, *caller, *varargs, *kwargs;
+struct umbra_tpl_words {
+    const umbra_tpl_string *loop, *caller, *varargs, *kwargs;
 };
 
 /* Parses into the context's arena. */
-int tpl_parse(tpl_context *c, const char *source, size_t bytes, tpl_words *words, tpl_node **body);
+int umbra_tpl_parse(umbra_tpl_context *c, const char *source, size_t bytes, umbra_tpl_words *words,
+                    umbra_tpl_node **body);
 
 #endif

@@ -9,14 +9,14 @@
 enum { LONGEST = 400 };
 
 /* The text without white space around it and single underscores between digits, NUL-terminated. */
-static bool tidy(const tpl_string *s, char out[LONGEST])
+static bool tidy(const umbra_tpl_string *s, char out[LONGEST])
 {
     size_t begin = 0, end = s->bytes, n = 0;
     while (begin < end && (unsigned char)s->data[begin] < 0x80 &&
-           tpl_is_space((unsigned char)s->data[begin]))
+           umbra_tpl_is_space((unsigned char)s->data[begin]))
         begin++;
     while (end > begin && (unsigned char)s->data[end - 1] < 0x80 &&
-           tpl_is_space((unsigned char)s->data[end - 1]))
+           umbra_tpl_is_space((unsigned char)s->data[end - 1]))
         end--;
     if (begin == end || end - begin >= LONGEST)
         return false;
@@ -33,7 +33,7 @@ static bool tidy(const tpl_string *s, char out[LONGEST])
     return true;
 }
 
-bool tpl_parse_int(const tpl_string *s, int base, int64_t *out)
+bool umbra_tpl_parse_int(const umbra_tpl_string *s, int base, int64_t *out)
 {
     static const struct {
         char letter;
@@ -53,7 +53,7 @@ bool tpl_parse_int(const tpl_string *s, int base, int64_t *out)
         }
     }
     if (digits[0] == '-' || digits[0] == '+' || digits[0] == '\0' ||
-        tpl_is_space((unsigned char)digits[0]))
+        umbra_tpl_is_space((unsigned char)digits[0]))
         return false;
     errno = 0;
     unsigned long long value = strtoull(digits, &end, base == 0 ? 10 : base);
@@ -63,7 +63,7 @@ bool tpl_parse_int(const tpl_string *s, int base, int64_t *out)
     return true;
 }
 
-bool tpl_parse_float(const tpl_string *s, double *out)
+bool umbra_tpl_parse_float(const umbra_tpl_string *s, double *out)
 {
     char text[LONGEST], *end;
     if (!tidy(s, text))

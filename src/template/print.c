@@ -17,7 +17,7 @@ static void shortest(char *out, size_t size, double f)
     }
 }
 
-void tpl_print_float(char out[TPL_FLOAT_BYTES], double f)
+void umbra_tpl_print_float(char out[TPL_FLOAT_BYTES], double f)
 {
     if (!isfinite(f)) {
         snprintf(out, TPL_FLOAT_BYTES, "%s", isnan(f) ? "nan" : f > 0 ? "inf" : "-inf");
@@ -37,7 +37,7 @@ void tpl_print_float(char out[TPL_FLOAT_BYTES], double f)
     }
 }
 
-static int put_escaped(tpl_builder *b, uint32_t code, bool input)
+static int put_escaped(umbra_tpl_builder *b, uint32_t code, bool input)
 {
     static const char from[] = "\n\r\t\\", to[] = "nrt\\";
     char text[16];
@@ -50,92 +50,94 @@ static int put_escaped(tpl_builder *b, uint32_t code, bool input)
         snprintf(text, sizeof text, "\\u%04" PRIx32, code);
     else
         snprintf(text, sizeof text, "\\U%08" PRIx32, code);
-    return tpl_put_word(b, text, input);
+    return umbra_tpl_put_word(b, text, input);
 }
 
-static int put_quoted(tpl_builder *b, const tpl_string *s)
+static int put_quoted(umbra_tpl_builder *b, const umbra_tpl_string *s)
 {
     bool single = memchr(s->data, '\'', s->bytes) != NULL;
     bool twice = memchr(s->data, '"', s->bytes) != NULL;
     char quote = single && !twice ? '"' : '\'';
-    int rc = tpl_put(b, &quote, 1, s->input);
+    int rc = umbra_tpl_put(b, &quote, 1, s->input);
     for (size_t i = 0, n; rc == UMBRA_OK && i < s->bytes; i += n) {
-        n = tpl_char_bytes(s->data + i);
-        uint32_t code = tpl_char_at(s->data + i);
+        n = umbra_tpl_char_bytes(s->data + i);
+        uint32_t code = umbra_tpl_char_at(s->data + i);
         bool input = s->marks ? s->marks[i] : s->input;
-        if (code == (unsigned char)quote && (rc = tpl_put(b, "\\", 1, input)) != UMBRA_OK)
+        if (code == (unsigned char)quote && (rc = umbra_tpl_put(b, "\\", 1, input)) != UMBRA_OK)
             break;
-        rc = code == '\\' || !tpl_is_printable(code) ? put_escaped(b, code, input)
-                                                     : tpl_put_part(b, s, i, i + n);
+        rc = code == '\\' || !umbra_tpl_is_printable(code) ? put_escaped(b, code, input)
+                                                           : umbra_tpl_put_part(b, s, i, i + n);
     }
-    return rc == UMBRA_OK ? tpl_put(b, &quote, 1, s->input) : rc;
+    return rc == UMBRA_OK ? umbra_tpl_put(b, &quote, 1, s->input) : rc;
 }
 
-static int put_items(tpl_builder *b, const tpl_list *l, const char *open, const char *close)
+static int put_items(umbra_tpl_builder *b, const umbra_tpl_list *l, const char *open,
+                     const char *close)
 {
-    int rc = tpl_put_word(b, open, false);
+    int rc = umbra_tpl_put_word(b, open, false);
     for (size_t i = 0; rc == UMBRA_OK && i < l->count; i++) {
         if (i > 0)
-            rc = tpl_put_word(b, ", ", false);
+            rc = umbra_tpl_put_word(b, ", ", false);
         if (rc == UMBRA_OK)
-            rc = tpl_put_repr(b, l->items[i]);
+            rc = umbra_tpl_put_repr(b, l->items[i]);
     }
-    return rc == UMBRA_OK ? tpl_put_word(b, close, false) : rc;
+    return rc == UMBRA_OK ? umbra_tpl_put_word(b, close, false) : rc;
 }
 
-static int put_dict(tpl_builder *b, const tpl_dict *d)
+static int put_dict(umbra_tpl_builder *b, const umbra_tpl_dict *d)
 {
-    int rc = tpl_put_word(b, "{", false);
+    int rc = umbra_tpl_put_word(b, "{", false);
     size_t at = 0;
     bool first = true;
-    for (tpl_entry *e; rc == UMBRA_OK && (e = tpl_dict_next(d, &at)) != NULL; at++, first = false) {
+    for (umbra_tpl_entry *e; rc == UMBRA_OK && (e = umbra_tpl_dict_next(d, &at)) != NULL;
+         at++, first = false) {
         if (!first)
-            rc = tpl_put_word(b, ", ", false);
+            rc = umbra_tpl_put_word(b, ", ", false);
         if (rc == UMBRA_OK)
-            rc = tpl_put_repr(b, e->key);
+            rc = umbra_tpl_put_repr(b, e->key);
         if (rc == UMBRA_OK)
-            rc = tpl_put_word(b, ": ", false);
+            rc = umbra_tpl_put_word(b, ": ", false);
         if (rc == UMBRA_OK)
-            rc = tpl_put_repr(b, e->value);
+            rc = umbra_tpl_put_repr(b, e->value);
     }
-    return rc == UMBRA_OK ? tpl_put_word(b, "}", false) : rc;
+    return rc == UMBRA_OK ? umbra_tpl_put_word(b, "}", false) : rc;
 }
 
-static int put_scalar(tpl_builder *b, tpl_value v)
+static int put_scalar(umbra_tpl_builder *b, umbra_tpl_value v)
 {
     char text[TPL_FLOAT_BYTES];
     if (v.kind == TPL_NONE)
-        return tpl_put_word(b, "None", v.input);
+        return umbra_tpl_put_word(b, "None", v.input);
     if (v.kind == TPL_BOOL)
-        return tpl_put_word(b, v.u.boolean ? "True" : "False", v.input);
+        return umbra_tpl_put_word(b, v.u.boolean ? "True" : "False", v.input);
     if (v.kind == TPL_INT)
         snprintf(text, sizeof text, "%" PRId64, v.u.integer);
     else
-        tpl_print_float(text, v.u.real);
-    return tpl_put_word(b, text, v.input);
+        umbra_tpl_print_float(text, v.u.real);
+    return umbra_tpl_put_word(b, text, v.input);
 }
 
-static int put_named(tpl_builder *b, const char *before, const char *name, const char *after)
+static int put_named(umbra_tpl_builder *b, const char *before, const char *name, const char *after)
 {
-    int rc = tpl_put_word(b, before, false);
+    int rc = umbra_tpl_put_word(b, before, false);
     if (rc == UMBRA_OK)
-        rc = tpl_put_word(b, name, false);
-    return rc == UMBRA_OK ? tpl_put_word(b, after, false) : rc;
+        rc = umbra_tpl_put_word(b, name, false);
+    return rc == UMBRA_OK ? umbra_tpl_put_word(b, after, false) : rc;
 }
 
-static int put_view(tpl_builder *b, const tpl_list *l)
+static int put_view(umbra_tpl_builder *b, const umbra_tpl_list *l)
 {
-    int rc = tpl_put_word(b, l->name, false);
+    int rc = umbra_tpl_put_word(b, l->name, false);
     return rc == UMBRA_OK ? put_items(b, l, "([", "])") : rc;
 }
 
-static int put_any(tpl_builder *b, tpl_value v)
+static int put_any(umbra_tpl_builder *b, umbra_tpl_value v)
 {
-    switch ((tpl_kind)v.kind) {
+    switch ((umbra_tpl_kind)v.kind) {
     case TPL_ABSENT:
         return UMBRA_OK;
     case TPL_UNDEFINED:
-        return tpl_put_word(b, "Undefined", false);
+        return umbra_tpl_put_word(b, "Undefined", false);
     case TPL_NONE:
     case TPL_BOOL:
     case TPL_INT:
@@ -148,51 +150,51 @@ static int put_any(tpl_builder *b, tpl_value v)
     case TPL_TUPLE:
         return put_items(b, v.u.list, "(", v.u.list->count == 1 ? ",)" : ")");
     case TPL_RANGE:
-        return tpl_put_word(b, v.u.list->name, false);
+        return umbra_tpl_put_word(b, v.u.list->name, false);
     case TPL_VIEW:
         return put_view(b, v.u.list);
     case TPL_DICT:
         return put_dict(b, v.u.dict);
     case TPL_NAMESPACE: {
-        int rc = tpl_put_word(b, "<Namespace ", false);
+        int rc = umbra_tpl_put_word(b, "<Namespace ", false);
         if (rc == UMBRA_OK)
             rc = put_dict(b, v.u.dict);
-        return rc == UMBRA_OK ? tpl_put_word(b, ">", false) : rc;
+        return rc == UMBRA_OK ? umbra_tpl_put_word(b, ">", false) : rc;
     }
     default:
-        return put_named(b, "<", tpl_type_name(v), ">");
+        return put_named(b, "<", umbra_tpl_type_name(v), ">");
     }
 }
 
-int tpl_put_repr(tpl_builder *b, tpl_value v)
+int umbra_tpl_put_repr(umbra_tpl_builder *b, umbra_tpl_value v)
 {
-    int rc = tpl_step(b->c, 1);
+    int rc = umbra_tpl_step(b->c, 1);
     if (rc == UMBRA_OK)
-        rc = tpl_enter(b->c);
+        rc = umbra_tpl_enter(b->c);
     if (rc != UMBRA_OK)
         return rc;
     rc = put_any(b, v);
-    tpl_leave(b->c);
+    umbra_tpl_leave(b->c);
     return rc;
 }
 
-int tpl_put_value(tpl_builder *b, tpl_value v)
+int umbra_tpl_put_value(umbra_tpl_builder *b, umbra_tpl_value v)
 {
     if (v.kind == TPL_STRING)
-        return tpl_put_string(b, v.u.string);
+        return umbra_tpl_put_string(b, v.u.string);
     if (v.kind == TPL_UNDEFINED)
         return UMBRA_OK;
-    return tpl_put_repr(b, v);
+    return umbra_tpl_put_repr(b, v);
 }
 
-int tpl_to_text(tpl_context *c, tpl_value v, tpl_value *out)
+int umbra_tpl_to_text(umbra_tpl_context *c, umbra_tpl_value v, umbra_tpl_value *out)
 {
     if (v.kind == TPL_STRING) {
         *out = v;
         return UMBRA_OK;
     }
-    tpl_builder b;
-    tpl_builder_init(&b, c);
-    int rc = tpl_put_value(&b, v);
-    return rc == UMBRA_OK ? tpl_built(&b, out) : rc;
+    umbra_tpl_builder b;
+    umbra_tpl_builder_init(&b, c);
+    int rc = umbra_tpl_put_value(&b, v);
+    return rc == UMBRA_OK ? umbra_tpl_built(&b, out) : rc;
 }

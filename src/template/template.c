@@ -11,9 +11,9 @@
 enum { PARSE_MEMORY_BYTES = 256 << 20, PARSE_DEPTH = 200 };
 
 struct umbra_template {
-    tpl_context c; /* its arena holds the nodes */
-    tpl_words words;
-    tpl_node *body;
+    umbra_tpl_context c; /* its arena holds the nodes */
+    umbra_tpl_words words;
+    umbra_tpl_node *body;
 };
 
 int umbra_template_open(umbra_template **out, const char *source, size_t bytes, umbra_error *err)
@@ -28,12 +28,12 @@ int umbra_template_open(umbra_template **out, const char *source, size_t bytes, 
     umbra_template *t = umbra_calloc(1, sizeof *t);
     if (!t)
         return umbra_fail_nomem(err, "a chat template", sizeof *t);
-    t->c = (tpl_context){.memory_limit = PARSE_MEMORY_BYTES,
-                         .step_limit = UINT64_MAX,
-                         .depth_limit = PARSE_DEPTH,
-                         .output_limit = UMBRA_TEMPLATE_SOURCE_BYTES,
-                         .err = err};
-    int rc = tpl_parse(&t->c, source, bytes, &t->words, &t->body);
+    t->c = (umbra_tpl_context){.memory_limit = PARSE_MEMORY_BYTES,
+                               .step_limit = UINT64_MAX,
+                               .depth_limit = PARSE_DEPTH,
+                               .output_limit = UMBRA_TEMPLATE_SOURCE_BYTES,
+                               .err = err};
+    int rc = umbra_tpl_parse(&t->c, source, bytes, &t->words, &t->body);
     t->c.err = NULL;
     if (rc != UMBRA_OK) {
         umbra_template_close(&t);
@@ -47,12 +47,12 @@ void umbra_template_close(umbra_template **t)
 {
     if (!*t)
         return;
-    tpl_drop(&(*t)->c);
+    umbra_tpl_drop(&(*t)->c);
     umbra_free(*t);
     *t = NULL;
 }
 
-static size_t count_spans(const tpl_string *s)
+static size_t count_spans(const umbra_tpl_string *s)
 {
     size_t n = s->bytes > 0;
     for (size_t i = 1; s->marks && i < s->bytes; i++)
@@ -60,7 +60,7 @@ static size_t count_spans(const tpl_string *s)
     return n;
 }
 
-static void fill_spans(const tpl_string *s, umbra_template_span *spans)
+static void fill_spans(const umbra_tpl_string *s, umbra_template_span *spans)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->bytes; i++) {
@@ -72,7 +72,7 @@ static void fill_spans(const tpl_string *s, umbra_template_span *spans)
 }
 
 /* Out of the arena, which goes. */
-static int hand_over(const tpl_string *s, umbra_template_output *out, umbra_error *err)
+static int hand_over(const umbra_tpl_string *s, umbra_template_output *out, umbra_error *err)
 {
     size_t n = count_spans(s);
     out->text = umbra_calloc(s->bytes + 1, 1);
@@ -89,23 +89,23 @@ static int hand_over(const tpl_string *s, umbra_template_output *out, umbra_erro
     return UMBRA_OK;
 }
 
-static int run(tpl_context *c, const umbra_template *t, const umbra_template_value *variables,
-               tpl_value *out)
+static int run(umbra_tpl_context *c, const umbra_template *t, const umbra_template_value *variables,
+               umbra_tpl_value *out)
 {
-    tpl_value given = tpl_none();
-    int rc = variables ? tpl_copy_tree(c, tpl_of_tree(variables), &given) : UMBRA_OK;
+    umbra_tpl_value given = umbra_tpl_none();
+    int rc = variables ? umbra_tpl_copy_tree(c, umbra_tpl_of_tree(variables), &given) : UMBRA_OK;
     if (rc == UMBRA_OK && variables && given.kind != TPL_DICT)
-        return tpl_fail(c, "the variables of a template must be a dict");
-    tpl_scope *outer = NULL, *top = NULL;
+        return umbra_tpl_fail(c, "the variables of a template must be a dict");
+    umbra_tpl_scope *outer = NULL, *top = NULL;
     if (rc == UMBRA_OK)
-        rc = tpl_open_scope(c, NULL, &outer);
+        rc = umbra_tpl_open_scope(c, NULL, &outer);
     if (rc == UMBRA_OK)
-        rc = tpl_open_scope(c, outer, &top);
+        rc = umbra_tpl_open_scope(c, outer, &top);
     if (rc != UMBRA_OK)
         return rc;
     outer->given = given.kind == TPL_DICT ? given.u.dict : NULL;
     c->scope = top;
-    return tpl_capture(c, t->body, out);
+    return umbra_tpl_capture(c, t->body, out);
 }
 
 int umbra_template_render(const umbra_template *t, const umbra_template_value *variables,
@@ -116,18 +116,19 @@ int umbra_template_render(const umbra_template *t, const umbra_template_value *v
     umbra_template_options o = options ? *options : (umbra_template_options){0};
     err = err ? err : &own;
     *out = (umbra_template_output){0};
-    tpl_context c = {.memory_limit = o.memory_bytes ? o.memory_bytes : UMBRA_TEMPLATE_MEMORY_BYTES,
-                     .step_limit = o.steps ? o.steps : UMBRA_TEMPLATE_STEPS,
-                     .depth_limit = o.depth ? o.depth : UMBRA_TEMPLATE_DEPTH,
-                     .output_limit = o.output_bytes ? o.output_bytes : UMBRA_TEMPLATE_OUTPUT_BYTES,
-                     .err = err,
-                     .now = o.now,
-                     .words = &t->words};
-    tpl_value text;
+    umbra_tpl_context c = {
+        .memory_limit = o.memory_bytes ? o.memory_bytes : UMBRA_TEMPLATE_MEMORY_BYTES,
+        .step_limit = o.steps ? o.steps : UMBRA_TEMPLATE_STEPS,
+        .depth_limit = o.depth ? o.depth : UMBRA_TEMPLATE_DEPTH,
+        .output_limit = o.output_bytes ? o.output_bytes : UMBRA_TEMPLATE_OUTPUT_BYTES,
+        .err = err,
+        .now = o.now,
+        .words = &t->words};
+    umbra_tpl_value text;
     int rc = run(&c, t, variables, &text);
     if (rc >= 0)
         rc = hand_over(text.u.string, out, err);
-    tpl_drop(&c);
+    umbra_tpl_drop(&c);
     return rc < 0 ? err->status : UMBRA_OK;
 }
 

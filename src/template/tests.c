@@ -4,28 +4,28 @@
 #include "template/text.h"
 
 #define TEST(name, condition)                                                                      \
-    static int name(tpl_context *c, const tpl_call *call, tpl_value *out)                          \
+    static int name(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)        \
     {                                                                                              \
         (void)c;                                                                                   \
-        tpl_value v = call->self;                                                                  \
-        *out = tpl_bool(condition);                                                                \
+        umbra_tpl_value v = call->self;                                                            \
+        *out = umbra_tpl_bool(condition);                                                          \
         return UMBRA_OK;                                                                           \
     }
 
-static bool is_iterable(tpl_value v)
+static bool is_iterable(umbra_tpl_value v)
 {
     return v.kind == TPL_UNDEFINED || v.kind == TPL_STRING || v.kind == TPL_DICT ||
-           v.kind == TPL_ITERATOR || v.kind == TPL_LOOP || tpl_is_sequence(v);
+           v.kind == TPL_ITERATOR || v.kind == TPL_LOOP || umbra_tpl_is_sequence(v);
 }
 
-static bool is_cased(tpl_value v, bool upper)
+static bool is_cased(umbra_tpl_value v, bool upper)
 {
     bool any = false;
     if (v.kind != TPL_STRING)
         return false;
-    for (size_t i = 0; i < v.u.string->bytes; i += tpl_char_bytes(v.u.string->data + i)) {
-        uint32_t code = tpl_char_at(v.u.string->data + i);
-        bool large = tpl_lower(code) != code, small = tpl_upper(code) != code;
+    for (size_t i = 0; i < v.u.string->bytes; i += umbra_tpl_char_bytes(v.u.string->data + i)) {
+        uint32_t code = umbra_tpl_char_at(v.u.string->data + i);
+        bool large = umbra_tpl_lower(code) != code, small = umbra_tpl_upper(code) != code;
         if (upper ? small && !large : large)
             return false;
         any = any || large || small;
@@ -41,34 +41,35 @@ TEST(test_true, v.kind == TPL_BOOL && v.u.boolean)
 TEST(test_false, v.kind == TPL_BOOL && !v.u.boolean)
 TEST(test_integer, v.kind == TPL_INT)
 TEST(test_float, v.kind == TPL_FLOAT)
-TEST(test_number, tpl_is_number(v))
+TEST(test_number, umbra_tpl_is_number(v))
 TEST(test_string, v.kind == TPL_STRING)
 TEST(test_mapping, v.kind == TPL_DICT)
 TEST(test_iterable, is_iterable(v))
 TEST(test_sequence, v.kind == TPL_UNDEFINED || v.kind == TPL_STRING || v.kind == TPL_DICT ||
-                        (tpl_is_sequence(v) && v.kind != TPL_VIEW))
+                        (umbra_tpl_is_sequence(v) && v.kind != TPL_VIEW))
 TEST(test_callable, v.kind == TPL_MACRO || v.kind == TPL_FUNCTION || v.kind == TPL_METHOD ||
                         v.kind == TPL_LOOP || v.kind == TPL_JOINER)
 TEST(test_upper, is_cased(v, true))
 TEST(test_lower, is_cased(v, false))
 TEST(test_escaped, v.kind == TPL_STRING && v.u.string->safe)
-TEST(test_filter, v.kind == TPL_STRING && tpl_find_filter(v.u.string))
-TEST(test_test, v.kind == TPL_STRING && tpl_find_test(v.u.string))
+TEST(test_filter, v.kind == TPL_STRING && umbra_tpl_find_filter(v.u.string))
+TEST(test_test, v.kind == TPL_STRING && umbra_tpl_find_test(v.u.string))
 TEST(test_sameas, v.kind == call->arg[0].kind &&
                       (v.kind == TPL_BOOL  ? v.u.boolean == call->arg[0].u.boolean
                        : v.kind == TPL_INT ? v.u.integer == call->arg[0].u.integer
                                            : v.kind == TPL_NONE || v.u.list == call->arg[0].u.list))
 
-static int compare(tpl_context *c, const tpl_call *call, uint16_t op, tpl_value *out)
+static int compare(umbra_tpl_context *c, const umbra_tpl_call *call, uint16_t op,
+                   umbra_tpl_value *out)
 {
     bool holds = false;
-    int rc = tpl_compare(c, op, call->self, call->arg[0], &holds);
-    *out = tpl_bool(holds);
+    int rc = umbra_tpl_compare(c, op, call->self, call->arg[0], &holds);
+    *out = umbra_tpl_bool(holds);
     return rc;
 }
 
 #define COMPARISON(name, op)                                                                       \
-    static int name(tpl_context *c, const tpl_call *call, tpl_value *out)                          \
+    static int name(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)        \
     {                                                                                              \
         return compare(c, call, op, out);                                                          \
     }
@@ -81,34 +82,35 @@ COMPARISON(test_gt, TPL_OP(0, '>'))
 COMPARISON(test_ge, TPL_OP('>', '='))
 COMPARISON(test_in, TPL_OP_IN)
 
-static int divides(tpl_context *c, tpl_value v, int64_t by, int64_t rest, tpl_value *out)
+static int divides(umbra_tpl_context *c, umbra_tpl_value v, int64_t by, int64_t rest,
+                   umbra_tpl_value *out)
 {
-    tpl_value r;
-    int rc = tpl_binary(c, TPL_OP(0, '%'), v, tpl_int(by), &r);
-    if (rc == UMBRA_OK && !tpl_is_number(r))
-        return tpl_fail(c, "a number is wanted, not %s", tpl_type_name(v));
-    *out = tpl_bool(rc == UMBRA_OK && tpl_as_float(r) == (double)rest);
+    umbra_tpl_value r;
+    int rc = umbra_tpl_binary(c, TPL_OP(0, '%'), v, umbra_tpl_int(by), &r);
+    if (rc == UMBRA_OK && !umbra_tpl_is_number(r))
+        return umbra_tpl_fail(c, "a number is wanted, not %s", umbra_tpl_type_name(v));
+    *out = umbra_tpl_bool(rc == UMBRA_OK && umbra_tpl_as_float(r) == (double)rest);
     return rc;
 }
 
-static int test_odd(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int test_odd(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     return divides(c, call->self, 2, 1, out);
 }
 
-static int test_even(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int test_even(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     return divides(c, call->self, 2, 0, out);
 }
 
-static int test_divisibleby(tpl_context *c, const tpl_call *call, tpl_value *out)
+static int test_divisibleby(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     int64_t by;
-    int rc = tpl_int_argument(c, call, 0, 1, &by);
+    int rc = umbra_tpl_int_argument(c, call, 0, 1, &by);
     return rc == UMBRA_OK ? divides(c, call->self, by, 0, out) : rc;
 }
 
-const tpl_function tpl_tests[] = {
+const umbra_tpl_function umbra_tpl_tests[] = {
     {"defined", test_defined, 0, ""},
     {"undefined", test_undefined, 0, ""},
     {"none", test_none, 0, ""},

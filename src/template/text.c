@@ -4,7 +4,7 @@
 #include "base/utf8.h"
 #include "template/text.h"
 
-size_t tpl_count_chars(const char *data, size_t bytes)
+size_t umbra_tpl_count_chars(const char *data, size_t bytes)
 {
     size_t chars = 0;
     for (size_t i = 0; i < bytes; i++)
@@ -12,12 +12,12 @@ size_t tpl_count_chars(const char *data, size_t bytes)
     return chars;
 }
 
-uint32_t tpl_char_at(const char *s)
+uint32_t umbra_tpl_char_at(const char *s)
 {
-    return umbra_utf8_decode(s, tpl_char_bytes(s));
+    return umbra_utf8_decode(s, umbra_tpl_char_bytes(s));
 }
 
-size_t tpl_char_offset(const tpl_string *s, size_t index)
+size_t umbra_tpl_char_offset(const umbra_tpl_string *s, size_t index)
 {
     if (index >= s->chars)
         return s->bytes;
@@ -25,21 +25,23 @@ size_t tpl_char_offset(const tpl_string *s, size_t index)
         return index;
     size_t at = 0;
     while (index-- > 0)
-        at += tpl_char_bytes(s->data + at);
+        at += umbra_tpl_char_bytes(s->data + at);
     return at;
 }
 
-int tpl_part(tpl_context *c, const tpl_string *s, size_t begin, size_t end, tpl_value *out)
+int umbra_tpl_part(umbra_tpl_context *c, const umbra_tpl_string *s, size_t begin, size_t end,
+                   umbra_tpl_value *out)
 {
-    int rc = tpl_text(c, s->data + begin, end - begin, s->input, out);
+    int rc = umbra_tpl_text(c, s->data + begin, end - begin, s->input, out);
     if (rc == UMBRA_OK && s->marks) {
-        tpl_string *part = (tpl_string *)(uintptr_t)out->u.string;
+        umbra_tpl_string *part = (umbra_tpl_string *)(uintptr_t)out->u.string;
         part->marks = s->marks + begin;
     }
     return rc;
 }
 
-int64_t tpl_find(const tpl_string *s, const tpl_string *part, size_t begin, size_t end)
+int64_t umbra_tpl_find(const umbra_tpl_string *s, const umbra_tpl_string *part, size_t begin,
+                       size_t end)
 {
     if (begin > end)
         return -1;
@@ -49,63 +51,63 @@ int64_t tpl_find(const tpl_string *s, const tpl_string *part, size_t begin, size
     return found ? found - s->data : -1;
 }
 
-int tpl_find_last(tpl_context *c, const tpl_string *s, const tpl_string *part, size_t begin,
-                  size_t end, int64_t *out)
+int umbra_tpl_find_last(umbra_tpl_context *c, const umbra_tpl_string *s,
+                        const umbra_tpl_string *part, size_t begin, size_t end, int64_t *out)
 {
     *out = -1;
-    int rc = tpl_scan(c, end > begin ? end - begin : 0);
+    int rc = umbra_tpl_scan(c, end > begin ? end - begin : 0);
     if (begin > end || part->bytes > end - begin)
         return rc;
     for (size_t at = end - part->bytes + 1; rc == UMBRA_OK && *out < 0 && at-- > begin;) {
         if (part->bytes > 0 && s->data[at] != part->data[0])
             continue;
-        rc = tpl_scan(c, part->bytes);
+        rc = umbra_tpl_scan(c, part->bytes);
         if (part->bytes == 0 || memcmp(s->data + at, part->data, part->bytes) == 0)
             *out = (int64_t)at;
     }
     return rc;
 }
 
-bool tpl_starts(const tpl_string *s, const tpl_string *prefix)
+bool umbra_tpl_starts(const umbra_tpl_string *s, const umbra_tpl_string *prefix)
 {
     return s->bytes >= prefix->bytes &&
            (prefix->bytes == 0 || memcmp(s->data, prefix->data, prefix->bytes) == 0);
 }
 
-bool tpl_ends(const tpl_string *s, const tpl_string *suffix)
+bool umbra_tpl_ends(const umbra_tpl_string *s, const umbra_tpl_string *suffix)
 {
     return s->bytes >= suffix->bytes &&
            (suffix->bytes == 0 ||
             memcmp(s->data + s->bytes - suffix->bytes, suffix->data, suffix->bytes) == 0);
 }
 
-bool tpl_is_space(uint32_t code)
+bool umbra_tpl_is_space(uint32_t code)
 {
     return (code >= 0x09 && code <= 0x0d) || (code >= 0x1c && code <= 0x20) || code == 0x85 ||
            code == 0xa0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
            code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
 }
 
-static bool to_strip(const char *at, const tpl_string *chars)
+static bool to_strip(const char *at, const umbra_tpl_string *chars)
 {
     if (!chars)
-        return tpl_is_space(tpl_char_at(at));
-    size_t n = tpl_char_bytes(at);
-    for (size_t i = 0; i < chars->bytes; i += tpl_char_bytes(chars->data + i))
-        if (tpl_char_bytes(chars->data + i) == n && memcmp(chars->data + i, at, n) == 0)
+        return umbra_tpl_is_space(umbra_tpl_char_at(at));
+    size_t n = umbra_tpl_char_bytes(at);
+    for (size_t i = 0; i < chars->bytes; i += umbra_tpl_char_bytes(chars->data + i))
+        if (umbra_tpl_char_bytes(chars->data + i) == n && memcmp(chars->data + i, at, n) == 0)
             return true;
     return false;
 }
 
-int tpl_strip(tpl_context *c, const tpl_string *s, const tpl_string *chars, int sides,
-              tpl_value *out)
+int umbra_tpl_strip(umbra_tpl_context *c, const umbra_tpl_string *s, const umbra_tpl_string *chars,
+                    int sides, umbra_tpl_value *out)
 {
     size_t begin = 0, end = s->bytes;
-    int rc = tpl_scan(c, chars ? chars->bytes : 0);
+    int rc = umbra_tpl_scan(c, chars ? chars->bytes : 0);
     while (rc == UMBRA_OK && (sides & TPL_STRIP_LEFT) && begin < end &&
            to_strip(s->data + begin, chars)) {
-        begin += tpl_char_bytes(s->data + begin);
-        rc = tpl_scan(c, chars ? 64 + chars->bytes : 8);
+        begin += umbra_tpl_char_bytes(s->data + begin);
+        rc = umbra_tpl_scan(c, chars ? 64 + chars->bytes : 8);
     }
     while (rc == UMBRA_OK && (sides & TPL_STRIP_RIGHT) && begin < end) {
         size_t at = end - 1;
@@ -114,12 +116,12 @@ int tpl_strip(tpl_context *c, const tpl_string *s, const tpl_string *chars, int 
         if (!to_strip(s->data + at, chars))
             break;
         end = at;
-        rc = tpl_scan(c, chars ? 64 + chars->bytes : 8);
+        rc = umbra_tpl_scan(c, chars ? 64 + chars->bytes : 8);
     }
-    return rc == UMBRA_OK ? tpl_part(c, s, begin, end, out) : rc;
+    return rc == UMBRA_OK ? umbra_tpl_part(c, s, begin, end, out) : rc;
 }
 
-bool tpl_is_printable(uint32_t code)
+bool umbra_tpl_is_printable(uint32_t code)
 {
     static const struct {
         uint32_t first, last;

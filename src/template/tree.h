@@ -6,8 +6,8 @@
 
 #include "template/value.h"
 
-tpl_value tpl_of_tree(const umbra_template_value *v);
+umbra_tpl_value umbra_tpl_of_tree(const umbra_template_value *v);
 /* Lists and dicts are copied, since a template may change them; texts are shared. */
-int tpl_copy_tree(tpl_context *c, tpl_value v, tpl_value *out);
+int umbra_tpl_copy_tree(umbra_tpl_context *c, umbra_tpl_value v, umbra_tpl_value *out);
 
 #endif

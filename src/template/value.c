@@ -5,71 +5,74 @@
 #include "template/value.h"
 #include "template/text.h"
 
-tpl_value tpl_none(void)
+umbra_tpl_value umbra_tpl_none(void)
 {
-    return (tpl_value){.kind = TPL_NONE};
+    return (umbra_tpl_value){.kind = TPL_NONE};
 }
 
-tpl_value tpl_bool(bool b)
+umbra_tpl_value umbra_tpl_bool(bool b)
 {
-    return (tpl_value){.kind = TPL_BOOL, .u.boolean = b};
+    return (umbra_tpl_value){.kind = TPL_BOOL, .u.boolean = b};
 }
 
-tpl_value tpl_int(int64_t i)
+umbra_tpl_value umbra_tpl_int(int64_t i)
 {
-    return (tpl_value){.kind = TPL_INT, .u.integer = i};
+    return (umbra_tpl_value){.kind = TPL_INT, .u.integer = i};
 }
 
-tpl_value tpl_float(double f)
+umbra_tpl_value umbra_tpl_float(double f)
 {
-    return (tpl_value){.kind = TPL_FLOAT, .u.real = f};
+    return (umbra_tpl_value){.kind = TPL_FLOAT, .u.real = f};
 }
 
-int tpl_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out)
+int umbra_tpl_text(umbra_tpl_context *c, const char *data, size_t bytes, bool input,
+                   umbra_tpl_value *out)
 {
-    tpl_string *s = tpl_alloc(c, 1, sizeof *s);
+    umbra_tpl_string *s = umbra_tpl_alloc(c, 1, sizeof *s);
     if (!s)
         return c->err ? c->err->status : UMBRA_E_NOMEM;
-    *s = (tpl_string){.data = data ? data : "", .bytes = bytes, .input = input};
-    s->chars = tpl_count_chars(data, bytes);
-    *out = (tpl_value){.kind = TPL_STRING, .u.string = s};
+    *s = (umbra_tpl_string){.data = data ? data : "", .bytes = bytes, .input = input};
+    s->chars = umbra_tpl_count_chars(data, bytes);
+    *out = (umbra_tpl_value){.kind = TPL_STRING, .u.string = s};
     return UMBRA_OK;
 }
 
-int tpl_word(tpl_context *c, const char *text, tpl_value *out)
+int umbra_tpl_word(umbra_tpl_context *c, const char *text, umbra_tpl_value *out)
 {
-    return tpl_text(c, text, strlen(text), false, out);
+    return umbra_tpl_text(c, text, strlen(text), false, out);
 }
 
-int tpl_copy_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out)
+int umbra_tpl_copy_text(umbra_tpl_context *c, const char *data, size_t bytes, bool input,
+                        umbra_tpl_value *out)
 {
-    char *copy = tpl_alloc(c, bytes, 1);
+    char *copy = umbra_tpl_alloc(c, bytes, 1);
     if (!copy)
         return UMBRA_E_NOMEM;
     if (bytes)
         memcpy(copy, data, bytes);
-    return tpl_text(c, copy, bytes, input, out);
+    return umbra_tpl_text(c, copy, bytes, input, out);
 }
 
-int tpl_new_list(tpl_context *c, tpl_kind kind, size_t room, tpl_value *out)
+int umbra_tpl_new_list(umbra_tpl_context *c, umbra_tpl_kind kind, size_t room, umbra_tpl_value *out)
 {
-    tpl_list *l = tpl_alloc(c, 1, sizeof *l);
+    umbra_tpl_list *l = umbra_tpl_alloc(c, 1, sizeof *l);
     if (!l)
         return UMBRA_E_NOMEM;
     l->room = room;
-    l->items = room ? tpl_alloc(c, room, sizeof *l->items) : NULL;
+    l->items = room ? umbra_tpl_alloc(c, room, sizeof *l->items) : NULL;
     if (room && !l->items)
         return UMBRA_E_NOMEM;
-    *out = (tpl_value){.kind = (uint8_t)kind, .u.list = l};
+    *out = (umbra_tpl_value){.kind = (uint8_t)kind, .u.list = l};
     return UMBRA_OK;
 }
 
-int tpl_append(tpl_context *c, tpl_value list, tpl_value item)
+int umbra_tpl_append(umbra_tpl_context *c, umbra_tpl_value list, umbra_tpl_value item)
 {
-    tpl_list *l = list.u.list;
+    umbra_tpl_list *l = list.u.list;
     if (l->count == l->room) {
         size_t room = l->room ? 2 * l->room : 4;
-        tpl_value *items = tpl_grow(c, l->items, l->room * sizeof *items, room * sizeof *items);
+        umbra_tpl_value *items =
+            umbra_tpl_grow(c, l->items, l->room * sizeof *items, room * sizeof *items);
         if (!items)
             return UMBRA_E_NOMEM;
         l->items = items;
@@ -79,18 +82,19 @@ int tpl_append(tpl_context *c, tpl_value list, tpl_value item)
     return UMBRA_OK;
 }
 
-void tpl_turn_around(tpl_list *l)
+void umbra_tpl_turn_around(umbra_tpl_list *l)
 {
     for (size_t i = 0; i < l->count / 2; i++) {
-        tpl_value t = l->items[i];
+        umbra_tpl_value t = l->items[i];
         l->items[i] = l->items[l->count - 1 - i];
         l->items[l->count - 1 - i] = t;
     }
 }
 
-int tpl_pair(tpl_context *c, tpl_value first, tpl_value second, tpl_value *out)
+int umbra_tpl_pair(umbra_tpl_context *c, umbra_tpl_value first, umbra_tpl_value second,
+                   umbra_tpl_value *out)
 {
-    int rc = tpl_new_list(c, TPL_TUPLE, 2, out);
+    int rc = umbra_tpl_new_list(c, TPL_TUPLE, 2, out);
     if (rc == UMBRA_OK) {
         out->u.list->items[0] = first;
         out->u.list->items[1] = second;
@@ -99,42 +103,43 @@ int tpl_pair(tpl_context *c, tpl_value first, tpl_value second, tpl_value *out)
     return rc;
 }
 
-int tpl_undefined(tpl_context *c, const char *owner, const tpl_string *name, tpl_value *out)
+int umbra_tpl_undefined(umbra_tpl_context *c, const char *owner, const umbra_tpl_string *name,
+                        umbra_tpl_value *out)
 {
-    tpl_missing *m = tpl_alloc(c, 1, sizeof *m);
+    umbra_tpl_missing *m = umbra_tpl_alloc(c, 1, sizeof *m);
     if (!m)
         return UMBRA_E_NOMEM;
-    *m = (tpl_missing){.owner = owner, .name = name};
-    *out = (tpl_value){.kind = TPL_UNDEFINED, .u.missing = m};
+    *m = (umbra_tpl_missing){.owner = owner, .name = name};
+    *out = (umbra_tpl_value){.kind = TPL_UNDEFINED, .u.missing = m};
     return UMBRA_OK;
 }
 
-int tpl_fail_undefined(tpl_context *c, tpl_value v)
+int umbra_tpl_fail_undefined(umbra_tpl_context *c, umbra_tpl_value v)
 {
-    const tpl_missing *m = v.u.missing;
+    const umbra_tpl_missing *m = v.u.missing;
     umbra_quoted name = umbra_quote(m->name->data, m->name->bytes);
-    return m->owner ? tpl_fail(c, "'%s' has no attribute '%s'", m->owner, name.text)
-                    : tpl_fail(c, "'%s' is undefined", name.text);
+    return m->owner ? umbra_tpl_fail(c, "'%s' has no attribute '%s'", m->owner, name.text)
+                    : umbra_tpl_fail(c, "'%s' is undefined", name.text);
 }
 
-bool tpl_is_sequence(tpl_value v)
+bool umbra_tpl_is_sequence(umbra_tpl_value v)
 {
     return v.kind == TPL_LIST || v.kind == TPL_TUPLE || v.kind == TPL_RANGE || v.kind == TPL_VIEW;
 }
 
-bool tpl_is_number(tpl_value v)
+bool umbra_tpl_is_number(umbra_tpl_value v)
 {
     return v.kind == TPL_INT || v.kind == TPL_FLOAT || v.kind == TPL_BOOL;
 }
 
-double tpl_as_float(tpl_value v)
+double umbra_tpl_as_float(umbra_tpl_value v)
 {
     return v.kind == TPL_FLOAT ? v.u.real
            : v.kind == TPL_INT ? (double)v.u.integer
                                : (double)v.u.boolean;
 }
 
-bool tpl_as_int(tpl_value v, int64_t *out)
+bool umbra_tpl_as_int(umbra_tpl_value v, int64_t *out)
 {
     if (v.kind != TPL_INT && v.kind != TPL_BOOL)
         return false;
@@ -142,9 +147,9 @@ bool tpl_as_int(tpl_value v, int64_t *out)
     return true;
 }
 
-bool tpl_truth(tpl_value v)
+bool umbra_tpl_truth(umbra_tpl_value v)
 {
-    switch ((tpl_kind)v.kind) {
+    switch ((umbra_tpl_kind)v.kind) {
     case TPL_ABSENT:
     case TPL_UNDEFINED:
     case TPL_NONE:
@@ -169,7 +174,7 @@ bool tpl_truth(tpl_value v)
     }
 }
 
-const char *tpl_type_name(tpl_value v)
+const char *umbra_tpl_type_name(umbra_tpl_value v)
 {
     static const char *const names[] = {
         [TPL_ABSENT] = "nothing", [TPL_UNDEFINED] = "Undefined",
@@ -186,23 +191,24 @@ const char *tpl_type_name(tpl_value v)
     return names[v.kind];
 }
 
-bool tpl_text_is(const tpl_string *s, const char *text)
+bool umbra_tpl_text_is(const umbra_tpl_string *s, const char *text)
 {
     return s->bytes == strlen(text) && memcmp(s->data, text, s->bytes) == 0;
 }
 
-static int split_chars(tpl_context *c, const tpl_string *s, const tpl_value **items, size_t *count)
+static int split_chars(umbra_tpl_context *c, const umbra_tpl_string *s,
+                       const umbra_tpl_value **items, size_t *count)
 {
-    tpl_value list;
-    int rc = tpl_step(c, s->chars);
+    umbra_tpl_value list;
+    int rc = umbra_tpl_step(c, s->chars);
     if (rc == UMBRA_OK)
-        rc = tpl_new_list(c, TPL_LIST, s->chars, &list);
+        rc = umbra_tpl_new_list(c, TPL_LIST, s->chars, &list);
     for (size_t i = 0; rc == UMBRA_OK && i < s->bytes;) {
-        size_t n = tpl_char_bytes(s->data + i);
-        tpl_value one;
-        rc = tpl_part(c, s, i, i + n, &one);
+        size_t n = umbra_tpl_char_bytes(s->data + i);
+        umbra_tpl_value one;
+        rc = umbra_tpl_part(c, s, i, i + n, &one);
         if (rc == UMBRA_OK)
-            rc = tpl_append(c, list, one);
+            rc = umbra_tpl_append(c, list, one);
         i += n;
     }
     if (rc == UMBRA_OK) {
@@ -212,13 +218,14 @@ static int split_chars(tpl_context *c, const tpl_string *s, const tpl_value **it
     return rc;
 }
 
-static int dict_keys(tpl_context *c, const tpl_dict *d, const tpl_value **items, size_t *count)
+static int dict_keys(umbra_tpl_context *c, const umbra_tpl_dict *d, const umbra_tpl_value **items,
+                     size_t *count)
 {
-    tpl_value list;
-    int rc = tpl_new_list(c, TPL_LIST, d->count, &list);
+    umbra_tpl_value list;
+    int rc = umbra_tpl_new_list(c, TPL_LIST, d->count, &list);
     size_t at = 0;
-    for (tpl_entry *e; rc == UMBRA_OK && (e = tpl_dict_next(d, &at)) != NULL; at++)
-        rc = tpl_append(c, list, e->key);
+    for (umbra_tpl_entry *e; rc == UMBRA_OK && (e = umbra_tpl_dict_next(d, &at)) != NULL; at++)
+        rc = umbra_tpl_append(c, list, e->key);
     if (rc == UMBRA_OK) {
         *items = list.u.list->items;
         *count = list.u.list->count;
@@ -226,11 +233,12 @@ static int dict_keys(tpl_context *c, const tpl_dict *d, const tpl_value **items,
     return rc;
 }
 
-int tpl_elements(tpl_context *c, tpl_value v, const tpl_value **items, size_t *count)
+int umbra_tpl_elements(umbra_tpl_context *c, umbra_tpl_value v, const umbra_tpl_value **items,
+                       size_t *count)
 {
     *items = NULL;
     *count = 0;
-    switch ((tpl_kind)v.kind) {
+    switch ((umbra_tpl_kind)v.kind) {
     case TPL_UNDEFINED:
         return UMBRA_OK;
     case TPL_STRING:
@@ -247,14 +255,14 @@ int tpl_elements(tpl_context *c, tpl_value v, const tpl_value **items, size_t *c
         *count = v.u.list->count - from;
         if (v.kind == TPL_ITERATOR)
             v.u.list->taken = v.u.list->count;
-        return tpl_step(c, *count);
+        return umbra_tpl_step(c, *count);
     }
     default:
-        return tpl_fail(c, "'%s' object is not iterable", tpl_type_name(v));
+        return umbra_tpl_fail(c, "'%s' object is not iterable", umbra_tpl_type_name(v));
     }
 }
 
-int tpl_length(tpl_context *c, tpl_value v, int64_t *out)
+int umbra_tpl_length(umbra_tpl_context *c, umbra_tpl_value v, int64_t *out)
 {
     if (v.kind == TPL_UNDEFINED)
         *out = 0;
@@ -262,9 +270,9 @@ int tpl_length(tpl_context *c, tpl_value v, int64_t *out)
         *out = (int64_t)v.u.string->chars;
     else if (v.kind == TPL_DICT)
         *out = (int64_t)v.u.dict->count;
-    else if (tpl_is_sequence(v))
+    else if (umbra_tpl_is_sequence(v))
         *out = (int64_t)v.u.list->count;
     else
-        return tpl_fail(c, "object of type '%s' has no len()", tpl_type_name(v));
+        return umbra_tpl_fail(c, "object of type '%s' has no len()", umbra_tpl_type_name(v));
     return UMBRA_OK;
 }

@@ -9,7 +9,7 @@
 
 #include "template/context.h"
 
-typedef enum tpl_kind {
+typedef enum umbra_tpl_kind {
     TPL_ABSENT, /* an argument that was not given; no template sees it */
     TPL_UNDEFINED,
     TPL_NONE,
@@ -30,64 +30,64 @@ typedef enum tpl_kind {
     TPL_LOOP,
     TPL_CYCLER,
     TPL_JOINER
-} tpl_kind;
+} umbra_tpl_kind;
 
 /* Valid UTF-8, never changed. Each byte stems from the template or from the caller's input. */
-typedef struct tpl_string {
+typedef struct umbra_tpl_string {
     const char *data; /* not NUL-terminated, never NULL */
     size_t bytes;
     size_t chars;
     const uint8_t *marks; /* [bytes] 1: input, 0: template; NULL: all as `input` says */
     bool input;
     bool safe; /* declared HTML-safe: what is added to it is escaped, as the language has it */
-} tpl_string;
+} umbra_tpl_string;
 
-typedef struct tpl_value tpl_value;
-typedef struct tpl_list tpl_list;
-typedef struct tpl_dict tpl_dict;
-typedef struct tpl_macro tpl_macro;
-typedef struct tpl_loop tpl_loop;
-typedef struct tpl_method tpl_method;
-typedef struct tpl_function tpl_function;
+typedef struct umbra_tpl_value umbra_tpl_value;
+typedef struct umbra_tpl_list umbra_tpl_list;
+typedef struct umbra_tpl_dict umbra_tpl_dict;
+typedef struct umbra_tpl_macro umbra_tpl_macro;
+typedef struct umbra_tpl_loop umbra_tpl_loop;
+typedef struct umbra_tpl_method umbra_tpl_method;
+typedef struct umbra_tpl_function umbra_tpl_function;
 
 /* Why there is no value: a variable (owner NULL) or a member of an object. */
-typedef struct tpl_missing {
+typedef struct umbra_tpl_missing {
     const char *owner;
-    const tpl_string *name;
-} tpl_missing;
+    const umbra_tpl_string *name;
+} umbra_tpl_missing;
 
-struct tpl_value {
-    uint8_t kind; /* tpl_kind */
+struct umbra_tpl_value {
+    uint8_t kind; /* umbra_tpl_kind */
     bool input;   /* of numbers and booleans: given by the caller, or computed from such */
     union {
         bool boolean;
         int64_t integer;
         double real;
-        const tpl_string *string;
-        tpl_list *list; /* lists, tuples, ranges, views, iterators, cyclers */
-        tpl_dict *dict; /* dicts and namespaces */
-        const tpl_missing *missing;
-        const tpl_macro *macro;
-        const tpl_function *function;
-        const tpl_method *method;
-        tpl_loop *loop;
+        const umbra_tpl_string *string;
+        umbra_tpl_list *list; /* lists, tuples, ranges, views, iterators, cyclers */
+        umbra_tpl_dict *dict; /* dicts and namespaces */
+        const umbra_tpl_missing *missing;
+        const umbra_tpl_macro *macro;
+        const umbra_tpl_function *function;
+        const umbra_tpl_method *method;
+        umbra_tpl_loop *loop;
     } u;
 };
 
-struct tpl_list {
-    tpl_value *items;
+struct umbra_tpl_list {
+    umbra_tpl_value *items;
     size_t count, room;
     size_t taken;     /* iterators: already given; cyclers: the position */
     const char *name; /* ranges and views: how they print; set for pairs that groupby made */
 };
 
-typedef struct tpl_entry {
-    tpl_value key, value;
+typedef struct umbra_tpl_entry {
+    umbra_tpl_value key, value;
     uint64_t hash;
-} tpl_entry;
+} umbra_tpl_entry;
 
-struct tpl_dict {
-    tpl_entry *entries; /* in the order of insertion; a removed one has an absent key */
+struct umbra_tpl_dict {
+    umbra_tpl_entry *entries; /* in the order of insertion; a removed one has an absent key */
     size_t used, room, count;
     uint32_t *index; /* [index_room] entry + 1, open addressing; NULL while there are few */
     size_t index_room;
@@ -98,49 +98,61 @@ struct tpl_dict {
 
 /* ---- making ---- */
 
-tpl_value tpl_none(void);
-tpl_value tpl_bool(bool b);
-tpl_value tpl_int(int64_t i);
-tpl_value tpl_float(double f);
+umbra_tpl_value umbra_tpl_none(void);
+umbra_tpl_value umbra_tpl_bool(bool b);
+umbra_tpl_value umbra_tpl_int(int64_t i);
+umbra_tpl_value umbra_tpl_float(double f);
 /* Data that outlives the context's arena or lies in it. */
-int tpl_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out);
-int tpl_word(tpl_context *c, const char *text, tpl_value *out); /* NUL-terminated, of the program */
-int tpl_copy_text(tpl_context *c, const char *data, size_t bytes, bool input, tpl_value *out);
-int tpl_new_list(tpl_context *c, tpl_kind kind, size_t room, tpl_value *out);
-int tpl_append(tpl_context *c, tpl_value list, tpl_value item);
-void tpl_turn_around(tpl_list *l);
-int tpl_pair(tpl_context *c, tpl_value first, tpl_value second, tpl_value *out);
-int tpl_new_dict(tpl_context *c, tpl_kind kind, tpl_value *out);
-int tpl_undefined(tpl_context *c, const char *owner, const tpl_string *name, tpl_value *out);
+int umbra_tpl_text(umbra_tpl_context *c, const char *data, size_t bytes, bool input,
+                   umbra_tpl_value *out);
+int umbra_tpl_word(umbra_tpl_context *c, const char *text,
+                   umbra_tpl_value *out); /* NUL-terminated, of the program */
+int umbra_tpl_copy_text(umbra_tpl_context *c, const char *data, size_t bytes, bool input,
+                        umbra_tpl_value *out);
+int umbra_tpl_new_list(umbra_tpl_context *c, umbra_tpl_kind kind, size_t room,
+                       umbra_tpl_value *out);
+int umbra_tpl_append(umbra_tpl_context *c, umbra_tpl_value list, umbra_tpl_value item);
+void umbra_tpl_turn_around(umbra_tpl_list *l);
+int umbra_tpl_pair(umbra_tpl_context *c, umbra_tpl_value first, umbra_tpl_value second,
+                   umbra_tpl_value *out);
+int umbra_tpl_new_dict(umbra_tpl_context *c, umbra_tpl_kind kind, umbra_tpl_value *out);
+int umbra_tpl_undefined(umbra_tpl_context *c, const char *owner, const umbra_tpl_string *name,
+                        umbra_tpl_value *out);
 
 /* ---- dicts ---- */
 
-/* NULL: not there. The key must be hashable (tpl_hash tells). */
-int tpl_dict_find(tpl_context *c, const tpl_dict *d, tpl_value key, tpl_entry **out);
-tpl_value *tpl_dict_text(tpl_context *c, const tpl_dict *d, const char *key, size_t bytes);
-int tpl_dict_set(tpl_context *c, tpl_dict *d, tpl_value key, tpl_value value);
-void tpl_dict_remove(tpl_dict *d, tpl_entry *entry);
+/* NULL: not there. The key must be hashable (umbra_tpl_hash tells). */
+int umbra_tpl_dict_find(umbra_tpl_context *c, const umbra_tpl_dict *d, umbra_tpl_value key,
+                        umbra_tpl_entry **out);
+umbra_tpl_value *umbra_tpl_dict_text(umbra_tpl_context *c, const umbra_tpl_dict *d, const char *key,
+                                     size_t bytes);
+int umbra_tpl_dict_set(umbra_tpl_context *c, umbra_tpl_dict *d, umbra_tpl_value key,
+                       umbra_tpl_value value);
+void umbra_tpl_dict_remove(umbra_tpl_dict *d, umbra_tpl_entry *entry);
 /* The next entry at or after *at; NULL at the end. */
-tpl_entry *tpl_dict_next(const tpl_dict *d, size_t *at);
+umbra_tpl_entry *umbra_tpl_dict_next(const umbra_tpl_dict *d, size_t *at);
 
 /* ---- asking ---- */
 
-bool tpl_is_sequence(tpl_value v);          /* list, tuple, range, view */
-bool tpl_is_number(tpl_value v);            /* int, float or boolean */
-double tpl_as_float(tpl_value v);           /* of a number */
-bool tpl_as_int(tpl_value v, int64_t *out); /* of an int or boolean */
-bool tpl_truth(tpl_value v);
-const char *tpl_type_name(tpl_value v); /* "str" */
-bool tpl_text_is(const tpl_string *s, const char *text);
-int tpl_equal(tpl_context *c, tpl_value a, tpl_value b, bool *out);
+bool umbra_tpl_is_sequence(umbra_tpl_value v);          /* list, tuple, range, view */
+bool umbra_tpl_is_number(umbra_tpl_value v);            /* int, float or boolean */
+double umbra_tpl_as_float(umbra_tpl_value v);           /* of a number */
+bool umbra_tpl_as_int(umbra_tpl_value v, int64_t *out); /* of an int or boolean */
+bool umbra_tpl_truth(umbra_tpl_value v);
+const char *umbra_tpl_type_name(umbra_tpl_value v); /* "str" */
+bool umbra_tpl_text_is(const umbra_tpl_string *s, const char *text);
+int umbra_tpl_equal(umbra_tpl_context *c, umbra_tpl_value a, umbra_tpl_value b, bool *out);
 /* < 0, 0, > 0 in *out; an error where the two have no order, named with `op`. */
-int tpl_order(tpl_context *c, tpl_value a, tpl_value b, const char *op, int *out);
-int tpl_hash(tpl_context *c, tpl_value v, uint64_t *out);
-int tpl_contains(tpl_context *c, tpl_value whole, tpl_value part, bool *out);
+int umbra_tpl_order(umbra_tpl_context *c, umbra_tpl_value a, umbra_tpl_value b, const char *op,
+                    int *out);
+int umbra_tpl_hash(umbra_tpl_context *c, umbra_tpl_value v, uint64_t *out);
+int umbra_tpl_contains(umbra_tpl_context *c, umbra_tpl_value whole, umbra_tpl_value part,
+                       bool *out);
 /* The elements; iterators are used up. Not to be changed. */
-int tpl_elements(tpl_context *c, tpl_value v, const tpl_value **items, size_t *count);
-int tpl_length(tpl_context *c, tpl_value v, int64_t *out);
+int umbra_tpl_elements(umbra_tpl_context *c, umbra_tpl_value v, const umbra_tpl_value **items,
+                       size_t *count);
+int umbra_tpl_length(umbra_tpl_context *c, umbra_tpl_value v, int64_t *out);
 /* "'x' is undefined" as an error. */
-int tpl_fail_undefined(tpl_context *c, tpl_value v);
+int umbra_tpl_fail_undefined(umbra_tpl_context *c, umbra_tpl_value v);
 
 #endif
