@@ -45,6 +45,7 @@ typedef struct umbra_template_tree umbra_template_tree;
 /* A value in a tree. */
 typedef struct umbra_template_value umbra_template_value;
 
+/* An empty tree. On failure *out is NULL. */
 UMBRA_API int umbra_template_tree_open(umbra_template_tree **out, umbra_error *err);
 /* With all its values. Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_template_tree_close(umbra_template_tree **tree);
@@ -55,16 +56,23 @@ typedef enum umbra_template_origin {
     UMBRA_TEMPLATE_INPUT   /* given by a user */
 } umbra_template_origin;
 
-/* Constructors. NULL: no memory; the other calls take that as a value and fail, so that a tree can
- * be built without looking at each. Numbers and booleans count as input. Bytes of a text that are
- * not UTF-8 become U+FFFD. */
+/* Constructors return NULL when memory is out; append and set take that as a value and fail, so
+ * that a tree can be built without looking at each. Numbers and booleans count as input. */
+
+/* none */
 UMBRA_API umbra_template_value *umbra_template_none(umbra_template_tree *tree);
+/* true or false */
 UMBRA_API umbra_template_value *umbra_template_bool(umbra_template_tree *tree, bool value);
+/* A whole number. */
 UMBRA_API umbra_template_value *umbra_template_int(umbra_template_tree *tree, int64_t value);
+/* A number with a fraction: 1.0 prints as "1.0". */
 UMBRA_API umbra_template_value *umbra_template_float(umbra_template_tree *tree, double value);
+/* A copy of the text. Bytes that are not UTF-8 become U+FFFD. */
 UMBRA_API umbra_template_value *umbra_template_text(umbra_template_tree *tree, const char *text,
                                                     size_t bytes, umbra_template_origin origin);
+/* An empty list. */
 UMBRA_API umbra_template_value *umbra_template_list(umbra_template_tree *tree);
+/* An empty dict; members keep the order in which they are set. */
 UMBRA_API umbra_template_value *umbra_template_dict(umbra_template_tree *tree);
 /* To the end of a list. The item must not contain the list. */
 UMBRA_API int umbra_template_append(umbra_template_tree *tree, umbra_template_value *list,
@@ -76,12 +84,11 @@ UMBRA_API int umbra_template_set(umbra_template_tree *tree, umbra_template_value
 /* ---- rendering ---- */
 
 enum {
-    UMBRA_TEMPLATE_SOURCE_BYTES = 1 << 20, /* of the longest template */
-    /* Defaults of the options. */
-    UMBRA_TEMPLATE_STEPS = 20000000,
-    UMBRA_TEMPLATE_DEPTH = 1500,
-    UMBRA_TEMPLATE_OUTPUT_BYTES = 16 << 20,
-    UMBRA_TEMPLATE_MEMORY_BYTES = 256 << 20
+    UMBRA_TEMPLATE_SOURCE_BYTES = 1 << 20,  /* of the longest template */
+    UMBRA_TEMPLATE_STEPS = 20000000,        /* default */
+    UMBRA_TEMPLATE_DEPTH = 1500,            /* default */
+    UMBRA_TEMPLATE_OUTPUT_BYTES = 16 << 20, /* default */
+    UMBRA_TEMPLATE_MEMORY_BYTES = 256 << 20 /* default */
 };
 
 /* Limits and the time. 0 stands for the default. Going beyond a limit is UMBRA_E_UNSUPPORTED. */
@@ -95,16 +102,17 @@ typedef struct umbra_template_options {
 
 /* A run of bytes of one origin. */
 typedef struct umbra_template_span {
-    size_t begin, end; /* bytes of the text, end not included */
-    bool input;        /* stems from the caller's input, else from the template */
+    size_t begin; /* byte of the text */
+    size_t end;   /* byte behind the last one */
+    bool input;   /* stems from the caller's input, else from the template */
 } umbra_template_span;
 
 /* A rendering. */
 typedef struct umbra_template_output {
-    char *text; /* UTF-8; a NUL, which does not count, follows the last byte */
-    size_t bytes;
+    char *text;                 /* UTF-8; a NUL, which does not count, follows the last byte */
+    size_t bytes;               /* of the text */
     umbra_template_span *spans; /* without gaps, neighbours differ in their origin */
-    size_t n_spans;
+    size_t n_spans;             /* 0: the text is empty */
 } umbra_template_output;
 
 /* Renders with the members of the dict `variables` (NULL: none); options may be NULL.
