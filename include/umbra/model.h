@@ -63,6 +63,12 @@ UMBRA_API int umbra_model_open(umbra_model **out, const char *path, umbra_error 
 /* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_model_close(umbra_model **model);
 
+/* The chat template in a GGUF file of any architecture (tokenizer.chat_template; of a model in
+ * shards, name the first). *text is NUL-terminated and to be freed with free(); it may hold any
+ * bytes. UMBRA_E_UNSUPPORTED: the file has none. On failure *text is NULL. */
+UMBRA_API int umbra_model_read_template(const char *path, char **text, size_t *bytes,
+                                        umbra_error *err);
+
 /* Valid until the model is closed. */
 UMBRA_API const umbra_model_info *umbra_model_get_info(const umbra_model *model);
 

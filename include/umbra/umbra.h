@@ -12,6 +12,7 @@
 #include <umbra/score.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
+#include <umbra/template.h>
 #include <umbra/usage.h>
 
 #ifdef __cplusplus

@@ -15,6 +15,7 @@ const cli_command cli_commands[] = {
     {"bench", "time reading ahead on a model, policy by policy", cli_bench_model},
     {"bench predictor", "time predictions on this machine", cli_bench_predictor},
     {"score", "print log-probabilities, best tokens and experts for given texts", cli_score},
+    {"template", "render a chat template with a case", cli_template},
     {"help", "show this, or the help of a command", cli_help},
     {"version", "show the version and what this build can use here", cli_version},
     {0},
