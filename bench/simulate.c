@@ -173,8 +173,7 @@ static umbra_runner *open_runner(simulation *s, umbra_store *store, const char *
                               .gate = gate,
                               .user = s,
                               .every = s->every};
-    while (umbra_policy_name(o.policy) && strcmp(umbra_policy_name(o.policy), policy) != 0)
-        o.policy++;
+    check(umbra_policy_parse(policy, &o.policy, &err), &err);
     if (o.policy == UMBRA_POLICY_OFF)
         return NULL;
     check(umbra_runner_open(&runner, &o, &err), &err);

@@ -234,24 +234,15 @@ static char *read_file(const char *path)
     return NULL;
 }
 
-static int find_policy(const char *name, umbra_policy *policy)
-{
-    for (int i = UMBRA_POLICY_OFF; i <= UMBRA_POLICY_GATE; i++) {
-        *policy = (umbra_policy)i;
-        if (strcmp(name, umbra_policy_name(*policy)) == 0)
-            return 0;
-    }
-    return -1;
-}
-
 int main(int argc, char **argv)
 {
     umbra_policy policy;
     double share = argc > 3 ? atof(argv[3]) : 0.4;
     int tokens = argc > 5 ? atoi(argv[5]) : 128;
-    if (argc < 2 || find_policy(argc > 2 ? argv[2] : "gate", &policy) != 0 || !(share > 0) ||
-        share > 1 || tokens < 1 || tokens > TOY_POSITIONS) {
-        fputs("usage: embed FILE [off|previous|gate [SHARE [IO [TOKENS]]]]\n", stderr);
+    if (argc < 2 || umbra_policy_parse(argc > 2 ? argv[2] : "gate", &policy, NULL) != UMBRA_OK ||
+        policy > UMBRA_POLICY_GATE || !(share > 0) || share > 1 || tokens < 1 ||
+        tokens > TOY_POSITIONS) {
+        fputs("usage: embed FILE [auto|off|previous|gate [SHARE [IO [TOKENS]]]]\n", stderr);
         return 2;
     }
     static toy_model model;

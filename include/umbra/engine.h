@@ -41,6 +41,7 @@ typedef struct umbra_engine_options {
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
+    uint64_t reserved[8];           /* room for options to come: zeros */
 } umbra_engine_options;
 
 enum { UMBRA_NOTE_BYTES = 512 /* of a note in a plan, the NUL included */ };
@@ -69,6 +70,7 @@ typedef struct umbra_memory_plan {
     /* For people: why the budget that was asked for may not be had here (it is above a limit of a
      * control group or of the shell, which is named, or above what is free); "" if it may. */
     char memory_note[UMBRA_NOTE_BYTES];
+    uint64_t reserved[8]; /* room for figures to come: zeros */
 } umbra_memory_plan;
 
 /* Plans without opening: what an engine with these options would use. ram_bytes 0 plans for what

@@ -14,6 +14,7 @@ typedef struct umbra_sampling {
     float top_p;       /* keep the most probable tokens that sum to this much, 0 < p < 1, at least
                           the best; 0 (not given) or 1: keep all. The best alone is temperature 0 */
     uint64_t seed;     /* the same seed, model, prompt and kernels give the same text */
+    uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_sampling;
 
 /* Draws tokens; keeps its random state. One thread at a time. */
@@ -41,6 +42,7 @@ typedef struct umbra_generate_options {
     int (*on_token)(void *user, int32_t id);
     void *user;                     /* handed to on_token */
     const umbra_progress *progress; /* of this call; may be NULL */
+    uint64_t reserved[4];           /* room for options to come: zeros */
 } umbra_generate_options;
 
 /* What a generation did. */
@@ -52,6 +54,7 @@ typedef struct umbra_generation {
     double decode_seconds;      /* first new token to the last */
     int decode_steps;           /* evaluations in decode_seconds */
     double decode_wait_seconds; /* of decode_seconds, waiting for experts to be read */
+    uint64_t reserved[4];       /* room for figures to come: zeros */
 } umbra_generation;
 
 /* Appends prompt (prompt_tokens) to the sequence and generates.

@@ -48,10 +48,11 @@ typedef struct umbra_model_info {
 
 /* One weight type that occurs in the file. */
 typedef struct umbra_model_type {
-    const char *name; /* "Q4_0"; static storage */
-    uint64_t tensors; /* of this type */
-    uint64_t bytes;   /* of these tensors */
-    bool supported;   /* there are kernels for it (or no product needs it) */
+    const char *name;     /* "Q4_0"; static storage */
+    uint64_t tensors;     /* of this type */
+    uint64_t bytes;       /* of these tensors */
+    bool supported;       /* there are kernels for it (or no product needs it) */
+    uint64_t reserved[2]; /* room for figures to come: zeros */
 } umbra_model_type;
 
 /* Opens and checks a GGUF file; of a model in shards (NAME-00001-of-00003.gguf) any one stands for

@@ -2,7 +2,7 @@
  *
  * A caller that wants to show progress, or to be able to stop a long call, passes an
  * umbra_progress. The library calls `report` from the thread that made the call, at most a few
- * hundred times per second. */
+ * hundred times per second. The struct and what it points to must stay until the call returns. */
 #ifndef UMBRA_PROGRESS_H
 #define UMBRA_PROGRESS_H
 
@@ -10,11 +10,17 @@
 #include <stdint.h>
 #ifdef __cplusplus /* which has <stdatomic.h> from C++23 on only */
 #include <atomic>
-using std::atomic_bool;
-using std::atomic_load_explicit;
-using std::memory_order_relaxed;
 #else
 #include <stdatomic.h>
+#endif
+
+#ifdef __cplusplus
+/* An atomic bool, of C or of C++: one object of the same size and meaning in both. */
+typedef std::atomic<bool> umbra_flag;
+extern "C" {
+#else
+/* An atomic bool, of C or of C++: one object of the same size and meaning in both. */
+typedef atomic_bool umbra_flag;
 #endif
 
 /* How a long call tells how far it is, and how it is stopped. */
@@ -23,9 +29,9 @@ typedef struct umbra_progress {
      * ("bytes", "tokens"); total 0 means unknown. */
     void (*report)(void *user, const char *stage, const char *unit, uint64_t done, uint64_t total);
     void *user; /* handed to report */
-    /* May be NULL. Set to true from anywhere, a signal handler included: the call returns
-     * UMBRA_E_INTERRUPTED at the next safe point. */
-    const atomic_bool *interrupted;
+    /* May be NULL. Set to true from anywhere, another thread or a signal handler included: the call
+     * returns UMBRA_E_INTERRUPTED at the next safe point. */
+    const umbra_flag *interrupted;
 } umbra_progress;
 
 /* Calls report, if there is one. p may be NULL. */
@@ -39,7 +45,16 @@ static inline void umbra_progress_report(const umbra_progress *p, const char *st
 /* Whether the caller wants the call to end. p may be NULL. */
 static inline bool umbra_progress_interrupted(const umbra_progress *p)
 {
-    return p && p->interrupted && atomic_load_explicit(p->interrupted, memory_order_relaxed);
+    if (!p || !p->interrupted)
+        return false;
+#ifdef __cplusplus
+    return p->interrupted->load(std::memory_order_relaxed);
+#else
+    return atomic_load_explicit(p->interrupted, memory_order_relaxed);
+#endif
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

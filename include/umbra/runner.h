@@ -43,6 +43,9 @@ typedef struct umbra_runner umbra_runner;
 
 /* What a forecast is made from. */
 typedef enum umbra_policy {
+    UMBRA_POLICY_AUTO,     /* the best of those below that can be had: by the shadow model if there
+                              is one, else by the routers, else by the experts before; reading
+                              ahead for Umbra's own engine does so only while it saves time */
     UMBRA_POLICY_OFF,      /* nothing is read ahead */
     UMBRA_POLICY_PREVIOUS, /* the experts that the tokens before used */
     UMBRA_POLICY_GATE,     /* the coming layers' own routers, on the present state */
@@ -50,13 +53,19 @@ typedef enum umbra_policy {
     UMBRA_POLICY_ORACLE,   /* recorded routing of the same text: the upper bound */
 } umbra_policy;
 
-/* "off", "previous", "gate", "shadow", "oracle"; NULL for a value not in the list. */
+/* "auto", "off", "previous", "gate", "shadow", "oracle"; NULL for a value not in the list, so that
+ * counting from 0 lists them. Static storage. Any thread. */
 UMBRA_API const char *umbra_policy_name(umbra_policy policy);
+/* The policy of that name; NULL is "auto". UMBRA_E_ARGUMENT: there is none, the message lists all,
+ * *out is as before. Any thread. */
+UMBRA_API int umbra_policy_parse(const char *name, umbra_policy *out, umbra_error *err);
 
-/* The model's shape, and what to predict by. */
+/* The model's shape, and what to predict by. store, layers, hidden, experts and used must be given.
+ */
 typedef struct umbra_runner_options {
     umbra_store *store;     /* must outlive the runner; open for as many sequences */
-    umbra_policy policy;    /* what forecasts are made from */
+    umbra_policy policy;    /* what forecasts are made from. Auto: `shadow` if that is given, else
+                               `gate` if that is, else the experts before */
     int layers;             /* L, with and without experts */
     int hidden;             /* H, width of the residual stream */
     int experts;            /* per layer */
@@ -72,9 +81,10 @@ typedef struct umbra_runner_options {
     void *user; /* handed to gate */
     int every;  /* predict at every n-th layer, 1 to 4; 0: 1. Sparser predictions cost less time and
                    memory and know less */
-    int sequences;       /* texts that may be in progress; 0: 1 */
-    bool own_thread;     /* predict on a thread of the runner, not in umbra_runner_work */
-    const char *kernels; /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: best */
+    int sequences;        /* texts that may be in progress; 0: 1 */
+    bool own_thread;      /* predict on a thread of the runner, not in umbra_runner_work */
+    const char *kernels;  /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: best */
+    uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_runner_options;
 
 /* Counters since opening. */
@@ -83,6 +93,7 @@ typedef struct umbra_runner_stats {
     uint64_t dropped;     /* states that the full queue dropped */
     uint64_t predict_ns;  /* time spent predicting */
     uint64_t bytes;       /* memory that the runner holds */
+    uint64_t reserved[4]; /* room for figures to come: zeros */
 } umbra_runner_stats;
 
 /* On failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */

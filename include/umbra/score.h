@@ -13,23 +13,25 @@ typedef struct umbra_score_options {
     int top;                        /* best logits kept per position, 0..1000 */
     bool experts;                   /* keep the experts used */
     const umbra_progress *progress; /* of this call; may be NULL */
+    uint64_t reserved[4];           /* room for options to come: zeros */
 } umbra_score_options;
 
 /* Entry i belongs to the position of token i: it is what the model says about token i+1. Owned by
  * the caller; umbra_score_free. */
 typedef struct umbra_scores {
-    int tokens;        /* T */
-    int layers;        /* L */
-    int used;          /* k, experts per token */
-    int top;           /* K */
-    double *lse;       /* (T) log of the sum of exp(logits) */
-    int32_t *top_id;   /* (T, K) best first, lower id first in a tie; NULL if K is 0 */
-    float *top_logit;  /* (T, K) */
-    uint16_t *experts; /* (L, T, k) best first, 65535 in layers without experts; NULL if not
-                          asked for */
-    double nll_sum;    /* -log p(token i+1 | tokens up to i), summed over the predicted tokens */
-    int predicted;     /* tokens that were predicted: all but the first */
-    double seconds;    /* time of the evaluation */
+    int tokens;           /* T */
+    int layers;           /* L */
+    int used;             /* k, experts per token */
+    int top;              /* K */
+    double *lse;          /* (T) log of the sum of exp(logits) */
+    int32_t *top_id;      /* (T, K) best first, lower id first in a tie; NULL if K is 0 */
+    float *top_logit;     /* (T, K) */
+    uint16_t *experts;    /* (L, T, k) best first, 65535 in layers without experts; NULL if not
+                             asked for */
+    double nll_sum;       /* -log p(token i+1 | tokens up to i), summed over the predicted tokens */
+    int predicted;        /* tokens that were predicted: all but the first */
+    double seconds;       /* time of the evaluation */
+    uint64_t reserved[4]; /* room for figures to come: zeros */
 } umbra_scores;
 
 /* Scores the tokens (BOS first, if the model has one) with a fresh sequence 0. A text longer than

@@ -69,6 +69,7 @@ typedef struct umbra_store_options {
     bool verify;               /* hold every expert that arrives against a checksum of what the
                                   file holds, read once by another way; slow */
     int n_sequences;           /* that may foretell; 0: 1. See umbra_store_forecast_bytes */
+    uint64_t reserved[4];      /* room for options to come: zeros */
 } umbra_store_options;
 
 /* What the experts of a batch are computed for, which is all that the store knows of how soon they
@@ -143,6 +144,7 @@ typedef struct umbra_store_stats {
     double disk_bytes_per_s;                            /* as umbra_store_probe found it */
     bool direct;                                        /* O_DIRECT is in use */
     const char *io;                                     /* name of the backend */
+    uint64_t reserved[8];                               /* room for figures to come: zeros */
 } umbra_store_stats;
 
 /* Bytes of one slot for these slices when files are read with that alignment (power of two), as

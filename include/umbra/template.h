@@ -98,6 +98,7 @@ typedef struct umbra_template_options {
     size_t output_bytes;  /* of the rendering, and of any text on the way to it */
     size_t memory_bytes;  /* of everything that the rendering allocates */
     const struct tm *now; /* for strftime_now, all fields filled in; NULL: calling it is an error */
+    uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_template_options;
 
 /* A run of bytes of one origin. */

@@ -315,6 +315,7 @@ bool umbra_foresight_knows(const umbra_foresight *f, const umbra_job *job)
         return job->has_previous;
     case UMBRA_POLICY_ORACLE:
         return job->truth != NULL;
+    case UMBRA_POLICY_AUTO: /* the runner has chosen */
     case UMBRA_POLICY_OFF:
         break;
     }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/system.h"
 #include "engine/engine.h"
 #include "ahead/judge.h"
@@ -160,23 +161,6 @@ static char *path_beside(const char *model)
     return path;
 }
 
-static int parse_policy(const char *name, umbra_policy *policy, bool *automatic, umbra_error *err)
-{
-    *automatic = !name || strcmp(name, "auto") == 0;
-    *policy = UMBRA_POLICY_SHADOW;
-    if (*automatic)
-        return UMBRA_OK;
-    for (int i = 0; umbra_policy_name((umbra_policy)i); i++) {
-        *policy = (umbra_policy)i;
-        if (strcmp(name, umbra_policy_name(*policy)) == 0)
-            return UMBRA_OK;
-    }
-    return umbra_fail(err, UMBRA_E_ARGUMENT,
-                      "no policy is called \"%s\"; there are auto, off, previous, gate, shadow, "
-                      "oracle",
-                      name);
-}
-
 bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
 {
     if (shadow)
@@ -227,8 +211,10 @@ static int choose(choice *c, const umbra_model *model, int sequences,
                   const umbra_prefetch_options *o, umbra_error *err)
 {
     const umbra_model_info *info = umbra_model_get_info(model);
-    *c = (choice){0};
-    int rc = parse_policy(o->policy, &c->policy, &c->automatic, err);
+    *c = (choice){.policy = o->policy, .automatic = o->policy == UMBRA_POLICY_AUTO};
+    int rc = UMBRA_CHECK_RESERVED(o, err);
+    if (rc == UMBRA_OK && !umbra_policy_name(o->policy))
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "there is no policy %d", (int)o->policy);
     if (rc == UMBRA_OK)
         rc = umbra_model_hash(model, c->hash, err);
     if (rc != UMBRA_OK)
@@ -239,8 +225,10 @@ static int choose(choice *c, const umbra_model *model, int sequences,
         return umbra_fail_nomem(err, "the choice of a predictor", 0);
     for (int l = 0; l < info->layers; l++)
         c->sparse[l] = umbra_layer_has_experts(model, l);
-    if (c->automatic && (o->no_shadow || !umbra_prefetch_has_shadow(model, o->shadow)))
-        c->policy = UMBRA_POLICY_GATE;
+    if (c->automatic)
+        c->policy = !o->no_shadow && umbra_prefetch_has_shadow(model, o->shadow)
+                        ? UMBRA_POLICY_SHADOW
+                        : UMBRA_POLICY_GATE;
     c->found = c->automatic && c->policy == UMBRA_POLICY_SHADOW && !o->shadow;
     c->runner = (umbra_runner_options){
         .policy = c->policy,
@@ -333,7 +321,7 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
         umbra_memory_plan plan;
         rc = umbra_engine_plan(model, engine, &plan, err);
         if (rc == UMBRA_OK && !is_worth_its_memory(bytes, &plan)) {
-            prefetch->policy = umbra_policy_name(UMBRA_POLICY_OFF);
+            prefetch->policy = UMBRA_POLICY_OFF;
             bytes = 0;
         }
     }
@@ -418,7 +406,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
 void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out)
 {
     *out = p->stats;
-    out->policy = umbra_policy_name(p->policy);
+    out->policy = p->policy;
     out->automatic = p->automatic;
     if (p->runner)
         umbra_runner_get_stats(p->runner, &out->runner);

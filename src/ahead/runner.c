@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/thread.h"
 
 enum {
@@ -58,11 +59,25 @@ struct umbra_runner {
 const char *umbra_policy_name(umbra_policy policy)
 {
     static const char *const names[] = {
-        [UMBRA_POLICY_OFF] = "off",       [UMBRA_POLICY_PREVIOUS] = "previous",
-        [UMBRA_POLICY_GATE] = "gate",     [UMBRA_POLICY_SHADOW] = "shadow",
-        [UMBRA_POLICY_ORACLE] = "oracle",
+        [UMBRA_POLICY_AUTO] = "auto",         [UMBRA_POLICY_OFF] = "off",
+        [UMBRA_POLICY_PREVIOUS] = "previous", [UMBRA_POLICY_GATE] = "gate",
+        [UMBRA_POLICY_SHADOW] = "shadow",     [UMBRA_POLICY_ORACLE] = "oracle",
     };
     return (size_t)policy < sizeof names / sizeof names[0] ? names[policy] : NULL;
+}
+
+int umbra_policy_parse(const char *name, umbra_policy *out, umbra_error *err)
+{
+    umbra_policy p = UMBRA_POLICY_AUTO;
+    while (name && umbra_policy_name(p) && strcmp(name, umbra_policy_name(p)) != 0)
+        p++;
+    if (!umbra_policy_name(p))
+        return umbra_fail(err, UMBRA_E_ARGUMENT,
+                          "no policy is called \"%s\"; there are auto, off, previous, gate, "
+                          "shadow, oracle",
+                          name);
+    *out = p;
+    return UMBRA_OK;
 }
 
 /* ---- predicting ---- */
@@ -314,6 +329,16 @@ void umbra_runner_get_stats(const umbra_runner *runner, umbra_runner_stats *out)
 
 /* ---- opening ---- */
 
+/* What the caller's options come to: *o, with a policy that is not auto. */
+static void settle(const umbra_runner_options *given, umbra_runner_options *o)
+{
+    *o = given ? *given : (umbra_runner_options){0};
+    if (o->policy == UMBRA_POLICY_AUTO)
+        o->policy = o->shadow ? UMBRA_POLICY_SHADOW
+                    : o->gate ? UMBRA_POLICY_GATE
+                              : UMBRA_POLICY_PREVIOUS;
+}
+
 static int check_options(const umbra_runner_options *o, umbra_error *err)
 {
     if (!umbra_policy_name(o->policy) || o->layers < 1 || o->hidden < 1 || o->experts < 1 ||
@@ -329,7 +354,7 @@ static int check_options(const umbra_runner_options *o, umbra_error *err)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a shadow runner for %d sequences: must be 1 to %d", o->sequences,
                           (int)MOST_SEQUENCES);
-    return UMBRA_OK;
+    return UMBRA_CHECK_RESERVED(o, err);
 }
 
 static int open_jobs(umbra_runner *r, const umbra_runner_options *o, umbra_error *err)
@@ -388,9 +413,11 @@ static int start_thread(umbra_runner *r, umbra_error *err)
                                 strerror(rc));
 }
 
-int umbra_runner_bytes(const umbra_runner_options *o, uint64_t *out, umbra_error *err)
+int umbra_runner_bytes(const umbra_runner_options *options, uint64_t *out, umbra_error *err)
 {
+    umbra_runner_options settled, *o = &settled;
     *out = 0;
+    settle(options, o);
     int rc = check_options(o, err);
     if (rc == UMBRA_OK)
         rc = umbra_foresight_plan(o, out, err);
@@ -403,9 +430,11 @@ int umbra_runner_bytes(const umbra_runner_options *o, uint64_t *out, umbra_error
     return UMBRA_OK;
 }
 
-int umbra_runner_open(umbra_runner **out, const umbra_runner_options *o, umbra_error *err)
+int umbra_runner_open(umbra_runner **out, const umbra_runner_options *options, umbra_error *err)
 {
+    umbra_runner_options settled, *o = &settled;
     *out = NULL;
+    settle(options, o);
     int rc = check_options(o, err);
     if (rc == UMBRA_OK && !o->store)
         rc = umbra_fail(err, UMBRA_E_ARGUMENT, "a shadow runner needs a store to foretell to");

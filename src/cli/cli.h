@@ -154,6 +154,10 @@ static const float cli_not_given = -1;
  * token alone, is the temperature 0. */
 void cli_settle_top_p(float *top_p, float *temperature);
 
+/* Amounts of which 0 is one, as the library takes them: not given is 0, and 0 is negative. */
+float cli_amount(float given);
+int cli_count(int given);
+
 /* The options that every command with an engine takes, to put into its table. */
 #define CLI_ENGINE_OPTIONS(o)                                                                      \
     {"--ram",                                                                                      \

@@ -4,7 +4,7 @@
 #include "base/json_writer.h"
 #include "cli/cli.h"
 
-/* The plan's shape, Kimi-K2's width, and Qwen3-30B-A3B's. */
+/* The usual shape, Kimi-K2's width, and Qwen3-30B-A3B's. */
 static const char *const default_shapes[] = {"4096x1024x4x384", "7168x1024x4x384",
                                              "2048x512x4x128"};
 
@@ -118,15 +118,15 @@ static int bench_shapes(bench_run *run, const char *shape)
 int cli_bench_predictor(int argc, char **argv)
 {
     bench_run run = {0};
-    const char *shape = NULL;
+    const char *shape = NULL, *weights = NULL;
+    umbra_error err = {0};
     const cli_option options[] = {
         {"--shape", 0, CLI_TEXT, "HxNx4xE",
          "a seed network of random weights: hidden, inner width, 4 distances, experts (default: "
          "three usual ones)",
          &shape},
         {"--shadow", 0, CLI_TEXT, "FILE", "time this shadow model", &run.options.shadow},
-        {"--weights", 0, CLI_TEXT, "f32|bf16|i8", "form of the weights (default: i8)",
-         &run.options.weights},
+        {"--weights", 0, CLI_TEXT, "f32|bf16|i8", "form of the weights (default: i8)", &weights},
         {"--kernels", 0, CLI_TEXT, "auto|scalar|avx2|avx512|neon",
          "instruction set to compute with (default: auto)", &run.options.kernels},
         {"--layers", 0, CLI_INT, "N", "copies to cycle through (default: 61)", &run.options.layers,
@@ -159,6 +159,8 @@ int cli_bench_predictor(int argc, char **argv)
                                    : "a shape looks like 4096x1024x4x384");
         return EXIT_MISUSE;
     }
+    if (umbra_weight_form_parse(weights, &run.options.weights, &err) != UMBRA_OK)
+        return cli_fail(&err);
     run.options.progress = cli_progress();
     return bench_shapes(&run, shape);
 }

@@ -177,6 +177,7 @@ static void print_json(const umbra_bench *b)
 typedef struct words {
     cli_list ram, io, policies;
     uint64_t ram_bytes[CLI_MOST_OPERANDS];
+    umbra_policy policy[CLI_MOST_OPERANDS];
     const char *report;
     bool json;
 } words;
@@ -195,9 +196,22 @@ static int parse_budgets(words *w, umbra_bench_options *o)
     o->n_ram = w->ram.count;
     o->io = (const char *const *)w->io.words;
     o->n_io = w->io.count;
-    o->policies = (const char *const *)w->policies.words;
-    o->n_policies = w->policies.count;
     return -1;
+}
+
+static int parse_policies(words *w, umbra_bench_options *o)
+{
+    umbra_error err = {0};
+    int rc = UMBRA_OK;
+    if (w->policies.count > CLI_MOST_OPERANDS) {
+        fprintf(stderr, "umbra bench: at most %d policies\n", (int)CLI_MOST_OPERANDS);
+        return EXIT_MISUSE;
+    }
+    for (int i = 0; rc == UMBRA_OK && i < w->policies.count; i++)
+        rc = umbra_policy_parse(w->policies.words[i], &w->policy[i], &err);
+    o->policies = w->policy;
+    o->n_policies = w->policies.count;
+    return rc == UMBRA_OK ? -1 : cli_fail(&err);
 }
 
 static int measure(const char *path, const umbra_bench_options *o, const words *w)
@@ -228,9 +242,9 @@ static int measure(const char *path, const umbra_bench_options *o, const words *
 
 int cli_bench_model(int argc, char **argv)
 {
-    umbra_bench_options o = {.temperature = -1};
+    umbra_bench_options o = {0};
     words w = {0};
-    float temperature = 0.8f;
+    float temperature = cli_not_given;
     const cli_option options[] = {
         {"--ram", 0, CLI_LIST, "SIZE...", "budgets for the whole process (default: what is free)",
          &w.ram},
@@ -281,10 +295,12 @@ int cli_bench_model(int argc, char **argv)
     int code = cli_parse(&syntax, argc, argv, &path);
     if (code < 0)
         code = parse_budgets(&w, &o);
+    if (code < 0)
+        code = parse_policies(&w, &o);
     if (code >= 0)
         return code;
     o.warn = cli_warn_without;
-    o.temperature = temperature;
+    o.temperature = cli_amount(temperature);
     o.engine.progress = cli_progress();
     return measure(path, &o, &w);
 }

@@ -49,9 +49,10 @@ int cli_quantize_shadow(int argc, char **argv)
 {
     umbra_quantize_options o = {0};
     cli_list traces = {0};
+    const char *weights = NULL;
     bool json = false;
     const cli_option options[] = {
-        {"--weights", 0, CLI_TEXT, "i8|bf16|f32", "form of the weights (default: i8)", &o.weights},
+        {"--weights", 0, CLI_TEXT, "i8|bf16|f32", "form of the weights (default: i8)", &weights},
         {"--on", 0, CLI_LIST, "DIR...", "traces to measure the lost recall on", &traces},
         {"--tokens", 'n', CLI_U64, "N", "measure on about so many tokens (default: 20000)",
          &o.max_tokens, 1},
@@ -81,8 +82,10 @@ int cli_quantize_shadow(int argc, char **argv)
     o.n_traces = traces.count;
     o.progress = cli_progress();
     umbra_error err = {0};
-    umbra_quantization result;
-    int rc = umbra_quantize_shadow(&o, &result, &err);
+    umbra_quantization result = {0};
+    int rc = umbra_weight_form_parse(weights, &o.weights, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_quantize_shadow(&o, &result, &err);
     cli_progress_end();
     if (rc != UMBRA_OK) {
         code = cli_fail(&err);

@@ -109,19 +109,19 @@ static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
                 "(everything fits in --ram %s), then a faster disk%s\n",
                 share > 0.5 ? "the disk limits" : "disk and processor limit alike", share * 100,
                 cli_size(p->all_bytes),
-                strcmp(f->policy, "shadow") == 0 ? "" : ", then a shadow model (umbra train)");
+                f->policy == UMBRA_POLICY_SHADOW ? "" : ", then a shadow model (umbra train)");
 }
 
 static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *f)
 {
     ahead a = sum_ahead(s);
-    if (strcmp(f->policy, "off") == 0)
+    if (f->policy == UMBRA_POLICY_OFF)
         return;
     fprintf(stderr, "disk       a read takes about %.0f us, and 1 s more per %s\n",
             s->disk_latency_ns * 1e-3, cli_size((uint64_t)s->disk_bytes_per_s));
     fprintf(stderr,
             "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
-            cli_size(a.read), f->policy,
+            cli_size(a.read), umbra_policy_name(f->policy),
             f->tokens > 0 ? 100.0 * (double)f->tokens_on / (double)f->tokens : 0.0,
             cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
 }
@@ -183,7 +183,7 @@ static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetc
     umbra_json_put_uint(&j, "reads", s.reads);
     umbra_json_put_double(&j, "wait_s", (double)s.wait_ns * 1e-9, 6);
     umbra_json_put_double(&j, "decode_wait_s", g->decode_wait_seconds, 6);
-    umbra_json_put_text(&j, "prefetch", f.policy);
+    umbra_json_put_text(&j, "prefetch", umbra_policy_name(f.policy));
     umbra_json_put_uint(&j, "prefetch_tokens", f.tokens_on);
     umbra_json_put_uint(&j, "ahead_bytes", a.read);
     umbra_json_put_uint(&j, "useful_bytes", a.useful);
@@ -253,7 +253,7 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     out.tokens = calloc((size_t)r->tokens + 1, sizeof *out.tokens);
     const umbra_generate_options options = {
         .sampling = r->sampling,
-        .max_tokens = r->tokens,
+        .max_tokens = cli_count(r->tokens),
         .ignore_end = r->ignore_end,
         .progress = cli_progress(),
         .on_token = take_token,
@@ -341,6 +341,8 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
+    const char *policy = NULL;
+    umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
          &r.prompt},
@@ -357,7 +359,7 @@ int cli_run(int argc, char **argv)
         {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow",
          "read experts ahead by this predictor; auto takes the shadow model, or the gate without "
          "one, while that saves time",
-         &r.prefetch.policy},
+         &policy},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -387,5 +389,7 @@ int cli_run(int argc, char **argv)
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
+    if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

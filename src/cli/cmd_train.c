@@ -100,16 +100,36 @@ static void print_text(const char *output, const umbra_train_result *r)
     print_series("calibration error", r->ece);
 }
 
+/* Options that the library takes as numbers. */
+typedef struct words {
+    const char *arch, *scope, *loss, *weights;
+} words;
+
+static int parse_words(const words *w, umbra_train_options *o)
+{
+    umbra_error err = {0};
+    int rc = umbra_train_arch_parse(w->arch, &o->arch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_train_scope_parse(w->scope, &o->scope, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_train_loss_parse(w->loss, &o->loss, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_weight_form_parse(w->weights, &o->weights, &err);
+    o->weight_decay = cli_amount(o->weight_decay);
+    o->patience = cli_count(o->patience);
+    return rc == UMBRA_OK ? -1 : cli_fail(&err);
+}
+
 int cli_train(int argc, char **argv)
 {
-    umbra_train_options o;
-    umbra_train_options_init(&o);
+    umbra_train_options o = {.weight_decay = cli_not_given, .patience = -1};
+    words w = {0};
     bool json = false;
     const cli_option options[] = {
         {"--output", 'o', CLI_TEXT, "FILE", "the shadow file to write", &o.output},
-        {"--arch", 0, CLI_TEXT, "residual|seed", "network (default: residual)", &o.arch},
+        {"--arch", 0, CLI_TEXT, "residual|seed", "network (default: residual)", &w.arch},
         {"--scope", 0, CLI_TEXT, "layer|shared",
-         "a network per layer, or one for all (default: layer)", &o.scope},
+         "a network per layer, or one for all (default: layer)", &w.scope},
         {"--features", 0, CLI_TEXT, "LIST",
          "routing features: some of now,previous,previous2, or none (default: all for residual)",
          &o.features},
@@ -119,9 +139,9 @@ int cli_train(int argc, char **argv)
          &o.averages},
         {"--hidden", 0, CLI_INT, "N", "inner width (default: 256 for residual, 1024 for seed)",
          &o.width, 1, 65536},
-        {"--loss", 0, CLI_TEXT, "bce|kl", "what is minimised (default: bce)", &o.loss},
+        {"--loss", 0, CLI_TEXT, "bce|kl", "what is minimised (default: bce)", &w.loss},
         {"--quantize", 0, CLI_TEXT, "f32|bf16|i8", "form of the weights in the file (default: f32)",
-         &o.weights},
+         &w.weights},
         {"--force", 0, CLI_FLAG, NULL,
          "write it even if --quantize costs more than 0.2 points of recall", &o.force},
         {"--epochs", 0, CLI_INT, "N", "passes over the traces at most (default: 4)", &o.epochs, 1,
@@ -140,7 +160,7 @@ int cli_train(int argc, char **argv)
         {"--val", 0, CLI_FLOAT, "SHARE",
          "share of the documents kept for validation (default: 0.1)", &o.validation, 1e-6, 0.9},
         {"--seed", 0, CLI_U64, "S", "seed of the first weights and of the order (default: 1)",
-         &o.seed},
+         &o.seed, 1},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
          &o.threads, 1, CLI_MOST_WORKERS},
         {"--resume", 0, CLI_FLAG, NULL, "go on from FILE.checkpoint", &o.resume},
@@ -158,6 +178,8 @@ int cli_train(int argc, char **argv)
         "umbra train traces more-traces -o MODEL.shadow.safetensors --quantize i8 --resume\n"};
     const char *folders[CLI_MOST_OPERANDS + 1] = {0};
     int code = cli_parse(&syntax, argc, argv, folders);
+    if (code < 0)
+        code = parse_words(&w, &o);
     if (code >= 0)
         return code;
     if (!o.output) {

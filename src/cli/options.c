@@ -89,6 +89,16 @@ void cli_settle_top_p(float *top_p, float *temperature)
         *top_p = 0;
 }
 
+float cli_amount(float given)
+{
+    return given < 0 ? 0 : given == 0 ? -1 : given;
+}
+
+int cli_count(int given)
+{
+    return given < 0 ? 0 : given == 0 ? -1 : given;
+}
+
 static bool parse_u64(const char *text, uint64_t *out)
 {
     char *end;

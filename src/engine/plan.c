@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "engine/internal.h"
 
 /* The allowance for what no arena holds: code and data of the program and its libraries, the heap's
@@ -59,13 +60,15 @@ static int complete_options(const umbra_model *model, umbra_engine_options *o, u
                             const umbra_kernels **kernels, umbra_error *err)
 {
     int context = model->config.context;
+    int rc = UMBRA_CHECK_RESERVED(o, err);
     if (o->context == 0)
         o->context = context < DEFAULT_CONTEXT ? context : DEFAULT_CONTEXT;
     if (o->threads == 0)
         o->threads = umbra_limits_threads(p->threads_note, sizeof p->threads_note);
     if (o->sequences == 0)
         o->sequences = 1;
-    int rc = check_range(err, "threads", o->threads, 1, UMBRA_MAX_THREADS);
+    if (rc == UMBRA_OK)
+        rc = check_range(err, "threads", o->threads, 1, UMBRA_MAX_THREADS);
     if (rc == UMBRA_OK)
         rc = check_range(err, "the context", o->context, 1, context);
     if (rc == UMBRA_OK)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "engine/engine.h"
 
 typedef struct step {
@@ -43,28 +44,35 @@ static int prefill(umbra_engine *engine, const int32_t *prompt, int n, int seque
     return rc;
 }
 
+/* Checks the options; *most: new tokens, at most. */
 static int check(umbra_engine *engine, int prompt_tokens, const umbra_generate_options *o,
-                 umbra_error *err)
+                 int *most, umbra_error *err)
 {
     int context = umbra_engine_get_plan(engine)->context;
-    int64_t needed = (int64_t)umbra_engine_length(engine, o->sequence) + prompt_tokens +
-                     (o->max_tokens > 0 ? o->max_tokens - 1 : 0);
-    if (prompt_tokens < 1 || o->max_tokens < 0)
+    int rc = UMBRA_CHECK_RESERVED(o, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    if (prompt_tokens < 1)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "there is nothing to continue: the prompt is empty");
-    if (needed > context)
+    int64_t held = (int64_t)umbra_engine_length(engine, o->sequence) + prompt_tokens;
+    int64_t room = context - held + 1; /* the last token is not fed back */
+    *most = o->max_tokens > 0 || room < 0 ? o->max_tokens : (int)room;
+    if (o->max_tokens < 0)
+        *most = 0;
+    if (held > context || *most > room)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "%d prompt and %d new tokens do not fit into a context of %d; give a "
                           "larger one, or ask for fewer tokens",
-                          prompt_tokens, o->max_tokens, context);
+                          prompt_tokens, *most, context);
     return UMBRA_OK;
 }
 
 /* The decode loop: s->next is the token that follows what the engine holds. */
 static int decode(umbra_engine *engine, const umbra_model *model, const umbra_generate_options *o,
-                  step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
+                  int most, step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
 {
-    while (out->new_tokens < o->max_tokens) {
+    while (out->new_tokens < most) {
         if (!o->ignore_end && umbra_is_end_token(model, s->next)) {
             out->ended = true;
             return UMBRA_OK;
@@ -72,7 +80,7 @@ static int decode(umbra_engine *engine, const umbra_model *model, const umbra_ge
         out->new_tokens++;
         if (o->on_token && o->on_token(o->user, s->next) != 0)
             return UMBRA_OK;
-        if (out->new_tokens == o->max_tokens)
+        if (out->new_tokens == most)
             return UMBRA_OK;
         umbra_token token = {s->next, o->sequence, true};
         int rc = umbra_engine_eval(engine, &token, 1, tap, err);
@@ -88,7 +96,10 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
                    umbra_error *err)
 {
     *out = (umbra_generation){.prompt_tokens = prompt_tokens};
-    int rc = check(engine, prompt_tokens, o, err);
+    static const umbra_generate_options defaults = {0};
+    o = o ? o : &defaults;
+    int most = 0;
+    int rc = check(engine, prompt_tokens, o, &most, err);
     if (rc != UMBRA_OK)
         return rc;
     step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
@@ -106,7 +117,7 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     if (rc == UMBRA_OK) {
         start = umbra_clock_ns();
         uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(engine));
-        rc = decode(engine, model, o, &s, &tap, out, err);
+        rc = decode(engine, model, o, most, &s, &tap, out, err);
         out->decode_seconds = umbra_seconds_since(start);
         out->decode_wait_seconds =
             (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/random.h"
 
 typedef struct candidate {
@@ -23,7 +24,12 @@ struct umbra_sampler {
 int umbra_sampler_open(umbra_sampler **out, const umbra_sampling *sampling, int vocabulary,
                        umbra_error *err)
 {
+    static const umbra_sampling greedy = {0};
     *out = NULL;
+    sampling = sampling ? sampling : &greedy;
+    int rc = UMBRA_CHECK_RESERVED(sampling, err);
+    if (rc != UMBRA_OK)
+        return rc;
     if (!(sampling->temperature >= 0 && sampling->temperature <= 100))
         return umbra_fail(err, UMBRA_E_ARGUMENT, "temperature %g is not in 0..100",
                           (double)sampling->temperature);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "engine/engine.h"
 
 enum { MAX_TOP = 1000 };
@@ -114,9 +115,14 @@ static int score_window(umbra_engine *engine, window *w, int own, umbra_token *t
 int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *tokens, int count,
                 const umbra_score_options *options, umbra_scores *out, umbra_error *err)
 {
+    static const umbra_score_options defaults = {0};
     *out = (umbra_scores){0};
+    options = options ? options : &defaults;
     const umbra_model_info *info = umbra_model_get_info(model);
     const umbra_memory_plan *plan = umbra_engine_get_plan(engine);
+    int rc = UMBRA_CHECK_RESERVED(options, err);
+    if (rc != UMBRA_OK)
+        return rc;
     if (count < 1)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no token to score");
     if (options->top < 0 || options->top > MAX_TOP || options->top > info->vocabulary)
@@ -128,7 +134,7 @@ int umbra_score(umbra_engine *engine, const umbra_model *model, const int32_t *t
     out->used = options->experts ? info->experts_used : 0;
     out->top = options->top;
     umbra_token *buffer = umbra_calloc((size_t)plan->context, sizeof *buffer);
-    int rc = buffer ? allocate(out, err) : umbra_fail_nomem(err, "the window", 0);
+    rc = buffer ? allocate(out, err) : umbra_fail_nomem(err, "the window", 0);
 
     uint64_t start = umbra_clock_ns();
     window w = {

@@ -8,6 +8,11 @@ const char *umbra_version(void)
     return UMBRA_VERSION;
 }
 
+int umbra_version_number(void)
+{
+    return UMBRA_VERSION_NUMBER;
+}
+
 void umbra_get_build(umbra_build *out)
 {
     *out = (umbra_build)

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "store/store_internal.h"
 
 enum { DEFAULT_DEPTH = 32, MAX_EXPERTS = 65535 };
@@ -158,7 +159,7 @@ static int check_options(const umbra_store_options *o, umbra_error *err)
     if (o->n_sequences < 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d sequences: must not be negative",
                           o->n_sequences);
-    return UMBRA_OK;
+    return UMBRA_CHECK_RESERVED(o, err);
 }
 
 int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const umbra_io_ops *ops,
@@ -210,7 +211,9 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
 
 int umbra_store_open(umbra_store **out, const umbra_store_options *o, umbra_error *err)
 {
+    static const umbra_store_options none = {0};
     *out = NULL;
+    o = o ? o : &none;
     const umbra_io_ops *ops = umbra_io_find(o->io);
     if (!ops)
         return umbra_fail(

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "template/render.h"
 #include "template/tree.h"
 
@@ -125,7 +126,9 @@ int umbra_template_render(const umbra_template *t, const umbra_template_value *v
         .now = o.now,
         .words = &t->words};
     umbra_tpl_value text;
-    int rc = run(&c, t, variables, &text);
+    int rc = UMBRA_CHECK_RESERVED(&o, err);
+    if (rc == UMBRA_OK)
+        rc = run(&c, t, variables, &text);
     if (rc >= 0)
         rc = hand_over(text.u.string, out, err);
     umbra_tpl_drop(&c);

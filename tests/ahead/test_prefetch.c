@@ -49,7 +49,8 @@ typedef struct results {
 } results;
 
 typedef struct setup {
-    const char *policy, *io;
+    umbra_policy policy;
+    const char *io;
     uint64_t ram;
     int threads, every;
 } setup;
@@ -206,7 +207,7 @@ static int set_up(void **state)
     assert_int_equal(umbra_tokenize(model, text, sizeof text - 1, true, false, &ids, &n, &err), 0);
     n_ids = (int)n;
     uint64_t none = 0;
-    setup plain = {.policy = "off", .threads = 1};
+    setup plain = {.policy = UMBRA_POLICY_OFF, .threads = 1};
     reference = result_of(&plain, NULL, &none);
     assert_int_equal(none, 0);
     return 0;
@@ -228,7 +229,9 @@ static bool uring_works(void)
 static void test_logits_do_not_change(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+    static const umbra_policy policies[] = {UMBRA_POLICY_OFF,  UMBRA_POLICY_PREVIOUS,
+                                            UMBRA_POLICY_GATE, UMBRA_POLICY_SHADOW,
+                                            UMBRA_POLICY_AUTO, UMBRA_POLICY_ORACLE};
     static const char *const backends[] = {"threads", "sim:20G,5us", "sim:400M,100us", "uring"};
     umbra_memory_plan all;
     plan(UINT64_C(1) << 40, &all);
@@ -246,11 +249,12 @@ static void test_logits_do_not_change(void **state)
                 results out = result_of(&s, &reference, &guessed);
                 if (out.n != reference.n ||
                     memcmp(out.hash, reference.hash, (size_t)out.n * sizeof *out.hash) != 0)
-                    fail_msg("other logits with %s, %s, %llu bytes, %d threads, every %d", s.policy,
-                             s.io, (unsigned long long)s.ram, s.threads, s.every);
+                    fail_msg("other logits with %s, %s, %llu bytes, %d threads, every %d",
+                             umbra_policy_name(s.policy), s.io, (unsigned long long)s.ram,
+                             s.threads, s.every);
             }
         }
-        if (strcmp(policies[p], "off") == 0)
+        if (policies[p] == UMBRA_POLICY_OFF)
             assert_int_equal(guessed, 0);
         total += guessed;
     }
@@ -285,8 +289,7 @@ static void eval_shared(run *r, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
     distinct d = {.out = &r->out};
-    umbra_tap tap = {
-        .user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
+    umbra_tap tap = {.user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
     umbra_store_stats before, after;
     umbra_engine_get_store_stats(r->engine, &before);
     if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
@@ -363,11 +366,13 @@ static uint64_t least_ram(int sequences)
 static void test_logits_of_many_do_not_change(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"previous", "gate", "shadow", "auto", "oracle"};
+    static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
+                                            UMBRA_POLICY_SHADOW, UMBRA_POLICY_AUTO,
+                                            UMBRA_POLICY_ORACLE};
     for (int most = 1; most <= TOGETHER; most *= 2) {
         uint64_t guessed = 0, ram = least_ram(most);
         umbra_prefetch_stats stats;
-        setup plain = {.policy = "off", .threads = 1};
+        setup plain = {.policy = UMBRA_POLICY_OFF, .threads = 1};
         results expected = together_of(&plain, most, &guessed, &stats);
         assert_int_equal(guessed, 0);
         for (int p = 0; p < 5; p++) {
@@ -377,8 +382,8 @@ static void test_logits_of_many_do_not_change(void **state)
                 results out = together_of(&s, most, &guessed, &stats);
                 if (out.n != expected.n ||
                     memcmp(out.hash, expected.hash, (size_t)out.n * sizeof *out.hash) != 0)
-                    fail_msg("other logits of %d sequences with %s, %s, %llu bytes", most, s.policy,
-                             s.io, (unsigned long long)s.ram);
+                    fail_msg("other logits of %d sequences with %s, %s, %llu bytes", most,
+                             umbra_policy_name(s.policy), s.io, (unsigned long long)s.ram);
                 /* All but two steps, and the three rows of the prompt. */
                 assert_int_equal(stats.tokens, out.n - 2 * most - 3);
             }
@@ -420,7 +425,7 @@ static void assert_refused(umbra_engine *engine, const umbra_prefetch_options *o
 static void test_what_auto_may_take(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gate", "auto"};
+    static const umbra_policy names[] = {UMBRA_POLICY_GATE, UMBRA_POLICY_AUTO};
     static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* no shadow beside it: auto is gate */
     char there[4096];
     umbra_model *alone;
@@ -439,7 +444,7 @@ static void test_what_auto_may_take(void **state)
             reserved[i] = eo.reserved_bytes;
             eo.reserved_bytes = 0;
             assert_int_equal(umbra_engine_plan(alone, &eo, &plan, NULL), 0);
-            assert_int_equal(strcmp(o.policy, "off") == 0, reserved[i] == 0);
+            assert_int_equal(o.policy == UMBRA_POLICY_OFF, reserved[i] == 0);
         }
         double cache = (double)plan.cache_bytes, missing = cache / plan.residency - cache;
         bool fits = 8 * (double)reserved[0] <= fmin(cache, missing);
@@ -506,10 +511,10 @@ static void test_a_damaged_shadow_beside_the_model(void **state)
         o.no_shadow = fitted.no_shadow;
         assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
         umbra_prefetch_get_stats(p, &stats);
-        assert_string_equal(stats.policy, header ? "gate" : "off");
+        assert_int_equal(stats.policy, header ? UMBRA_POLICY_GATE : UMBRA_POLICY_OFF);
         assert_int_equal(warnings, 1);
         umbra_prefetch_close(&p);
-        o = (umbra_prefetch_options){.policy = "shadow", .warn = count_warning};
+        o = (umbra_prefetch_options){.policy = UMBRA_POLICY_SHADOW, .warn = count_warning};
         assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), UMBRA_E_FORMAT);
         o = (umbra_prefetch_options){.shadow = beside, .warn = count_warning};
         assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), UMBRA_E_FORMAT);
@@ -524,14 +529,17 @@ static void test_bad_options(void **state)
 {
     (void)state;
     umbra_engine *engine = open_engine();
-    umbra_prefetch_options wrong = {.policy = "magic"}, none = {.policy = "shadow", .shadow = "no"};
-    umbra_prefetch_options beyond = {.policy = "gate", .every = 5}, below = beyond;
+    umbra_prefetch_options wrong = {.policy = (umbra_policy)6},
+                           none = {.policy = UMBRA_POLICY_SHADOW, .shadow = "no"};
+    umbra_prefetch_options beyond = {.policy = UMBRA_POLICY_GATE, .every = 5}, below = beyond;
     below.every = -1;
-    assert_refused(engine, &wrong, UMBRA_E_ARGUMENT, "no policy is called \"magic\"");
+    assert_refused(engine, &wrong, UMBRA_E_ARGUMENT, "no policy 6");
+    umbra_prefetch_options later = {.reserved = {0, 1}};
+    assert_refused(engine, &later, UMBRA_E_ARGUMENT, "this version of Umbra does not know");
     assert_refused(engine, &none, UMBRA_E_IO, "no");
     assert_refused(engine, &beyond, UMBRA_E_ARGUMENT, "every 5-th");
     assert_refused(engine, &below, UMBRA_E_ARGUMENT, "every -1-th");
-    umbra_prefetch_options model_file = {.policy = "shadow", .shadow = tiny};
+    umbra_prefetch_options model_file = {.policy = UMBRA_POLICY_SHADOW, .shadow = tiny};
     assert_refused(engine, &model_file, UMBRA_E_FORMAT, tiny);
     umbra_engine_close(&engine);
 }
@@ -562,10 +570,10 @@ static void test_shadow_of_another_model(void **state)
     fclose(out);
     free(bytes);
     umbra_engine *engine = open_engine();
-    umbra_prefetch_options o = {.policy = "shadow", .shadow = path};
+    umbra_prefetch_options o = {.policy = UMBRA_POLICY_SHADOW, .shadow = path};
     assert_refused(engine, &o, UMBRA_E_MISMATCH, hash);
     assert_refused(engine, &o, UMBRA_E_MISMATCH, other);
-    o.policy = "auto";
+    o.policy = UMBRA_POLICY_AUTO;
     assert_refused(engine, &o, UMBRA_E_MISMATCH, hash);
     umbra_engine_close(&engine);
     remove(path);
@@ -574,7 +582,8 @@ static void test_shadow_of_another_model(void **state)
 static void test_no_memory(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"previous", "gate", "shadow"};
+    static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
+                                            UMBRA_POLICY_SHADOW};
     umbra_engine *engine = open_engine();
     for (int i = 0; i < 3; i++) {
         umbra_prefetch_options o = {.policy = policies[i], .shadow = shadow};

@@ -25,7 +25,7 @@ static void assert_draws(const float *logits, unsigned allowed)
     memcpy(copy, logits, sizeof copy);
     for (int t = 0; t < TEMPERATURES; t++)
         for (int p = 0; p < TOP_PS; p++) {
-            umbra_sampling s = {temperatures[t], top_ps[p], 3};
+            umbra_sampling s = {.temperature = temperatures[t], .top_p = top_ps[p], .seed = 3};
             umbra_sampler *sampler;
             assert_int_equal(umbra_sampler_open(&sampler, &s, N, NULL), UMBRA_OK);
             for (int i = 0; i < DRAWS; i++) {
@@ -66,7 +66,7 @@ static void a_small_top_p_is_greedy(void **state)
 {
     (void)state;
     static const float logits[N] = {1, 4, 2, 4, 3, 0};
-    umbra_sampling s = {5, 1e-6f, 11};
+    umbra_sampling s = {.temperature = 5, .top_p = 1e-6f, .seed = 11};
     umbra_sampler *sampler;
     assert_int_equal(umbra_sampler_open(&sampler, &s, N, NULL), UMBRA_OK);
     for (int i = 0; i < DRAWS; i++)
@@ -77,8 +77,12 @@ static void a_small_top_p_is_greedy(void **state)
 static void settings_out_of_range_are_refused(void **state)
 {
     (void)state;
-    static const umbra_sampling wrong[] = {{-1, 0, 0},    {NAN, 0, 0},  {101, 0, 0},
-                                           {1, -0.1f, 0}, {1, 1.1f, 0}, {1, NAN, 0}};
+    static const umbra_sampling wrong[] = {{.temperature = -1},
+                                           {.temperature = NAN},
+                                           {.temperature = 101},
+                                           {.temperature = 1, .top_p = -0.1f},
+                                           {.temperature = 1, .top_p = 1.1f},
+                                           {.temperature = 1, .top_p = NAN}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         umbra_sampler *sampler;
         assert_int_equal(umbra_sampler_open(&sampler, &wrong[i], N, NULL), UMBRA_E_ARGUMENT);

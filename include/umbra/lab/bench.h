@@ -5,28 +5,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <umbra/export.h>
-#include <umbra/engine.h>
+#include <umbra/prefetch.h>
 #include <umbra/progress.h>
+#include <umbra/shadow.h>
 #include <umbra/status.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* What to time. */
+/* What to time: a file, or a shape. */
 typedef struct umbra_bench_predictor_options {
-    const char *shadow;  /* file to time; NULL: a "seed" network of random weights, hidden
-                            -> width -> 4 x experts: */
-    int hidden;          /* width of the state */
-    int width;           /* inner width */
-    int experts;         /* per layer */
-    int layers;          /* copies to cycle through; 0: 61 */
-    const char *weights; /* "f32", "bf16", "i8"; NULL: i8 */
-    const char *kernels; /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
-    int threads;         /* predicting at once; 0: 1 */
-    int calls;           /* per thread and mode; 0: 4000 */
+    const char *shadow;        /* file to time; NULL: a "seed" network of random weights, hidden
+                                  -> width -> 4 x experts: */
+    int hidden;                /* width of the state */
+    int width;                 /* inner width */
+    int experts;               /* per layer */
+    int layers;                /* copies to cycle through; 0: 61 */
+    umbra_weight_form weights; /* default: I8 */
+    const char *kernels;       /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
+    int threads;               /* predicting at once; 0: 1 */
+    int calls;                 /* per thread and mode; 0: 4000 */
     const umbra_progress *progress; /* may be NULL */
+    uint64_t reserved[4];           /* room for options to come: zeros */
 } umbra_bench_predictor_options;
 
 /* Seconds per call. */
@@ -52,6 +53,7 @@ typedef struct umbra_bench_predictor_result {
     umbra_latency predict[2]; /* scores, calibrated probabilities and the best experts */
     umbra_latency read[2];    /* a plain read of the same bytes, in the same run */
     double ratio[2];          /* of the medians */
+    uint64_t reserved[4];     /* room for figures to come: zeros */
 } umbra_bench_predictor_result;
 
 /* Times single predictions and, in turn with them, plain reads of the same bytes. UMBRA_E_ARGUMENT:
@@ -62,18 +64,17 @@ UMBRA_API int umbra_bench_predictor(const umbra_bench_predictor_options *options
 
 /* ---- a model under budgets and policies ---- */
 
-/* What to bench. Everything 0 or NULL is the default but temperature; lists are read during the
- * call only. */
+/* What to bench. Lists are read during the call only. */
 typedef struct umbra_bench_options {
-    umbra_engine_options engine; /* ram_bytes and io are taken from the lists below */
-    const uint64_t *ram;         /* (n_ram) budgets; 0: as much as is free, or all */
-    int n_ram;                   /* budgets in ram */
-    const char *const *io;       /* (n_io) backends; none: auto */
-    int n_io;                    /* backends in io */
-    const char *const *policies; /* (n_policies) names as in umbra_prefetch_options; none: off,
-                                    previous, gate, shadow (if there is one), auto, oracle */
-    int n_policies;              /* names in policies */
-    const char *shadow;          /* as in umbra_prefetch_options */
+    umbra_engine_options engine;  /* ram_bytes and io are taken from the lists below */
+    const uint64_t *ram;          /* (n_ram) budgets; 0: as much as is free, or all */
+    int n_ram;                    /* budgets in ram */
+    const char *const *io;        /* (n_io) backends; none: auto */
+    int n_io;                     /* backends in io */
+    const umbra_policy *policies; /* (n_policies) as in umbra_prefetch_options; none: off, previous,
+                                     gate, shadow (if there is one), auto, oracle */
+    int n_policies;               /* names in policies */
+    const char *shadow;           /* as in umbra_prefetch_options */
     void (*warn)(void *user, const char *message); /* the same */
     void *user;                                    /* the same */
     int every;                                     /* the same */
@@ -81,9 +82,11 @@ typedef struct umbra_bench_options {
     int warm_tokens;                               /* decoded before the clock runs; 0: 32 */
     int tokens;                                    /* decoded while the clock runs; 0: 128 */
     int rounds;                                    /* 0: 5 */
-    float temperature;                             /* of the text; negative: 0.8 */
-    uint64_t seed;                                 /* of the text */
-    const char *against; /* a peer's command, run by sh between the rounds; or NULL */
+    float temperature;                             /* of the text; 0: 0.8; negative: 0, the best
+                                                      token */
+    uint64_t seed;                                 /* of the text; 0: 1 */
+    const char *against;  /* a peer's command, run by sh between the rounds; or NULL */
+    uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_bench_options;
 
 /* Of the rounds. */
@@ -95,8 +98,8 @@ typedef struct umbra_spread {
 
 /* One policy at one budget on one backend. Bytes and times are those of the median round. */
 typedef struct umbra_bench_row {
-    const char *policy;       /* "resident" is everything in memory */
-    const char *io;           /* backend */
+    const char *policy;       /* its name; "resident" is everything in memory. Static storage */
+    const char *io;           /* backend, as it was given */
     uint64_t ram_bytes;       /* budget of the process */
     double residency;         /* share of the experts that fit */
     umbra_spread tok_s;       /* tokens per second */

@@ -42,6 +42,7 @@ typedef struct umbra_collect_options {
     void (*planned)(void *user, const umbra_collect_plan *plan); /* called once, before the first
                                                                     write; may be NULL */
     void *user;                                                  /* handed to planned */
+    uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_collect_options;
 
 /* What is in the folder, and what this run added. */
@@ -54,6 +55,7 @@ typedef struct umbra_collection {
     double seconds;                          /* of this run */
     double write_seconds;                    /* of it, in which the model wrote */
     uint64_t bytes_read;                     /* expert bytes */
+    uint64_t reserved[4];                    /* room for figures to come: zeros */
 } umbra_collection;
 
 /* Collects into `folder`. On UMBRA_E_INTERRUPTED or failure the finished shards stay and `resume`

@@ -33,6 +33,7 @@ typedef struct umbra_evaluate_options {
                                    many tokens; 0: 4096 */
     bool no_ablations;          /* do not measure what each part of a shadow gives */
     const umbra_progress *progress; /* may be NULL */
+    uint64_t reserved[4];           /* room for options to come: zeros */
 } umbra_evaluate_options;
 
 /* What was found. Immutable: any number of threads may print it. */

@@ -18,6 +18,7 @@ extern "C" {
  * are static storage. */
 typedef struct umbra_lab_build {
     const char *jansson;  /* version */
+    uint64_t reserved[4]; /* room for figures to come: zeros */
 } umbra_lab_build;
 
 /* Fills *out. Any thread may call it. */

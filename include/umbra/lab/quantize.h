@@ -5,19 +5,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <umbra/export.h>
 #include <umbra/progress.h>
+#include <umbra/shadow.h>
 #include <umbra/status.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* What to round, to what, and what to measure it on. Lists are read during the call only. */
+/* What to round, to what, and what to measure it on; input and output must be given. Lists are read
+ * during the call only. */
 typedef struct umbra_quantize_options {
     const char *input;         /* a shadow file */
     const char *output;        /* the file to write; may be the input */
-    const char *weights;       /* "i8" (symmetric, one scale per row), "bf16", "f32"; NULL: i8 */
+    umbra_weight_form weights; /* default: I8 */
     const char *const *traces; /* (n_traces) folders to measure the lost recall on, none of whose
                                   documents the shadow was trained on; may be empty */
     int n_traces;              /* paths in traces */
@@ -25,6 +26,7 @@ typedef struct umbra_quantize_options {
     bool force;                /* keep a file that loses more than 0.2 points of recall */
     int threads;               /* 0: the processors at hand */
     const umbra_progress *progress; /* may be NULL */
+    uint64_t reserved[4];           /* room for options to come: zeros */
 } umbra_quantize_options;
 
 /* What the rounding saved and cost. */
@@ -35,6 +37,7 @@ typedef struct umbra_quantization {
     int m;                 /* guesses that recall counts: k */
     double recall[4];      /* slot recall at m by distance, before */
     double lost[4];        /* of it, what the rounding costs */
+    uint64_t reserved[4];  /* room for figures to come: zeros */
 } umbra_quantization;
 
 /* Writes `output` and, in its recall summary, what was lost. UMBRA_E_ARGUMENT: more than 0.2 points

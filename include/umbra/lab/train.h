@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <umbra/export.h>
 #include <umbra/progress.h>
+#include <umbra/shadow.h>
 #include <umbra/status.h>
 
 #ifdef __cplusplus
@@ -32,57 +32,81 @@ typedef struct umbra_train_epoch {
     bool best;                            /* best so far: these weights are kept */
 } umbra_train_epoch;
 
-/* Start from umbra_train_options_init, then set what shall differ. Texts and lists are read during
- * the call only. */
+/* The network. */
+typedef enum umbra_train_arch {
+    UMBRA_TRAIN_ARCH_RESIDUAL, /* corrects what the routers say of the present state */
+    UMBRA_TRAIN_ARCH_SEED      /* predicts from the state alone */
+} umbra_train_arch;
+/* How many networks. */
+typedef enum umbra_train_scope {
+    UMBRA_TRAIN_SCOPE_LAYER, /* one per source */
+    UMBRA_TRAIN_SCOPE_SHARED /* one for all */
+} umbra_train_scope;
+/* What is minimised. */
+typedef enum umbra_train_loss_kind {
+    UMBRA_TRAIN_LOSS_BCE, /* binary cross entropy of each expert */
+    UMBRA_TRAIN_LOSS_KL   /* divergence from the router's distribution; one more read of states */
+} umbra_train_loss_kind;
+
+/* "residual", "seed"; NULL is the first. UMBRA_E_ARGUMENT: there is none of that name, the message
+ * lists all, *out is as before. Any thread. */
+UMBRA_API int umbra_train_arch_parse(const char *name, umbra_train_arch *out, umbra_error *err);
+/* The same for "layer", "shared". */
+UMBRA_API int umbra_train_scope_parse(const char *name, umbra_train_scope *out, umbra_error *err);
+/* The same for "bce", "kl". */
+UMBRA_API int umbra_train_loss_parse(const char *name, umbra_train_loss_kind *out,
+                                     umbra_error *err);
+
+/* traces and output must be given. Texts and lists are read during the call only. */
 typedef struct umbra_train_options {
     const char *const *traces; /* (n_traces) trace folders of one model */
     int n_traces;              /* paths in traces */
     const char *output;        /* the shadow file; replaced if it exists */
 
-    const char *arch;     /* "residual" (default) or "seed" */
-    const char *scope;    /* "layer" (default): a network per source; "shared": one for all */
-    const char *features; /* routing features: some of "now,previous,previous2", or "none";
-                             NULL (default): "now,previous,previous2" for residual, "none"
-                             for seed, which has no others */
-    const char *averages; /* decays of the running averages of the state, 0 < decay < 1, at
-                             most 4: "0.5,0.8,0.95"; or "none". NULL (default): "0.8,0.95"
-                             for residual, "none" for seed */
-    int width;            /* inner width; 0 (default): 256 for residual, 1024 for seed */
-    const char *loss;     /* "bce" (default) or "kl" (needs one more read of the states) */
-    const char *weights;  /* form in the file: "f32" (default), "bf16", "i8" */
-    bool force;           /* keep a form of the weights that costs more than 0.2 points of recall */
+    umbra_train_arch arch;      /* the network */
+    umbra_train_scope scope;    /* how many of them */
+    const char *features;       /* routing features: some of "now,previous,previous2", or "none";
+                                   NULL: "now,previous,previous2" for residual, "none"
+                                   for seed, which has no others */
+    const char *averages;       /* decays of the running averages of the state, 0 < decay < 1, at
+                                   most 4: "0.5,0.8,0.95"; or "none". NULL: "0.8,0.95"
+                                   for residual, "none" for seed */
+    int width;                  /* inner width; 0: 256 for residual, 1024 for seed */
+    umbra_train_loss_kind loss; /* what is minimised */
+    umbra_weight_form weights;  /* form in the file; default: F32 */
+    bool force; /* keep a form of the weights that costs more than 0.2 points of recall */
 
-    int epochs;          /* at most, default 4 */
-    int batch;           /* rows per step, default 256 */
-    float learning_rate; /* of the peak, default 0.004 */
-    float warmup;        /* share of all steps, 0 to 1, default 0.05; then cosine decay to 0 */
-    float weight_decay;  /* decoupled, default 0.01; not on biases, gains, shifts and a */
-    float clip;          /* global norm of a network's gradient; 0: off; default 1 */
-    float dropout;       /* seed only: share of inner values, 0 <= dropout < 1, default 0 */
+    int epochs;          /* at most; 0: 4 */
+    int batch;           /* rows per step; 0: 256 */
+    float learning_rate; /* of the peak; 0: 0.004 */
+    float warmup;        /* share of all steps, to 1; 0: 0.05; negative: none. Then cosine decay to
+                            0 */
+    float weight_decay;  /* decoupled; 0: 0.01; negative: none. Not on biases, gains, shifts and a
+                          */
+    float clip;          /* global norm of a network's gradient; 0: 1; negative: none */
+    float dropout;       /* seed only: share of inner values, 0 <= dropout < 1 */
     float average;       /* decay of the averaged weights that are judged and kept, 0 <=
-                            average < 1; 0: off; default 0 */
+                            average < 1; 0: none are kept */
     int patience;        /* epochs without a better validation recall before a network
-                            stops; default 2; 0: never stops early */
-    float validation;    /* share of the documents kept for validation, default 0.1; chosen
-                            by a hash of the text, so a document stays where it is */
-    uint64_t seed;       /* default 1 */
+                            stops; 0: 2; negative: never stops early */
+    float validation;    /* share of the documents kept for validation; 0: 0.1. Chosen by a hash of
+                            the text, so a document stays where it is */
+    uint64_t seed;       /* of the first weights and the order; 0: 1 */
 
-    int threads;           /* default 0: all processors. The result does not depend on it,
-                              except for "shared", where products are split over threads */
-    uint64_t window_bytes; /* shuffle window of each thread, default 256 MiB */
+    int threads;           /* 0: all processors. The result does not depend on it, except for scope
+                              shared, where products are split over threads */
+    uint64_t window_bytes; /* shuffle window of each thread; 0: 256 MiB */
 
     bool resume;               /* go on from OUTPUT.checkpoint, if it is there */
-    double checkpoint_seconds; /* time between checkpoints of a network, default 60; one is also
-                                  written after every epoch */
+    double checkpoint_seconds; /* time between checkpoints of a network; 0: 60; negative: one after
+                                  every step. One is also written after every epoch */
 
     const umbra_progress *progress; /* may be NULL; unit "rows" */
     /* May be NULL. Called from the thread that called umbra_train. */
     void (*on_epoch)(void *user, const umbra_train_epoch *epoch);
-    void *user; /* handed to on_epoch */
+    void *user;           /* handed to on_epoch */
+    uint64_t reserved[8]; /* room for options to come: zeros */
 } umbra_train_options;
-
-/* Fills *options with the defaults. */
-UMBRA_API void umbra_train_options_init(umbra_train_options *options);
 
 /* Recalls and errors are over the validation documents and all sources; negative where there is
  * none. */
@@ -104,6 +128,7 @@ typedef struct umbra_train_result {
     double ece[UMBRA_TRAIN_DISTANCES];     /* expected calibration error, calibrated */
     double raw_ece[UMBRA_TRAIN_DISTANCES]; /* the same before calibration */
     double seconds;                        /* of this run */
+    uint64_t reserved[8];                  /* room for figures to come: zeros */
 } umbra_train_result;
 
 /* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped

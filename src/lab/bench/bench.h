@@ -8,7 +8,8 @@
 #include <umbra/prefetch.h>
 
 typedef struct umbra_bench_setup {
-    const char *policy, *io;
+    umbra_policy policy;
+    const char *io;
     uint64_t ram;
     bool resident; /* everything in memory, if that fits */
 } umbra_bench_setup;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "engine/engine.h"
 #include "lab/bench/bench.h"
 
@@ -93,8 +94,9 @@ static int open_run(umbra_bench_run *b, const umbra_bench_setup *setup, umbra_en
                     umbra_prefetch **prefetch, umbra_error *err)
 {
     bool resident = setup->resident;
-    umbra_prefetch_options po = {
-        .policy = resident ? "off" : setup->policy, .shadow = b->o->shadow, .every = b->o->every};
+    umbra_prefetch_options po = {.policy = resident ? UMBRA_POLICY_OFF : setup->policy,
+                                 .shadow = b->o->shadow,
+                                 .every = b->o->every};
     umbra_engine_options eo = b->o->engine;
     eo.ram_bytes = resident ? 0 : setup->ram;
     eo.io = resident ? NULL : setup->io;
@@ -166,7 +168,7 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
         rc = umbra_fail(err, UMBRA_E_CORRUPT,
                         "policy %s wrote other logits than the first run; this is a defect of "
                         "Umbra, please report it",
-                        setup->policy);
+                        umbra_policy_name(setup->policy));
     if (rc == UMBRA_OK) {
         umbra_prefetch_get_stats(prefetch, &sample->prefetch);
         sample->prefetch.tokens -= before.tokens;
@@ -225,7 +227,8 @@ int umbra_bench_write_text(umbra_bench_run *b, const umbra_bench_setup *setup, u
     if (rc != UMBRA_OK)
         return rc;
     follower f = {.b = b, .writing = true};
-    umbra_sampling sampling = {.temperature = b->o->temperature < 0 ? 0.8f : b->o->temperature,
+    umbra_sampling sampling = {.temperature =
+                                   (float)umbra_option_or((double)b->o->temperature, 0.8),
                                .top_p = 0.95f,
                                .seed = b->o->seed ? b->o->seed : 1};
     umbra_engine *engine = NULL;

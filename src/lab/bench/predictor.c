@@ -9,8 +9,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/random.h"
 #include "base/thread.h"
+#include "predict/form.h"
 #include "predict/fast.h"
 
 enum {
@@ -99,21 +101,6 @@ static int random_gates(umbra_gates *gates, const umbra_shadow_spec *spec, umbra
     umbra_random_seed(&random, 2);
     fill(gates->data, n, spec->hidden, &random);
     return UMBRA_OK;
-}
-
-static int parse_weights(const char *text, umbra_shadow_weights *out, umbra_error *err)
-{
-    static const char *const names[] = {"f32", "bf16", "i8"};
-    static const umbra_shadow_weights values[] = {UMBRA_SHADOW_F32, UMBRA_SHADOW_BF16,
-                                                  UMBRA_SHADOW_I8};
-    *out = UMBRA_SHADOW_I8;
-    for (int i = 0; text && i < 3; i++) {
-        *out = values[i];
-        if (strcmp(text, names[i]) == 0)
-            return UMBRA_OK;
-    }
-    return text ? umbra_fail(err, UMBRA_E_ARGUMENT, "weights \"%s\" are not f32, bf16 or i8", text)
-                : UMBRA_OK;
 }
 
 static int open_subject(subject *s, const umbra_bench_predictor_options *o,
@@ -288,11 +275,15 @@ static void describe(const subject *s, umbra_shadow_weights weights,
 int umbra_bench_predictor(const umbra_bench_predictor_options *o, umbra_bench_predictor_result *out,
                           umbra_error *err)
 {
+    static const umbra_bench_predictor_options defaults = {0};
     *out = (umbra_bench_predictor_result){0};
+    o = o ? o : &defaults;
     int threads = o->threads ? o->threads : 1;
     subject s = {.calls = o->calls ? o->calls : DEFAULT_CALLS, .progress = o->progress};
     umbra_shadow_weights weights;
-    int rc = parse_weights(o->weights, &weights, err);
+    int rc = UMBRA_CHECK_RESERVED(o, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_weight_form_find(o->weights, UMBRA_SHADOW_I8, &weights, err);
     if (rc == UMBRA_OK &&
         (threads < 1 || threads > MOST_THREADS || s.calls < 1 || s.calls > MOST_CALLS))
         rc = umbra_fail(err, UMBRA_E_ARGUMENT, "%d threads or %d calls are out of range", threads,

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "lab/bench/bench.h"
 
 enum { MOST_ROUNDS = 1000, DEFAULT_ROUNDS = 5 };
@@ -21,7 +22,9 @@ typedef struct table {
 
 /* ---- setups ---- */
 
-static const char *const all_policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+static const umbra_policy all_policies[] = {UMBRA_POLICY_OFF,  UMBRA_POLICY_PREVIOUS,
+                                            UMBRA_POLICY_GATE, UMBRA_POLICY_SHADOW,
+                                            UMBRA_POLICY_AUTO, UMBRA_POLICY_ORACLE};
 static const char *const any_io[] = {"auto"};
 static const uint64_t any_ram[] = {0};
 
@@ -40,13 +43,16 @@ static bool has_shadow(const table *t)
 static int make_setups(table *t, umbra_error *err)
 {
     const umbra_bench_options *o = t->o;
-    const char *const *policies = o->n_policies > 0 ? o->policies : all_policies;
+    const umbra_policy *policies = o->n_policies > 0 ? o->policies : all_policies;
     int n_policies =
         o->n_policies > 0 ? o->n_policies : (int)(sizeof all_policies / sizeof *all_policies);
     const uint64_t *ram = o->n_ram > 0 ? o->ram : any_ram;
     int n_ram = o->n_ram > 0 ? o->n_ram : 1;
     t->io = o->n_io > 0 ? o->io : any_io;
     t->n_io = o->n_io > 0 ? o->n_io : 1;
+    int rc = UMBRA_CHECK_RESERVED(o, err);
+    if (rc != UMBRA_OK)
+        return rc;
     t->rounds = o->rounds > 0 ? o->rounds : DEFAULT_ROUNDS;
     if (t->rounds > MOST_ROUNDS)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d rounds: at most %d", t->rounds,
@@ -62,14 +68,14 @@ static int make_setups(table *t, umbra_error *err)
     umbra_engine_options all = o->engine;
     umbra_memory_plan plan;
     all.ram_bytes = 0;
-    int rc = umbra_engine_plan(t->run.model, &all, &plan, err);
+    rc = umbra_engine_plan(t->run.model, &all, &plan, err);
     if (rc == UMBRA_OK && plan.residency == 1)
-        t->setups[t->n++] = (umbra_bench_setup){"resident", "memory", 0, true};
+        t->setups[t->n++] = (umbra_bench_setup){UMBRA_POLICY_OFF, "memory", 0, true};
     bool shadow = has_shadow(t);
     for (int i = 0; i < t->n_io; i++)
         for (int r = 0; r < n_ram; r++)
             for (int p = 0; p < n_policies; p++)
-                if (shadow || o->n_policies > 0 || strcmp(policies[p], "shadow") != 0)
+                if (shadow || o->n_policies > 0 || policies[p] != UMBRA_POLICY_SHADOW)
                     t->setups[t->n++] = (umbra_bench_setup){policies[p], t->io[i], ram[r], false};
     return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
 }
@@ -129,7 +135,7 @@ static void fill_row(const table *t, int setup, umbra_bench_row *row, double *sp
     for (int i = 0; i < t->rounds; i++)
         speeds[i] = tokens / t->samples[setup * t->rounds + i].seconds;
     const umbra_store_stats *st = &m->store;
-    row->policy = s->policy;
+    row->policy = s->resident ? "resident" : umbra_policy_name(s->policy);
     row->io = s->io;
     row->ram_bytes = m->plan.ram_bytes;
     row->residency = m->plan.residency;
@@ -165,8 +171,8 @@ static double rate_of(const table *t, const char *io)
 static const umbra_bench_row *off_row(const table *t, const umbra_bench_row *rows, int setup)
 {
     for (int i = 0; i < t->n; i++)
-        if (strcmp(t->setups[i].policy, "off") == 0 && t->setups[i].io == t->setups[setup].io &&
-            t->setups[i].ram == t->setups[setup].ram)
+        if (t->setups[i].policy == UMBRA_POLICY_OFF && !t->setups[i].resident &&
+            t->setups[i].io == t->setups[setup].io && t->setups[i].ram == t->setups[setup].ram)
             return &rows[i];
     return NULL;
 }
@@ -230,7 +236,9 @@ static void describe(const table *t, umbra_bench *out)
 int umbra_bench_model(umbra_bench **out, const umbra_model *model,
                       const umbra_bench_options *options, umbra_error *err)
 {
+    static const umbra_bench_options defaults = {0};
     *out = NULL;
+    options = options ? options : &defaults;
     table t = {.run = {.model = model, .info = umbra_model_get_info(model), .o = options},
                .o = options};
     umbra_bench *b = umbra_calloc(1, sizeof *b);
@@ -241,7 +249,7 @@ int umbra_bench_model(umbra_bench **out, const umbra_model *model,
         rc = b->rows ? UMBRA_OK : umbra_fail_nomem(err, "the benchmark's table", 0);
     }
     umbra_bench_setup first = t.n > 0 ? t.setups[t.n - 1] : (umbra_bench_setup){0};
-    first.policy = "off";
+    first.policy = UMBRA_POLICY_OFF;
     if (rc == UMBRA_OK)
         rc = umbra_bench_write_text(&t.run, &first, err);
     if (rc == UMBRA_OK)

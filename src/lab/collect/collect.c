@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "engine/engine.h"
 #include "lab/collect/documents.h"
 #include "lab/trace/trace.h"
@@ -369,13 +370,15 @@ static int check_options(const umbra_collect_options *o, umbra_error *err)
     if (!o->generate && o->n_texts == 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "there is neither text to read nor leave to write");
-    return UMBRA_OK;
+    return UMBRA_CHECK_RESERVED(o, err);
 }
 
 int umbra_collect(const umbra_model *model, const char *folder,
                   const umbra_collect_options *options, umbra_collection *out, umbra_error *err)
 {
+    static const umbra_collect_options defaults = {0};
     *out = (umbra_collection){0};
+    options = options ? options : &defaults;
     uint64_t start = umbra_clock_ns();
     collector c = {.model = model, .options = options, .err = err};
     c.progress = options->engine.progress;

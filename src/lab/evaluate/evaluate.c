@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/system.h"
 #include "lab/evaluate/guess.h"
 
@@ -29,7 +30,7 @@ typedef struct evaluator {
 
 static int check_options(const umbra_evaluate_options *o, umbra_error *err)
 {
-    if (o->n_traces < 1)
+    if (!o || o->n_traces < 1)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "name at least one trace folder to evaluate on");
     if (o->n_shadows < 0 || o->n_shadows > UMBRA_EVAL_MAX_SHADOWS)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d shadow files: 0 to %d can be compared",
@@ -37,7 +38,7 @@ static int check_options(const umbra_evaluate_options *o, umbra_error *err)
     if (o->threads < 0 || o->threads > MOST_THREADS)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d threads: 0 (all) to %d are possible",
                           o->threads, MOST_THREADS);
-    return UMBRA_OK;
+    return UMBRA_CHECK_RESERVED(o, err);
 }
 
 /* ---- rows ---- */

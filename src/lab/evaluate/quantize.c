@@ -9,7 +9,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "lab/evaluate/evaluation.h"
+#include "predict/form.h"
 #include "predict/shadow.h"
 
 enum { DEFAULT_TOKENS = 20000 };
@@ -94,28 +96,21 @@ static int check_loss(const umbra_quantize_options *o, const umbra_quantization 
     return UMBRA_OK;
 }
 
-static int parse_form(const char *text, umbra_shadow_weights *out, umbra_error *err)
-{
-    if (!text || strcmp(text, "i8") == 0)
-        *out = UMBRA_SHADOW_I8;
-    else if (strcmp(text, "bf16") == 0)
-        *out = UMBRA_SHADOW_BF16;
-    else if (strcmp(text, "f32") == 0)
-        *out = UMBRA_SHADOW_F32;
-    else
-        return umbra_fail(err, UMBRA_E_ARGUMENT, "weights \"%s\" are not f32, bf16 or i8", text);
-    return UMBRA_OK;
-}
-
 int umbra_quantize_shadow(const umbra_quantize_options *o, umbra_quantization *out,
                           umbra_error *err)
 {
-    *out = (umbra_quantization){.bytes_before = file_bytes(o->input)};
+    *out = (umbra_quantization){0};
+    if (!o || !o->input || !o->output)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "name a shadow file to read and one to write");
+    out->bytes_before = file_bytes(o->input);
     umbra_shadow *shadow = NULL;
     umbra_shadow_weights form = UMBRA_SHADOW_I8;
+    umbra_weight_form shown = o->weights ? o->weights : UMBRA_WEIGHT_FORM_I8;
     size_t room = strlen(o->output) + sizeof ".measured";
     char *trial = umbra_calloc(room, 1);
-    int rc = trial ? parse_form(o->weights, &form, err) : umbra_fail_nomem(err, "a path", room);
+    int rc = trial ? UMBRA_CHECK_RESERVED(o, err) : umbra_fail_nomem(err, "a path", room);
+    if (rc == UMBRA_OK)
+        rc = umbra_weight_form_find(o->weights, UMBRA_SHADOW_I8, &form, err);
     if (rc == UMBRA_OK)
         rc = umbra_shadow_load(&shadow, o->input, err);
     if (rc == UMBRA_OK && o->n_traces > 0) {
@@ -129,7 +124,7 @@ int umbra_quantize_shadow(const umbra_quantize_options *o, umbra_quantization *o
             rc = check_loss(o, out, err);
     }
     if (rc == UMBRA_OK)
-        rc = note_loss(shadow, o->weights ? o->weights : "i8", out, err);
+        rc = note_loss(shadow, umbra_weight_form_name(shown), out, err);
     if (rc == UMBRA_OK) {
         shadow->spec.weights = form;
         rc = umbra_shadow_save(shadow, o->output, err);

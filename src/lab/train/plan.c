@@ -9,32 +9,30 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/system.h"
 #include "lab/train/plan.h"
+#include "predict/form.h"
 
 _Static_assert((int)UMBRA_TRAIN_DISTANCES == (int)UMBRA_MAX_DISTANCE, "public and inner distances");
 
 enum { MOST_EPOCHS = 100000, MOST_BATCH = 1 << 16, MOST_WIDTH = 1 << 16, MOST_THREADS = 1024 };
 
-void umbra_train_options_init(umbra_train_options *options)
+/* Puts the defaults in place of 0; those of the features are in parse_spec. */
+static void put_defaults(umbra_train_options *o)
 {
-    *options = (umbra_train_options){
-        .arch = "residual",
-        .scope = "layer",
-        .loss = "bce",
-        .weights = "f32",
-        .epochs = 4,
-        .batch = 256,
-        .learning_rate = 0.004f,
-        .warmup = 0.05f,
-        .weight_decay = 0.01f,
-        .clip = 1.0f,
-        .patience = 2,
-        .validation = 0.1f,
-        .seed = 1,
-        .window_bytes = (uint64_t)256 << 20,
-        .checkpoint_seconds = 60.0,
-    };
+    o->weights = o->weights ? o->weights : UMBRA_WEIGHT_FORM_F32;
+    o->epochs = o->epochs ? o->epochs : 4;
+    o->batch = o->batch ? o->batch : 256;
+    o->learning_rate = o->learning_rate != 0 ? o->learning_rate : 0.004f;
+    o->warmup = (float)umbra_option_or((double)o->warmup, (double)0.05f);
+    o->weight_decay = (float)umbra_option_or((double)o->weight_decay, (double)0.01f);
+    o->clip = (float)umbra_option_or((double)o->clip, 1);
+    o->patience = (int)umbra_option_or(o->patience, 2);
+    o->validation = o->validation != 0 ? o->validation : 0.1f;
+    o->seed = o->seed ? o->seed : 1;
+    o->window_bytes = o->window_bytes ? o->window_bytes : (uint64_t)256 << 20;
+    o->checkpoint_seconds = umbra_option_or(o->checkpoint_seconds, 60);
 }
 
 /* ---- words ---- */
@@ -108,29 +106,46 @@ static int parse_averages(const char *list, umbra_shadow_spec *spec, umbra_error
     return UMBRA_OK;
 }
 
+static const char *const archs[] = {"residual", "seed", NULL};
+static const char *const scopes[] = {"layer", "shared", NULL};
+static const char *const losses[] = {"bce", "kl", NULL};
+
+int umbra_train_arch_parse(const char *name, umbra_train_arch *out, umbra_error *err)
+{
+    int i = 0, rc = name ? choose("arch", name, archs, &i, err) : UMBRA_OK;
+    *out = rc == UMBRA_OK ? (umbra_train_arch)i : *out;
+    return rc;
+}
+
+int umbra_train_scope_parse(const char *name, umbra_train_scope *out, umbra_error *err)
+{
+    int i = 0, rc = name ? choose("scope", name, scopes, &i, err) : UMBRA_OK;
+    *out = rc == UMBRA_OK ? (umbra_train_scope)i : *out;
+    return rc;
+}
+
+int umbra_train_loss_parse(const char *name, umbra_train_loss_kind *out, umbra_error *err)
+{
+    int i = 0, rc = name ? choose("loss", name, losses, &i, err) : UMBRA_OK;
+    *out = rc == UMBRA_OK ? (umbra_train_loss_kind)i : *out;
+    return rc;
+}
+
 static int parse_spec(umbra_train_plan *plan, umbra_error *err)
 {
-    static const char *const archs[] = {"residual", "seed", NULL};
-    static const char *const scopes[] = {"layer", "shared", NULL};
-    static const char *const losses[] = {"bce", "kl", NULL};
-    static const char *const forms[] = {"f32", "bf16", "i8", NULL};
     umbra_train_options *o = &plan->options;
     umbra_shadow_spec *spec = &plan->spec;
-    int arch = 0, scope = 0, loss = 0, form = 0;
-    int rc = choose("arch", o->arch, archs, &arch, err);
-    if (rc == UMBRA_OK)
-        rc = choose("scope", o->scope, scopes, &scope, err);
-    if (rc == UMBRA_OK)
-        rc = choose("loss", o->loss, losses, &loss, err);
-    if (rc == UMBRA_OK)
-        rc = choose("weights", o->weights, forms, &form, err);
+    if ((unsigned)o->arch > UMBRA_TRAIN_ARCH_SEED ||
+        (unsigned)o->scope > UMBRA_TRAIN_SCOPE_SHARED || (unsigned)o->loss > UMBRA_TRAIN_LOSS_KL)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no arch %d, scope %d or loss %d",
+                          (int)o->arch, (int)o->scope, (int)o->loss);
+    int rc = umbra_weight_form_find(o->weights, UMBRA_SHADOW_F32, &spec->weights, err);
     if (rc != UMBRA_OK)
         return rc;
-    bool seed = arch == 1;
+    bool seed = o->arch == UMBRA_TRAIN_ARCH_SEED;
     spec->arch = seed ? UMBRA_SHADOW_SEED : UMBRA_SHADOW_RESIDUAL;
-    spec->shared = scope == 1;
-    spec->loss = loss == 0 ? UMBRA_LOSS_BCE : UMBRA_LOSS_KL;
-    spec->weights = form == 0 ? UMBRA_SHADOW_F32 : form == 1 ? UMBRA_SHADOW_BF16 : UMBRA_SHADOW_I8;
+    spec->shared = o->scope == UMBRA_TRAIN_SCOPE_SHARED;
+    spec->loss = o->loss == UMBRA_TRAIN_LOSS_KL ? UMBRA_LOSS_KL : UMBRA_LOSS_BCE;
     if (!o->features)
         o->features = seed ? "none" : "now,previous,previous2";
     if (!o->averages)
@@ -203,12 +218,12 @@ static void list_settings(umbra_train_plan *plan)
     const umbra_train_options *o = &plan->options;
     set(plan, "model", "%s", plan->spec.model_hash);
     set(plan, "traces", "%016" PRIx64, plan->data.fingerprint);
-    set(plan, "arch", "%s", o->arch);
-    set(plan, "scope", "%s", o->scope);
+    set(plan, "arch", "%s", archs[o->arch]);
+    set(plan, "scope", "%s", scopes[o->scope]);
     set(plan, "features", "%s", o->features);
     set(plan, "averages", "%s", o->averages);
     set(plan, "width", "%d", o->width);
-    set(plan, "loss", "%s", o->loss);
+    set(plan, "loss", "%s", losses[o->loss]);
     set(plan, "epochs", "%d", o->epochs);
     set(plan, "batch", "%d", o->batch);
     set(plan, "learning_rate", "%g", (double)o->learning_rate);
@@ -249,11 +264,14 @@ static int fill_spec(umbra_train_plan *plan, umbra_error *err)
 int umbra_train_plan_open(umbra_train_plan *plan, const umbra_train_options *options,
                           umbra_error *err)
 {
-    *plan = (umbra_train_plan){.options = *options};
+    *plan = (umbra_train_plan){.options = options ? *options : (umbra_train_options){0}};
     umbra_train_options *o = &plan->options;
+    put_defaults(o);
     if (!o->output || o->output[0] == '\0')
         return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no path for the shadow file");
-    int rc = parse_spec(plan, err);
+    int rc = UMBRA_CHECK_RESERVED(o, err);
+    if (rc == UMBRA_OK)
+        rc = parse_spec(plan, err);
     if (rc == UMBRA_OK)
         rc = check_numbers(o, plan->spec.arch == UMBRA_SHADOW_SEED, err);
     if (rc != UMBRA_OK)

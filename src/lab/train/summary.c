@@ -334,7 +334,7 @@ static void put_recalls(umbra_json *j, const umbra_train_plan *plan,
     put_numbers(j, "raw_ece", result->raw_ece, D);
     umbra_json_key(j, "quantized");
     umbra_json_open(j, '{');
-    umbra_json_put_text(j, "weights", plan->options.weights);
+    umbra_json_put_text(j, "weights", umbra_weight_form_name(plan->options.weights));
     umbra_json_key(j, "lost"); /* a gain is negative */
     umbra_json_open(j, '[');
     for (int d = 0; d < D; d++)

@@ -277,7 +277,8 @@ static int check_rounding(const umbra_train_plan *plan, const umbra_train_result
             return umbra_fail(err, UMBRA_E_ARGUMENT,
                               "%s weights cost %.2f points of recall at distance %d, more than "
                               "%.1f: resume with another form, or force it",
-                              plan->options.weights, 100 * result->lost[d], d + 1, 100 * most);
+                              umbra_weight_form_name(plan->options.weights), 100 * result->lost[d],
+                              d + 1, 100 * most);
     return UMBRA_OK;
 }
 

@@ -65,17 +65,14 @@ static bool exists(const char *path)
 
 static umbra_train_options small_options(void)
 {
-    umbra_train_options o;
-    umbra_train_options_init(&o);
-    o.traces = folders;
-    o.n_traces = 1;
-    o.output = output;
-    o.width = 24;
-    o.batch = 32;
-    o.epochs = 3;
-    o.validation = 0.2f;
-    o.threads = 2;
-    return o;
+    return (umbra_train_options){.traces = folders,
+                                 .n_traces = 1,
+                                 .output = output,
+                                 .width = 24,
+                                 .batch = 32,
+                                 .epochs = 3,
+                                 .validation = 0.2f,
+                                 .threads = 2};
 }
 
 /* ---- learning ---- */
@@ -149,13 +146,21 @@ static void test_kinds(void **state)
     (void)state;
     toy_write(folder, &(toy){.documents = 30, .tokens = 80});
     const struct {
-        const char *arch, *scope, *features, *averages, *loss, *weights;
+        umbra_train_arch arch;
+        umbra_train_scope scope;
+        const char *features, *averages;
+        umbra_train_loss_kind loss;
+        umbra_weight_form weights;
         float dropout, average;
     } kinds[] = {
-        {"residual", "layer", "none", "none", "kl", "bf16", 0, 0},
-        {"residual", "shared", "now,previous", NULL, "bce", "f32", 0, 0.9f},
-        {"seed", "layer", NULL, NULL, "bce", "i8", 0.1f, 0},
-        {"seed", "shared", "none", "none", "kl", "f32", 0, 0},
+        {UMBRA_TRAIN_ARCH_RESIDUAL, UMBRA_TRAIN_SCOPE_LAYER, "none", "none", UMBRA_TRAIN_LOSS_KL,
+         UMBRA_WEIGHT_FORM_BF16, 0, 0},
+        {UMBRA_TRAIN_ARCH_RESIDUAL, UMBRA_TRAIN_SCOPE_SHARED, "now,previous", NULL,
+         UMBRA_TRAIN_LOSS_BCE, UMBRA_WEIGHT_FORM_F32, 0, 0.9f},
+        {UMBRA_TRAIN_ARCH_SEED, UMBRA_TRAIN_SCOPE_LAYER, NULL, NULL, UMBRA_TRAIN_LOSS_BCE,
+         UMBRA_WEIGHT_FORM_I8, 0.1f, 0},
+        {UMBRA_TRAIN_ARCH_SEED, UMBRA_TRAIN_SCOPE_SHARED, "none", "none", UMBRA_TRAIN_LOSS_KL,
+         UMBRA_WEIGHT_FORM_DEFAULT, 0, 0},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         umbra_train_options o = small_options();
@@ -170,14 +175,14 @@ static void test_kinds(void **state)
         o.learning_rate = 0.01f;
         umbra_train_result r;
         int rc = umbra_train(&o, &r, &err);
-        if (strcmp(o.weights, "i8") == 0 && rc == UMBRA_E_ARGUMENT) {
+        if (o.weights == UMBRA_WEIGHT_FORM_I8 && rc == UMBRA_E_ARGUMENT) {
             assert_non_null(strstr(err.message, "points of recall")); /* so small a net feels it */
             o.force = true;
             o.resume = true; /* nothing is lost */
             rc = umbra_train(&o, &r, &err);
         }
         MUST(rc);
-        assert_int_equal(r.networks, strcmp(o.scope, "shared") == 0 ? 1 : TOY_LAYERS);
+        assert_int_equal(r.networks, o.scope == UMBRA_TRAIN_SCOPE_SHARED ? 1 : TOY_LAYERS);
         assert_true(mean_recall(r.recall[0]) > mean_recall(r.untrained_recall) + 0.02);
         umbra_shadow *shadow;
         MUST(umbra_shadow_load(&shadow, output, &err));
@@ -317,16 +322,16 @@ static void test_resume(void **state)
     toy_write(folder, &(toy){.documents = 16, .tokens = 60});
     umbra_train_options o = small_options();
     o.window_bytes = 60000;
-    o.checkpoint_seconds = 0.0; /* after every step */
+    o.checkpoint_seconds = -1; /* after every step */
     o.batch = 64;
     check_resume(o);
     o.average = 0.95f;
     o.patience = 1;
     o.learning_rate = 0.05f;
     check_resume(o);
-    o.arch = "seed";
+    o.arch = UMBRA_TRAIN_ARCH_SEED;
     o.dropout = 0.2f;
-    o.loss = "kl";
+    o.loss = UMBRA_TRAIN_LOSS_KL;
     check_resume(o);
 }
 
@@ -394,34 +399,58 @@ static void test_bad_options(void **state)
         o.field = value;                                                                           \
         refuse(o, word);                                                                           \
     } while (0)
-    REFUSE(arch, "transformer", "transformer");
-    REFUSE(scope, "model", "layer, shared");
-    REFUSE(loss, "mse", "bce");
-    REFUSE(weights, "i4", "bf16");
+    REFUSE(arch, (umbra_train_arch)2, "arch 2");
+    REFUSE(scope, (umbra_train_scope)2, "scope 2");
+    REFUSE(loss, (umbra_train_loss_kind)2, "loss 2");
+    REFUSE(weights, (umbra_weight_form)9, "weights 9");
     REFUSE(features, "now,later", "later");
     REFUSE(features, "", "feature");
     REFUSE(averages, "0.5,1.0", "1.0");
     REFUSE(averages, ".1,.2,.3,.4,.5", "more than 4");
     REFUSE(averages, "0.5x", "0.5x");
     REFUSE(width, -1, "width");
-    REFUSE(epochs, 0, "epochs");
-    REFUSE(batch, 0, "batch");
-    REFUSE(learning_rate, 0.0f, "learning rate");
+    REFUSE(epochs, -1, "epochs");
+    REFUSE(batch, -1, "batch");
+    REFUSE(learning_rate, -1.0f, "learning rate");
     REFUSE(learning_rate, NAN, "learning rate");
     REFUSE(warmup, 1.5f, "warm-up");
-    REFUSE(weight_decay, -1.0f, "weight decay");
-    REFUSE(clip, -1.0f, "clip");
+    REFUSE(weight_decay, 10.5f, "weight decay");
+    REFUSE(clip, NAN, "clip");
     REFUSE(dropout, 0.5f, "dropout"); /* of residual */
     REFUSE(average, 1.0f, "average");
-    REFUSE(patience, -1, "patience");
-    REFUSE(validation, 0.0f, "validation");
+    REFUSE(patience, 100001, "patience");
+    REFUSE(reserved[0], 1, "this version");
+    REFUSE(validation, -0.1f, "validation");
     REFUSE(threads, -2, "threads");
     REFUSE(output, NULL, "path");
     REFUSE(n_traces, 0, "trace");
     umbra_train_options o = good;
-    o.arch = "seed";
+    o.arch = UMBRA_TRAIN_ARCH_SEED;
     o.features = "now";
     refuse(o, "seed");
+    assert_int_equal(umbra_train(NULL, NULL, &err), UMBRA_E_ARGUMENT);
+}
+
+/* The words of the command line, and what the messages say of others. */
+static void test_words(void **state)
+{
+    (void)state;
+    umbra_train_arch arch = UMBRA_TRAIN_ARCH_SEED;
+    umbra_train_scope scope = UMBRA_TRAIN_SCOPE_LAYER;
+    umbra_train_loss_kind loss = UMBRA_TRAIN_LOSS_BCE;
+    assert_int_equal(umbra_train_arch_parse(NULL, &arch, &err), UMBRA_OK);
+    assert_int_equal(arch, UMBRA_TRAIN_ARCH_RESIDUAL);
+    assert_int_equal(umbra_train_arch_parse("seed", &arch, &err), UMBRA_OK);
+    assert_int_equal(arch, UMBRA_TRAIN_ARCH_SEED);
+    assert_int_equal(umbra_train_arch_parse("transformer", &arch, &err), UMBRA_E_ARGUMENT);
+    assert_non_null(strstr(err.message, "\"transformer\" is none of: residual, seed"));
+    assert_int_equal(arch, UMBRA_TRAIN_ARCH_SEED);
+    assert_int_equal(umbra_train_scope_parse("shared", &scope, &err), UMBRA_OK);
+    assert_int_equal(scope, UMBRA_TRAIN_SCOPE_SHARED);
+    assert_int_equal(umbra_train_scope_parse("model", &scope, &err), UMBRA_E_ARGUMENT);
+    assert_int_equal(umbra_train_loss_parse("kl", &loss, &err), UMBRA_OK);
+    assert_int_equal(loss, UMBRA_TRAIN_LOSS_KL);
+    assert_int_equal(umbra_train_loss_parse("", &loss, &err), UMBRA_E_ARGUMENT);
 }
 
 static void test_bad_traces(void **state)
@@ -462,11 +491,11 @@ static void test_divergence(void **state)
     toy_write(folder, &(toy){.documents = 6, .tokens = 40});
     umbra_train_options o = small_options();
     o.learning_rate = 10.0f;
-    o.clip = 0.0f;
+    o.clip = -1;
     o.weight_decay = 10.0f;
     o.epochs = 40;
-    o.patience = 0;
-    o.warmup = 0.0f;
+    o.patience = -1;
+    o.warmup = -1;
     int rc = umbra_train(&o, NULL, &err);
     if (rc != UMBRA_OK) {
         assert_int_equal(rc, UMBRA_E_NONFINITE);
@@ -506,6 +535,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deterministic, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resume, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_checkpoint_errors, set_up, tear_down),
+        cmocka_unit_test(test_words),
         cmocka_unit_test_setup_teardown(test_bad_options, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_traces, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_divergence, set_up, tear_down),
