@@ -317,6 +317,7 @@ bool umbra_foresight_knows(const umbra_foresight *f, const umbra_job *job)
         return job->truth != NULL;
     case UMBRA_POLICY_AUTO: /* the runner has chosen */
     case UMBRA_POLICY_OFF:
+    case UMBRA_POLICY_RUNAHEAD:
         break;
     }
     return false;

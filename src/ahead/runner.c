@@ -62,6 +62,7 @@ const char *umbra_policy_name(umbra_policy policy)
         [UMBRA_POLICY_AUTO] = "auto",         [UMBRA_POLICY_OFF] = "off",
         [UMBRA_POLICY_PREVIOUS] = "previous", [UMBRA_POLICY_GATE] = "gate",
         [UMBRA_POLICY_SHADOW] = "shadow",     [UMBRA_POLICY_ORACLE] = "oracle",
+        [UMBRA_POLICY_RUNAHEAD] = "runahead",
     };
     return (size_t)policy < sizeof names / sizeof names[0] ? names[policy] : NULL;
 }
@@ -74,7 +75,7 @@ int umbra_policy_parse(const char *name, umbra_policy *out, umbra_error *err)
     if (!umbra_policy_name(p))
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "no policy is called \"%s\"; there are auto, off, previous, gate, "
-                          "shadow, oracle",
+                          "shadow, oracle, runahead",
                           name);
     *out = p;
     return UMBRA_OK;
@@ -341,8 +342,9 @@ static void settle(const umbra_runner_options *given, umbra_runner_options *o)
 
 static int check_options(const umbra_runner_options *o, umbra_error *err)
 {
-    if (!umbra_policy_name(o->policy) || o->layers < 1 || o->hidden < 1 || o->experts < 1 ||
-        o->experts >= NONE || o->used < 1 || o->used > o->experts)
+    if (!umbra_policy_name(o->policy) || o->policy == UMBRA_POLICY_RUNAHEAD || o->layers < 1 ||
+        o->hidden < 1 || o->experts < 1 || o->experts >= NONE || o->used < 1 ||
+        o->used > o->experts)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a shadow runner for %d layers of %d experts, %d used, hidden %d: out of "
                           "range",

@@ -186,6 +186,20 @@ umbra_pool *umbra_engine_pool(const umbra_engine *e)
     return e->pool;
 }
 
+void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
+{
+    *out = (umbra_pass){.device = &e->device,
+                        .model = e->model,
+                        .weights = &e->weights,
+                        .forms = e->forms,
+                        .rope_frequency = e->rope_frequency};
+}
+
+umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, int position)
+{
+    return umbra_state_view(e->state, layer, sequence, position);
+}
+
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)
 {
     e->attached = tap ? *tap : (umbra_tap){0};

@@ -229,16 +229,16 @@ static bool uring_works(void)
 static void test_logits_do_not_change(void **state)
 {
     (void)state;
-    static const umbra_policy policies[] = {UMBRA_POLICY_OFF,  UMBRA_POLICY_PREVIOUS,
-                                            UMBRA_POLICY_GATE, UMBRA_POLICY_SHADOW,
-                                            UMBRA_POLICY_AUTO, UMBRA_POLICY_ORACLE};
+    static const umbra_policy policies[] = {
+        UMBRA_POLICY_OFF,  UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,    UMBRA_POLICY_SHADOW,
+        UMBRA_POLICY_AUTO, UMBRA_POLICY_ORACLE,   UMBRA_POLICY_RUNAHEAD};
     static const char *const backends[] = {"threads", "sim:20G,5us", "sim:400M,100us", "uring"};
     umbra_memory_plan all;
     plan(UINT64_C(1) << 40, &all);
     uint64_t budgets[] = {all.min_bytes, (all.min_bytes + all.all_bytes) / 2, all.all_bytes};
     int n_backends = uring_works() ? 4 : 3, turn = 0;
     uint64_t total = 0;
-    for (int p = 0; p < 6; p++) {
+    for (int p = 0; p < 7; p++) {
         uint64_t guessed = 0;
         for (int b = 0; b < n_backends; b++) {
             for (int r = 0; r < 3; r++, turn++) {
@@ -367,15 +367,15 @@ static void test_logits_of_many_do_not_change(void **state)
 {
     (void)state;
     static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
-                                            UMBRA_POLICY_SHADOW, UMBRA_POLICY_AUTO,
-                                            UMBRA_POLICY_ORACLE};
+                                            UMBRA_POLICY_SHADOW,   UMBRA_POLICY_AUTO,
+                                            UMBRA_POLICY_ORACLE,   UMBRA_POLICY_RUNAHEAD};
     for (int most = 1; most <= TOGETHER; most *= 2) {
         uint64_t guessed = 0, ram = least_ram(most);
         umbra_prefetch_stats stats;
         setup plain = {.policy = UMBRA_POLICY_OFF, .threads = 1};
         results expected = together_of(&plain, most, &guessed, &stats);
         assert_int_equal(guessed, 0);
-        for (int p = 0; p < 5; p++) {
+        for (int p = 0; p < 6; p++) {
             for (int i = 0; i < 2; i++) {
                 setup s = {policies[p], i ? "threads" : "sim:2G,30us", ram + (uint64_t)i * 3000000,
                            1 + (p + i) % 2, p % 3};
@@ -529,11 +529,11 @@ static void test_bad_options(void **state)
 {
     (void)state;
     umbra_engine *engine = open_engine();
-    umbra_prefetch_options wrong = {.policy = (umbra_policy)6},
+    umbra_prefetch_options wrong = {.policy = (umbra_policy)99},
                            none = {.policy = UMBRA_POLICY_SHADOW, .shadow = "no"};
     umbra_prefetch_options beyond = {.policy = UMBRA_POLICY_GATE, .every = 5}, below = beyond;
     below.every = -1;
-    assert_refused(engine, &wrong, UMBRA_E_ARGUMENT, "no policy 6");
+    assert_refused(engine, &wrong, UMBRA_E_ARGUMENT, "no policy 99");
     umbra_prefetch_options later = {.reserved = {0, 1}};
     assert_refused(engine, &later, UMBRA_E_ARGUMENT, "this version of Umbra does not know");
     assert_refused(engine, &none, UMBRA_E_IO, "no");

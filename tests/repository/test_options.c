@@ -25,7 +25,7 @@ static void test_sizes(void **state)
     SIZE(umbra_memory_plan, 1216);
     SIZE(umbra_token, 12);
     SIZE(umbra_rows, 64);
-    SIZE(umbra_tap, 64);
+    SIZE(umbra_tap, 72);
     SIZE(umbra_sampling, 48);
     SIZE(umbra_generate_options, 120);
     SIZE(umbra_generation, 80);
@@ -88,10 +88,10 @@ static void test_names(void **state)
         assert_int_equal(umbra_policy_parse(umbra_policy_name((umbra_policy)i), &policy, NULL), 0);
         assert_int_equal(policy, i);
     }
-    assert_int_equal(policy, UMBRA_POLICY_ORACLE);
+    assert_int_equal(policy, UMBRA_POLICY_RUNAHEAD);
     assert_int_equal(umbra_policy_parse("magic", &policy, &err), UMBRA_E_ARGUMENT);
     assert_non_null(strstr(err.message, "no policy is called \"magic\"; there are auto, off"));
-    assert_int_equal(policy, UMBRA_POLICY_ORACLE);
+    assert_int_equal(policy, UMBRA_POLICY_RUNAHEAD);
     assert_int_equal(umbra_policy_parse(NULL, &policy, NULL), 0);
     assert_int_equal(policy, UMBRA_POLICY_AUTO);
     assert_null(umbra_policy_name((umbra_policy)-1));

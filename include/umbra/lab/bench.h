@@ -72,7 +72,7 @@ typedef struct umbra_bench_options {
     const char *const *io;        /* (n_io) backends; none: auto */
     int n_io;                     /* backends in io */
     const umbra_policy *policies; /* (n_policies) as in umbra_prefetch_options; none: off, previous,
-                                     gate, shadow (if there is one), auto, oracle */
+                                     gate, shadow (if there is one), runahead, auto, oracle */
     int n_policies;               /* names in policies */
     const char *shadow;           /* as in umbra_prefetch_options */
     void (*warn)(void *user, const char *message); /* the same */

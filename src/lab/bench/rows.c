@@ -22,9 +22,9 @@ typedef struct table {
 
 /* ---- setups ---- */
 
-static const umbra_policy all_policies[] = {UMBRA_POLICY_OFF,  UMBRA_POLICY_PREVIOUS,
-                                            UMBRA_POLICY_GATE, UMBRA_POLICY_SHADOW,
-                                            UMBRA_POLICY_AUTO, UMBRA_POLICY_ORACLE};
+static const umbra_policy all_policies[] = {
+    UMBRA_POLICY_OFF,      UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,  UMBRA_POLICY_SHADOW,
+    UMBRA_POLICY_RUNAHEAD, UMBRA_POLICY_AUTO,     UMBRA_POLICY_ORACLE};
 static const char *const any_io[] = {"auto"};
 static const uint64_t any_ram[] = {0};
 
