@@ -123,7 +123,7 @@ static umbra_generation generate(run *r, const int32_t *prompt, int n, int token
     umbra_error err = {0};
     umbra_generate_options options = {
         .sampling = {.temperature = temperature, .seed = 1},
-        .max_tokens = tokens,
+        .max_tokens = tokens > 0 ? tokens : -1, /* 0: only the prompt */
         .ignore_end = true,
         .on_token = keep ? keep_token : NULL,
         .user = r,

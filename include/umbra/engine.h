@@ -26,7 +26,9 @@ extern "C" {
 /* A running model: its weights, its expert store and its sequences. */
 typedef struct umbra_engine umbra_engine;
 
-/* Everything 0 or NULL is the default. */
+/* What to run the model with. Zeros are the default (see umbra.h). kernels and io are texts, not
+ * enumerations: each instruction set adds a name of the first, and a simulated disk is a text with
+ * numbers. */
 typedef struct umbra_engine_options {
     uint64_t ram_bytes;  /* budget for the whole process; 0: all in memory if that fits in what
                             the machine and its memory cgroups have free, else as much as fits */
@@ -73,21 +75,25 @@ typedef struct umbra_memory_plan {
     uint64_t reserved[8]; /* room for figures to come: zeros */
 } umbra_memory_plan;
 
-/* Plans without opening: what an engine with these options would use. ram_bytes 0 plans for what
- * is free now. UMBRA_E_BUDGET: too small; *out is filled all the same, and the message names the
- * smallest budget. */
+/* Plans without opening; any thread; options may be NULL: what an engine with these options would
+ * use. ram_bytes 0 plans for what is free now. UMBRA_E_BUDGET: too small; *out is filled all the
+ * same, and the message names the smallest budget. */
 UMBRA_API int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *options,
                                 umbra_memory_plan *out, umbra_error *err);
 
-/* Reads the dense weights. On failure *out is NULL. */
+/* Reads the dense weights and starts the threads that compute. Options are copied, may be NULL, and
+ * are refused as umbra_engine_plan refuses them; UMBRA_E_IO, UMBRA_E_NOMEM, UMBRA_E_SYSTEM:
+ * reading, memory or threads failed; UMBRA_E_INTERRUPTED: through progress. On failure *out is
+ * NULL. */
 UMBRA_API int umbra_engine_open(umbra_engine **out, const umbra_model *model,
                                 const umbra_engine_options *options, umbra_error *err);
-/* Accepts NULL and nulls the pointer. */
+/* Ends all its sequences and threads. What was opened on the engine must be closed before. Accepts
+ * NULL and nulls the pointer. */
 UMBRA_API void umbra_engine_close(umbra_engine **engine);
 
 /* What was planned at opening. Valid until the engine is closed. */
 UMBRA_API const umbra_memory_plan *umbra_engine_get_plan(const umbra_engine *engine);
-/* The counters of the expert store since opening. */
+/* The counters of the expert store since opening. Any thread. */
 UMBRA_API void umbra_engine_get_store_stats(const umbra_engine *engine, umbra_store_stats *out);
 
 /* One token to compute: it takes the next position of its sequence. */
@@ -171,7 +177,8 @@ UMBRA_API int umbra_engine_snapshot(umbra_engine *engine, int sequence, void *ou
 UMBRA_API int umbra_engine_restore(umbra_engine *engine, int sequence, const void *in,
                                    uint64_t bytes, umbra_error *err);
 
-/* Names of the kernel tables this CPU runs, best first, "reference" last; NULL past the end. */
+/* Names of the kernel tables this CPU runs, best first, "reference" last; NULL past the end. Static
+ * storage; any thread. */
 UMBRA_API const char *umbra_kernel_name(int index);
 
 /* Peak resident memory of this process in bytes; 0 where the system does not say. Any thread. */

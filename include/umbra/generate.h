@@ -1,4 +1,4 @@
-/* Generation: a prompt goes in, tokens come out. */
+/* Generation: a prompt goes in, tokens come out. One thread at a time, that of the engine. */
 #ifndef UMBRA_GENERATE_H
 #define UMBRA_GENERATE_H
 
@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-/* How the next token is drawn from the logits. Everything 0: the best token (greedy). */
+/* How the next token is drawn from the logits: by default the best one (greedy). */
 typedef struct umbra_sampling {
     float temperature; /* 0: greedy; else logits are divided by it */
     float top_p;       /* keep the most probable tokens that sum to this much, 0 < p < 1, at least
@@ -17,11 +17,11 @@ typedef struct umbra_sampling {
     uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_sampling;
 
-/* Draws tokens; keeps its random state. One thread at a time. */
+/* Draws tokens; keeps its random state. One thread at a time; needs no engine. */
 typedef struct umbra_sampler umbra_sampler;
 
-/* For logits of `vocabulary` values. UMBRA_E_ARGUMENT for values out of range. On failure *out is
- * NULL. */
+/* For logits of `vocabulary` values; sampling is copied, NULL: greedy. UMBRA_E_ARGUMENT: a value
+ * out of range. On failure *out is NULL. */
 UMBRA_API int umbra_sampler_open(umbra_sampler **out, const umbra_sampling *sampling,
                                  int vocabulary, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
@@ -34,7 +34,8 @@ UMBRA_API int32_t umbra_sampler_next(umbra_sampler *sampler, const float *logits
 /* How to go on from a prompt. */
 typedef struct umbra_generate_options {
     umbra_sampling sampling; /* how tokens are drawn */
-    int max_tokens;          /* stop after so many new tokens, >= 0 */
+    int max_tokens;          /* stop after so many new tokens; 0: as many as the context has room
+                                for; negative: none, the prompt is only read */
     bool ignore_end;         /* go on after an end token */
     int sequence;            /* which sequence of the engine; the prompt is appended to it */
     /* Called for every new token as soon as it is known (end tokens excluded). May be NULL;
@@ -59,7 +60,9 @@ typedef struct umbra_generation {
 
 /* Appends prompt (prompt_tokens) to the sequence and generates.
  * On UMBRA_E_INTERRUPTED and other errors *out tells how far it came. The context must hold
- * prompt + max_tokens (UMBRA_E_ARGUMENT otherwise). */
+ * prompt + max_tokens - 1, and there must be a prompt (UMBRA_E_ARGUMENT otherwise). The model is
+ * the engine's. options may be NULL. For the thread that drives the engine, which must not be used
+ * from on_token. */
 UMBRA_API int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
                              int prompt_tokens, const umbra_generate_options *options,
                              umbra_generation *out, umbra_error *err);

@@ -1,7 +1,8 @@
 /* A model file: what it says about itself, and its tokenizer.
  *
  * Opening reads only the file's header (metadata and tensor table), never weights. The handle is
- * immutable, so any number of threads and engines may use it; it must outlive them. */
+ * immutable: every function of it may be called by any number of threads at once, and any number of
+ * engines may use it; it must outlive them. */
 #ifndef UMBRA_MODEL_H
 #define UMBRA_MODEL_H
 

@@ -16,7 +16,7 @@ extern "C" {
 /* A runner attached to an engine. */
 typedef struct umbra_prefetch umbra_prefetch;
 
-/* Everything 0 or NULL is the default. */
+/* How to read ahead. Zeros are the default (see umbra.h). */
 typedef struct umbra_prefetch_options {
     umbra_policy policy; /* auto: by the shadow model if there is one, else by the gate, and only
                             while that saves time; the others: always */
@@ -41,17 +41,19 @@ typedef struct umbra_prefetch_stats {
     uint64_t reserved[4];      /* room for figures to come: zeros */
 } umbra_prefetch_stats;
 
-/* Whether there is a shadow file: the one named, or with NULL the one beside the model. */
+/* Any thread. Whether there is a shadow file: the one named, or with NULL the one beside the model.
+ */
 UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow);
 
-/* Makes both options go together, before the engine is opened: sets engine->reserved_bytes to what
- * reading ahead takes of the budget, sets no_shadow where the header of the file beside the model
- * says that it cannot be used, and turns policy auto to off where that would take more
- * than an eighth of what is left for experts, or of the experts that do not fit. */
+/* Makes both options go together (neither may be NULL), before the engine is opened: sets
+ * engine->reserved_bytes to what reading ahead takes of the budget, sets no_shadow where the header
+ * of the file beside the model says that it cannot be used, and turns policy auto to off where that
+ * would take more than an eighth of what is left for experts, or of the experts that do not fit. */
 UMBRA_API int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
                                  umbra_prefetch_options *prefetch, umbra_error *err);
 
-/* Attaches to the engine, which must outlive it; one at a time. The logits do not change by it. On
+/* Attaches to the engine, which must outlive it; one at a time. Options are
+ * copied, may be NULL. The logits do not change by it. On
  * failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. With auto and a
  * file beside the model whose weights are damaged, nothing is read ahead. */
 UMBRA_API int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,

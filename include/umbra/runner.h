@@ -98,7 +98,8 @@ typedef struct umbra_runner_stats {
     uint64_t reserved[4]; /* room for figures to come: zeros */
 } umbra_runner_stats;
 
-/* On failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */
+/* Options are copied. On failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another
+ * model. */
 UMBRA_API int umbra_runner_open(umbra_runner **out, const umbra_runner_options *options,
                                 umbra_error *err);
 /* Accepts NULL, ends the thread, nulls the pointer. */

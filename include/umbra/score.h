@@ -1,4 +1,5 @@
-/* Scoring: what a model thinks of a given text, position by position. */
+/* Scoring: what a model thinks of a given text, position by position. For the thread that drives
+ * the engine. */
 #ifndef UMBRA_SCORE_H
 #define UMBRA_SCORE_H
 
@@ -8,7 +9,7 @@
 extern "C" {
 #endif
 
-/* What to keep of every position. */
+/* What to keep of every position; by default nothing but lse. */
 typedef struct umbra_score_options {
     int top;                        /* best logits kept per position, 0..1000 */
     bool experts;                   /* keep the experts used */
@@ -34,7 +35,8 @@ typedef struct umbra_scores {
     uint64_t reserved[4]; /* room for figures to come: zeros */
 } umbra_scores;
 
-/* Scores the tokens (BOS first, if the model has one) with a fresh sequence 0. A text longer than
+/* Scores the tokens (BOS first, if the model has one) with a fresh sequence 0, whose text before is
+ * forgotten. options may be NULL. A text longer than
  * the context is cut into windows that each begin anew with tokens[0] (BOS); positions of the
  * repeated BOS are not reported. UMBRA_E_ARGUMENT: no token, a token out of range, or a context
  * of one position. On failure *out is all zeros. */

@@ -48,10 +48,11 @@ typedef struct umbra_error {
                           newline; NUL-terminated */
 } umbra_error;
 
-/* "UMBRA_E_NOMEM", or "UMBRA_E_?" for a value not in the list. Static storage. */
+/* "UMBRA_E_NOMEM", or "UMBRA_E_?" for a value not in the list. Static storage.
+ * Any thread. */
 UMBRA_API const char *umbra_status_name(int status);
 
-/* "out of memory", or "unknown status". Static storage. */
+/* "out of memory", or "unknown status". Static storage. Any thread. */
 UMBRA_API const char *umbra_status_text(int status);
 
 #ifdef __cplusplus

@@ -52,7 +52,8 @@ typedef struct umbra_slice {
     int32_t file;    /* index into paths */
 } umbra_slice;
 
-/* What to keep, where it lies, and in how many bytes. Everything 0 or NULL is the default. */
+/* What to keep, where it lies, and in how many bytes. Paths,
+ * layers, experts, slices and a budget must be given; other zeros are the default (see umbra.h). */
 typedef struct umbra_store_options {
     const char *const *paths;  /* (n_paths) files; copied */
     int n_paths;               /* files in paths */

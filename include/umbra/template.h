@@ -91,7 +91,8 @@ enum {
     UMBRA_TEMPLATE_MEMORY_BYTES = 256 << 20 /* default */
 };
 
-/* Limits and the time. 0 stands for the default. Going beyond a limit is UMBRA_E_UNSUPPORTED. */
+/* Limits and the time. Zeros are the default (see umbra.h). Going beyond a limit is
+ * UMBRA_E_UNSUPPORTED. */
 typedef struct umbra_template_options {
     uint64_t steps;       /* nodes evaluated, elements walked over, and 64 bytes searched each */
     uint32_t depth;       /* of nesting and calls; a level takes up to 1 KiB of stack */

@@ -24,7 +24,8 @@ typedef struct umbra_collect_plan {
     uint64_t done_tokens;     /* found in a resumed folder */
 } umbra_collect_plan;
 
-/* Everything 0 or NULL is the default. Lists are read during the call only. */
+/* Zeros are the default (see umbra.h), but there must be texts, or leave to generate. Lists are
+ * read during the call only. */
 typedef struct umbra_collect_options {
     umbra_engine_options engine; /* context: longest document in tokens (0: the model's, at most
                                     1024); sequences is set by the collection */

@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-/* What to judge on what. Lists are read during the call only. */
+/* What to judge on what; traces must be given. Lists are read during the call only. */
 typedef struct umbra_evaluate_options {
     const char *const *traces;  /* (n_traces) folders of one model, at least 1 */
     int n_traces;               /* paths in traces */
