@@ -19,6 +19,7 @@ struct umbra_runahead {
     float *probability;         /* (experts) */
     float *order;               /* (experts) */
     int source;                 /* layer from which the walk goes, -1: none yet in this step */
+    bool more;                  /* it can go on */
     umbra_runner_stats stats;
 };
 
@@ -115,14 +116,13 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
     if (r->source != rows->layer) {
         umbra_walk_begin(r->walk, rows, UMBRA_TAP_WAIT);
         r->source = rows->layer;
+        r->more = true;
     }
-    umbra_walk_result result = UMBRA_WALK_ROUTED;
-    while (result == UMBRA_WALK_ROUTED && umbra_walk_distance(r->walk) < DEEPEST &&
-           !umbra_store_ready(store)) {
-        result = umbra_walk_step(r->walk);
-        if (result == UMBRA_WALK_ROUTED)
+    do {
+        r->more = r->more && umbra_walk_distance(r->walk) < DEEPEST && umbra_walk_step(r->walk);
+        if (r->more)
             foretell(r, rows, clock);
-    }
+    } while (r->more && !umbra_store_ready(store));
     r->stats.predict_ns += umbra_seconds_since(start_ns) * 1e9;
 }
 

@@ -9,26 +9,15 @@
 
 struct umbra_walk {
     umbra_engine *engine;
-    umbra_device device; /* the engine's, with a tick that stops */
-    umbra_pass pass;     /* one row */
+    umbra_pass pass; /* one row */
     umbra_scratch scratch;
     uint64_t scratch_bytes, page_bytes;
     char *page; /* the row's own key and value in the layer in progress */
     int sequence, position;
     int layer, distance;
     float missing;
-    bool routed;  /* the layer's experts are named, and not yet computed */
-    bool waiting; /* the engine waits, so the walk stops when it need not any more */
-    bool stopped;
-    float *kept; /* (hidden) x where the stretch in progress began */
+    bool routed; /* the layer's experts are named, and not yet computed */
 };
-
-static bool look(void *walk)
-{
-    umbra_walk *w = walk;
-    w->stopped = w->stopped || (w->waiting && umbra_store_ready(umbra_engine_store(w->engine)));
-    return !w->stopped;
-}
 
 /* The largest page of a layer. */
 static uint64_t page_bytes_of(const umbra_kv_form *forms, int layers)
@@ -61,19 +50,12 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     w->engine = engine;
     w->scratch_bytes = umbra_scratch_layout(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
     umbra_engine_pass(engine, &w->pass);
-    w->device = *w->pass.device;
-    w->device.tick = look;
-    w->device.user = w;
-    w->device.stopped = &w->stopped;
-    w->pass.device = &w->device;
     w->page_bytes = page_bytes_of(w->pass.forms, c->layers);
     char *arena = umbra_map(w->scratch_bytes);
     w->page = umbra_map(w->page_bytes);
-    w->kept = umbra_calloc((size_t)c->hidden, sizeof *w->kept);
-    if (!arena || !w->page || !w->kept) {
+    if (!arena || !w->page) {
         umbra_unmap(arena, w->scratch_bytes);
         umbra_unmap(w->page, w->page_bytes);
-        umbra_free(w->kept);
         umbra_free(w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
@@ -91,7 +73,6 @@ void umbra_walk_close(umbra_walk **walk)
         return;
     umbra_unmap(w->scratch.arena, w->scratch_bytes);
     umbra_unmap(w->page, w->page_bytes);
-    umbra_free(w->kept);
     umbra_free(w);
     *walk = NULL;
 }
@@ -105,23 +86,26 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, umbra_tap_place pla
     w->routed = false;
     w->scratch.prompt[0] = false;
     w->missing = 0;
-    w->stopped = false;
-    w->waiting = place == UMBRA_TAP_WAIT;
     umbra_engine_angles(w->engine, w->scratch.rope);
     if (place == UMBRA_TAP_WAIT) {
         w->missing = umbra_engine_partial(w->engine, w->scratch.x);
     } else {
         memcpy(w->scratch.x, rows->x, (size_t)w->pass.model->config.hidden * sizeof *rows->x);
-        umbra_step_route(&w->pass, w->layer);
-        w->routed = true;
+        w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
     }
 }
 
-/* The share of the named experts' weight that the leases do not bring; what is missing is marked to
- * be left out of the sum. */
-static float leave_out(umbra_walk *w, const umbra_lease *leases, int n)
+/* Of the experts named, those that are in the cache: their weighted sum joins x. */
+static void add_experts(umbra_walk *w)
 {
     umbra_scratch *s = &w->scratch;
+    umbra_store *store = umbra_engine_store(w->engine);
+    umbra_lease leases[UMBRA_MAX_USED];
+    int named = umbra_step_sort_pairs(&w->pass);
+    umbra_step_ffn(&w->pass, w->layer);
+    int n = umbra_store_borrow(store, w->layer, s->span_expert, named, leases);
+    if (n > 0)
+        umbra_step_experts(&w->pass, w->layer, leases, n);
     float all = 0, missing = 0;
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
         bool there = false;
@@ -132,84 +116,40 @@ static float leave_out(umbra_walk *w, const umbra_lease *leases, int n)
         if (!there)
             s->token_pair[j] = -1;
     }
-    return all > 0 ? missing / all : 0;
-}
-
-/* Of the experts named, those that are in the cache: their weighted sum joins x. */
-static void add_experts(umbra_walk *w)
-{
-    umbra_store *store = umbra_engine_store(w->engine);
-    umbra_lease leases[UMBRA_MAX_USED];
-    int named = umbra_step_sort_pairs(&w->pass);
-    umbra_step_ffn(&w->pass, w->layer);
-    int n = umbra_store_borrow(store, w->layer, w->scratch.span_expert, named, leases);
-    if (n > 0)
-        umbra_step_experts(&w->pass, w->layer, leases, n);
-    float missing = leave_out(w, leases, n);
     umbra_step_mix(&w->pass, w->layer);
     for (int i = 0; i < n; i++)
         umbra_store_release(store, &leases[i]);
-    if (!w->stopped && missing > w->missing)
-        w->missing = missing;
+    if (all > 0 && missing / all > w->missing)
+        w->missing = missing / all;
 }
 
 /* Attention over what the sequence holds and the row's own key. */
-static void attend(umbra_walk *w, int layer)
+static void attend(umbra_walk *w)
 {
-    umbra_kv_view view = umbra_engine_view(w->engine, layer, w->sequence, w->position);
+    umbra_kv_view view = umbra_engine_view(w->engine, w->layer, w->sequence, w->position);
     view.kept = w->position;
     view.extra = w->page;
     view.extras = 1;
     w->scratch.view[0] = view;
-    umbra_step_attention(&w->pass, layer);
+    umbra_step_attention(&w->pass, w->layer);
 }
 
-/* From one layer's end to the next one's experts, or its end where it has none. */
-static void enter_layer(umbra_walk *w, int layer)
+bool umbra_walk_step(umbra_walk *w)
 {
-    attend(w, layer);
-    w->routed = umbra_layer_has_experts(w->pass.model, layer);
+    const umbra_model *model = w->pass.model;
     if (w->routed)
-        umbra_step_route(&w->pass, layer);
-    else
-        umbra_step_ffn_dense(&w->pass, layer);
-}
-
-/* Keeps x as it is: what a stopped stretch has done to it is undone. */
-static void keep(umbra_walk *w)
-{
-    memcpy(w->kept, w->scratch.x, (size_t)w->pass.model->config.hidden * sizeof *w->kept);
-}
-
-static umbra_walk_result stop(umbra_walk *w, bool routed)
-{
-    memcpy(w->scratch.x, w->kept, (size_t)w->pass.model->config.hidden * sizeof *w->kept);
-    w->routed = routed;
-    return UMBRA_WALK_STOPPED;
-}
-
-umbra_walk_result umbra_walk_step(umbra_walk *w)
-{
-    w->stopped = false;
-    while (w->layer + 1 < w->pass.model->config.layers) {
-        keep(w);
-        if (w->routed) {
-            add_experts(w);
-            if (w->stopped)
-                return stop(w, true);
-            w->routed = false;
-            keep(w);
-        }
-        enter_layer(w, w->layer + 1);
-        if (w->stopped)
-            return stop(w, false);
-        w->layer++;
-        if (w->routed) {
+        add_experts(w);
+    w->routed = false;
+    while (++w->layer < model->config.layers) {
+        attend(w);
+        if (umbra_layer_has_experts(model, w->layer)) {
             w->distance++;
-            return UMBRA_WALK_ROUTED;
+            w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
+            return w->routed;
         }
+        umbra_step_ffn_dense(&w->pass, w->layer);
     }
-    return UMBRA_WALK_END;
+    return false;
 }
 
 int umbra_walk_layer(const umbra_walk *w)

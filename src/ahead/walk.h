@@ -24,14 +24,8 @@ void umbra_walk_close(umbra_walk **walk);
 /* Begins at row 0 of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
  * those experts that the engine has computed, or at UMBRA_TAP_ROUTED with those that are there. */
 void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, umbra_tap_place place);
-typedef enum umbra_walk_result {
-    UMBRA_WALK_ROUTED,  /* it has come to the next layer with experts, and named them */
-    UMBRA_WALK_STOPPED, /* what the engine waits for has arrived; the next step goes on from here */
-    UMBRA_WALK_END,     /* there is no such layer any more */
-} umbra_walk_result;
-/* Goes on to the next layer with experts, and routes there; if it began at UMBRA_TAP_WAIT, until
- * what the engine waits for is there, which is looked at before every product. */
-umbra_walk_result umbra_walk_step(umbra_walk *walk);
+/* Goes on to the next layer with experts, and routes there. False behind the last one. */
+bool umbra_walk_step(umbra_walk *walk);
 /* The layer that it has come to. */
 int umbra_walk_layer(const umbra_walk *walk);
 /* How many layers with experts that is from where it began. */

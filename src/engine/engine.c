@@ -34,10 +34,9 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
 }
 
 /* Reads go on while the engine computes. A backend that fails is told by the next batch. */
-static bool poll_store(void *engine)
+static void poll_store(void *engine)
 {
     (void)umbra_store_poll(((umbra_engine *)engine)->store, NULL);
-    return true;
 }
 
 static int open_device(umbra_engine *e, umbra_error *err)
