@@ -257,7 +257,7 @@ static int choose(choice *c, const umbra_model *model, int sequences,
     for (int l = 0; l < info->layers; l++)
         c->sparse[l] = umbra_layer_has_experts(model, l);
     if (c->automatic && (o->no_shadow || !umbra_prefetch_has_shadow(model, o->shadow)))
-        c->policy = UMBRA_POLICY_GATE;
+        c->policy = UMBRA_POLICY_RUNAHEAD;
     c->found = c->automatic && c->policy == UMBRA_POLICY_SHADOW && !o->shadow;
     c->runner = (umbra_runner_options){
         .policy = c->policy,
