@@ -30,7 +30,7 @@ struct umbra_prefetch {
 
 /* ---- the engine's calls ---- */
 
-static void errand(void *runner)
+static void predict_task(void *runner)
 {
     umbra_runner_work(runner);
 }
@@ -39,7 +39,7 @@ static void errand(void *runner)
  * the layer's reads are under way. */
 static void work(umbra_prefetch *p)
 {
-    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), errand, p->runner))
+    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), predict_task, p->runner))
         return;
     if (umbra_engine_get_plan(p->engine)->threads == 1)
         umbra_runner_work(p->runner);
