@@ -4,7 +4,7 @@
 
 #include "lab/train/measure.h"
 #include "lab/train/optimizer.h"
-#include "lab/train/plan.h"
+#include "lab/train/setup.h"
 
 /* What a learner tells and asks; called from its thread. */
 typedef struct umbra_learner_host {
@@ -22,9 +22,9 @@ typedef struct umbra_train_record {
 
 /* What is known about one source at the end. */
 typedef struct umbra_train_outcome {
-    umbra_measure exact;   /* of the weights in F32 */
-    umbra_measure measure; /* of the weights as the file holds them */
-    double calibration[UMBRA_MAX_DISTANCE][2];                   /* slope, offset */
+    umbra_measure exact;                       /* of the weights in F32 */
+    umbra_measure measure;                     /* of the weights as the file holds them */
+    double calibration[UMBRA_MAX_DISTANCE][2]; /* slope, offset */
     double ece[UMBRA_MAX_DISTANCE], raw_ece[UMBRA_MAX_DISTANCE]; /* -1 where there is no target */
 } umbra_train_outcome;
 
@@ -44,7 +44,7 @@ typedef struct umbra_learner_state {
 } umbra_learner_state;
 
 typedef struct umbra_learner {
-    const umbra_train_plan *plan; /* not owned */
+    const umbra_train_setup *setup; /* not owned */
     const umbra_learner_host *host;
     int network;
     int first_source, end_source;
@@ -60,10 +60,10 @@ typedef struct umbra_learner {
 } umbra_learner;
 
 /* Sources of network i: [first, end). */
-void umbra_learner_sources(const umbra_train_plan *plan, int network, int *first, int *end);
+void umbra_learner_sources(const umbra_train_setup *setup, int network, int *first, int *end);
 
 /* Prepares a network, from its checkpoint if there is one. Release on failure too. */
-int umbra_learner_open(umbra_learner *learner, const umbra_train_plan *plan,
+int umbra_learner_open(umbra_learner *learner, const umbra_train_setup *setup,
                        const umbra_learner_host *host, int network, umbra_error *err);
 /* Trains to the end, keeps the best weights in state.best and measures them. When the host says
  * stop: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */

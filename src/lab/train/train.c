@@ -22,7 +22,7 @@ typedef struct event {
 } event;
 
 typedef struct training {
-    const umbra_train_plan *plan;
+    const umbra_train_setup *setup;
     umbra_shadow *shadow;
     umbra_train_network *networks;
     umbra_learner_host host;
@@ -50,7 +50,7 @@ static void take_rows(void *user, uint64_t rows)
 static void take_epoch(void *user, const umbra_train_epoch *epoch)
 {
     training *t = user;
-    event *n = t->plan->options.on_epoch ? umbra_calloc(1, sizeof *n) : NULL;
+    event *n = t->setup->options.on_epoch ? umbra_calloc(1, sizeof *n) : NULL;
     if (!n)
         return; /* without memory for the event the work still goes on */
     n->epoch = *epoch;
@@ -64,7 +64,7 @@ static void take_epoch(void *user, const umbra_train_epoch *epoch)
 static bool is_stopped(void *user)
 {
     training *t = user;
-    if (umbra_progress_interrupted(t->plan->options.progress))
+    if (umbra_progress_interrupted(t->setup->options.progress))
         return true;
     pthread_mutex_lock(&t->mutex);
     bool stopped = t->failed || t->interrupted;
@@ -77,7 +77,7 @@ static bool is_stopped(void *user)
 /* Moves what a finished learner has to the shadow model and to the summary. */
 static void keep(training *t, umbra_learner *l)
 {
-    const umbra_shadow_spec *spec = &t->plan->spec;
+    const umbra_shadow_spec *spec = &t->setup->spec;
     float *parts[UMBRA_SHADOW_PARTS];
     size_t lengths[UMBRA_SHADOW_PARTS];
     umbra_shadow_parts(spec, &t->shadow->networks[l->network], parts, lengths);
@@ -105,7 +105,7 @@ static void train_network(training *t, int network)
 {
     umbra_error error = {0};
     umbra_learner learner;
-    int rc = umbra_learner_open(&learner, t->plan, &t->host, network, &error);
+    int rc = umbra_learner_open(&learner, t->setup, &t->host, network, &error);
     if (rc == UMBRA_OK)
         rc = umbra_learner_run(&learner, &error);
     if (rc == UMBRA_OK)
@@ -130,9 +130,9 @@ static void *worker_main(void *user)
         bool stopped = is_stopped(t);
         pthread_mutex_lock(&t->mutex);
         int network = t->next;
-        bool end = stopped || network == t->plan->networks;
+        bool end = stopped || network == t->setup->networks;
         if (end) {
-            t->interrupted |= network < t->plan->networks;
+            t->interrupted |= network < t->setup->networks;
             t->working--;
             pthread_cond_signal(&t->changed);
         } else {
@@ -149,7 +149,7 @@ static void *worker_main(void *user)
 
 static void report_events(training *t)
 {
-    const umbra_train_options *o = &t->plan->options;
+    const umbra_train_options *o = &t->setup->options;
     pthread_mutex_lock(&t->mutex);
     event *list = t->first_event;
     t->first_event = NULL;
@@ -163,9 +163,9 @@ static void report_events(training *t)
         umbra_free(n);
     }
     uint64_t total = 0;
-    for (int source = 0; source < umbra_shadow_sources(&t->plan->spec); source++)
-        if (umbra_train_has_source(&t->plan->data, &t->plan->spec, source))
-            total += t->plan->data.training_rows * (uint64_t)o->epochs;
+    for (int source = 0; source < umbra_shadow_sources(&t->setup->spec); source++)
+        if (umbra_train_has_source(&t->setup->data, &t->setup->spec, source))
+            total += t->setup->data.training_rows * (uint64_t)o->epochs;
     umbra_progress_report(o->progress, "training", "rows", done, total);
 }
 
@@ -217,9 +217,9 @@ static int start_workers(training *t, pthread_t *threads, int n, int *started, u
  * products; a single network for all sources gets the threads inside its products. */
 static int run_workers(training *t, umbra_error *err)
 {
-    const umbra_train_plan *plan = t->plan;
-    int workers = plan->threads < plan->networks ? plan->threads : plan->networks;
-    int inside = plan->networks == 1 ? plan->threads : 1;
+    const umbra_train_setup *setup = t->setup;
+    int workers = setup->threads < setup->networks ? setup->threads : setup->networks;
+    int inside = setup->networks == 1 ? setup->threads : 1;
     int rc = umbra_blas_open(&workers, inside, err);
     if (rc != UMBRA_OK)
         return rc;
@@ -243,15 +243,15 @@ static int run_workers(training *t, umbra_error *err)
     if (t->interrupted)
         return umbra_fail(err, UMBRA_E_INTERRUPTED,
                           "training was interrupted; %s holds what was done: go on with resume",
-                          plan->checkpoint);
+                          setup->checkpoint);
     return UMBRA_OK;
 }
 
-static int train_all(const umbra_train_plan *plan, umbra_shadow *shadow,
+static int train_all(const umbra_train_setup *setup, umbra_shadow *shadow,
                      umbra_train_network *networks, umbra_error *err)
 {
     training t = {
-        .plan = plan,
+        .setup = setup,
         .shadow = shadow,
         .networks = networks,
         .host = {.advance = take_rows, .epoch = take_epoch, .stopped = is_stopped},
@@ -260,7 +260,7 @@ static int train_all(const umbra_train_plan *plan, umbra_shadow *shadow,
     };
     t.host.user = &t;
     t.last_event = &t.first_event;
-    int rc = umbra_checkpoint_folder_open(plan, err);
+    int rc = umbra_checkpoint_folder_open(setup, err);
     if (rc == UMBRA_OK)
         rc = run_workers(&t, err);
     pthread_cond_destroy(&t.changed);
@@ -268,35 +268,35 @@ static int train_all(const umbra_train_plan *plan, umbra_shadow *shadow,
     return rc;
 }
 
-static int check_rounding(const umbra_train_plan *plan, const umbra_train_result *result,
+static int check_rounding(const umbra_train_setup *setup, const umbra_train_result *result,
                           umbra_error *err)
 {
     static const double most = 0.002;
-    for (int d = 0; d < UMBRA_MAX_DISTANCE && !plan->options.force; d++)
+    for (int d = 0; d < UMBRA_MAX_DISTANCE && !setup->options.force; d++)
         if (result->lost[d] > most)
             return umbra_fail(err, UMBRA_E_ARGUMENT,
                               "%s weights cost %.2f points of recall at distance %d, more than "
                               "%.1f: resume with another form, or force it",
-                              plan->options.weights, 100 * result->lost[d], d + 1, 100 * most);
+                              setup->options.weights, 100 * result->lost[d], d + 1, 100 * most);
     return UMBRA_OK;
 }
 
-static int save(const umbra_train_plan *plan, umbra_shadow *shadow,
+static int save(const umbra_train_setup *setup, umbra_shadow *shadow,
                 const umbra_train_network *networks, uint64_t start_ns, umbra_train_result *result,
                 umbra_error *err)
 {
-    umbra_train_summarise(plan, networks, result);
+    umbra_train_summarise(setup, networks, result);
     result->seconds = umbra_seconds_since(start_ns);
-    int rc = check_rounding(plan, result, err);
+    int rc = check_rounding(setup, result, err);
     if (rc == UMBRA_OK)
-        rc = umbra_train_training_json(&shadow->training, plan, networks, result, err);
+        rc = umbra_train_training_json(&shadow->training, setup, networks, result, err);
     if (rc == UMBRA_OK)
-        rc = umbra_train_recall_json(&shadow->recall, plan, networks, result, err);
+        rc = umbra_train_recall_json(&shadow->recall, setup, networks, result, err);
     if (rc == UMBRA_OK)
-        rc = umbra_shadow_save(shadow, plan->options.output, err);
+        rc = umbra_shadow_save(shadow, setup->options.output, err);
     struct stat st;
-    if (rc == UMBRA_OK && stat(plan->options.output, &st) != 0)
-        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot stat: %s", plan->options.output,
+    if (rc == UMBRA_OK && stat(setup->options.output, &st) != 0)
+        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot stat: %s", setup->options.output,
                         strerror(errno));
     if (rc == UMBRA_OK)
         result->file_bytes = (uint64_t)st.st_size;
@@ -308,31 +308,31 @@ int umbra_train(const umbra_train_options *options, umbra_train_result *out, umb
     uint64_t start_ns = umbra_clock_ns();
     if (out)
         *out = (umbra_train_result){0};
-    umbra_train_plan plan;
+    umbra_train_setup setup;
     umbra_train_result result = {0};
     umbra_shadow *shadow = NULL;
     umbra_train_network *networks = NULL;
-    int rc = umbra_train_plan_open(&plan, options, err);
+    int rc = umbra_train_setup_open(&setup, options, err);
     if (rc == UMBRA_OK)
-        rc = umbra_shadow_create(&shadow, &plan.spec, err);
+        rc = umbra_shadow_create(&shadow, &setup.spec, err);
     if (rc == UMBRA_OK) {
-        networks = umbra_calloc((size_t)plan.networks, sizeof *networks);
-        rc = networks ? train_all(&plan, shadow, networks, err)
+        networks = umbra_calloc((size_t)setup.networks, sizeof *networks);
+        rc = networks ? train_all(&setup, shadow, networks, err)
                       : umbra_fail_nomem(err, "the networks", 0);
     }
     if (rc == UMBRA_OK)
-        rc = save(&plan, shadow, networks, start_ns, &result, err);
+        rc = save(&setup, shadow, networks, start_ns, &result, err);
     if (rc == UMBRA_OK) {
-        umbra_checkpoint_folder_remove(&plan);
+        umbra_checkpoint_folder_remove(&setup);
         if (out)
             *out = result;
-    } else if (plan.checkpoint) {
-        umbra_checkpoint_folder_tidy(&plan);
+    } else if (setup.checkpoint) {
+        umbra_checkpoint_folder_tidy(&setup);
     }
-    for (int i = 0; networks && i < plan.networks; i++)
+    for (int i = 0; networks && i < setup.networks; i++)
         umbra_train_network_release(&networks[i]);
     umbra_free(networks);
     umbra_shadow_free(&shadow);
-    umbra_train_plan_release(&plan);
+    umbra_train_setup_release(&setup);
     return rc;
 }
