@@ -77,11 +77,11 @@ void umbra_pace_batch(umbra_pace *p, int misses)
     move_to(&p->misses, misses);
 }
 
-void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
-                       uint64_t queued_bytes, uint64_t now_ns)
+void umbra_read_costs_init(umbra_read_costs *c, const umbra_pace *pace,
+                           const umbra_disk_model *disk, uint64_t queued_bytes, uint64_t now_ns)
 {
     double next_ns = pace->interval_ns - (double)(now_ns - pace->begun_ns);
-    *m = (umbra_moment){
+    *c = (umbra_read_costs){
         .latency_ns = disk->latency_ns,
         .ns_per_byte = disk->ns_per_byte,
         .queued_bytes = (double)queued_bytes,
@@ -92,20 +92,20 @@ void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk
     };
 }
 
-double umbra_guess_value(const umbra_moment *m, double probability, double bytes, double due_ns)
+double umbra_guess_value(const umbra_read_costs *c, double probability, double bytes, double due_ns)
 {
-    double transfer_ns = bytes * m->ns_per_byte;
-    double moved_ns = (m->queued_bytes + bytes) * m->ns_per_byte; /* its transfer ends */
-    double landed_ns = moved_ns + m->latency_ns;
+    double transfer_ns = bytes * c->ns_per_byte;
+    double moved_ns = (c->queued_bytes + bytes) * c->ns_per_byte; /* its transfer ends */
+    double landed_ns = moved_ns + c->latency_ns;
     /* Where a batch misses several, they share the latency. */
-    double saved_ns = transfer_ns + m->latency_ns / (m->misses > 1 ? m->misses : 1);
+    double saved_ns = transfer_ns + c->latency_ns / (c->misses > 1 ? c->misses : 1);
     if (landed_ns > due_ns)
         saved_ns -= landed_ns - due_ns;
     if (saved_ns <= 0)
         return saved_ns;
-    double over_ns = moved_ns - m->next_ns;
+    double over_ns = moved_ns - c->next_ns;
     over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
-    double delayed = due_ns <= m->next_ns ? 1 - probability : 1;
-    double wasted_ns = transfer_ns + m->effort_ns;
+    double delayed = due_ns <= c->next_ns ? 1 - probability : 1;
+    double wasted_ns = transfer_ns + c->effort_ns;
     return probability * saved_ns - (1 - probability) * wasted_ns - delayed * over_ns;
 }

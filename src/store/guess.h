@@ -37,19 +37,21 @@ void umbra_pace_begin(umbra_pace *p, uint64_t now_ns);
 void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns);
 void umbra_pace_batch(umbra_pace *p, int misses);
 
-typedef struct umbra_moment {
+/* What enters into the value of a read at one instant. */
+typedef struct umbra_read_costs {
     double latency_ns, ns_per_byte;
     double queued_bytes; /* in flight */
     double next_ns;      /* until the next batch begins */
     double misses;       /* per batch */
     double effort_ns;    /* the processor's time for reading an expert */
-} umbra_moment;
+} umbra_read_costs;
 
-void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
-                       uint64_t queued_bytes, uint64_t now_ns);
+void umbra_read_costs_init(umbra_read_costs *c, const umbra_pace *pace,
+                           const umbra_disk_model *disk, uint64_t queued_bytes, uint64_t now_ns);
 
-/* What reading ahead now is worth; read if above 0. due_ns: until the expert's batch begins;
- * nearest: that is the next batch. */
-double umbra_guess_value(const umbra_moment *m, double probability, double bytes, double due_ns);
+/* What reading ahead now is worth, in nanoseconds saved; read if above 0. due_ns: until the
+ * expert's batch begins. */
+double umbra_guess_value(const umbra_read_costs *c, double probability, double bytes,
+                         double due_ns);
 
 #endif

@@ -124,13 +124,13 @@ static double probability_of(const umbra_store *s, const umbra_outlook *o, const
 }
 
 /* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can
- * wait, for a moment in which it displaces nothing or for a surer forecast, so each batch ahead
+ * wait, until it displaces nothing or for a surer forecast, so each batch ahead
  * halves its turn. */
 static int best_guess(umbra_store *s)
 {
-    umbra_moment moment;
-    umbra_moment_init(&moment, &s->driver.pace, &s->driver.disk, s->driver.bytes_in_flight,
-                      umbra_store_now(s));
+    umbra_read_costs costs;
+    umbra_read_costs_init(&costs, &s->driver.pace, &s->driver.disk, s->driver.bytes_in_flight,
+                          umbra_store_now(s));
     int best = -1;
     double most = 0;
     for (int i = 0; i < s->guarded.forecast.n_live; i++) {
@@ -140,9 +140,9 @@ static int best_guess(umbra_store *s)
             continue;
         const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
         uint64_t steps = o->due - s->guarded.forecast.clock;
-        double due_ns = moment.next_ns + (double)(steps - 1) * s->driver.pace.interval_ns;
+        double due_ns = costs.next_ns + (double)(steps - 1) * s->driver.pace.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
-        double value = umbra_guess_value(&moment, probability_of(s, o, c), bytes, due_ns);
+        double value = umbra_guess_value(&costs, probability_of(s, o, c), bytes, due_ns);
         value = ldexp(value, steps <= LEAST_TURN ? -(int)(steps - 1) : -LEAST_TURN);
         if (value > most) {
             most = value;
