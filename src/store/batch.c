@@ -174,8 +174,8 @@ static void begin_items(umbra_store *s, const umbra_batch *batch)
     s->stats.late += (uint64_t)b->late_n;
     s->stats.misses += (uint64_t)b->misses_n;
     umbra_store_unlock(s);
-    umbra_pace_begin(&s->driver.pace, b->begun_ns);
-    umbra_pace_batch(&s->driver.pace, b->misses_n + b->late_n);
+    umbra_batch_timing_begin(&s->driver.timing, b->begun_ns);
+    umbra_batch_timing_misses(&s->driver.timing, b->misses_n + b->late_n);
 }
 
 int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err)

@@ -25,17 +25,17 @@ void umbra_disk_model_init(umbra_disk_model *m);
 void umbra_disk_model_clear(umbra_disk_model *m);
 void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns);
 
-/* The course of batches; running means. */
-typedef struct umbra_pace {
+/* How batches follow each other; exponentially weighted means. */
+typedef struct umbra_batch_timing {
     uint64_t begun_ns;  /* the last batch's begin */
     double interval_ns; /* from one begin to the next */
     double misses;      /* per batch: experts that were not there in time */
     double request_ns;  /* the processor's time for handing a request to the disk */
-} umbra_pace;
+} umbra_batch_timing;
 
-void umbra_pace_begin(umbra_pace *p, uint64_t now_ns);
-void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns);
-void umbra_pace_batch(umbra_pace *p, int misses);
+void umbra_batch_timing_begin(umbra_batch_timing *t, uint64_t now_ns);
+void umbra_batch_timing_submit(umbra_batch_timing *t, int requests, uint64_t ns);
+void umbra_batch_timing_misses(umbra_batch_timing *t, int misses);
 
 /* What enters into the value of a read at one instant. */
 typedef struct umbra_read_costs {
@@ -46,7 +46,7 @@ typedef struct umbra_read_costs {
     double effort_ns;    /* the processor's time for reading an expert */
 } umbra_read_costs;
 
-void umbra_read_costs_init(umbra_read_costs *c, const umbra_pace *pace,
+void umbra_read_costs_init(umbra_read_costs *c, const umbra_batch_timing *timing,
                            const umbra_disk_model *disk, uint64_t queued_bytes, uint64_t now_ns);
 
 /* What reading ahead now is worth, in nanoseconds saved; read if above 0. due_ns: until the

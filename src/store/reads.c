@@ -7,8 +7,8 @@
 
 /* A disk's error may pass; a file that ends does not come back. */
 enum { MAX_ATTEMPTS = 3 };
-/* Halvings of a guess's turn, at most. */
-enum { LEAST_TURN = 64 };
+/* Halvings of a guess's value, at most. */
+enum { MOST_HALVINGS = 64 };
 
 /* Who takes slots and looks at forecasts holds the lock. */
 static void assert_locked(const umbra_store *s)
@@ -124,12 +124,12 @@ static double probability_of(const umbra_store *s, const umbra_outlook *o, const
 }
 
 /* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can
- * wait, until it displaces nothing or for a surer forecast, so each batch ahead
- * halves its turn. */
+ * wait until it displaces nothing or a surer forecast comes, so each batch ahead halves its
+ * value. */
 static int best_guess(umbra_store *s)
 {
     umbra_read_costs costs;
-    umbra_read_costs_init(&costs, &s->driver.pace, &s->driver.disk, s->driver.bytes_in_flight,
+    umbra_read_costs_init(&costs, &s->driver.timing, &s->driver.disk, s->driver.bytes_in_flight,
                           umbra_store_now(s));
     int best = -1;
     double most = 0;
@@ -140,10 +140,10 @@ static int best_guess(umbra_store *s)
             continue;
         const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
         uint64_t steps = o->due - s->guarded.forecast.clock;
-        double due_ns = costs.next_ns + (double)(steps - 1) * s->driver.pace.interval_ns;
+        double due_ns = costs.next_ns + (double)(steps - 1) * s->driver.timing.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
         double value = umbra_guess_value(&costs, probability_of(s, o, c), bytes, due_ns);
-        value = ldexp(value, steps <= LEAST_TURN ? -(int)(steps - 1) : -LEAST_TURN);
+        value = ldexp(value, steps <= MOST_HALVINGS ? -(int)(steps - 1) : -MOST_HALVINGS);
         if (value > most) {
             most = value;
             best = layer;
@@ -308,7 +308,7 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
     if (rc < 0)
         return set_broken(s, &cause, err);
     *taken = rc;
-    umbra_pace_submit(&s->driver.pace, n, umbra_store_now(s) - now_ns);
+    umbra_batch_timing_submit(&s->driver.timing, n, umbra_store_now(s) - now_ns);
     umbra_store_lock(s);
     for (int i = 0; i < n; i++) {
         umbra_flight *f = &s->driver.flights[s->driver.requests[i].user];

@@ -359,7 +359,7 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
         rc = probe_batch(s, layer, i * s->fixed.n_experts / PROBES, i % 4 == 3 ? together : 1, err);
     }
     s->driver.waited_ns = waited_ns;
-    s->driver.pace = (umbra_pace){.request_ns = s->driver.pace.request_ns};
+    s->driver.timing = (umbra_batch_timing){.request_ns = s->driver.timing.request_ns};
     umbra_store_lock(s);
     before.resident_bytes_max = s->stats.resident_bytes_max;
     s->stats = before; /* these are nobody's hits and misses */

@@ -98,7 +98,7 @@ typedef struct umbra_store_driver {
     bool broken; /* the backend failed: what its reads still write to is unknown */
     umbra_error broken_error;
     umbra_disk_model disk;
-    umbra_pace pace;
+    umbra_batch_timing timing;
     umbra_experience experience;
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;

@@ -99,28 +99,28 @@ static void test_extreme_reads(void **state)
 
 /* ---- the course of batches ---- */
 
-static void test_pace(void **state)
+static void test_batch_timing(void **state)
 {
     (void)state;
-    umbra_pace p = {0};
+    umbra_batch_timing t = {0};
     uint64_t now = 1000;
     for (int i = 0; i < 500; i++, now += 500000) {
-        umbra_pace_begin(&p, now);
-        umbra_pace_batch(&p, i % 2);
+        umbra_batch_timing_begin(&t, now);
+        umbra_batch_timing_misses(&t, i % 2);
     }
-    assert_near(p.interval_ns, 500e3, 0.001);
-    assert_near(p.misses, 0.5, 0.1);
+    assert_near(t.interval_ns, 500e3, 0.001);
+    assert_near(t.misses, 0.5, 0.1);
     /* A pause between two texts moves it by less than half of itself, and is soon forgotten. */
     now += UINT64_C(3600000000000);
-    umbra_pace_begin(&p, now);
-    assert_true(p.interval_ns < 1.5 * 500e3);
+    umbra_batch_timing_begin(&t, now);
+    assert_true(t.interval_ns < 1.5 * 500e3);
     for (int i = 0; i < 100; i++)
-        umbra_pace_begin(&p, now += 500000);
-    assert_near(p.interval_ns, 500e3, 0.01);
+        umbra_batch_timing_begin(&t, now += 500000);
+    assert_near(t.interval_ns, 500e3, 0.01);
     /* Clocks that stand still. */
-    umbra_pace_begin(&p, now);
-    umbra_pace_begin(&p, now);
-    assert_true(isfinite(p.interval_ns) && p.interval_ns > 0);
+    umbra_batch_timing_begin(&t, now);
+    umbra_batch_timing_begin(&t, now);
+    assert_true(isfinite(p.interval_ns) && t.interval_ns > 0);
 }
 
 static void check_costs(const umbra_read_costs *c)
@@ -134,14 +134,14 @@ static void test_costs(void **state)
     (void)state;
     umbra_disk_model disk;
     umbra_disk_model_init(&disk);
-    umbra_pace p = {0};
+    umbra_batch_timing t = {0};
     umbra_read_costs c;
     umbra_read_costs_init(&c, &p, &disk, 0, UINT64_C(1) << 62); /* before any batch */
     check_costs(&c);
-    umbra_pace_begin(&p, 1000);
+    umbra_batch_timing_begin(&t, 1000);
     umbra_read_costs_init(&c, &p, &disk, 0, 1000);
     check_costs(&c);
-    umbra_pace_begin(&p, 101000);
+    umbra_batch_timing_begin(&t, 101000);
     umbra_read_costs_init(&c, &p, &disk, 7, 151000);
     check_costs(&c);
     assert_near(c.next_ns, 50e3, 0.01);
@@ -220,7 +220,7 @@ int main(void)
         cmocka_unit_test(test_disk_is_recovered),
         cmocka_unit_test(test_reads_of_one_length),
         cmocka_unit_test(test_extreme_reads),
-        cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_batch_timing),
         cmocka_unit_test(test_costs),
         cmocka_unit_test(test_value_of_certain_experts),
         cmocka_unit_test(test_value_of_reads_that_delay),
