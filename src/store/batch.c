@@ -125,7 +125,7 @@ static void learn(umbra_store *s, const umbra_batch *batch)
         if (used && s->driver.batch.uses[c->expert] == 0)
             continue;
         if (slot < 0 || s->guarded.slots.slot[slot].guess > 0)
-            umbra_experience_take(&s->driver.experience, o->distance, c->probability, used);
+            umbra_calibration_add(&s->driver.calibration, o->distance, c->probability, used);
     }
 }
 

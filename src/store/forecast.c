@@ -212,21 +212,21 @@ void umbra_forecast_clear(umbra_forecast *f)
         umbra_forecast_forget(f, s);
 }
 
-/* ---- experience ---- */
+/* ---- calibration ---- */
 
 static const float halve_at = 500; /* so that a new text is noticed */
 static const float trust = 8;      /* candidates that a forecast's own word weighs as much as */
 
 /* Tenths, and the last one in three. */
-static int step_of(float p)
+static int bin_of(float p)
 {
     return p >= 0.99f ? 11 : p >= 0.95f ? 10 : (int)(p * 10);
 }
 
-void umbra_experience_take(umbra_experience *x, int distance, float foretold, bool used)
+void umbra_calibration_add(umbra_calibration *x, int distance, float foretold, bool used)
 {
-    float *seen = &x->seen[distance][step_of(foretold)];
-    float *were = &x->used[distance][step_of(foretold)];
+    float *seen = &x->seen[distance][bin_of(foretold)];
+    float *were = &x->used[distance][bin_of(foretold)];
     *were += used;
     if (++*seen < halve_at)
         return;
@@ -234,8 +234,8 @@ void umbra_experience_take(umbra_experience *x, int distance, float foretold, bo
     *were /= 2;
 }
 
-float umbra_experience_apply(const umbra_experience *x, int distance, float foretold)
+float umbra_calibration_apply(const umbra_calibration *x, int distance, float foretold)
 {
-    int step = step_of(foretold);
-    return (x->used[distance][step] + trust * foretold) / (x->seen[distance][step] + trust);
+    int bin = bin_of(foretold);
+    return (x->used[distance][bin] + trust * foretold) / (x->seen[distance][bin] + trust);
 }

@@ -53,18 +53,19 @@ typedef struct umbra_forecast {
     uint64_t clock;
 } umbra_forecast;
 
-/* What became of candidates that were not in the cache, by distance and by what was foretold. An
- * expert that was not used lately is likelier not to be used than its forecast says, unless the
- * predictor has seen to that; and where a model is out of its depth this tells. */
-enum { UMBRA_EXPERIENCE_STEPS = 12 };
-typedef struct umbra_experience {
-    float seen[UMBRA_STORE_DISTANCES + 1][UMBRA_EXPERIENCE_STEPS];
-    float used[UMBRA_STORE_DISTANCES + 1][UMBRA_EXPERIENCE_STEPS];
-} umbra_experience;
+/* The hit rate of forecasts, learned as they come due: what became of candidates that were not in
+ * the cache, by distance and by what was foretold. An expert that was not used lately is likelier
+ * not to be used than its forecast says, unless the predictor has seen to that; and where a model
+ * is out of its depth this tells. */
+enum { UMBRA_CALIBRATION_BINS = 12 };
+typedef struct umbra_calibration {
+    float seen[UMBRA_STORE_DISTANCES + 1][UMBRA_CALIBRATION_BINS];
+    float used[UMBRA_STORE_DISTANCES + 1][UMBRA_CALIBRATION_BINS];
+} umbra_calibration;
 
-void umbra_experience_take(umbra_experience *x, int distance, float foretold, bool used);
-/* The probability as experience has it: what was foretold, until there is some. */
-float umbra_experience_apply(const umbra_experience *x, int distance, float foretold);
+void umbra_calibration_add(umbra_calibration *x, int distance, float foretold, bool used);
+/* What such forecasts came to so far; what was foretold, until that is known. */
+float umbra_calibration_apply(const umbra_calibration *x, int distance, float foretold);
 
 /* On failure nothing is left behind. */
 int umbra_forecast_init(umbra_forecast *f, int n_sequences, int n_layers, int n_experts,

@@ -120,7 +120,7 @@ static const umbra_candidate *next_candidate(umbra_store *s, int layer)
 
 static double probability_of(const umbra_store *s, const umbra_outlook *o, const umbra_candidate *c)
 {
-    return umbra_experience_apply(&s->driver.experience, o->distance, c->probability);
+    return umbra_calibration_apply(&s->driver.calibration, o->distance, c->probability);
 }
 
 /* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can

@@ -99,7 +99,7 @@ typedef struct umbra_store_driver {
     umbra_error broken_error;
     umbra_disk_model disk;
     umbra_batch_timing timing;
-    umbra_experience experience;
+    umbra_calibration calibration;
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;
     umbra_flight *flights; /* (depth) */

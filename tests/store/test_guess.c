@@ -97,7 +97,7 @@ static void test_extreme_reads(void **state)
     }
 }
 
-/* ---- the course of batches ---- */
+/* ---- the timing of batches ---- */
 
 static void test_batch_timing(void **state)
 {
@@ -120,7 +120,7 @@ static void test_batch_timing(void **state)
     /* Clocks that stand still. */
     umbra_batch_timing_begin(&t, now);
     umbra_batch_timing_begin(&t, now);
-    assert_true(isfinite(p.interval_ns) && t.interval_ns > 0);
+    assert_true(isfinite(t.interval_ns) && t.interval_ns > 0);
 }
 
 static void check_costs(const umbra_read_costs *c)

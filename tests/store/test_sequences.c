@@ -339,11 +339,11 @@ static void test_prompt_rows_teach_nothing(void **state)
     static const int experts[] = {7, 8}, uses[] = {0, 1};
     umbra_store *s = open_for(2, 12, 8);
     warm_up(s, 1);
-    s->driver.experience = (umbra_experience){0};
+    s->driver.calibration = (umbra_calibration){0};
     float probability[EXPERTS] = {[7] = 0.5f, [8] = 0.6f, [9] = 0.7f};
     assert_true(umbra_store_foretell(s, 1, 1, 1, umbra_store_clock(s) + 1, probability));
     run(s, &(umbra_batch){.layer = 1, .experts = experts, .uses = uses, .n = 2});
-    const umbra_experience *x = &s->driver.experience;
+    const umbra_calibration *x = &s->driver.calibration;
     assert_true(x->seen[1][5] == 0);
     assert_true(x->seen[1][6] == 1 && x->used[1][6] == 1);
     assert_true(x->seen[1][7] == 1 && x->used[1][7] == 0);
