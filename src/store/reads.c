@@ -112,13 +112,14 @@ static bool is_missing(const umbra_store *s, int layer, int expert)
 /* The first candidate of a layer that is not there yet; NULL if there is none. */
 static const umbra_candidate *next_candidate(umbra_store *s, int layer)
 {
-    umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+    umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
     while (o->next < o->n && !is_missing(s, layer, o->candidate[o->next].expert))
         o->next++;
     return o->next < o->n ? &o->candidate[o->next] : NULL;
 }
 
-static double probability_of(const umbra_store *s, const umbra_outlook *o, const umbra_candidate *c)
+static double probability_of(const umbra_store *s, const umbra_layer_forecast *o,
+                             const umbra_candidate *c)
 {
     return umbra_calibration_apply(&s->driver.calibration, o->distance, c->probability);
 }
@@ -138,7 +139,7 @@ static int best_guess(umbra_store *s)
         const umbra_candidate *c = next_candidate(s, layer);
         if (!c)
             continue;
-        const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+        const umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
         uint64_t steps = o->due - s->guarded.forecast.clock;
         double due_ns = costs.next_ns + (double)(steps - 1) * s->driver.timing.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
@@ -158,7 +159,7 @@ static bool begin_guess(umbra_store *s)
     int layer;
     assert_locked(s);
     while ((layer = best_guess(s)) >= 0) {
-        umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+        umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
         const umbra_candidate *c = &o->candidate[o->next++];
         umbra_victim victim;
         int32_t slot =

@@ -115,7 +115,7 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     if (rc == UMBRA_OK)
         rc = umbra_forecast_init(&s->guarded.forecast, s->fixed.n_sequences, s->fixed.n_layers,
                                  s->fixed.n_experts, err);
-    s->guarded.slots.heat = s->guarded.forecast.heat;
+    s->guarded.slots.foretold = s->guarded.forecast.merged;
     return rc;
 }
 

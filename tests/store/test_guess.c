@@ -136,16 +136,16 @@ static void test_costs(void **state)
     umbra_disk_model_init(&disk);
     umbra_batch_timing t = {0};
     umbra_read_costs c;
-    umbra_read_costs_init(&c, &p, &disk, 0, UINT64_C(1) << 62); /* before any batch */
+    umbra_read_costs_init(&c, &t, &disk, 0, UINT64_C(1) << 62); /* before any batch */
     check_costs(&c);
     umbra_batch_timing_begin(&t, 1000);
-    umbra_read_costs_init(&c, &p, &disk, 0, 1000);
+    umbra_read_costs_init(&c, &t, &disk, 0, 1000);
     check_costs(&c);
     umbra_batch_timing_begin(&t, 101000);
-    umbra_read_costs_init(&c, &p, &disk, 7, 151000);
+    umbra_read_costs_init(&c, &t, &disk, 7, 151000);
     check_costs(&c);
     assert_near(c.next_ns, 50e3, 0.01);
-    umbra_read_costs_init(&c, &p, &disk, 7, UINT64_C(1) << 40); /* long overdue */
+    umbra_read_costs_init(&c, &t, &disk, 7, UINT64_C(1) << 40); /* long overdue */
     check_costs(&c);
     assert_true(c.next_ns == 0);
 }
