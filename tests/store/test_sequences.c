@@ -397,28 +397,28 @@ static void test_what_is_refused(void **state)
 
 /* ---- threads ---- */
 
-typedef struct prophet {
+typedef struct forecaster {
     umbra_store *s;
     int sequence;
     atomic_bool *over;
-} prophet;
+} forecaster;
 
-static void *prophesy(void *argument)
+static void *foretell_until_over(void *argument)
 {
-    prophet *p = argument;
-    uint64_t seed = 77 + (uint64_t)p->sequence;
-    while (!atomic_load(p->over)) {
+    forecaster *f = argument;
+    uint64_t seed = 77 + (uint64_t)f->sequence;
+    while (!atomic_load(f->over)) {
         float probability[EXPERTS];
         umbra_store_stats stats;
         for (int e = 0; e < EXPERTS; e++)
             probability[e] = (float)test_below(&seed, 101) * 0.01f;
-        (void)umbra_store_foretell(p->s, p->sequence, (int)test_below(&seed, LAYERS),
+        (void)umbra_store_foretell(f->s, f->sequence, (int)test_below(&seed, LAYERS),
                                    1 + (int)test_below(&seed, 4),
-                                   umbra_store_clock(p->s) + 1 + test_below(&seed, 3), probability);
+                                   umbra_store_clock(f->s) + 1 + test_below(&seed, 3), probability);
         if (test_below(&seed, 8) == 0)
-            umbra_store_forget(p->s, p->sequence);
+            umbra_store_forget(f->s, f->sequence);
         if (test_below(&seed, 8) == 0)
-            umbra_store_get_stats(p->s, &stats);
+            umbra_store_get_stats(f->s, &stats);
         usleep(50); /* or they leave the driver no processor */
     }
     return NULL;
@@ -436,10 +436,10 @@ static void test_many_foretell_while_one_drives(void **state)
     umbra_store_set_guessing(s, true);
     atomic_bool over = false;
     pthread_t thread[MOST];
-    prophet prophets[MOST];
+    forecaster forecasters[MOST];
     for (int i = 0; i < MOST; i++) {
-        prophets[i] = (prophet){s, i, &over};
-        assert_int_equal(pthread_create(&thread[i], NULL, prophesy, &prophets[i]), 0);
+        forecasters[i] = (forecaster){s, i, &over};
+        assert_int_equal(pthread_create(&thread[i], NULL, foretell_until_over, &forecasters[i]), 0);
     }
     uint64_t seed = 5;
     for (int i = 0; i < ROUNDS; i++) {
