@@ -29,7 +29,7 @@ static void queue_read(umbra_store *s, uint64_t read)
  * every build. Called with the lock held. */
 static int check_budget(umbra_store *s, umbra_error *err)
 {
-    uint64_t bytes = (uint64_t)s->guarded.slots.used * s->fixed.layout.slot_bytes;
+    uint64_t bytes = (uint64_t)s->guarded.slots.used * s->fixed.geometry.slot_bytes;
     if (bytes > s->stats.budget_bytes || s->guarded.slots.used > s->guarded.slots.n)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "the expert store went over its budget; this is a defect of Umbra, "
@@ -45,7 +45,7 @@ uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert)
     uint64_t bytes = 0;
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)
         if (slices[which].bytes > 0)
-            bytes += umbra_layout_request(&s->fixed.layout, &slices[which], which, NULL).bytes;
+            bytes += umbra_geometry_request(&s->fixed.geometry, &slices[which], which, NULL).bytes;
     return bytes;
 }
 
@@ -190,7 +190,7 @@ static bool guess_now(const umbra_store *s)
     return s->guarded.guessing && s->guarded.forecast.n_live > 0 && s->driver.queue_n == 0 &&
            !s->driver.batch.failed && s->driver.batch.misses_begun == s->driver.batch.misses_n &&
            s->driver.in_flight + UMBRA_STORE_SLICES <= s->fixed.depth &&
-           (double)s->driver.bytes_in_flight < own + (double)s->fixed.layout.slot_bytes;
+           (double)s->driver.bytes_in_flight < own + (double)s->fixed.geometry.slot_bytes;
 }
 
 /* ---- submitting ---- */
@@ -238,7 +238,7 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
     umbra_assert(s->driver.first_free >= 0);
     umbra_flight *f = &s->driver.flights[s->driver.first_free];
     place last = place_of(s, s->driver.chosen[i]);
-    *request = umbra_layout_request(&s->fixed.layout, last.slice, last.which, last.memory);
+    *request = umbra_geometry_request(&s->fixed.geometry, last.slice, last.which, last.memory);
     request->user = (uint64_t)s->driver.first_free;
     s->driver.first_free = f->next_free;
     f->read[0] = s->driver.chosen[i];
@@ -248,8 +248,8 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
             continue;
         place next = place_of(s, s->driver.chosen[k]);
         if (next.which != last.which || was_tried(s, &last) || was_tried(s, &next) ||
-            !umbra_layout_extend(&s->fixed.layout, request, last.slice, next.slice, next.which,
-                                 next.memory))
+            !umbra_geometry_extend(&s->fixed.geometry, request, last.slice, next.slice, next.which,
+                                   next.memory))
             continue;
         f->read[f->n++] = s->driver.chosen[k];
         s->driver.chosen[k] = (uint64_t)NO_READ;
@@ -437,8 +437,8 @@ static void share_pieces(umbra_store *s, const umbra_flight *f)
 {
     for (int k = 1; k < f->n && !s->fixed.ops->data; k++) {
         place last = place_of(s, f->read[k - 1]), next = place_of(s, f->read[k]);
-        umbra_layout_share(&s->fixed.layout, last.slice, last.memory, next.slice, next.which,
-                           next.memory);
+        umbra_geometry_share(&s->fixed.geometry, last.slice, last.memory, next.slice, next.which,
+                             next.memory);
     }
 }
 
