@@ -1,6 +1,6 @@
 /* GGUF model files, read in place.
  *
- * Layout, all little-endian (v2 and v3 are the same on such machines):
+ * Format, all little-endian (v2 and v3 are the same on such machines):
  *   0   u32  magic "GGUF"
  *   4   u32  version (2 or 3)
  *   8   u64  number of tensors
