@@ -134,7 +134,7 @@ typedef struct umbra_shadow {
 int umbra_shadow_create(umbra_shadow **out, const umbra_shadow_spec *spec, umbra_error *err);
 void umbra_shadow_free(umbra_shadow **shadow);
 /* Parameters of one network, in the order of umbra_shadow_network: pointers and lengths (0 for the
- * absent), so that optimisers and files can walk over them. Returns 10. */
+ * absent), so that optimisers and files can go over them. Returns 10. */
 enum { UMBRA_SHADOW_PARTS = 10 };
 void umbra_shadow_parts(const umbra_shadow_spec *spec, const umbra_shadow_network *network,
                         float *parts[UMBRA_SHADOW_PARTS], size_t lengths[UMBRA_SHADOW_PARTS]);

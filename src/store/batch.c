@@ -31,8 +31,8 @@ static int check_expert(umbra_store *s, const umbra_batch *batch, int i, umbra_e
     return UMBRA_OK;
 }
 
-/* A prompt walks through all layers chunk by chunk: it says little of what is used soon, and what
- * it has just used comes again last. */
+/* A prompt scans all layers chunk by chunk: it says little of what is used soon, and what it has
+ * just used comes again last. */
 static bool counts_uses(umbra_batch_kind kind)
 {
     return kind == UMBRA_BATCH_DECODE || kind == UMBRA_BATCH_VERIFY;
