@@ -23,7 +23,7 @@
  * one more feature, last):
  *   residual: z[d] = a[d] * gate(target) r + bias[d] + W2[d] silu(LN(W1 x + b1)) + W[d] x
  *   seed:     z[d] = bias[d] + W2[d] silu(LN(W1 x + b1))
- * x = [r, avg..., features]; the original plan's network is the seed without averages and features
+ * x = [r, avg..., features]; the seed is trained without averages and features
  * (shared: with the one-hot of the source only). LN over N: (v - mean) / sqrt(var + 1e-5) * gain +
  * shift.
  * gate(target) (E, H) is the model's own router with its norm's weights folded in; it is not in the

@@ -65,7 +65,7 @@ static void read_format(format *f, const char *command)
         fail_msg("docs/formats.md has no keys below: %s", heading);
 }
 
-static void check_values(format *f, const char *path, const json_t *value)
+static void check_value(format *f, const char *path, const json_t *value)
 {
     for (int i = 0; i < f->n; i++) {
         row *r = &f->rows[i];
@@ -102,7 +102,7 @@ static void check_values(format *f, const char *path, const json_t *value)
             check_values(f, below, child);
         }
     } else {
-        check_values(f, path, value);
+        check_value(f, path, value);
     }
 }
 
