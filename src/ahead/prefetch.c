@@ -406,7 +406,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
         return;
     if (p->runner) {
         umbra_engine_attach(p->engine, NULL);
-        umbra_pool_settle(umbra_engine_pool(p->engine));
+        umbra_pool_wait(umbra_engine_pool(p->engine));
         umbra_store_set_guessing(umbra_engine_store(p->engine), false);
     }
     umbra_runner_close(&p->runner);

@@ -154,7 +154,7 @@ bool umbra_pool_send(umbra_pool *pool, umbra_pool_task_fn fn, void *context)
     return true;
 }
 
-void umbra_pool_settle(umbra_pool *pool)
+void umbra_pool_wait(umbra_pool *pool)
 {
     while (atomic_load(&pool->task) != TASK_FREE)
         sched_yield();

@@ -34,6 +34,6 @@ void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, vo
 typedef void (*umbra_pool_task_fn)(void *context);
 bool umbra_pool_send(umbra_pool *pool, umbra_pool_task_fn fn, void *context);
 /* Waits until no task is under way. */
-void umbra_pool_settle(umbra_pool *pool);
+void umbra_pool_wait(umbra_pool *pool);
 
 #endif

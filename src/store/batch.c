@@ -345,7 +345,7 @@ static void give_back(umbra_store *s, const umbra_lease *lease, umbra_item *item
     umbra_store_lock(s);
     umbra_slots_unpin(&s->guarded.slots, lease->slot);
     if (item && b->uses[lease->expert] == 0)
-        umbra_slots_pass(&s->guarded.slots, lease->slot);
+        umbra_slots_mark_scanned(&s->guarded.slots, lease->slot);
     umbra_store_unlock(s);
     if (!item)
         return;

@@ -11,8 +11,9 @@
  * 0.98 misses 15 to 30 % less than the order of use does, at every size of the cache; 0.95 and 0.99
  * come near (docs/reading-ahead.md). */
 static const float keep = 0.98f;
-/* Of a use: the turns of those that prompts used order them and weigh nothing beside a forecast. */
-static const float turn = 1e-12f;
+/* Of a use: the order of those that prompts scanned sorts them and weigh nothing beside a forecast.
+ */
+static const float scan_weight = 1e-12f;
 static const float most_use = 1e30f; /* then all counts are brought back to ordinary size */
 
 int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_experts,
@@ -72,7 +73,7 @@ static void update(umbra_slots *s, int32_t i)
     if (slot->state != UMBRA_SLOT_RESIDENT || slot->pins > 0)
         return;
     float count = s->use_count[pair_of(s, slot->layer, slot->expert)];
-    s->evictable[i] = count > 0 ? count : -turn * (float)slot->passed;
+    s->evictable[i] = count > 0 ? count : -scan_weight * (float)slot->scan_order;
 }
 
 static void vacate(umbra_slots *s, int32_t i)
@@ -152,7 +153,7 @@ void umbra_slots_pin(umbra_slots *s, int32_t i)
 {
     umbra_assert(s->slot[i].state != UMBRA_SLOT_EMPTY);
     s->slot[i].pins++;
-    s->slot[i].passed = 0;
+    s->slot[i].scan_order = 0;
     update(s, i);
 }
 
@@ -164,10 +165,10 @@ void umbra_slots_unpin(umbra_slots *s, int32_t i)
     update(s, i);
 }
 
-void umbra_slots_pass(umbra_slots *s, int32_t i)
+void umbra_slots_mark_scanned(umbra_slots *s, int32_t i)
 {
     umbra_assert(s->slot[i].state != UMBRA_SLOT_EMPTY);
-    s->slot[i].passed = ++s->passes;
+    s->slot[i].scan_order = ++s->scans;
     update(s, i);
 }
 

@@ -22,9 +22,9 @@ typedef struct umbra_slot {
     umbra_slot_state state;
     int32_t layer;
     int32_t expert;
-    int32_t pins;    /* leases given or promised */
-    uint32_t passed; /* its turn among those that prompts used last; 0: by none */
-    int8_t guess;    /* distance at which it was read ahead and has not been used since; 0: none */
+    int32_t pins;        /* leases given or promised */
+    uint32_t scan_order; /* among those that prompts used last, ascending; 0: by none */
+    int8_t guess; /* distance at which it was read ahead and has not been used since; 0: none */
     int32_t next_empty; /* of an empty slot, -1: last */
 } umbra_slot;
 
@@ -37,7 +37,7 @@ typedef struct umbra_slots {
     const float *foretold; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
     float use;             /* what a use counts now: it grows where all counts would shrink */
     float growth;          /* of `use`, per batch */
-    uint32_t passes;       /* turns given */
+    uint32_t scans;        /* marked so far */
     int32_t n;
     int32_t n_layers, n_experts;
     int32_t first_empty;
@@ -72,7 +72,7 @@ void umbra_slots_pin(umbra_slots *s, int32_t slot);
 void umbra_slots_unpin(umbra_slots *s, int32_t slot);
 
 /* Of the experts whose uses never counted, the slot's goes first until it is pinned again. */
-void umbra_slots_pass(umbra_slots *s, int32_t slot);
+void umbra_slots_mark_scanned(umbra_slots *s, int32_t slot);
 
 /* A batch passes: all use counts decay. */
 void umbra_slots_decay(umbra_slots *s);

@@ -86,7 +86,7 @@ static void runs_follow_each_other(void **state)
 
 typedef struct tasks {
     atomic_int done, running, most_running;
-    int plain; /* what a task wrote is seen after umbra_pool_settle, and by the next task */
+    int plain; /* what a task wrote is seen after umbra_pool_wait, and by the next task */
     pthread_t caller;
     atomic_bool by_caller;
 } tasks;
@@ -119,11 +119,11 @@ static void tasks_run_once(void **state)
             sent += umbra_pool_send(pool, run_task, &e);
             umbra_pool_run(pool, 64, i % 7 + 1, add_one, values);
             if (i % 100 == 99)
-                umbra_pool_settle(pool);
+                umbra_pool_wait(pool);
             if (i % 500 == 499)
                 usleep(500); /* the workers fall asleep */
         }
-        umbra_pool_settle(pool);
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, sent);
         assert_int_equal(e.plain, sent);
         assert_true(threads == 1 ? sent == 0 : sent > 0 && e.most_running == 1);
@@ -143,13 +143,13 @@ static void tasks_wake_workers(void **state)
     tasks e = {.caller = pthread_self()};
     for (int i = 0; i < 3000; i++) {
         assert_true(umbra_pool_send(pool, run_task, &e));
-        umbra_pool_settle(pool);
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, i + 1);
         assert_int_equal(e.plain, i + 1);
         if (i % 30 == 0)
             usleep(i % 90); /* about as long as it takes to fall asleep */
     }
-    umbra_pool_settle(pool); /* nothing to wait for */
+    umbra_pool_wait(pool); /* nothing to wait for */
     umbra_pool_close(&pool);
 }
 
@@ -186,10 +186,10 @@ static void a_long_task_holds_nobody_up(void **state)
         for (int i = 0; i < 64; i++)
             assert_int_equal(values[i], 200);
         atomic_store(&g.open, true);
-        umbra_pool_settle(pool);
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, 0);
         assert_true(umbra_pool_send(pool, run_task, &e));
-        umbra_pool_settle(pool);
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, 1);
         umbra_pool_close(&pool);
     }

@@ -140,7 +140,7 @@ static void test_against_model(void **state)
     }
 }
 
-/* Those that a prompt used go first, the last one passed before the others, but not one of them
+/* Those that a prompt used go first, the last one scanned before the others, but not one of them
  * that is foretold. */
 static void test_passed_go_first(void **state)
 {
@@ -153,8 +153,8 @@ static void test_passed_go_first(void **state)
     for (int e = 0; e < 3; e++)
         umbra_slots_arrived(&s, umbra_slots_take(&s, 0, e, 0, INFINITY, &victim));
     for (int i = 0; i < 10000; i++)
-        umbra_slots_pass(&s, umbra_slots_find(&s, 0, 1));
-    umbra_slots_pass(&s, umbra_slots_find(&s, 0, 2));
+        umbra_slots_mark_scanned(&s, umbra_slots_find(&s, 0, 1));
+    umbra_slots_mark_scanned(&s, umbra_slots_find(&s, 0, 2));
     foretold[2] = 0.1f;
     static const int order[] = {1, 0, 2};
     for (int i = 0; i < 3; i++) {
