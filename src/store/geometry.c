@@ -29,8 +29,8 @@ static uint64_t span_bytes(const umbra_slice *s, uint32_t alignment)
     return umbra_align_up(s->offset + s->bytes, alignment) - span_begin(s, alignment);
 }
 
-void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers, int n_experts,
-                       uint32_t alignment)
+void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers,
+                         int n_experts, uint32_t alignment)
 {
     *geometry = (umbra_geometry){.alignment = alignment};
     uint64_t region_align = alignment > REGION_ALIGN ? alignment : REGION_ALIGN;
@@ -48,7 +48,7 @@ void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, in
 }
 
 umbra_io_request umbra_geometry_request(const umbra_geometry *geometry, const umbra_slice *slice,
-                                      int which, void *slot)
+                                        int which, void *slot)
 {
     uint64_t begin = span_begin(slice, geometry->alignment);
     return (umbra_io_request){
@@ -66,8 +66,8 @@ static uint32_t shared_bytes(const umbra_geometry *geometry, const umbra_slice *
     return next->offset % geometry->alignment != 0 ? geometry->alignment : 0;
 }
 
-bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *r, const umbra_slice *last,
-                         const umbra_slice *next, int which, void *slot)
+bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *r,
+                           const umbra_slice *last, const umbra_slice *next, int which, void *slot)
 {
     uint64_t own = span_bytes(next, geometry->alignment) - shared_bytes(geometry, next);
     if (next->bytes == 0 || next->file != last->file ||
@@ -83,8 +83,8 @@ bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *r, 
     return true;
 }
 
-void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *last, const void *last_slot,
-                        const umbra_slice *next, int which, void *slot)
+void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *last,
+                          const void *last_slot, const umbra_slice *next, int which, void *slot)
 {
     uint32_t shared = shared_bytes(geometry, next);
     const char *end = (const char *)last_slot + geometry->region_offset[which] +
@@ -93,7 +93,7 @@ void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *las
 }
 
 const void *umbra_geometry_data(const umbra_geometry *geometry, const umbra_slice *slice, int which,
-                              const void *slot)
+                                const void *slot)
 {
     if (slice->bytes == 0)
         return NULL;
@@ -175,7 +175,7 @@ static void advise_buffered(int fd)
 }
 
 int umbra_store_open_file(umbra_io_file *out, uint32_t *alignment, const char *path, bool buffered,
-                           umbra_error *err)
+                          umbra_error *err)
 {
     *out = (umbra_io_file){.path = path, .fd = -1};
     *alignment = 0;

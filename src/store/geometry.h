@@ -15,26 +15,26 @@ typedef struct umbra_geometry {
     uint64_t slot_bytes;
 } umbra_geometry;
 
-void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers, int n_experts,
-                       uint32_t alignment);
+void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers,
+                         int n_experts, uint32_t alignment);
 
 /* The request that reads a slice into the slot at `slot`. */
 umbra_io_request umbra_geometry_request(const umbra_geometry *geometry, const umbra_slice *slice,
-                                      int which, void *slot);
+                                        int which, void *slot);
 /* Lengthens a request by a slice that begins where the last one ends, with a slot of its own. False
  * if it does not fit on. Where the two share the file's last and first aligned piece, it is read
  * into the first of the slots only: umbra_geometry_share copies it, once it is there. */
 bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *request,
-                         const umbra_slice *last, const umbra_slice *next, int which, void *slot);
-void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *last, const void *last_slot,
-                        const umbra_slice *next, int which, void *slot);
+                           const umbra_slice *last, const umbra_slice *next, int which, void *slot);
+void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *last,
+                          const void *last_slot, const umbra_slice *next, int which, void *slot);
 /* Where the slice's data is then; NULL for an empty slice. */
 const void *umbra_geometry_data(const umbra_geometry *geometry, const umbra_slice *slice, int which,
-                              const void *slot);
+                                const void *slot);
 
 /* Opens a file for the store's reads: with O_DIRECT unless `buffered` or the file system does not
  * do it. *alignment is 1 without O_DIRECT. */
 int umbra_store_open_file(umbra_io_file *out, uint32_t *alignment, const char *path, bool buffered,
-                           umbra_error *err);
+                          umbra_error *err);
 
 #endif
