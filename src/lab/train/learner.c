@@ -51,12 +51,12 @@ static int allocate(umbra_learner *l, umbra_error *err)
 }
 
 int umbra_learner_open(umbra_learner *l, const umbra_train_setup *setup,
-                       const umbra_learner_host *host, int network, umbra_error *err)
+                       const umbra_learner_callbacks *callbacks, int network, umbra_error *err)
 {
     const umbra_train_options *o = &setup->options;
     *l = (umbra_learner){
         .setup = setup,
-        .host = host,
+        .callbacks = callbacks,
         .network = network,
         .optimizer = {.weight_decay = o->weight_decay, .clip = o->clip},
     };
@@ -109,7 +109,7 @@ static bool has_source(const umbra_learner *l, int source)
     return umbra_train_has_source(&l->setup->data, &l->setup->spec, source);
 }
 
-/* Adds one source's validation rows to a measure. The host may stop it, with an interruption. */
+/* Adds one source's validation rows to a measure. The caller may stop it, with an interruption. */
 static int judge_source(umbra_learner *l, float *values, int source, umbra_measure *measure,
                         umbra_histogram *histograms, umbra_error *err)
 {
@@ -122,7 +122,7 @@ static int judge_source(umbra_learner *l, float *values, int source, umbra_measu
         rc = umbra_train_stream_start(&stream, 0, 0, err);
     while (rc == UMBRA_OK) {
         const umbra_train_rows *rows;
-        if (l->host->stopped(l->host->user)) {
+        if (l->callbacks->stopped(l->callbacks->user)) {
             rc = umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
             break;
         }
@@ -150,7 +150,7 @@ static void tell_epoch(const umbra_learner *l, bool best)
         .best = best,
     };
     memcpy(epoch.recall, r->recall, sizeof epoch.recall);
-    l->host->epoch(l->host->user, &epoch);
+    l->callbacks->epoch(l->callbacks->user, &epoch);
 }
 
 /* Judges the weights after an epoch (-1 + 1 = 0: before the first) and keeps them if they are the
@@ -298,14 +298,14 @@ static int train_epoch(umbra_learner *l, uint64_t steps_per_epoch, uint64_t *sav
                  ? umbra_train_stream_start(&l->stream, (uint64_t)s->epoch, row, err)
                  : UMBRA_OK;
     while (rc == UMBRA_OK && s->step < ((uint64_t)s->epoch + 1) * steps_per_epoch) {
-        if (l->host->stopped(l->host->user))
+        if (l->callbacks->stopped(l->callbacks->user))
             return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
         const umbra_train_rows *rows;
         rc = umbra_train_stream_next(&l->stream, &rows, err);
         if (rc == UMBRA_OK)
             rc = take_step(l, rows, steps, err);
         if (rc == UMBRA_OK)
-            l->host->advance(l->host->user, (uint64_t)rows->n);
+            l->callbacks->advance(l->callbacks->user, (uint64_t)rows->n);
         if (rc == UMBRA_OK && umbra_seconds_since(*saved_ns) > o->checkpoint_seconds) {
             rc = umbra_checkpoint_write(l, err);
             *saved_ns = umbra_clock_ns();
@@ -321,7 +321,8 @@ static int train(umbra_learner *l, umbra_error *err)
     uint64_t saved_ns = umbra_clock_ns();
     uint64_t per_epoch = (l->stream.rows + (uint64_t)o->batch - 1) / (uint64_t)o->batch;
     if (s->epoch > 0 || s->epoch_rows > 0)
-        l->host->advance(l->host->user, (uint64_t)s->epoch * l->stream.rows + s->epoch_rows);
+        l->callbacks->advance(l->callbacks->user,
+                              (uint64_t)s->epoch * l->stream.rows + s->epoch_rows);
     int rc = s->epoch < 0 ? end_epoch(l, err) : UMBRA_OK;
     while (rc == UMBRA_OK && s->epoch < o->epochs) {
         if (o->patience > 0 && s->epoch - s->best_epoch >= o->patience)
@@ -329,7 +330,8 @@ static int train(umbra_learner *l, umbra_error *err)
         rc = train_epoch(l, per_epoch, &saved_ns, err);
     }
     if (rc == UMBRA_OK)
-        l->host->advance(l->host->user, (uint64_t)(o->epochs - s->epoch) * l->stream.rows);
+        l->callbacks->advance(l->callbacks->user,
+                              (uint64_t)(o->epochs - s->epoch) * l->stream.rows);
     return rc;
 }
 
@@ -338,7 +340,8 @@ int umbra_learner_run(umbra_learner *l, umbra_error *err)
     umbra_learner_state *s = &l->state;
     int rc = UMBRA_OK;
     if (s->done) {
-        l->host->advance(l->host->user, (uint64_t)l->setup->options.epochs * l->stream.rows);
+        l->callbacks->advance(l->callbacks->user,
+                              (uint64_t)l->setup->options.epochs * l->stream.rows);
     } else if (l->stream.rows > 0) {
         rc = train(l, err);
         if (rc == UMBRA_E_INTERRUPTED) {

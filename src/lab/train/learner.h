@@ -6,13 +6,13 @@
 #include "lab/train/optimizer.h"
 #include "lab/train/setup.h"
 
-/* What a learner tells and asks; called from its thread. */
-typedef struct umbra_learner_host {
+/* What a learner reports to and asks of its caller, from its own thread. */
+typedef struct umbra_learner_callbacks {
     void (*advance)(void *user, uint64_t rows); /* so many more rows are done */
     void (*epoch)(void *user, const umbra_train_epoch *epoch);
     bool (*stopped)(void *user);
     void *user;
-} umbra_learner_host;
+} umbra_learner_callbacks;
 
 /* One line of a network's history. */
 typedef struct umbra_train_record {
@@ -45,7 +45,7 @@ typedef struct umbra_learner_state {
 
 typedef struct umbra_learner {
     const umbra_train_setup *setup; /* not owned */
-    const umbra_learner_host *host;
+    const umbra_learner_callbacks *callbacks;
     int network;
     int first_source, end_source;
     size_t parameters;
@@ -64,8 +64,8 @@ void umbra_learner_sources(const umbra_train_setup *setup, int network, int *fir
 
 /* Prepares a network, from its checkpoint if there is one. Release on failure too. */
 int umbra_learner_open(umbra_learner *learner, const umbra_train_setup *setup,
-                       const umbra_learner_host *host, int network, umbra_error *err);
-/* Trains to the end, keeps the best weights in state.best and measures them. When the host says
+                       const umbra_learner_callbacks *callbacks, int network, umbra_error *err);
+/* Trains to the end, keeps the best weights in state.best and measures them. When the callbacks say
  * stop: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */
 int umbra_learner_run(umbra_learner *learner, umbra_error *err);
 void umbra_learner_release(umbra_learner *learner);

@@ -25,7 +25,7 @@ typedef struct training {
     const umbra_train_setup *setup;
     umbra_shadow *shadow;
     umbra_train_network *networks;
-    umbra_learner_host host;
+    umbra_learner_callbacks callbacks;
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
@@ -105,7 +105,7 @@ static void train_network(training *t, int network)
 {
     umbra_error error = {0};
     umbra_learner learner;
-    int rc = umbra_learner_open(&learner, t->setup, &t->host, network, &error);
+    int rc = umbra_learner_open(&learner, t->setup, &t->callbacks, network, &error);
     if (rc == UMBRA_OK)
         rc = umbra_learner_run(&learner, &error);
     if (rc == UMBRA_OK)
@@ -254,11 +254,11 @@ static int train_all(const umbra_train_setup *setup, umbra_shadow *shadow,
         .setup = setup,
         .shadow = shadow,
         .networks = networks,
-        .host = {.advance = take_rows, .epoch = take_epoch, .stopped = is_stopped},
+        .callbacks = {.advance = take_rows, .epoch = take_epoch, .stopped = is_stopped},
         .mutex = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
     };
-    t.host.user = &t;
+    t.callbacks.user = &t;
     t.last_event = &t.first_event;
     int rc = umbra_checkpoint_folder_open(setup, err);
     if (rc == UMBRA_OK)
