@@ -65,8 +65,8 @@ void umbra_learner_sources(const umbra_train_setup *setup, int network, int *fir
 /* Prepares a network, from its checkpoint if there is one. Release on failure too. */
 int umbra_learner_open(umbra_learner *learner, const umbra_train_setup *setup,
                        const umbra_learner_callbacks *callbacks, int network, umbra_error *err);
-/* Trains to the end, keeps the best weights in state.best and measures them. When the callbacks say
- * stop: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */
+/* Trains to the end, keeps the best weights in state.best and measures them. When
+ * stopped() is true: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */
 int umbra_learner_run(umbra_learner *learner, umbra_error *err);
 void umbra_learner_release(umbra_learner *learner);
 
