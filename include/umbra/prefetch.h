@@ -20,7 +20,7 @@ typedef struct umbra_prefetch umbra_prefetch;
 typedef struct umbra_prefetch_options {
     const char *policy; /* "auto" (default, NULL): by the shadow model if there is one, else by the
                            gate, and only while that saves time; "off", "previous", "gate",
-                           "shadow", "oracle": always */
+                           "shadow", "oracle", "runahead": always */
     const char *shadow; /* file; NULL: the model's path with ".shadow.safetensors" for its ending,
                            if that exists */
     bool no_shadow;     /* "auto" goes without a shadow model; set by umbra_prefetch_fit */

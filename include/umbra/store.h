@@ -168,6 +168,15 @@ UMBRA_API int umbra_store_begin(umbra_store *store, const umbra_batch *batch, um
  * the batch is over (all its leases are released; message: file, offset, layer, expert). Asked for
  * more while every slot is leased, it fails the same way: nothing could ever arrive. */
 UMBRA_API int umbra_store_next(umbra_store *store, umbra_lease *leases, int max, umbra_error *err);
+/* Leases of those of n experts of a layer that are in the cache, whatever batch is in progress:
+ * nothing is read, evicted or counted as used for them. leases (n), index as in the list; each is
+ * to be given back by umbra_store_release before the next is asked for from umbra_store_next.
+ * Returns their number. */
+UMBRA_API int umbra_store_borrow(umbra_store *store, int layer, const int *experts, int n,
+                                 umbra_lease *leases);
+/* Whether umbra_store_next would return without waiting. Takes what has arrived and starts what
+ * reads are due, as umbra_store_poll does. */
+UMBRA_API bool umbra_store_ready(umbra_store *store);
 /* Gives a lease back: its data is not to be read any more. */
 UMBRA_API void umbra_store_release(umbra_store *store, const umbra_lease *lease);
 

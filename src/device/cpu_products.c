@@ -33,8 +33,8 @@ void umbra_device_products(const umbra_device *d, const umbra_product *products,
     int grain = rows / (d->threads * PIECES_PER_THREAD) / 8 * 8;
     grain = grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;
     product_run run = {products, n};
-    if (d->tick)
-        d->tick(d->user);
+    if (d->tick && !d->tick(d->user))
+        return;
     umbra_device_run(d, rows, grain, run_rows, &run);
 }
 

@@ -5,6 +5,8 @@
 
 void umbra_device_run(const umbra_device *d, int items, int grain, umbra_pool_fn fn, void *context)
 {
+    if (d->stopped && *d->stopped)
+        return;
     if (d->pool)
         umbra_pool_run(d->pool, items, grain, fn, context);
     else if (items > 0)

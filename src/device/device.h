@@ -26,9 +26,11 @@ typedef struct umbra_device {
     const umbra_kernels *kernels;
     umbra_pool *pool; /* NULL: the calling thread alone */
     int threads;      /* of the pool; 1 without */
-    /* Called before products, the long steps, so that reads can go on; may be NULL. */
-    void (*tick)(void *user);
+    /* Called before products, the long steps, so that reads can go on; may be NULL. False gives the
+     * pass up: the product and all that follows are left out, so what is computed means nothing. */
+    bool (*tick)(void *user);
     void *user;
+    const bool *stopped; /* set by tick where it says false; may be NULL */
 } umbra_device;
 
 /* A dense weight in memory. */

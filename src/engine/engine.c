@@ -34,9 +34,10 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
 }
 
 /* Reads go on while the engine computes. A backend that fails is told by the next batch. */
-static void poll_store(void *engine)
+static bool poll_store(void *engine)
 {
     (void)umbra_store_poll(((umbra_engine *)engine)->store, NULL);
+    return true;
 }
 
 static int open_device(umbra_engine *e, umbra_error *err)
@@ -184,6 +185,20 @@ int umbra_engine_sequences(const umbra_engine *e)
 umbra_pool *umbra_engine_pool(const umbra_engine *e)
 {
     return e->pool;
+}
+
+void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
+{
+    *out = (umbra_pass){.device = &e->device,
+                        .model = e->model,
+                        .weights = &e->weights,
+                        .forms = e->forms,
+                        .rope_frequency = e->rope_frequency};
+}
+
+umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, int position)
+{
+    return umbra_state_view(e->state, layer, sequence, position);
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

@@ -1,6 +1,7 @@
 /* Computes tokens: chunk by chunk through all layers. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "engine/internal.h"
@@ -16,7 +17,7 @@ typedef struct chunk {
 static int tell(chunk *c, umbra_tap_place place)
 {
     const umbra_tap *taps[] = {&c->e->attached, c->tap};
-    bool routed = place == UMBRA_TAP_ROUTED;
+    bool routed = place == UMBRA_TAP_ROUTED || place == UMBRA_TAP_WAIT;
     c->rows.experts = routed ? c->e->scratch.experts : NULL;
     c->rows.weights = routed ? c->e->scratch.weights : NULL;
     for (int i = 0; i < 2; i++) {
@@ -83,6 +84,15 @@ static int begin_batch(chunk *c, umbra_error *err)
     return umbra_store_begin(c->e->store, &batch, err);
 }
 
+/* What has arrived; if nothing has, a tap may use the time first. */
+static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *err)
+{
+    umbra_store *store = c->e->store;
+    if (c->e->attached.at[UMBRA_TAP_WAIT] && *stop == UMBRA_OK && !umbra_store_ready(store))
+        *stop = tell(c, UMBRA_TAP_WAIT);
+    return umbra_store_next(store, leases, UMBRA_MAX_USED, err);
+}
+
 /* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
  * layer's end, so that the store's batch ends too. */
 static int compute_experts(chunk *c, umbra_error *err)
@@ -95,7 +105,7 @@ static int compute_experts(chunk *c, umbra_error *err)
     umbra_step_ffn(&c->pass, layer); /* while the reads are under way */
     umbra_lease leases[UMBRA_MAX_USED];
     int n;
-    while ((n = umbra_store_next(e->store, leases, UMBRA_MAX_USED, err)) > 0) {
+    while ((n = next_leases(c, leases, &stop, err)) > 0) {
         umbra_step_experts(&c->pass, layer, leases, n);
         for (int i = 0; i < n; i++)
             umbra_store_release(e->store, &leases[i]);
@@ -206,6 +216,30 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
                               length, e->plan.context);
     }
     return UMBRA_OK;
+}
+
+/* ---- for a walk beside ---- */
+
+float umbra_engine_partial(const umbra_engine *e, float *x)
+{
+    const umbra_scratch *s = &e->scratch;
+    const umbra_config *c = &e->model->config;
+    float all = 0, missing = 0;
+    memcpy(x, s->x, (size_t)c->hidden * sizeof *x);
+    for (int j = 0; j < c->experts_used; j++) {
+        const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
+        all += s->weights[j];
+        if (s->computed[s->experts[j]])
+            e->device.kernels->add_scaled(x, row, s->weights[j], c->hidden);
+        else
+            missing += s->weights[j];
+    }
+    return all > 0 ? missing / all : 0;
+}
+
+void umbra_engine_angles(const umbra_engine *e, float *angles)
+{
+    memcpy(angles, e->scratch.rope, (size_t)e->model->config.rope.dim * sizeof *angles);
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,

@@ -239,6 +239,15 @@ static int end_failed(umbra_store *s, umbra_error *err)
     return b->failure.status;
 }
 
+static void fill_lease(const umbra_store *s, int layer, umbra_lease *lease)
+{
+    const umbra_slice *slices = umbra_store_slices(s, layer, lease->expert);
+    const char *slot = umbra_store_slot(s, lease->slot);
+    lease->place = UMBRA_PLACE_HOST;
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++)
+        lease->slice[which] = umbra_store_data(s, &slices[which], which, slot);
+}
+
 static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -250,20 +259,42 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
         umbra_assert(s->guarded.slots.slot[item->slot].state == UMBRA_SLOT_RESIDENT);
         umbra_assert(s->guarded.slots.slot[item->slot].pins > 0);
         item->state = UMBRA_ITEM_LEASED;
-        leases[i] = (umbra_lease){.expert = item->expert,
-                                  .index = index,
-                                  .slot = item->slot,
-                                  .batch = b->number,
-                                  .place = UMBRA_PLACE_HOST};
-        const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
-        const char *slot = umbra_store_slot(s, item->slot);
-        for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            leases[i].slice[which] = umbra_store_data(s, &slices[which], which, slot);
+        leases[i] = (umbra_lease){
+            .expert = item->expert, .index = index, .slot = item->slot, .batch = b->number};
+        fill_lease(s, b->layer, &leases[i]);
     }
     b->ready_first += n;
     b->ready_n -= n;
     b->handed_out += n;
     return n;
+}
+
+bool umbra_store_ready(umbra_store *s)
+{
+    const umbra_batch_state *b = &s->driver.batch;
+    umbra_store_drive(s);
+    /* An error is told by umbra_store_next. */
+    int rc = poll_reads(s, atomic_exchange(&s->foretold, false), NULL);
+    umbra_store_rest(s);
+    return rc != UMBRA_OK || !b->active || b->failed || b->ready_n > 0 || b->handed_out == b->n;
+}
+
+int umbra_store_borrow(umbra_store *s, int layer, const int *experts, int n, umbra_lease *leases)
+{
+    int found = 0;
+    umbra_store_drive(s);
+    umbra_store_lock(s);
+    for (int i = 0; i < n; i++) {
+        int32_t slot = umbra_slots_find(&s->guarded.slots, layer, experts[i]);
+        if (slot < 0 || s->guarded.slots.slot[slot].state != UMBRA_SLOT_RESIDENT)
+            continue;
+        umbra_slots_pin(&s->guarded.slots, slot);
+        leases[found] = (umbra_lease){.expert = experts[i], .index = i, .slot = slot};
+        fill_lease(s, layer, &leases[found++]);
+    }
+    umbra_store_unlock(s);
+    umbra_store_rest(s);
+    return found;
 }
 
 static int wait_for_read(umbra_store *s, umbra_error *err)

@@ -228,7 +228,8 @@ static bool uring_works(void)
 static void test_logits_do_not_change(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+    static const char *const policies[] = {"off",  "previous", "gate",    "shadow",
+                                           "auto", "oracle",   "runahead"};
     static const char *const backends[] = {"threads", "sim:20G,5us", "sim:400M,100us", "uring"};
     umbra_memory_plan all;
     plan(UINT64_C(1) << 40, &all);
@@ -285,8 +286,7 @@ static void eval_shared(run *r, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
     distinct d = {.out = &r->out};
-    umbra_tap tap = {
-        .user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
+    umbra_tap tap = {.user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
     umbra_store_stats before, after;
     umbra_engine_get_store_stats(r->engine, &before);
     if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
@@ -363,7 +363,8 @@ static uint64_t least_ram(int sequences)
 static void test_logits_of_many_do_not_change(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"previous", "gate", "shadow", "auto", "oracle"};
+    static const char *const policies[] = {"previous", "gate",   "shadow",
+                                           "auto",     "oracle", "runahead"};
     for (int most = 1; most <= TOGETHER; most *= 2) {
         uint64_t guessed = 0, ram = least_ram(most);
         umbra_prefetch_stats stats;

@@ -46,6 +46,7 @@ int umbra_step_sort_pairs(const umbra_pass *p)
     umbra_scratch *s = p->scratch;
     int pairs = p->rows * c->experts_used;
     memset(s->spans, 0, (size_t)c->experts * sizeof *s->spans);
+    memset(s->computed, 0, (size_t)c->experts * sizeof *s->computed);
     for (int i = 0; i < pairs; i++)
         s->spans[s->experts[i]].count++;
     int first = 0, distinct = 0;
@@ -141,6 +142,8 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
                                      span->count, s->contribution + first * hidden);
     }
     umbra_device_products(p->device, products, n);
+    for (int i = 0; i < n; i++)
+        s->computed[leases[i].expert] = true;
 }
 
 void umbra_step_mix(const umbra_pass *p, int layer)

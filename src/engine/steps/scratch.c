@@ -111,6 +111,7 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     s->pair_token = take(&c, pairs, sizeof *s->pair_token);
     s->token_pair = take(&c, pairs, sizeof *s->token_pair);
     s->spans = take(&c, experts, sizeof *s->spans);
+    s->computed = take(&c, experts, sizeof *s->computed);
     s->span_expert = take(&c, experts, sizeof *s->span_expert);
     s->span_uses = take(&c, experts, sizeof *s->span_uses);
     lay_inner(&c, s, config, tokens);

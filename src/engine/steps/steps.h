@@ -54,6 +54,7 @@ typedef struct umbra_scratch {
     float *shared_weight;              /* (C) */
     int32_t *experts;                  /* (C, k) used experts, best first */
     float *weights;                    /* (C, k) */
+    bool *computed;                    /* (experts) of the layer in progress, so far */
     int32_t *pair_token;               /* (P) row of each pair, pairs sorted by expert */
     int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
     umbra_activate_span *spans;        /* (experts) the pairs of each expert */

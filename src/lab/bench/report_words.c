@@ -295,6 +295,7 @@ void umbra_bench_report_words(FILE *f)
         {"previous", "predicts the experts of the previous token"},
         {"gate", "predicts by the model’s own routers, applied to earlier layers’ states"},
         {"shadow", "predicts by the shadow model"},
+        {"runahead", "the model itself, run ahead on what is in memory while it waits for a read"},
         {"auto", "chooses, and stops where reading ahead does not pay"},
         {"oracle", "knows the routing from a run before: the most that reading ahead could give"},
     };
