@@ -45,7 +45,7 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     uint64_t key_value = (uint64_t)c->cache_heads * (uint64_t)(c->cache_key + c->cache_value);
-    return umbra_scratch_layout(&unused, NULL, c, 1, context + 1, threads) +
+    return umbra_scratch_place(&unused, NULL, c, 1, context + 1, threads) +
            UMBRA_KV_PAGE * key_value * sizeof(float);
 }
 
@@ -59,7 +59,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     const umbra_config *c = &umbra_engine_model(engine)->config;
     umbra_scratch sizes;
     w->engine = engine;
-    w->scratch_bytes = umbra_scratch_layout(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
+    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
     umbra_engine_pass(engine, &w->pass);
     w->device = *w->pass.device;
     w->device.tick = look;
@@ -77,7 +77,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
         umbra_free(w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
-    umbra_scratch_layout(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
+    umbra_scratch_place(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
     *out = w;
