@@ -35,7 +35,7 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     uint64_t key_value = (uint64_t)c->cache_heads * (uint64_t)(c->cache_key + c->cache_value);
-    return umbra_scratch_layout(&unused, NULL, c, 1, context + 1, threads) +
+    return umbra_scratch_place(&unused, NULL, c, 1, context + 1, threads) +
            UMBRA_KV_PAGE * key_value * sizeof(float);
 }
 
@@ -49,7 +49,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     const umbra_config *c = &umbra_engine_model(engine)->config;
     umbra_scratch sizes;
     w->engine = engine;
-    w->scratch_bytes = umbra_scratch_layout(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
+    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
     umbra_engine_pass(engine, &w->pass);
     w->page_bytes = page_bytes_of(w->pass.forms, c->layers);
     char *arena = umbra_map(w->scratch_bytes);
@@ -60,7 +60,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
         umbra_free(w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
-    umbra_scratch_layout(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
+    umbra_scratch_place(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
     w->most_experts = UMBRA_MAX_USED;
