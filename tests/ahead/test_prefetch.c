@@ -421,8 +421,8 @@ static void assert_refused(umbra_engine *engine, const umbra_prefetch_options *o
 static void test_what_auto_may_take(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gate", "auto"};
-    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* no shadow beside it: auto is gate */
+    static const char *const names[] = {"runahead", "auto"};
+    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* auto without a shadow */
     char there[4096];
     umbra_model *alone;
     int on = 0, off = 0;
@@ -507,7 +507,7 @@ static void test_a_damaged_shadow_beside_the_model(void **state)
         o.no_shadow = fitted.no_shadow;
         assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
         umbra_prefetch_get_stats(p, &stats);
-        assert_string_equal(stats.policy, header ? "gate" : "off");
+        assert_string_equal(stats.policy, header ? "runahead" : "off");
         assert_int_equal(warnings, 1);
         umbra_prefetch_close(&p);
         o = (umbra_prefetch_options){.policy = "shadow", .warn = count_warning};
