@@ -18,8 +18,8 @@ typedef struct umbra_prefetch umbra_prefetch;
 
 /* How to read ahead. Zeros are the default (see umbra.h). */
 typedef struct umbra_prefetch_options {
-    umbra_policy policy; /* auto: by the shadow model if there is one, else by the gate, and only
-                            while that saves time; the others: always */
+    umbra_policy policy; /* auto: by the shadow model if there is one, else by running
+                            ahead, and only while that saves time; the others: always */
     const char *shadow;  /* file; NULL: the model's path with ".shadow.safetensors" for its ending,
                             if that exists */
     bool no_shadow;      /* auto goes without a shadow model; set by umbra_prefetch_fit */

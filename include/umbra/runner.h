@@ -43,9 +43,9 @@ typedef struct umbra_runner umbra_runner;
 
 /* What a forecast is made from. */
 typedef enum umbra_policy {
-    UMBRA_POLICY_AUTO,     /* the best of those below that can be had: by the shadow model if there
-                              is one, else by the routers, else by the experts before; reading
-                              ahead for Umbra's own engine does so only while it saves time */
+    UMBRA_POLICY_AUTO,     /* by the shadow model if there is one. Else Umbra's own engine runs
+                              ahead, and another goes by its routers if it hands them out, else by
+                              the experts before. Umbra's own does so only while it saves time */
     UMBRA_POLICY_OFF,      /* nothing is read ahead */
     UMBRA_POLICY_PREVIOUS, /* the experts that the tokens before used */
     UMBRA_POLICY_GATE,     /* the coming layers' own routers, on the present state */

@@ -78,7 +78,7 @@ typedef struct umbra_store_options {
 typedef enum umbra_batch_kind {
     UMBRA_BATCH_DECODE, /* the next token of one or several sequences: what is used now will be
                            used again. Rows of a prompt may be in the same batch */
-    UMBRA_BATCH_PROMPT, /* a piece of a prompt, on its walk through all layers: counts no use, and
+    UMBRA_BATCH_PROMPT, /* a piece of a prompt, on its scan of all layers: counts no use, and
                            what it has used is the first to go */
     UMBRA_BATCH_VERIFY, /* tokens that were guessed for a sequence, several at once: counts as
                            decoding does, the rejected ones too, since they stand in the same text

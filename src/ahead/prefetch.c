@@ -33,7 +33,7 @@ struct umbra_prefetch {
 
 /* ---- the engine's calls ---- */
 
-static void errand(void *runner)
+static void predict_task(void *runner)
 {
     umbra_runner_work(runner);
 }
@@ -42,7 +42,7 @@ static void errand(void *runner)
  * the layer's reads are under way. */
 static void work(umbra_prefetch *p)
 {
-    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), errand, p->runner))
+    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), predict_task, p->runner))
         return;
     if (umbra_engine_get_plan(p->engine)->threads == 1)
         umbra_runner_work(p->runner);
@@ -245,7 +245,7 @@ static int choose(choice *c, const umbra_model *model, int sequences,
     if (c->automatic)
         c->policy = !o->no_shadow && umbra_prefetch_has_shadow(model, o->shadow)
                         ? UMBRA_POLICY_SHADOW
-                        : UMBRA_POLICY_GATE;
+                        : UMBRA_POLICY_RUNAHEAD;
     c->found = c->automatic && c->policy == UMBRA_POLICY_SHADOW && !o->shadow;
     c->runner = (umbra_runner_options){
         .policy = c->policy,
@@ -421,7 +421,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
         return;
     if (p->runner || p->runahead) {
         umbra_engine_attach(p->engine, NULL);
-        umbra_pool_settle(umbra_engine_pool(p->engine));
+        umbra_pool_wait(umbra_engine_pool(p->engine));
         umbra_store_set_guessing(umbra_engine_store(p->engine), false);
     }
     umbra_runner_close(&p->runner);

@@ -10,6 +10,15 @@
 
 enum { DEEPEST = UMBRA_STORE_DISTANCES };
 
+/* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
+ * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there
+ * is time for the real ones, which name more of what is missing. */
+static const int experts_of_level[] = {0, 2, UMBRA_MAX_USED};
+enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0] };
+static const float enough = 0.6f;      /* of the waits let the walk come to its end: do more */
+static const float too_few = 0.15f;    /* do: do less */
+static const float recent = 1.0f / 64; /* the newest wait's part in that share */
+
 struct umbra_runahead {
     umbra_engine *engine;
     umbra_walk *walk;
@@ -20,6 +29,8 @@ struct umbra_runahead {
     float *order;               /* (experts) */
     int source;                 /* layer from which the walk goes, -1: none yet in this step */
     bool more;                  /* it can go on */
+    int level;                  /* of experts_of_level */
+    float ended;                /* share of waits in which the walk came to its end */
     umbra_runner_stats stats;
 };
 
@@ -45,6 +56,7 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error 
     if (!r)
         return umbra_fail_nomem(err, "running ahead", sizeof *r);
     r->engine = engine;
+    r->ended = (enough + too_few) / 2;
     umbra_margins_init(&r->margins);
     r->foretold = umbra_calloc(layers, sizeof *r->foretold);
     r->steps = umbra_calloc(layers * experts, sizeof *r->steps);
@@ -107,6 +119,21 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
     r->stats.predictions++;
 }
 
+/* A layer's waits are over: whether walks get far enough to do more, or should do less. */
+static void choose_level(umbra_runahead *r)
+{
+    r->ended += recent * ((r->more ? 0.0f : 1.0f) - r->ended);
+    int level = r->level;
+    if (r->ended > enough && level + 1 < LEVELS)
+        level++;
+    else if (r->ended < too_few && level > 0)
+        level--;
+    if (level != r->level)
+        r->ended = (enough + too_few) / 2;
+    r->level = level;
+    umbra_walk_limit(r->walk, experts_of_level[level]);
+}
+
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 {
     if (rows->n != 1 || rows->prompt[0])
@@ -114,6 +141,7 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
     umbra_store *store = umbra_engine_store(r->engine);
     uint64_t start_ns = umbra_clock_ns(), clock = umbra_store_clock(store);
     if (r->source != rows->layer) {
+        choose_level(r);
         umbra_walk_begin(r->walk, rows, UMBRA_TAP_WAIT);
         r->source = rows->layer;
         r->more = true;
@@ -123,7 +151,7 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
         if (r->more)
             foretell(r, rows, clock);
     } while (r->more && !umbra_store_ready(store));
-    r->stats.predict_ns += umbra_seconds_since(start_ns) * 1e9;
+    r->stats.predict_ns += umbra_clock_ns() - start_ns;
 }
 
 void umbra_runahead_get_stats(const umbra_runahead *r, umbra_runner_stats *out)

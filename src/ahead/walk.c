@@ -15,6 +15,7 @@ struct umbra_walk {
     char *page; /* the row's own key and value in the layer in progress */
     int sequence, position;
     int layer, distance;
+    int most_experts; /* computed of a layer */
     float missing;
     bool routed; /* the layer's experts are named, and not yet computed */
 };
@@ -34,7 +35,7 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     uint64_t key_value = (uint64_t)c->cache_heads * (uint64_t)(c->cache_key + c->cache_value);
-    return umbra_scratch_layout(&unused, NULL, c, 1, context + 1, threads) +
+    return umbra_scratch_place(&unused, NULL, c, 1, context + 1, threads) +
            UMBRA_KV_PAGE * key_value * sizeof(float);
 }
 
@@ -48,7 +49,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     const umbra_config *c = &umbra_engine_model(engine)->config;
     umbra_scratch sizes;
     w->engine = engine;
-    w->scratch_bytes = umbra_scratch_layout(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
+    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
     umbra_engine_pass(engine, &w->pass);
     w->page_bytes = page_bytes_of(w->pass.forms, c->layers);
     char *arena = umbra_map(w->scratch_bytes);
@@ -59,9 +60,10 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
         umbra_free(w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
-    umbra_scratch_layout(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
+    umbra_scratch_place(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
+    w->most_experts = UMBRA_MAX_USED;
     *out = w;
     return UMBRA_OK;
 }
@@ -95,15 +97,22 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, umbra_tap_place pla
     }
 }
 
+void umbra_walk_limit(umbra_walk *w, int experts)
+{
+    w->most_experts = experts;
+}
+
 /* Of the experts named, those that are in the cache: their weighted sum joins x. */
 static void add_experts(umbra_walk *w)
 {
     umbra_scratch *s = &w->scratch;
     umbra_store *store = umbra_engine_store(w->engine);
     umbra_lease leases[UMBRA_MAX_USED];
-    int named = umbra_step_sort_pairs(&w->pass);
+    int n = 0;
+    umbra_step_sort_pairs(&w->pass);
     umbra_step_ffn(&w->pass, w->layer);
-    int n = umbra_store_borrow(store, w->layer, s->span_expert, named, leases);
+    for (int j = 0; j < w->pass.model->config.experts_used && n < w->most_experts; j++)
+        n += umbra_store_borrow(store, w->layer, &s->experts[j], 1, &leases[n]);
     if (n > 0)
         umbra_step_experts(&w->pass, w->layer, leases, n);
     float all = 0, missing = 0;

@@ -24,6 +24,9 @@ void umbra_walk_close(umbra_walk **walk);
 /* Begins at row 0 of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
  * those experts that the engine has computed, or at UMBRA_TAP_ROUTED with those that are there. */
 void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, umbra_tap_place place);
+/* From now on at most so many experts of a layer are computed, the heaviest that are there; others
+ * count as missing. UMBRA_MAX_USED (default): all. */
+void umbra_walk_limit(umbra_walk *walk, int experts);
 /* Goes on to the next layer with experts, and routes there. False behind the last one. */
 bool umbra_walk_step(umbra_walk *walk);
 /* The layer that it has come to. */

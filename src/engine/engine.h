@@ -1,4 +1,4 @@
-/* The engine's face to the rooms above it, beside what include/umbra/engine.h promises. What is
+/* The engine's face to the modules above it, beside what include/umbra/engine.h promises. What is
  * inside stays in internal.h, which only this folder includes. */
 #ifndef UMBRA_ENGINE_ENGINE_H
 #define UMBRA_ENGINE_ENGINE_H

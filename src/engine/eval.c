@@ -66,7 +66,7 @@ static void place_rows(chunk *c)
         s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
 }
 
-/* Tells the store what the chunk is for: rows of prompts walk through all experts, those that
+/* Tells the store what the chunk is for: rows of prompts scan all experts, those that
  * decode say which ones are in use. */
 static int begin_batch(chunk *c, umbra_error *err)
 {

@@ -425,8 +425,8 @@ static void assert_refused(umbra_engine *engine, const umbra_prefetch_options *o
 static void test_what_auto_may_take(void **state)
 {
     (void)state;
-    static const umbra_policy names[] = {UMBRA_POLICY_GATE, UMBRA_POLICY_AUTO};
-    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* no shadow beside it: auto is gate */
+    static const umbra_policy names[] = {UMBRA_POLICY_RUNAHEAD, UMBRA_POLICY_AUTO};
+    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* auto without a shadow */
     char there[4096];
     umbra_model *alone;
     int on = 0, off = 0;
@@ -511,7 +511,7 @@ static void test_a_damaged_shadow_beside_the_model(void **state)
         o.no_shadow = fitted.no_shadow;
         assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
         umbra_prefetch_get_stats(p, &stats);
-        assert_int_equal(stats.policy, header ? UMBRA_POLICY_GATE : UMBRA_POLICY_OFF);
+        assert_int_equal(stats.policy, header ? UMBRA_POLICY_RUNAHEAD : UMBRA_POLICY_OFF);
         assert_int_equal(warnings, 1);
         umbra_prefetch_close(&p);
         o = (umbra_prefetch_options){.policy = UMBRA_POLICY_SHADOW, .warn = count_warning};

@@ -90,8 +90,8 @@ static void lay_inner(cursor *c, umbra_scratch *s, const umbra_config *config, u
     s->ffn.rows = (int)tokens;
 }
 
-uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
-                              int context, int threads)
+uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
+                             int context, int threads)
 {
     cursor c = {base, 0};
     uint64_t tokens = (uint64_t)chunk, hidden = (uint64_t)config->hidden;

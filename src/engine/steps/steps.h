@@ -86,8 +86,8 @@ typedef struct umbra_pass {
 
 /* scratch.c: sizes for so many rows, positions and threads (base NULL), or places in an arena of
  * that size. Returns bytes. */
-uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *c, int rows,
-                              int context, int threads);
+uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c, int rows,
+                             int context, int threads);
 
 /* rope.c: radians per position of each pair; out (rope.dim / 2). slowed: factors or NULL. */
 void umbra_rope_frequencies(const umbra_rope *rope, const float *slowed, double *out);
