@@ -23,7 +23,7 @@ grep '^### ' docs/troubleshooting.md | grep -o '`[^`]*`' | tr -d '`' |
             fail "troubleshooting.md: the program never says \"$text\""
     done
 
-for file in README.md docs/*.md examples/*.md; do
+for file in *.md docs/*.md examples/*.md; do
     grep -o '](\([^)#]*\)' "$file" | sed 's/^](//' | while read -r link; do
         case $link in
         http*) ;;
@@ -33,7 +33,7 @@ for file in README.md docs/*.md examples/*.md; do
 done
 
 # A source that is named with its folder is there.
-grep -no '`[a-z0-9_]*/[a-z0-9_/]*\.[ch]`' README.md docs/*.md examples/*.md | tr -d '`' |
+grep -no '`[a-z0-9_]*/[a-z0-9_/]*\.[ch]`' *.md docs/*.md examples/*.md | tr -d '`' |
     while IFS=: read -r file line path; do
         [ -e "$path" ] || [ -e "src/$path" ] || [ -e "include/$path" ] ||
             fail "$file:$line names $path, which is not there"
@@ -52,7 +52,7 @@ done
 # Options behind "umbra COMMAND" on one line of a document are options of that command.
 "$umbra" help --commands | while read -r command; do
     "$umbra" help $command >"$work/help"
-    cat README.md docs/*.md examples/* 2>/dev/null |
+    cat ./*.md docs/*.md examples/* 2>/dev/null |
         sed -n "s/.*\(umbra\|\"\$umbra\"\) $command \([^|\`#;\&]*\).*/\2/p" |
         grep -o -e ' --[a-z0-9-]*' | sort -u | while read -r option; do
             grep -qF -e "$option" "$work/help" || fail "a document has umbra $command $option"
