@@ -226,6 +226,8 @@ void cli_progress_end(void);
 
 /* "65000000" -> "65.0 MB" in a static ring of buffers. */
 const char *cli_size(uint64_t bytes);
+/* A name for the terminal, without what would act on it; valid until the next call. */
+const char *cli_plain(const char *text);
 
 /* Reads a whole file, or stdin for "-". *text is NUL-terminated; free() it. Returns 0 or an exit
  * code after printing the error. */

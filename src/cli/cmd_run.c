@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
@@ -240,7 +241,8 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         cli_warn_budget(model, &r->engine);
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
     }
-    if (rc == UMBRA_OK && r->usage && r->pin > 0)
+    /* Also without a share to pin: a file that is none is refused before the text is written. */
+    if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
         rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);

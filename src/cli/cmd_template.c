@@ -37,7 +37,7 @@ static int read_template(const char *path, char **text, size_t *bytes)
 /* A refusal is an answer of the template, no misuse of the program. */
 static int fail_in(const char *path, const umbra_error *err)
 {
-    fprintf(stderr, "umbra: %s: %s\n", path, err->message);
+    fprintf(stderr, "umbra: %s: %s\n", cli_plain(path), err->message);
     return EXIT_FAILED;
 }
 

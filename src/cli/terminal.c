@@ -1,5 +1,6 @@
 /* Errors, progress and interruption on the terminal. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "cli/cli.h"
 
 int cli_fail(const umbra_error *err)
@@ -139,9 +141,16 @@ const char *cli_size(uint64_t bytes)
     return out;
 }
 
+const char *cli_plain(const char *text)
+{
+    static char plain[4 * PATH_MAX];
+    umbra_plain_text(plain, sizeof plain, text, strlen(text));
+    return plain;
+}
+
 static int read_failed(const char *path, const char *why)
 {
-    fprintf(stderr, "umbra: %s: cannot read: %s\n", path, why);
+    fprintf(stderr, "umbra: %s: cannot read: %s\n", cli_plain(path), why);
     return EXIT_FAILED;
 }
 
