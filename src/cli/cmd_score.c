@@ -178,12 +178,12 @@ static int score_texts(score_run *run, const text *texts, int n)
     return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
 }
 
-static int read_texts(const umbra_model *model, const cli_list *files, text *texts)
+static int read_texts(const umbra_model *model, const cli_list *files, size_t most, text *texts)
 {
     for (int i = 0; i < files->count; i++) {
         char *data;
         size_t bytes, count;
-        int code = cli_read_file(files->words[i], &data, &bytes);
+        int code = cli_read_file(files->words[i], most, &data, &bytes);
         if (code)
             return code;
         umbra_error err = {0};
@@ -220,8 +220,9 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
     umbra_model *model;
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
+    size_t most = cli_most_text(engine->ram_bytes, CLI_MOST_TEXT_BYTES);
     text *texts = calloc((size_t)files->count, sizeof *texts);
-    int code = texts ? read_texts(model, files, texts) : EXIT_FAILED;
+    int code = texts ? read_texts(model, files, most, texts) : EXIT_FAILED;
     if (code < 0) {
         if (engine->context == 0)
             engine->context = context_for(model, texts, files->count);

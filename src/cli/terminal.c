@@ -161,7 +161,13 @@ void cli_print_notes(const umbra_model *model)
         fprintf(stderr, "umbra: note: %s\n", note);
 }
 
-int cli_read_file(const char *path, char **text, size_t *bytes)
+size_t cli_most_text(uint64_t ram, size_t most)
+{
+    enum { TEXT_SHARE = 8 }; /* a byte may become a token of 4 bytes, in a list that grows */
+    return ram > 0 && ram / TEXT_SHARE < most ? (size_t)(ram / TEXT_SHARE) : most;
+}
+
+int cli_read_file(const char *path, size_t most, char **text, size_t *bytes)
 {
     *text = NULL;
     *bytes = 0;
@@ -173,9 +179,9 @@ int cli_read_file(const char *path, char **text, size_t *bytes)
     char *data = malloc(room);
     while (data) {
         used += fread(data + used, 1, room - used - 1, f);
-        if (used < room - 1)
+        if (used < room - 1 || used > most)
             break;
-        room *= 2;
+        room = room < most / 2 ? room * 2 : most + 2; /* one more shows that there is more */
         char *larger = realloc(data, room);
         if (!larger)
             free(data);
@@ -186,9 +192,11 @@ int cli_read_file(const char *path, char **text, size_t *bytes)
         fclose(f);
     if (!data)
         return read_failed(path, strerror(ENOMEM));
-    if (error) {
+    if (error || used > most) {
+        char size[64];
+        snprintf(size, sizeof size, "it has more than %s, the most that fits", cli_size(most));
         free(data);
-        return read_failed(path, strerror(error));
+        return read_failed(path, error ? strerror(error) : size);
     }
     data[used] = '\0';
     *text = data;

@@ -340,6 +340,18 @@ static void words_are_printed_plainly(void **state)
     assert_fails(1, "no\\x1b[31m/text", "score %s --text 'no\033[31m/text'", tiny);
 }
 
+/* No file is read further than there is use for it: those without an end are refused. */
+static void files_without_an_end_are_refused(void **state)
+{
+    (void)state;
+    assert_fails(1, "/dev/zero: cannot read: it has more than 525.3 kB", "run %s -f /dev/zero",
+                 tiny);
+    assert_fails(1, "it has more than 3.75 MB", "score %s --text /dev/zero --ram 30M", tiny);
+    assert_fails(1, "it has more than 65.", "run %s --ctx 63 -f - </dev/zero", tiny);
+    assert_fails(1, "cannot read: it has more than", "template /dev/zero /dev/null");
+    assert_fails(1, "no chat template", "template %s /dev/zero", tiny);
+}
+
 /* A file that is none is refused before there is a text that it could not count. */
 static void a_file_that_counts_no_experts_is_refused(void **state)
 {
@@ -421,6 +433,7 @@ int main(void)
         cmocka_unit_test(score_is_bit_identical),
         cmocka_unit_test(misuse_is_explained),
         cmocka_unit_test(words_are_printed_plainly),
+        cmocka_unit_test(files_without_an_end_are_refused),
         cmocka_unit_test(a_file_that_counts_no_experts_is_refused),
         cmocka_unit_test(interrupts_end_cleanly),
         cmocka_unit_test(a_full_disk_is_reported),
