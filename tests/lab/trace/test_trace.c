@@ -297,7 +297,8 @@ static void puts_refused(void **state)
         UMBRA_E_ARGUMENT, "reach past the document");
     states[25] = -INFINITY; /* even where the stride leaves it out */
     make_expect(umbra_trace_put_states(w, UMBRA_TRACE_INPUT, 0, 0, 2, states, &make_err),
-                UMBRA_E_NONFINITE, "token 1 of document \"doc-0 \"0\\\xe2\x82\xac.txt\" holds -inf");
+                UMBRA_E_NONFINITE,
+                "token 1 of document \"doc-0 \"0\\\xe2\x82\xac.txt\" holds -inf");
     experts[7] = 9;
     make_expect(umbra_trace_put_routing(w, 0, 0, 3, experts, weights, &make_err), UMBRA_E_ARGUMENT,
                 "for token 2");
