@@ -230,9 +230,18 @@ void cli_progress_end(void);
 
 /* "65000000" -> "65.0 MB" in a static ring of buffers. */
 const char *cli_size(uint64_t bytes);
+/* A name for the terminal, without what would act on it; valid until the next call. */
+const char *cli_plain(const char *text);
 
-/* Reads a whole file, or stdin for "-". *text is NUL-terminated; free() it. Returns 0 or an exit
+/* Largest files that make sense as templates, cases, texts to score. */
+enum { CLI_MOST_TEMPLATE_BYTES = 64 << 20, CLI_MOST_TEXT_BYTES = 1 << 30 };
+
+/* Reads a whole file, or stdin for "-"; one of more than `most` bytes, or without an end, is
+ * refused when so many have been read. *text is NUL-terminated; free() it. Returns 0 or an exit
  * code after printing the error. */
-int cli_read_file(const char *path, char **text, size_t *bytes);
+int cli_read_file(const char *path, size_t most, char **text, size_t *bytes);
+/* The least of `most` and the share of a budget of ram bytes (0: none given) that a text and its
+ * tokens may take beside the model. */
+size_t cli_most_text(uint64_t ram, size_t most);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json_writer.h"
+#include "base/quote.h"
 #include "cli/cli.h"
 
 /* ---- printing ---- */
@@ -189,7 +190,7 @@ static int parse_budgets(words *w, umbra_bench_options *o)
             fprintf(
                 stderr,
                 "umbra bench: not a budget: %s (--ram SIZE: at least 1 byte, as 8G or 512MiB)\n",
-                w->ram.words[i]);
+                umbra_quote(w->ram.words[i], strlen(w->ram.words[i])).text);
             return EXIT_MISUSE;
         }
     o->ram = w->ram_bytes;

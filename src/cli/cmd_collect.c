@@ -57,8 +57,9 @@ static int collect(const char *path, const char *folder, umbra_collect_options *
         print_json(folder, &result, rc == UMBRA_OK);
     else if (result.tokens > 0)
         printf("%s: %llu tokens in %llu documents, %llu shards; %llu new ones at %.1f tokens/s\n",
-               folder, (unsigned long long)result.tokens, (unsigned long long)result.documents,
-               (unsigned long long)result.shards, (unsigned long long)result.new_tokens,
+               cli_plain(folder), (unsigned long long)result.tokens,
+               (unsigned long long)result.documents, (unsigned long long)result.shards,
+               (unsigned long long)result.new_tokens,
                result.seconds > 0 ? (double)result.new_tokens / result.seconds : 0);
     umbra_model_close(&model);
     return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);

@@ -160,7 +160,7 @@ static int copy_to_stderr(const char *path)
 {
     char *bytes;
     size_t n;
-    int code = cli_read_file(path, &bytes, &n);
+    int code = cli_read_file(path, CLI_MOST_TEXT_BYTES, &bytes, &n);
     if (code == EXIT_DONE)
         fwrite(bytes, 1, n, stderr);
     free(bytes);
@@ -211,9 +211,9 @@ static int compare(const char *const *paths, int n)
 {
     char *first = NULL, *other = NULL;
     size_t first_bytes, bytes;
-    int code = cli_read_file(paths[0], &first, &first_bytes);
+    int code = cli_read_file(paths[0], CLI_MOST_TEXT_BYTES, &first, &first_bytes);
     for (int i = 1; code == EXIT_DONE && i < n; i++) {
-        code = cli_read_file(paths[i], &other, &bytes);
+        code = cli_read_file(paths[i], CLI_MOST_TEXT_BYTES, &other, &bytes);
         if (code == EXIT_DONE && (bytes != first_bytes || memcmp(first, other, bytes) != 0)) {
             fprintf(stderr, "umbra demo: %s and %s differ; please report it\n", paths[0], paths[i]);
             code = EXIT_FAILED;

@@ -9,7 +9,7 @@ static int report(const umbra_evaluation *evaluation, const char *path, bool jso
     if (umbra_evaluation_report(evaluation, path, &err) != UMBRA_OK)
         return cli_fail(&err);
     if (!json)
-        printf("report: %s\n", path);
+        printf("report: %s\n", cli_plain(path));
     return EXIT_DONE;
 }
 

@@ -1,6 +1,7 @@
 /* umbra help: a command's page on the terminal, and the other forms of it. */
 #include <string.h>
 
+#include "base/quote.h"
 #include "cli/cli.h"
 
 enum { HELP_COLUMN = 26, HELP_WIDTH = 92 };
@@ -107,8 +108,10 @@ static int help_of(char **words, int count, bool man)
     if (count > 0)
         command = cli_find_command(count, words, &used);
     if (used != count && count > 0 && !(count == 1 && !man && cli_is_group(words[0], &first))) {
+        const char *second = count > 1 ? words[1] : "";
         fprintf(stderr, "umbra: there is no command \"%s%s%s\"; \"umbra help\" lists them\n",
-                words[0], count > 1 ? " " : "", count > 1 ? words[1] : "");
+                umbra_quote(words[0], strlen(words[0])).text, count > 1 ? " " : "",
+                umbra_quote(second, strlen(second)).text);
         return EXIT_MISUSE;
     }
     if (man)

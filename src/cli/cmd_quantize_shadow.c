@@ -31,7 +31,8 @@ static void print_json(const char *output, const umbra_quantization *q)
 
 static void print_text(const char *output, const umbra_quantization *q)
 {
-    printf("%s: %s, from %s\n", output, cli_size(q->bytes_after), cli_size(q->bytes_before));
+    printf("%s: %s, from %s\n", cli_plain(output), cli_size(q->bytes_after),
+           cli_size(q->bytes_before));
     if (!q->measured) {
         puts("what that costs in recall was not measured: name traces with --on DIR...");
         return;

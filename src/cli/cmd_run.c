@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
@@ -240,7 +241,8 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         cli_warn_budget(model, &r->engine);
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
     }
-    if (rc == UMBRA_OK && r->usage && r->pin > 0)
+    /* Also without a share to pin: a file that is none is refused before the text is written. */
+    if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
         rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
@@ -281,22 +283,42 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     return code;
 }
 
-/* The prompt's text: --prompt, or the file. Free *owned. */
-static int read_prompt(const run_options *r, const char **text, size_t *bytes, char **owned)
+/* The prompt's text: --prompt, or the file, of which no more is read than a context of tokens of
+ * any length holds. Returns 0 or an exit code. Free *owned. */
+static int read_prompt(const umbra_model *model, const run_options *r, const char **text,
+                       size_t *bytes, char **owned)
 {
-    *owned = NULL;
-    if (r->prompt && r->file) {
-        fputs("umbra run: give --prompt or --file, not both\n", stderr);
-        return EXIT_MISUSE;
-    }
-    if (r->file) {
-        int code = cli_read_file(r->file, owned, bytes);
-        *text = *owned;
-        return code ? code : -1;
-    }
+    enum { TOKEN_BYTES_MOST = 1024 }; /* more than that of any published vocabulary */
     *text = r->prompt ? r->prompt : "";
     *bytes = strlen(*text);
-    return -1;
+    *owned = NULL;
+    if (!r->file)
+        return 0;
+    size_t most = cli_most_text(r->engine.ram_bytes, most_tokens(model, r) * TOKEN_BYTES_MOST);
+    int code = cli_read_file(r->file, most, owned, bytes);
+    *text = *owned;
+    return code;
+}
+
+/* The prompt's tokens; free them. Returns 0 or an exit code. */
+static int tokenize_prompt(const umbra_model *model, const run_options *r, int32_t **prompt,
+                           size_t *count)
+{
+    const char *text;
+    char *owned;
+    size_t bytes;
+    umbra_error err = {0};
+    int code = read_prompt(model, r, &text, &bytes, &owned);
+    if (code == 0 && umbra_tokenize_first(model, text, bytes, true, true, most_tokens(model, r),
+                                          prompt, count, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    free(owned);
+    if (code == 0 && *count == 0) {
+        fputs("umbra run: the prompt is empty and the model has no BOS token to begin with\n",
+              stderr);
+        code = EXIT_MISUSE;
+    }
+    return code;
 }
 
 static int run(const char *path, run_options *r)
@@ -305,30 +327,19 @@ static int run(const char *path, run_options *r)
         fputs("umbra run: --pin needs --usage FILE to know which experts are used most\n", stderr);
         return EXIT_MISUSE;
     }
-    const char *text;
-    char *owned;
-    size_t bytes;
-    int code = read_prompt(r, &text, &bytes, &owned);
-    if (code >= 0)
-        return code;
+    if (r->prompt && r->file) {
+        fputs("umbra run: give --prompt or --file, not both\n", stderr);
+        return EXIT_MISUSE;
+    }
     umbra_error err = {0};
-    umbra_model *model = NULL;
+    umbra_model *model;
     int32_t *prompt = NULL;
     size_t count = 0;
-    int rc = umbra_model_open(&model, path, &err);
-    if (rc == UMBRA_OK) {
-        cli_print_notes(model);
-        rc = umbra_tokenize_first(model, text, bytes, true, true, most_tokens(model, r), &prompt,
-                                  &count, &err);
-    }
-    free(owned);
-    if (rc != UMBRA_OK) {
-        code = cli_fail(&err);
-    } else if (count == 0) {
-        fputs("umbra run: the prompt is empty and the model has no BOS token to begin with\n",
-              stderr);
-        code = EXIT_MISUSE;
-    } else {
+    if (umbra_model_open(&model, path, &err) != UMBRA_OK)
+        return cli_fail(&err);
+    cli_print_notes(model);
+    int code = tokenize_prompt(model, r, &prompt, &count);
+    if (code == 0) {
         code = fit_context(model, r, count > 1 << 30 ? 1 << 30 : (int)count);
         if (code < 0)
             code = generate(model, r, prompt, (int)count);

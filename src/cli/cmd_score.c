@@ -109,10 +109,10 @@ static void print_text(const text *t, umbra_scores *s)
 {
     double tok_s = s->seconds > 0 ? s->tokens / s->seconds : 0;
     if (s->predicted > 0)
-        printf("%s: %d tokens, mean NLL %.5f, perplexity %.4f, %.1f tokens/s\n", t->path, s->tokens,
-               nll_mean(s), exp(nll_mean(s)), tok_s);
+        printf("%s: %d tokens, mean NLL %.5f, perplexity %.4f, %.1f tokens/s\n", cli_plain(t->path),
+               s->tokens, nll_mean(s), exp(nll_mean(s)), tok_s);
     else
-        printf("%s: %d tokens, none after the first to predict\n", t->path, s->tokens);
+        printf("%s: %d tokens, none after the first to predict\n", cli_plain(t->path), s->tokens);
     for (int i = 0; s->top > 0 && i < s->tokens; i++) {
         printf("%d %d %.5f", i, t->tokens[i], s->lse[i]);
         for (int r = 0; r < s->top; r++) {
@@ -178,12 +178,12 @@ static int score_texts(score_run *run, const text *texts, int n)
     return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
 }
 
-static int read_texts(const umbra_model *model, const cli_list *files, text *texts)
+static int read_texts(const umbra_model *model, const cli_list *files, size_t most, text *texts)
 {
     for (int i = 0; i < files->count; i++) {
         char *data;
         size_t bytes, count;
-        int code = cli_read_file(files->words[i], &data, &bytes);
+        int code = cli_read_file(files->words[i], most, &data, &bytes);
         if (code)
             return code;
         umbra_error err = {0};
@@ -194,7 +194,8 @@ static int read_texts(const umbra_model *model, const cli_list *files, text *tex
         texts[i].path = files->words[i];
         texts[i].count = count > 1 << 30 ? 1 << 30 : (int)count;
         if (count == 0) {
-            fprintf(stderr, "umbra: %s is empty and the model has no BOS token\n", files->words[i]);
+            fprintf(stderr, "umbra: %s is empty and the model has no BOS token\n",
+                    cli_plain(files->words[i]));
             return EXIT_FAILED;
         }
     }
@@ -219,8 +220,9 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
     umbra_model *model;
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
+    size_t most = cli_most_text(engine->ram_bytes, CLI_MOST_TEXT_BYTES);
     text *texts = calloc((size_t)files->count, sizeof *texts);
-    int code = texts ? read_texts(model, files, texts) : EXIT_FAILED;
+    int code = texts ? read_texts(model, files, most, texts) : EXIT_FAILED;
     if (code < 0) {
         if (engine->context == 0)
             engine->context = context_for(model, texts, files->count);

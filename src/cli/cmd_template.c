@@ -22,22 +22,31 @@ static bool read_time(const char *text, struct tm *out)
     return gmtime_r(&seconds, out) != NULL;
 }
 
+/* Models are not read whole. */
+static bool is_model(const char *path)
+{
+    char magic[4] = "";
+    FILE *f = strcmp(path, "-") == 0 ? NULL : fopen(path, "rbe");
+    bool is = f && fread(magic, 1, sizeof magic, f) == sizeof magic &&
+              memcmp(magic, "GGUF", sizeof magic) == 0;
+    if (f)
+        fclose(f);
+    return is;
+}
+
 /* The text of FILE.jinja, or the template in MODEL.gguf; free() it. */
 static int read_template(const char *path, char **text, size_t *bytes)
 {
     umbra_error err = {0};
-    int code = cli_read_file(path, text, bytes);
-    if (code != 0 || *bytes < 4 || memcmp(*text, "GGUF", 4) != 0)
-        return code;
-    free(*text);
-    *text = NULL;
+    if (!is_model(path))
+        return cli_read_file(path, CLI_MOST_TEMPLATE_BYTES, text, bytes);
     return umbra_model_read_template(path, text, bytes, &err) == UMBRA_OK ? 0 : cli_fail(&err);
 }
 
 /* A refusal is an answer of the template, no misuse of the program. */
 static int fail_in(const char *path, const umbra_error *err)
 {
-    fprintf(stderr, "umbra: %s: %s\n", path, err->message);
+    fprintf(stderr, "umbra: %s: %s\n", cli_plain(path), err->message);
     return EXIT_FAILED;
 }
 
@@ -74,7 +83,7 @@ static int run(const char *const paths[2], const struct tm *now, bool spans)
     size_t source_bytes, json_bytes;
     int code = read_template(paths[0], &source, &source_bytes);
     if (code == 0)
-        code = cli_read_file(paths[1], &json, &json_bytes);
+        code = cli_read_file(paths[1], CLI_MOST_TEMPLATE_BYTES, &json, &json_bytes);
     if (code == 0 && umbra_template_open(&t, source, source_bytes, &err) != UMBRA_OK)
         code = fail_in(paths[0], &err);
     if (code == 0 &&

@@ -86,7 +86,7 @@ static void print_series(const char *name, const double *values)
 
 static void print_text(const char *output, const umbra_train_result *r)
 {
-    printf("%s: %s, %llu parameters in %d networks, trained in %.0f s\n", output,
+    printf("%s: %s, %llu parameters in %d networks, trained in %.0f s\n", cli_plain(output),
            cli_size(r->file_bytes), (unsigned long long)r->parameters, r->networks, r->seconds);
     printf("on %llu documents (%llu validation documents kept apart); slot recall there at "
            "distance 1..4:\n",

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "cli/cli.h"
 
 const cli_command cli_commands[] = {
@@ -59,7 +60,8 @@ static int no_command(char *word)
     if (cli_is_group(word, &first))
         fprintf(stderr, "umbra: say what to %s, as in \"umbra %s\"\n", word, first->name);
     else
-        fprintf(stderr, "umbra: there is no command \"%s\"; \"umbra help\" lists them\n", word);
+        fprintf(stderr, "umbra: there is no command \"%s\"; \"umbra help\" lists them\n",
+                umbra_quote(word, strlen(word)).text);
     return EXIT_MISUSE;
 }
 

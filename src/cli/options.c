@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "cli/cli.h"
 
 static int misuse(const cli_syntax *syntax, const char *what, const char *word)
 {
     fprintf(stderr, "umbra %s: %s%s%s\n", syntax->command, what, word ? ": " : "",
-            word ? word : "");
+            word ? umbra_quote(word, strlen(word)).text : "");
     fprintf(stderr, "\"umbra help %s\" shows how to call it\n", syntax->command);
     return EXIT_MISUSE;
 }
@@ -24,8 +25,8 @@ static bool is_number(const cli_option *o)
 
 static int bad_value(const cli_syntax *syntax, const cli_option *o, const char *text)
 {
-    fprintf(stderr, "umbra %s: \"%s\" is not a valid value for %s %s", syntax->command, text,
-            o->name, o->argument);
+    fprintf(stderr, "umbra %s: \"%s\" is not a valid value for %s %s", syntax->command,
+            umbra_quote(text, strlen(text)).text, o->name, o->argument);
     if (o->kind == CLI_SIZE)
         fputs(": at least 1 byte, as 8G or 512MiB", stderr);
     else if (is_number(o) && o->most > 0)
@@ -149,7 +150,9 @@ static bool set_value(const cli_option *o, const char *text)
         return parse_float(text, o->value) && in_range(o, (double)*(const float *)o->value);
     case CLI_TEXT:
         *(const char **)o->value = text;
-        return !strchr(o->argument, '|') || is_choice(o->argument, text);
+        if (strchr(o->argument, '|'))
+            return is_choice(o->argument, text);
+        return text[0] != '\0' || strcmp(o->argument, "TEXT") == 0;
     case CLI_FLAG:
     case CLI_LIST:
         break;
@@ -172,6 +175,14 @@ static const cli_option *find_option(const cli_syntax *syntax, const char *argum
         }
     }
     return NULL;
+}
+
+static bool has_empty(const cli_list *list)
+{
+    for (int i = 0; i < list->count; i++)
+        if (list->words[i][0] == '\0')
+            return true;
+    return false;
 }
 
 /* Appends the words from argv[i] up to the next option; the list's words lie side by side in argv,
@@ -227,6 +238,8 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **oper
         if (only_operands || word[0] != '-' || word[1] == '\0') {
             if (count == most)
                 return misuse(syntax, "one word too many", word);
+            if (word[0] == '\0') /* a variable of the shell that is not set */
+                return misuse(syntax, "a name is empty, wanted", syntax->arguments);
             operands[count++] = word;
             continue;
         }
@@ -244,6 +257,8 @@ int cli_parse(const cli_syntax *syntax, int argc, char **argv, const char **oper
             int n = take_list(o->value, argc, argv, i + 1);
             if (value || n == 0)
                 return misuse(syntax, "the option needs words after it", word);
+            if (has_empty(o->value))
+                return misuse(syntax, "a word is empty after the option", word);
             i += n;
         } else {
             if (!value && ++i == argc)

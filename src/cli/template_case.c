@@ -4,13 +4,16 @@
 
 #include <jansson.h>
 
+#include "base/quote.h"
 #include "cli/template_case.h"
 
 static int fail(umbra_error *err, int status, const char *name, const char *what)
 {
     if (err) {
         *err = (umbra_error){.status = status};
-        snprintf(err->message, sizeof err->message, "%s: %s", name, what);
+        char message[sizeof err->message];
+        snprintf(message, sizeof message, "%s: %s", name, what);
+        umbra_plain_text(err->message, sizeof err->message, message, strlen(message));
     }
     return status;
 }

@@ -1,5 +1,6 @@
 /* Errors, progress and interruption on the terminal. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "cli/cli.h"
 
 int cli_fail(const umbra_error *err)
@@ -139,9 +141,16 @@ const char *cli_size(uint64_t bytes)
     return out;
 }
 
+const char *cli_plain(const char *text)
+{
+    static char plain[4 * PATH_MAX];
+    umbra_plain_text(plain, sizeof plain, text, strlen(text));
+    return plain;
+}
+
 static int read_failed(const char *path, const char *why)
 {
-    fprintf(stderr, "umbra: %s: cannot read: %s\n", path, why);
+    fprintf(stderr, "umbra: %s: cannot read: %s\n", cli_plain(path), why);
     return EXIT_FAILED;
 }
 
@@ -152,7 +161,13 @@ void cli_print_notes(const umbra_model *model)
         fprintf(stderr, "umbra: note: %s\n", note);
 }
 
-int cli_read_file(const char *path, char **text, size_t *bytes)
+size_t cli_most_text(uint64_t ram, size_t most)
+{
+    enum { TEXT_SHARE = 8 }; /* a byte may become a token of 4 bytes, in a list that grows */
+    return ram > 0 && ram / TEXT_SHARE < most ? (size_t)(ram / TEXT_SHARE) : most;
+}
+
+int cli_read_file(const char *path, size_t most, char **text, size_t *bytes)
 {
     *text = NULL;
     *bytes = 0;
@@ -164,9 +179,9 @@ int cli_read_file(const char *path, char **text, size_t *bytes)
     char *data = malloc(room);
     while (data) {
         used += fread(data + used, 1, room - used - 1, f);
-        if (used < room - 1)
+        if (used < room - 1 || used > most)
             break;
-        room *= 2;
+        room = room < most / 2 ? room * 2 : most + 2; /* one more shows that there is more */
         char *larger = realloc(data, room);
         if (!larger)
             free(data);
@@ -177,9 +192,11 @@ int cli_read_file(const char *path, char **text, size_t *bytes)
         fclose(f);
     if (!data)
         return read_failed(path, strerror(ENOMEM));
-    if (error) {
+    if (error || used > most) {
+        char size[64];
+        snprintf(size, sizeof size, "it has more than %s, the most that fits", cli_size(most));
         free(data);
-        return read_failed(path, strerror(error));
+        return read_failed(path, error ? strerror(error) : size);
     }
     data[used] = '\0';
     *text = data;

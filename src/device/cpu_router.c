@@ -99,13 +99,15 @@ static void choose(void *context, int begin, int end, int worker)
         float *scores = s->scores + t * n;
         if (bias)
             run->kernels->add_scaled(scores, bias, 1.0f, s->experts);
+        bool finite = umbra_all_finite(scores, n); /* gating would turn -infinity into a plain 0 */
         apply_gating(run, scores);
         memcpy(selection, scores, n * sizeof *selection);
         if (preference)
             run->kernels->add_scaled(selection, preference, 1.0f, s->experts);
         choose_used(s, selection, selection + n, group, s->chosen + t * used);
         weigh(run, scores, s->chosen + t * used, s->weights + t * used);
-        if (!umbra_all_finite(selection, n) || !umbra_all_finite(s->weights + t * used, used))
+        if (!finite || !umbra_all_finite(selection, n) ||
+            !umbra_all_finite(s->weights + t * used, used))
             umbra_note_first(&run->bad, (int)t);
     }
 }

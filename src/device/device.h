@@ -69,7 +69,8 @@ void umbra_device_add_bias(const umbra_device *d, const umbra_matrix *bias, floa
 
 /* Whether none of n values is NaN or infinite. */
 bool umbra_all_finite(const float *x, size_t n);
-/* The first of the rows x (T, width) that holds such a value, or UMBRA_NO_ROW. */
+/* The first of the rows x (T, width) that holds such a value, or one so large that the squares of
+ * such a row need not sum to a finite number: a norm would make zeros of it. Or UMBRA_NO_ROW. */
 int umbra_device_first_bad(const umbra_device *d, const float *x, int width, int rows);
 /* Makes *first, UMBRA_NO_ROW at first, the lowest row that was noted. Any thread. */
 void umbra_note_first(atomic_int *first, int row);

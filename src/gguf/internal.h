@@ -1,5 +1,6 @@
 /* The parts of the GGUF reader among themselves: reader.c turns bytes into fields, open.c fields
- * into tables, names.c finds names in them, access.c answers questions about the result.
+ * into tables, names.c finds names in them, access.c answers questions about the result; foreign.c
+ * knows files of other kinds.
  *
  * The buffer holds the file from byte 0, so an offset in the file is an offset in the buffer.
  * It moves while it grows: until the file is read, places are kept as offsets. */
@@ -121,5 +122,8 @@ int umbra_gguf_index_build(umbra_gguf *gguf, umbra_gguf_table table, uint64_t *s
 /* True with the item's number if the name is in the table. */
 bool umbra_gguf_index_find(const umbra_gguf *gguf, umbra_gguf_table table, umbra_string name,
                            uint64_t *out);
+
+/* What a file is that begins so, and what to do about it; NULL if that is not known. */
+const char *umbra_gguf_name_foreign(const char *data, size_t n);
 
 #endif

@@ -23,6 +23,15 @@ enum {
 
 static const char alignment_key[] = "general.alignment";
 
+static int fail_magic(const umbra_gguf_reader *r, uint64_t bytes)
+{
+    const umbra_gguf *g = r->gguf;
+    const char *what = umbra_gguf_name_foreign(g->data, g->data_bytes);
+    return umbra_gguf_fail(
+        r, UMBRA_E_FORMAT, 0, "not a GGUF file: it begins with \"%s\", not \"GGUF\"%s%s",
+        umbra_quote(g->data, bytes).text, what ? "; it is " : "", what ? what : "");
+}
+
 static int check_magic(umbra_gguf_reader *r)
 {
     const umbra_gguf *g = r->gguf;
@@ -33,9 +42,7 @@ static int check_magic(umbra_gguf_reader *r)
     if (rc != UMBRA_OK)
         return rc;
     if (bytes < MAGIC_BYTES || memcmp(g->data, "GGUF", MAGIC_BYTES) != 0)
-        return umbra_gguf_fail(r, UMBRA_E_FORMAT, 0,
-                               "not a GGUF file: it begins with \"%s\", not \"GGUF\"",
-                               umbra_quote(g->data, bytes).text);
+        return fail_magic(r, bytes);
     r->at = MAGIC_BYTES;
     return UMBRA_OK;
 }

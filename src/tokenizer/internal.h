@@ -142,7 +142,8 @@ uint32_t umbra_merges_find(const umbra_merges *m, uint32_t left, uint32_t right)
 
 /* --- splitter: tokenizer_split.c --- */
 
-int umbra_splitter_init(umbra_splitter *s, const umbra_gguf *gguf, umbra_error *err);
+int umbra_splitter_init(umbra_splitter *s, const umbra_gguf *gguf, umbra_notes *notes,
+                        umbra_error *err);
 void umbra_splitter_release(umbra_splitter *s);
 uint64_t umbra_splitter_bytes(const umbra_splitter *s);
 /* First match of a pattern in text (n bytes of valid UTF-8) from `at` on: *start and *end, both n

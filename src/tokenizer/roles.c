@@ -218,6 +218,24 @@ static void note_bytes(const roles *r)
                umbra_quote(s.data, s.bytes).text, v->unknown >= 0 ? "\"" : "");
 }
 
+/* What a file asks to be done to every text, and is not done here. */
+static void note_unmet(const roles *r)
+{
+    static const struct {
+        const char *key, *instead;
+    } asked[] = {
+        {"tokenizer.ggml.add_eos_token",
+         "texts are there to be continued, so none is put at the end"},
+        {"tokenizer.ggml.add_sep_token", "no separator is put into a text"},
+        {"tokenizer.ggml.normalizer.lowercase", "texts keep their capital letters"},
+    };
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        bool set = false;
+        if (umbra_gguf_get_bool(r->gguf, asked[i].key, &set, NULL) > 0 && set)
+            umbra_note(r->notes, "%s is set: %s", asked[i].key, asked[i].instead);
+    }
+}
+
 int umbra_roles_init(umbra_tokenizer *t, const umbra_gguf *gguf, bool adds_bos, umbra_error *err)
 {
     umbra_vocabulary *v = &t->vocabulary;
@@ -230,6 +248,7 @@ int umbra_roles_init(umbra_tokenizer *t, const umbra_gguf *gguf, bool adds_bos, 
     find_ends(&r);
     v->unknown = find_unknown(&r);
     note_bytes(&r);
+    note_unmet(&r);
     v->space_prefix = pieces;
     v->add_bos = adds_bos && v->bos >= 0;
     int rc = UMBRA_OK;

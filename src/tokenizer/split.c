@@ -78,12 +78,14 @@
 
 #define ASCII_MARKS "[!-/:-@\\x{5b}-\\x{60}{-~]"
 
-/* Pre-tokenisers by the name in tokenizer.ggml.pre. */
+/* Pre-tokenisers by the name in tokenizer.ggml.pre. "default" is for files that were made before
+ * that key was: runs of punctuation, words, then digits in threes. */
 static const struct pre_tokenizer {
     const char *name;
     bool whole_words, adds_bos, composes;     /* see umbra_splitter */
     const char *patterns[UMBRA_PATTERNS_MAX]; /* applied one after the other, NULL ends them */
 } pre_tokenizers[] = {
+    {"default", false, false, false, {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9]{3}"}},
     {"gpt-2", false, false, false, {GPT2}},
     {"olmo", false, false, true, {GPT2}},
     {"qwen2", false, false, true, {DIGITS_OR_LINES("\\p{N}")}},
@@ -127,7 +129,7 @@ static const struct pre_tokenizer *find_pre_tokenizer(umbra_string name)
     return NULL;
 }
 
-static int refuse_pre_tokenizer(const umbra_gguf *gguf, const char *name, umbra_error *err)
+static int refuse_pre_tokenizer(const umbra_gguf *gguf, umbra_string name, umbra_error *err)
 {
     char list[256];
     size_t used = 0;
@@ -135,9 +137,9 @@ static int refuse_pre_tokenizer(const umbra_gguf *gguf, const char *name, umbra_
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",
                                  pre_tokenizers[i].name);
     return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                      "%s: the pre-tokeniser %s (tokenizer.ggml.pre) is not supported; supported: "
-                      "%s",
-                      umbra_gguf_path(gguf), name, list);
+                      "%s: the pre-tokeniser \"%s\" (tokenizer.ggml.pre) is not supported; "
+                      "supported: %s",
+                      umbra_gguf_path(gguf), umbra_quote(name.data, name.bytes).text, list);
 }
 
 static void *pcre_alloc(size_t bytes, void *user)
@@ -175,20 +177,21 @@ static int compile(umbra_splitter *s, const char *pattern, const char *path, umb
     return UMBRA_OK;
 }
 
-int umbra_splitter_init(umbra_splitter *s, const umbra_gguf *gguf, umbra_error *err)
+int umbra_splitter_init(umbra_splitter *s, const umbra_gguf *gguf, umbra_notes *notes,
+                        umbra_error *err)
 {
-    umbra_string name = {0};
+    umbra_string name = {"", 0};
     int rc = umbra_gguf_get_string(gguf, "tokenizer.ggml.pre", &name, err);
     if (rc < 0)
         return rc;
-    if (rc == 0)
-        return refuse_pre_tokenizer(gguf, "that stands for no name (\"default\")", err);
-    const struct pre_tokenizer *pre = find_pre_tokenizer(name);
-    if (!pre) {
-        char quoted[sizeof(umbra_quoted) + 2];
-        snprintf(quoted, sizeof quoted, "\"%s\"", umbra_quote(name.data, name.bytes).text);
-        return refuse_pre_tokenizer(gguf, quoted, err);
+    if (name.bytes == 0) {
+        umbra_note(notes, "tokenizer.ggml.pre is missing: text is cut into words by \"default\", "
+                          "which few models were trained with; a newer conversion has the key");
+        name = (umbra_string){"default", 7};
     }
+    const struct pre_tokenizer *pre = find_pre_tokenizer(name);
+    if (!pre)
+        return refuse_pre_tokenizer(gguf, name, err);
     s->whole_words = pre->whole_words;
     s->adds_bos = pre->adds_bos;
     s->composes = pre->composes;

@@ -27,7 +27,7 @@ int umbra_tokenizer_open(umbra_tokenizer **out, const umbra_gguf *gguf, umbra_er
     if (!t)
         return umbra_fail_nomem(err, "a tokenizer", sizeof *t);
     t->vocabulary.kind = pairs ? UMBRA_BYTE_PAIRS : UMBRA_SENTENCE_PIECES;
-    rc = pairs ? umbra_splitter_init(&t->splitter, gguf, err) : UMBRA_OK;
+    rc = pairs ? umbra_splitter_init(&t->splitter, gguf, &t->notes, err) : UMBRA_OK;
     if (rc == UMBRA_OK)
         rc = umbra_vocabulary_init(&t->vocabulary, &t->index, gguf, &t->notes, err);
     if (rc == UMBRA_OK && pairs)

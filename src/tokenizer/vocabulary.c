@@ -139,19 +139,29 @@ static int read_tokens(umbra_vocabulary *v, const umbra_gguf *gguf, umbra_error 
     return UMBRA_OK;
 }
 
+/* An array with an entry per token may be shorter or longer than the tokens in published files. */
+static void note_count(umbra_notes *notes, const char *key, uint64_t count, uint32_t tokens,
+                       const char *rest)
+{
+    if (count < tokens)
+        umbra_note(notes, "%s has %" PRIu64 " entries for %" PRIu32 " tokens: %s", key, count,
+                   tokens, rest);
+    if (count > tokens)
+        umbra_note(notes, "%s has %" PRIu64 " entries for %" PRIu32 " tokens: the last are ignored",
+                   key, count, tokens);
+}
+
 static int read_types(umbra_vocabulary *v, const umbra_gguf *gguf, umbra_notes *notes,
                       umbra_error *err)
 {
-    const char *path = umbra_gguf_path(gguf);
     umbra_gguf_array a;
     uint32_t odd = 0, first = 0;
     int rc = umbra_gguf_get_array(gguf, "tokenizer.ggml.token_type", UMBRA_GGUF_I32, &a, err);
     if (rc < 0)
         return rc;
-    if (rc == 1 && a.count != v->n)
-        return umbra_fail_at(err, UMBRA_E_FORMAT, a.offset,
-                             "%s: tokenizer.ggml.token_type has %llu entries for %u tokens", path,
-                             (unsigned long long)a.count, v->n);
+    if (rc == 1)
+        note_count(notes, "tokenizer.ggml.token_type", a.count, v->n,
+                   "the rest are taken for text");
     for (uint32_t id = 0; id < v->n; id++) {
         int64_t type = UMBRA_TOKEN_NORMAL;
         if (rc == 1)
@@ -189,10 +199,8 @@ static int read_scores(umbra_vocabulary *v, const umbra_gguf *gguf, umbra_notes 
     int rc = umbra_gguf_get_array(gguf, "tokenizer.ggml.scores", UMBRA_GGUF_F32, &a, err);
     if (rc < 0)
         return rc;
-    if (rc == 1 && a.count != v->n)
-        return umbra_fail(err, UMBRA_E_FORMAT,
-                          "%s: tokenizer.ggml.scores has %" PRIu64 " entries for %u tokens", path,
-                          a.count, v->n);
+    if (rc == 1)
+        note_count(notes, "tokenizer.ggml.scores", a.count, v->n, "the rest count as 0");
     v->order = umbra_calloc(v->n, sizeof *v->order);
     if (!v->order)
         return umbra_fail_nomem(err, "the scores", v->n * sizeof *v->order);

@@ -291,6 +291,13 @@ static void misuse_is_explained(void **state)
     assert_fails(2, "not a valid value", "run %s --ram 8X", tiny);
     assert_fails(2, "not a valid value", "run %s -n -3", tiny);
     assert_fails(2, "missing", "run");
+    assert_fails(2, "a name is empty, wanted: MODEL", "inspect ''");
+    assert_fails(2, "a name is empty", "eval ''");
+    assert_fails(2, "a name is empty", "train '' -o /nonexistent/s");
+    assert_fails(2, "\"\" is not a valid value for --file FILE", "run %s -f ''", tiny);
+    assert_fails(2, "--usage FILE", "run %s -p a --usage ''", tiny);
+    assert_fails(2, "--output DIR", "collect %s -o ''", tiny);
+    assert_fails(2, "a word is empty after the option: --text", "score %s --text ''", tiny);
     assert_fails(2, "too many", "inspect a b");
     assert_fails(2, "--text", "score %s", tiny);
     assert_fails(2, "\"turbo\" is not a valid value for --kernels auto|", "run %s --kernels turbo",
@@ -320,6 +327,42 @@ static void misuse_is_explained(void **state)
 }
 
 /* Ctrl-C while it writes: it ends soon, cleanly, with the code of an interruption. */
+/* What would act on a terminal is shown, not sent to it. */
+static void words_are_printed_plainly(void **state)
+{
+    (void)state;
+    assert_fails(2, "\\x1b[31mfly", "'\033[31mfly'");
+    assert_fails(2, "\\x1b[31mfly", "help '\033[31mfly'");
+    assert_fails(2, "\\x1b[31mfast", "run %s '--\033[31mfast'", tiny);
+    assert_fails(2, "\\x1b[31m8G", "run %s --ram '\033[31m8G'", tiny);
+    assert_fails(2, "\\x1b[31mb", "run %s '\033[31mb'", tiny);
+    assert_fails(2, "\\x1b[31m8", "bench %s --ram '\033[31m8'", tiny);
+    assert_fails(1, "no\\x1b[31m/text", "score %s --text 'no\033[31m/text'", tiny);
+}
+
+/* No file is read further than there is use for it: those without an end are refused. */
+static void files_without_an_end_are_refused(void **state)
+{
+    (void)state;
+    assert_fails(1, "/dev/zero: cannot read: it has more than 525.3 kB", "run %s -f /dev/zero",
+                 tiny);
+    assert_fails(1, "it has more than 3.75 MB", "score %s --text /dev/zero --ram 30M", tiny);
+    assert_fails(1, "it has more than 65.", "run %s --ctx 63 -f - </dev/zero", tiny);
+    assert_fails(1, "cannot read: it has more than", "template /dev/zero /dev/null");
+    assert_fails(1, "no chat template", "template %s /dev/zero", tiny);
+}
+
+/* A file that is none is refused before there is a text that it could not count. */
+static void a_file_that_counts_no_experts_is_refused(void **state)
+{
+    (void)state;
+    result r = umbra("run %s -p a -n 2 --usage README.md", tiny);
+    assert_int_equal(r.code, 1);
+    assert_string_equal(r.out, "");
+    assert_non_null(strstr(r.err, "README.md: this is no usage file"));
+    free(r.out);
+}
+
 static void interrupts_end_cleanly(void **state)
 {
     (void)state;
@@ -389,6 +432,9 @@ int main(void)
         cmocka_unit_test(score_gives_every_position),
         cmocka_unit_test(score_is_bit_identical),
         cmocka_unit_test(misuse_is_explained),
+        cmocka_unit_test(words_are_printed_plainly),
+        cmocka_unit_test(files_without_an_end_are_refused),
+        cmocka_unit_test(a_file_that_counts_no_experts_is_refused),
         cmocka_unit_test(interrupts_end_cleanly),
         cmocka_unit_test(a_full_disk_is_reported),
         cmocka_unit_test(bench_writes_a_report),

@@ -124,6 +124,30 @@ static void one_bad_expert_is_enough(void **state)
                  "experts' outputs of layer 0");
 }
 
+/* What is finite, but so large that a norm would make zeros of it, and text of nothing. */
+static void values_too_large_for_a_norm_stop(void **state)
+{
+    (void)state;
+    assert_stops(&make_olmoe, "token_embd.weight", 1e38f, false, "the embedding's values are");
+    assert_stops(&make_llama, "blk.1.ffn_down_exps.weight", 1e30f, false,
+                 "experts' outputs of layer 1");
+    float x[4] = {1e18f, -1e18f, 1e18f, 1e18f};
+    umbra_device d = {0};
+    assert_int_equal(umbra_device_first_bad(&d, x, 4, 1), UMBRA_NO_ROW);
+    x[1] = -1e19f;
+    assert_int_equal(umbra_device_first_bad(&d, x, 4, 1), 0);
+}
+
+/* Minus infinity among raw scores would become a share of 0: an expert that is never asked. */
+static void an_expert_ruled_out_is_noticed(void **state)
+{
+    (void)state;
+    assert_stops(&make_olmoe, "blk.1.ffn_gate_inp.weight", INFINITY, true,
+                 "router's scores of layer 1");
+    assert_stops(&make_olmoe, "blk.1.ffn_gate_inp.weight", -INFINITY, true,
+                 "router's scores of layer 1");
+}
+
 static void sound_numbers_pass(void **state)
 {
     (void)state;
@@ -146,6 +170,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_bad_numbers_are_named),
         cmocka_unit_test(one_bad_expert_is_enough),
+        cmocka_unit_test(values_too_large_for_a_norm_stop),
+        cmocka_unit_test(an_expert_ruled_out_is_noticed),
         cmocka_unit_test(sound_numbers_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -379,6 +379,41 @@ static void test_cut_download(void **state)
     umbra_builder_release(&b);
 }
 
+/* What people have in the place of a model is named. */
+static void test_other_kinds_of_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *what;
+    } files[] = {
+#define FILE_OF(BYTES, WHAT) {BYTES, sizeof(BYTES) - 1, WHAT}
+        FILE_OF("version https://git-lfs.github.com/spec/v1\noid sha256:00",
+                "a pointer of Git LFS"),
+        FILE_OF("<!doctype html><title>gone</title>", "a web page"),
+        FILE_OF("\r\n <html lang=\"en\">", "a web page"),
+        FILE_OF("{\"error\":\"not for you\"}", "a JSON text"),
+        FILE_OF("Entry not found", "no such file"),
+        FILE_OF("\x18\0\0\0\0\0\0\0{\"__metadata__\":{}}      ", "a safetensors file"),
+        FILE_OF("PK\3\4\24\0\0\0\10\0", "a ZIP archive"),
+        FILE_OF("\200\2}q\0X\5", "a Python pickle"),
+        FILE_OF("tjgg\3\0\0\0", "came before GGUF"),
+        FILE_OF("\37\213\10\0\0\0", "compressed by gzip"),
+        FILE_OF("\50\265\57\375\4\0", "compressed by zstd"),
+        FILE_OF("\0\0\0\0\0\0\0\0", "did not fill it"),
+#undef FILE_OF
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        umbra_memory_file_set(&file, files[i].bytes, files[i].n, 0);
+        expect(files[i].what, UMBRA_E_FORMAT, 0, files[i].what);
+    }
+    umbra_error err;
+    umbra_memory_file_set(&file, "once upon a time", 16, 0);
+    assert_int_equal(umbra_hostile_open("a story", file.path, &err), UMBRA_E_FORMAT);
+    assert_null(strstr(err.message, "it is"));
+}
+
 static void test_not_files(void **state)
 {
     (void)state;
@@ -431,11 +466,12 @@ int main(void)
 {
     umbra_hostile_limit_memory();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncations), cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_patches),     cmocka_unit_test(test_duplicates),
-        cmocka_unit_test(test_deep_arrays), cmocka_unit_test(test_wide_arrays),
-        cmocka_unit_test(test_sparse),      cmocka_unit_test(test_cut_download),
-        cmocka_unit_test(test_not_files),   cmocka_unit_test(test_number_of_cases),
+        cmocka_unit_test(test_truncations),     cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_patches),         cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_deep_arrays),     cmocka_unit_test(test_wide_arrays),
+        cmocka_unit_test(test_sparse),          cmocka_unit_test(test_cut_download),
+        cmocka_unit_test(test_not_files),       cmocka_unit_test(test_other_kinds_of_files),
+        cmocka_unit_test(test_number_of_cases),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

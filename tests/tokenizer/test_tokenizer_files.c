@@ -20,11 +20,12 @@ typedef struct spec {
         int type;
     } tokens[64];
     const char *merges[64];
-    long bos, eos, eot; /* -1: absent */
-    int add_bos;        /* -1: absent */
-    int drop_byte;      /* this byte's token gets another text; -1: none */
-    int byte_type;      /* type of the single-byte tokens */
-    int extra_types;    /* entries of token_type more than tokens */
+    long bos, eos, eot;      /* -1: absent */
+    int add_bos;             /* -1: absent */
+    int drop_byte;           /* this byte's token gets another text; -1: none */
+    int byte_type;           /* type of the single-byte tokens */
+    int extra_types;         /* entries of token_type more than tokens */
+    const char *switched_on; /* a key that is true; NULL: none */
     bool no_tokens, no_types, no_merges;
 } spec;
 
@@ -108,7 +109,7 @@ static void put_vocabulary(FILE *f, const spec *s, size_t n_tokens)
             put_text(f, s->tokens[i - 256].text);
     }
     if (!s->no_types) {
-        size_t n = n_tokens + (size_t)s->extra_types;
+        size_t n = (size_t)((int)n_tokens + s->extra_types);
         put_array(f, "tokenizer.ggml.token_type", 5, n);
         for (size_t i = 0; i < n; i++)
             put_u32(f, (uint32_t)(i < 256        ? s->byte_type
@@ -131,7 +132,7 @@ static void write_file(const spec *s)
     put_u64(f, 0);
     put_u64(f, (s->model != NULL) + (s->pre != NULL) + !s->no_tokens + !s->no_types +
                    !s->no_merges + (s->bos >= 0) + (s->eos >= 0) + (s->eot >= 0) +
-                   (s->add_bos >= 0));
+                   (s->add_bos >= 0) + (s->switched_on != NULL));
     put_pair_text(f, "tokenizer.ggml.model", s->model);
     put_pair_text(f, "tokenizer.ggml.pre", s->pre);
     put_vocabulary(f, s, n_tokens);
@@ -146,6 +147,10 @@ static void write_file(const spec *s)
     if (s->add_bos >= 0) {
         put_key(f, "tokenizer.ggml.add_bos_token", 7);
         put(f, &(char){(char)s->add_bos}, 1);
+    }
+    if (s->switched_on) {
+        put_key(f, s->switched_on, 7);
+        put(f, &(char){1}, 1);
     }
     assert_int_equal(fclose(f), 0);
 }
@@ -373,9 +378,9 @@ static void a_run_costs_no_memory_of_its_own(void **state)
 {
     (void)state;
     enum { N = 1 << 17, SMALL = 1 << 19 };
-    static const char *const names[] = {"gpt-2",       "olmo",          "qwen2", "llama-bpe",
-                                        "gpt-4o",      "kimi-k2",       "dbrx",  "deepseek-llm",
-                                        "deepseek-v3", "deepseek-coder"};
+    static const char *const names[] = {"default",      "gpt-2",       "olmo",          "qwen2",
+                                        "llama-bpe",    "gpt-4o",      "kimi-k2",       "dbrx",
+                                        "deepseek-llm", "deepseek-v3", "deepseek-coder"};
     static const char *const units[] = {"a",    "A",  " ",  "\n", "9",        "<",
                                         "-",    "'s", " a", "aA", "\xcc\x81", "\xe4\xb8\xad",
                                         "\xff", " \n"};
@@ -572,12 +577,73 @@ static void refusals_of_kinds(void **state)
               "01234567890123456789";
     expect_refusal(&s, UMBRA_E_UNSUPPORTED, "012345678901...\"");
     s = usual();
-    s.pre = NULL;
-    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "default");
     s.pre = "qwen3000";
     expect_refusal(&s, UMBRA_E_UNSUPPORTED, "\"qwen3000\"");
-    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "supported: gpt-2, ");
+    expect_refusal(&s, UMBRA_E_UNSUPPORTED, "supported: default, gpt-2, ");
     expect_refusal(&s, UMBRA_E_UNSUPPORTED, ", deepseek-v3");
+}
+
+/* How files from before the key cut text: punctuation in runs, digits in threes from the left. */
+static void words_of_no_named_kind(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"default", "", NULL};
+    spec s = usual();
+    static const char *const texts[] = {"12",
+                                        "23",
+                                        "!!",
+                                        "a!",
+                                        "\xc4\xa0!",
+                                        "\xc4\xa0"
+                                        "a"};
+    static const char *const merges[] = {"1 2", "2 3", "! !", "a !", "\xc4\xa0 !", "\xc4\xa0 a"};
+    for (int i = 0; i < 6; i++) {
+        s.tokens[i].text = texts[i], s.tokens[i].type = 1;
+        s.merges[i] = merges[i];
+    }
+    for (int i = 0; i < 3; i++) {
+        s.pre = names[i];
+        must_open(&s);
+        EXPECT_IDS("a!!a", false, 'a', 258, 'a');
+        EXPECT_IDS("a ! a", false, 'a', ' ', '!', 261); /* a mark takes no space before it */
+        EXPECT_IDS("4123", false, '4', 256, '3');       /* 412|3: not 4|123 */
+        EXPECT_IDS("123", false, 256, '3');
+        if (i > 0)
+            expect_note("tokenizer.ggml.pre is missing: text is cut into words by \"default\"");
+        else
+            assert_int_equal(umbra_tokenizer_notes(tokenizer)->n, 0);
+    }
+}
+
+static void types_for_some_tokens(void **state)
+{
+    (void)state;
+    spec s = usual();
+    s.tokens[0].text = "<x>", s.tokens[0].type = 3;
+    s.extra_types = 1;
+    must_open(&s);
+    expect_note("token_type has 258 entries for 257 tokens: the last are ignored");
+    EXPECT_IDS("a<x>", true, 'a', 256);
+    s.extra_types = -1;
+    must_open(&s);
+    expect_note("token_type has 256 entries for 257 tokens: the rest are taken for text");
+    EXPECT_IDS("a<x>", true, 'a', '<', 'x', '>');
+}
+
+static void what_is_not_done_to_a_text_is_told(void **state)
+{
+    (void)state;
+    spec s = usual();
+    s.switched_on = "tokenizer.ggml.add_eos_token";
+    must_open(&s);
+    expect_note("tokenizer.ggml.add_eos_token is set: ");
+    s.switched_on = "tokenizer.ggml.add_sep_token";
+    must_open(&s);
+    expect_note("tokenizer.ggml.add_sep_token is set: ");
+    s.switched_on = "tokenizer.ggml.normalizer.lowercase";
+    must_open(&s);
+    expect_note("texts keep their capital letters");
+    EXPECT_IDS("A", false, 'A');
 }
 
 static void refusals_of_tokens(void **state)
@@ -586,9 +652,6 @@ static void refusals_of_tokens(void **state)
     spec s = usual();
     s.no_tokens = true;
     expect_refusal(&s, UMBRA_E_FORMAT, "tokens is missing");
-    s = usual();
-    s.extra_types = 1;
-    expect_refusal(&s, UMBRA_E_FORMAT, "257 entries for 256 tokens");
     s = usual();
     static char huge[70000];
     memset(huge, 'h', sizeof huge - 1);
@@ -739,6 +802,9 @@ int main(void)
         cmocka_unit_test(ends_of_generation),
         cmocka_unit_test(pre_tokenisation),
         cmocka_unit_test(refusals_of_kinds),
+        cmocka_unit_test(words_of_no_named_kind),
+        cmocka_unit_test(types_for_some_tokens),
+        cmocka_unit_test(what_is_not_done_to_a_text_is_told),
         cmocka_unit_test(refusals_of_tokens),
         cmocka_unit_test(bytes_without_tokens),
         cmocka_unit_test(types_of_all_kinds),

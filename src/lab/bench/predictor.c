@@ -81,7 +81,7 @@ static int random_shadow(umbra_shadow **out, const umbra_bench_predictor_options
         return rc;
     umbra_random random;
     umbra_random_seed(&random, 1);
-    for (int i = 0; i < (*out)->count; i++) {
+    for (int i = 0; i < (*out)->count && !umbra_progress_interrupted(o->progress); i++) {
         umbra_shadow_network *n = &(*out)->networks[i];
         fill(n->w1, (size_t)o->width * (size_t)o->hidden, o->hidden, &random);
         fill(n->w2, 4 * (size_t)o->experts * (size_t)o->width, o->width, &random);
@@ -110,6 +110,8 @@ static int open_subject(subject *s, const umbra_bench_predictor_options *o,
     umbra_gates gates = {0};
     int rc = o->shadow ? umbra_shadow_load(&s->shadow, o->shadow, err)
                        : random_shadow(&s->shadow, o, err);
+    if (rc == UMBRA_OK && umbra_progress_interrupted(o->progress))
+        rc = umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
     if (rc == UMBRA_OK && s->shadow->spec.arch == UMBRA_SHADOW_RESIDUAL)
         rc = random_gates(&gates, &s->shadow->spec, err);
     if (rc == UMBRA_OK)

@@ -245,11 +245,12 @@ static int describe(collector *c)
 static void describe_collection(const collector *c, char *out, size_t size)
 {
     const umbra_collect_options *o = c->options;
+    const char *quote = o->seed > INT64_MAX ? "\"" : ""; /* readers of JSON know no such number */
     snprintf(out, size,
-             "{\"generated\":%s,\"texts\":%d,\"temperature\":%.6g,\"top_p\":%.6g,\"seed\":%" PRIu64
-             ",\"longest\":%d}",
+             "{\"generated\":%s,\"texts\":%d,\"temperature\":%.6g,\"top_p\":%.6g,"
+             "\"seed\":%s%" PRIu64 "%s,\"longest\":%d}",
              o->generate ? "true" : "false", o->n_texts, (double)o->temperature, (double)o->top_p,
-             o->seed, umbra_engine_get_plan(c->engine)->context);
+             quote, o->seed, quote, umbra_engine_get_plan(c->engine)->context);
 }
 
 static int put_gates(collector *c)

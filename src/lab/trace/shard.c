@@ -280,7 +280,7 @@ int umbra_trace_put_states(umbra_trace_writer *writer, umbra_trace_state which, 
                           w->folder, n, first, d->id);
     size_t bad = umbra_trace_first_bad(states, (size_t)n * hidden);
     if (bad < (size_t)n * hidden)
-        return umbra_fail(err, UMBRA_E_ARGUMENT,
+        return umbra_fail(err, UMBRA_E_NONFINITE,
                           "%s: %s of layer %d for token %d of document \"%s\" holds %g in column "
                           "%zu",
                           w->folder, what, layer, offset + (int)(bad / hidden), d->id,

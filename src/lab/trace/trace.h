@@ -82,7 +82,7 @@ uint64_t umbra_trace_writer_tokens(const umbra_trace_writer *writer);
 uint64_t umbra_trace_writer_documents(const umbra_trace_writer *writer);
 
 /* gate (experts, hidden) of a layer; every layer with experts once, before the first shard; on
- * resume they are compared instead. */
+ * resume they are compared instead. UMBRA_E_NONFINITE: it holds a NaN or infinity. */
 int umbra_trace_put_gate(umbra_trace_writer *writer, int layer, const float *gate,
                          umbra_error *err);
 
@@ -95,7 +95,7 @@ int umbra_trace_shard_begin(umbra_trace_writer *writer, const umbra_trace_docume
                             int n, const int32_t *tokens, umbra_error *err);
 /* States (n, hidden) of tokens [first, first + n) of the shard, all of one document; those that the
  * stride leaves out are skipped here. Any order, each token once per layer. A NaN or infinity is
- * refused (UMBRA_E_ARGUMENT). After any other failure the shard can only be closed. */
+ * refused (UMBRA_E_NONFINITE). After any other failure the shard can only be closed. */
 int umbra_trace_put_states(umbra_trace_writer *writer, umbra_trace_state which, int layer,
                            int first, int n, const float *states, umbra_error *err);
 /* experts, weights (n, used); the experts of a token differ. */

@@ -195,7 +195,7 @@ int umbra_trace_put_gate(umbra_trace_writer *writer, int layer, const float *gat
                           w->folder, layer);
     size_t bad = umbra_trace_first_bad(gate, values);
     if (bad < values)
-        return umbra_fail(err, UMBRA_E_ARGUMENT,
+        return umbra_fail(err, UMBRA_E_NONFINITE,
                           "%s: the router of layer %d holds %g for expert %zu, column %zu",
                           w->folder, layer, (double)gate[bad], bad / (size_t)info->hidden,
                           bad % (size_t)info->hidden);

@@ -241,6 +241,22 @@ static void check_resume(const umbra_model *model, umbra_collect_options options
     assert_int_equal(umbra_collect(model, folder_b, &options, &part, &err), UMBRA_E_MISMATCH);
 }
 
+/* Also one that readers of JSON have no number for. */
+static void any_seed_is_one(void **state)
+{
+    umbra_collect_options options = writing(20);
+    options.engine.context = 16;
+    options.seed = UINT64_MAX;
+    wipe(folder_a);
+    umbra_collection first = collect(*state, folder_a, &options);
+    assert_true(first.new_tokens >= 20);
+    options.resume = true;
+    assert_true(collect(*state, folder_a, &options).new_tokens == 0);
+    umbra_error err = {0};
+    options.seed--;
+    assert_int_equal(umbra_collect(*state, folder_a, &options, &first, &err), UMBRA_E_MISMATCH);
+}
+
 static void a_resumed_writing_is_the_same(void **state)
 {
     check_resume(*state, writing(2500));
@@ -375,6 +391,7 @@ int main(void)
         cmocka_unit_test(nothing_to_read),
         cmocka_unit_test(a_failure_leaves_no_folder),
         cmocka_unit_test(the_record_is_what_was_computed),
+        cmocka_unit_test(any_seed_is_one),
         cmocka_unit_test(a_resumed_writing_is_the_same),
         cmocka_unit_test(a_resumed_reading_is_the_same),
         cmocka_unit_test(texts_can_be_continued),

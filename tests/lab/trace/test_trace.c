@@ -214,7 +214,7 @@ static void gates_refused(void **state)
     make_expect(umbra_trace_put_gate(w, -1, gate, &make_err), UMBRA_E_ARGUMENT, "layer -1");
     make_expect(umbra_trace_put_gate(w, 4, gate, &make_err), UMBRA_E_ARGUMENT, "layer 4");
     gate[100] = NAN;
-    make_expect(umbra_trace_put_gate(w, 0, gate, &make_err), UMBRA_E_ARGUMENT,
+    make_expect(umbra_trace_put_gate(w, 0, gate, &make_err), UMBRA_E_NONFINITE,
                 "expert 4, column 4");
     gate[100] = 0;
     MUST(umbra_trace_put_gate(w, 0, gate, &make_err));
@@ -297,7 +297,8 @@ static void puts_refused(void **state)
         UMBRA_E_ARGUMENT, "reach past the document");
     states[25] = -INFINITY; /* even where the stride leaves it out */
     make_expect(umbra_trace_put_states(w, UMBRA_TRACE_INPUT, 0, 0, 2, states, &make_err),
-                UMBRA_E_ARGUMENT, "token 1 of document \"doc-0 \"0\\\xe2\x82\xac.txt\" holds -inf");
+                UMBRA_E_NONFINITE,
+                "token 1 of document \"doc-0 \"0\\\xe2\x82\xac.txt\" holds -inf");
     experts[7] = 9;
     make_expect(umbra_trace_put_routing(w, 0, 0, 3, experts, weights, &make_err), UMBRA_E_ARGUMENT,
                 "for token 2");
