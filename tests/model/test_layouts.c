@@ -177,7 +177,7 @@ static void yarn_is_read(void **state)
     umbra_error err = {0};
     if (make_open(&make_deepseek2, yarn_keys, NULL, NULL, &file, &model, &err) != 0)
         fail_msg("%s", err.message);
-    const umbra_rope *r = &model->config.rope;
+    const umbra_rope *r = &model->config.rope[0];
     assert_float_equal(r->factor, 8, 0);
     assert_float_equal(r->ramp_low, 0, 0);
     assert_float_equal(r->ramp_high, 2, 0);
@@ -187,7 +187,7 @@ static void yarn_is_read(void **state)
 
     if (make_open(&make_gpt_oss, yarn_keys, NULL, NULL, &file, &model, &err) != 0)
         fail_msg("%s", err.message);
-    r = &model->config.rope;
+    r = &model->config.rope[0];
     assert_float_equal(r->ramp_high, 1.8852, 1e-3);
     assert_float_equal(r->magnitude, 1.20794, 1e-5);
     umbra_model_close(&model);
