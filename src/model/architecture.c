@@ -10,8 +10,13 @@
 #include "model/account.h"
 
 static const umbra_architecture *const table[] = {
-    &umbra_architecture_qwen3moe, &umbra_architecture_qwen2moe,  &umbra_architecture_olmoe,
-    &umbra_architecture_llama,    &umbra_architecture_deepseek2, &umbra_architecture_gpt_oss,
+    &umbra_architecture_qwen3moe,    &umbra_architecture_qwen2moe,
+    &umbra_architecture_olmoe,       &umbra_architecture_llama,
+    &umbra_architecture_deepseek2,   &umbra_architecture_gpt_oss,
+    &umbra_architecture_glm4moe,     &umbra_architecture_minimax_m2,
+    &umbra_architecture_bailingmoe2, &umbra_architecture_hunyuan_moe,
+    &umbra_architecture_granitemoe,  &umbra_architecture_ernie45_moe,
+    &umbra_architecture_gemma4,      &umbra_architecture_llama4,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
