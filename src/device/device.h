@@ -165,6 +165,21 @@ typedef struct umbra_sum_step {
 } umbra_sum_step;
 void umbra_device_sum_rows(const umbra_device *d, const umbra_sum_step *s, int rows);
 
+/* A short convolution of each of H values by itself: puts opens * input where each row's view says,
+ * whose form has one head of H F32 values; out = closes * sum over the positions that a view shows,
+ * at most `width`, of taps * what was put there. */
+typedef struct umbra_convolve_step {
+    const float *in;   /* (T, 3, H): opens, closes, input */
+    const float *taps; /* (H, width), the last of a row's own position */
+    const umbra_kv_form *form;
+    const umbra_kv_view *view; /* (T) */
+    int width;                 /* the form's window */
+    float *out;                /* (T, H) */
+    umbra_kv_run *runs;        /* (threads, runs_stride) */
+    int runs_stride;           /* umbra_kv_most_runs */
+} umbra_convolve_step;
+void umbra_device_convolve(const umbra_device *d, const umbra_convolve_step *s, int rows);
+
 /* Turns the rope.dim values at x by a row's angles. */
 void umbra_rope_turn(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
                      const float *angles);

@@ -42,7 +42,7 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
             .key = c->attention[l].cache_key,
             .value = c->attention[l].cache_value,
             .window = c->attention[l].window,
-            .unit = kernels->kv_bytes,
+            .unit = c->attention[l].conv ? (uint32_t)sizeof(float) : kernels->kv_bytes,
         };
 }
 

@@ -17,6 +17,7 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_bailingmoe2, &umbra_architecture_hunyuan_moe,
     &umbra_architecture_granitemoe,  &umbra_architecture_ernie45_moe,
     &umbra_architecture_gemma4,      &umbra_architecture_llama4,
+    &umbra_architecture_lfm2moe,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -292,13 +293,16 @@ void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rul
         umbra_rules_ffn(c, c->shared_width, true, rules);
 }
 
-static int find_model_tensors(umbra_model *model, umbra_error *err)
+static int find_model_tensors(const umbra_architecture *a, umbra_model *model, umbra_error *err)
 {
     const umbra_config *c = &model->config;
     uint64_t hidden = (uint64_t)c->hidden, vocabulary = (uint64_t)c->vocabulary;
     const umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
         [UMBRA_TOKEN_EMBEDDING] = {"token_embd.weight", {hidden, vocabulary}, false, false},
-        [UMBRA_OUTPUT_NORM] = {"output_norm.weight", {hidden}, true, false},
+        [UMBRA_OUTPUT_NORM] = {a->output_norm ? a->output_norm : "output_norm.weight",
+                               {hidden},
+                               true,
+                               false},
         [UMBRA_OUTPUT] = {"output.weight", {hidden, vocabulary}, false, true},
         [UMBRA_ROPE_FACTORS] = {"rope_freqs.weight", {(uint64_t)c->rope[0].dim / 2}, true, true},
     };
@@ -329,7 +333,7 @@ static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, i
 static int find_tensors(const umbra_architecture *a, umbra_model *model, umbra_error *err)
 {
     const umbra_config *c = &model->config;
-    int rc = find_model_tensors(model, err);
+    int rc = find_model_tensors(a, model, err);
     if (rc != UMBRA_OK)
         return rc;
     /* Asked for before anything is allocated per layer: a hostile count stops here. */

@@ -12,7 +12,8 @@
 typedef struct umbra_architecture {
     const char *name; /* general.architecture, and the prefix of its keys */
     umbra_rope_pairs rope;
-    bool ramp_unrounded; /* YaRN's ramp begins and ends between pairs */
+    bool ramp_unrounded;     /* YaRN's ramp begins and ends between pairs */
+    const char *output_norm; /* the tensor's name; NULL: "output_norm.weight" */
     /* Completes c, which holds what the shared keys say, and refuses what cannot be. Shared
      * defaults: no window, plain softmax router without renormalisation, plain SwiGLU, no dense
      * layers, no shared expert, widths 0 where their keys are missing, scales 1. */
@@ -83,5 +84,6 @@ extern const umbra_architecture umbra_architecture_granitemoe;
 extern const umbra_architecture umbra_architecture_ernie45_moe;
 extern const umbra_architecture umbra_architecture_gemma4;
 extern const umbra_architecture umbra_architecture_llama4;
+extern const umbra_architecture umbra_architecture_lfm2moe;
 
 #endif

@@ -57,17 +57,20 @@ static void count_dense(umbra_model *model)
     model->info.dense_bytes = bytes;
 }
 
-/* Layers may differ: what most of them are, the most that one keeps, the longest window. */
+/* Layers may differ: what the first that attends is, the most that one keeps, the longest window.
+ */
 static void describe_attention(umbra_model *model)
 {
     const umbra_config *c = &model->config;
     umbra_model_info *info = &model->info;
     info->heads = c->usual.heads;
-    info->kv_heads = c->attention[0].cache_heads;
-    info->head_dim = c->attention[0].key_dim;
-    info->latent_width = c->attention[0].kv_rank;
-    for (int l = 0; l < c->layers; l++) {
+    for (int l = c->layers - 1; l >= 0; l--) {
         const umbra_attention *a = &c->attention[l];
+        if (!a->conv) {
+            info->kv_heads = a->cache_heads;
+            info->head_dim = a->key_dim;
+            info->latent_width = a->kv_rank;
+        }
         int kept = a->cache_heads * (a->cache_key + a->cache_value);
         info->cached_values = kept > info->cached_values ? kept : info->cached_values;
         info->window = a->window > info->window ? a->window : info->window;

@@ -59,6 +59,8 @@ typedef enum umbra_activation {
 
 /* How a layer attends, and what it keeps of every position. */
 typedef struct umbra_attention {
+    int conv; /* positions that a short convolution, which stands in place of attention, takes in;
+                 0: none does. It keeps its inputs (hidden) as keys. */
     int heads, kv_heads, key_dim, value_dim; /* dims per head */
     int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
     int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
@@ -115,6 +117,8 @@ typedef enum umbra_role {
     UMBRA_ATTN_K_B,         /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
     UMBRA_ATTN_V_B,         /* (heads, value_dim, kv_rank) */
     UMBRA_ATTN_KV_B,        /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_CONV_IN,          /* (3 * hidden, hidden) what opens, what closes, the input */
+    UMBRA_CONV,             /* (hidden, conv) oldest position first */
     UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim) */
     UMBRA_ATTN_OUT_BIAS,    /* (hidden) */
     UMBRA_ATTN_POST_NORM,   /* (hidden) of what attention gives, before it joins x */

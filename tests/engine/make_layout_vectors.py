@@ -103,7 +103,8 @@ def is_local(m, layer):
 def rope_of(m, layer):
     if m.name == "llama4" and layer % 4 == 3:
         return None
-    base, key, slowed = m.key("rope.freq_base"), m.key("attention.key_length"), None
+    base, slowed = m.key("rope.freq_base"), None
+    key = m.key("attention.key_length", m.key("embedding_length") // m.key("attention.head_count"))
     dim = m.key("rope.dimension_count", key)
     if m.name == "gemma4" and is_local(m, layer):
         base, dim = m.key("rope.freq_base_swa"), m.key("rope.dimension_count_swa")
@@ -189,7 +190,19 @@ def latent_heads(m, layer, x, rope):
     return (q, k, v), mscale * mscale / math.sqrt(key)
 
 
+def convolution(m, layer, x):
+    opens, closes, given = np.split(x @ m.get("shortconv.in_proj.weight", layer).T, 3, 1)
+    taps = m.get("shortconv.conv.weight", layer)
+    width, inputs, out = taps.shape[1], opens * given, np.zeros_like(x)
+    for t in range(len(x)):
+        for back in range(min(width, t + 1)):
+            out[t] += taps[:, width - 1 - back] * inputs[t - back]
+    return closes * out @ m.get("shortconv.out_proj.weight", layer).T
+
+
 def attention(m, layer, x, rope):
+    if m.get("shortconv.conv.weight", layer) is not None:
+        return convolution(m, layer, x)
     latent = m.key("attention.kv_lora_rank") is not None
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
@@ -216,14 +229,15 @@ def swiglu(m, gate, up):
     return gate * sigmoid(1.702 * gate) * (up + 1)
 
 
+BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe")
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
-                "gemma4")
+                "gemma4", "lfm2moe")
 
 
 def choose(m, layer, z):
     """[(expert, weight)]"""
     k, experts = m.key("expert_used_count"), len(z)
-    by_sigmoid = m.key("expert_gating_func") == 2 or m.name in ("glm4moe", "minimax-m2", "llama4")
+    by_sigmoid = m.key("expert_gating_func") == 2 or m.name in BY_SIGMOID
     p = sigmoid(z) if by_sigmoid else softmax(z)
     bias = m.get("exp_probs_b.bias", layer)
     wish = p if bias is None else p + bias
@@ -300,7 +314,8 @@ def log_sum_exps(path):
         x = x + part * feed_forward(m, layer, norm(x, before, eps), x)
         if m.name == "gemma4":
             x = x * m.get("layer_output_scale.weight", layer)
-    logits = norm(x, m.get("output_norm.weight"), eps) @ m.get("output.weight").T
+    last = m.get("token_embd_norm.weight" if m.name == "lfm2moe" else "output_norm.weight")
+    logits = norm(x, last, eps) @ m.get("output.weight").T
     logits = logits / m.key("logit_scale", 1)
     cap = m.key("final_logit_softcapping")
     logits = logits if cap is None else cap * np.tanh(logits / cap)
@@ -310,7 +325,7 @@ def log_sum_exps(path):
 print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
-         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4")
+         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]

@@ -37,6 +37,7 @@ static const layout layouts[] = {
     {"ernie45moe", "arch2", "ernie45moe-q5_0.gguf", .070, .118, .9808, .9879, false},
     {"gemma4", "arch2", "gemma4-q4_0.gguf", .113, .266, .9095, .9831, true},
     {"llama4", "arch2", "llama4-q4_0.gguf", .201, .527, .9346, .9791, false},
+    {"lfm2moe", "arch2", "lfm2moe-q4_0.gguf", .079, .106, .9585, .9816, false},
 };
 
 static const char *const texts[] = {"own-chat", "own-code", "own-mixed", "own-prose", "own-long"};

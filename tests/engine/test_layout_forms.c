@@ -105,6 +105,7 @@ static const variant variants[] = {
     {&make_gemma4, NULL, NULL},
     {&make_gemma4, NULL, make_fused},
     {&make_llama4, NULL, NULL},
+    {&make_lfm2moe, NULL, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof variants[0] };

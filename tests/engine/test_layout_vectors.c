@@ -82,6 +82,7 @@ static const struct {
     {"ernie45-moe", &make_ernie45_moe, NULL, NULL, vector_ernie45_moe},
     {"gemma4", &make_gemma4, NULL, NULL, vector_gemma4},
     {"llama4", &make_llama4, NULL, NULL, vector_llama4},
+    {"lfm2moe", &make_lfm2moe, NULL, NULL, vector_lfm2moe},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

@@ -244,16 +244,21 @@ static bool names_tensor(const make_tensor *tensors, const char *name)
     return false;
 }
 
+static bool is_of_model(const char *name)
+{
+    return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "token_embd_norm.weight") == 0;
+}
+
 static void put_layer(umbra_builder *b, const make_tensor *t, int layer, const fault *f)
 {
     char name[64];
     if (layer < t->from || (t->to > 0 && layer >= t->to))
         return;
     snprintf(name, sizeof name, "blk.%d.%s", layer, t->name);
-    if (strcmp(t->name, "rope_freqs.weight") == 0 && layer == t->from)
-        put_tensor(b, t->name, t->shape, f);
-    else if (strcmp(t->name, "rope_freqs.weight") != 0)
+    if (!is_of_model(t->name))
         put_tensor(b, name, t->shape, f);
+    else if (layer == t->from)
+        put_tensor(b, t->name, t->shape, f);
 }
 
 void make_build(umbra_builder *b, const make_layout *layout, const make_key *keys,
@@ -264,7 +269,8 @@ void make_build(umbra_builder *b, const make_layout *layout, const make_key *key
     put_keys(b, layout, keys, f);
     make_tokenizer(b, f);
     put_tensor(b, "token_embd.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
-    put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
+    if (!names_tensor(layout->tensors, "token_embd_norm.weight"))
+        put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
     put_tensor(b, "output.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
     const make_key *blocks = find_key(keys, "block_count");
     if (!blocks)

@@ -46,7 +46,7 @@ typedef struct make_key {
 } make_key;
 
 /* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first. rope_freqs.weight
- * is the model's. */
+ * and token_embd_norm.weight, in place of output_norm.weight, are the model's. */
 typedef struct make_tensor {
     const char *name;
     uint64_t shape[3]; /* shape[0] 0: no such tensor (in place of a layout's own) */
@@ -76,7 +76,7 @@ int make_open(const make_layout *layout, const make_key *keys, const make_tensor
 extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, make_gpt_oss;
 /* These have one key/value head in (most of) their layers. */
 extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_hunyuan_moe,
-    make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4;
+    make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4, make_lfm2moe;
 
 /* Other forms of the same weights: one tensor per expert, gate and up in one; queries, keys and
  * values in one; for deepseek2 attn_k_b and attn_v_b, with the keys that come with them. */

@@ -2,9 +2,9 @@
 
 enum { PROJECTION = MAKE_HEADS * MAKE_DIM };
 
-#define COMMON_KEYS                                                                                \
-    {"block_count", MAKE_LAYERS, MAKE_U32, NULL},                                                  \
-        {"context_length", MAKE_CONTEXT, MAKE_U32, NULL},                                          \
+#define COMMON_KEYS KEYS_OF(MAKE_LAYERS)
+#define KEYS_OF(LAYERS)                                                                            \
+    {"block_count", LAYERS, MAKE_U32, NULL}, {"context_length", MAKE_CONTEXT, MAKE_U32, NULL},     \
         {"embedding_length", MAKE_HIDDEN, MAKE_U32, NULL},                                         \
         {"attention.head_count", MAKE_HEADS, MAKE_U32, NULL},                                      \
         {"attention.layer_norm_rms_epsilon", 1e-5, MAKE_F32, NULL},                                \
@@ -25,18 +25,20 @@ enum { PROJECTION = MAKE_HEADS * MAKE_DIM };
     {                                                                                              \
         "attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 0, 0                                      \
     }
-#define EXPERTS(FROM)                                                                              \
-    {"ffn_gate_inp.weight", {MAKE_HIDDEN, MAKE_EXPERTS}, FROM, 0},                                 \
-        {"ffn_gate_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, FROM, 0},                \
-        {"ffn_up_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, FROM, 0},                  \
+#define EXPERTS(FROM) EXPERTS_IN(FROM, 0)
+#define EXPERTS_IN(FROM, TO)                                                                       \
+    {"ffn_gate_inp.weight", {MAKE_HIDDEN, MAKE_EXPERTS}, FROM, TO},                                \
+        {"ffn_gate_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, FROM, TO},               \
+        {"ffn_up_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, FROM, TO},                 \
     {                                                                                              \
-        "ffn_down_exps.weight", {MAKE_WIDTH, MAKE_HIDDEN, MAKE_EXPERTS}, FROM, 0                   \
+        "ffn_down_exps.weight", {MAKE_WIDTH, MAKE_HIDDEN, MAKE_EXPERTS}, FROM, TO                  \
     }
-#define SHARED(FROM, WIDTH)                                                                        \
-    {"ffn_gate_shexp.weight", {MAKE_HIDDEN, WIDTH}, FROM, 0},                                      \
-        {"ffn_up_shexp.weight", {MAKE_HIDDEN, WIDTH}, FROM, 0},                                    \
+#define SHARED(FROM, WIDTH) SHARED_IN(FROM, 0, WIDTH)
+#define SHARED_IN(FROM, TO, WIDTH)                                                                 \
+    {"ffn_gate_shexp.weight", {MAKE_HIDDEN, WIDTH}, FROM, TO},                                     \
+        {"ffn_up_shexp.weight", {MAKE_HIDDEN, WIDTH}, FROM, TO},                                   \
     {                                                                                              \
-        "ffn_down_shexp.weight", {WIDTH, MAKE_HIDDEN}, FROM, 0                                     \
+        "ffn_down_shexp.weight", {WIDTH, MAKE_HIDDEN}, FROM, TO                                    \
     }
 #define BIASES                                                                                     \
     {"attn_q.bias", {PROJECTION}, 0, 0}, {"attn_k.bias", {PROJECTION}, 0, 0},                      \
@@ -330,26 +332,8 @@ static const make_tensor gemma4_tensors[] = {
 const make_layout make_gemma4 = {"gemma4", gemma4_keys, gemma4_tensors};
 
 /* Of four layers the second and fourth have experts, and the fourth does not rotate. */
-#define OF_TWO(FROM, TO)                                                                           \
-    {"ffn_gate_inp.weight", {MAKE_HIDDEN, MAKE_EXPERTS}, FROM, TO},                                \
-        {"ffn_gate_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, FROM, TO},               \
-        {"ffn_up_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, FROM, TO},                 \
-        {"ffn_down_exps.weight", {MAKE_WIDTH, MAKE_HIDDEN, MAKE_EXPERTS}, FROM, TO},               \
-        {"ffn_gate_shexp.weight", {MAKE_HIDDEN, MAKE_WIDTH}, FROM, TO},                            \
-        {"ffn_up_shexp.weight", {MAKE_HIDDEN, MAKE_WIDTH}, FROM, TO},                              \
-    {                                                                                              \
-        "ffn_down_shexp.weight", {MAKE_WIDTH, MAKE_HIDDEN}, FROM, TO                               \
-    }
-
 static const make_key llama4_keys[] = {
-    {"block_count", 4, MAKE_U32, NULL},
-    {"context_length", MAKE_CONTEXT, MAKE_U32, NULL},
-    {"embedding_length", MAKE_HIDDEN, MAKE_U32, NULL},
-    {"attention.head_count", MAKE_HEADS, MAKE_U32, NULL},
-    {"attention.layer_norm_rms_epsilon", 1e-5, MAKE_F32, NULL},
-    {"rope.freq_base", 1000, MAKE_F32, NULL},
-    {"expert_count", MAKE_EXPERTS, MAKE_U32, NULL},
-    {"expert_used_count", MAKE_USED, MAKE_U32, NULL},
+    KEYS_OF(4),
     ONE_HEAD_KEYS,
     {"feed_forward_length", 96, MAKE_U32, NULL},
     {"expert_feed_forward_length", MAKE_WIDTH, MAKE_U32, NULL},
@@ -357,12 +341,50 @@ static const make_key llama4_keys[] = {
     {0},
 };
 static const make_tensor llama4_tensors[] = {
-    ONE_HEAD,    {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0},
-    DENSE(0, 1), OF_TWO(1, 2),
-    DENSE(2, 3), OF_TWO(3, 4),
+    ONE_HEAD,
+    {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    DENSE(0, 1),
+    EXPERTS_IN(1, 2),
+    SHARED_IN(1, 2, MAKE_WIDTH),
+    DENSE(2, 3),
+    EXPERTS_IN(3, 4),
+    SHARED_IN(3, 4, MAKE_WIDTH),
     {0},
 };
 const make_layout make_llama4 = {"llama4", llama4_keys, llama4_tensors};
+
+/* Two layers convolve, the one between them attends. */
+static const make_key lfm2moe_keys[] = {
+    COMMON_KEYS,
+    ONE_DENSE_KEYS,
+    {"attention.head_count_kv", 0, MAKE_U32S, "010"},
+    {"shortconv.l_cache", 4, MAKE_U32, NULL},
+    {0},
+};
+#define CONVOLUTION(FROM, TO)                                                                      \
+    {"shortconv.in_proj.weight", {MAKE_HIDDEN, 3 * MAKE_HIDDEN}, FROM, TO},                        \
+        {"shortconv.conv.weight", {4, MAKE_HIDDEN}, FROM, TO},                                     \
+    {                                                                                              \
+        "shortconv.out_proj.weight", {MAKE_HIDDEN, MAKE_HIDDEN}, FROM, TO                          \
+    }
+static const make_tensor lfm2moe_tensors[] = {
+    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    {"attn_q.weight", {MAKE_HIDDEN, PROJECTION}, 1, 2},
+    {"attn_k.weight", {MAKE_HIDDEN, MAKE_DIM}, 1, 2},
+    {"attn_v.weight", {MAKE_HIDDEN, MAKE_DIM}, 1, 2},
+    {"attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 1, 2},
+    {"attn_q_norm.weight", {MAKE_DIM}, 1, 2},
+    {"attn_k_norm.weight", {MAKE_DIM}, 1, 2},
+    CONVOLUTION(0, 1),
+    CONVOLUTION(2, 3),
+    {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    DENSE(0, 1),
+    EXPERTS(1),
+    {"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0},
+    {"token_embd_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    {0},
+};
+const make_layout make_lfm2moe = {"lfm2moe", lfm2moe_keys, lfm2moe_tensors};
 
 /* ---- other forms ---- */
 

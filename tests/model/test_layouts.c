@@ -111,6 +111,10 @@ static const refusal more_refusals[] = {
     {&make_gemma4, {"rope_freqs.weight", SHAPE, 16, NULL, "rope_freqs"}},
     {&make_llama4, {"llama4.interleave_moe_layer_step", VALUE, 1, NULL, "blk.0.ffn_gate_inp"}},
     {&make_llama4, {"blk.2.ffn_up.weight", ABSENT, 0, NULL, "blk.2.ffn_up"}},
+    {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", ABSENT, 0, NULL, "l_cache is missing"}},
+    {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", VALUE, 3, NULL, "shortconv.conv.weight"}},
+    {&make_lfm2moe, {"blk.2.shortconv.in_proj.weight", ABSENT, 0, NULL, "in_proj"}},
+    {&make_lfm2moe, {"token_embd_norm.weight", ABSENT, 0, NULL, "token_embd_norm"}},
 };
 
 static void check_refusals(const refusal *refused, size_t n, const make_key *keys)
@@ -231,6 +235,7 @@ static const description descriptions[] = {
     {&make_ernie45_moe, NULL, 2, 64, 0, 0, 64, "softmax, renormalised, selection bias"},
     {&make_gemma4, NULL, 3, 128, 0, 8, 96, "softmax, renormalised"},
     {&make_llama4, NULL, 2, 64, 0, 0, 32, "sigmoid of the chosen"},
+    {&make_lfm2moe, NULL, 2, 64, 0, 4, 0, "sigmoid, renormalised, selection bias"},
 };
 
 static void files_are_described(void **state)

@@ -110,7 +110,9 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
-    if (a->kv_rank)
+    if (a->conv)
+        umbra_step_convolution(p, layer);
+    else if (a->kv_rank)
         umbra_step_attention_latent(p, layer);
     else
         attend_heads(p, layer);

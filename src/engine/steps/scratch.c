@@ -52,7 +52,7 @@ static widest find_widest(const umbra_config *c)
         const umbra_attention *a = &c->attention[l];
         uint64_t heads = (uint64_t)a->heads, kept = (uint64_t)a->cache_heads;
         w.q_low = larger(w.q_low, (uint64_t)a->q_rank);
-        w.q = larger(w.q, heads * (uint64_t)a->key_dim);
+        w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
         w.k = larger(w.k, kept * (uint64_t)a->cache_key);
         w.v = larger(w.v, kept * (uint64_t)a->cache_value);
         w.mixed = larger(w.mixed, heads * (uint64_t)a->value_dim);

@@ -39,10 +39,11 @@ typedef struct umbra_scratch {
     float *x;                 /* (C, hidden) residual stream */
     umbra_activations normed; /* (C, hidden) input of a block */
     umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
-    float *q, *k, *v;         /* (C, heads * dim) of a layer; k and v as the cache keeps them */
-    umbra_activations mixed;  /* (C, heads * value_dim) attention's output */
-    float *block;             /* (C, hidden) output of a block, before it joins x */
-    float *beside;            /* (C, hidden) with post norms: what the block beside experts gives */
+    float *q, *k, *v;        /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
+                                (C, 3 * hidden) of one that convolves */
+    umbra_activations mixed; /* (C, heads * value_dim) attention's output */
+    float *block;            /* (C, hidden) output of a block, before it joins x */
+    float *beside;           /* (C, hidden) with post norms: what the block beside experts gives */
     float *rope[UMBRA_ROPES]; /* (C, its dim) cos, sin of each pair */
     umbra_kv_view *view;      /* (C) what each row sees of the layer in progress */
     float *scores;            /* (threads, heads per item, scores_stride) */
@@ -110,8 +111,10 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n);
 
 /* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. */
 void umbra_step_attention(const umbra_pass *p, int layer);
-/* attention_latent.c: the same for a compressed cache, from normed to mixed.f32. */
+/* attention_latent.c, convolution.c: what stands in its place with a compressed cache and in layers
+ * that convolve, from normed to mixed.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
+void umbra_step_convolution(const umbra_pass *p, int layer);
 
 /* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
  * whose scores are not finite, or UMBRA_NO_ROW. */
