@@ -1,6 +1,6 @@
-/* What reading ahead is worth on a disk and a processor of any speed: the store, the planner and
- * the shadow runner as they are, on recorded states and routing, with a clock of their own. Nothing
- * depends on the machine that runs it.
+/* What reading ahead is worth on a disk and a processor of any speed: the store and the shadow
+ * runner as they are, on recorded states and routing, with a clock of their own. Nothing depends on
+ * the machine that runs it.
  *
  *   simulate MODEL TRACES SHADOW [--compute MS] [--tokens N] [--every N] [--predict US]
  *            [--disk RATE,LATENCY...] [--residency SHARE...] [--policy NAME...]

@@ -1,5 +1,5 @@
-# One object library per room of the source tree (src/layers.txt); a room of the lab is called
-# lab_NAME. scripts/check-layers.sh holds what a room may include.
+# One object library per module of the source tree (src/layers.txt); a module of the lab is called
+# lab_NAME. scripts/check-layers.sh holds what a module may include.
 
 add_library(umbra_flags INTERFACE)
 target_compile_features(umbra_flags INTERFACE c_std_17)

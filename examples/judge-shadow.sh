@@ -1,7 +1,7 @@
 #!/bin/sh
 # Judges a shadow file that somebody gave you, on what the model writes on this machine.
 #   judge-shadow.sh MODEL.gguf SHADOW.safetensors REPORT.html [TOKENS]
-# The table compares it with the oracle, the model's own routers ("gate") and simpler guesses. If it
+# The table compares it with the oracle, the model's own routers ("gate") and simpler ones. If it
 # does not beat "gate", it is of no use. If it was made for another model, it is refused.
 set -eu
 umbra=${UMBRA:-umbra}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The order of knowledge, as src/layers.txt gives it: a file includes headers of its own room and of
-# rooms that stand lower, internal ones as well as <umbra/...>. A header named internal.h or
+# The order of knowledge, as src/layers.txt gives it: a file includes headers of its own module and of
+# modules that stand lower, internal ones as well as <umbra/...>. A header named internal.h or
 # ..._internal.h is for the sources of its folder and of those in it. The command line uses public
 # headers, its own and the JSON writer. (Tests, tools and benchmarks may look inside.)
 #   scripts/check-layers.sh [ROOT]     ROOT: another tree than this one
@@ -10,8 +10,8 @@ cd "${1:-$(dirname "$0")/..}"
 find src include -name '*.[ch]' | sort | awk '
 function complain(what) { print what; failures++ }
 function folder(path) { return path ~ /\// ? substr(path, 1, match(path, /\/[^\/]*$/) - 1) : "" }
-# The room of a path under src; those of the lab are two names deep.
-function room(path,    parts, n)
+# The module of a path under src; those of the lab are two names deep.
+function module(path,    parts, n)
 {
     n = split(path, parts, "/")
     return parts[1] == "lab" && n > 2 ? "lab/" parts[2] : parts[1]
@@ -19,7 +19,7 @@ function room(path,    parts, n)
 function must_be_below(used, what)
 {
     if (!(used in height))
-        complain(what ", whose room " used " is not in src/layers.txt")
+        complain(what ", whose module " used " is not in src/layers.txt")
     else if (used != own && height[used] >= height[own])
         complain(what " from " used ", which is not below " own)
 }
@@ -35,7 +35,7 @@ function check_include(file, header, quoted)
         return
     what = file " includes " header
     if (!quoted && !(header in owner))
-        complain(what ", which src/layers.txt gives to no room")
+        complain(what ", which src/layers.txt gives to no module")
     else if (!quoted)
         must_be_below(owner[header], what)
     else if (file ~ /^include\//)
@@ -45,7 +45,7 @@ function check_include(file, header, quoted)
     else if (own == "cli" && header !~ /^cli\// && header != "base/json_writer.h")
         complain(what ", an internal header, in the command line")
     else {
-        must_be_below(room(header), what)
+        must_be_below(module(header), what)
         check_internal(substr(file, 5), header)
     }
 }
@@ -62,9 +62,9 @@ function read_layers(    fields, n, i, line)
 }
 function check_file(file,    line, parts)
 {
-    own = file ~ /^include\// ? owner[substr(file, 9)] : room(substr(file, 5))
+    own = file ~ /^include\// ? owner[substr(file, 9)] : module(substr(file, 5))
     if (!(own in height)) {
-        complain(file ": its room is not in src/layers.txt")
+        complain(file ": its module is not in src/layers.txt")
         return
     }
     while ((getline line < file) > 0) {
@@ -77,7 +77,7 @@ function check_file(file,    line, parts)
     }
     close(file)
 }
-{ files[++n_files] = $0; exists[$0] = 1; if ($0 ~ /^src\//) lived[room(substr($0, 5))] = 1 }
+{ files[++n_files] = $0; exists[$0] = 1; if ($0 ~ /^src\//) lived[module(substr($0, 5))] = 1 }
 END {
     read_layers()
     for (name in height)

@@ -58,12 +58,12 @@ typedef struct change {
     uint64_t run;
 } change;
 
-typedef struct plan {
+typedef struct widening {
     const umbra_gguf *gguf;
     uint32_t times, width;
     uint64_t width_at; /* of the key's value in the file */
     bool shared_too;   /* shared experts have the same key's width */
-} plan;
+} widening;
 
 static const umbra_gguf_pair *find_pair(const umbra_gguf *gguf, const char *key)
 {
@@ -73,7 +73,7 @@ static const umbra_gguf_pair *find_pair(const umbra_gguf *gguf, const char *key)
 }
 
 /* The key that holds the experts' width, and that width. */
-static void find_width(plan *p)
+static void find_width(widening *p)
 {
     const char *path = umbra_gguf_path(p->gguf);
     umbra_error err;
@@ -110,7 +110,7 @@ static void find_width(plan *p)
 
 /* The dimension of a tensor that is the inner width of experts, or -1. *multiple: the dimension
  * holds several widths (gate and up fused, shared experts), each widened alone if *split. */
-static int width_dimension(const plan *p, const char *name, bool *multiple, bool *split)
+static int width_dimension(const widening *p, const char *name, bool *multiple, bool *split)
 {
     const char *role = strstr(name, ".ffn_");
     *multiple = *split = false;
@@ -140,7 +140,7 @@ static int width_dimension(const plan *p, const char *name, bool *multiple, bool
     return down ? 0 : 1;
 }
 
-static change plan_tensor(const plan *p, const umbra_gguf_tensor *t, const char *name)
+static change change_of(const widening *p, const umbra_gguf_tensor *t, const char *name)
 {
     change c = {false, {t->shape[0], t->shape[1], t->shape[2], t->shape[3]}, 0};
     bool multiple, split;
@@ -164,7 +164,7 @@ static change plan_tensor(const plan *p, const umbra_gguf_tensor *t, const char 
 }
 
 /* PIECE_BYTES (or a little less) of zero blocks. Returns their bytes. */
-static size_t fill_zeros(const plan *p, uint32_t dtype, char *zeros)
+static size_t fill_zeros(const widening *p, uint32_t dtype, char *zeros)
 {
     const struct zero_block *block = NULL;
     for (size_t i = 0; i < sizeof zero_blocks / sizeof zero_blocks[0]; i++)
@@ -192,8 +192,8 @@ static void write_zeros(gguf_writer *w, const char *zeros, size_t have, uint64_t
     }
 }
 
-static void copy_tensor(gguf_writer *w, const plan *p, const umbra_gguf_tensor *t, const change *c,
-                        char *piece, char *zeros)
+static void copy_tensor(gguf_writer *w, const widening *p, const umbra_gguf_tensor *t,
+                        const change *c, char *piece, char *zeros)
 {
     umbra_error err;
     size_t have = c->widened ? fill_zeros(p, t->dtype, zeros) : 0;
@@ -215,7 +215,7 @@ static void copy_tensor(gguf_writer *w, const plan *p, const umbra_gguf_tensor *
     gguf_end_tensor(w);
 }
 
-static void put_header(gguf_writer *w, plan *p, change *changes)
+static void put_header(gguf_writer *w, widening *p, change *changes)
 {
     const umbra_gguf *gguf = p->gguf;
     uint32_t wide = p->width * p->times;
@@ -227,7 +227,7 @@ static void put_header(gguf_writer *w, plan *p, change *changes)
         const umbra_gguf_tensor *t = umbra_gguf_tensor_at(gguf, i);
         char name[GGUF_NAME_BYTES];
         gguf_name(t, name);
-        changes[i] = plan_tensor(p, t, name);
+        changes[i] = change_of(p, t, name);
         widened += changes[i].widened;
         gguf_put_tensor(w, name, t->dtype, t->dimensions, changes[i].shape);
     }
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
     umbra_gguf *gguf;
     if (umbra_gguf_open(&gguf, argv[1], &err) != UMBRA_OK)
         gguf_die("%s", err.message);
-    plan p = {.gguf = gguf, .times = (uint32_t)times};
+    widening p = {.gguf = gguf, .times = (uint32_t)times};
     uint64_t count = umbra_gguf_tensor_count(gguf);
     find_width(&p);
     change *changes = calloc(count, sizeof *changes);

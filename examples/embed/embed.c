@@ -6,7 +6,7 @@
  * FILE: the experts are written there; POLICY: off, previous or gate (default: gate); SHARE: of the
  * experts that fit in memory (0.4); IO: as in umbra/store.h (auto); TOKENS: 1 to 512 (128).
  * Writes one text twice, with all experts in memory and by the store, and compares every bit of
- * every state. docs/embedding.md walks through it.
+ * every state. docs/embedding.md explains it step by step.
  *
  * With pkg-config:  cc embed.c toy.c -o embed $(pkg-config --cflags --libs umbra) -lm
  * (with --static before --cflags if libumbra was built as a static library). */

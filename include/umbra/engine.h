@@ -102,6 +102,8 @@ typedef enum umbra_tap_place {
     UMBRA_TAP_HIDDEN, /* x: after a layer's attention, before the norm of its experts */
     UMBRA_TAP_ROUTED, /* the same x; experts and weights are chosen, and being read where they
                          are missing. Only at layers with experts. */
+    UMBRA_TAP_WAIT,   /* x: the same with what every row uses; experts of the layer are being read,
+                         and all others are computed: time that a tap may use */
     UMBRA_TAP_LEAVE,  /* x: behind the last layer; the rows' sequences hold them now */
     UMBRA_TAP_PLACES
 } umbra_tap_place;
@@ -117,12 +119,14 @@ typedef struct umbra_rows {
     const bool *prompt;        /* (n) whether the row's sequence has more rows among these: it is
                                   a prompt's; a row by itself is decoded */
     const float *x;            /* (n, H) */
-    const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED */
+    const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED
+                                  and UMBRA_TAP_WAIT */
     const float *weights;      /* (n, k) of the experts; the same */
 } umbra_rows;
 
 /* What a call hands out while it runs, and how it is stopped. Everything may be NULL. A non-zero
- * return stops the call, which returns that value; from UMBRA_TAP_ROUTED after the layer, from
+ * return stops the call, which returns that value; from UMBRA_TAP_ROUTED and UMBRA_TAP_WAIT after
+ * the layer, from
  * UMBRA_TAP_LEAVE once the rows are in their sequences. */
 typedef struct umbra_tap {
     void *user; /* handed to every function */

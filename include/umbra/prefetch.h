@@ -18,9 +18,9 @@ typedef struct umbra_prefetch umbra_prefetch;
 
 /* Everything 0 or NULL is the default. */
 typedef struct umbra_prefetch_options {
-    const char *policy; /* "auto" (default, NULL): by the shadow model if there is one, else by the
-                           gate, and only while that saves time; "off", "previous", "gate",
-                           "shadow", "oracle": always */
+    const char *policy; /* "auto" (default, NULL): by the shadow model if there is one, else by
+                           running ahead, and only while that saves time; "off", "previous", "gate",
+                           "shadow", "oracle", "runahead": always */
     const char *shadow; /* file; NULL: the model's path with ".shadow.safetensors" for its ending,
                            if that exists */
     bool no_shadow;     /* "auto" goes without a shadow model; set by umbra_prefetch_fit */

@@ -48,9 +48,11 @@ typedef enum umbra_policy {
     UMBRA_POLICY_GATE,     /* the coming layers' own routers, on the present state */
     UMBRA_POLICY_SHADOW,   /* a trained shadow model */
     UMBRA_POLICY_ORACLE,   /* recorded routing of the same text: the upper bound */
+    UMBRA_POLICY_RUNAHEAD, /* the model itself, run ahead on what is in memory while the engine
+                              waits; not for umbra_runner_open: it needs Umbra's own engine */
 } umbra_policy;
 
-/* "off", "previous", "gate", "shadow", "oracle"; NULL for a value not in the list. */
+/* "off", "previous", "gate", "shadow", "oracle", "runahead"; NULL for a value not in the list. */
 UMBRA_API const char *umbra_policy_name(umbra_policy policy);
 
 /* The model's shape, and what to predict by. */

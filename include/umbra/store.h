@@ -76,7 +76,7 @@ typedef struct umbra_store_options {
 typedef enum umbra_batch_kind {
     UMBRA_BATCH_DECODE, /* the next token of one or several sequences: what is used now will be
                            used again. Rows of a prompt may be in the same batch */
-    UMBRA_BATCH_PROMPT, /* a piece of a prompt, on its walk through all layers: counts no use, and
+    UMBRA_BATCH_PROMPT, /* a piece of a prompt, on its scan of all layers: counts no use, and
                            what it has used is the first to go */
     UMBRA_BATCH_VERIFY, /* tokens that were guessed for a sequence, several at once: counts as
                            decoding does, the rejected ones too, since they stand in the same text
@@ -168,6 +168,15 @@ UMBRA_API int umbra_store_begin(umbra_store *store, const umbra_batch *batch, um
  * the batch is over (all its leases are released; message: file, offset, layer, expert). Asked for
  * more while every slot is leased, it fails the same way: nothing could ever arrive. */
 UMBRA_API int umbra_store_next(umbra_store *store, umbra_lease *leases, int max, umbra_error *err);
+/* Leases of those of n experts of a layer that are in the cache, whatever batch is in progress:
+ * nothing is read, evicted or counted as used for them. leases (n), index as in the list; each is
+ * to be given back by umbra_store_release before the next is asked for from umbra_store_next.
+ * Returns their number. */
+UMBRA_API int umbra_store_borrow(umbra_store *store, int layer, const int *experts, int n,
+                                 umbra_lease *leases);
+/* Whether umbra_store_next would return without waiting. Takes what has arrived and starts what
+ * reads are due, as umbra_store_poll does. */
+UMBRA_API bool umbra_store_ready(umbra_store *store);
 /* Gives a lease back: its data is not to be read any more. */
 UMBRA_API void umbra_store_release(umbra_store *store, const umbra_lease *lease);
 

@@ -93,7 +93,7 @@ enum {
 
 /* Limits and the time. 0 stands for the default. Going beyond a limit is UMBRA_E_UNSUPPORTED. */
 typedef struct umbra_template_options {
-    uint64_t steps;       /* nodes evaluated, elements walked over, and 64 bytes searched each */
+    uint64_t steps;       /* nodes evaluated, elements visited, and 64 bytes searched each */
     uint32_t depth;       /* of nesting and calls; a level takes up to 1 KiB of stack */
     size_t output_bytes;  /* of the rendering, and of any text on the way to it */
     size_t memory_bytes;  /* of everything that the rendering allocates */

@@ -316,6 +316,7 @@ bool umbra_foresight_knows(const umbra_foresight *f, const umbra_job *job)
     case UMBRA_POLICY_ORACLE:
         return job->truth != NULL;
     case UMBRA_POLICY_OFF:
+    case UMBRA_POLICY_RUNAHEAD:
         break;
     }
     return false;

@@ -12,10 +12,12 @@
 #include "base/system.h"
 #include "engine/engine.h"
 #include "ahead/judge.h"
+#include "ahead/runahead.h"
 
 struct umbra_prefetch {
     umbra_engine *engine;
-    umbra_runner *runner; /* NULL: off */
+    umbra_runner *runner; /* NULL: off, or */
+    umbra_runahead *runahead;
     umbra_policy policy;
     bool automatic;
     bool own_thread;
@@ -30,7 +32,7 @@ struct umbra_prefetch {
 
 /* ---- the engine's calls ---- */
 
-static void errand(void *runner)
+static void predict_task(void *runner)
 {
     umbra_runner_work(runner);
 }
@@ -39,7 +41,7 @@ static void errand(void *runner)
  * the layer's reads are under way. */
 static void work(umbra_prefetch *p)
 {
-    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), errand, p->runner))
+    if (p->own_thread || umbra_pool_send(umbra_engine_pool(p->engine), predict_task, p->runner))
         return;
     if (umbra_engine_get_plan(p->engine)->threads == 1)
         umbra_runner_work(p->runner);
@@ -52,7 +54,7 @@ static void follow(umbra_prefetch *p, const umbra_rows *rows)
     p->decoded = 0;
     for (int t = 0; t < rows->n; t++) {
         int sequence = rows->tokens[t].sequence, *next = &p->next_position[sequence];
-        if (rows->position[t] != *next)
+        if (p->runner && rows->position[t] != *next)
             umbra_runner_restart(p->runner, sequence);
         *next = rows->position[t] + 1;
         p->decoded += !rows->prompt[t];
@@ -109,13 +111,28 @@ static int enter(void *user, const umbra_rows *rows)
     p->begun_ns = umbra_clock_ns();
     p->waited_ns = umbra_store_waited_ns(store);
     p->needed = umbra_store_needed(store);
-    tell_rows(p, rows, -1);
+    if (p->runahead)
+        umbra_runahead_enter(p->runahead);
+    else
+        tell_rows(p, rows, -1);
     return UMBRA_OK;
 }
 
 static int routed(void *user, const umbra_rows *rows)
 {
-    tell_rows(user, rows, rows->layer);
+    umbra_prefetch *p = user;
+    if (p->runahead)
+        umbra_runahead_routed(p->runahead, rows);
+    else
+        tell_rows(p, rows, rows->layer);
+    return UMBRA_OK;
+}
+
+static int wait(void *user, const umbra_rows *rows)
+{
+    umbra_prefetch *p = user;
+    if (p->on)
+        umbra_runahead_wait(p->runahead, rows);
     return UMBRA_OK;
 }
 
@@ -123,7 +140,7 @@ static int leave(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
     for (int t = 0; t < rows->n; t++)
-        if (!rows->prompt[t])
+        if (p->runner && !rows->prompt[t])
             umbra_runner_leave(p->runner, rows->tokens[t].sequence);
     p->stats.tokens += (uint64_t)p->decoded;
     p->stats.tokens_on += p->on ? (uint64_t)p->decoded : 0;
@@ -173,7 +190,7 @@ static int parse_policy(const char *name, umbra_policy *policy, bool *automatic,
     }
     return umbra_fail(err, UMBRA_E_ARGUMENT,
                       "no policy is called \"%s\"; there are auto, off, previous, gate, shadow, "
-                      "oracle",
+                      "oracle, runahead",
                       name);
 }
 
@@ -240,7 +257,7 @@ static int choose(choice *c, const umbra_model *model, int sequences,
     for (int l = 0; l < info->layers; l++)
         c->sparse[l] = umbra_layer_has_experts(model, l);
     if (c->automatic && (o->no_shadow || !umbra_prefetch_has_shadow(model, o->shadow)))
-        c->policy = UMBRA_POLICY_GATE;
+        c->policy = UMBRA_POLICY_RUNAHEAD;
     c->found = c->automatic && c->policy == UMBRA_POLICY_SHADOW && !o->shadow;
     c->runner = (umbra_runner_options){
         .policy = c->policy,
@@ -289,15 +306,22 @@ static uint64_t forecast_bytes(const umbra_model_info *info, int sequences)
 }
 
 /* What the options come to, and the memory that it takes. */
-static int measure(choice *c, const umbra_model *model, int sequences,
+static int measure(choice *c, const umbra_model *model, const umbra_engine_options *engine,
                    const umbra_prefetch_options *o, uint64_t *bytes, umbra_error *err)
 {
     *bytes = 0;
-    int rc = choose(c, model, sequences, o, err);
+    int rc = choose(c, model, engine->sequences, o, err);
     if (rc != UMBRA_OK || c->policy == UMBRA_POLICY_OFF)
         return rc;
-    rc = umbra_runner_bytes(&c->runner, bytes, err);
-    *bytes += forecast_bytes(umbra_model_get_info(model), sequences);
+    if (c->policy == UMBRA_POLICY_RUNAHEAD) {
+        umbra_memory_plan plan; /* also where the budget is too small: that is told at opening */
+        rc = umbra_engine_plan(model, engine, &plan, err);
+        rc = rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
+        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads);
+    } else {
+        rc = umbra_runner_bytes(&c->runner, bytes, err);
+    }
+    *bytes += forecast_bytes(umbra_model_get_info(model), engine->sequences);
     return rc;
 }
 
@@ -318,12 +342,11 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
     choice c;
     umbra_error why = {0};
     uint64_t bytes = 0;
-    int sequences = engine->sequences;
-    int rc = measure(&c, model, sequences, prefetch, &bytes, &why);
+    int rc = measure(&c, model, engine, prefetch, &bytes, &why);
     if (rc != UMBRA_OK && is_passed_over(&c, prefetch, &why)) {
         release(&c);
         prefetch->no_shadow = true;
-        rc = measure(&c, model, sequences, prefetch, &bytes, &why);
+        rc = measure(&c, model, engine, prefetch, &bytes, &why);
     }
     release(&c);
     if (rc != UMBRA_OK)
@@ -353,7 +376,9 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.gate = gate;
     c.runner.user = e;
     c.runner.own_thread = p->own_thread;
-    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+    if (rc == UMBRA_OK && c.policy == UMBRA_POLICY_RUNAHEAD)
+        rc = umbra_runahead_open(&p->runahead, e, &why);
+    else if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, &why);
     if (rc == UMBRA_E_SYSTEM &&
         p->own_thread) { /* no thread to be had: those that compute predict */
@@ -365,7 +390,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
         rc = UMBRA_OK;
     }
     p->policy = c.policy;
-    if (rc == UMBRA_OK && p->runner)
+    if (rc == UMBRA_OK && (p->runner || p->runahead))
         rc = umbra_store_probe(umbra_engine_store(e), &why);
     release(&c);
     return rc == UMBRA_OK ? rc : fail_by(&why, err);
@@ -390,10 +415,12 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
         umbra_prefetch_close(&p);
         return rc;
     }
-    const umbra_tap tap = {
-        .user = p,
-        .at = {[UMBRA_TAP_ENTER] = enter, [UMBRA_TAP_ROUTED] = routed, [UMBRA_TAP_LEAVE] = leave}};
-    if (p->runner)
+    const umbra_tap tap = {.user = p,
+                           .at = {[UMBRA_TAP_ENTER] = enter,
+                                  [UMBRA_TAP_ROUTED] = routed,
+                                  [UMBRA_TAP_WAIT] = p->runahead ? wait : NULL,
+                                  [UMBRA_TAP_LEAVE] = leave}};
+    if (p->runner || p->runahead)
         umbra_engine_attach(engine, &tap);
     *out = p;
     return UMBRA_OK;
@@ -404,12 +431,13 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
     umbra_prefetch *p = *prefetch;
     if (!p)
         return;
-    if (p->runner) {
+    if (p->runner || p->runahead) {
         umbra_engine_attach(p->engine, NULL);
-        umbra_pool_settle(umbra_engine_pool(p->engine));
+        umbra_pool_wait(umbra_engine_pool(p->engine));
         umbra_store_set_guessing(umbra_engine_store(p->engine), false);
     }
     umbra_runner_close(&p->runner);
+    umbra_runahead_close(&p->runahead);
     umbra_free(p->next_position);
     umbra_free(p);
     *prefetch = NULL;
@@ -422,6 +450,8 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
     out->automatic = p->automatic;
     if (p->runner)
         umbra_runner_get_stats(p->runner, &out->runner);
+    if (p->runahead)
+        umbra_runahead_get_stats(p->runahead, &out->runner);
 }
 
 void umbra_prefetch_set_oracle(umbra_prefetch *p, int sequence, const uint16_t *routing, int tokens)

@@ -60,7 +60,7 @@ const char *umbra_policy_name(umbra_policy policy)
     static const char *const names[] = {
         [UMBRA_POLICY_OFF] = "off",       [UMBRA_POLICY_PREVIOUS] = "previous",
         [UMBRA_POLICY_GATE] = "gate",     [UMBRA_POLICY_SHADOW] = "shadow",
-        [UMBRA_POLICY_ORACLE] = "oracle",
+        [UMBRA_POLICY_ORACLE] = "oracle", [UMBRA_POLICY_RUNAHEAD] = "runahead",
     };
     return (size_t)policy < sizeof names / sizeof names[0] ? names[policy] : NULL;
 }
@@ -316,8 +316,9 @@ void umbra_runner_get_stats(const umbra_runner *runner, umbra_runner_stats *out)
 
 static int check_options(const umbra_runner_options *o, umbra_error *err)
 {
-    if (!umbra_policy_name(o->policy) || o->layers < 1 || o->hidden < 1 || o->experts < 1 ||
-        o->experts >= NONE || o->used < 1 || o->used > o->experts)
+    if (!umbra_policy_name(o->policy) || o->policy == UMBRA_POLICY_RUNAHEAD || o->layers < 1 ||
+        o->hidden < 1 || o->experts < 1 || o->experts >= NONE || o->used < 1 ||
+        o->used > o->experts)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "a shadow runner for %d layers of %d experts, %d used, hidden %d: out of "
                           "range",

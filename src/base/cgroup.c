@@ -129,7 +129,7 @@ static const char *path_below(const char *group, const char *mounted)
 
 /* Visits the group and those above it up to the mount. The path need not exist there: a container
  * may see the host's name of its group and have only the group itself mounted. */
-static void walk(const search *s, const mount *m, const char *below)
+static void visit_groups(const search *s, const mount *m, const char *below)
 {
     size_t base = strlen(s->root) + strlen(m->point);
     char *folder;
@@ -159,9 +159,9 @@ static void visit_mounts(const search *s, bool others, int held[2])
         const char *group = m.v2 ? s->v2 : s->v1;
         const char *below = group ? path_below(group, m.root) : NULL;
         if (below && !others)
-            walk(s, &m, below);
+            visit_groups(s, &m, below);
         else if (!below && others && held[m.v2] == 0)
-            walk(s, &m, "");
+            visit_groups(s, &m, "");
         held[m.v2] += below && !others;
     }
     free(line);
@@ -174,8 +174,8 @@ static void visit_usual_places(const search *s)
 {
     char point[64];
     snprintf(point, sizeof point, "/sys/fs/cgroup/%s", s->controller);
-    walk(s, &(mount){"/", point, false}, s->v1 ? s->v1 : "");
-    walk(s, &(mount){"/", "/sys/fs/cgroup", true}, s->v2 ? s->v2 : "");
+    visit_groups(s, &(mount){"/", point, false}, s->v1 ? s->v1 : "");
+    visit_groups(s, &(mount){"/", "/sys/fs/cgroup", true}, s->v2 ? s->v2 : "");
 }
 
 void umbra_cgroup_visit(const char *root, const char *controller, umbra_cgroup_visitor *visit,

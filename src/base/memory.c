@@ -77,7 +77,7 @@ void *umbra_map(size_t bytes)
     if (p == MAP_FAILED)
         return NULL;
     if (bytes >= HUGE_PAGES_FROM)
-        (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish: refusal costs only speed */
+        (void)madvise(p, bytes, MADV_HUGEPAGE); /* a hint: refusal costs only speed */
     return p;
 }
 

@@ -13,7 +13,7 @@
  * runs of a token, shorter than a disk read. */
 enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 10 };
 
-enum { ERRAND_FREE, ERRAND_SENT, ERRAND_RUNNING };
+enum { TASK_FREE, TASK_SENT, TASK_RUNNING };
 
 typedef struct worker_start {
     umbra_pool *pool;
@@ -37,10 +37,10 @@ struct umbra_pool {
     atomic_uint epoch; /* counts jobs, for the workers to wait on */
     atomic_bool quit;
 
-    /* The errand: written by the caller while `errand` is FREE. */
-    atomic_int errand;
-    umbra_pool_errand_fn errand_fn;
-    void *errand_context;
+    /* The task: written by the caller while `task` is FREE. */
+    atomic_int task;
+    umbra_pool_task_fn task_fn;
+    void *task_context;
 
     pthread_mutex_t mutex; /* guards only going to sleep and waking up */
     pthread_cond_t work;
@@ -71,11 +71,11 @@ static void do_items(umbra_pool *pool, int worker)
  * work puts it down, then looks for sleepers. */
 static bool has_work(umbra_pool *pool, unsigned seen)
 {
-    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->errand) == ERRAND_SENT;
+    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->task) == TASK_SENT;
 }
 
 /* Returns when the epoch is no longer `seen`, which it is when the pool closes, or when there is an
- * errand. */
+ * task. */
 static void wait_for_work(umbra_pool *pool, unsigned seen)
 {
     uint64_t start = umbra_clock_ns();
@@ -95,13 +95,13 @@ static void wait_for_work(umbra_pool *pool, unsigned seen)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void do_errand(umbra_pool *pool)
+static void do_task(umbra_pool *pool)
 {
-    int sent = ERRAND_SENT;
-    if (!atomic_compare_exchange_strong(&pool->errand, &sent, ERRAND_RUNNING))
+    int sent = TASK_SENT;
+    if (!atomic_compare_exchange_strong(&pool->task, &sent, TASK_RUNNING))
         return;
-    pool->errand_fn(pool->errand_context);
-    atomic_store(&pool->errand, ERRAND_FREE);
+    pool->task_fn(pool->task_context);
+    atomic_store(&pool->task, TASK_FREE);
 }
 
 static void *worker_main(void *argument)
@@ -113,7 +113,7 @@ static void *worker_main(void *argument)
         wait_for_work(pool, seen);
         if (atomic_load(&pool->quit))
             return NULL;
-        do_errand(pool);
+        do_task(pool);
         unsigned epoch = atomic_load(&pool->epoch);
         if (epoch == seen)
             continue;
@@ -143,20 +143,20 @@ static void announce(umbra_pool *pool)
     wake(pool);
 }
 
-bool umbra_pool_send(umbra_pool *pool, umbra_pool_errand_fn fn, void *context)
+bool umbra_pool_send(umbra_pool *pool, umbra_pool_task_fn fn, void *context)
 {
-    if (pool->threads == 1 || atomic_load(&pool->errand) != ERRAND_FREE)
+    if (pool->threads == 1 || atomic_load(&pool->task) != TASK_FREE)
         return false;
-    pool->errand_fn = fn;
-    pool->errand_context = context;
-    atomic_store(&pool->errand, ERRAND_SENT);
+    pool->task_fn = fn;
+    pool->task_context = context;
+    atomic_store(&pool->task, TASK_SENT);
     wake(pool);
     return true;
 }
 
-void umbra_pool_settle(umbra_pool *pool)
+void umbra_pool_wait(umbra_pool *pool)
 {
-    while (atomic_load(&pool->errand) != ERRAND_FREE)
+    while (atomic_load(&pool->task) != TASK_FREE)
         sched_yield();
 }
 

@@ -29,11 +29,11 @@ int umbra_pool_threads(const umbra_pool *pool);
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context);
 
 /* Lets a worker do something on the side: fn(context), once, as soon as one is at hand, which then
- * misses the runs of that time. False if there are no workers or the last errand is not done; fn is
+ * misses the runs of that time. False if there are no workers or the last task is not done; fn is
  * not called then. From the thread that calls umbra_pool_run only. */
-typedef void (*umbra_pool_errand_fn)(void *context);
-bool umbra_pool_send(umbra_pool *pool, umbra_pool_errand_fn fn, void *context);
-/* Waits until no errand is under way. */
-void umbra_pool_settle(umbra_pool *pool);
+typedef void (*umbra_pool_task_fn)(void *context);
+bool umbra_pool_send(umbra_pool *pool, umbra_pool_task_fn fn, void *context);
+/* Waits until no task is under way. */
+void umbra_pool_wait(umbra_pool *pool);
 
 #endif

@@ -126,8 +126,8 @@ void cli_print_bash(void);
 void cli_print_zsh(void);
 void cli_print_fish(void);
 
-/* The choices of "auto|uring|sim:RATE", one at a time: *at walks, the length in *n ("sim:" for what
- * goes on with a word of the user's own); NULL at the end. */
+/* The choices of "auto|uring|sim:RATE", one at a time: *at moves on, the length in *n ("sim:" for
+ * what goes on with a word of the user's own); NULL at the end. */
 const char *cli_next_choice(const char **at, int *n);
 
 typedef enum cli_values {

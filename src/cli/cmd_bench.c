@@ -4,7 +4,7 @@
 #include "base/json_writer.h"
 #include "cli/cli.h"
 
-/* The plan's shape, Kimi-K2's width, and Qwen3-30B-A3B's. */
+/* A middle-sized model's shape, Kimi-K2's width, and Qwen3-30B-A3B's. */
 static const char *const default_shapes[] = {"4096x1024x4x384", "7168x1024x4x384",
                                              "2048x512x4x128"};
 

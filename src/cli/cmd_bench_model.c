@@ -237,7 +237,7 @@ int cli_bench_model(int argc, char **argv)
         {"--io", 0, CLI_LIST, "NAME...",
          "auto, uring, threads, or a simulated disk as sim:500M,100us (default: auto)", &w.io},
         {"--policy", 0, CLI_LIST, "NAME...",
-         "off, previous, gate, shadow, auto, oracle (default: all)", &w.policies},
+         "off, previous, gate, shadow, runahead, auto, oracle (default: all)", &w.policies},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model)", &o.shadow},
         {"--every", 0, CLI_INT, "N", "predict at every n-th layer (default: as time allows)",

@@ -354,9 +354,9 @@ int cli_run(int argc, char **argv)
          &r.sampling.top_p, 0, 1},
         {"--seed", 0, CLI_U64, "S", "seed for --temp (default: 0)", &r.sampling.seed},
         {"--ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", &r.ignore_end},
-        {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow",
-         "read experts ahead by this predictor; auto takes the shadow model, or the gate without "
-         "one, while that saves time",
+        {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow|runahead",
+         "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
+         "itself ahead without one, while that saves time",
          &r.prefetch.policy},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",

@@ -2,8 +2,8 @@
  * sees. */
 #include "device/device.h"
 
-void umbra_rope_turn(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
-                     const float *angles)
+void umbra_rope_rotate(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
+                       const float *angles)
 {
     if (rope->pairs == UMBRA_ROPE_HALVES)
         kernels->rope_halves(x, angles, rope->dim);
@@ -41,7 +41,7 @@ static void shape_heads(const place_run *run, const umbra_matrix *bias, const um
     if (!s->norms_rotated)
         norm_heads(run, norm, x, n);
     for (int h = 0; s->rope && h < heads; h++)
-        umbra_rope_turn(run->kernels, s->rope, x + (size_t)h * (size_t)s->key_dim, angles);
+        umbra_rope_rotate(run->kernels, s->rope, x + (size_t)h * (size_t)s->key_dim, angles);
     if (s->norms_rotated)
         norm_heads(run, norm, x, n);
 }

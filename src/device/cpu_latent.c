@@ -17,8 +17,8 @@ static void place_latents(void *context, int begin, int end, int worker)
     for (int t = begin; t < end; t++) {
         float *latent = s->latent + (size_t)t * (size_t)s->form->key;
         run->kernels->rms_norm(latent, latent, s->norm->data, s->kv_rank, s->eps);
-        umbra_rope_turn(run->kernels, s->rope, latent + s->kv_rank,
-                        s->angles + (size_t)t * (size_t)s->rope->dim);
+        umbra_rope_rotate(run->kernels, s->rope, latent + s->kv_rank,
+                          s->angles + (size_t)t * (size_t)s->rope->dim);
         int row;
         char *page = umbra_kv_own(&s->view[t], &row);
         run->kernels->store_kv(page + umbra_kv_key_at(s->form, 0, row), latent, s->form->key);
@@ -47,8 +47,8 @@ static void split_rows(void *context, int begin, int end, int worker)
         float *out = s->query + (size_t)i * ((size_t)s->kv_rank + turned) + s->kv_rank;
         memcpy(s->plain->f32 + (size_t)i * plain, q, plain * sizeof *q);
         memcpy(out, q + plain, turned * sizeof *q);
-        umbra_rope_turn(run->kernels, s->rope, out,
-                        s->angles + (size_t)(i / s->heads) * (size_t)s->rope->dim);
+        umbra_rope_rotate(run->kernels, s->rope, out,
+                          s->angles + (size_t)(i / s->heads) * (size_t)s->rope->dim);
     }
     umbra_round_rows(run->kernels, s->plain, begin * s->heads, (end - begin) * s->heads);
 }

@@ -181,8 +181,8 @@ typedef struct umbra_convolve_step {
 void umbra_device_convolve(const umbra_device *d, const umbra_convolve_step *s, int rows);
 
 /* Turns the rope.dim values at x by a row's angles. */
-void umbra_rope_turn(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
-                     const float *angles);
+void umbra_rope_rotate(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
+                       const float *angles);
 
 /* ---- experts ---- */
 

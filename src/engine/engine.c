@@ -60,7 +60,7 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     const umbra_config *c = &e->model->config;
     umbra_memory_plan *p = &e->plan;
     char *arena = umbra_map(p->scratch_bytes);
-    umbra_scratch_layout(&e->scratch, arena, c, p->chunk, p->context, p->threads);
+    umbra_scratch_place(&e->scratch, arena, c, p->chunk, p->context, p->threads);
     e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
@@ -202,6 +202,20 @@ int umbra_engine_sequences(const umbra_engine *e)
 umbra_pool *umbra_engine_pool(const umbra_engine *e)
 {
     return e->pool;
+}
+
+void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
+{
+    *out = (umbra_pass){.device = &e->device,
+                        .model = e->model,
+                        .weights = &e->weights,
+                        .forms = e->forms,
+                        .rope_frequency = e->rope_frequency};
+}
+
+umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, int position)
+{
+    return umbra_state_view(e->state, layer, sequence, position);
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

@@ -1,4 +1,4 @@
-/* The engine's face to the rooms above it, beside what include/umbra/engine.h promises. What is
+/* The engine's face to the modules above it, beside what include/umbra/engine.h promises. What is
  * inside stays in internal.h, which only this folder includes. */
 #ifndef UMBRA_ENGINE_ENGINE_H
 #define UMBRA_ENGINE_ENGINE_H
@@ -6,8 +6,11 @@
 #include <umbra/engine.h>
 
 #include "base/pool.h"
+#include "device/kv.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
+
+struct umbra_pass;
 
 /* What the engine works with. The pool and the store are lent: between two calls of the engine they
  * are idle. */
@@ -25,6 +28,18 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */
 void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
+
+/* For a second pass beside the engine's own (ahead/walk.c): everything but scratch and rows. Valid
+ * while the engine is open. */
+void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
+/* What a row at `position` of a sequence sees of a layer. */
+umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
+/* From UMBRA_TAP_WAIT: the state of the chunk's first row, x (hidden), with the experts of the
+ * layer that are computed so far. Returns the share of their weight that is not yet there, 0 to 1.
+ */
+float umbra_engine_partial(umbra_engine *engine, int layer, float *x);
+/* The rotary angles of the chunk's first row, (UMBRA_ROPES) of (their dim). */
+void umbra_engine_angles(const umbra_engine *engine, float *const *angles);
 
 /* The router of a layer with the norm before it folded in, (experts, hidden): its scores for a
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer

@@ -1,6 +1,7 @@
 /* Computes tokens: chunk by chunk through all layers. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "engine/internal.h"
@@ -16,7 +17,7 @@ typedef struct chunk {
 static int tell(chunk *c, umbra_tap_place place)
 {
     const umbra_tap *taps[] = {&c->e->attached, c->tap};
-    bool routed = place == UMBRA_TAP_ROUTED;
+    bool routed = place == UMBRA_TAP_ROUTED || place == UMBRA_TAP_WAIT;
     c->rows.experts = routed ? c->e->scratch.experts : NULL;
     c->rows.weights = routed ? c->e->scratch.weights : NULL;
     for (int i = 0; i < 2; i++) {
@@ -65,7 +66,7 @@ static void place_rows(chunk *c)
         s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
 }
 
-/* Tells the store what the chunk is for: rows of prompts walk through all experts, those that
+/* Tells the store what the chunk is for: rows of prompts scan all experts, those that
  * decode say which ones are in use. */
 static int begin_batch(chunk *c, umbra_error *err)
 {
@@ -83,6 +84,15 @@ static int begin_batch(chunk *c, umbra_error *err)
     return umbra_store_begin(c->e->store, &batch, err);
 }
 
+/* What has arrived; if nothing has, a tap may use the time first. */
+static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *err)
+{
+    umbra_store *store = c->e->store;
+    if (c->e->attached.at[UMBRA_TAP_WAIT] && *stop == UMBRA_OK && !umbra_store_ready(store))
+        *stop = tell(c, UMBRA_TAP_WAIT);
+    return umbra_store_next(store, leases, UMBRA_MAX_USED, err);
+}
+
 /* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
  * layer's end, so that the store's batch ends too. */
 static int compute_experts(chunk *c, umbra_error *err)
@@ -95,7 +105,7 @@ static int compute_experts(chunk *c, umbra_error *err)
     umbra_step_ffn(&c->pass, layer); /* while the reads are under way */
     umbra_lease leases[UMBRA_MAX_USED];
     int n;
-    while ((n = umbra_store_next(e->store, leases, UMBRA_MAX_USED, err)) > 0) {
+    while ((n = next_leases(c, leases, &stop, err)) > 0) {
         umbra_step_experts(&c->pass, layer, leases, n);
         for (int i = 0; i < n; i++)
             umbra_store_release(e->store, &leases[i]);
@@ -206,6 +216,41 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
                               length, e->plan.context);
     }
     return UMBRA_OK;
+}
+
+/* ---- for a walk beside ---- */
+
+float umbra_engine_partial(umbra_engine *e, int layer, float *x)
+{
+    const umbra_scratch *s = &e->scratch;
+    const umbra_config *c = &e->model->config;
+    const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
+    float all = 0, missing = 0;
+    memcpy(x, s->x, (size_t)c->hidden * sizeof *x);
+    memset(s->block, 0, (size_t)c->hidden * sizeof *x); /* free until the layer's sum */
+    for (int j = 0; j < c->experts_used; j++) {
+        const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
+        float weight = c->router.weighs_input ? 1 : s->weights[j];
+        all += s->weights[j];
+        if (s->computed[s->experts[j]])
+            e->device.kernels->add_scaled(
+                s->block, row, scale ? weight * scale[s->experts[j]] : weight, c->hidden);
+        else
+            missing += s->weights[j];
+    }
+    umbra_pass pass;
+    umbra_engine_pass(e, &pass);
+    pass.scratch = &e->scratch;
+    pass.rows = 1;
+    umbra_step_join(&pass, layer, x);
+    return all > 0 ? missing / all : 0;
+}
+
+void umbra_engine_angles(const umbra_engine *e, float *const *angles)
+{
+    for (int r = 0; r < UMBRA_ROPES; r++)
+        memcpy(angles[r], e->scratch.rope[r],
+               (size_t)e->model->config.rope[r].dim * sizeof *angles[r]);
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,

@@ -1,6 +1,6 @@
 /* GGUF model files, read in place.
  *
- * Layout, all little-endian (v2 and v3 are the same on such machines):
+ * Format, all little-endian (v2 and v3 are the same on such machines):
  *   0   u32  magic "GGUF"
  *   4   u32  version (2 or 3)
  *   8   u64  number of tensors
@@ -99,7 +99,7 @@ int umbra_gguf_get_bool(const umbra_gguf *gguf, const char *key, bool *out, umbr
 int umbra_gguf_get_string(const umbra_gguf *gguf, const char *key, umbra_string *out,
                           umbra_error *err);
 
-/* An array of strings or of integers (any integer type), walked from the front. */
+/* An array of strings or of integers (any integer type), read from the front. */
 typedef struct umbra_gguf_array {
     umbra_gguf_type type; /* of the elements */
     uint64_t count;
@@ -117,7 +117,7 @@ bool umbra_gguf_next_string(umbra_gguf_array *array, umbra_string *out);
 bool umbra_gguf_next_int(umbra_gguf_array *array, int64_t *out);
 bool umbra_gguf_next_float(umbra_gguf_array *array, double *out);
 
-/* Walks all keys: type of pair i < pair_count and its key, for inspection. */
+/* Goes over all keys: type of pair i < pair_count and its key, for inspection. */
 uint64_t umbra_gguf_pair_count(const umbra_gguf *gguf);
 umbra_string umbra_gguf_pair_key(const umbra_gguf *gguf, uint64_t i);
 umbra_gguf_type umbra_gguf_pair_type(const umbra_gguf *gguf, uint64_t i);

@@ -224,7 +224,7 @@ static int open_array(umbra_gguf_reader *r, uint32_t *type, uint64_t *count)
     return rc;
 }
 
-/* Arrays of arrays are walked with a stack of our own: the file must not decide how deep the
+/* Arrays of arrays are read with a stack of our own: the file must not decide how deep the
  * program recurses. */
 static int skip_array(umbra_gguf_reader *r)
 {

@@ -61,22 +61,22 @@ int umbra_shadow_feature_rows(const umbra_shadow_spec *spec, unsigned off, int s
 void umbra_predict_top_above(const float *scores, int experts, int m, float floor, uint16_t *out);
 
 /* The tensors of a shadow file in their order: what save writes and load expects. Names belong to
- * the layout; offsets and bytes are not set. */
+ * the contents; offsets and bytes are not set. */
 typedef struct umbra_shadow_entry {
     int network, part; /* part UMBRA_SHADOW_PARTS: the calibration */
     bool scale;        /* the scales of the I8 part before it */
 } umbra_shadow_entry;
 
-typedef struct umbra_shadow_layout {
+typedef struct umbra_shadow_contents {
     size_t n;
     umbra_safetensors_tensor *tensors; /* (n) */
     umbra_shadow_entry *entries;       /* (n) */
     char (*names)[32];                 /* (n) */
-} umbra_shadow_layout;
+} umbra_shadow_contents;
 
-int umbra_shadow_layout_init(umbra_shadow_layout *layout, const umbra_shadow_spec *spec,
-                             umbra_error *err);
-void umbra_shadow_layout_release(umbra_shadow_layout *layout);
+int umbra_shadow_contents_init(umbra_shadow_contents *contents, const umbra_shadow_spec *spec,
+                               umbra_error *err);
+void umbra_shadow_contents_release(umbra_shadow_contents *contents);
 
 /* Names of the values that metadata carries as words. */
 const char *umbra_shadow_arch_name(umbra_shadow_arch arch);

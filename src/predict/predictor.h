@@ -1,4 +1,4 @@
-/* Predictors: everything that can guess the experts of coming layers, behind one interface.
+/* Predictors: everything that predicts the experts of coming layers, behind one interface.
  *
  * Kinds: shadow (a trained file), gate (the model's own router of the target layer on the present
  * state), previous (experts of the token before), frequency (static), oracle (the truth).

@@ -23,7 +23,7 @@
  * one more feature, last):
  *   residual: z[d] = a[d] * gate(target) r + bias[d] + W2[d] silu(LN(W1 x + b1)) + W[d] x
  *   seed:     z[d] = bias[d] + W2[d] silu(LN(W1 x + b1))
- * x = [r, avg..., features]; the original plan's network is the seed without averages and features
+ * x = [r, avg..., features]; the seed is trained without averages and features
  * (shared: with the one-hot of the source only). LN over N: (v - mean) / sqrt(var + 1e-5) * gain +
  * shift.
  * gate(target) (E, H) is the model's own router with its norm's weights folded in; it is not in the
@@ -134,7 +134,7 @@ typedef struct umbra_shadow {
 int umbra_shadow_create(umbra_shadow **out, const umbra_shadow_spec *spec, umbra_error *err);
 void umbra_shadow_free(umbra_shadow **shadow);
 /* Parameters of one network, in the order of umbra_shadow_network: pointers and lengths (0 for the
- * absent), so that optimisers and files can walk over them. Returns 10. */
+ * absent), so that optimisers and files can go over them. Returns 10. */
 enum { UMBRA_SHADOW_PARTS = 10 };
 void umbra_shadow_parts(const umbra_shadow_spec *spec, const umbra_shadow_network *network,
                         float *parts[UMBRA_SHADOW_PARTS], size_t lengths[UMBRA_SHADOW_PARTS]);

@@ -216,20 +216,20 @@ static int check_tensor(const umbra_safetensors *file, const umbra_safetensors_t
 }
 
 /* Before anything large is allocated: the file holds what its metadata says, and nothing else. */
-static int check_tensors(const umbra_safetensors *file, const umbra_shadow_layout *layout,
+static int check_tensors(const umbra_safetensors *file, const umbra_shadow_contents *contents,
                          umbra_error *err)
 {
-    for (size_t i = 0; i < layout->n; i++) {
-        int rc = check_tensor(file, &layout->tensors[i], err);
+    for (size_t i = 0; i < contents->n; i++) {
+        int rc = check_tensor(file, &contents->tensors[i], err);
         if (rc != UMBRA_OK)
             return rc;
     }
-    if (umbra_safetensors_count(file) == layout->n)
+    if (umbra_safetensors_count(file) == contents->n)
         return UMBRA_OK;
     size_t i = 0, k = 0;
-    for (; i < umbra_safetensors_count(file) && k < layout->n; i++)
-        for (k = 0; k < layout->n; k++)
-            if (strcmp(umbra_safetensors_at(file, i)->name, layout->tensors[k].name) == 0)
+    for (; i < umbra_safetensors_count(file) && k < contents->n; i++)
+        for (k = 0; k < contents->n; k++)
+            if (strcmp(umbra_safetensors_at(file, i)->name, contents->tensors[k].name) == 0)
                 break;
     const umbra_safetensors_tensor *extra = umbra_safetensors_at(file, i - 1);
     return umbra_fail_at(err, UMBRA_E_FORMAT, extra->offset,
@@ -307,19 +307,19 @@ static int read_i8(const umbra_safetensors *file, const umbra_safetensors_tensor
 }
 
 /* The parts of one network (or -1: the calibration) into their places. */
-static int read_parts(const umbra_safetensors *file, const umbra_shadow_layout *layout, int network,
-                      float *const parts[UMBRA_SHADOW_PARTS + 1], umbra_error *err)
+static int read_parts(const umbra_safetensors *file, const umbra_shadow_contents *contents,
+                      int network, float *const parts[UMBRA_SHADOW_PARTS + 1], umbra_error *err)
 {
     int rc = UMBRA_OK;
-    for (size_t i = 0; i < layout->n && rc == UMBRA_OK; i++) {
-        const umbra_shadow_entry *e = &layout->entries[i];
+    for (size_t i = 0; i < contents->n && rc == UMBRA_OK; i++) {
+        const umbra_shadow_entry *e = &contents->entries[i];
         bool wanted = network < 0 ? e->part == UMBRA_SHADOW_PARTS
                                   : e->part != UMBRA_SHADOW_PARTS && e->network == network;
         if (e->scale || !wanted) /* a scale is read with the values before it */
             continue;
-        const umbra_safetensors_tensor *t = umbra_safetensors_find(file, layout->tensors[i].name);
+        const umbra_safetensors_tensor *t = umbra_safetensors_find(file, contents->tensors[i].name);
         if (t->dtype == UMBRA_ST_I8)
-            rc = read_i8(file, t, umbra_safetensors_find(file, layout->tensors[i + 1].name),
+            rc = read_i8(file, t, umbra_safetensors_find(file, contents->tensors[i + 1].name),
                          parts[e->part], err);
         else
             rc = (t->dtype == UMBRA_ST_BF16 ? read_bf16 : read_f32)(file, t, parts[e->part], err);
@@ -343,7 +343,7 @@ static int read_object(const umbra_safetensors *file, const char *key, char **ou
 
 struct umbra_shadow_file {
     umbra_safetensors *file;
-    umbra_shadow_layout layout;
+    umbra_shadow_contents contents;
     umbra_shadow_spec spec;
 };
 
@@ -357,9 +357,9 @@ int umbra_shadow_file_open(umbra_shadow_file **out, const char *path, umbra_erro
     if (rc == UMBRA_OK)
         rc = get_spec(f->file, &f->spec, err);
     if (rc == UMBRA_OK)
-        rc = umbra_shadow_layout_init(&f->layout, &f->spec, err);
+        rc = umbra_shadow_contents_init(&f->contents, &f->spec, err);
     if (rc == UMBRA_OK)
-        rc = check_tensors(f->file, &f->layout, err);
+        rc = check_tensors(f->file, &f->contents, err);
     if (rc != UMBRA_OK) {
         umbra_shadow_file_close(&f);
         return rc;
@@ -373,7 +373,7 @@ void umbra_shadow_file_close(umbra_shadow_file **file)
     umbra_shadow_file *f = *file;
     if (!f)
         return;
-    umbra_shadow_layout_release(&f->layout);
+    umbra_shadow_contents_release(&f->contents);
     if (f->file)
         umbra_safetensors_close(&f->file);
     umbra_free(f);
@@ -391,13 +391,13 @@ int umbra_shadow_file_network(umbra_shadow_file *f, int i, const umbra_shadow_ne
     float *parts[UMBRA_SHADOW_PARTS + 1] = {0};
     size_t lengths[UMBRA_SHADOW_PARTS];
     umbra_shadow_parts(&f->spec, network, parts, lengths);
-    return read_parts(f->file, &f->layout, i, parts, err);
+    return read_parts(f->file, &f->contents, i, parts, err);
 }
 
 int umbra_shadow_file_calibration(umbra_shadow_file *f, float *out, umbra_error *err)
 {
     float *parts[UMBRA_SHADOW_PARTS + 1] = {[UMBRA_SHADOW_PARTS] = out};
-    return read_parts(f->file, &f->layout, -1, parts, err);
+    return read_parts(f->file, &f->contents, -1, parts, err);
 }
 
 int umbra_shadow_load(umbra_shadow **out, const char *path, umbra_error *err)

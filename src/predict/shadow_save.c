@@ -84,11 +84,11 @@ static int check_values(const char *path, const char *name, const float *values,
 
 /* Writes entry i, and the scales that follow it if it is I8, by way of `buffer` (bytes of the
  * largest matrix's reduced form) and `scales` (its rows). */
-static int write_entry(umbra_safetensors_writer *writer, const umbra_shadow_layout *layout,
+static int write_entry(umbra_safetensors_writer *writer, const umbra_shadow_contents *contents,
                        size_t i, const float *values, size_t length, void *buffer, float *scales,
                        umbra_error *err)
 {
-    const umbra_safetensors_tensor *t = &layout->tensors[i];
+    const umbra_safetensors_tensor *t = &contents->tensors[i];
     if (t->dtype == UMBRA_ST_F32)
         return umbra_safetensors_write(writer, i, 0, values, length * sizeof *values, err);
     if (t->dtype == UMBRA_ST_BF16) {
@@ -121,7 +121,7 @@ static const float *values_of(const umbra_shadow *shadow, const umbra_shadow_ent
     return parts[entry->part];
 }
 
-static int check_all(const umbra_shadow *shadow, const umbra_shadow_layout *layout,
+static int check_all(const umbra_shadow *shadow, const umbra_shadow_contents *contents,
                      const char *path, umbra_error *err)
 {
     if (shadow->training && !umbra_shadow_is_object(shadow->training))
@@ -129,13 +129,13 @@ static int check_all(const umbra_shadow *shadow, const umbra_shadow_layout *layo
                           path);
     if (shadow->recall && !umbra_shadow_is_object(shadow->recall))
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: not written: recall is no JSON object", path);
-    for (size_t i = 0; i < layout->n; i++) {
-        if (layout->entries[i].scale)
+    for (size_t i = 0; i < contents->n; i++) {
+        if (contents->entries[i].scale)
             continue;
         size_t length;
-        const float *values = values_of(shadow, &layout->entries[i], &length);
-        int rc = check_values(path, layout->tensors[i].name, values, length,
-                              layout->tensors[i].dtype, err);
+        const float *values = values_of(shadow, &contents->entries[i], &length);
+        int rc = check_values(path, contents->tensors[i].name, values, length,
+                              contents->tensors[i].dtype, err);
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -143,7 +143,7 @@ static int check_all(const umbra_shadow *shadow, const umbra_shadow_layout *layo
 }
 
 static int write_all(umbra_safetensors_writer *writer, const umbra_shadow *shadow,
-                     const umbra_shadow_layout *layout, umbra_error *err)
+                     const umbra_shadow_contents *contents, umbra_error *err)
 {
     uint64_t most_values = 1, most_rows = 1;
     for (int part = 0; part < UMBRA_SHADOW_PARTS; part++) {
@@ -158,12 +158,12 @@ static int write_all(umbra_safetensors_writer *writer, const umbra_shadow *shado
     int rc = buffer && scales
                  ? UMBRA_OK
                  : umbra_fail_nomem(err, "a buffer for quantising", most_values * sizeof(uint16_t));
-    for (size_t i = 0; i < layout->n && rc == UMBRA_OK; i++) {
-        if (layout->entries[i].scale)
+    for (size_t i = 0; i < contents->n && rc == UMBRA_OK; i++) {
+        if (contents->entries[i].scale)
             continue;
         size_t length;
-        const float *values = values_of(shadow, &layout->entries[i], &length);
-        rc = write_entry(writer, layout, i, values, length, buffer, scales, err);
+        const float *values = values_of(shadow, &contents->entries[i], &length);
+        rc = write_entry(writer, contents, i, values, length, buffer, scales, err);
     }
     umbra_free(buffer);
     umbra_free(scales);
@@ -175,21 +175,22 @@ int umbra_shadow_save(const umbra_shadow *shadow, const char *path, umbra_error 
     const char *fault = umbra_shadow_spec_fault(&shadow->spec);
     if (fault)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: not written: %s", path, fault);
-    umbra_shadow_layout layout;
+    umbra_shadow_contents contents;
     umbra_safetensors_writer *writer = NULL;
     metadata m;
-    int rc = umbra_shadow_layout_init(&layout, &shadow->spec, err);
+    int rc = umbra_shadow_contents_init(&contents, &shadow->spec, err);
     if (rc == UMBRA_OK)
-        rc = check_all(shadow, &layout, path, err);
+        rc = check_all(shadow, &contents, path, err);
     if (rc == UMBRA_OK) {
         put_metadata(&m, shadow);
-        rc = umbra_safetensors_create(&writer, path, layout.tensors, layout.n, m.pairs, m.n, err);
+        rc = umbra_safetensors_create(&writer, path, contents.tensors, contents.n, m.pairs, m.n,
+                                      err);
     }
     if (rc == UMBRA_OK)
-        rc = write_all(writer, shadow, &layout, err);
+        rc = write_all(writer, shadow, &contents, err);
     if (rc == UMBRA_OK)
         rc = umbra_safetensors_finish(&writer, err);
     umbra_safetensors_abandon(&writer);
-    umbra_shadow_layout_release(&layout);
+    umbra_shadow_contents_release(&contents);
     return rc;
 }

@@ -31,8 +31,8 @@ static int check_expert(umbra_store *s, const umbra_batch *batch, int i, umbra_e
     return UMBRA_OK;
 }
 
-/* A prompt walks through all layers chunk by chunk: it says little of what is used soon, and what
- * it has just used comes again last. */
+/* A prompt scans all layers chunk by chunk: it says little of what is used soon, and what it has
+ * just used comes again last. */
 static bool counts_uses(umbra_batch_kind kind)
 {
     return kind == UMBRA_BATCH_DECODE || kind == UMBRA_BATCH_VERIFY;
@@ -70,15 +70,15 @@ static int check_batch(umbra_store *s, const umbra_batch *batch, umbra_error *er
 }
 
 /* What was used lately will be used again, and by as many. */
-static void warm(umbra_store *s, const umbra_batch *batch)
+static void count_uses(umbra_store *s, const umbra_batch *batch)
 {
     if (batch->kind == UMBRA_BATCH_PROBE)
         return;
-    umbra_slots_fade(&s->guarded.slots);
+    umbra_slots_decay(&s->guarded.slots);
     for (int i = 0; i < batch->n; i++) {
         int e = batch->experts[i];
         if (s->driver.batch.uses[e] > 0)
-            umbra_slots_warm(&s->guarded.slots, batch->layer, e, s->driver.batch.uses[e]);
+            umbra_slots_count_use(&s->guarded.slots, batch->layer, e, s->driver.batch.uses[e]);
         s->driver.uses[(size_t)batch->layer * (size_t)s->fixed.n_experts + (size_t)e]++;
     }
 }
@@ -115,7 +115,7 @@ static void learn(umbra_store *s, const umbra_batch *batch)
 {
     int layer = batch->layer;
     umbra_forecast_merge(&s->guarded.forecast);
-    const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+    const umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
     if (o->due != s->guarded.forecast.clock + 1 || !counts_uses(batch->kind))
         return;
     for (int i = 0; i < o->n; i++) {
@@ -125,7 +125,7 @@ static void learn(umbra_store *s, const umbra_batch *batch)
         if (used && s->driver.batch.uses[c->expert] == 0)
             continue;
         if (slot < 0 || s->guarded.slots.slot[slot].guess > 0)
-            umbra_experience_take(&s->driver.experience, o->distance, c->probability, used);
+            umbra_calibration_add(&s->driver.calibration, o->distance, c->probability, used);
     }
 }
 
@@ -161,7 +161,7 @@ static void begin_items(umbra_store *s, const umbra_batch *batch)
     umbra_store_lock(s);
     learn(s, batch);
     umbra_forecast_begin(&s->guarded.forecast, batch->layer);
-    warm(s, batch);
+    count_uses(s, batch);
     for (int i = 0; i < batch->n; i++) {
         int32_t slot = umbra_slots_find(&s->guarded.slots, batch->layer, batch->experts[i]);
         b->items[i] = (umbra_item){.expert = batch->experts[i], .slot = slot};
@@ -174,8 +174,8 @@ static void begin_items(umbra_store *s, const umbra_batch *batch)
     s->stats.late += (uint64_t)b->late_n;
     s->stats.misses += (uint64_t)b->misses_n;
     umbra_store_unlock(s);
-    umbra_pace_begin(&s->driver.pace, b->begun_ns);
-    umbra_pace_batch(&s->driver.pace, b->misses_n + b->late_n);
+    umbra_batch_timing_begin(&s->driver.timing, b->begun_ns);
+    umbra_batch_timing_misses(&s->driver.timing, b->misses_n + b->late_n);
 }
 
 int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err)
@@ -192,24 +192,24 @@ int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err
 }
 
 /* Takes what has ended; starts more where that, or a forecast that came, makes a difference. */
-static int poll_reads(umbra_store *s, bool news, umbra_error *err)
+static int poll_reads(umbra_store *s, bool foretold, umbra_error *err)
 {
     int before = s->driver.in_flight, rc = get_broken(s, err);
     if (rc == UMBRA_OK)
         rc = umbra_store_reap_reads(s, false, err);
-    if (rc != UMBRA_OK || (!news && s->driver.in_flight == before))
+    if (rc != UMBRA_OK || (!foretold && s->driver.in_flight == before))
         return rc;
     return umbra_store_start_reads(s, err);
 }
 
 int umbra_store_poll(umbra_store *s, umbra_error *err)
 {
-    bool news = atomic_load_explicit(&s->foretold, memory_order_relaxed) &&
-                atomic_exchange_explicit(&s->foretold, false, memory_order_acquire);
-    if (s->driver.in_flight == 0 && !news)
+    bool foretold = atomic_load_explicit(&s->foretold, memory_order_relaxed) &&
+                    atomic_exchange_explicit(&s->foretold, false, memory_order_acquire);
+    if (s->driver.in_flight == 0 && !foretold)
         return UMBRA_OK; /* most calls end here, without a lock */
     umbra_store_drive(s);
-    int rc = poll_reads(s, news, err);
+    int rc = poll_reads(s, foretold, err);
     umbra_store_rest(s);
     return rc;
 }
@@ -239,6 +239,15 @@ static int end_failed(umbra_store *s, umbra_error *err)
     return b->failure.status;
 }
 
+static void fill_lease(const umbra_store *s, int layer, umbra_lease *lease)
+{
+    const umbra_slice *slices = umbra_store_slices(s, layer, lease->expert);
+    const char *slot = umbra_store_slot(s, lease->slot);
+    lease->place = UMBRA_PLACE_HOST;
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++)
+        lease->slice[which] = umbra_store_data(s, &slices[which], which, slot);
+}
+
 static int hand_out(umbra_store *s, umbra_lease *leases, int max)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -250,20 +259,42 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
         umbra_assert(s->guarded.slots.slot[item->slot].state == UMBRA_SLOT_RESIDENT);
         umbra_assert(s->guarded.slots.slot[item->slot].pins > 0);
         item->state = UMBRA_ITEM_LEASED;
-        leases[i] = (umbra_lease){.expert = item->expert,
-                                  .index = index,
-                                  .slot = item->slot,
-                                  .batch = b->number,
-                                  .place = UMBRA_PLACE_HOST};
-        const umbra_slice *slices = umbra_store_slices(s, b->layer, item->expert);
-        const char *slot = umbra_store_slot(s, item->slot);
-        for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            leases[i].slice[which] = umbra_store_data(s, &slices[which], which, slot);
+        leases[i] = (umbra_lease){
+            .expert = item->expert, .index = index, .slot = item->slot, .batch = b->number};
+        fill_lease(s, b->layer, &leases[i]);
     }
     b->ready_first += n;
     b->ready_n -= n;
     b->handed_out += n;
     return n;
+}
+
+bool umbra_store_ready(umbra_store *s)
+{
+    const umbra_batch_state *b = &s->driver.batch;
+    umbra_store_drive(s);
+    /* An error is told by umbra_store_next. */
+    int rc = poll_reads(s, atomic_exchange(&s->foretold, false), NULL);
+    umbra_store_rest(s);
+    return rc != UMBRA_OK || !b->active || b->failed || b->ready_n > 0 || b->handed_out == b->n;
+}
+
+int umbra_store_borrow(umbra_store *s, int layer, const int *experts, int n, umbra_lease *leases)
+{
+    int found = 0;
+    umbra_store_drive(s);
+    umbra_store_lock(s);
+    for (int i = 0; i < n; i++) {
+        int32_t slot = umbra_slots_find(&s->guarded.slots, layer, experts[i]);
+        if (slot < 0 || s->guarded.slots.slot[slot].state != UMBRA_SLOT_RESIDENT)
+            continue;
+        umbra_slots_pin(&s->guarded.slots, slot);
+        leases[found] = (umbra_lease){.expert = experts[i], .index = i, .slot = slot};
+        fill_lease(s, layer, &leases[found++]);
+    }
+    umbra_store_unlock(s);
+    umbra_store_rest(s);
+    return found;
 }
 
 static int wait_for_read(umbra_store *s, umbra_error *err)
@@ -345,7 +376,7 @@ static void give_back(umbra_store *s, const umbra_lease *lease, umbra_item *item
     umbra_store_lock(s);
     umbra_slots_unpin(&s->guarded.slots, lease->slot);
     if (item && b->uses[lease->expert] == 0)
-        umbra_slots_pass(&s->guarded.slots, lease->slot);
+        umbra_slots_mark_scanned(&s->guarded.slots, lease->slot);
     umbra_store_unlock(s);
     if (!item)
         return;

@@ -32,14 +32,14 @@ int umbra_forecast_init(umbra_forecast *f, int n_sequences, int n_layers, int n_
         .n_candidates = candidates_of(n_sequences, n_experts),
         .row = umbra_calloc(rows, sizeof *f->row),
         .probability = umbra_calloc(rows * (size_t)n_experts, sizeof *f->probability),
-        .heat = umbra_calloc(times(n_layers, n_experts), sizeof *f->heat),
-        .outlook = umbra_calloc(layers, sizeof *f->outlook),
+        .merged = umbra_calloc(times(n_layers, n_experts), sizeof *f->merged),
+        .layers = umbra_calloc(layers, sizeof *f->layers),
         .live = umbra_calloc(layers, sizeof *f->live),
     };
     f->candidate = umbra_calloc(times(n_layers, f->n_candidates), sizeof *f->candidate);
-    for (int l = 0; f->outlook && f->candidate && l < n_layers; l++)
-        f->outlook[l].candidate = f->candidate + times(l, f->n_candidates);
-    if (f->row && f->probability && f->heat && f->outlook && f->live && f->candidate)
+    for (int l = 0; f->layers && f->candidate && l < n_layers; l++)
+        f->layers[l].candidate = f->candidate + times(l, f->n_candidates);
+    if (f->row && f->probability && f->merged && f->layers && f->live && f->candidate)
         return UMBRA_OK;
     umbra_forecast_free(f);
     return umbra_fail_nomem(err, "the forecast of experts",
@@ -50,9 +50,9 @@ void umbra_forecast_free(umbra_forecast *f)
 {
     umbra_free(f->row);
     umbra_free(f->probability);
-    umbra_free(f->heat);
+    umbra_free(f->merged);
     umbra_free(f->candidate);
-    umbra_free(f->outlook);
+    umbra_free(f->layers);
     umbra_free(f->live);
     *f = (umbra_forecast){0};
 }
@@ -62,12 +62,12 @@ uint64_t umbra_store_forecast_bytes(int n_layers, int n_experts, int n_sequences
     uint64_t sequences = n_sequences > 0 ? (uint64_t)n_sequences : 1;
     uint64_t layers = (uint64_t)n_layers, experts = (uint64_t)n_experts;
     uint64_t candidates = (uint64_t)candidates_of((int)sequences, n_experts);
-    return layers * (sequences * (sizeof(umbra_foretold) + experts * sizeof(float)) +
+    return layers * (sequences * (sizeof(umbra_sequence_forecast) + experts * sizeof(float)) +
                      experts * sizeof(float) + candidates * sizeof(umbra_candidate) +
-                     sizeof(umbra_outlook) + sizeof(int32_t));
+                     sizeof(umbra_layer_forecast) + sizeof(int32_t));
 }
 
-static umbra_foretold *row_of(umbra_forecast *f, int sequence, int layer)
+static umbra_sequence_forecast *row_of(umbra_forecast *f, int sequence, int layer)
 {
     return f->row + times(sequence, f->n_layers) + layer;
 }
@@ -77,16 +77,16 @@ static float *probability_of(umbra_forecast *f, int sequence, int layer)
     return f->probability + times(row_of(f, sequence, layer) - f->row, f->n_experts);
 }
 
-static float *heat_of(umbra_forecast *f, int layer)
+static float *merged_of(umbra_forecast *f, int layer)
 {
-    return f->heat + times(layer, f->n_experts);
+    return f->merged + times(layer, f->n_experts);
 }
 
 /* ---- taking ---- */
 
 static void set_changed(umbra_forecast *f, int layer)
 {
-    f->outlook[layer].changed = true;
+    f->layers[layer].changed = true;
     f->changed = true;
 }
 
@@ -101,10 +101,10 @@ static void enliven(umbra_forecast *f, int layer)
 bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distance, uint64_t due,
                          const float *probability)
 {
-    umbra_foretold *row = row_of(f, sequence, layer);
+    umbra_sequence_forecast *row = row_of(f, sequence, layer);
     if (due <= f->clock || (row->due == due && row->distance < distance))
         return false;
-    *row = (umbra_foretold){due, distance};
+    *row = (umbra_sequence_forecast){due, distance};
     float *own = probability_of(f, sequence, layer);
     for (int e = 0; e < f->n_experts; e++)
         /* What is no probability, or no number, must not keep an expert in its slot for good. */
@@ -117,7 +117,7 @@ bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distanc
 /* ---- merging ---- */
 
 /* Inserts into the candidates, best first; the lower id wins a tie. */
-static void keep(umbra_forecast *f, umbra_outlook *o, int expert, float p)
+static void keep(umbra_forecast *f, umbra_layer_forecast *o, int expert, float p)
 {
     if (o->n == f->n_candidates && p <= o->candidate[o->n - 1].probability)
         return;
@@ -130,10 +130,10 @@ static void keep(umbra_forecast *f, umbra_outlook *o, int expert, float p)
 /* Of the rows, the batch that comes first, and the nearest forecast of it. */
 static void find_due(umbra_forecast *f, int layer)
 {
-    umbra_outlook *o = &f->outlook[layer];
+    umbra_layer_forecast *o = &f->layers[layer];
     o->due = 0;
     for (int s = 0; s < f->n_sequences; s++) {
-        const umbra_foretold *row = row_of(f, s, layer);
+        const umbra_sequence_forecast *row = row_of(f, s, layer);
         if (row->due == 0 || (o->due > 0 && row->due > o->due))
             continue;
         if (row->due != o->due || row->distance < o->distance)
@@ -145,37 +145,37 @@ static void find_due(umbra_forecast *f, int layer)
 /* The probability that one of the sequences uses an expert; a single one's is left as it is. */
 static void merge_rows(umbra_forecast *f, int layer)
 {
-    float *heat = heat_of(f, layer);
-    memset(heat, 0, (size_t)f->n_experts * sizeof *heat);
+    float *merged = merged_of(f, layer);
+    memset(merged, 0, (size_t)f->n_experts * sizeof *merged);
     for (int s = 0; s < f->n_sequences; s++) {
-        if (f->outlook[layer].due == 0 || row_of(f, s, layer)->due != f->outlook[layer].due)
+        if (f->layers[layer].due == 0 || row_of(f, s, layer)->due != f->layers[layer].due)
             continue;
         const float *p = probability_of(f, s, layer);
         for (int e = 0; e < f->n_experts; e++)
-            heat[e] += p[e] * (1 - heat[e]);
+            merged[e] += p[e] * (1 - merged[e]);
     }
 }
 
 static void merge(umbra_forecast *f, int layer)
 {
-    umbra_outlook *o = &f->outlook[layer];
-    const float *heat = heat_of(f, layer);
+    umbra_layer_forecast *o = &f->layers[layer];
+    const float *merged = merged_of(f, layer);
     find_due(f, layer);
     merge_rows(f, layer);
     o->changed = false;
     o->n = o->next = 0;
     for (int e = 0; o->due > 0 && e < f->n_experts; e++)
-        if (heat[e] >= least_probability)
-            keep(f, o, e, heat[e]);
+        if (merged[e] >= least_probability)
+            keep(f, o, e, merged[e]);
 }
 
 void umbra_forecast_merge(umbra_forecast *f)
 {
     for (int i = f->n_live - 1; f->changed && i >= 0; i--) {
         int layer = f->live[i];
-        if (f->outlook[layer].changed)
+        if (f->layers[layer].changed)
             merge(f, layer);
-        if (f->outlook[layer].due == 0)
+        if (f->layers[layer].due == 0)
             f->live[i] = f->live[--f->n_live];
     }
     f->changed = false;
@@ -185,7 +185,7 @@ void umbra_forecast_merge(umbra_forecast *f)
 
 static void drop_row(umbra_forecast *f, int sequence, int layer)
 {
-    umbra_foretold *row = row_of(f, sequence, layer);
+    umbra_sequence_forecast *row = row_of(f, sequence, layer);
     if (row->due > 0)
         set_changed(f, layer);
     row->due = 0;
@@ -212,21 +212,21 @@ void umbra_forecast_clear(umbra_forecast *f)
         umbra_forecast_forget(f, s);
 }
 
-/* ---- experience ---- */
+/* ---- calibration ---- */
 
 static const float halve_at = 500; /* so that a new text is noticed */
 static const float trust = 8;      /* candidates that a forecast's own word weighs as much as */
 
 /* Tenths, and the last one in three. */
-static int step_of(float p)
+static int bin_of(float p)
 {
     return p >= 0.99f ? 11 : p >= 0.95f ? 10 : (int)(p * 10);
 }
 
-void umbra_experience_take(umbra_experience *x, int distance, float foretold, bool used)
+void umbra_calibration_add(umbra_calibration *x, int distance, float foretold, bool used)
 {
-    float *seen = &x->seen[distance][step_of(foretold)];
-    float *were = &x->used[distance][step_of(foretold)];
+    float *seen = &x->seen[distance][bin_of(foretold)];
+    float *were = &x->used[distance][bin_of(foretold)];
     *were += used;
     if (++*seen < halve_at)
         return;
@@ -234,8 +234,8 @@ void umbra_experience_take(umbra_experience *x, int distance, float foretold, bo
     *were /= 2;
 }
 
-float umbra_experience_apply(const umbra_experience *x, int distance, float foretold)
+float umbra_calibration_apply(const umbra_calibration *x, int distance, float foretold)
 {
-    int step = step_of(foretold);
-    return (x->used[distance][step] + trust * foretold) / (x->seen[distance][step] + trust);
+    int bin = bin_of(foretold);
+    return (x->used[distance][bin] + trust * foretold) / (x->seen[distance][bin] + trust);
 }

@@ -53,59 +53,59 @@ static void move_to(double *mean, double value)
     *mean = keep_batch * *mean + (1 - keep_batch) * value;
 }
 
-void umbra_pace_begin(umbra_pace *p, uint64_t now_ns)
+void umbra_batch_timing_begin(umbra_batch_timing *t, uint64_t now_ns)
 {
-    if (p->begun_ns != 0 && now_ns > p->begun_ns) {
-        double interval_ns = (double)(now_ns - p->begun_ns);
+    if (t->begun_ns != 0 && now_ns > t->begun_ns) {
+        double interval_ns = (double)(now_ns - t->begun_ns);
         /* A pause between two texts is not the course of batches. */
-        if (p->interval_ns > 0 && interval_ns > 8 * p->interval_ns)
-            interval_ns = 8 * p->interval_ns;
-        if (p->interval_ns == 0)
-            p->interval_ns = interval_ns;
-        move_to(&p->interval_ns, interval_ns);
+        if (t->interval_ns > 0 && interval_ns > 8 * t->interval_ns)
+            interval_ns = 8 * t->interval_ns;
+        if (t->interval_ns == 0)
+            t->interval_ns = interval_ns;
+        move_to(&t->interval_ns, interval_ns);
     }
-    p->begun_ns = now_ns;
+    t->begun_ns = now_ns;
 }
 
-void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns)
+void umbra_batch_timing_submit(umbra_batch_timing *t, int requests, uint64_t ns)
 {
-    move_to(&p->request_ns, (double)ns / requests);
+    move_to(&t->request_ns, (double)ns / requests);
 }
 
-void umbra_pace_batch(umbra_pace *p, int misses)
+void umbra_batch_timing_misses(umbra_batch_timing *t, int misses)
 {
-    move_to(&p->misses, misses);
+    move_to(&t->misses, misses);
 }
 
-void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
-                       uint64_t queued_bytes, uint64_t now_ns)
+void umbra_read_costs_init(umbra_read_costs *c, const umbra_batch_timing *timing,
+                           const umbra_disk_model *disk, uint64_t queued_bytes, uint64_t now_ns)
 {
-    double next_ns = pace->interval_ns - (double)(now_ns - pace->begun_ns);
-    *m = (umbra_moment){
+    double next_ns = timing->interval_ns - (double)(now_ns - timing->begun_ns);
+    *c = (umbra_read_costs){
         .latency_ns = disk->latency_ns,
         .ns_per_byte = disk->ns_per_byte,
         .queued_bytes = (double)queued_bytes,
         .next_ns = next_ns > 0 ? next_ns : 0,
-        .misses = pace->misses,
+        .misses = timing->misses,
         /* An expert's parts, each submitted and taken back. */
-        .effort_ns = 2 * UMBRA_STORE_SLICES * pace->request_ns,
+        .effort_ns = 2 * UMBRA_STORE_SLICES * timing->request_ns,
     };
 }
 
-double umbra_guess_value(const umbra_moment *m, double probability, double bytes, double due_ns)
+double umbra_guess_value(const umbra_read_costs *c, double probability, double bytes, double due_ns)
 {
-    double transfer_ns = bytes * m->ns_per_byte;
-    double moved_ns = (m->queued_bytes + bytes) * m->ns_per_byte; /* its transfer ends */
-    double landed_ns = moved_ns + m->latency_ns;
+    double transfer_ns = bytes * c->ns_per_byte;
+    double moved_ns = (c->queued_bytes + bytes) * c->ns_per_byte; /* its transfer ends */
+    double landed_ns = moved_ns + c->latency_ns;
     /* Where a batch misses several, they share the latency. */
-    double saved_ns = transfer_ns + m->latency_ns / (m->misses > 1 ? m->misses : 1);
+    double saved_ns = transfer_ns + c->latency_ns / (c->misses > 1 ? c->misses : 1);
     if (landed_ns > due_ns)
         saved_ns -= landed_ns - due_ns;
     if (saved_ns <= 0)
         return saved_ns;
-    double over_ns = moved_ns - m->next_ns;
+    double over_ns = moved_ns - c->next_ns;
     over_ns = over_ns < 0 ? 0 : over_ns > transfer_ns ? transfer_ns : over_ns;
-    double delayed = due_ns <= m->next_ns ? 1 - probability : 1;
-    double wasted_ns = transfer_ns + m->effort_ns;
+    double delayed = due_ns <= c->next_ns ? 1 - probability : 1;
+    double wasted_ns = transfer_ns + c->effort_ns;
     return probability * saved_ns - (1 - probability) * wasted_ns - delayed * over_ns;
 }

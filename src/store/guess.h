@@ -25,31 +25,33 @@ void umbra_disk_model_init(umbra_disk_model *m);
 void umbra_disk_model_clear(umbra_disk_model *m);
 void umbra_disk_model_add(umbra_disk_model *m, double bytes, double ns);
 
-/* The course of batches; running means. */
-typedef struct umbra_pace {
+/* How batches follow each other; exponentially weighted means. */
+typedef struct umbra_batch_timing {
     uint64_t begun_ns;  /* the last batch's begin */
     double interval_ns; /* from one begin to the next */
     double misses;      /* per batch: experts that were not there in time */
     double request_ns;  /* the processor's time for handing a request to the disk */
-} umbra_pace;
+} umbra_batch_timing;
 
-void umbra_pace_begin(umbra_pace *p, uint64_t now_ns);
-void umbra_pace_submit(umbra_pace *p, int requests, uint64_t ns);
-void umbra_pace_batch(umbra_pace *p, int misses);
+void umbra_batch_timing_begin(umbra_batch_timing *t, uint64_t now_ns);
+void umbra_batch_timing_submit(umbra_batch_timing *t, int requests, uint64_t ns);
+void umbra_batch_timing_misses(umbra_batch_timing *t, int misses);
 
-typedef struct umbra_moment {
+/* What enters into the value of a read at one instant. */
+typedef struct umbra_read_costs {
     double latency_ns, ns_per_byte;
     double queued_bytes; /* in flight */
     double next_ns;      /* until the next batch begins */
     double misses;       /* per batch */
     double effort_ns;    /* the processor's time for reading an expert */
-} umbra_moment;
+} umbra_read_costs;
 
-void umbra_moment_init(umbra_moment *m, const umbra_pace *pace, const umbra_disk_model *disk,
-                       uint64_t queued_bytes, uint64_t now_ns);
+void umbra_read_costs_init(umbra_read_costs *c, const umbra_batch_timing *timing,
+                           const umbra_disk_model *disk, uint64_t queued_bytes, uint64_t now_ns);
 
-/* What reading ahead now is worth; read if above 0. due_ns: until the expert's batch begins;
- * nearest: that is the next batch. */
-double umbra_guess_value(const umbra_moment *m, double probability, double bytes, double due_ns);
+/* What reading ahead now is worth, in nanoseconds saved; read if above 0. due_ns: until the
+ * expert's batch begins. */
+double umbra_guess_value(const umbra_read_costs *c, double probability, double bytes,
+                         double due_ns);
 
 #endif

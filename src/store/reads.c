@@ -7,8 +7,8 @@
 
 /* A disk's error may pass; a file that ends does not come back. */
 enum { MAX_ATTEMPTS = 3 };
-/* Halvings of a guess's turn, at most. */
-enum { LEAST_TURN = 64 };
+/* Halvings of a guess's value, at most. */
+enum { MOST_HALVINGS = 64 };
 
 /* Who takes slots and looks at forecasts holds the lock. */
 static void assert_locked(const umbra_store *s)
@@ -29,7 +29,7 @@ static void queue_read(umbra_store *s, uint64_t read)
  * every build. Called with the lock held. */
 static int check_budget(umbra_store *s, umbra_error *err)
 {
-    uint64_t bytes = (uint64_t)s->guarded.slots.used * s->fixed.layout.slot_bytes;
+    uint64_t bytes = (uint64_t)s->guarded.slots.used * s->fixed.geometry.slot_bytes;
     if (bytes > s->stats.budget_bytes || s->guarded.slots.used > s->guarded.slots.n)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "the expert store went over its budget; this is a defect of Umbra, "
@@ -45,7 +45,7 @@ uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert)
     uint64_t bytes = 0;
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)
         if (slices[which].bytes > 0)
-            bytes += umbra_layout_request(&s->fixed.layout, &slices[which], which, NULL).bytes;
+            bytes += umbra_geometry_request(&s->fixed.geometry, &slices[which], which, NULL).bytes;
     return bytes;
 }
 
@@ -112,25 +112,26 @@ static bool is_missing(const umbra_store *s, int layer, int expert)
 /* The first candidate of a layer that is not there yet; NULL if there is none. */
 static const umbra_candidate *next_candidate(umbra_store *s, int layer)
 {
-    umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+    umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
     while (o->next < o->n && !is_missing(s, layer, o->candidate[o->next].expert))
         o->next++;
     return o->next < o->n ? &o->candidate[o->next] : NULL;
 }
 
-static double probability_of(const umbra_store *s, const umbra_outlook *o, const umbra_candidate *c)
+static double probability_of(const umbra_store *s, const umbra_layer_forecast *o,
+                             const umbra_candidate *c)
 {
-    return umbra_experience_apply(&s->driver.experience, o->distance, c->probability);
+    return umbra_calibration_apply(&s->driver.calibration, o->distance, c->probability);
 }
 
 /* The guess that is worth most now: its layer, or -1 if none is worth a read. What is due later can
- * wait, for a moment in which it displaces nothing or for a surer forecast, so each batch ahead
- * halves its turn. */
+ * wait until it displaces nothing or a surer forecast comes, so each batch ahead halves its
+ * value. */
 static int best_guess(umbra_store *s)
 {
-    umbra_moment moment;
-    umbra_moment_init(&moment, &s->driver.pace, &s->driver.disk, s->driver.bytes_in_flight,
-                      umbra_store_now(s));
+    umbra_read_costs costs;
+    umbra_read_costs_init(&costs, &s->driver.timing, &s->driver.disk, s->driver.bytes_in_flight,
+                          umbra_store_now(s));
     int best = -1;
     double most = 0;
     for (int i = 0; i < s->guarded.forecast.n_live; i++) {
@@ -138,12 +139,12 @@ static int best_guess(umbra_store *s)
         const umbra_candidate *c = next_candidate(s, layer);
         if (!c)
             continue;
-        const umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+        const umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
         uint64_t steps = o->due - s->guarded.forecast.clock;
-        double due_ns = moment.next_ns + (double)(steps - 1) * s->driver.pace.interval_ns;
+        double due_ns = costs.next_ns + (double)(steps - 1) * s->driver.timing.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
-        double value = umbra_guess_value(&moment, probability_of(s, o, c), bytes, due_ns);
-        value = ldexp(value, steps <= LEAST_TURN ? -(int)(steps - 1) : -LEAST_TURN);
+        double value = umbra_guess_value(&costs, probability_of(s, o, c), bytes, due_ns);
+        value = ldexp(value, steps <= MOST_HALVINGS ? -(int)(steps - 1) : -MOST_HALVINGS);
         if (value > most) {
             most = value;
             best = layer;
@@ -158,7 +159,7 @@ static bool begin_guess(umbra_store *s)
     int layer;
     assert_locked(s);
     while ((layer = best_guess(s)) >= 0) {
-        umbra_outlook *o = &s->guarded.forecast.outlook[layer];
+        umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
         const umbra_candidate *c = &o->candidate[o->next++];
         umbra_victim victim;
         int32_t slot =
@@ -189,7 +190,7 @@ static bool guess_now(const umbra_store *s)
     return s->guarded.guessing && s->guarded.forecast.n_live > 0 && s->driver.queue_n == 0 &&
            !s->driver.batch.failed && s->driver.batch.misses_begun == s->driver.batch.misses_n &&
            s->driver.in_flight + UMBRA_STORE_SLICES <= s->fixed.depth &&
-           (double)s->driver.bytes_in_flight < own + (double)s->fixed.layout.slot_bytes;
+           (double)s->driver.bytes_in_flight < own + (double)s->fixed.geometry.slot_bytes;
 }
 
 /* ---- submitting ---- */
@@ -237,7 +238,7 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
     umbra_assert(s->driver.first_free >= 0);
     umbra_flight *f = &s->driver.flights[s->driver.first_free];
     place last = place_of(s, s->driver.chosen[i]);
-    *request = umbra_layout_request(&s->fixed.layout, last.slice, last.which, last.memory);
+    *request = umbra_geometry_request(&s->fixed.geometry, last.slice, last.which, last.memory);
     request->user = (uint64_t)s->driver.first_free;
     s->driver.first_free = f->next_free;
     f->read[0] = s->driver.chosen[i];
@@ -247,8 +248,8 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
             continue;
         place next = place_of(s, s->driver.chosen[k]);
         if (next.which != last.which || was_tried(s, &last) || was_tried(s, &next) ||
-            !umbra_layout_extend(&s->fixed.layout, request, last.slice, next.slice, next.which,
-                                 next.memory))
+            !umbra_geometry_extend(&s->fixed.geometry, request, last.slice, next.slice, next.which,
+                                   next.memory))
             continue;
         f->read[f->n++] = s->driver.chosen[k];
         s->driver.chosen[k] = (uint64_t)NO_READ;
@@ -308,7 +309,7 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
     if (rc < 0)
         return set_broken(s, &cause, err);
     *taken = rc;
-    umbra_pace_submit(&s->driver.pace, n, umbra_store_now(s) - now_ns);
+    umbra_batch_timing_submit(&s->driver.timing, n, umbra_store_now(s) - now_ns);
     umbra_store_lock(s);
     for (int i = 0; i < n; i++) {
         umbra_flight *f = &s->driver.flights[s->driver.requests[i].user];
@@ -436,8 +437,8 @@ static void share_pieces(umbra_store *s, const umbra_flight *f)
 {
     for (int k = 1; k < f->n && !s->fixed.ops->data; k++) {
         place last = place_of(s, f->read[k - 1]), next = place_of(s, f->read[k]);
-        umbra_layout_share(&s->fixed.layout, last.slice, last.memory, next.slice, next.which,
-                           next.memory);
+        umbra_geometry_share(&s->fixed.geometry, last.slice, last.memory, next.slice, next.which,
+                             next.memory);
     }
 }
 

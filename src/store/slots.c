@@ -11,8 +11,9 @@
  * 0.98 misses 15 to 30 % less than the order of use does, at every size of the cache; 0.95 and 0.99
  * come near (docs/reading-ahead.md). */
 static const float keep = 0.98f;
-/* Of a use: the turns of those that prompts used order them and weigh nothing beside a forecast. */
-static const float turn = 1e-12f;
+/* Of a use: the order of those that prompts scanned sorts them and weigh nothing beside a forecast.
+ */
+static const float scan_weight = 1e-12f;
 static const float most_use = 1e30f; /* then all counts are brought back to ordinary size */
 
 int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_experts,
@@ -23,18 +24,18 @@ int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_expe
         .slot = umbra_calloc((size_t)n, sizeof *s->slot),
         .evictable = umbra_calloc((size_t)n, sizeof *s->evictable),
         .of = umbra_calloc(n_pairs, sizeof *s->of),
-        .warmth = umbra_calloc(n_pairs, sizeof *s->warmth),
+        .use_count = umbra_calloc(n_pairs, sizeof *s->use_count),
         .use = 1,
         .growth = powf(keep, -1.0f / (float)n_layers),
         .n = n,
         .n_layers = n_layers,
         .n_experts = n_experts,
     };
-    if (!s->slot || !s->evictable || !s->of || !s->warmth) {
+    if (!s->slot || !s->evictable || !s->of || !s->use_count) {
         umbra_slots_free(s);
         return umbra_fail_nomem(err, "the table of expert slots",
                                 (uint64_t)n * (sizeof *s->slot + sizeof *s->evictable) +
-                                    n_pairs * (sizeof *s->of + sizeof *s->warmth));
+                                    n_pairs * (sizeof *s->of + sizeof *s->use_count));
     }
     for (size_t i = 0; i < n_pairs; i++)
         s->of[i] = -1;
@@ -50,7 +51,7 @@ void umbra_slots_free(umbra_slots *s)
     umbra_free(s->slot);
     umbra_free(s->evictable);
     umbra_free(s->of);
-    umbra_free(s->warmth);
+    umbra_free(s->use_count);
     *s = (umbra_slots){0};
 }
 
@@ -64,15 +65,15 @@ int32_t umbra_slots_find(const umbra_slots *s, int32_t layer, int32_t expert)
     return s->of[pair_of(s, layer, expert)];
 }
 
-/* After whatever may have changed whether the slot's expert can go, or how warm it is. */
+/* After whatever may have changed whether the slot's expert can go, or its use count. */
 static void update(umbra_slots *s, int32_t i)
 {
     const umbra_slot *slot = &s->slot[i];
     s->evictable[i] = INFINITY;
     if (slot->state != UMBRA_SLOT_RESIDENT || slot->pins > 0)
         return;
-    float warmth = s->warmth[pair_of(s, slot->layer, slot->expert)];
-    s->evictable[i] = warmth > 0 ? warmth : -turn * (float)slot->passed;
+    float count = s->use_count[pair_of(s, slot->layer, slot->expert)];
+    s->evictable[i] = count > 0 ? count : -scan_weight * (float)slot->scan_order;
 }
 
 static void vacate(umbra_slots *s, int32_t i)
@@ -87,9 +88,9 @@ static void vacate(umbra_slots *s, int32_t i)
 }
 
 /* What foretold uses count beside those that were: who is used by every token has as many. */
-static float count_of(const umbra_slots *s, float heat)
+static float count_of(const umbra_slots *s, float probability)
 {
-    return heat * s->use / (1 - keep);
+    return probability * s->use / (1 - keep);
 }
 
 /* The least likely expert, if it is less likely than `most`. -1: there is none. */
@@ -100,8 +101,8 @@ static int32_t choose_victim(const umbra_slots *s, float most)
         if (s->evictable[i] >= most)
             continue;
         const umbra_slot *slot = &s->slot[i];
-        float heat = s->heat ? s->heat[pair_of(s, slot->layer, slot->expert)] : 0;
-        float count = s->evictable[i] + count_of(s, heat);
+        float probability = s->foretold ? s->foretold[pair_of(s, slot->layer, slot->expert)] : 0;
+        float count = s->evictable[i] + count_of(s, probability);
         if (count >= most)
             continue;
         most = count;
@@ -110,14 +111,14 @@ static int32_t choose_victim(const umbra_slots *s, float most)
     return best;
 }
 
-int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins, float heat,
-                         umbra_victim *victim)
+int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins,
+                         float probability, umbra_victim *victim)
 {
     size_t pair = pair_of(s, layer, expert);
     umbra_assert(s->of[pair] < 0 && pins >= 0);
     *victim = (umbra_victim){0};
     if (s->first_empty < 0) {
-        int32_t v = choose_victim(s, s->warmth[pair] + count_of(s, heat));
+        int32_t v = choose_victim(s, s->use_count[pair] + count_of(s, probability));
         if (v < 0)
             return -1;
         const umbra_slot *gone = &s->slot[v];
@@ -152,7 +153,7 @@ void umbra_slots_pin(umbra_slots *s, int32_t i)
 {
     umbra_assert(s->slot[i].state != UMBRA_SLOT_EMPTY);
     s->slot[i].pins++;
-    s->slot[i].passed = 0;
+    s->slot[i].scan_order = 0;
     update(s, i);
 }
 
@@ -164,30 +165,30 @@ void umbra_slots_unpin(umbra_slots *s, int32_t i)
     update(s, i);
 }
 
-void umbra_slots_pass(umbra_slots *s, int32_t i)
+void umbra_slots_mark_scanned(umbra_slots *s, int32_t i)
 {
     umbra_assert(s->slot[i].state != UMBRA_SLOT_EMPTY);
-    s->slot[i].passed = ++s->passes;
+    s->slot[i].scan_order = ++s->scans;
     update(s, i);
 }
 
-void umbra_slots_fade(umbra_slots *s)
+void umbra_slots_decay(umbra_slots *s)
 {
     s->use *= s->growth;
     if (s->use < most_use)
         return;
     for (size_t i = 0; i < (size_t)s->n_layers * (size_t)s->n_experts; i++)
-        s->warmth[i] /= s->use;
+        s->use_count[i] /= s->use;
     s->use = 1;
     for (int32_t i = 0; i < s->n; i++)
         update(s, i);
 }
 
-void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses)
+void umbra_slots_count_use(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses)
 {
     size_t pair = pair_of(s, layer, expert);
     umbra_assert(uses > 0);
-    s->warmth[pair] += (float)uses * s->use;
+    s->use_count[pair] += (float)uses * s->use;
     if (s->of[pair] >= 0)
         update(s, s->of[pair]);
 }

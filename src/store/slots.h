@@ -1,10 +1,9 @@
 /* Who is in which slot, and who goes next: the cache without its memory and its reads.
  *
  * A slot that is read into or leased stays. The victim is the expert least likely to be used soon:
- * by how often it was used lately (its warmth: a count of uses that halves in about 35 steps, also
- * of experts that are not in the cache), and by its heat: the probability, as far as it was
- * foretold, that one of the coming layers uses it. Nothing here locks: the store's mutex is held by
- * the caller. */
+ * by its use count (least frequently used, LFU: a use counts half after about 35 steps; experts
+ * that are not in the cache have one too), and by the probability, as far as it was foretold, that
+ * one of the coming layers uses it. Nothing here locks: the store's mutex is held by the caller. */
 #ifndef UMBRA_STORE_SLOTS_H
 #define UMBRA_STORE_SLOTS_H
 
@@ -23,22 +22,22 @@ typedef struct umbra_slot {
     umbra_slot_state state;
     int32_t layer;
     int32_t expert;
-    int32_t pins;    /* leases given or promised */
-    uint32_t passed; /* its turn among those that prompts used last; 0: by none */
-    int8_t guess;    /* distance at which it was read ahead and has not been used since; 0: none */
+    int32_t pins;        /* leases given or promised */
+    uint32_t scan_order; /* among those that prompts used last, ascending; 0: by none */
+    int8_t guess; /* distance at which it was read ahead and has not been used since; 0: none */
     int32_t next_empty; /* of an empty slot, -1: last */
 } umbra_slot;
 
 typedef struct umbra_slots {
-    umbra_slot *slot;  /* (n) */
-    float *evictable;  /* (n) the expert's warmth, below 0 if a prompt has just used it; infinite if
-                          it cannot go */
-    int32_t *of;       /* (n_layers, n_experts): slot or -1 */
-    float *warmth;     /* (n_layers, n_experts) in units of `use` */
-    const float *heat; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
-    float use;         /* what a use counts now: it grows where all counts would shrink */
-    float growth;      /* of `use`, per batch */
-    uint32_t passes;   /* turns given */
+    umbra_slot *slot; /* (n) */
+    float *evictable; /* (n) the expert's use count, below 0 if a prompt has just used it; infinite
+                         if it cannot go */
+    int32_t *of;      /* (n_layers, n_experts): slot or -1 */
+    float *use_count; /* (n_layers, n_experts) in units of `use` */
+    const float *foretold; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
+    float use;             /* what a use counts now: it grows where all counts would shrink */
+    float growth;          /* of `use`, per batch */
+    uint32_t scans;        /* marked so far */
     int32_t n;
     int32_t n_layers, n_experts;
     int32_t first_empty;
@@ -60,9 +59,10 @@ typedef struct umbra_victim {
 } umbra_victim;
 
 /* Gives a slot to an expert that has none: it is READING, with `pins` pins. -1 when no slot can be
- * had: all are in use, or, for a guess (heat below infinity), every victim is as likely as it. */
-int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins, float heat,
-                         umbra_victim *victim);
+ * had: all are in use, or, for a guess, every victim is as likely as it. probability: that it is
+ * used soon; INFINITY for a demand. */
+int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins,
+                         float probability, umbra_victim *victim);
 
 /* READING ends: the data is there, or the slot becomes empty and its pins are gone. */
 void umbra_slots_arrived(umbra_slots *s, int32_t slot);
@@ -71,13 +71,13 @@ void umbra_slots_failed(umbra_slots *s, int32_t slot);
 void umbra_slots_pin(umbra_slots *s, int32_t slot);
 void umbra_slots_unpin(umbra_slots *s, int32_t slot);
 
-/* Of the experts that were never warm, the slot's goes first until it is pinned again. */
-void umbra_slots_pass(umbra_slots *s, int32_t slot);
+/* Of the experts whose uses never counted, the slot's goes first until it is pinned again. */
+void umbra_slots_mark_scanned(umbra_slots *s, int32_t slot);
 
-/* A batch passes: all warmth fades. */
-void umbra_slots_fade(umbra_slots *s);
+/* A batch passes: all use counts decay. */
+void umbra_slots_decay(umbra_slots *s);
 /* So many tokens of a batch use the expert, wherever it is. */
-void umbra_slots_warm(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses);
+void umbra_slots_count_use(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses);
 /* Empties every slot that is neither read into nor pinned. */
 void umbra_slots_clear(umbra_slots *s);
 

@@ -26,7 +26,7 @@ static int check_slice(const umbra_store *s, const umbra_slice *slice, uint64_t 
                              "%s: expert %d of layer %d has %" PRIu64
                              " bytes here, the file only %" PRIu64 "; is it cut short?",
                              file->path, expert, layer, slice->bytes, file->bytes);
-    if (slice->bytes > UINT32_MAX - 2 * (uint64_t)s->fixed.layout.alignment)
+    if (slice->bytes > UINT32_MAX - 2 * (uint64_t)s->fixed.geometry.alignment)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: expert %d of layer %d has a part of %" PRIu64
                           " bytes; 4 GiB is the limit",
@@ -34,7 +34,7 @@ static int check_slice(const umbra_store *s, const umbra_slice *slice, uint64_t 
     return UMBRA_OK;
 }
 
-/* Checks and copies the slices, then finds the slot's layout. *n_used: experts with any bytes. */
+/* Checks and copies the slices, then finds the slot's geometry. *n_used: experts with any bytes. */
 static int take_slices(umbra_store *s, const umbra_store_options *o, uint64_t *n_used,
                        umbra_error *err)
 {
@@ -57,8 +57,8 @@ static int take_slices(umbra_store *s, const umbra_store_options *o, uint64_t *n
     }
     if (*n_used == 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "no layer has experts: nothing to store");
-    umbra_layout_init(&s->fixed.layout, s->fixed.slices, s->fixed.n_layers, s->fixed.n_experts,
-                      s->fixed.layout.alignment);
+    umbra_geometry_init(&s->fixed.geometry, s->fixed.slices, s->fixed.n_layers, s->fixed.n_experts,
+                        s->fixed.geometry.alignment);
     return UMBRA_OK;
 }
 
@@ -68,14 +68,14 @@ static int open_files(umbra_store *s, const umbra_store_options *o, umbra_error 
     s->fixed.files = umbra_calloc((size_t)o->n_paths, sizeof *s->fixed.files);
     if (!s->fixed.files)
         return umbra_fail_nomem(err, "the table of files", 0);
-    s->fixed.layout.alignment = 1;
+    s->fixed.geometry.alignment = 1;
     s->stats.direct = true;
     for (int i = 0; i < o->n_paths; i++) {
         char *path = umbra_strdup(o->paths[i]);
         if (!path)
             return umbra_fail_nomem(err, "a path", strlen(o->paths[i]));
         uint32_t alignment;
-        int rc = umbra_layout_open_file(&s->fixed.files[i], &alignment, path, o->buffered, err);
+        int rc = umbra_store_open_file(&s->fixed.files[i], &alignment, path, o->buffered, err);
         if (rc != UMBRA_OK) {
             umbra_free(path);
             return rc;
@@ -83,15 +83,15 @@ static int open_files(umbra_store *s, const umbra_store_options *o, umbra_error 
         s->fixed.n_files++;
         if (alignment == 1)
             s->stats.direct = false;
-        if (alignment > s->fixed.layout.alignment)
-            s->fixed.layout.alignment = alignment;
+        if (alignment > s->fixed.geometry.alignment)
+            s->fixed.geometry.alignment = alignment;
     }
     return UMBRA_OK;
 }
 
 static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, umbra_error *err)
 {
-    uint64_t slot_bytes = s->fixed.layout.slot_bytes;
+    uint64_t slot_bytes = s->fixed.geometry.slot_bytes;
     uint64_t n = budget_bytes / slot_bytes;
     n = n > n_used ? n_used : n;
     n = n > INT32_MAX / 2 ? INT32_MAX / 2 : n;
@@ -115,7 +115,7 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     if (rc == UMBRA_OK)
         rc = umbra_forecast_init(&s->guarded.forecast, s->fixed.n_sequences, s->fixed.n_layers,
                                  s->fixed.n_experts, err);
-    s->guarded.slots.heat = s->guarded.forecast.heat;
+    s->guarded.slots.foretold = s->guarded.forecast.merged;
     return rc;
 }
 
@@ -359,7 +359,7 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
         rc = probe_batch(s, layer, i * s->fixed.n_experts / PROBES, i % 4 == 3 ? together : 1, err);
     }
     s->driver.waited_ns = waited_ns;
-    s->driver.pace = (umbra_pace){.request_ns = s->driver.pace.request_ns};
+    s->driver.timing = (umbra_batch_timing){.request_ns = s->driver.timing.request_ns};
     umbra_store_lock(s);
     before.resident_bytes_max = s->stats.resident_bytes_max;
     s->stats = before; /* these are nobody's hits and misses */
@@ -411,7 +411,7 @@ int umbra_store_recorded(const umbra_store *s)
 
 static uint64_t resident_bytes(const umbra_store *s)
 {
-    return (uint64_t)s->guarded.slots.used * s->fixed.layout.slot_bytes;
+    return (uint64_t)s->guarded.slots.used * s->fixed.geometry.slot_bytes;
 }
 
 void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)

@@ -12,7 +12,7 @@
 #include "store/forecast.h"
 #include "store/guess.h"
 #include "store/io/io.h"
-#include "store/layout.h"
+#include "store/geometry.h"
 #include "store/slots.h"
 
 /* The reads under way into a slot. */
@@ -79,7 +79,7 @@ typedef struct umbra_store_fixed {
     int n_experts;
     int n_sequences;
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
-    umbra_layout layout;
+    umbra_geometry geometry;
     char *arena;
     uint64_t arena_bytes;
     int depth;
@@ -98,8 +98,8 @@ typedef struct umbra_store_driver {
     bool broken; /* the backend failed: what its reads still write to is unknown */
     umbra_error broken_error;
     umbra_disk_model disk;
-    umbra_pace pace;
-    umbra_experience experience;
+    umbra_batch_timing timing;
+    umbra_calibration calibration;
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;
     umbra_flight *flights; /* (depth) */
@@ -186,7 +186,7 @@ static inline const umbra_slice *umbra_store_slices(const umbra_store *s, int la
 
 static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)
 {
-    return s->fixed.arena + (uint64_t)slot * s->fixed.layout.slot_bytes;
+    return s->fixed.arena + (uint64_t)slot * s->fixed.geometry.slot_bytes;
 }
 
 static inline uint64_t umbra_store_now(const umbra_store *s)
@@ -201,7 +201,7 @@ static inline const void *umbra_store_data(const umbra_store *s, const umbra_sli
     const umbra_store_fixed *f = &s->fixed;
     if (f->ops->data && slice->bytes > 0)
         return f->ops->data(f->io, slice->file, slice->offset);
-    return umbra_layout_data(&f->layout, slice, which, slot);
+    return umbra_geometry_data(&f->geometry, slice, which, slot);
 }
 
 /* umbra_store_open with a backend and a clock of the caller's. clock NULL: the machine's. */

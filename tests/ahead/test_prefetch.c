@@ -228,7 +228,8 @@ static bool uring_works(void)
 static void test_logits_do_not_change(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+    static const char *const policies[] = {"off",  "previous", "gate",    "shadow",
+                                           "auto", "oracle",   "runahead"};
     static const char *const backends[] = {"threads", "sim:20G,5us", "sim:400M,100us", "uring"};
     umbra_memory_plan all;
     plan(UINT64_C(1) << 40, &all);
@@ -285,8 +286,7 @@ static void eval_shared(run *r, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
     distinct d = {.out = &r->out};
-    umbra_tap tap = {
-        .user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
+    umbra_tap tap = {.user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
     umbra_store_stats before, after;
     umbra_engine_get_store_stats(r->engine, &before);
     if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
@@ -363,7 +363,8 @@ static uint64_t least_ram(int sequences)
 static void test_logits_of_many_do_not_change(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"previous", "gate", "shadow", "auto", "oracle"};
+    static const char *const policies[] = {"previous", "gate",   "shadow",
+                                           "auto",     "oracle", "runahead"};
     for (int most = 1; most <= TOGETHER; most *= 2) {
         uint64_t guessed = 0, ram = least_ram(most);
         umbra_prefetch_stats stats;
@@ -420,8 +421,8 @@ static void assert_refused(umbra_engine *engine, const umbra_prefetch_options *o
 static void test_what_auto_may_take(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gate", "auto"};
-    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* no shadow beside it: auto is gate */
+    static const char *const names[] = {"runahead", "auto"};
+    static const char lone[] = UMBRA_TEST_DIR "/lone.gguf"; /* auto without a shadow */
     char there[4096];
     umbra_model *alone;
     int on = 0, off = 0;
@@ -506,7 +507,7 @@ static void test_a_damaged_shadow_beside_the_model(void **state)
         o.no_shadow = fitted.no_shadow;
         assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
         umbra_prefetch_get_stats(p, &stats);
-        assert_string_equal(stats.policy, header ? "gate" : "off");
+        assert_string_equal(stats.policy, header ? "runahead" : "off");
         assert_int_equal(warnings, 1);
         umbra_prefetch_close(&p);
         o = (umbra_prefetch_options){.policy = "shadow", .warn = count_warning};

@@ -82,18 +82,18 @@ static void runs_follow_each_other(void **state)
     umbra_pool_close(&pool);
 }
 
-/* ---- errands ---- */
+/* ---- tasks ---- */
 
-typedef struct errands {
+typedef struct tasks {
     atomic_int done, running, most_running;
-    int plain; /* what an errand wrote is seen after umbra_pool_settle, and by the next errand */
+    int plain; /* what a task wrote is seen after umbra_pool_wait, and by the next task */
     pthread_t caller;
     atomic_bool by_caller;
-} errands;
+} tasks;
 
-static void run_errand(void *context)
+static void run_task(void *context)
 {
-    errands *e = context;
+    tasks *e = context;
     int running = atomic_fetch_add(&e->running, 1) + 1;
     if (running > atomic_load(&e->most_running))
         atomic_store(&e->most_running, running);
@@ -107,23 +107,23 @@ static void run_errand(void *context)
 }
 
 /* Exactly once each, one at a time, beside runs whose items are still done exactly once. */
-static void errands_run_once(void **state)
+static void tasks_run_once(void **state)
 {
     (void)state;
     for (int threads = 1; threads <= 8; threads++) {
         umbra_pool *pool;
         assert_int_equal(umbra_pool_open(&pool, threads, NULL), 0);
-        errands e = {.caller = pthread_self()};
+        tasks e = {.caller = pthread_self()};
         int values[64] = {0}, sent = 0;
         for (int i = 0; i < 2000; i++) {
-            sent += umbra_pool_send(pool, run_errand, &e);
+            sent += umbra_pool_send(pool, run_task, &e);
             umbra_pool_run(pool, 64, i % 7 + 1, add_one, values);
             if (i % 100 == 99)
-                umbra_pool_settle(pool);
+                umbra_pool_wait(pool);
             if (i % 500 == 499)
                 usleep(500); /* the workers fall asleep */
         }
-        umbra_pool_settle(pool);
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, sent);
         assert_int_equal(e.plain, sent);
         assert_true(threads == 1 ? sent == 0 : sent > 0 && e.most_running == 1);
@@ -135,21 +135,21 @@ static void errands_run_once(void **state)
 }
 
 /* Without any run that would wake a worker. */
-static void errands_wake_workers(void **state)
+static void tasks_wake_workers(void **state)
 {
     (void)state;
     umbra_pool *pool;
     assert_int_equal(umbra_pool_open(&pool, 2, NULL), 0);
-    errands e = {.caller = pthread_self()};
+    tasks e = {.caller = pthread_self()};
     for (int i = 0; i < 3000; i++) {
-        assert_true(umbra_pool_send(pool, run_errand, &e));
-        umbra_pool_settle(pool);
+        assert_true(umbra_pool_send(pool, run_task, &e));
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, i + 1);
         assert_int_equal(e.plain, i + 1);
         if (i % 30 == 0)
             usleep(i % 90); /* about as long as it takes to fall asleep */
     }
-    umbra_pool_settle(pool); /* nothing to wait for */
+    umbra_pool_wait(pool); /* nothing to wait for */
     umbra_pool_close(&pool);
 }
 
@@ -166,30 +166,30 @@ static void wait_at_gate(void *context)
         sched_yield();
 }
 
-/* Who is on an errand misses the runs of that time, which end without it; a second errand is
+/* Who is at a task misses the runs of that time, which end without it; a second task is
  * refused as long. */
-static void a_long_errand_holds_nobody_up(void **state)
+static void a_long_task_holds_nobody_up(void **state)
 {
     (void)state;
     for (int threads = 2; threads <= 4; threads++) {
         umbra_pool *pool;
         assert_int_equal(umbra_pool_open(&pool, threads, NULL), 0);
         gate g = {false, false};
-        errands e = {.caller = pthread_self()};
+        tasks e = {.caller = pthread_self()};
         int values[64] = {0};
         assert_true(umbra_pool_send(pool, wait_at_gate, &g));
         while (!atomic_load(&g.entered))
             sched_yield();
-        assert_false(umbra_pool_send(pool, run_errand, &e));
+        assert_false(umbra_pool_send(pool, run_task, &e));
         for (int i = 0; i < 200; i++)
             umbra_pool_run(pool, 64, 4, add_one, values);
         for (int i = 0; i < 64; i++)
             assert_int_equal(values[i], 200);
         atomic_store(&g.open, true);
-        umbra_pool_settle(pool);
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, 0);
-        assert_true(umbra_pool_send(pool, run_errand, &e));
-        umbra_pool_settle(pool);
+        assert_true(umbra_pool_send(pool, run_task, &e));
+        umbra_pool_wait(pool);
         assert_int_equal(e.done, 1);
         umbra_pool_close(&pool);
     }
@@ -257,9 +257,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
         cmocka_unit_test(runs_follow_each_other),
-        cmocka_unit_test(errands_run_once),
-        cmocka_unit_test(errands_wake_workers),
-        cmocka_unit_test(a_long_errand_holds_nobody_up),
+        cmocka_unit_test(tasks_run_once),
+        cmocka_unit_test(tasks_wake_workers),
+        cmocka_unit_test(a_long_task_holds_nobody_up),
         cmocka_unit_test(failures_leave_nothing),
         cmocka_unit_test(refused_threads_are_done_without),
     };

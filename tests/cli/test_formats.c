@@ -82,7 +82,7 @@ static void check_value(format *f, const char *path, const json_t *value)
     fail_msg("umbra %s: %s is not in docs/formats.md", f->command, path);
 }
 
-static void walk(format *f, const char *path, const json_t *value)
+static void check_values(format *f, const char *path, const json_t *value)
 {
     char below[KEY_CHARS * 2];
     const char *key;
@@ -92,14 +92,14 @@ static void walk(format *f, const char *path, const json_t *value)
         snprintf(below, sizeof below, "%s[]", path);
         json_array_foreach(value, i, child)
         {
-            walk(f, below, child);
+            check_values(f, below, child);
         }
     } else if (json_is_object(value)) {
         json_object_foreach((json_t *)value, key, child)
         {
             snprintf(below, sizeof below, "%s%s%s", path, path[0] ? "." : "",
                      isdigit((unsigned char)key[0]) ? "M" : key);
-            walk(f, below, child);
+            check_values(f, below, child);
         }
     } else {
         check_value(f, path, value);
@@ -114,7 +114,7 @@ static void check(const char *command, const char *arguments)
     read_format(f, command);
     result r = umbra("%s %s --json", command, arguments);
     json_t *j = parse(&r);
-    walk(f, "", j);
+    check_values(f, "", j);
     json_decref(j);
     for (int i = 0; i < f->n; i++)
         if (!f->rows[i].seen)

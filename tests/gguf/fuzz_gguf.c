@@ -6,7 +6,7 @@
 
 #include "builder.h"
 #include "fuzz_target.h"
-#include "walk.h"
+#include "read_all.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     umbra_gguf *gguf = NULL;
     umbra_error err = {0};
     if (umbra_gguf_open(&gguf, file.path, &err) == UMBRA_OK) {
-        umbra_gguf_walk(gguf);
+        umbra_gguf_read_all(gguf);
         umbra_gguf_close(&gguf);
     } else if (gguf || err.status == UMBRA_OK || !strstr(err.message, file.path)) {
         fprintf(stderr, "refused in bad order: \"%s\"\n", err.message);

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "hostile.h"
-#include "walk.h"
+#include "read_all.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -69,7 +69,7 @@ int umbra_hostile_open(const char *name, const char *path, umbra_error *err)
     memset(err, 0, sizeof *err);
     int rc = umbra_gguf_open(&gguf, path, err);
     if (rc == UMBRA_OK) {
-        umbra_gguf_walk(gguf);
+        umbra_gguf_read_all(gguf);
         umbra_gguf_close(&gguf);
     } else if (gguf != NULL || err->status != rc || !strstr(err->message, path)) {
         fail_msg("%s: handle %p, status %d in the report for %d, message \"%s\"", name,

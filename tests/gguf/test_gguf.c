@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "builder.h"
-#include "walk.h"
+#include "read_all.h"
 
 #define TINY "models/tiny-q8_0.gguf"
 
@@ -50,7 +50,7 @@ static void open_built(fixture *f)
     int rc = umbra_gguf_open(&f->gguf, f->file.path, &f->err);
     if (rc != UMBRA_OK)
         fail_msg("%s", f->err.message);
-    umbra_gguf_walk(f->gguf);
+    umbra_gguf_read_all(f->gguf);
 }
 
 static void assert_text(umbra_string found, const char *wanted)
@@ -372,7 +372,7 @@ static void test_tiny_tensors(void **state)
     int rc = umbra_gguf_open(&f->gguf, TINY, &f->err);
     if (rc != UMBRA_OK)
         fail_msg("%s", f->err.message);
-    umbra_gguf_walk(f->gguf);
+    umbra_gguf_read_all(f->gguf);
     assert_int_equal(umbra_gguf_tensor_count(f->gguf), 98);
     assert_int_equal(umbra_gguf_file_bytes(f->gguf), 20334816);
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
@@ -485,10 +485,17 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(joined_files_are_explained),
-        TEST(test_empty_model),  TEST(test_version_2),         TEST(test_integers),
-        TEST(test_floats),       TEST(test_bools_and_strings), TEST(test_integer_arrays),
-        TEST(test_other_arrays), TEST(test_tensors),           TEST(test_many),
-        TEST(test_tiny_tensors), TEST(test_tiny_metadata),
+        TEST(test_empty_model),
+        TEST(test_version_2),
+        TEST(test_integers),
+        TEST(test_floats),
+        TEST(test_bools_and_strings),
+        TEST(test_integer_arrays),
+        TEST(test_other_arrays),
+        TEST(test_tensors),
+        TEST(test_many),
+        TEST(test_tiny_tensors),
+        TEST(test_tiny_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

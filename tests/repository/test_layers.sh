@@ -62,12 +62,12 @@ refuse "includes umbra/left.h from left, which is not below right" \
     src/right/right.h '#include <umbra/left.h>'
 refuse "includes umbra/lab/top.h from lab/top, which is not below left" \
     include/umbra/left.h '#include <umbra/lab/top.h>'
-refuse "gives to no room" src/left/left.c '#include <umbra/other.h>'
+refuse "gives to no module" src/left/left.c '#include <umbra/other.h>'
 refuse "is internal to src/left" src/lab/top/top.c '#include "left/internal.h"'
 refuse "an internal header, in a public one" include/umbra/left.h '#include "base/base.h"'
 refuse "an internal header, in the command line" src/cli/cli.h '#include "base/base.h"'
-refuse "src/extra/extra.c: its room is not in" src/extra/extra.c ''
-refuse "include/umbra/extra.h: its room is not in" include/umbra/extra.h ''
+refuse "src/extra/extra.c: its module is not in" src/extra/extra.c ''
+refuse "include/umbra/extra.h: its module is not in" include/umbra/extra.h ''
 refuse "src/gone is in src/layers.txt, but holds no source" \
     src/layers.txt '1 base status.h' '2 left left.h' '2 right' '2 gone' '3 lab/top lab/top.h' '4 cli'
 refuse "include/umbra/gone.h is in src/layers.txt, but is not there" \

@@ -137,7 +137,7 @@ static void foretell_any(world *w)
         probability[e] = test_below(&w->seed, 3) ? 0 : (float)test_below(&w->seed, 101) * 0.01f;
     uint64_t clock = umbra_store_clock(w->s), due = clock + test_below(&w->seed, 6);
     int layer = (int)test_below(&w->seed, LAYERS), distance = 1 + (int)test_below(&w->seed, 4);
-    const umbra_foretold *row = &w->s->guarded.forecast.row[layer];
+    const umbra_sequence_forecast *row = &w->s->guarded.forecast.row[layer];
     bool expected = due > clock && !(row->due == due && row->distance < distance);
     assert_true(umbra_store_foretell(w->s, 0, layer, distance, due, probability) == expected);
 }

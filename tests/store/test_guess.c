@@ -97,62 +97,62 @@ static void test_extreme_reads(void **state)
     }
 }
 
-/* ---- the course of batches ---- */
+/* ---- the timing of batches ---- */
 
-static void test_pace(void **state)
+static void test_batch_timing(void **state)
 {
     (void)state;
-    umbra_pace p = {0};
+    umbra_batch_timing t = {0};
     uint64_t now = 1000;
     for (int i = 0; i < 500; i++, now += 500000) {
-        umbra_pace_begin(&p, now);
-        umbra_pace_batch(&p, i % 2);
+        umbra_batch_timing_begin(&t, now);
+        umbra_batch_timing_misses(&t, i % 2);
     }
-    assert_near(p.interval_ns, 500e3, 0.001);
-    assert_near(p.misses, 0.5, 0.1);
+    assert_near(t.interval_ns, 500e3, 0.001);
+    assert_near(t.misses, 0.5, 0.1);
     /* A pause between two texts moves it by less than half of itself, and is soon forgotten. */
     now += UINT64_C(3600000000000);
-    umbra_pace_begin(&p, now);
-    assert_true(p.interval_ns < 1.5 * 500e3);
+    umbra_batch_timing_begin(&t, now);
+    assert_true(t.interval_ns < 1.5 * 500e3);
     for (int i = 0; i < 100; i++)
-        umbra_pace_begin(&p, now += 500000);
-    assert_near(p.interval_ns, 500e3, 0.01);
+        umbra_batch_timing_begin(&t, now += 500000);
+    assert_near(t.interval_ns, 500e3, 0.01);
     /* Clocks that stand still. */
-    umbra_pace_begin(&p, now);
-    umbra_pace_begin(&p, now);
-    assert_true(isfinite(p.interval_ns) && p.interval_ns > 0);
+    umbra_batch_timing_begin(&t, now);
+    umbra_batch_timing_begin(&t, now);
+    assert_true(isfinite(t.interval_ns) && t.interval_ns > 0);
 }
 
-static void check_moment(const umbra_moment *m)
+static void check_costs(const umbra_read_costs *c)
 {
-    assert_true(m->next_ns >= 0 && m->queued_bytes >= 0);
-    assert_true(isfinite(m->next_ns));
+    assert_true(c->next_ns >= 0 && c->queued_bytes >= 0);
+    assert_true(isfinite(c->next_ns));
 }
 
-static void test_moment(void **state)
+static void test_costs(void **state)
 {
     (void)state;
     umbra_disk_model disk;
     umbra_disk_model_init(&disk);
-    umbra_pace p = {0};
-    umbra_moment m;
-    umbra_moment_init(&m, &p, &disk, 0, UINT64_C(1) << 62); /* before any batch */
-    check_moment(&m);
-    umbra_pace_begin(&p, 1000);
-    umbra_moment_init(&m, &p, &disk, 0, 1000);
-    check_moment(&m);
-    umbra_pace_begin(&p, 101000);
-    umbra_moment_init(&m, &p, &disk, 7, 151000);
-    check_moment(&m);
-    assert_near(m.next_ns, 50e3, 0.01);
-    umbra_moment_init(&m, &p, &disk, 7, UINT64_C(1) << 40); /* long overdue */
-    check_moment(&m);
-    assert_true(m.next_ns == 0);
+    umbra_batch_timing t = {0};
+    umbra_read_costs c;
+    umbra_read_costs_init(&c, &t, &disk, 0, UINT64_C(1) << 62); /* before any batch */
+    check_costs(&c);
+    umbra_batch_timing_begin(&t, 1000);
+    umbra_read_costs_init(&c, &t, &disk, 0, 1000);
+    check_costs(&c);
+    umbra_batch_timing_begin(&t, 101000);
+    umbra_read_costs_init(&c, &t, &disk, 7, 151000);
+    check_costs(&c);
+    assert_near(c.next_ns, 50e3, 0.01);
+    umbra_read_costs_init(&c, &t, &disk, 7, UINT64_C(1) << 40); /* long overdue */
+    check_costs(&c);
+    assert_true(c.next_ns == 0);
 }
 
 /* ---- the value ---- */
 
-static const umbra_moment idle = {
+static const umbra_read_costs idle = {
     .latency_ns = 100e3, .ns_per_byte = 1, .next_ns = 500e3, .misses = 1};
 
 static void test_value_of_certain_experts(void **state)
@@ -163,7 +163,7 @@ static void test_value_of_certain_experts(void **state)
     assert_true(umbra_guess_value(&idle, 0.2, 50e3, 500e3) < 0);         /* waste has its price */
     assert_true(umbra_guess_value(&idle, 0, 50e3, 500e3) <= 0);
     /* Where several are missed at once they share the latency. */
-    umbra_moment several = idle;
+    umbra_read_costs several = idle;
     several.misses = 4;
     assert_true(umbra_guess_value(&several, 1, 50e3, 500e3) <
                 umbra_guess_value(&idle, 1, 50e3, 500e3));
@@ -172,14 +172,14 @@ static void test_value_of_certain_experts(void **state)
 static void test_value_of_reads_that_delay(void **state)
 {
     (void)state;
-    umbra_moment m = idle;
-    m.next_ns = 10e3; /* the next batch begins while it is transferred */
-    assert_true(umbra_guess_value(&m, 0.3, 400e3, 600e3) < 0);
-    assert_true(umbra_guess_value(&m, 0.3, 400e3, 600e3) <
+    umbra_read_costs c = idle;
+    c.next_ns = 10e3; /* the next batch begins while it is transferred */
+    assert_true(umbra_guess_value(&c, 0.3, 400e3, 600e3) < 0);
+    assert_true(umbra_guess_value(&c, 0.3, 400e3, 600e3) <
                 umbra_guess_value(&idle, 0.3, 400e3, 600e3));
-    m = idle;
-    m.queued_bytes = 10e6; /* lands long after it is due */
-    assert_true(umbra_guess_value(&m, 1, 50e3, 500e3) <= 0);
+    c = idle;
+    c.queued_bytes = 10e6; /* lands long after it is due */
+    assert_true(umbra_guess_value(&c, 1, 50e3, 500e3) <= 0);
 }
 
 /* More probable is worth more; what lands later, or takes more effort, is worth no more. */
@@ -188,27 +188,27 @@ static void test_value_is_monotonic(void **state)
     (void)state;
     uint64_t seed = 11;
     for (int i = 0; i < 20000; i++) {
-        umbra_moment m = {.latency_ns = 1e6 * uniform(&seed),
-                          .ns_per_byte = 0.01 + 10 * uniform(&seed),
-                          .queued_bytes = 1e6 * uniform(&seed),
-                          .next_ns = 1e6 * uniform(&seed),
-                          .misses = 8 * uniform(&seed)};
-        double bytes = 1e5 * uniform(&seed), due_ns = m.next_ns + 1e6 * (double)(i % 3);
+        umbra_read_costs c = {.latency_ns = 1e6 * uniform(&seed),
+                              .ns_per_byte = 0.01 + 10 * uniform(&seed),
+                              .queued_bytes = 1e6 * uniform(&seed),
+                              .next_ns = 1e6 * uniform(&seed),
+                              .misses = 8 * uniform(&seed)};
+        double bytes = 1e5 * uniform(&seed), due_ns = c.next_ns + 1e6 * (double)(i % 3);
         double last = -INFINITY;
         bool worth = false;
         for (int p = 0; p <= 20; p++) {
-            double value = umbra_guess_value(&m, p / 20.0, bytes, due_ns);
+            double value = umbra_guess_value(&c, p / 20.0, bytes, due_ns);
             assert_true(isfinite(value));
             assert_true(value >= last - 1e-6);
             assert_true(!worth || value > 0);
             worth = value > 0;
             last = value;
         }
-        umbra_moment other = m;
+        umbra_read_costs other = c;
         other.effort_ns += 1000;
-        double value = fmax(0, umbra_guess_value(&m, 0.5, bytes, due_ns)); /* below: not read */
+        double value = fmax(0, umbra_guess_value(&c, 0.5, bytes, due_ns)); /* below: not read */
         assert_true(umbra_guess_value(&other, 0.5, bytes, due_ns) <= value + 1e-6);
-        other = m;
+        other = c;
         other.queued_bytes *= 2;
         assert_true(umbra_guess_value(&other, 0.5, bytes, due_ns) <= value + 1e-6);
     }
@@ -220,8 +220,8 @@ int main(void)
         cmocka_unit_test(test_disk_is_recovered),
         cmocka_unit_test(test_reads_of_one_length),
         cmocka_unit_test(test_extreme_reads),
-        cmocka_unit_test(test_pace),
-        cmocka_unit_test(test_moment),
+        cmocka_unit_test(test_batch_timing),
+        cmocka_unit_test(test_costs),
         cmocka_unit_test(test_value_of_certain_experts),
         cmocka_unit_test(test_value_of_reads_that_delay),
         cmocka_unit_test(test_value_is_monotonic),

@@ -11,7 +11,7 @@
 
 #include "base/memory.h"
 #include "store/io/internal.h"
-#include "store/layout.h"
+#include "store/geometry.h"
 
 enum { FILE_BYTES = 300 * 1024 + 777, ARENA_BYTES = 1 << 20 };
 
@@ -56,7 +56,7 @@ static bool bench_open(bench *b, const setting *s, int depth, bool buffered)
     if (s->ops == &umbra_io_uring && !test_uring_works())
         return false;
     test_make_file(b->path, s->dir, 0, FILE_BYTES);
-    assert_int_equal(umbra_layout_open_file(&b->file, &b->alignment, b->path, buffered, NULL), 0);
+    assert_int_equal(umbra_store_open_file(&b->file, &b->alignment, b->path, buffered, NULL), 0);
     b->arena = umbra_map(ARENA_BYTES);
     assert_non_null(b->arena);
     umbra_io_options options = {.files = &b->file, .n_files = 1, .depth = depth};

@@ -33,7 +33,7 @@ static const shape shapes[] = {{1, 4096, 0},  {2, 3584, 512}, {2, 3400, 77}, {3,
                                {2, 1000, 13}, {5, 300, 1},    {5, 64, 64},   {1, 5000, 4095}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
-/* ---- the layout by itself, on every alignment ---- */
+/* ---- the geometry by itself, on every alignment ---- */
 
 static void read_by_hand(const umbra_io_request *r)
 {
@@ -46,27 +46,27 @@ static void read_by_hand(const umbra_io_request *r)
     assert_int_equal(at, r->offset + r->bytes);
 }
 
-static void test_layout(void **state)
+static void test_geometry(void **state)
 {
     (void)state;
     static const uint32_t alignments[] = {1, 512, 4096};
     static fixture f;
     for (int i = 0; i < SHAPES * 3; i++) {
-        umbra_layout layout;
+        umbra_geometry geometry;
         uint32_t alignment = alignments[i % 3];
         pack(&f, shapes[i / 3].layers, shapes[i / 3].bytes, shapes[i / 3].first);
-        umbra_layout_init(&layout, f.slices, LAYERS, EXPERTS, alignment);
-        char *slots = aligned_alloc(4096, umbra_align_up(layout.slot_bytes * EXPERTS, 4096));
-        memset(slots, 0xee, layout.slot_bytes * EXPERTS);
+        umbra_geometry_init(&geometry, f.slices, LAYERS, EXPERTS, alignment);
+        char *slots = aligned_alloc(4096, umbra_align_up(geometry.slot_bytes * EXPERTS, 4096));
+        memset(slots, 0xee, geometry.slot_bytes * EXPERTS);
         for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
             for (int e = 0, n; e < EXPERTS; e += n) {
                 umbra_io_request r =
-                    umbra_layout_request(&layout, &slices_of(&f, 0, e)[which], which,
-                                         slots + (uint64_t)e * layout.slot_bytes);
+                    umbra_geometry_request(&geometry, &slices_of(&f, 0, e)[which], which,
+                                           slots + (uint64_t)e * geometry.slot_bytes);
                 for (n = 1; e + n < EXPERTS; n++)
-                    if (!umbra_layout_extend(&layout, &r, &slices_of(&f, 0, e + n - 1)[which],
-                                             &slices_of(&f, 0, e + n)[which], which,
-                                             slots + (uint64_t)(e + n) * layout.slot_bytes))
+                    if (!umbra_geometry_extend(&geometry, &r, &slices_of(&f, 0, e + n - 1)[which],
+                                               &slices_of(&f, 0, e + n)[which], which,
+                                               slots + (uint64_t)(e + n) * geometry.slot_bytes))
                         break;
                 assert_true(n <= UMBRA_IO_PARTS);
                 assert_int_equal(r.offset % alignment, 0);
@@ -77,18 +77,18 @@ static void test_layout(void **state)
                                      0);
                 read_by_hand(&r);
                 for (int k = 1; k < n; k++)
-                    umbra_layout_share(&layout, &slices_of(&f, 0, e + k - 1)[which],
-                                       slots + (uint64_t)(e + k - 1) * layout.slot_bytes,
-                                       &slices_of(&f, 0, e + k)[which], which,
-                                       slots + (uint64_t)(e + k) * layout.slot_bytes);
+                    umbra_geometry_share(&geometry, &slices_of(&f, 0, e + k - 1)[which],
+                                         slots + (uint64_t)(e + k - 1) * geometry.slot_bytes,
+                                         &slices_of(&f, 0, e + k)[which], which,
+                                         slots + (uint64_t)(e + k) * geometry.slot_bytes);
             }
         }
         for (int e = 0; e < EXPERTS; e++)
             for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
                 const umbra_slice *s = &slices_of(&f, 0, e)[which];
-                test_assert_bytes(
-                    umbra_layout_data(&layout, s, which, slots + (uint64_t)e * layout.slot_bytes),
-                    0, s->offset, s->bytes);
+                test_assert_bytes(umbra_geometry_data(&geometry, s, which,
+                                                      slots + (uint64_t)e * geometry.slot_bytes),
+                                  0, s->offset, s->bytes);
             }
         free(slots);
     }
@@ -322,7 +322,7 @@ static void test_no_memory_for_checksums(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_geometry),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_uring),
         cmocka_unit_test(test_fewer_requests),

@@ -38,16 +38,16 @@ static void test_one_of_them_uses_it(void **state)
                 assert_true(umbra_forecast_take(&f, q, 1, 1, f.clock + 2, p));
             }
             umbra_forecast_merge(&f);
-            const umbra_outlook *o = &f.outlook[1];
+            const umbra_layer_forecast *o = &f.layers[1];
             assert_int_equal(o->due, f.clock + 2);
             for (int e = 0; e < EXPERTS; e++) {
-                float heat = f.heat[EXPERTS + e];
-                assert_true(fabs((double)heat - (1 - none[e])) < 1e-6 && heat <= 1);
-                assert_true(sequences > 1 || heat == p[e]); /* one alone is not rounded */
+                float probability = f.merged[EXPERTS + e];
+                assert_true(fabs((double)probability - (1 - none[e])) < 1e-6 && probability <= 1);
+                assert_true(sequences > 1 || probability == p[e]); /* one alone is not rounded */
             }
             for (int i = 0; i < o->n; i++) {
                 assert_true(o->candidate[i].probability ==
-                            f.heat[EXPERTS + o->candidate[i].expert]);
+                            f.merged[EXPERTS + o->candidate[i].expert]);
                 assert_true(i == 0 ||
                             o->candidate[i].probability <= o->candidate[i - 1].probability);
             }
@@ -57,10 +57,10 @@ static void test_one_of_them_uses_it(void **state)
     }
 }
 
-static float heat_after(umbra_forecast *f, int layer, int expert)
+static float merged_after(umbra_forecast *f, int layer, int expert)
 {
     umbra_forecast_merge(f);
-    return f->heat[layer * EXPERTS + expert];
+    return f->merged[layer * EXPERTS + expert];
 }
 
 static bool take(umbra_forecast *f, int sequence, int distance, uint64_t steps, float p)
@@ -76,14 +76,14 @@ static void test_nearest_of_each_wins(void **state)
     make_forecast(&f, 2);
     assert_true(take(&f, 0, 3, 2, 0.5f));
     assert_true(take(&f, 1, 4, 2, 0.5f));
-    assert_true(heat_after(&f, 1, 3) == 0.75f);
-    assert_int_equal(f.outlook[1].distance, 3);
+    assert_true(merged_after(&f, 1, 3) == 0.75f);
+    assert_int_equal(f.layers[1].distance, 3);
     assert_true(take(&f, 1, 2, 2, 0.25f)); /* instead of its own, not of the other's */
-    assert_true(heat_after(&f, 1, 3) == 0.625f);
-    assert_int_equal(f.outlook[1].distance, 2);
+    assert_true(merged_after(&f, 1, 3) == 0.625f);
+    assert_int_equal(f.layers[1].distance, 2);
     assert_false(take(&f, 1, 3, 2, 1));
-    assert_true(take(&f, 0, 3, 2, 0)); /* again from as far: news */
-    assert_true(heat_after(&f, 1, 3) == 0.25f);
+    assert_true(take(&f, 0, 3, 2, 0)); /* again from as far: it is newer */
+    assert_true(merged_after(&f, 1, 3) == 0.25f);
     umbra_forecast_free(&f);
 }
 
@@ -97,13 +97,13 @@ static void test_the_batch_that_comes_first(void **state)
     assert_true(take(&f, 0, 1, 5, 0.5f));
     assert_true(take(&f, 1, 4, 2, 0.25f));
     assert_true(take(&f, 2, 1, 5, 0.5f));
-    assert_true(heat_after(&f, 1, 3) == 0.25f);
-    assert_int_equal(f.outlook[1].due, f.clock + 2);
+    assert_true(merged_after(&f, 1, 3) == 0.25f);
+    assert_int_equal(f.layers[1].due, f.clock + 2);
     umbra_forecast_begin(&f, 0);
     umbra_forecast_begin(&f, 0); /* its time has passed, without a batch of the layer */
-    assert_true(heat_after(&f, 1, 3) == 0.75f);
+    assert_true(merged_after(&f, 1, 3) == 0.75f);
     umbra_forecast_begin(&f, 1); /* a batch of the layer: all is over */
-    assert_true(heat_after(&f, 1, 3) == 0);
+    assert_true(merged_after(&f, 1, 3) == 0);
     assert_int_equal(f.n_live, 0);
     umbra_forecast_free(&f);
 }
@@ -116,12 +116,12 @@ static void test_who_goes_leaves_nothing(void **state)
     for (int q = 0; q < MOST; q++)
         assert_true(take(&f, q, 1, 2, 0.5f));
     for (int left = MOST; left > 0; left--) {
-        assert_true(fabsf(heat_after(&f, 1, 3) - (1 - powf(0.5f, (float)left))) < 1e-6f);
+        assert_true(fabsf(merged_after(&f, 1, 3) - (1 - powf(0.5f, (float)left))) < 1e-6f);
         umbra_forecast_forget(&f, left - 1);
     }
-    assert_true(heat_after(&f, 1, 3) == 0);
+    assert_true(merged_after(&f, 1, 3) == 0);
     assert_int_equal(f.n_live, 0);
-    assert_int_equal(f.outlook[1].due, 0);
+    assert_int_equal(f.layers[1].due, 0);
     umbra_forecast_free(&f);
 }
 
@@ -134,10 +134,10 @@ static void test_odd_numbers(void **state)
     make_forecast(&f, 4);
     for (int q = 0; q < 4; q++)
         assert_true(take(&f, q, 1, 2, odd[q]));
-    assert_true(heat_after(&f, 1, 3) == 1);
+    assert_true(merged_after(&f, 1, 3) == 1);
     umbra_forecast_forget(&f, 2);
     umbra_forecast_forget(&f, 3);
-    assert_true(heat_after(&f, 1, 3) == 0);
+    assert_true(merged_after(&f, 1, 3) == 0);
     umbra_forecast_free(&f);
 }
 
@@ -155,7 +155,7 @@ static void test_room_for_candidates(void **state)
         assert_true(umbra_forecast_take(&f, 0, 1, 1, 2, p));
         umbra_forecast_merge(&f);
         int most = sequences * UMBRA_CANDIDATES;
-        assert_int_equal(f.outlook[1].n, most < WIDE ? most : WIDE);
+        assert_int_equal(f.layers[1].n, most < WIDE ? most : WIDE);
         umbra_forecast_free(&f);
     }
     assert_true(umbra_store_forecast_bytes(2, WIDE, 0) == umbra_store_forecast_bytes(2, WIDE, 1));
@@ -323,7 +323,7 @@ static void test_probes_count_nothing(void **state)
     assert_int_equal(umbra_store_probe(s, NULL), UMBRA_OK);
     umbra_store_get_uses(s, uses);
     for (int i = 0; i < LAYERS * EXPERTS; i++)
-        sum += uses[i] + (s->guarded.slots.warmth[i] > 0);
+        sum += uses[i] + (s->guarded.slots.use_count[i] > 0);
     assert_int_equal(sum, 0);
     assert_int_equal(umbra_store_needed(s), 0);
     run(s, &(umbra_batch){.kind = UMBRA_BATCH_PROMPT, .layer = 1, .experts = experts, .n = 3});
@@ -339,11 +339,11 @@ static void test_prompt_rows_teach_nothing(void **state)
     static const int experts[] = {7, 8}, uses[] = {0, 1};
     umbra_store *s = open_for(2, 12, 8);
     warm_up(s, 1);
-    s->driver.experience = (umbra_experience){0};
+    s->driver.calibration = (umbra_calibration){0};
     float probability[EXPERTS] = {[7] = 0.5f, [8] = 0.6f, [9] = 0.7f};
     assert_true(umbra_store_foretell(s, 1, 1, 1, umbra_store_clock(s) + 1, probability));
     run(s, &(umbra_batch){.layer = 1, .experts = experts, .uses = uses, .n = 2});
-    const umbra_experience *x = &s->driver.experience;
+    const umbra_calibration *x = &s->driver.calibration;
     assert_true(x->seen[1][5] == 0);
     assert_true(x->seen[1][6] == 1 && x->used[1][6] == 1);
     assert_true(x->seen[1][7] == 1 && x->used[1][7] == 0);
@@ -397,28 +397,28 @@ static void test_what_is_refused(void **state)
 
 /* ---- threads ---- */
 
-typedef struct prophet {
+typedef struct forecaster {
     umbra_store *s;
     int sequence;
     atomic_bool *over;
-} prophet;
+} forecaster;
 
-static void *prophesy(void *argument)
+static void *foretell_until_over(void *argument)
 {
-    prophet *p = argument;
-    uint64_t seed = 77 + (uint64_t)p->sequence;
-    while (!atomic_load(p->over)) {
+    forecaster *f = argument;
+    uint64_t seed = 77 + (uint64_t)f->sequence;
+    while (!atomic_load(f->over)) {
         float probability[EXPERTS];
         umbra_store_stats stats;
         for (int e = 0; e < EXPERTS; e++)
             probability[e] = (float)test_below(&seed, 101) * 0.01f;
-        (void)umbra_store_foretell(p->s, p->sequence, (int)test_below(&seed, LAYERS),
+        (void)umbra_store_foretell(f->s, f->sequence, (int)test_below(&seed, LAYERS),
                                    1 + (int)test_below(&seed, 4),
-                                   umbra_store_clock(p->s) + 1 + test_below(&seed, 3), probability);
+                                   umbra_store_clock(f->s) + 1 + test_below(&seed, 3), probability);
         if (test_below(&seed, 8) == 0)
-            umbra_store_forget(p->s, p->sequence);
+            umbra_store_forget(f->s, f->sequence);
         if (test_below(&seed, 8) == 0)
-            umbra_store_get_stats(p->s, &stats);
+            umbra_store_get_stats(f->s, &stats);
         usleep(50); /* or they leave the driver no processor */
     }
     return NULL;
@@ -436,10 +436,10 @@ static void test_many_foretell_while_one_drives(void **state)
     umbra_store_set_guessing(s, true);
     atomic_bool over = false;
     pthread_t thread[MOST];
-    prophet prophets[MOST];
+    forecaster forecasters[MOST];
     for (int i = 0; i < MOST; i++) {
-        prophets[i] = (prophet){s, i, &over};
-        assert_int_equal(pthread_create(&thread[i], NULL, prophesy, &prophets[i]), 0);
+        forecasters[i] = (forecaster){s, i, &over};
+        assert_int_equal(pthread_create(&thread[i], NULL, foretell_until_over, &forecasters[i]), 0);
     }
     uint64_t seed = 5;
     for (int i = 0; i < ROUNDS; i++) {

@@ -18,14 +18,14 @@ typedef struct entry {
 
 typedef struct model {
     entry e[PAIRS]; /* by layer * EXPERTS + expert */
-    float heat[PAIRS];
+    float foretold[PAIRS];
     int n, size;
 } model;
 
 /* What there is to keep an expert for: as many uses as it had, and 50 if one is foretold. */
 static double worth(const model *m, int pair)
 {
-    return m->e[pair].count + 50 * (double)m->heat[pair];
+    return m->e[pair].count + 50 * (double)m->foretold[pair];
 }
 
 static bool can_go(const entry *e)
@@ -66,7 +66,7 @@ static void take(umbra_slots *s, model *m, int pair, bool guess)
     double least = least_worth(m), own = guess ? worth(m, pair) : INFINITY;
     bool full = m->n == m->size;
     int32_t slot = umbra_slots_take(s, pair / EXPERTS, pair % EXPERTS, !guess,
-                                    guess ? m->heat[pair] : INFINITY, &victim);
+                                    guess ? m->foretold[pair] : INFINITY, &victim);
     if (fabs(least - own) > 1e-3) /* else either is right */
         assert_int_equal(slot >= 0, !full || least < own);
     if (slot < 0)
@@ -85,7 +85,7 @@ static void take(umbra_slots *s, model *m, int pair, bool guess)
 static void fade(umbra_slots *s, model *m, int times)
 {
     for (int i = 0; i < times; i++) {
-        umbra_slots_fade(s);
+        umbra_slots_decay(s);
         for (int pair = 0; pair < PAIRS; pair++)
             m->e[pair].count *= pow(0.98, 1.0 / LAYERS);
     }
@@ -99,10 +99,10 @@ static void step(umbra_slots *s, model *m, uint64_t *seed)
     fade(s, m, 1);
     if (test_below(seed, 3) == 0) {
         int uses = 1 + (int)test_below(seed, 8);
-        umbra_slots_warm(s, pair / EXPERTS, pair % EXPERTS, uses);
+        umbra_slots_count_use(s, pair / EXPERTS, pair % EXPERTS, uses);
         e->count += uses;
     } else if (test_below(seed, 4) == 0) {
-        m->heat[pair] = test_below(seed, 2) ? 0 : (float)test_below(seed, 100) / 100;
+        m->foretold[pair] = test_below(seed, 2) ? 0 : (float)test_below(seed, 100) / 100;
     } else if (slot < 0) {
         take(s, m, pair, test_below(seed, 2) == 0);
     } else if (e->reading && test_below(seed, 4) == 0) {
@@ -129,7 +129,7 @@ static void test_against_model(void **state)
         umbra_slots s;
         model m = {.size = size};
         assert_int_equal(umbra_slots_init(&s, size, LAYERS, EXPERTS, NULL), 0);
-        s.heat = m.heat;
+        s.foretold = m.foretold;
         for (int i = 0; i < 3000; i++) {
             step(&s, &m, &seed);
             compare(&s, &m);
@@ -140,22 +140,22 @@ static void test_against_model(void **state)
     }
 }
 
-/* Those that a prompt used go first, the last one passed before the others, but not one of them
+/* Those that a prompt used go first, the last one scanned before the others, but not one of them
  * that is foretold. */
 static void test_passed_go_first(void **state)
 {
     (void)state;
-    float heat[PAIRS] = {0};
+    float foretold[PAIRS] = {0};
     umbra_slots s;
     umbra_victim victim;
     assert_int_equal(umbra_slots_init(&s, 3, LAYERS, EXPERTS, NULL), 0);
-    s.heat = heat;
+    s.foretold = foretold;
     for (int e = 0; e < 3; e++)
         umbra_slots_arrived(&s, umbra_slots_take(&s, 0, e, 0, INFINITY, &victim));
     for (int i = 0; i < 10000; i++)
-        umbra_slots_pass(&s, umbra_slots_find(&s, 0, 1));
-    umbra_slots_pass(&s, umbra_slots_find(&s, 0, 2));
-    heat[2] = 0.1f;
+        umbra_slots_mark_scanned(&s, umbra_slots_find(&s, 0, 1));
+    umbra_slots_mark_scanned(&s, umbra_slots_find(&s, 0, 2));
+    foretold[2] = 0.1f;
     static const int order[] = {1, 0, 2};
     for (int i = 0; i < 3; i++) {
         assert_true(umbra_slots_take(&s, 1, i, 1, INFINITY, &victim) >= 0);

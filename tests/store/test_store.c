@@ -109,7 +109,7 @@ static void test_least_used_goes(void **state)
     umbra_store_close(&s);
 }
 
-/* Walks through all layers with all experts, as long prompts do, find again what fits. */
+/* Scans of all layers with all experts, as long prompts are, find again what fits. */
 static void test_scans_keep_what_fits(void **state)
 {
     (void)state;
@@ -118,14 +118,14 @@ static void test_scans_keep_what_fits(void **state)
     int experts[EXPERTS];
     for (int i = 0; i < EXPERTS; i++)
         experts[i] = i;
-    for (int walk = 0; walk < 20; walk++)
+    for (int scan = 0; scan < 20; scan++)
         for (int layer = 0; layer < 2; layer++)
             good_batch_of(s, &(umbra_batch){.kind = UMBRA_BATCH_PROMPT,
                                             .layer = layer,
                                             .experts = experts,
                                             .n = EXPERTS});
     umbra_store_stats stats = stats_of(s);
-    assert_true(stats.hits > 19 * (SLOTS - 3)); /* of 24 a walk; by recency there would be none */
+    assert_true(stats.hits > 19 * (SLOTS - 3)); /* of 24 a scan; by recency there would be none */
     umbra_store_close(&s);
 }
 

@@ -43,7 +43,7 @@ static bool is_void(const char *name)
     return false;
 }
 
-/* A quote-aware walk over a tag from behind its '<'; returns the character behind its '>'. */
+/* A quote-aware scan of a tag from behind its '<'; returns the character behind its '>'. */
 static const char *skip_tag(const char *c, bool *empty)
 {
     char quote = 0;

@@ -1,10 +1,10 @@
 /* Evaluation: what predictors of experts are worth, on documents that no shadow was trained on.
  *
- * Reads trace folders and shadow files, lets every predictor guess, and counts. In one table stand
- * the oracle, static frequency, the previous token's experts, the model's own routers ("gate") and
- * every shadow file; beside it the control (d = 0), which must be near 100 %.
+ * Reads trace folders and shadow files, runs every predictor, and counts. In one table
+ * stand the oracle, static frequency, the previous token's experts, the model's own routers
+ * ("gate") and every shadow file; beside it the control (d = 0), which must be near 100 %.
  *
- * Nothing of the traces is kept in memory but one block of rows at a time, so their size does not
+ * Nothing of the traces is kept in memory but one segment of rows at a time, so their size does not
  * matter. The same input gives the same figures for any number of threads. */
 #ifndef UMBRA_LAB_EVALUATE_H
 #define UMBRA_LAB_EVALUATE_H

@@ -32,7 +32,7 @@ typedef struct umbra_quantization {
     uint64_t bytes_before; /* of the input */
     uint64_t bytes_after;  /* of the output */
     bool measured;         /* there were traces; else the figures below are 0 */
-    int m;                 /* guesses that recall counts: k */
+    int m;                 /* experts ranked first that recall looks at: k */
     double recall[4];      /* slot recall at m by distance, before */
     double lost[4];        /* of it, what the rounding costs */
 } umbra_quantization;

@@ -50,6 +50,7 @@ int umbra_step_sort_pairs(const umbra_pass *p)
     umbra_scratch *s = p->scratch;
     int pairs = p->rows * c->experts_used;
     memset(s->spans, 0, (size_t)c->experts * sizeof *s->spans);
+    memset(s->computed, 0, (size_t)c->experts * sizeof *s->computed);
     for (int i = 0; i < pairs; i++)
         s->spans[s->experts[i]].count++;
     int first = 0, distinct = 0;
@@ -148,13 +149,30 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
                                      span->count, s->contribution + first * hidden);
     }
     umbra_device_products(p->device, products, n);
+    for (int i = 0; i < n; i++)
+        s->computed[leases[i].expert] = true;
+}
+
+void umbra_step_join(const umbra_pass *p, int layer, float *x)
+{
+    const umbra_config *c = &p->model->config;
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_device *d = p->device;
+    umbra_scratch *s = p->scratch;
+    if (w[UMBRA_BLOCK_POST_NORM].data) {
+        umbra_device_norm_rows(d, &w[UMBRA_EXPERT_POST_NORM], s->block, c->rms_eps, p->rows);
+        umbra_device_add(d, s->block, s->beside, NULL, 1, p->rows, c->hidden);
+        umbra_device_norm_rows(d, &w[UMBRA_BLOCK_POST_NORM], s->block, c->rms_eps, p->rows);
+    }
+    umbra_device_add(d, x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
+    if (w[UMBRA_LAYER_SCALE].data)
+        umbra_device_scale(d, x, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows, c->hidden);
 }
 
 void umbra_step_mix(const umbra_pass *p, int layer)
 {
     const umbra_config *c = &p->model->config;
     const umbra_matrix *w = p->weights->layer[layer];
-    const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_mix_step mix = {
         .sum = s->block,
@@ -167,13 +185,6 @@ void umbra_step_mix(const umbra_pass *p, int layer)
         .used = c->experts_used,
         .hidden = c->hidden,
     };
-    umbra_device_mix(d, &mix, p->rows);
-    if (w[UMBRA_BLOCK_POST_NORM].data) {
-        umbra_device_norm_rows(d, &w[UMBRA_EXPERT_POST_NORM], s->block, c->rms_eps, p->rows);
-        umbra_device_add(d, s->block, s->beside, NULL, 1, p->rows, c->hidden);
-        umbra_device_norm_rows(d, &w[UMBRA_BLOCK_POST_NORM], s->block, c->rms_eps, p->rows);
-    }
-    umbra_device_add(d, s->x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
-    if (w[UMBRA_LAYER_SCALE].data)
-        umbra_device_scale(d, s->x, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows, c->hidden);
+    umbra_device_mix(p->device, &mix, p->rows);
+    umbra_step_join(p, layer, s->x);
 }

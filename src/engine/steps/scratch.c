@@ -115,8 +115,8 @@ static void lay_inner(cursor *c, umbra_scratch *s, const umbra_config *config, u
     s->ffn.rows = (int)tokens;
 }
 
-uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
-                              int context, int threads)
+uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
+                             int context, int threads)
 {
     cursor c = {base, 0};
     uint64_t tokens = (uint64_t)chunk, hidden = (uint64_t)config->hidden;
@@ -138,6 +138,7 @@ uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *
     s->token_pair = take(&c, pairs, sizeof *s->token_pair);
     s->pair_weight = take_floats(&c, config->router.weighs_input ? pairs : 0, 1);
     s->spans = take(&c, experts, sizeof *s->spans);
+    s->computed = take(&c, experts, sizeof *s->computed);
     s->span_expert = take(&c, experts, sizeof *s->span_expert);
     s->span_uses = take(&c, experts, sizeof *s->span_uses);
     lay_inner(&c, s, config, tokens);

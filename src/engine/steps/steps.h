@@ -56,6 +56,7 @@ typedef struct umbra_scratch {
     float *shared_weight;              /* (C) */
     int32_t *experts;                  /* (C, k) used experts, best first */
     float *weights;                    /* (C, k) */
+    bool *computed;                    /* (experts) of the layer in progress, so far */
     int32_t *pair_token;               /* (P) row of each pair, pairs sorted by expert */
     int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
     float *pair_weight;                /* (P) where weights multiply what experts get */
@@ -98,8 +99,8 @@ static inline int umbra_rope_at(const umbra_config *c, int r)
 
 /* scratch.c: sizes for so many rows, positions and threads (base NULL), or places in an arena of
  * that size. Returns bytes. */
-uint64_t umbra_scratch_layout(umbra_scratch *s, char *base, const umbra_config *c, int rows,
-                              int context, int threads);
+uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c, int rows,
+                             int context, int threads);
 
 /* rope.c: radians per position of each pair; out (rope.dim / 2). slowed: factors or NULL. */
 void umbra_rope_frequencies(const umbra_rope *rope, const float *slowed, double *out);
@@ -127,6 +128,9 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
  * trace in the bits. */
 void umbra_step_mix(const umbra_pass *p, int layer);
+/* Its second half: what the block gives in all, with the experts' sum in scratch->block, joins x.
+ */
+void umbra_step_join(const umbra_pass *p, int layer, float *x);
 
 /* ffn.c: x += ffn(normed), the block that every row uses, or with post norms beside = ffn(normed),
  * which umbra_step_mix joins; nothing where a layer has none. Leaves in normed what experts get. */

@@ -22,21 +22,21 @@ static const char default_prompt[] =
 
 /* ---- the text ---- */
 
-typedef struct follower {
+typedef struct replay {
     umbra_bench_run *b;
     int at;       /* index of the token in progress */
     bool writing; /* the first time */
     umbra_sampler *sampler;
     bool differs;
-} follower;
+} replay;
 
 static int take_routing(void *user, const umbra_rows *rows)
 {
-    follower *f = user;
-    size_t used = (size_t)f->b->info->experts_used, layers = (size_t)f->b->info->layers;
-    for (int t = 0; f->writing && t < rows->n; t++) {
-        uint16_t *row = f->b->routing +
-                        ((size_t)(f->at + rows->first + t) * layers + (size_t)rows->layer) * used;
+    replay *r = user;
+    size_t used = (size_t)r->b->info->experts_used, layers = (size_t)r->b->info->layers;
+    for (int t = 0; r->writing && t < rows->n; t++) {
+        uint16_t *row = r->b->routing +
+                        ((size_t)(r->at + rows->first + t) * layers + (size_t)rows->layer) * used;
         for (size_t i = 0; i < used; i++)
             row[i] = (uint16_t)rows->experts[(size_t)t * used + i];
     }
@@ -46,44 +46,44 @@ static int take_routing(void *user, const umbra_rows *rows)
 static int take_logits(void *user, int index, const float *logits)
 {
     (void)index;
-    follower *f = user;
-    umbra_bench_run *b = f->b;
+    replay *r = user;
+    umbra_bench_run *b = r->b;
     uint64_t hash = XXH3_64bits(logits, (size_t)b->info->vocabulary * sizeof *logits);
-    if (f->writing) {
-        b->hashes[f->at] = hash;
-        if (f->at + 1 < b->total)
-            b->text[f->at + 1] = umbra_sampler_next(f->sampler, logits);
+    if (r->writing) {
+        b->hashes[r->at] = hash;
+        if (r->at + 1 < b->total)
+            b->text[r->at + 1] = umbra_sampler_next(r->sampler, logits);
     }
-    f->differs = f->differs || b->hashes[f->at] != hash;
+    r->differs = r->differs || b->hashes[r->at] != hash;
     return 0;
 }
 
 /* The prompt, all at once. */
-static int read_prompt(follower *f, umbra_engine *engine, umbra_error *err)
+static int read_prompt(replay *r, umbra_engine *engine, umbra_error *err)
 {
-    umbra_bench_run *b = f->b;
+    umbra_bench_run *b = r->b;
     umbra_token *tokens = umbra_calloc((size_t)b->prompt, sizeof *tokens);
     if (!tokens)
         return umbra_fail_nomem(err, "the prompt", 0);
     for (int i = 0; i < b->prompt; i++)
         tokens[i] = (umbra_token){b->text[i], 0, false};
-    umbra_tap tap = {.user = f, .at = {[UMBRA_TAP_ROUTED] = take_routing}};
-    f->at = 0;
+    umbra_tap tap = {.user = r, .at = {[UMBRA_TAP_ROUTED] = take_routing}};
+    r->at = 0;
     /* The last one by itself, since its logits begin the text. */
     int rc = b->prompt > 1 ? umbra_engine_eval(engine, tokens, b->prompt - 1, &tap, err) : 0;
     umbra_free(tokens);
-    f->at = b->prompt - 1;
+    r->at = b->prompt - 1;
     return rc;
 }
 
-static int step(follower *f, umbra_engine *engine, umbra_error *err)
+static int step(replay *r, umbra_engine *engine, umbra_error *err)
 {
-    umbra_tap tap = {.user = f, .logits = take_logits};
-    if (f->writing)
+    umbra_tap tap = {.user = r, .logits = take_logits};
+    if (r->writing)
         tap.at[UMBRA_TAP_ROUTED] = take_routing;
-    umbra_token token = {f->b->text[f->at], 0, true};
+    umbra_token token = {r->b->text[r->at], 0, true};
     int rc = umbra_engine_eval(engine, &token, 1, &tap, err);
-    f->at++;
+    r->at++;
     return rc;
 }
 
@@ -123,15 +123,15 @@ static int interrupted(const umbra_bench_run *b, umbra_error *err)
     return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
 }
 
-static int timed_tokens(follower *f, umbra_engine *engine, umbra_bench_sample *sample,
+static int timed_tokens(replay *r, umbra_engine *engine, umbra_bench_sample *sample,
                         umbra_error *err)
 {
-    umbra_bench_run *b = f->b;
+    umbra_bench_run *b = r->b;
     int rc = UMBRA_OK;
     uint64_t begin_ns = umbra_clock_ns();
     for (int i = 0; rc == UMBRA_OK && i < b->tokens; i++) {
         b->token_begin_ns[i] = umbra_clock_ns();
-        rc = step(f, engine, err);
+        rc = step(r, engine, err);
         b->token_begin_ns[i + 1] = umbra_clock_ns();
     }
     sample->seconds = umbra_seconds_since(begin_ns);
@@ -141,7 +141,7 @@ static int timed_tokens(follower *f, umbra_engine *engine, umbra_bench_sample *s
 int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, bool record,
                          umbra_bench_sample *sample, umbra_error *err)
 {
-    follower f = {.b = b};
+    replay r = {.b = b};
     umbra_engine *engine;
     umbra_prefetch *prefetch;
     *sample = (umbra_bench_sample){0};
@@ -151,18 +151,18 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
     else
         return rc;
     if (rc == UMBRA_OK)
-        rc = read_prompt(&f, engine, err);
-    while (rc == UMBRA_OK && f.at < b->total - b->tokens)
-        rc = step(&f, engine, err);
+        rc = read_prompt(&r, engine, err);
+    while (rc == UMBRA_OK && r.at < b->total - b->tokens)
+        rc = step(&r, engine, err);
     umbra_prefetch_stats before = {0};
     if (rc == UMBRA_OK) {
         umbra_prefetch_get_stats(prefetch, &before);
         umbra_store_reset_stats(umbra_engine_store(engine));
         if (record)
             umbra_store_record(umbra_engine_store(engine), b->events, EVENTS);
-        rc = timed_tokens(&f, engine, sample, err);
+        rc = timed_tokens(&r, engine, sample, err);
     }
-    if (rc == UMBRA_OK && f.differs)
+    if (rc == UMBRA_OK && r.differs)
         rc = umbra_fail(err, UMBRA_E_CORRUPT,
                         "policy %s wrote other logits than the first run; this is a defect of "
                         "Umbra, please report it",
@@ -224,27 +224,27 @@ int umbra_bench_write_text(umbra_bench_run *b, const umbra_bench_setup *setup, u
     int rc = tokenize(b, err);
     if (rc != UMBRA_OK)
         return rc;
-    follower f = {.b = b, .writing = true};
+    replay r = {.b = b, .writing = true};
     umbra_sampling sampling = {.temperature = b->o->temperature < 0 ? 0.8f : b->o->temperature,
                                .top_p = 0.95f,
                                .seed = b->o->seed ? b->o->seed : 1};
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
-    rc = umbra_sampler_open(&f.sampler, &sampling, b->info->vocabulary, err);
+    rc = umbra_sampler_open(&r.sampler, &sampling, b->info->vocabulary, err);
     if (rc == UMBRA_OK)
         rc = open_run(b, setup, &engine, &prefetch, err);
     if (rc == UMBRA_OK)
-        rc = read_prompt(&f, engine, err);
-    while (rc == UMBRA_OK && f.at < b->total) {
-        rc = step(&f, engine, err);
-        umbra_progress_report(b->o->engine.progress, "writing the text", "tokens", (uint64_t)f.at,
+        rc = read_prompt(&r, engine, err);
+    while (rc == UMBRA_OK && r.at < b->total) {
+        rc = step(&r, engine, err);
+        umbra_progress_report(b->o->engine.progress, "writing the text", "tokens", (uint64_t)r.at,
                               (uint64_t)b->total);
         if (rc == UMBRA_OK)
             rc = interrupted(b, err);
     }
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
-    umbra_sampler_close(&f.sampler);
+    umbra_sampler_close(&r.sampler);
     return rc;
 }
 

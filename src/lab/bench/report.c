@@ -109,6 +109,7 @@ const char *umbra_bench_line_style(const char *policy)
     static const char *const styles[][2] = {
         {"off", "off"},         {"previous", "previous"}, {"gate", "gate"},
         {"shadow", "shadowed"}, {"auto", "auto"},         {"oracle", "oracle"},
+        {"runahead", "walk"},
         {"bound", "ideal"},     {"peer", "peer"},         {"resident", "resident"}};
     for (size_t i = 0; i < sizeof styles / sizeof styles[0]; i++)
         if (strcmp(policy, styles[i][0]) == 0)

@@ -292,11 +292,12 @@ void umbra_bench_report_words(FILE *f)
         {"wasted", "read ahead and not used before it had to go"},
         {"stall", "time per token in which the computing thread waits for reads"},
         {"off", "nothing is read ahead"},
-        {"previous", "guesses the experts of the previous token"},
-        {"gate", "guesses by the model’s own routers, applied to earlier layers’ states"},
-        {"shadow", "guesses by the shadow model"},
+        {"previous", "predicts the experts of the previous token"},
+        {"gate", "predicts by the model’s own routers, applied to earlier layers’ states"},
+        {"shadow", "predicts by the shadow model"},
+        {"runahead", "the model itself, run ahead on what is in memory while it waits for a read"},
         {"auto", "chooses, and stops where reading ahead does not pay"},
-        {"oracle", "knows the routing from a run before: the most that guessing could give"},
+        {"oracle", "knows the routing from a run before: the most that reading ahead could give"},
     };
     fputs("<h2>Words</h2>\n<dl class=\"words\">\n", f);
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)

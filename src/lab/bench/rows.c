@@ -21,7 +21,8 @@ typedef struct table {
 
 /* ---- setups ---- */
 
-static const char *const all_policies[] = {"off", "previous", "gate", "shadow", "auto", "oracle"};
+static const char *const all_policies[] = {"off",      "previous", "gate",  "shadow",
+                                            "runahead", "auto",     "oracle"};
 static const char *const any_io[] = {"auto"};
 static const uint64_t any_ram[] = {0};
 

@@ -1,4 +1,4 @@
-/* Runs an evaluation: opens, guesses block by block, adds up. */
+/* Runs an evaluation: opens, predicts segment by segment, adds up. */
 #include <math.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
-#include "lab/evaluate/guess.h"
+#include "lab/evaluate/prediction.h"
 
 enum { D = UMBRA_MAX_DISTANCE, FIXED_ROWS = 4, MOST_THREADS = 1024 };
 
@@ -20,7 +20,7 @@ typedef struct evaluator {
     umbra_evaluation *e;
     const umbra_evaluate_options *options;
     umbra_eval_input in;
-    umbra_guess guess;
+    umbra_prediction prediction;
     uint64_t *counted[2];      /* (L, E) frequencies for documents of either half, owned */
     const uint64_t *counts[2]; /* the ones to use */
     spread *spreads;           /* (n_rows, D) */
@@ -123,8 +123,8 @@ static int count_halves(evaluator *v, umbra_error *err)
 {
     umbra_evaluation *e = v->e;
     size_t n = (size_t)e->model.layers * (size_t)e->model.experts;
-    umbra_eval_block block;
-    int rc = umbra_eval_block_open(&block, e, err);
+    umbra_eval_segment segment;
+    int rc = umbra_eval_segment_open(&segment, e, err);
     if (rc != UMBRA_OK)
         return rc;
     for (int half = 0; half < 2; half++) {
@@ -134,13 +134,13 @@ static int count_halves(evaluator *v, umbra_error *err)
     }
     for (int i = 0; i < v->in.n_documents && rc == UMBRA_OK; i++) {
         const umbra_eval_document *d = &v->in.documents[i];
-        rc = umbra_eval_block_count(&block, e, &v->in, d, v->counted[1 - d->half], err);
+        rc = umbra_eval_segment_count(&segment, e, &v->in, d, v->counted[1 - d->half], err);
         umbra_progress_report(v->options->progress, "counting experts", "documents",
                               (uint64_t)i + 1, (uint64_t)v->in.n_documents);
         if (umbra_progress_interrupted(v->options->progress))
             rc = umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
     }
-    umbra_eval_block_close(&block);
+    umbra_eval_segment_close(&segment);
     return rc;
 }
 
@@ -197,16 +197,16 @@ static void set_deviations(evaluator *v)
 static int visit_document(evaluator *v, const umbra_eval_document *d, const char *stage,
                           umbra_error *err)
 {
-    umbra_guess *g = &v->guess;
-    int most = umbra_eval_block_rows(&g->block, v->e, d);
-    g->document = d;
+    umbra_prediction *run = &v->prediction;
+    int most = umbra_eval_segment_rows(&run->segment, v->e, d);
+    run->document = d;
     for (int first = 0; first < d->rows; first += most) {
         int n = d->rows - first < most ? d->rows - first : most;
-        int rc = umbra_eval_block_read(&g->block, v->e, &v->in, d, first, n, err);
+        int rc = umbra_eval_segment_read(&run->segment, v->e, &v->in, d, first, n, err);
         if (rc != UMBRA_OK)
             return rc;
-        g->begins = first == 0;
-        rc = umbra_guess_block(g, err);
+        run->begins = first == 0;
+        rc = umbra_prediction_segment(run, err);
         if (rc != UMBRA_OK)
             return rc;
         v->done += (uint64_t)n;
@@ -249,19 +249,19 @@ static int evaluate(evaluator *v, umbra_error *err)
     v->spreads = umbra_calloc((size_t)e->n_rows * D, sizeof *v->spreads);
     if (!v->spreads)
         return umbra_fail_nomem(err, "sums over documents", 0);
-    rc = umbra_guess_open(&v->guess, e, &v->in, e->threads, v->counts, err);
+    rc = umbra_prediction_open(&v->prediction, e, &v->in, e->threads, v->counts, err);
     if (rc == UMBRA_OK)
         rc = visit_all(v, true, err);
     if (rc == UMBRA_OK) {
-        umbra_guess_fit(&v->guess);
+        umbra_prediction_fit(&v->prediction);
         rc = visit_all(v, false, err);
     }
     if (rc == UMBRA_OK) {
-        umbra_guess_finish(&v->guess);
+        umbra_prediction_finish(&v->prediction);
         umbra_eval_sum(e);
         set_deviations(v);
     }
-    umbra_guess_close(&v->guess);
+    umbra_prediction_close(&v->prediction);
     return rc;
 }
 

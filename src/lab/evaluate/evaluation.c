@@ -7,10 +7,10 @@
 #include "lab/evaluate/evaluation.h"
 
 const umbra_eval_word umbra_eval_words[] = {
-    {"distance d", "how many layers ahead of the present one the guess is for"},
-    {"slot recall@m", "of the k experts really used, the share among the m best guesses"},
-    {"all-k@m", "share of the predictions where all k used experts are among the m best guesses"},
-    {"top-m", "share of the predictions where the m best guesses hold the expert to which the "
+    {"distance d", "how many layers ahead of the present one the prediction is for"},
+    {"slot recall@m", "of the k experts really used, the share among the m ranked first"},
+    {"all-k@m", "share of the predictions where all k used experts are among the m ranked first"},
+    {"top-m", "share of the predictions where the m experts ranked first hold the one to which the "
               "router gave the largest weight"},
     {"oracle", "the truth; what a perfect predictor would score"},
     {"frequency", "the experts that a layer uses most often, whatever the token"},

@@ -131,7 +131,7 @@ void umbra_eval_sum(umbra_evaluation *e);
 /* Recall at m = k that a shadow loses without a part (index into its ablations). */
 double umbra_eval_loss(const umbra_evaluation *e, int shadow, int ablation, int distance);
 
-/* The figures of tables, for any tally; top takes at most E guesses. */
+/* The figures of tables, for any tally; top takes m up to E. */
 typedef double (*umbra_eval_figure)(const umbra_evaluation *e, const umbra_tally *tally, int m);
 double umbra_eval_recall(const umbra_evaluation *e, const umbra_tally *tally, int m);
 double umbra_eval_all(const umbra_evaluation *e, const umbra_tally *tally, int m);

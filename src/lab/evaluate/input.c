@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "lab/evaluate/documents.h"
+#include "lab/evaluate/selection.h"
 #include "lab/evaluate/input.h"
 
 /* ---- traces ---- */
@@ -146,7 +146,7 @@ int umbra_eval_input_open(umbra_eval_input *in, umbra_evaluation *e,
     if (rc == UMBRA_OK)
         rc = load_shadows(in, e, options, err);
     if (rc == UMBRA_OK)
-        rc = umbra_eval_choose_documents(in, e, options, err);
+        rc = umbra_eval_select_documents(in, e, options, err);
     return rc;
 }
 

@@ -1,8 +1,8 @@
-/* Counting how good guesses are.
+/* Counting how good predictions are.
  *
- * Rank of an expert: how many experts are guessed before it (a higher score, or the same score and
- * a lower id). Everything about guesses follows from the ranks of the experts really used, so that
- * one pass gives the figures for every number of guesses m:
+ * Rank of an expert: how many experts are ranked before it (a higher score, or the same score and
+ * a lower id). Everything about them follows from the ranks of the experts really used, so that
+ * one pass gives the figures for every number m of experts ranked first:
  *   slot recall@m  share of the used experts whose rank is below m
  *   all-k@m        share of the positions where the worst rank of the used experts is below m
  *   top-m          share of the positions where the rank of the expert that the router gave the

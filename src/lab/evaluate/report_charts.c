@@ -61,13 +61,13 @@ static void put_curves(const umbra_evaluation *e, FILE *f, int d, double floor_s
     char title[64], about[160];
     snprintf(title, sizeof title, "d = %d", d + 1);
     snprintf(about, sizeof about,
-             "Slot recall in per cent against the number of guesses m, %d layer%s "
-             "ahead, one line per predictor",
+             "Slot recall in per cent against the number m of experts ranked first, %d "
+             "layer%s ahead, one line per predictor",
              d + 1, d > 0 ? "s" : "");
     int k = e->model.used, n = e->curve_last - k + 1;
     umbra_chart chart = {.title = title,
                          .about = about,
-                         .x_label = "guesses m",
+                         .x_label = "m experts ranked first",
                          .x_step = k,
                          .y_label = "recall, %",
                          .x_low = k,
@@ -101,8 +101,10 @@ size_t umbra_report_points(const umbra_evaluation *e)
 
 void umbra_report_curves(const umbra_evaluation *e, FILE *f, double *x, double *y)
 {
-    fputs("<h2>Recall against the number of guesses</h2>\n<p>More guesses find more of the used "
-          "experts, and read more in vain. The scale stretches towards 100&#160;%: equal steps "
+    fputs("<h2>Recall against the number of experts read</h2>\n<p>Who reads more of the experts "
+          "ranked "
+          "first finds more of the used ones, and reads more in vain. The scale stretches towards "
+          "100&#160;%: equal steps "
           "are equal factors of what is missed.</p>\n",
           f);
     put_legend(e, f, false);

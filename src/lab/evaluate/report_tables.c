@@ -54,10 +54,11 @@ static void put_sentence(const umbra_evaluation *e, FILE *f, const umbra_eval_ro
     umbra_html_count(f, e->table.tokens);
     fputs(" tokens), <strong>", f);
     umbra_html_text(f, row->name);
-    fprintf(f,
-            "</strong> names %.1f&#160;%% of the experts that the next layer uses with its %d best "
-            "guesses",
-            100 * recall, e->model.used);
+    fprintf(
+        f,
+        "</strong> names %.1f&#160;%% of the experts that the next layer uses with the %d experts "
+        "that it ranks first",
+        100 * recall, e->model.used);
     if (row != gate)
         fprintf(f, ", %.1f points %s than the model’s own routers applied early (gate)",
                 100 * fabs(gain), gain < 0 ? "fewer" : "more");
@@ -176,8 +177,8 @@ void umbra_report_budget_tables(const umbra_evaluation *e, FILE *f)
     double worst = 0;
     for (int i = 0; i < e->n_rows * D; i++)
         worst = fmax(worst, e->rows[i / D].deviation[i % D]);
-    fputs("<h2>Guesses that hit</h2>\n<p>Of the experts really used, the share among the m best "
-          "guesses (slot recall, in per cent), d layers ahead. ",
+    fputs("<h2>Predictions that hit</h2>\n<p>Of the experts really used, the share among the m "
+          "ranked first (slot recall, in per cent), d layers ahead. ",
           f);
     fprintf(f,
             "A layer uses %d of %d experts. The best in each column is bold; the oracle is what "
@@ -190,12 +191,12 @@ void umbra_report_budget_tables(const umbra_evaluation *e, FILE *f)
             100 * worst, 100 * umbra_eval_recall(e, &e->control_sum, e->model.used), e->model.used);
     if (e->frequency_from)
         fprintf(f, " Frequency: %s.", e->frequency_from);
-    fputs("</p>\n<h3>All of them</h3>\n<p>Share of the predictions whose m best guesses hold every "
-          "used expert: a layer waits for its slowest read.</p>\n",
+    fputs("</p>\n<h3>All of them</h3>\n<p>Share of the predictions whose m first-ranked experts "
+          "hold every used one: a layer waits for its slowest read.</p>\n",
           f);
     put_grid(e, f, "All k", umbra_eval_all, e->budgets, e->n_budgets, false);
-    fputs("<h3>The weightiest expert</h3>\n<p>Share of the predictions whose 1, 4 or 8 best "
-          "guesses hold the expert to which the router gave the largest weight.</p>\n",
+    fputs("<h3>The weightiest expert</h3>\n<p>Share of the predictions whose 1, 4 or 8 "
+          "first-ranked experts hold the one to which the router gave the largest weight.</p>\n",
           f);
     put_grid(e, f, "Top expert", umbra_eval_top, tops, 3, false);
 }

@@ -168,7 +168,7 @@ void umbra_evaluation_print(const umbra_evaluation *e, FILE *f)
     put_control(e, f);
     put_table(e, f, "All-k, %", false, umbra_eval_all, e->budgets, e->n_budgets);
     put_table(e, f, "Top expert, %", false, umbra_eval_top, tops, 3);
-    fputs("(how often the m best guesses hold the expert with the largest weight)\n", f);
+    fputs("(how often the m experts ranked first hold the one with the largest weight)\n", f);
     put_forecasts(e, f);
     fputs("(per expert; bytes and multiply-adds of one prediction of all distances)\n", f);
     if (umbra_eval_predicts(e, 0, 1)) {

@@ -105,9 +105,10 @@ static kind classify(const char *name, int *shard)
 }
 
 /* Calls visit for every name of a trace's files in the folder, until it fails. */
-static int walk(const char *folder,
-                int (*visit)(void *context, const char *name, kind k, int shard, umbra_error *err),
-                void *context, umbra_error *err)
+static int visit_files(const char *folder,
+                       int (*visit)(void *context, const char *name, kind k, int shard,
+                                    umbra_error *err),
+                       void *context, umbra_error *err)
 {
     DIR *d = opendir(folder);
     if (!d)
@@ -149,7 +150,7 @@ static int check_name(void *context, const char *name, kind k, int shard, umbra_
 int umbra_trace_folder_check(const char *folder, bool resume, bool *has_manifest, umbra_error *err)
 {
     check c = {.folder = folder, .resume = resume};
-    int rc = walk(folder, check_name, &c, err);
+    int rc = visit_files(folder, check_name, &c, err);
     *has_manifest = c.has_manifest;
     return rc;
 }
@@ -186,7 +187,7 @@ int umbra_trace_folder_sweep(const char *folder, int shards, umbra_error *err)
 {
     /* First all refusals, so that nothing is gone when there is one. */
     sweep s = {.folder = folder, .shards = shards};
-    int rc = walk(folder, sweep_name, &s, err);
+    int rc = visit_files(folder, sweep_name, &s, err);
     s.remove = true;
-    return rc == UMBRA_OK ? walk(folder, sweep_name, &s, err) : rc;
+    return rc == UMBRA_OK ? visit_files(folder, sweep_name, &s, err) : rc;
 }

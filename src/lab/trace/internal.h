@@ -1,4 +1,4 @@
-/* The parts of the trace layer among themselves: layout.c numbers the tensors of a shard,
+/* The parts of the trace layer among themselves: tensors.c numbers the tensors of a shard,
  * convert.c changes number formats, manifest_*.c turn the manifest into a structure and back,
  * collection.c compares how traces were made, folder.c knows the names of the files, writer.c and
  * shard.c write, reader.c reads. */
@@ -31,7 +31,7 @@ enum {
     UMBRA_TRACE_PIECE_ROWS = 1024, /* the most rows in a piece */
 };
 
-/* ---- layout.c: the tensors of a shard ---- */
+/* ---- tensors.c: the tensors of a shard ---- */
 
 /* Tensor 0 is "tokens"; a layer with experts has these, one after the other. INPUT and HIDDEN
  * equal umbra_trace_state; the scales are there for I8 only. */
@@ -46,16 +46,16 @@ typedef enum umbra_trace_part {
 } umbra_trace_part;
 
 /* Which layers have experts. */
-typedef struct umbra_trace_layout {
+typedef struct umbra_trace_layers {
     int *place; /* (layers) number among the layers with experts, or -1 */
     int *layer; /* (moe_layers) the layer of that number */
     int moe_layers;
-} umbra_trace_layout;
+} umbra_trace_layers;
 
 /* present (layers): which layers have experts; at least one. */
-int umbra_trace_layout_make(umbra_trace_layout *layout, const umbra_trace_info *info,
+int umbra_trace_layers_make(umbra_trace_layers *layers, const umbra_trace_info *info,
                             const bool *present, umbra_error *err);
-void umbra_trace_layout_release(umbra_trace_layout *layout);
+void umbra_trace_layers_release(umbra_trace_layers *layers);
 
 static inline int umbra_trace_parts(const umbra_trace_info *info)
 {
@@ -63,9 +63,9 @@ static inline int umbra_trace_parts(const umbra_trace_info *info)
 }
 /* Tensors of a shard, and the number of one of them. */
 static inline int umbra_trace_tensors(const umbra_trace_info *info,
-                                      const umbra_trace_layout *layout)
+                                      const umbra_trace_layers *layers)
 {
-    return 1 + layout->moe_layers * umbra_trace_parts(info);
+    return 1 + layers->moe_layers * umbra_trace_parts(info);
 }
 static inline int umbra_trace_tensor_number(const umbra_trace_info *info, int place,
                                             umbra_trace_part part)
@@ -78,7 +78,7 @@ typedef struct umbra_trace_name {
 } umbra_trace_name;
 
 /* Name of tensor i and, unless t is NULL, its dtype and shape (t->name is not set). */
-umbra_trace_name umbra_trace_tensor(const umbra_trace_info *info, const umbra_trace_layout *layout,
+umbra_trace_name umbra_trace_tensor(const umbra_trace_info *info, const umbra_trace_layers *layers,
                                     int i, uint64_t tokens, uint64_t rows,
                                     umbra_safetensors_tensor *t);
 umbra_trace_name umbra_trace_gate_name(int layer);
@@ -115,7 +115,7 @@ typedef struct umbra_trace_shard {
 typedef struct umbra_trace_manifest {
     umbra_trace_info info; /* its collection points to the one below */
     char *collection;      /* JSON text of an object, compact */
-    umbra_trace_layout layout;
+    umbra_trace_layers layers;
     uint64_t *gates; /* (moe_layers) checksums */
     umbra_trace_shard *shards;
     int n_shards, shards_room;

@@ -188,22 +188,22 @@ static int read_gates(umbra_trace_manifest *m, const place *p, const json_t *roo
     if (count == 0 || json_object_size(gates) != count)
         return refuse(p, "gates", "has %zu members, and %zu layers are among them",
                       json_object_size(gates), count);
-    rc = umbra_trace_layout_make(&m->layout, &m->info, present, p->err);
+    rc = umbra_trace_layers_make(&m->layers, &m->info, present, p->err);
     if (rc != UMBRA_OK)
         return rc;
     m->gates = umbra_calloc(count, sizeof *m->gates);
     if (!m->gates)
         return umbra_fail_nomem(p->err, "the gates of a trace", count * sizeof *m->gates);
     const place here = {.path = p->path, .list = "gates", .err = p->err};
-    for (int i = 0; i < m->layout.moe_layers && rc == UMBRA_OK; i++)
-        rc = need_hash(&here, gates, umbra_trace_gate_name(m->layout.layer[i]).text, &m->gates[i]);
+    for (int i = 0; i < m->layers.moe_layers && rc == UMBRA_OK; i++)
+        rc = need_hash(&here, gates, umbra_trace_gate_name(m->layers.layer[i]).text, &m->gates[i]);
     return rc;
 }
 
 static int read_shard(umbra_trace_manifest *m, const place *p, const json_t *object)
 {
     umbra_trace_shard *s = &m->shards[p->index];
-    int tensors = umbra_trace_tensors(&m->info, &m->layout);
+    int tensors = umbra_trace_tensors(&m->info, &m->layers);
     json_t *checksums;
     char file[UMBRA_TRACE_NAME_CHARS];
     int rc = need_members(p, object, 4);
@@ -226,7 +226,7 @@ static int read_shard(umbra_trace_manifest *m, const place *p, const json_t *obj
     if (!s->checksums)
         return umbra_fail_nomem(p->err, "checksums", (size_t)tensors * sizeof *s->checksums);
     for (int i = 0; i < tensors && rc == UMBRA_OK; i++)
-        rc = need_hash(p, checksums, umbra_trace_tensor(&m->info, &m->layout, i, 0, 0, NULL).text,
+        rc = need_hash(p, checksums, umbra_trace_tensor(&m->info, &m->layers, i, 0, 0, NULL).text,
                        &s->checksums[i]);
     m->tokens += (uint64_t)s->tokens;
     return rc;

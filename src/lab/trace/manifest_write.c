@@ -18,7 +18,7 @@ void umbra_trace_manifest_release(umbra_trace_manifest *m)
     umbra_free(m->shards);
     umbra_free(m->documents);
     umbra_free(m->gates);
-    umbra_trace_layout_release(&m->layout);
+    umbra_trace_layers_release(&m->layers);
     umbra_free(m->collection);
     *m = (umbra_trace_manifest){0};
 }
@@ -69,15 +69,15 @@ static void put_info(umbra_json *j, const umbra_trace_manifest *m)
     j->after_key = false; /* the value has been written past the JSON writer */
     umbra_json_key(j, "gates");
     umbra_json_open(j, '{');
-    for (int i = 0; i < m->layout.moe_layers; i++)
-        put_hash(j, umbra_trace_gate_name(m->layout.layer[i]).text, m->gates[i]);
+    for (int i = 0; i < m->layers.moe_layers; i++)
+        put_hash(j, umbra_trace_gate_name(m->layers.layer[i]).text, m->gates[i]);
     umbra_json_close(j, '}');
 }
 
 static void put_shard(umbra_json *j, const umbra_trace_manifest *m, int i)
 {
     const umbra_trace_shard *s = &m->shards[i];
-    int tensors = umbra_trace_tensors(&m->info, &m->layout);
+    int tensors = umbra_trace_tensors(&m->info, &m->layers);
     fputc('\n', j->file);
     umbra_json_open(j, '{');
     put_text(j, "file", umbra_trace_shard_name(i).text);
@@ -86,7 +86,7 @@ static void put_shard(umbra_json *j, const umbra_trace_manifest *m, int i)
     umbra_json_key(j, "checksums");
     umbra_json_open(j, '{');
     for (int t = 0; t < tensors; t++)
-        put_hash(j, umbra_trace_tensor(&m->info, &m->layout, t, 0, 0, NULL).text, s->checksums[t]);
+        put_hash(j, umbra_trace_tensor(&m->info, &m->layers, t, 0, 0, NULL).text, s->checksums[t]);
     umbra_json_close(j, '}');
     umbra_json_close(j, '}');
 }
@@ -136,12 +136,12 @@ uint64_t umbra_trace_manifest_growth(const umbra_trace_manifest *m,
         PER_CHECKSUM = UMBRA_TRACE_NAME_CHARS + 24,
         BEGINNING = 2048
     };
-    uint64_t tensors = (uint64_t)umbra_trace_tensors(&m->info, &m->layout);
+    uint64_t tensors = (uint64_t)umbra_trace_tensors(&m->info, &m->layers);
     uint64_t bytes = PER_SHARD + PER_CHECKSUM * tensors;
     for (int i = 0; i < n; i++)
         bytes += PER_DOCUMENT + 2 * strlen(documents[i].id);
     if (m->n_shards == 0)
-        bytes += BEGINNING + strlen(m->collection) + PER_CHECKSUM * (uint64_t)m->layout.moe_layers;
+        bytes += BEGINNING + strlen(m->collection) + PER_CHECKSUM * (uint64_t)m->layers.moe_layers;
     return bytes;
 }
 

@@ -149,7 +149,7 @@ static int check_gate(int fd, const char *path, int layer, uint64_t offset, uint
 static int open_gates(umbra_trace *t, umbra_error *err)
 {
     const umbra_trace_info *info = &t->m.info;
-    const umbra_trace_layout *layout = &t->m.layout;
+    const umbra_trace_layers *layers = &t->m.layers;
     umbra_safetensors *st;
     uint64_t values = (uint64_t)info->experts * (uint64_t)info->hidden, hash = 0;
     int fd;
@@ -157,24 +157,24 @@ static int open_gates(umbra_trace *t, umbra_error *err)
         .dtype = UMBRA_ST_F32,
         .dimensions = 2,
         .shape = {(uint64_t)info->experts, (uint64_t)info->hidden}};
-    int rc = file_open(&t->gates, t->folder, UMBRA_TRACE_GATES, layout->moe_layers, &st, err);
-    for (int i = 0; i < layout->moe_layers && rc == UMBRA_OK; i++)
-        rc = place_tensor(st, umbra_trace_gate_name(layout->layer[i]).text, &wanted,
+    int rc = file_open(&t->gates, t->folder, UMBRA_TRACE_GATES, layers->moe_layers, &st, err);
+    for (int i = 0; i < layers->moe_layers && rc == UMBRA_OK; i++)
+        rc = place_tensor(st, umbra_trace_gate_name(layers->layer[i]).text, &wanted,
                           &t->gates.offsets[i], err);
     umbra_safetensors_close(&st);
     if (rc == UMBRA_OK)
         rc = reopen(&t->gates, &fd, err);
     if (rc != UMBRA_OK)
         return rc;
-    for (int i = 0; i < layout->moe_layers && rc == UMBRA_OK; i++) {
+    for (int i = 0; i < layers->moe_layers && rc == UMBRA_OK; i++) {
         uint64_t offset = t->gates.offsets[i];
-        umbra_trace_name name = umbra_trace_gate_name(layout->layer[i]);
+        umbra_trace_name name = umbra_trace_gate_name(layers->layer[i]);
         rc = umbra_trace_hash_file(fd, t->gates.path, offset, values * sizeof(float), &hash, err);
         if (rc == UMBRA_OK && hash != t->m.gates[i])
             rc =
                 fail_checksum(t->gates.path, "tensor", name.text, offset, hash, t->m.gates[i], err);
         if (rc == UMBRA_OK)
-            rc = check_gate(fd, t->gates.path, layout->layer[i], offset, values, err);
+            rc = check_gate(fd, t->gates.path, layers->layer[i], offset, values, err);
     }
     close(fd);
     return rc;
@@ -213,13 +213,13 @@ static int open_shard(umbra_trace *t, int shard, umbra_error *err)
 {
     const umbra_trace_info *info = &t->m.info;
     const umbra_trace_shard *s = &t->m.shards[shard];
-    int n = umbra_trace_tensors(info, &t->m.layout);
+    int n = umbra_trace_tensors(info, &t->m.layers);
     umbra_safetensors *st;
     int rc =
         file_open(&t->shards[shard], t->folder, umbra_trace_shard_name(shard).text, n, &st, err);
     for (int i = 0; i < n && rc == UMBRA_OK; i++) {
         umbra_safetensors_tensor wanted;
-        umbra_trace_name name = umbra_trace_tensor(info, &t->m.layout, i, (uint64_t)s->tokens,
+        umbra_trace_name name = umbra_trace_tensor(info, &t->m.layers, i, (uint64_t)s->tokens,
                                                    (uint64_t)s->rows, &wanted);
         rc = place_tensor(st, name.text, &wanted, &t->shards[shard].offsets[i], err);
     }
@@ -325,7 +325,7 @@ const umbra_trace_document *umbra_trace_document_at(const umbra_trace *trace, in
 
 bool umbra_trace_has_layer(const umbra_trace *trace, int layer)
 {
-    return layer >= 0 && layer < trace->m.info.layers && trace->m.layout.place[layer] >= 0;
+    return layer >= 0 && layer < trace->m.info.layers && trace->m.layers.place[layer] >= 0;
 }
 
 /* ---- reading ---- */
@@ -353,7 +353,7 @@ static int verify(const umbra_trace *t, int shard, int tensor, int fd, uint64_t 
         return rc;
     if (hash != listed)
         return fail_checksum(f->path, "tensor",
-                             umbra_trace_tensor(&t->m.info, &t->m.layout, tensor, 0, 0, NULL).text,
+                             umbra_trace_tensor(&t->m.info, &t->m.layers, tensor, 0, 0, NULL).text,
                              f->offsets[tensor], hash, listed, err);
     atomic_store_explicit(&f->verified[tensor], true, memory_order_relaxed);
     return UMBRA_OK;
@@ -367,7 +367,7 @@ static int begin(const umbra_trace *t, int shard, int tensor, int first, int n, 
     const umbra_trace_shard *s = &t->m.shards[shard];
     umbra_safetensors_tensor shape;
     *r = (range){.file = &t->shards[shard], .fd = fd};
-    r->name = umbra_trace_tensor(&t->m.info, &t->m.layout, tensor, (uint64_t)s->tokens,
+    r->name = umbra_trace_tensor(&t->m.info, &t->m.layers, tensor, (uint64_t)s->tokens,
                                  (uint64_t)s->rows, &shape);
     uint64_t rows = shape.shape[0];
     if (first < 0 || n < 0 || (uint64_t)first + (uint64_t)n > rows)
@@ -400,7 +400,7 @@ static int find(const umbra_trace *t, int shard, int layer, umbra_trace_part par
     if (!umbra_trace_has_layer(t, layer))
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: layer %d has no experts or is none",
                           t->folder, layer);
-    return umbra_trace_tensor_number(&t->m.info, t->m.layout.place[layer], part);
+    return umbra_trace_tensor_number(&t->m.info, t->m.layers.place[layer], part);
 }
 
 static int fail_value(const range *r, uint64_t row, const char *what, umbra_error *err)
@@ -527,7 +527,7 @@ int umbra_trace_read_gate(umbra_trace *trace, int layer, float *out, umbra_error
         return rc;
     rc = umbra_file_read(fd, trace->gates.path, out,
                          (size_t)info->experts * (size_t)info->hidden * sizeof *out,
-                         trace->gates.offsets[trace->m.layout.place[layer]], err);
+                         trace->gates.offsets[trace->m.layers.place[layer]], err);
     close(fd);
     return rc;
 }

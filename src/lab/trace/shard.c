@@ -83,8 +83,8 @@ static int check_begin(umbra_trace_writer *w, int n, umbra_error *err)
 
 static int allocate_streams(umbra_trace_writer *w, umbra_error *err)
 {
-    size_t tensors = (size_t)umbra_trace_tensors(&w->m.info, &w->m.layout);
-    size_t streams = (size_t)w->m.layout.moe_layers * UMBRA_TRACE_STREAMS;
+    size_t tensors = (size_t)umbra_trace_tensors(&w->m.info, &w->m.layers);
+    size_t streams = (size_t)w->m.layers.moe_layers * UMBRA_TRACE_STREAMS;
     w->words = ((size_t)w->shard.tokens + 63) / 64;
     umbra_free(w->seen);
     w->seen = umbra_calloc(streams * w->words, sizeof *w->seen);
@@ -111,7 +111,7 @@ static char *shard_path(const umbra_trace_writer *w, const char *suffix)
 
 static int create_file(umbra_trace_writer *w, umbra_error *err)
 {
-    size_t n = (size_t)umbra_trace_tensors(&w->m.info, &w->m.layout);
+    size_t n = (size_t)umbra_trace_tensors(&w->m.info, &w->m.layers);
     umbra_safetensors_tensor *tensors = umbra_calloc(n, sizeof *tensors);
     umbra_trace_name *names = umbra_calloc(n, sizeof *names);
     char *path = shard_path(w, "");
@@ -119,7 +119,7 @@ static int create_file(umbra_trace_writer *w, umbra_error *err)
     if (tensors && names && path) {
         for (size_t i = 0; i < n; i++) {
             names[i] =
-                umbra_trace_tensor(&w->m.info, &w->m.layout, (int)i, (uint64_t)w->shard.tokens,
+                umbra_trace_tensor(&w->m.info, &w->m.layers, (int)i, (uint64_t)w->shard.tokens,
                                    (uint64_t)w->shard.rows, &tensors[i]);
             tensors[i].name = names[i].text;
         }
@@ -187,7 +187,7 @@ static int check_put(const umbra_trace_writer *w, const char *what, int layer, i
     if (!w->file)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: %s comes while no shard is open", w->folder,
                           what);
-    *place = layer >= 0 && layer < w->m.info.layers ? w->m.layout.place[layer] : -1;
+    *place = layer >= 0 && layer < w->m.info.layers ? w->m.layers.place[layer] : -1;
     if (*place < 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: %s comes for layer %d, which has no router",
                           w->folder, what, layer);
@@ -366,12 +366,12 @@ static int check_complete(const umbra_trace_writer *w, umbra_error *err)
     static const char *const names[UMBRA_TRACE_STREAMS] = {"input", "hidden state", "routing"};
     if (!w->file)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: no shard is open", w->folder);
-    for (int i = 0; i < w->m.layout.moe_layers * UMBRA_TRACE_STREAMS; i++)
+    for (int i = 0; i < w->m.layers.moe_layers * UMBRA_TRACE_STREAMS; i++)
         if (w->streams[i].count != w->shard.tokens)
             return umbra_fail(err, UMBRA_E_ARGUMENT,
                               "%s: the %s of layer %d has come for %d of the shard's %d tokens",
                               w->folder, names[i % UMBRA_TRACE_STREAMS],
-                              w->m.layout.layer[i / UMBRA_TRACE_STREAMS], w->streams[i].count,
+                              w->m.layers.layer[i / UMBRA_TRACE_STREAMS], w->streams[i].count,
                               w->shard.tokens);
     return UMBRA_OK;
 }
@@ -414,7 +414,7 @@ static int hash_again(umbra_trace_writer *w, const bool *unsorted, int n, umbra_
 /* Fills in the checksums. */
 static int finish_hashes(umbra_trace_writer *w, umbra_error *err)
 {
-    int n = umbra_trace_tensors(&w->m.info, &w->m.layout), rc = UMBRA_OK;
+    int n = umbra_trace_tensors(&w->m.info, &w->m.layers), rc = UMBRA_OK;
     bool *unsorted = umbra_calloc((size_t)n, sizeof *unsorted);
     bool any = false;
     if (!unsorted)

@@ -132,7 +132,7 @@ uint64_t umbra_trace_writer_documents(const umbra_trace_writer *writer)
 /* On resume: is it the gate of before? Its file was checked at opening. */
 static int compare_gate(const umbra_trace_writer *w, int layer, uint64_t hash, umbra_error *err)
 {
-    int place = w->m.layout.place[layer];
+    int place = w->m.layers.place[layer];
     char hex[2][UMBRA_TRACE_HEX_CHARS];
     if (place < 0)
         return umbra_fail(err, UMBRA_E_MISMATCH,
@@ -225,17 +225,17 @@ static int copy_gate(umbra_trace_writer *w, umbra_safetensors_writer *file, int 
 static int write_gates(umbra_trace_writer *w, const umbra_safetensors_tensor *tensors,
                        umbra_error *err)
 {
-    const umbra_trace_layout *layout = &w->m.layout;
+    const umbra_trace_layers *layers = &w->m.layers;
     uint64_t bytes = tensors[0].shape[0] * tensors[0].shape[1] * sizeof(float);
     umbra_safetensors_writer *file;
     char *path = umbra_trace_path(w->folder, UMBRA_TRACE_GATES);
     if (!path)
         return umbra_fail_nomem(err, "a path", strlen(w->folder));
     int rc =
-        umbra_safetensors_create(&file, path, tensors, (size_t)layout->moe_layers, NULL, 0, err);
+        umbra_safetensors_create(&file, path, tensors, (size_t)layers->moe_layers, NULL, 0, err);
     umbra_free(path);
     for (int i = 0; i < w->n_staged && rc == UMBRA_OK; i++) {
-        int place = layout->place[w->staged[i]];
+        int place = layers->place[w->staged[i]];
         w->m.gates[place] = w->staged_hash[i];
         rc = copy_gate(w, file, i, place, bytes, err);
     }
@@ -250,17 +250,17 @@ static int make_gates(umbra_trace_writer *w, umbra_error *err)
 {
     const umbra_trace_info *info = &w->m.info;
     size_t n = (size_t)w->n_staged;
-    umbra_trace_layout_release(&w->m.layout);
+    umbra_trace_layers_release(&w->m.layers);
     umbra_free(w->m.gates);
     w->m.gates = umbra_calloc(n, sizeof *w->m.gates);
     umbra_safetensors_tensor *tensors = umbra_calloc(n, sizeof *tensors);
     umbra_trace_name *names = umbra_calloc(n, sizeof *names);
     int rc = w->m.gates && tensors && names
-                 ? umbra_trace_layout_make(&w->m.layout, info, w->gate_put, err)
+                 ? umbra_trace_layers_make(&w->m.layers, info, w->gate_put, err)
                  : umbra_fail_nomem(err, "the routers of a trace", n * sizeof *tensors);
     if (rc == UMBRA_OK) {
         for (size_t i = 0; i < n; i++) {
-            names[i] = umbra_trace_gate_name(w->m.layout.layer[i]);
+            names[i] = umbra_trace_gate_name(w->m.layers.layer[i]);
             tensors[i] = (umbra_safetensors_tensor){
                 .name = names[i].text,
                 .dtype = UMBRA_ST_F32,
@@ -280,11 +280,11 @@ int umbra_trace_finish_gates(umbra_trace_writer *w, umbra_error *err)
     if (w->gates_done)
         return UMBRA_OK;
     if (w->m.n_shards > 0) {
-        for (int i = 0; i < w->m.layout.moe_layers && rc == UMBRA_OK; i++)
-            if (!w->gate_put[w->m.layout.layer[i]])
+        for (int i = 0; i < w->m.layers.moe_layers && rc == UMBRA_OK; i++)
+            if (!w->gate_put[w->m.layers.layer[i]])
                 rc = umbra_fail(err, UMBRA_E_ARGUMENT,
                                 "%s: the router of layer %d must come before the first shard",
-                                w->folder, w->m.layout.layer[i]);
+                                w->folder, w->m.layers.layer[i]);
     } else {
         rc = w->n_staged > 0
                  ? make_gates(w, err)

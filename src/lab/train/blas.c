@@ -15,7 +15,7 @@
 #include "lab/train/blas.h"
 
 enum {
-    ROW_MAJOR = 101, /* CBLAS's names for the layouts */
+    ROW_MAJOR = 101, /* CBLAS's names for the orders of storage */
     PLAIN = 111,
     TRANSPOSED = 112,
     MOST_BUFFERS = 64, /* OpenBLAS keeps at least so many, whatever it was built for */

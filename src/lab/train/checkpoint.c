@@ -16,26 +16,26 @@ enum { STATE_PAIRS = 9, VALUE_CHARS = 40, TENSORS = 6 };
 enum { RECORD_VALUES = sizeof(umbra_train_record) / sizeof(double) };
 
 /* FOLDER/network-0007.safetensors + suffix, or NULL. */
-static char *path_of(const umbra_train_plan *plan, int network, const char *suffix)
+static char *path_of(const umbra_train_setup *setup, int network, const char *suffix)
 {
-    size_t room = strlen(plan->checkpoint) + 64;
+    size_t room = strlen(setup->checkpoint) + 64;
     char *path = umbra_calloc(room, 1);
     if (path)
-        snprintf(path, room, "%s/network-%04d.safetensors%s", plan->checkpoint, network, suffix);
+        snprintf(path, room, "%s/network-%04d.safetensors%s", setup->checkpoint, network, suffix);
     return path;
 }
 
 /* ---- the folder ---- */
 
-int umbra_checkpoint_folder_open(const umbra_train_plan *plan, umbra_error *err)
+int umbra_checkpoint_folder_open(const umbra_train_setup *setup, umbra_error *err)
 {
-    const char *folder = plan->checkpoint;
+    const char *folder = setup->checkpoint;
     if (mkdir(folder, 0777) == 0)
         return UMBRA_OK;
     if (errno != EEXIST)
         return umbra_fail(err, UMBRA_E_IO, "%s: cannot make the folder: %s", folder,
                           strerror(errno));
-    if (plan->options.resume)
+    if (setup->options.resume)
         return UMBRA_OK;
     if (rmdir(folder) == 0 && mkdir(folder, 0777) == 0)
         return UMBRA_OK;
@@ -44,24 +44,24 @@ int umbra_checkpoint_folder_open(const umbra_train_plan *plan, umbra_error *err)
                       folder);
 }
 
-void umbra_checkpoint_folder_remove(const umbra_train_plan *plan)
+void umbra_checkpoint_folder_remove(const umbra_train_setup *setup)
 {
-    for (int i = 0; i < plan->networks; i++) {
-        char *path = path_of(plan, i, "");
+    for (int i = 0; i < setup->networks; i++) {
+        char *path = path_of(setup, i, "");
         if (path)
             unlink(path);
         umbra_free(path);
-        path = path_of(plan, i, ".partial");
+        path = path_of(setup, i, ".partial");
         if (path)
             unlink(path);
         umbra_free(path);
     }
-    umbra_checkpoint_folder_tidy(plan);
+    umbra_checkpoint_folder_tidy(setup);
 }
 
-void umbra_checkpoint_folder_tidy(const umbra_train_plan *plan)
+void umbra_checkpoint_folder_tidy(const umbra_train_setup *setup)
 {
-    (void)rmdir(plan->checkpoint); /* fails if something lies in it, as it should */
+    (void)rmdir(setup->checkpoint); /* fails if something lies in it, as it should */
 }
 
 /* ---- tensors ---- */
@@ -137,8 +137,8 @@ static void describe(metadata *m, const umbra_learner *l)
     snprintf(add_value(m, "best_epoch"), VALUE_CHARS, "%d", s->best_epoch);
     snprintf(add_value(m, "best_score"), VALUE_CHARS, "%a", s->best_score);
     snprintf(add_value(m, "done"), VALUE_CHARS, "%d", s->done);
-    for (int i = 0; i < l->plan->n_settings; i++) {
-        const umbra_train_setting *setting = &l->plan->settings[i];
+    for (int i = 0; i < l->setup->n_settings; i++) {
+        const umbra_train_setting *setting = &l->setup->settings[i];
         snprintf(m->names[i], VALUE_CHARS, "setting.%s", setting->name);
         m->pairs[m->n++] = (umbra_safetensors_pair){m->names[i], setting->value};
     }
@@ -146,7 +146,7 @@ static void describe(metadata *m, const umbra_learner *l)
 
 int umbra_checkpoint_write(const umbra_learner *l, umbra_error *err)
 {
-    char *path = path_of(l->plan, l->network, "");
+    char *path = path_of(l->setup, l->network, "");
     metadata *m = umbra_calloc(1, sizeof *m);
     if (!path || !m) {
         umbra_free(path);
@@ -171,7 +171,7 @@ int umbra_checkpoint_write(const umbra_learner *l, umbra_error *err)
 
 /* ---- reading ---- */
 
-static int check_settings(const umbra_train_plan *plan, const umbra_safetensors *file,
+static int check_settings(const umbra_train_setup *setup, const umbra_safetensors *file,
                           umbra_error *err)
 {
     const char *path = umbra_safetensors_path(file);
@@ -180,16 +180,16 @@ static int check_settings(const umbra_train_plan *plan, const umbra_safetensors 
     if (!format || strcmp(format, "umbra-train-checkpoint") != 0 || !version ||
         strcmp(version, "1") != 0)
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: is no training checkpoint of version 1", path);
-    for (int i = 0; i < plan->n_settings; i++) {
+    for (int i = 0; i < setup->n_settings; i++) {
         char name[VALUE_CHARS];
-        snprintf(name, sizeof name, "setting.%s", plan->settings[i].name);
+        snprintf(name, sizeof name, "setting.%s", setup->settings[i].name);
         const char *value = umbra_safetensors_metadata(file, name);
-        if (!value || strcmp(value, plan->settings[i].value) != 0)
+        if (!value || strcmp(value, setup->settings[i].value) != 0)
             return umbra_fail(err, UMBRA_E_MISMATCH,
                               "%s: was made with %s %s, this run has %s: use the same, or remove "
                               "the folder and begin anew",
-                              path, plan->settings[i].name, value ? value : "(none)",
-                              plan->settings[i].value);
+                              path, setup->settings[i].name, value ? value : "(none)",
+                              setup->settings[i].value);
     }
     return UMBRA_OK;
 }
@@ -208,7 +208,7 @@ static bool read_number(const umbra_safetensors *file, const char *key, double l
 
 static int read_state(umbra_learner *l, const umbra_safetensors *file, umbra_error *err)
 {
-    const umbra_train_options *o = &l->plan->options;
+    const umbra_train_options *o = &l->setup->options;
     const double most_steps = 0x1p53;
     umbra_learner_state *s = &l->state;
     double step, epoch, epoch_rows, epoch_loss, best_epoch, best_score, done;
@@ -251,7 +251,7 @@ static int read_tensors(umbra_learner *l, const umbra_safetensors *file, umbra_e
 
 int umbra_checkpoint_read(umbra_learner *l, umbra_error *err)
 {
-    char *path = path_of(l->plan, l->network, "");
+    char *path = path_of(l->setup, l->network, "");
     if (!path)
         return umbra_fail_nomem(err, "a path", 0);
     umbra_safetensors *file = NULL;
@@ -259,7 +259,7 @@ int umbra_checkpoint_read(umbra_learner *l, umbra_error *err)
     if (access(path, F_OK) == 0) {
         rc = umbra_safetensors_open(&file, path, err);
         if (rc == UMBRA_OK)
-            rc = check_settings(l->plan, file, err);
+            rc = check_settings(l->setup, file, err);
         if (rc == UMBRA_OK)
             rc = read_state(l, file, err);
         if (rc == UMBRA_OK)

@@ -2,7 +2,7 @@
  *
  * Metadata (strings): format "umbra-train-checkpoint", version "1", step, epoch, best_epoch, done,
  * and as exact hexadecimal floats best_score, epoch_loss; epoch_rows; "setting.NAME" for every
- * setting of the plan. Tensors: best (P) F32, history (epoch + 1, 6) F64, and unless done values,
+ * setting of the run. Tensors: best (P) F32, history (epoch + 1, 6) F64, and unless done values,
  * mean, square and, where weights are averaged, averaged (P) F32. */
 #ifndef UMBRA_LAB_TRAIN_CHECKPOINT_H
 #define UMBRA_LAB_TRAIN_CHECKPOINT_H
@@ -11,11 +11,11 @@
 
 /* Makes the folder. With resume one that exists is gone on with; without, one that holds anything
  * is in the way (UMBRA_E_ARGUMENT). */
-int umbra_checkpoint_folder_open(const umbra_train_plan *plan, umbra_error *err);
+int umbra_checkpoint_folder_open(const umbra_train_setup *setup, umbra_error *err);
 /* Removes the checkpoints and the folder, as far as nothing else lies in it. */
-void umbra_checkpoint_folder_remove(const umbra_train_plan *plan);
+void umbra_checkpoint_folder_remove(const umbra_train_setup *setup);
 /* Removes the folder if it is empty. */
-void umbra_checkpoint_folder_tidy(const umbra_train_plan *plan);
+void umbra_checkpoint_folder_tidy(const umbra_train_setup *setup);
 
 /* Whole or not at all. */
 int umbra_checkpoint_write(const umbra_learner *learner, umbra_error *err);

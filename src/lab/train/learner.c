@@ -16,16 +16,16 @@ enum { START_VALUES, ORDER, DROPOUT };
 static uint64_t seed_for(const umbra_learner *l, int what, uint64_t index)
 {
     umbra_random random;
-    umbra_random_seed(&random, l->plan->options.seed);
+    umbra_random_seed(&random, l->setup->options.seed);
     umbra_random_seed(&random, umbra_random_u64(&random) ^ (uint64_t)l->network);
     umbra_random_seed(&random, umbra_random_u64(&random) ^ (uint64_t)what);
     return umbra_random_u64(&random) ^ index;
 }
 
-void umbra_learner_sources(const umbra_train_plan *plan, int network, int *first, int *end)
+void umbra_learner_sources(const umbra_train_setup *setup, int network, int *first, int *end)
 {
-    *first = plan->spec.shared ? 0 : network;
-    *end = plan->spec.shared ? umbra_shadow_sources(&plan->spec) : network + 1;
+    *first = setup->spec.shared ? 0 : network;
+    *end = setup->spec.shared ? umbra_shadow_sources(&setup->spec) : network + 1;
 }
 
 /* ---- opening ---- */
@@ -39,34 +39,34 @@ static int allocate(umbra_learner *l, umbra_error *err)
     l->gradient = umbra_aligned_alloc(ALIGN, bytes);
     s->mean = umbra_calloc(l->parameters, sizeof *s->mean);
     s->square = umbra_calloc(l->parameters, sizeof *s->square);
-    if (l->plan->options.average > 0.0f)
+    if (l->setup->options.average > 0.0f)
         s->averaged = umbra_aligned_alloc(ALIGN, bytes);
-    s->history = umbra_calloc((size_t)l->plan->options.epochs + 1, sizeof *s->history);
+    s->history = umbra_calloc((size_t)l->setup->options.epochs + 1, sizeof *s->history);
     l->histograms = umbra_calloc(D, sizeof *l->histograms);
     l->outcomes = umbra_calloc((size_t)(l->end_source - l->first_source), sizeof *l->outcomes);
     if (s->values && s->best && l->gradient && s->mean && s->square && s->history &&
-        l->histograms && l->outcomes && (s->averaged || !(l->plan->options.average > 0.0f)))
+        l->histograms && l->outcomes && (s->averaged || !(l->setup->options.average > 0.0f)))
         return UMBRA_OK;
     return umbra_fail_nomem(err, "a network and its optimiser", 6 * bytes);
 }
 
-int umbra_learner_open(umbra_learner *l, const umbra_train_plan *plan,
-                       const umbra_learner_host *host, int network, umbra_error *err)
+int umbra_learner_open(umbra_learner *l, const umbra_train_setup *setup,
+                       const umbra_learner_callbacks *callbacks, int network, umbra_error *err)
 {
-    const umbra_train_options *o = &plan->options;
+    const umbra_train_options *o = &setup->options;
     *l = (umbra_learner){
-        .plan = plan,
-        .host = host,
+        .setup = setup,
+        .callbacks = callbacks,
         .network = network,
         .optimizer = {.weight_decay = o->weight_decay, .clip = o->clip},
     };
-    umbra_learner_sources(plan, network, &l->first_source, &l->end_source);
-    l->parameters = umbra_train_parameters(&plan->spec, l->optimizer.first);
+    umbra_learner_sources(setup, network, &l->first_source, &l->end_source);
+    l->parameters = umbra_train_parameters(&setup->spec, l->optimizer.first);
     int rc = allocate(l, err);
     if (rc == UMBRA_OK)
-        rc = umbra_train_pass_open(&l->pass, &plan->spec, o->batch, err);
+        rc = umbra_train_pass_open(&l->pass, &setup->spec, o->batch, err);
     if (rc == UMBRA_OK)
-        rc = umbra_train_loader_open(&l->loader, &plan->data, &plan->spec, l->first_source,
+        rc = umbra_train_loader_open(&l->loader, &setup->data, &setup->spec, l->first_source,
                                      l->end_source, err);
     if (rc == UMBRA_OK)
         rc = umbra_train_stream_open(&l->stream, &l->loader, l->first_source, l->end_source, false,
@@ -75,7 +75,7 @@ int umbra_learner_open(umbra_learner *l, const umbra_train_plan *plan,
         return rc;
     umbra_random random;
     umbra_random_seed(&random, seed_for(l, START_VALUES, 0));
-    umbra_train_start_values(&plan->spec, &random, l->state.values);
+    umbra_train_start_values(&setup->spec, &random, l->state.values);
     memcpy(l->state.best, l->state.values, l->parameters * sizeof *l->state.best);
     if (l->state.averaged)
         memcpy(l->state.averaged, l->state.values, l->parameters * sizeof *l->state.averaged);
@@ -106,23 +106,23 @@ void umbra_learner_release(umbra_learner *l)
 
 static bool has_source(const umbra_learner *l, int source)
 {
-    return umbra_train_has_source(&l->plan->data, &l->plan->spec, source);
+    return umbra_train_has_source(&l->setup->data, &l->setup->spec, source);
 }
 
-/* Adds one source's validation rows to a measure. The host may stop it, with an interruption. */
+/* Adds one source's validation rows to a measure. The caller may stop it, with an interruption. */
 static int judge_source(umbra_learner *l, float *values, int source, umbra_measure *measure,
                         umbra_histogram *histograms, umbra_error *err)
 {
     umbra_shadow_network network;
-    umbra_train_bind(&l->plan->spec, values, &network);
+    umbra_train_bind(&l->setup->spec, values, &network);
     umbra_train_stream stream;
     int rc = umbra_train_stream_open(&stream, &l->loader, source, source + 1, true, 0,
-                                     l->plan->options.batch, 0, err);
+                                     l->setup->options.batch, 0, err);
     if (rc == UMBRA_OK)
         rc = umbra_train_stream_start(&stream, 0, 0, err);
     while (rc == UMBRA_OK) {
         const umbra_train_rows *rows;
-        if (l->host->stopped(l->host->user)) {
+        if (l->callbacks->stopped(l->callbacks->user)) {
             rc = umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
             break;
         }
@@ -141,16 +141,16 @@ static void tell_epoch(const umbra_learner *l, bool best)
     const umbra_train_record *r = &l->state.history[l->state.epoch];
     umbra_train_epoch epoch = {
         .network = l->network,
-        .networks = l->plan->networks,
-        .source = l->plan->spec.shared ? -1 : l->first_source,
+        .networks = l->setup->networks,
+        .source = l->setup->spec.shared ? -1 : l->first_source,
         .epoch = l->state.epoch,
-        .epochs = l->plan->options.epochs,
+        .epochs = l->setup->options.epochs,
         .loss = r->loss,
         .validation_loss = r->validation_loss,
         .best = best,
     };
     memcpy(epoch.recall, r->recall, sizeof epoch.recall);
-    l->host->epoch(l->host->user, &epoch);
+    l->callbacks->epoch(l->callbacks->user, &epoch);
 }
 
 /* Judges the weights after an epoch (-1 + 1 = 0: before the first) and keeps them if they are the
@@ -217,7 +217,7 @@ static int measure_rounded(umbra_learner *l, float *values, umbra_error *err)
  * write another form goes on from them. */
 static int measure_best(umbra_learner *l, umbra_error *err)
 {
-    const umbra_shadow_spec *spec = &l->plan->spec;
+    const umbra_shadow_spec *spec = &l->setup->spec;
     float *rounded = umbra_calloc(l->parameters, sizeof *rounded);
     if (!rounded)
         return umbra_fail_nomem(err, "the rounded weights", l->parameters * sizeof *rounded);
@@ -244,7 +244,7 @@ static void move_average(umbra_learner *l)
     umbra_learner_state *s = &l->state;
     /* Early on the average is short, so that the first weights do not linger in it. */
     float growing = (float)((1.0 + (double)s->step) / (10.0 + (double)s->step));
-    float keep = l->plan->options.average < growing ? l->plan->options.average : growing;
+    float keep = l->setup->options.average < growing ? l->setup->options.average : growing;
     for (size_t i = 0; i < l->parameters; i++)
         s->averaged[i] = keep * s->averaged[i] + (1.0f - keep) * s->values[i];
 }
@@ -260,11 +260,11 @@ static int diverged(const umbra_learner *l, const char *what, umbra_error *err)
 static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t steps,
                      umbra_error *err)
 {
-    const umbra_train_options *o = &l->plan->options;
+    const umbra_train_options *o = &l->setup->options;
     umbra_learner_state *s = &l->state;
     umbra_shadow_network network, gradient;
-    umbra_train_bind(&l->plan->spec, s->values, &network);
-    umbra_train_bind(&l->plan->spec, l->gradient, &gradient);
+    umbra_train_bind(&l->setup->spec, s->values, &network);
+    umbra_train_bind(&l->setup->spec, l->gradient, &gradient);
     umbra_random random;
     umbra_random_seed(&random, seed_for(l, DROPOUT, s->step));
     umbra_train_forward(&l->pass, &network, rows, o->dropout, &random);
@@ -290,7 +290,7 @@ static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t st
 static int train_epoch(umbra_learner *l, uint64_t steps_per_epoch, uint64_t *saved_ns,
                        umbra_error *err)
 {
-    const umbra_train_options *o = &l->plan->options;
+    const umbra_train_options *o = &l->setup->options;
     umbra_learner_state *s = &l->state;
     uint64_t steps = steps_per_epoch * (uint64_t)o->epochs;
     uint64_t row = s->step % steps_per_epoch * (uint64_t)o->batch;
@@ -298,14 +298,14 @@ static int train_epoch(umbra_learner *l, uint64_t steps_per_epoch, uint64_t *sav
                  ? umbra_train_stream_start(&l->stream, (uint64_t)s->epoch, row, err)
                  : UMBRA_OK;
     while (rc == UMBRA_OK && s->step < ((uint64_t)s->epoch + 1) * steps_per_epoch) {
-        if (l->host->stopped(l->host->user))
+        if (l->callbacks->stopped(l->callbacks->user))
             return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
         const umbra_train_rows *rows;
         rc = umbra_train_stream_next(&l->stream, &rows, err);
         if (rc == UMBRA_OK)
             rc = take_step(l, rows, steps, err);
         if (rc == UMBRA_OK)
-            l->host->advance(l->host->user, (uint64_t)rows->n);
+            l->callbacks->advance(l->callbacks->user, (uint64_t)rows->n);
         if (rc == UMBRA_OK && umbra_seconds_since(*saved_ns) > o->checkpoint_seconds) {
             rc = umbra_checkpoint_write(l, err);
             *saved_ns = umbra_clock_ns();
@@ -316,12 +316,13 @@ static int train_epoch(umbra_learner *l, uint64_t steps_per_epoch, uint64_t *sav
 
 static int train(umbra_learner *l, umbra_error *err)
 {
-    const umbra_train_options *o = &l->plan->options;
+    const umbra_train_options *o = &l->setup->options;
     umbra_learner_state *s = &l->state;
     uint64_t saved_ns = umbra_clock_ns();
     uint64_t per_epoch = (l->stream.rows + (uint64_t)o->batch - 1) / (uint64_t)o->batch;
     if (s->epoch > 0 || s->epoch_rows > 0)
-        l->host->advance(l->host->user, (uint64_t)s->epoch * l->stream.rows + s->epoch_rows);
+        l->callbacks->advance(l->callbacks->user,
+                              (uint64_t)s->epoch * l->stream.rows + s->epoch_rows);
     int rc = s->epoch < 0 ? end_epoch(l, err) : UMBRA_OK;
     while (rc == UMBRA_OK && s->epoch < o->epochs) {
         if (o->patience > 0 && s->epoch - s->best_epoch >= o->patience)
@@ -329,7 +330,8 @@ static int train(umbra_learner *l, umbra_error *err)
         rc = train_epoch(l, per_epoch, &saved_ns, err);
     }
     if (rc == UMBRA_OK)
-        l->host->advance(l->host->user, (uint64_t)(o->epochs - s->epoch) * l->stream.rows);
+        l->callbacks->advance(l->callbacks->user,
+                              (uint64_t)(o->epochs - s->epoch) * l->stream.rows);
     return rc;
 }
 
@@ -338,7 +340,8 @@ int umbra_learner_run(umbra_learner *l, umbra_error *err)
     umbra_learner_state *s = &l->state;
     int rc = UMBRA_OK;
     if (s->done) {
-        l->host->advance(l->host->user, (uint64_t)l->plan->options.epochs * l->stream.rows);
+        l->callbacks->advance(l->callbacks->user,
+                              (uint64_t)l->setup->options.epochs * l->stream.rows);
     } else if (l->stream.rows > 0) {
         rc = train(l, err);
         if (rc == UMBRA_E_INTERRUPTED) {

@@ -4,15 +4,15 @@
 
 #include "lab/train/measure.h"
 #include "lab/train/optimizer.h"
-#include "lab/train/plan.h"
+#include "lab/train/setup.h"
 
-/* What a learner tells and asks; called from its thread. */
-typedef struct umbra_learner_host {
+/* What a learner reports to and asks of its caller, from its own thread. */
+typedef struct umbra_learner_callbacks {
     void (*advance)(void *user, uint64_t rows); /* so many more rows are done */
     void (*epoch)(void *user, const umbra_train_epoch *epoch);
     bool (*stopped)(void *user);
     void *user;
-} umbra_learner_host;
+} umbra_learner_callbacks;
 
 /* One line of a network's history. */
 typedef struct umbra_train_record {
@@ -22,9 +22,9 @@ typedef struct umbra_train_record {
 
 /* What is known about one source at the end. */
 typedef struct umbra_train_outcome {
-    umbra_measure exact;   /* of the weights in F32 */
-    umbra_measure measure; /* of the weights as the file holds them */
-    double calibration[UMBRA_MAX_DISTANCE][2];                   /* slope, offset */
+    umbra_measure exact;                       /* of the weights in F32 */
+    umbra_measure measure;                     /* of the weights as the file holds them */
+    double calibration[UMBRA_MAX_DISTANCE][2]; /* slope, offset */
     double ece[UMBRA_MAX_DISTANCE], raw_ece[UMBRA_MAX_DISTANCE]; /* -1 where there is no target */
 } umbra_train_outcome;
 
@@ -44,8 +44,8 @@ typedef struct umbra_learner_state {
 } umbra_learner_state;
 
 typedef struct umbra_learner {
-    const umbra_train_plan *plan; /* not owned */
-    const umbra_learner_host *host;
+    const umbra_train_setup *setup; /* not owned */
+    const umbra_learner_callbacks *callbacks;
     int network;
     int first_source, end_source;
     size_t parameters;
@@ -60,13 +60,13 @@ typedef struct umbra_learner {
 } umbra_learner;
 
 /* Sources of network i: [first, end). */
-void umbra_learner_sources(const umbra_train_plan *plan, int network, int *first, int *end);
+void umbra_learner_sources(const umbra_train_setup *setup, int network, int *first, int *end);
 
 /* Prepares a network, from its checkpoint if there is one. Release on failure too. */
-int umbra_learner_open(umbra_learner *learner, const umbra_train_plan *plan,
-                       const umbra_learner_host *host, int network, umbra_error *err);
-/* Trains to the end, keeps the best weights in state.best and measures them. When the host says
- * stop: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */
+int umbra_learner_open(umbra_learner *learner, const umbra_train_setup *setup,
+                       const umbra_learner_callbacks *callbacks, int network, umbra_error *err);
+/* Trains to the end, keeps the best weights in state.best and measures them. When
+ * stopped() is true: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */
 int umbra_learner_run(umbra_learner *learner, umbra_error *err);
 void umbra_learner_release(umbra_learner *learner);
 

@@ -162,7 +162,7 @@ void umbra_measure_add(umbra_measure *sum, const umbra_measure *part)
     }
 }
 
-/* How many experts are guessed before this one: those with a higher score, or the same and a
+/* How many experts are ranked before this one: those with a higher score, or the same and a
  * lower id. */
 static int rank_of(const float *z, int experts, int expert)
 {

@@ -40,12 +40,12 @@ static double mean_of(const mean *m)
     return m->n > 0 ? m->sum / m->n : -1.0;
 }
 
-static void sum_outcomes(const umbra_train_plan *plan, const umbra_train_network *networks,
+static void sum_outcomes(const umbra_train_setup *setup, const umbra_train_network *networks,
                          umbra_measure *sum, umbra_measure *exact, mean ece[D], mean raw_ece[D])
 {
-    for (int i = 0; i < plan->networks; i++) {
+    for (int i = 0; i < setup->networks; i++) {
         int first, end;
-        umbra_learner_sources(plan, i, &first, &end);
+        umbra_learner_sources(setup, i, &first, &end);
         for (int j = 0; j < end - first; j++) {
             const umbra_train_outcome *o = &networks[i].outcomes[j];
             umbra_measure_add(sum, &o->measure);
@@ -60,11 +60,11 @@ static void sum_outcomes(const umbra_train_plan *plan, const umbra_train_network
 
 /* Mean of the networks' records of one epoch; a network that stopped earlier counts with its best
  * record, whose weights it has. */
-static umbra_train_record record_of(const umbra_train_plan *plan,
+static umbra_train_record record_of(const umbra_train_setup *setup,
                                     const umbra_train_network *networks, int epoch)
 {
     mean loss = {0}, validation_loss = {0}, recall[D] = {0};
-    for (int i = 0; i < plan->networks; i++) {
+    for (int i = 0; i < setup->networks; i++) {
         const umbra_train_network *n = &networks[i];
         if (n->epochs < 0)
             continue;
@@ -83,24 +83,24 @@ static umbra_train_record record_of(const umbra_train_plan *plan,
     return out;
 }
 
-void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_network *networks,
+void umbra_train_summarise(const umbra_train_setup *setup, const umbra_train_network *networks,
                            umbra_train_result *out)
 {
     size_t first[UMBRA_SHADOW_PARTS + 1];
     umbra_measure sum = {0}, exact = {0};
     mean ece[D] = {0}, raw_ece[D] = {0};
-    sum_outcomes(plan, networks, &sum, &exact, ece, raw_ece);
-    out->networks = plan->networks;
-    out->documents = (uint64_t)plan->data.n_training;
-    out->validation_documents = (uint64_t)plan->data.n_validation;
-    out->rows = plan->data.training_rows;
-    out->validation_rows = plan->data.validation_rows;
-    out->tokens = plan->data.tokens;
+    sum_outcomes(setup, networks, &sum, &exact, ece, raw_ece);
+    out->networks = setup->networks;
+    out->documents = (uint64_t)setup->data.n_training;
+    out->validation_documents = (uint64_t)setup->data.n_validation;
+    out->rows = setup->data.training_rows;
+    out->validation_rows = setup->data.validation_rows;
+    out->tokens = setup->data.tokens;
     out->parameters =
-        (uint64_t)plan->networks * (uint64_t)umbra_train_parameters(&plan->spec, first);
-    for (int i = 0; i < plan->networks; i++)
+        (uint64_t)setup->networks * (uint64_t)umbra_train_parameters(&setup->spec, first);
+    for (int i = 0; i < setup->networks; i++)
         out->epochs = networks[i].epochs > out->epochs ? networks[i].epochs : out->epochs;
-    umbra_train_record start = record_of(plan, networks, 0);
+    umbra_train_record start = record_of(setup, networks, 0);
     for (int d = 0; d < D; d++) {
         for (int b = 0; b < UMBRA_TRAIN_BUDGETS; b++)
             out->recall[b][d] = umbra_measure_recall(&sum, b, d + 1);
@@ -110,7 +110,7 @@ void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_netwo
         out->raw_ece[d] = mean_of(&raw_ece[d]);
     }
     for (int b = 0; b < UMBRA_TRAIN_BUDGETS; b++)
-        out->m[b] = umbra_measure_m(&plan->spec, b);
+        out->m[b] = umbra_measure_m(&setup->spec, b);
 }
 
 /* ---- JSON ---- */
@@ -137,13 +137,13 @@ static void put_count(umbra_json *j, const char *key, uint64_t value)
     umbra_json_uint(j, value);
 }
 
-static void put_epochs(umbra_json *j, const umbra_train_plan *plan,
+static void put_epochs(umbra_json *j, const umbra_train_setup *setup,
                        const umbra_train_network *networks, int epochs)
 {
     umbra_json_key(j, "epochs");
     umbra_json_open(j, '[');
     for (int i = 0; i <= epochs; i++) {
-        umbra_train_record r = record_of(plan, networks, i);
+        umbra_train_record r = record_of(setup, networks, i);
         umbra_json_open(j, '{');
         umbra_json_key(j, "loss");
         put_number(j, r.loss);
@@ -225,22 +225,22 @@ static void put_frequency(umbra_json *j, const umbra_shadow_spec *spec, const ui
     umbra_json_close(j, ']');
 }
 
-static void put_training(umbra_json *j, const umbra_train_plan *plan,
+static void put_training(umbra_json *j, const umbra_train_setup *setup,
                          const umbra_train_network *networks, const uint64_t *counts,
                          const umbra_train_result *result)
 {
     umbra_json_open(j, '{');
     umbra_json_key(j, "settings");
     umbra_json_open(j, '{');
-    for (int i = 0; i < plan->n_settings; i++) {
-        umbra_json_key(j, plan->settings[i].name);
-        umbra_json_text(j, plan->settings[i].value);
+    for (int i = 0; i < setup->n_settings; i++) {
+        umbra_json_key(j, setup->settings[i].name);
+        umbra_json_text(j, setup->settings[i].value);
     }
     umbra_json_close(j, '}');
     umbra_json_key(j, "trace_folders");
     umbra_json_open(j, '[');
-    for (int i = 0; i < plan->options.n_traces; i++)
-        umbra_json_text(j, plan->options.traces[i]);
+    for (int i = 0; i < setup->options.n_traces; i++)
+        umbra_json_text(j, setup->options.traces[i]);
     umbra_json_close(j, ']');
     put_count(j, "training_documents", result->documents);
     put_count(j, "validation_documents", result->validation_documents);
@@ -250,27 +250,27 @@ static void put_training(umbra_json *j, const umbra_train_plan *plan,
     put_count(j, "parameters", result->parameters);
     umbra_json_key(j, "seconds");
     umbra_json_double(j, result->seconds, DIGITS);
-    put_epochs(j, plan, networks, result->epochs);
-    put_documents(j, &plan->data);
-    put_frequency(j, &plan->spec, counts);
+    put_epochs(j, setup, networks, result->epochs);
+    put_documents(j, &setup->data);
+    put_frequency(j, &setup->spec, counts);
     umbra_json_key(j, "networks");
     umbra_json_open(j, '[');
-    for (int i = 0; i < plan->networks; i++)
-        put_network(j, &networks[i], plan->spec.shared ? -1 : i);
+    for (int i = 0; i < setup->networks; i++)
+        put_network(j, &networks[i], setup->spec.shared ? -1 : i);
     umbra_json_close(j, ']');
     umbra_json_close(j, '}');
 }
 
-int umbra_train_training_json(char **out, const umbra_train_plan *plan,
+int umbra_train_training_json(char **out, const umbra_train_setup *setup,
                               const umbra_train_network *networks, const umbra_train_result *result,
                               umbra_error *err)
 {
-    const umbra_shadow_spec *spec = &plan->spec;
+    const umbra_shadow_spec *spec = &setup->spec;
     size_t n = (size_t)spec->layers * (size_t)spec->experts;
     uint64_t *counts = umbra_calloc(n, sizeof *counts);
     if (!counts)
         return umbra_fail_nomem(err, "expert frequencies", n * sizeof *counts);
-    int rc = umbra_train_count_experts(&plan->data, counts, err);
+    int rc = umbra_train_count_experts(&setup->data, counts, err);
     if (rc == UMBRA_OK) {
         char *text = NULL;
         size_t bytes = 0;
@@ -278,7 +278,7 @@ int umbra_train_training_json(char **out, const umbra_train_plan *plan,
         if (file) {
             umbra_json j;
             umbra_json_begin(&j, file);
-            put_training(&j, plan, networks, counts, result);
+            put_training(&j, setup, networks, counts, result);
         }
         rc = finish_text(file, &text, out, err);
     }
@@ -316,7 +316,7 @@ static void put_source(umbra_json *j, const umbra_train_result *result, int sour
     umbra_json_close(j, '}');
 }
 
-static void put_recalls(umbra_json *j, const umbra_train_plan *plan,
+static void put_recalls(umbra_json *j, const umbra_train_setup *setup,
                         const umbra_train_network *networks, const umbra_train_result *result)
 {
     umbra_json_open(j, '{');
@@ -334,7 +334,7 @@ static void put_recalls(umbra_json *j, const umbra_train_plan *plan,
     put_numbers(j, "raw_ece", result->raw_ece, D);
     umbra_json_key(j, "quantized");
     umbra_json_open(j, '{');
-    umbra_json_put_text(j, "weights", plan->options.weights);
+    umbra_json_put_text(j, "weights", setup->options.weights);
     umbra_json_key(j, "lost"); /* a gain is negative */
     umbra_json_open(j, '[');
     for (int d = 0; d < D; d++)
@@ -343,9 +343,9 @@ static void put_recalls(umbra_json *j, const umbra_train_plan *plan,
     umbra_json_close(j, '}');
     umbra_json_key(j, "sources");
     umbra_json_open(j, '[');
-    for (int i = 0; i < plan->networks; i++) {
+    for (int i = 0; i < setup->networks; i++) {
         int first, end;
-        umbra_learner_sources(plan, i, &first, &end);
+        umbra_learner_sources(setup, i, &first, &end);
         for (int source = first; source < end; source++)
             put_source(j, result, source, &networks[i].outcomes[source - first].measure);
     }
@@ -353,7 +353,7 @@ static void put_recalls(umbra_json *j, const umbra_train_plan *plan,
     umbra_json_close(j, '}');
 }
 
-int umbra_train_recall_json(char **out, const umbra_train_plan *plan,
+int umbra_train_recall_json(char **out, const umbra_train_setup *setup,
                             const umbra_train_network *networks, const umbra_train_result *result,
                             umbra_error *err)
 {
@@ -363,7 +363,7 @@ int umbra_train_recall_json(char **out, const umbra_train_plan *plan,
     if (file) {
         umbra_json j;
         umbra_json_begin(&j, file);
-        put_recalls(&j, plan, networks, result);
+        put_recalls(&j, setup, networks, result);
     }
     return finish_text(file, &text, out, err);
 }

@@ -14,7 +14,7 @@ typedef struct umbra_train_network {
 void umbra_train_network_release(umbra_train_network *network);
 
 /* Fills recalls, errors, epochs and counts from the finished networks. */
-void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_network *networks,
+void umbra_train_summarise(const umbra_train_setup *setup, const umbra_train_network *networks,
                            umbra_train_result *out);
 
 /* {"settings":{...}, "training_documents", ..., "documents":[hashes as 16 hex digits of training
@@ -23,12 +23,12 @@ void umbra_train_summarise(const umbra_train_plan *plan, const umbra_train_netwo
  *  "networks":[{"source", "epochs", "best_epoch", "loss":[...], "validation_loss":[...],
  *  "recall":[[d1..d4], ...]}]}; the first of each list is the untrained network. Free with
  * umbra_free. */
-int umbra_train_training_json(char **out, const umbra_train_plan *plan,
+int umbra_train_training_json(char **out, const umbra_train_setup *setup,
                               const umbra_train_network *networks, const umbra_train_result *result,
                               umbra_error *err);
 /* {"on":"validation", "rows", "m":[...], "recall":{"8":[d1..d4], ...}, "untrained":[...],
  *  "ece":[...], "raw_ece":[...], "sources":[{"source", "recall":{...}}]} */
-int umbra_train_recall_json(char **out, const umbra_train_plan *plan,
+int umbra_train_recall_json(char **out, const umbra_train_setup *setup,
                             const umbra_train_network *networks, const umbra_train_result *result,
                             umbra_error *err);
 

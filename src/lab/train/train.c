@@ -16,16 +16,16 @@
 enum { REPORT_MS = 100, STACK_BYTES = 8 << 20 };
 
 /* An epoch that a worker finished and the calling thread has not yet told of. */
-typedef struct news {
+typedef struct event {
     umbra_train_epoch epoch;
-    struct news *next;
-} news;
+    struct event *next;
+} event;
 
-typedef struct crew {
-    const umbra_train_plan *plan;
+typedef struct training {
+    const umbra_train_setup *setup;
     umbra_shadow *shadow;
     umbra_train_network *networks;
-    umbra_learner_host host;
+    umbra_learner_callbacks callbacks;
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
@@ -34,64 +34,64 @@ typedef struct crew {
     uint64_t rows_done;
     bool failed, interrupted;
     umbra_error error; /* the first */
-    news *first_news, **last_news;
-} crew;
+    event *first_event, **last_event;
+} training;
 
 /* ---- what learners tell, from their threads ---- */
 
 static void take_rows(void *user, uint64_t rows)
 {
-    crew *c = user;
-    pthread_mutex_lock(&c->mutex);
-    c->rows_done += rows;
-    pthread_mutex_unlock(&c->mutex);
+    training *t = user;
+    pthread_mutex_lock(&t->mutex);
+    t->rows_done += rows;
+    pthread_mutex_unlock(&t->mutex);
 }
 
 static void take_epoch(void *user, const umbra_train_epoch *epoch)
 {
-    crew *c = user;
-    news *n = c->plan->options.on_epoch ? umbra_calloc(1, sizeof *n) : NULL;
+    training *t = user;
+    event *n = t->setup->options.on_epoch ? umbra_calloc(1, sizeof *n) : NULL;
     if (!n)
-        return; /* without memory for news the work still goes on */
+        return; /* without memory for the event the work still goes on */
     n->epoch = *epoch;
-    pthread_mutex_lock(&c->mutex);
-    *c->last_news = n;
-    c->last_news = &n->next;
-    pthread_cond_signal(&c->changed);
-    pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_lock(&t->mutex);
+    *t->last_event = n;
+    t->last_event = &n->next;
+    pthread_cond_signal(&t->changed);
+    pthread_mutex_unlock(&t->mutex);
 }
 
 static bool is_stopped(void *user)
 {
-    crew *c = user;
-    if (umbra_progress_interrupted(c->plan->options.progress))
+    training *t = user;
+    if (umbra_progress_interrupted(t->setup->options.progress))
         return true;
-    pthread_mutex_lock(&c->mutex);
-    bool stopped = c->failed || c->interrupted;
-    pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_lock(&t->mutex);
+    bool stopped = t->failed || t->interrupted;
+    pthread_mutex_unlock(&t->mutex);
     return stopped;
 }
 
 /* ---- workers ---- */
 
 /* Moves what a finished learner has to the shadow model and to the summary. */
-static void keep(crew *c, umbra_learner *l)
+static void keep(training *t, umbra_learner *l)
 {
-    const umbra_shadow_spec *spec = &c->plan->spec;
+    const umbra_shadow_spec *spec = &t->setup->spec;
     float *parts[UMBRA_SHADOW_PARTS];
     size_t lengths[UMBRA_SHADOW_PARTS];
-    umbra_shadow_parts(spec, &c->shadow->networks[l->network], parts, lengths);
+    umbra_shadow_parts(spec, &t->shadow->networks[l->network], parts, lengths);
     for (int i = 0; i < UMBRA_SHADOW_PARTS; i++)
         if (lengths[i] > 0)
             memcpy(parts[i], l->state.best + l->optimizer.first[i], lengths[i] * sizeof(float));
     for (int source = l->first_source; source < l->end_source; source++) {
         const umbra_train_outcome *o = &l->outcomes[source - l->first_source];
-        float *calibration = c->shadow->calibration + (size_t)source * UMBRA_MAX_DISTANCE * 2;
+        float *calibration = t->shadow->calibration + (size_t)source * UMBRA_MAX_DISTANCE * 2;
         for (int d = 0; d < UMBRA_MAX_DISTANCE; d++)
             for (int i = 0; i < 2; i++)
                 calibration[2 * d + i] = (float)o->calibration[d][i];
     }
-    c->networks[l->network] = (umbra_train_network){
+    t->networks[l->network] = (umbra_train_network){
         .epochs = l->state.epoch,
         .best_epoch = l->state.best_epoch,
         .history = l->state.history,
@@ -101,75 +101,75 @@ static void keep(crew *c, umbra_learner *l)
     l->outcomes = NULL;
 }
 
-static void train_network(crew *c, int network)
+static void train_network(training *t, int network)
 {
     umbra_error error = {0};
     umbra_learner learner;
-    int rc = umbra_learner_open(&learner, c->plan, &c->host, network, &error);
+    int rc = umbra_learner_open(&learner, t->setup, &t->callbacks, network, &error);
     if (rc == UMBRA_OK)
         rc = umbra_learner_run(&learner, &error);
     if (rc == UMBRA_OK)
-        keep(c, &learner);
+        keep(t, &learner);
     umbra_learner_release(&learner);
     if (rc == UMBRA_OK)
         return;
-    pthread_mutex_lock(&c->mutex);
+    pthread_mutex_lock(&t->mutex);
     if (rc == UMBRA_E_INTERRUPTED) {
-        c->interrupted = true;
-    } else if (!c->failed) {
-        c->failed = true;
-        c->error = error;
+        t->interrupted = true;
+    } else if (!t->failed) {
+        t->failed = true;
+        t->error = error;
     }
-    pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_unlock(&t->mutex);
 }
 
 static void *worker_main(void *user)
 {
-    crew *c = user;
+    training *t = user;
     for (;;) {
-        bool stopped = is_stopped(c);
-        pthread_mutex_lock(&c->mutex);
-        int network = c->next;
-        bool end = stopped || network == c->plan->networks;
+        bool stopped = is_stopped(t);
+        pthread_mutex_lock(&t->mutex);
+        int network = t->next;
+        bool end = stopped || network == t->setup->networks;
         if (end) {
-            c->interrupted |= network < c->plan->networks;
-            c->working--;
-            pthread_cond_signal(&c->changed);
+            t->interrupted |= network < t->setup->networks;
+            t->working--;
+            pthread_cond_signal(&t->changed);
         } else {
-            c->next++;
+            t->next++;
         }
-        pthread_mutex_unlock(&c->mutex);
+        pthread_mutex_unlock(&t->mutex);
         if (end)
             return NULL;
-        train_network(c, network);
+        train_network(t, network);
     }
 }
 
 /* ---- the calling thread ---- */
 
-static void tell_news(crew *c)
+static void report_events(training *t)
 {
-    const umbra_train_options *o = &c->plan->options;
-    pthread_mutex_lock(&c->mutex);
-    news *list = c->first_news;
-    c->first_news = NULL;
-    c->last_news = &c->first_news;
-    uint64_t done = c->rows_done;
-    pthread_mutex_unlock(&c->mutex);
+    const umbra_train_options *o = &t->setup->options;
+    pthread_mutex_lock(&t->mutex);
+    event *list = t->first_event;
+    t->first_event = NULL;
+    t->last_event = &t->first_event;
+    uint64_t done = t->rows_done;
+    pthread_mutex_unlock(&t->mutex);
     while (list) {
-        news *n = list;
+        event *n = list;
         list = n->next;
         o->on_epoch(o->user, &n->epoch);
         umbra_free(n);
     }
     uint64_t total = 0;
-    for (int source = 0; source < umbra_shadow_sources(&c->plan->spec); source++)
-        if (umbra_train_has_source(&c->plan->data, &c->plan->spec, source))
-            total += c->plan->data.training_rows * (uint64_t)o->epochs;
+    for (int source = 0; source < umbra_shadow_sources(&t->setup->spec); source++)
+        if (umbra_train_has_source(&t->setup->data, &t->setup->spec, source))
+            total += t->setup->data.training_rows * (uint64_t)o->epochs;
     umbra_progress_report(o->progress, "training", "rows", done, total);
 }
 
-static void wait_for_workers(crew *c)
+static void wait_for_workers(training *t)
 {
     bool working = true;
     while (working) {
@@ -178,36 +178,36 @@ static void wait_for_workers(crew *c)
         until.tv_nsec += REPORT_MS * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000L;
         until.tv_nsec %= 1000000000L;
-        pthread_mutex_lock(&c->mutex);
+        pthread_mutex_lock(&t->mutex);
         int rc = 0;
-        while (c->working > 0 && !c->first_news && rc == 0)
-            rc = pthread_cond_timedwait(&c->changed, &c->mutex, &until);
-        working = c->working > 0;
-        pthread_mutex_unlock(&c->mutex);
-        tell_news(c);
+        while (t->working > 0 && !t->first_event && rc == 0)
+            rc = pthread_cond_timedwait(&t->changed, &t->mutex, &until);
+        working = t->working > 0;
+        pthread_mutex_unlock(&t->mutex);
+        report_events(t);
     }
 }
 
-static int start_worker(crew *c, pthread_t *thread)
+static int start_worker(training *t, pthread_t *thread)
 {
-    pthread_mutex_lock(&c->mutex);
-    c->working++;
-    pthread_mutex_unlock(&c->mutex);
-    int rc = umbra_thread_start(thread, worker_main, c, STACK_BYTES);
+    pthread_mutex_lock(&t->mutex);
+    t->working++;
+    pthread_mutex_unlock(&t->mutex);
+    int rc = umbra_thread_start(thread, worker_main, t, STACK_BYTES);
     if (rc == 0)
         return 0;
-    pthread_mutex_lock(&c->mutex);
-    c->working--;
-    pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_lock(&t->mutex);
+    t->working--;
+    pthread_mutex_unlock(&t->mutex);
     return rc;
 }
 
 /* Starts as many of n workers as can be had: fewer only take longer. */
-static int start_workers(crew *c, pthread_t *threads, int n, int *started, umbra_error *err)
+static int start_workers(training *t, pthread_t *threads, int n, int *started, umbra_error *err)
 {
     int rc = 0;
     for (*started = 0; *started < n && rc == 0; *started += rc == 0)
-        rc = start_worker(c, &threads[*started]);
+        rc = start_worker(t, &threads[*started]);
     if (*started > 0)
         return UMBRA_OK;
     return umbra_fail(err, UMBRA_E_SYSTEM, "cannot start a training thread: %s", strerror(rc));
@@ -215,11 +215,11 @@ static int start_workers(crew *c, pthread_t *threads, int n, int *started, umbra
 
 /* Trains all networks. Networks share nothing, so each is trained by one thread with one thread's
  * products; a single network for all sources gets the threads inside its products. */
-static int run_workers(crew *c, umbra_error *err)
+static int run_workers(training *t, umbra_error *err)
 {
-    const umbra_train_plan *plan = c->plan;
-    int workers = plan->threads < plan->networks ? plan->threads : plan->networks;
-    int inside = plan->networks == 1 ? plan->threads : 1;
+    const umbra_train_setup *setup = t->setup;
+    int workers = setup->threads < setup->networks ? setup->threads : setup->networks;
+    int inside = setup->networks == 1 ? setup->threads : 1;
     int rc = umbra_blas_open(&workers, inside, err);
     if (rc != UMBRA_OK)
         return rc;
@@ -227,76 +227,76 @@ static int run_workers(crew *c, umbra_error *err)
     if (!threads)
         return umbra_fail_nomem(err, "threads", (uint64_t)workers * sizeof *threads);
     int before = umbra_blas_set_threads(inside), started;
-    rc = start_workers(c, threads, workers, &started, err);
-    wait_for_workers(c);
+    rc = start_workers(t, threads, workers, &started, err);
+    wait_for_workers(t);
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     umbra_blas_set_threads(before);
     umbra_free(threads);
     if (rc != UMBRA_OK)
         return rc;
-    if (c->failed) {
+    if (t->failed) {
         if (err)
-            *err = c->error;
-        return c->error.status;
+            *err = t->error;
+        return t->error.status;
     }
-    if (c->interrupted)
+    if (t->interrupted)
         return umbra_fail(err, UMBRA_E_INTERRUPTED,
                           "training was interrupted; %s holds what was done: go on with resume",
-                          plan->checkpoint);
+                          setup->checkpoint);
     return UMBRA_OK;
 }
 
-static int train_all(const umbra_train_plan *plan, umbra_shadow *shadow,
+static int train_all(const umbra_train_setup *setup, umbra_shadow *shadow,
                      umbra_train_network *networks, umbra_error *err)
 {
-    crew c = {
-        .plan = plan,
+    training t = {
+        .setup = setup,
         .shadow = shadow,
         .networks = networks,
-        .host = {.advance = take_rows, .epoch = take_epoch, .stopped = is_stopped},
+        .callbacks = {.advance = take_rows, .epoch = take_epoch, .stopped = is_stopped},
         .mutex = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,
     };
-    c.host.user = &c;
-    c.last_news = &c.first_news;
-    int rc = umbra_checkpoint_folder_open(plan, err);
+    t.callbacks.user = &t;
+    t.last_event = &t.first_event;
+    int rc = umbra_checkpoint_folder_open(setup, err);
     if (rc == UMBRA_OK)
-        rc = run_workers(&c, err);
-    pthread_cond_destroy(&c.changed);
-    pthread_mutex_destroy(&c.mutex);
+        rc = run_workers(&t, err);
+    pthread_cond_destroy(&t.changed);
+    pthread_mutex_destroy(&t.mutex);
     return rc;
 }
 
-static int check_rounding(const umbra_train_plan *plan, const umbra_train_result *result,
+static int check_rounding(const umbra_train_setup *setup, const umbra_train_result *result,
                           umbra_error *err)
 {
     static const double most = 0.002;
-    for (int d = 0; d < UMBRA_MAX_DISTANCE && !plan->options.force; d++)
+    for (int d = 0; d < UMBRA_MAX_DISTANCE && !setup->options.force; d++)
         if (result->lost[d] > most)
             return umbra_fail(err, UMBRA_E_ARGUMENT,
                               "%s weights cost %.2f points of recall at distance %d, more than "
                               "%.1f: resume with another form, or force it",
-                              plan->options.weights, 100 * result->lost[d], d + 1, 100 * most);
+                              setup->options.weights, 100 * result->lost[d], d + 1, 100 * most);
     return UMBRA_OK;
 }
 
-static int save(const umbra_train_plan *plan, umbra_shadow *shadow,
+static int save(const umbra_train_setup *setup, umbra_shadow *shadow,
                 const umbra_train_network *networks, uint64_t start_ns, umbra_train_result *result,
                 umbra_error *err)
 {
-    umbra_train_summarise(plan, networks, result);
+    umbra_train_summarise(setup, networks, result);
     result->seconds = umbra_seconds_since(start_ns);
-    int rc = check_rounding(plan, result, err);
+    int rc = check_rounding(setup, result, err);
     if (rc == UMBRA_OK)
-        rc = umbra_train_training_json(&shadow->training, plan, networks, result, err);
+        rc = umbra_train_training_json(&shadow->training, setup, networks, result, err);
     if (rc == UMBRA_OK)
-        rc = umbra_train_recall_json(&shadow->recall, plan, networks, result, err);
+        rc = umbra_train_recall_json(&shadow->recall, setup, networks, result, err);
     if (rc == UMBRA_OK)
-        rc = umbra_shadow_save(shadow, plan->options.output, err);
+        rc = umbra_shadow_save(shadow, setup->options.output, err);
     struct stat st;
-    if (rc == UMBRA_OK && stat(plan->options.output, &st) != 0)
-        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot stat: %s", plan->options.output,
+    if (rc == UMBRA_OK && stat(setup->options.output, &st) != 0)
+        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot stat: %s", setup->options.output,
                         strerror(errno));
     if (rc == UMBRA_OK)
         result->file_bytes = (uint64_t)st.st_size;
@@ -308,31 +308,31 @@ int umbra_train(const umbra_train_options *options, umbra_train_result *out, umb
     uint64_t start_ns = umbra_clock_ns();
     if (out)
         *out = (umbra_train_result){0};
-    umbra_train_plan plan;
+    umbra_train_setup setup;
     umbra_train_result result = {0};
     umbra_shadow *shadow = NULL;
     umbra_train_network *networks = NULL;
-    int rc = umbra_train_plan_open(&plan, options, err);
+    int rc = umbra_train_setup_open(&setup, options, err);
     if (rc == UMBRA_OK)
-        rc = umbra_shadow_create(&shadow, &plan.spec, err);
+        rc = umbra_shadow_create(&shadow, &setup.spec, err);
     if (rc == UMBRA_OK) {
-        networks = umbra_calloc((size_t)plan.networks, sizeof *networks);
-        rc = networks ? train_all(&plan, shadow, networks, err)
+        networks = umbra_calloc((size_t)setup.networks, sizeof *networks);
+        rc = networks ? train_all(&setup, shadow, networks, err)
                       : umbra_fail_nomem(err, "the networks", 0);
     }
     if (rc == UMBRA_OK)
-        rc = save(&plan, shadow, networks, start_ns, &result, err);
+        rc = save(&setup, shadow, networks, start_ns, &result, err);
     if (rc == UMBRA_OK) {
-        umbra_checkpoint_folder_remove(&plan);
+        umbra_checkpoint_folder_remove(&setup);
         if (out)
             *out = result;
-    } else if (plan.checkpoint) {
-        umbra_checkpoint_folder_tidy(&plan);
+    } else if (setup.checkpoint) {
+        umbra_checkpoint_folder_tidy(&setup);
     }
-    for (int i = 0; networks && i < plan.networks; i++)
+    for (int i = 0; networks && i < setup.networks; i++)
         umbra_train_network_release(&networks[i]);
     umbra_free(networks);
     umbra_shadow_free(&shadow);
-    umbra_train_plan_release(&plan);
+    umbra_train_setup_release(&setup);
     return rc;
 }

@@ -395,7 +395,7 @@ static void frequencies_come_from_the_training(void **state)
     assert_float_equal(t->epochs[0].recall[3], 0.4, 0);
     assert_true(isnan(t->epochs[1].recall[0]));
     assert_float_equal(t->tokens, 1234, 0);
-    /* The guesses at m = k are experts 0, 1 and 2: recount them. */
+    /* The experts ranked first at m = k are 0, 1 and 2: recount them. */
     umbra_trace *trace;
     uint16_t used[100][K];
     uint64_t hits = 0;

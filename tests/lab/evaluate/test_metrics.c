@@ -57,8 +57,8 @@ static bool holds(const uint16_t *list, int n, uint16_t expert)
     return false;
 }
 
-/* Recall, all-k and top-m for every m against lists of the best guesses. */
-static void guesses_match_brute_force(void **state)
+/* Recall, all-k and top-m for every m against lists of the experts ranked first. */
+static void ranks_match_brute_force(void **state)
 {
     (void)state;
     game *g = play();
@@ -203,7 +203,7 @@ static void platt_without_a_signal_gives_the_base_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(guesses_match_brute_force),
+        cmocka_unit_test(ranks_match_brute_force),
         cmocka_unit_test(forecasts_match_brute_force),
         cmocka_unit_test(sure_and_broken_forecasts_stay_finite),
         cmocka_unit_test(nothing_counted_is_no_number),

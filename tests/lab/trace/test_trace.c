@@ -140,7 +140,7 @@ static void manifest_growth_is_foretold(void **state)
     memset(m.info.model_name, '"', sizeof m.info.model_name - 1);
     memset(m.info.architecture, '"', sizeof m.info.architecture - 1);
     m.collection = umbra_strdup("{}");
-    MUST(umbra_trace_layout_make(&m.layout, &m.info, present, &make_err));
+    MUST(umbra_trace_layers_make(&m.layers, &m.info, present, &make_err));
     m.gates = umbra_calloc(LAYERS, sizeof *m.gates);
     for (int i = 0; i < SHARDS * PER_SHARD; i++) {
         memset(d[i].id, '\\', sizeof d[i].id - 1);
@@ -153,7 +153,7 @@ static void manifest_growth_is_foretold(void **state)
     for (int i = 0; i < SHARDS; i++) {
         s[i].tokens = s[i].rows = INT32_MAX;
         s[i].checksums =
-            umbra_calloc((size_t)umbra_trace_tensors(&m.info, &m.layout), sizeof(uint64_t));
+            umbra_calloc((size_t)umbra_trace_tensors(&m.info, &m.layers), sizeof(uint64_t));
         uint64_t most = umbra_trace_manifest_growth(&m, d + (size_t)i * PER_SHARD, PER_SHARD);
         m.n_shards++;
         m.n_documents += PER_SHARD;

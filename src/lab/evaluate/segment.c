@@ -1,9 +1,9 @@
-/* Reads a stretch of a document into memory. */
+/* Reads a segment of a document into memory. */
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "lab/evaluate/block.h"
+#include "lab/evaluate/segment.h"
 
 enum {
     MOST_ROWS = 1024,
@@ -12,9 +12,9 @@ enum {
 };
 static const uint64_t most_state_bytes = 64 << 20;
 
-int umbra_eval_block_open(umbra_eval_block *b, const umbra_evaluation *e, umbra_error *err)
+int umbra_eval_segment_open(umbra_eval_segment *b, const umbra_evaluation *e, umbra_error *err)
 {
-    *b = (umbra_eval_block){.capacity = MOST_ROWS, .span = MOST_SPAN + HISTORY};
+    *b = (umbra_eval_segment){.capacity = MOST_ROWS, .span = MOST_SPAN + HISTORY};
     size_t sources = (size_t)umbra_eval_sources(e), hidden = (size_t)e->model.hidden;
     size_t row_bytes = sources * hidden * sizeof(float), k = (size_t)e->model.used;
     if (row_bytes * MOST_ROWS > most_state_bytes)
@@ -28,11 +28,11 @@ int umbra_eval_block_open(umbra_eval_block *b, const umbra_evaluation *e, umbra_
     b->previous2 = umbra_calloc(rows, sizeof *b->previous2);
     if (b->states && b->routing && b->layer && b->now && b->previous && b->previous2)
         return UMBRA_OK;
-    umbra_eval_block_close(b);
-    return umbra_fail_nomem(err, "a block of states", rows * row_bytes);
+    umbra_eval_segment_close(b);
+    return umbra_fail_nomem(err, "a segment of states", rows * row_bytes);
 }
 
-void umbra_eval_block_close(umbra_eval_block *b)
+void umbra_eval_segment_close(umbra_eval_segment *b)
 {
     umbra_free(b->states);
     umbra_free(b->routing);
@@ -40,11 +40,11 @@ void umbra_eval_block_close(umbra_eval_block *b)
     umbra_free(b->now);
     umbra_free(b->previous);
     umbra_free(b->previous2);
-    *b = (umbra_eval_block){0};
+    *b = (umbra_eval_segment){0};
 }
 
-int umbra_eval_block_rows(const umbra_eval_block *b, const umbra_evaluation *e,
-                          const umbra_eval_document *document)
+int umbra_eval_segment_rows(const umbra_eval_segment *b, const umbra_evaluation *e,
+                            const umbra_eval_document *document)
 {
     int stride = e->folders[document->folder].stride;
     int by_span = (b->span - HISTORY - 1) / stride + 1;
@@ -52,8 +52,9 @@ int umbra_eval_block_rows(const umbra_eval_block *b, const umbra_evaluation *e,
 }
 
 /* Routing of tokens [first, first + n) of the document at all layers, token by token. */
-static int read_routing(umbra_eval_block *b, const umbra_evaluation *e, const umbra_eval_input *in,
-                        const umbra_eval_document *d, int first, int n, umbra_error *err)
+static int read_routing(umbra_eval_segment *b, const umbra_evaluation *e,
+                        const umbra_eval_input *in, const umbra_eval_document *d, int first, int n,
+                        umbra_error *err)
 {
     size_t layers = (size_t)e->model.layers, k = (size_t)e->model.used;
     for (size_t l = 0; l < layers; l++) {
@@ -71,7 +72,7 @@ static int read_routing(umbra_eval_block *b, const umbra_evaluation *e, const um
     return UMBRA_OK;
 }
 
-static int read_states(umbra_eval_block *b, const umbra_evaluation *e, const umbra_eval_input *in,
+static int read_states(umbra_eval_segment *b, const umbra_evaluation *e, const umbra_eval_input *in,
                        const umbra_eval_document *d, int first, umbra_error *err)
 {
     for (int s = 0; s < umbra_eval_sources(e); s++) {
@@ -88,9 +89,9 @@ static int read_states(umbra_eval_block *b, const umbra_evaluation *e, const umb
     return UMBRA_OK;
 }
 
-int umbra_eval_block_read(umbra_eval_block *b, const umbra_evaluation *e,
-                          const umbra_eval_input *in, const umbra_eval_document *d, int first,
-                          int n, umbra_error *err)
+int umbra_eval_segment_read(umbra_eval_segment *b, const umbra_evaluation *e,
+                            const umbra_eval_input *in, const umbra_eval_document *d, int first,
+                            int n, umbra_error *err)
 {
     int stride = e->folders[d->folder].stride;
     int begin = first * stride - HISTORY, end = (first + n - 1) * stride + 1;
@@ -110,9 +111,9 @@ int umbra_eval_block_read(umbra_eval_block *b, const umbra_evaluation *e,
     return read_states(b, e, in, d, first, err);
 }
 
-int umbra_eval_block_count(umbra_eval_block *b, const umbra_evaluation *e,
-                           const umbra_eval_input *in, const umbra_eval_document *d,
-                           uint64_t *counts, umbra_error *err)
+int umbra_eval_segment_count(umbra_eval_segment *b, const umbra_evaluation *e,
+                             const umbra_eval_input *in, const umbra_eval_document *d,
+                             uint64_t *counts, umbra_error *err)
 {
     size_t layers = (size_t)e->model.layers, experts = (size_t)e->model.experts;
     size_t k = (size_t)e->model.used;

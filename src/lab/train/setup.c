@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
-#include "lab/train/plan.h"
+#include "lab/train/setup.h"
 
 _Static_assert((int)UMBRA_TRAIN_DISTANCES == (int)UMBRA_MAX_DISTANCE, "public and inner distances");
 
@@ -108,14 +108,14 @@ static int parse_averages(const char *list, umbra_shadow_spec *spec, umbra_error
     return UMBRA_OK;
 }
 
-static int parse_spec(umbra_train_plan *plan, umbra_error *err)
+static int parse_spec(umbra_train_setup *setup, umbra_error *err)
 {
     static const char *const archs[] = {"residual", "seed", NULL};
     static const char *const scopes[] = {"layer", "shared", NULL};
     static const char *const losses[] = {"bce", "kl", NULL};
     static const char *const forms[] = {"f32", "bf16", "i8", NULL};
-    umbra_train_options *o = &plan->options;
-    umbra_shadow_spec *spec = &plan->spec;
+    umbra_train_options *o = &setup->options;
+    umbra_shadow_spec *spec = &setup->spec;
     int arch = 0, scope = 0, loss = 0, form = 0;
     int rc = choose("arch", o->arch, archs, &arch, err);
     if (rc == UMBRA_OK)
@@ -187,10 +187,10 @@ static int check_numbers(const umbra_train_options *o, bool seed, umbra_error *e
 
 /* ---- settings ---- */
 
-__attribute__((format(printf, 3, 4))) static void set(umbra_train_plan *plan, const char *name,
+__attribute__((format(printf, 3, 4))) static void set(umbra_train_setup *setup, const char *name,
                                                       const char *format, ...)
 {
-    umbra_train_setting *s = &plan->settings[plan->n_settings++];
+    umbra_train_setting *s = &setup->settings[setup->n_settings++];
     s->name = name;
     va_list args;
     va_start(args, format);
@@ -198,39 +198,39 @@ __attribute__((format(printf, 3, 4))) static void set(umbra_train_plan *plan, co
     va_end(args);
 }
 
-static void list_settings(umbra_train_plan *plan)
+static void list_settings(umbra_train_setup *setup)
 {
-    const umbra_train_options *o = &plan->options;
-    set(plan, "model", "%s", plan->spec.model_hash);
-    set(plan, "traces", "%016" PRIx64, plan->data.fingerprint);
-    set(plan, "arch", "%s", o->arch);
-    set(plan, "scope", "%s", o->scope);
-    set(plan, "features", "%s", o->features);
-    set(plan, "averages", "%s", o->averages);
-    set(plan, "width", "%d", o->width);
-    set(plan, "loss", "%s", o->loss);
-    set(plan, "epochs", "%d", o->epochs);
-    set(plan, "batch", "%d", o->batch);
-    set(plan, "learning_rate", "%g", (double)o->learning_rate);
-    set(plan, "warmup", "%g", (double)o->warmup);
-    set(plan, "weight_decay", "%g", (double)o->weight_decay);
-    set(plan, "clip", "%g", (double)o->clip);
-    set(plan, "dropout", "%g", (double)o->dropout);
-    set(plan, "average", "%g", (double)o->average);
-    set(plan, "patience", "%d", o->patience);
-    set(plan, "validation", "%g", (double)o->validation);
-    set(plan, "seed", "%" PRIu64, o->seed);
-    set(plan, "window_bytes", "%" PRIu64, o->window_bytes);
-    if (plan->spec.shared)
-        set(plan, "threads", "%d", plan->threads); /* products are split over them */
+    const umbra_train_options *o = &setup->options;
+    set(setup, "model", "%s", setup->spec.model_hash);
+    set(setup, "traces", "%016" PRIx64, setup->data.fingerprint);
+    set(setup, "arch", "%s", o->arch);
+    set(setup, "scope", "%s", o->scope);
+    set(setup, "features", "%s", o->features);
+    set(setup, "averages", "%s", o->averages);
+    set(setup, "width", "%d", o->width);
+    set(setup, "loss", "%s", o->loss);
+    set(setup, "epochs", "%d", o->epochs);
+    set(setup, "batch", "%d", o->batch);
+    set(setup, "learning_rate", "%g", (double)o->learning_rate);
+    set(setup, "warmup", "%g", (double)o->warmup);
+    set(setup, "weight_decay", "%g", (double)o->weight_decay);
+    set(setup, "clip", "%g", (double)o->clip);
+    set(setup, "dropout", "%g", (double)o->dropout);
+    set(setup, "average", "%g", (double)o->average);
+    set(setup, "patience", "%d", o->patience);
+    set(setup, "validation", "%g", (double)o->validation);
+    set(setup, "seed", "%" PRIu64, o->seed);
+    set(setup, "window_bytes", "%" PRIu64, o->window_bytes);
+    if (setup->spec.shared)
+        set(setup, "threads", "%d", setup->threads); /* products are split over them */
 }
 
 /* ---- opening ---- */
 
-static int fill_spec(umbra_train_plan *plan, umbra_error *err)
+static int fill_spec(umbra_train_setup *setup, umbra_error *err)
 {
-    const umbra_trace_info *info = umbra_train_info(&plan->data);
-    umbra_shadow_spec *spec = &plan->spec;
+    const umbra_trace_info *info = umbra_train_info(&setup->data);
+    umbra_shadow_spec *spec = &setup->spec;
     snprintf(spec->model_hash, sizeof spec->model_hash, "%s", info->model_hash);
     snprintf(spec->model_name, sizeof spec->model_name, "%s", info->model_name);
     snprintf(spec->architecture, sizeof spec->architecture, "%s", info->architecture);
@@ -238,43 +238,43 @@ static int fill_spec(umbra_train_plan *plan, umbra_error *err)
     spec->hidden = info->hidden;
     spec->experts = info->experts;
     spec->used = info->used;
-    plan->networks = spec->shared ? 1 : umbra_shadow_sources(spec);
+    setup->networks = spec->shared ? 1 : umbra_shadow_sources(spec);
     for (int source = 0; source < umbra_shadow_sources(spec); source++)
-        if (umbra_train_has_source(&plan->data, spec, source))
+        if (umbra_train_has_source(&setup->data, spec, source))
             return UMBRA_OK;
     return umbra_fail(err, UMBRA_E_ARGUMENT, "%s: no layer has both states and routing to predict",
-                      plan->options.traces[0]);
+                      setup->options.traces[0]);
 }
 
-int umbra_train_plan_open(umbra_train_plan *plan, const umbra_train_options *options,
-                          umbra_error *err)
+int umbra_train_setup_open(umbra_train_setup *setup, const umbra_train_options *options,
+                           umbra_error *err)
 {
-    *plan = (umbra_train_plan){.options = *options};
-    umbra_train_options *o = &plan->options;
+    *setup = (umbra_train_setup){.options = *options};
+    umbra_train_options *o = &setup->options;
     if (!o->output || o->output[0] == '\0')
         return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no path for the shadow file");
-    int rc = parse_spec(plan, err);
+    int rc = parse_spec(setup, err);
     if (rc == UMBRA_OK)
-        rc = check_numbers(o, plan->spec.arch == UMBRA_SHADOW_SEED, err);
+        rc = check_numbers(o, setup->spec.arch == UMBRA_SHADOW_SEED, err);
     if (rc != UMBRA_OK)
         return rc;
-    plan->threads = umbra_system_threads(o->threads, MOST_THREADS);
+    setup->threads = umbra_system_threads(o->threads, MOST_THREADS);
     size_t room = strlen(o->output) + sizeof ".checkpoint";
-    plan->checkpoint = umbra_calloc(room, 1);
-    if (!plan->checkpoint)
+    setup->checkpoint = umbra_calloc(room, 1);
+    if (!setup->checkpoint)
         return umbra_fail_nomem(err, "a path", room);
-    snprintf(plan->checkpoint, room, "%s.checkpoint", o->output);
-    rc = umbra_train_data_open(&plan->data, o->traces, o->n_traces, o->validation, err);
+    snprintf(setup->checkpoint, room, "%s.checkpoint", o->output);
+    rc = umbra_train_data_open(&setup->data, o->traces, o->n_traces, o->validation, err);
     if (rc == UMBRA_OK)
-        rc = fill_spec(plan, err);
+        rc = fill_spec(setup, err);
     if (rc == UMBRA_OK)
-        list_settings(plan);
+        list_settings(setup);
     return rc;
 }
 
-void umbra_train_plan_release(umbra_train_plan *plan)
+void umbra_train_setup_release(umbra_train_setup *setup)
 {
-    umbra_train_data_release(&plan->data);
-    umbra_free(plan->checkpoint);
-    *plan = (umbra_train_plan){0};
+    umbra_train_data_release(&setup->data);
+    umbra_free(setup->checkpoint);
+    *setup = (umbra_train_setup){0};
 }

@@ -5,34 +5,34 @@
 #include "base/memory.h"
 #include "lab/trace/internal.h"
 
-int umbra_trace_layout_make(umbra_trace_layout *layout, const umbra_trace_info *info,
+int umbra_trace_layers_make(umbra_trace_layers *layers, const umbra_trace_info *info,
                             const bool *present, umbra_error *err)
 {
     size_t n = (size_t)info->layers;
-    *layout = (umbra_trace_layout){
-        .place = umbra_calloc(n, sizeof *layout->place),
-        .layer = umbra_calloc(n, sizeof *layout->layer),
+    *layers = (umbra_trace_layers){
+        .place = umbra_calloc(n, sizeof *layers->place),
+        .layer = umbra_calloc(n, sizeof *layers->layer),
     };
-    if (!layout->place || !layout->layer) {
-        umbra_trace_layout_release(layout);
-        return umbra_fail_nomem(err, "the list of layers", 2 * n * sizeof *layout->place);
+    if (!layers->place || !layers->layer) {
+        umbra_trace_layers_release(layers);
+        return umbra_fail_nomem(err, "the list of layers", 2 * n * sizeof *layers->place);
     }
     for (int l = 0; l < info->layers; l++) {
-        layout->place[l] = present[l] ? layout->moe_layers : -1;
+        layers->place[l] = present[l] ? layers->moe_layers : -1;
         if (present[l])
-            layout->layer[layout->moe_layers++] = l;
+            layers->layer[layers->moe_layers++] = l;
     }
     return UMBRA_OK;
 }
 
-void umbra_trace_layout_release(umbra_trace_layout *layout)
+void umbra_trace_layers_release(umbra_trace_layers *layers)
 {
-    umbra_free(layout->place);
-    umbra_free(layout->layer);
-    *layout = (umbra_trace_layout){0};
+    umbra_free(layers->place);
+    umbra_free(layers->layer);
+    *layers = (umbra_trace_layers){0};
 }
 
-umbra_trace_name umbra_trace_tensor(const umbra_trace_info *info, const umbra_trace_layout *layout,
+umbra_trace_name umbra_trace_tensor(const umbra_trace_info *info, const umbra_trace_layers *layers,
                                     int i, uint64_t tokens, uint64_t rows,
                                     umbra_safetensors_tensor *t)
 {
@@ -44,7 +44,7 @@ umbra_trace_name umbra_trace_tensor(const umbra_trace_info *info, const umbra_tr
         int part = (i - 1) % umbra_trace_parts(info);
         bool scale = part >= UMBRA_TRACE_PART_INPUT_SCALE;
         snprintf(name.text, sizeof name.text, "%s.%d%s", names[part],
-                 layout->layer[(i - 1) / umbra_trace_parts(info)], scale ? ".scale" : "");
+                 layers->layer[(i - 1) / umbra_trace_parts(info)], scale ? ".scale" : "");
         bool state = part <= UMBRA_TRACE_PART_HIDDEN;
         shape.dtype = scale                              ? UMBRA_ST_F32
                       : state                            ? info->int8 ? UMBRA_ST_I8 : UMBRA_ST_BF16

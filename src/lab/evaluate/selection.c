@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "lab/evaluate/documents.h"
+#include "lab/evaluate/selection.h"
 
 enum { DEFAULT_ABLATION_TOKENS = 4096 };
 
@@ -130,7 +130,7 @@ static void choose_ablations(umbra_eval_input *in, umbra_evaluation *e, uint64_t
     }
 }
 
-int umbra_eval_choose_documents(umbra_eval_input *in, umbra_evaluation *e,
+int umbra_eval_select_documents(umbra_eval_input *in, umbra_evaluation *e,
                                 const umbra_evaluate_options *options, umbra_error *err)
 {
     int rc = list_documents(in, e, err);

@@ -71,23 +71,24 @@ static void name_tensor(char name[32], const umbra_shadow_spec *spec, int networ
         snprintf(name, 32, "s.%d.%s%s", network, part_name, suffix);
 }
 
-static umbra_safetensors_tensor *add(umbra_shadow_layout *layout, int network, int part, bool scale)
+static umbra_safetensors_tensor *add(umbra_shadow_contents *contents, int network, int part,
+                                     bool scale)
 {
-    size_t i = layout->n++;
-    layout->entries[i] = (umbra_shadow_entry){.network = network, .part = part, .scale = scale};
-    layout->tensors[i] =
-        (umbra_safetensors_tensor){.name = layout->names[i], .dtype = UMBRA_ST_F32};
-    return &layout->tensors[i];
+    size_t i = contents->n++;
+    contents->entries[i] = (umbra_shadow_entry){.network = network, .part = part, .scale = scale};
+    contents->tensors[i] =
+        (umbra_safetensors_tensor){.name = contents->names[i], .dtype = UMBRA_ST_F32};
+    return &contents->tensors[i];
 }
 
-static void add_part(umbra_shadow_layout *layout, const umbra_shadow_spec *spec, int network,
+static void add_part(umbra_shadow_contents *contents, const umbra_shadow_spec *spec, int network,
                      int part)
 {
     umbra_part_shape shape = umbra_shadow_part_shape(spec, part);
     if (shape.rows == 0)
         return;
-    umbra_safetensors_tensor *t = add(layout, network, part, false);
-    name_tensor(layout->names[layout->n - 1], spec, network, part, "");
+    umbra_safetensors_tensor *t = add(contents, network, part, false);
+    name_tensor(contents->names[contents->n - 1], spec, network, part, "");
     t->shape[0] = shape.rows;
     t->dimensions = 1;
     if (!shape.matrix)
@@ -97,31 +98,31 @@ static void add_part(umbra_shadow_layout *layout, const umbra_shadow_spec *spec,
     t->shape[1] = shape.columns;
     if (spec->weights != UMBRA_SHADOW_I8)
         return;
-    t = add(layout, network, part, true);
-    name_tensor(layout->names[layout->n - 1], spec, network, part, ".scale");
+    t = add(contents, network, part, true);
+    name_tensor(contents->names[contents->n - 1], spec, network, part, ".scale");
     t->dimensions = 1;
     t->shape[0] = shape.rows;
 }
 
-int umbra_shadow_layout_init(umbra_shadow_layout *layout, const umbra_shadow_spec *spec,
-                             umbra_error *err)
+int umbra_shadow_contents_init(umbra_shadow_contents *contents, const umbra_shadow_spec *spec,
+                               umbra_error *err)
 {
     int networks = umbra_shadow_networks(spec);
     size_t most = (size_t)networks * UMBRA_SHADOW_PARTS * TENSORS_PER_PART + 1;
-    *layout = (umbra_shadow_layout){0};
-    layout->tensors = umbra_calloc(most, sizeof *layout->tensors);
-    layout->entries = umbra_calloc(most, sizeof *layout->entries);
-    layout->names = umbra_calloc(most, sizeof *layout->names);
-    if (!layout->tensors || !layout->entries || !layout->names) {
-        umbra_shadow_layout_release(layout);
+    *contents = (umbra_shadow_contents){0};
+    contents->tensors = umbra_calloc(most, sizeof *contents->tensors);
+    contents->entries = umbra_calloc(most, sizeof *contents->entries);
+    contents->names = umbra_calloc(most, sizeof *contents->names);
+    if (!contents->tensors || !contents->entries || !contents->names) {
+        umbra_shadow_contents_release(contents);
         return umbra_fail_nomem(err, "the list of a shadow model's tensors",
-                                most * sizeof *layout->tensors);
+                                most * sizeof *contents->tensors);
     }
     for (int i = 0; i < networks; i++)
         for (int part = 0; part < UMBRA_SHADOW_PARTS; part++)
-            add_part(layout, spec, i, part);
-    umbra_safetensors_tensor *t = add(layout, 0, UMBRA_SHADOW_PARTS, false);
-    snprintf(layout->names[layout->n - 1], sizeof *layout->names, "calibration");
+            add_part(contents, spec, i, part);
+    umbra_safetensors_tensor *t = add(contents, 0, UMBRA_SHADOW_PARTS, false);
+    snprintf(contents->names[contents->n - 1], sizeof *contents->names, "calibration");
     t->dimensions = 3;
     t->shape[0] = (uint64_t)spec->layers + 1;
     t->shape[1] = UMBRA_MAX_DISTANCE;
@@ -129,10 +130,10 @@ int umbra_shadow_layout_init(umbra_shadow_layout *layout, const umbra_shadow_spe
     return UMBRA_OK;
 }
 
-void umbra_shadow_layout_release(umbra_shadow_layout *layout)
+void umbra_shadow_contents_release(umbra_shadow_contents *contents)
 {
-    umbra_free(layout->tensors);
-    umbra_free(layout->entries);
-    umbra_free(layout->names);
-    *layout = (umbra_shadow_layout){0};
+    umbra_free(contents->tensors);
+    umbra_free(contents->entries);
+    umbra_free(contents->names);
+    *contents = (umbra_shadow_contents){0};
 }

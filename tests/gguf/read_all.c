@@ -3,13 +3,13 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "walk.h"
+#include "read_all.h"
 
 static void require(bool holds, const char *what)
 {
     if (holds)
         return;
-    fprintf(stderr, "GGUF walk: %s\n", what);
+    fprintf(stderr, "GGUF reading: %s\n", what);
     abort();
 }
 
@@ -30,7 +30,7 @@ static uint64_t touch(umbra_string s)
     return sum;
 }
 
-static void walk_array(const umbra_gguf *gguf, const char *key)
+static void read_array(const umbra_gguf *gguf, const char *key)
 {
     umbra_gguf_array array;
     uint64_t taken = 0;
@@ -57,7 +57,7 @@ static void walk_array(const umbra_gguf *gguf, const char *key)
     require(taken == array.count && array.index == array.count, "elements and count differ");
 }
 
-static void walk_pair(const umbra_gguf *gguf, uint64_t i)
+static void read_pair(const umbra_gguf *gguf, uint64_t i)
 {
     char *key = copy(umbra_gguf_pair_key(gguf, i));
     umbra_gguf_type type = umbra_gguf_pair_type(gguf, i);
@@ -75,11 +75,11 @@ static void walk_pair(const umbra_gguf *gguf, uint64_t i)
     require(fits <= 1, "a value is of two types");
     require(rc < 0 || touch(text) <= 255 * text.bytes, "string");
     if (type == UMBRA_GGUF_ARRAY)
-        walk_array(gguf, key);
+        read_array(gguf, key);
     umbra_free(key);
 }
 
-static void walk_tensor(const umbra_gguf *gguf, uint64_t i)
+static void read_tensor(const umbra_gguf *gguf, uint64_t i)
 {
     const umbra_gguf_tensor *t = umbra_gguf_tensor_at(gguf, i);
     char *name = copy(t->name);
@@ -99,10 +99,10 @@ static void walk_tensor(const umbra_gguf *gguf, uint64_t i)
     require(t->bytes > 0 && t->offset < size && t->bytes <= size - t->offset, "a tensor's place");
 }
 
-void umbra_gguf_walk(const umbra_gguf *gguf)
+void umbra_gguf_read_all(const umbra_gguf *gguf)
 {
     for (uint64_t i = 0; i < umbra_gguf_pair_count(gguf); i++)
-        walk_pair(gguf, i);
+        read_pair(gguf, i);
     for (uint64_t i = 0; i < umbra_gguf_tensor_count(gguf); i++)
-        walk_tensor(gguf, i);
+        read_tensor(gguf, i);
 }

@@ -1,6 +1,6 @@
 /* What a training run is to do: the options checked, the spec that follows, the data opened. */
-#ifndef UMBRA_LAB_TRAIN_PLAN_H
-#define UMBRA_LAB_TRAIN_PLAN_H
+#ifndef UMBRA_LAB_TRAIN_SETUP_H
+#define UMBRA_LAB_TRAIN_SETUP_H
 
 #include <umbra/lab/train.h>
 
@@ -14,7 +14,7 @@ typedef struct umbra_train_setting {
     char value[96];
 } umbra_train_setting;
 
-typedef struct umbra_train_plan {
+typedef struct umbra_train_setup {
     umbra_train_options options; /* as given, with defaults in place of 0 */
     umbra_shadow_spec spec;
     umbra_train_data data;
@@ -22,11 +22,11 @@ typedef struct umbra_train_plan {
     char *checkpoint; /* path of the folder */
     int n_settings;
     umbra_train_setting settings[UMBRA_TRAIN_SETTINGS];
-} umbra_train_plan;
+} umbra_train_setup;
 
 /* Release on failure too. */
-int umbra_train_plan_open(umbra_train_plan *plan, const umbra_train_options *options,
-                          umbra_error *err);
-void umbra_train_plan_release(umbra_train_plan *plan);
+int umbra_train_setup_open(umbra_train_setup *setup, const umbra_train_options *options,
+                           umbra_error *err);
+void umbra_train_setup_release(umbra_train_setup *setup);
 
 #endif

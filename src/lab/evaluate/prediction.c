@@ -1,31 +1,31 @@
-/* Lets all predictors guess a block and counts what they hit. */
+/* Runs all predictors on a segment and counts what they hit. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "lab/evaluate/guess.h"
+#include "lab/evaluate/prediction.h"
 
 enum { D = UMBRA_MAX_DISTANCE, BATCH = UMBRA_PREDICT_BATCH };
 
 /* One batch of rows at one source, on one thread. */
 typedef struct batch {
-    umbra_guess *g;
-    umbra_guess_worker *worker;
+    umbra_prediction *run;
+    umbra_prediction_worker *worker;
     int source, thread;
-    int first; /* row of the block */
+    int first; /* row of the segment */
     umbra_predict_input input;
 } batch;
 
 static float *scores_of(const batch *b, int row, int distance)
 {
-    size_t experts = (size_t)b->g->e->model.experts;
+    size_t experts = (size_t)b->run->e->model.experts;
     return b->worker->scores + ((size_t)row * D + (size_t)(distance - 1)) * experts;
 }
 
 static const uint16_t *used_at(const batch *b, int row, int layer)
 {
-    return b->input.now[row] + (size_t)layer * (size_t)b->g->e->model.used;
+    return b->input.now[row] + (size_t)layer * (size_t)b->run->e->model.used;
 }
 
 /* Score -> what Platt's sigmoid is fitted on: logits that mean the same in every row. */
@@ -50,10 +50,10 @@ static void forecast_input(umbra_eval_kind kind, float *scores, int experts)
 
 static void forecast(const batch *b, umbra_eval_row *row)
 {
-    const umbra_evaluation *e = b->g->e;
+    const umbra_evaluation *e = b->run->e;
     int experts = e->model.experts;
     if (row->forecast == UMBRA_EVAL_OWN)
-        umbra_predict_calibrate(b->g->in->shadows[row->shadow], b->source, b->input.n,
+        umbra_predict_calibrate(b->run->in->shadows[row->shadow], b->source, b->input.n,
                                 b->worker->scores);
     for (int d = 1; d <= D; d++) {
         if (!umbra_eval_predicts(e, b->source, d))
@@ -75,35 +75,35 @@ static void forecast(const batch *b, umbra_eval_row *row)
 /* A score that is NaN would rank last without a word: the first one is noted. */
 static void check_scores(batch *b, const char *name)
 {
-    umbra_guess *g = b->g;
-    size_t n = (size_t)g->e->model.experts;
+    umbra_prediction *run = b->run;
+    size_t n = (size_t)run->e->model.experts;
     for (int d = 1; d <= D; d++)
-        for (int i = 0; umbra_eval_predicts(g->e, b->source, d) && i < b->input.n; i++) {
+        for (int i = 0; umbra_eval_predicts(run->e, b->source, d) && i < b->input.n; i++) {
             const float *scores = scores_of(b, i, d);
             int none = -1;
             for (size_t x = 0; x < n; x++)
                 if (isnan(scores[x]) &&
-                    atomic_compare_exchange_strong(&g->bad_layer, &none,
+                    atomic_compare_exchange_strong(&run->bad_layer, &none,
                                                    umbra_shadow_target(b->source, d)))
-                    g->bad_name = name;
+                    run->bad_name = name;
         }
 }
 
-static void guess(batch *b, const umbra_guesser *guesser, const char *name)
+static void predict(batch *b, const umbra_eval_predictor *predictor, const char *name)
 {
-    umbra_predict(guesser->predictor, b->source, &b->input, guesser->scratch[b->thread],
+    umbra_predict(predictor->predictor, b->source, &b->input, predictor->scratch[b->thread],
                   b->worker->scores);
     check_scores(b, name);
 }
 
-/* Counts the batch's guesses into the source's D tallies, and used experts whose rank is below k
- * into hits (D); either may be NULL. */
+/* Counts the batch's predictions into the source's D tallies, and used experts whose rank is below
+ * k into hits (D); either may be NULL. */
 static void count(batch *b, umbra_tally *tallies, uint64_t *hits)
 {
-    const umbra_trace_info *m = &b->g->e->model;
+    const umbra_trace_info *m = &b->run->e->model;
     uint16_t *ranks = b->worker->ranks;
     for (int d = 1; d <= D; d++) {
-        if (!umbra_eval_predicts(b->g->e, b->source, d))
+        if (!umbra_eval_predicts(b->run->e, b->source, d))
             continue;
         for (int i = 0; i < b->input.n; i++) {
             umbra_tally_rank(scores_of(b, i, d), m->experts,
@@ -119,18 +119,18 @@ static void count(batch *b, umbra_tally *tallies, uint64_t *hits)
 /* (ablations + 1, D): the whole shadow, then each ablation. */
 static uint64_t *ablation_hits(const batch *b, int shadow)
 {
-    size_t pair = (size_t)b->source * (size_t)b->g->e->n_shadows + (size_t)shadow;
-    return b->g->hits + pair * (UMBRA_EVAL_ABLATIONS + 1) * D;
+    size_t pair = (size_t)b->source * (size_t)b->run->e->n_shadows + (size_t)shadow;
+    return b->run->hits + pair * (UMBRA_EVAL_ABLATIONS + 1) * D;
 }
 
 static void ablate(batch *b, int shadow)
 {
-    umbra_guess *g = b->g;
-    umbra_eval_shadow *s = &g->e->shadows[shadow];
+    umbra_prediction *run = b->run;
+    umbra_eval_shadow *s = &run->e->shadows[shadow];
     const float *averages = b->input.averages;
     for (int a = 0; a < s->n_ablations; a++) {
         b->input.averages = averages && s->ablations[a].no_averages ? b->worker->zeros : averages;
-        guess(b, &g->ablated[shadow * UMBRA_EVAL_ABLATIONS + a], s->path);
+        predict(b, &run->ablated[shadow * UMBRA_EVAL_ABLATIONS + a], s->path);
         count(b, NULL, ablation_hits(b, shadow) + (size_t)(a + 1) * D);
     }
 }
@@ -139,16 +139,16 @@ static void ablate(batch *b, int shadow)
  * only every stride-th state was kept, they decay as much as between two kept ones. */
 static void average(batch *b, int shadow)
 {
-    umbra_guess *g = b->g;
-    const umbra_shadow_spec *spec = &g->e->shadows[shadow].spec;
+    umbra_prediction *run = b->run;
+    const umbra_shadow_spec *spec = &run->e->shadows[shadow].spec;
     b->input.averages = NULL;
     if (spec->averages == 0)
         return;
-    int stride = g->e->folders[g->document->folder].stride;
+    int stride = run->e->folders[run->document->folder].stride;
     size_t hidden = (size_t)spec->hidden, width = (size_t)spec->averages * hidden;
-    float *running = g->running[shadow] + (size_t)b->source * width;
+    float *running = run->running[shadow] + (size_t)b->source * width;
     for (int i = 0; i < b->input.n; i++) {
-        bool first = g->begins && b->first + i == 0;
+        bool first = run->begins && b->first + i == 0;
         umbra_shadow_normalise(b->input.states + (size_t)i * hidden, spec->hidden, b->worker->r);
         for (int a = 0; a < spec->averages; a++)
             umbra_shadow_average(running + (size_t)a * hidden, b->worker->r, spec->hidden,
@@ -160,12 +160,12 @@ static void average(batch *b, int shadow)
 
 static void visit_row(batch *b, int index)
 {
-    umbra_guess *g = b->g;
-    umbra_eval_row *row = &g->e->rows[index];
-    bool ablates = row->shadow >= 0 && g->document->ablation && b->source > 0;
+    umbra_prediction *run = b->run;
+    umbra_eval_row *row = &run->e->rows[index];
+    bool ablates = row->shadow >= 0 && run->document->ablation && b->source > 0;
     if (row->shadow >= 0)
         average(b, row->shadow);
-    guess(b, &g->guessers[2 * index + g->document->half], row->name);
+    predict(b, &run->predictors[2 * index + run->document->half], row->name);
     count(b, &row->tallies[b->source * D], ablates ? ablation_hits(b, row->shadow) : NULL);
     if (row->forecast != UMBRA_EVAL_NO_FORECAST)
         forecast(b, row);
@@ -175,37 +175,38 @@ static void visit_row(batch *b, int index)
 
 static void visit_control(batch *b)
 {
-    umbra_guess *g = b->g;
-    const umbra_trace_info *m = &g->e->model;
-    umbra_predict_control(&g->in->gates, b->source, b->input.n, b->input.states, b->worker->scores);
+    umbra_prediction *run = b->run;
+    const umbra_trace_info *m = &run->e->model;
+    umbra_predict_control(&run->in->gates, b->source, b->input.n, b->input.states,
+                          b->worker->scores);
     for (int i = 0; i < b->input.n; i++) {
         umbra_tally_rank(b->worker->scores + (size_t)i * (size_t)m->experts, m->experts,
                          used_at(b, i, b->source - 1), m->used, b->worker->ranks);
-        umbra_tally_add(&g->e->control[b->source], b->worker->ranks, m->used);
+        umbra_tally_add(&run->e->control[b->source], b->worker->ranks, m->used);
     }
 }
 
 /* Every sample_every-th row of the calibration documents, the same ones at every source. */
 static void take_samples(batch *b, int index)
 {
-    umbra_guess *g = b->g;
-    const umbra_trace_info *m = &g->e->model;
+    umbra_prediction *run = b->run;
+    const umbra_trace_info *m = &run->e->model;
     size_t experts = (size_t)m->experts;
-    guess(b, &g->guessers[2 * index + g->document->half], g->e->rows[index].name);
+    predict(b, &run->predictors[2 * index + run->document->half], run->e->rows[index].name);
     for (int i = 0; i < b->input.n; i++) {
-        uint64_t number = g->sample_seen + (uint64_t)(b->first + i);
-        if (number % g->sample_every != 0)
+        uint64_t number = run->sample_seen + (uint64_t)(b->first + i);
+        if (number % run->sample_every != 0)
             continue;
         size_t place =
-            ((size_t)b->source * (size_t)g->sample_rows + (size_t)(number / g->sample_every)) *
+            ((size_t)b->source * (size_t)run->sample_rows + (size_t)(number / run->sample_every)) *
             experts;
         for (int d = 1; d <= D; d++) {
-            if (!umbra_eval_predicts(g->e, b->source, d))
+            if (!umbra_eval_predicts(run->e, b->source, d))
                 continue;
-            umbra_guess_samples *s = &g->samples[index * D + d - 1];
+            umbra_prediction_samples *s = &run->samples[index * D + d - 1];
             float *scores = scores_of(b, i, d);
             const uint16_t *used = used_at(b, i, umbra_shadow_target(b->source, d));
-            forecast_input(g->e->rows[index].kind, scores, m->experts);
+            forecast_input(run->e->rows[index].kind, scores, m->experts);
             memcpy(s->z + place, scores, experts * sizeof *scores);
             for (int j = 0; j < m->used; j++)
                 s->outcome[place + used[j]] = 1;
@@ -215,69 +216,71 @@ static void take_samples(batch *b, int index)
 
 static void visit_batch(batch *b)
 {
-    umbra_guess *g = b->g;
-    if (g->document->calibration) {
-        for (int r = 0; r < g->e->n_rows; r++)
-            if (g->e->rows[r].forecast == UMBRA_EVAL_PLATT && b->source > 0)
+    umbra_prediction *run = b->run;
+    if (run->document->calibration) {
+        for (int r = 0; r < run->e->n_rows; r++)
+            if (run->e->rows[r].forecast == UMBRA_EVAL_PLATT && b->source > 0)
                 take_samples(b, r);
         return;
     }
     if (b->source > 0)
         visit_control(b);
-    for (int d = 1; d <= D && b->source > 0 && g->document->ablation; d++)
-        if (umbra_eval_predicts(g->e, b->source, d))
-            g->slots[b->source * D + d - 1] += (uint64_t)b->input.n * (uint64_t)g->e->model.used;
-    for (int r = 0; r < g->e->n_rows; r++)
+    for (int d = 1; d <= D && b->source > 0 && run->document->ablation; d++)
+        if (umbra_eval_predicts(run->e, b->source, d))
+            run->slots[b->source * D + d - 1] +=
+                (uint64_t)b->input.n * (uint64_t)run->e->model.used;
+    for (int r = 0; r < run->e->n_rows; r++)
         visit_row(b, r);
 }
 
 static void visit_sources(void *context, int begin, int end, int thread)
 {
-    umbra_guess *g = context;
-    const umbra_eval_block *block = &g->block;
-    size_t hidden = (size_t)g->e->model.hidden;
+    umbra_prediction *run = context;
+    const umbra_eval_segment *segment = &run->segment;
+    size_t hidden = (size_t)run->e->model.hidden;
     for (int s = begin; s < end; s++) {
-        if (!g->e->has_layer[s == 0 ? 0 : s - 1])
+        if (!run->e->has_layer[s == 0 ? 0 : s - 1])
             continue;
-        const float *states = block->states + (size_t)s * (size_t)block->capacity * hidden;
-        for (int first = 0; first < block->rows; first += BATCH) {
-            int left = block->rows - first;
-            batch b = {g,
-                       &g->workers[thread],
+        const float *states = segment->states + (size_t)s * (size_t)segment->capacity * hidden;
+        for (int first = 0; first < segment->rows; first += BATCH) {
+            int left = segment->rows - first;
+            batch b = {run,
+                       &run->workers[thread],
                        s,
                        thread,
                        first,
                        {.n = left < BATCH ? left : BATCH,
                         .states = states + (size_t)first * hidden,
-                        .now = block->now + first,
-                        .previous = block->previous + first,
-                        .previous2 = block->previous2 + first}};
+                        .now = segment->now + first,
+                        .previous = segment->previous + first,
+                        .previous2 = segment->previous2 + first}};
             visit_batch(&b);
         }
     }
 }
 
-int umbra_guess_block(umbra_guess *g, umbra_error *err)
+int umbra_prediction_segment(umbra_prediction *run, umbra_error *err)
 {
-    atomic_store(&g->bad_layer, -1);
-    umbra_pool_run(g->pool, umbra_eval_sources(g->e), 1, visit_sources, g);
-    if (atomic_load(&g->bad_layer) >= 0)
+    atomic_store(&run->bad_layer, -1);
+    umbra_pool_run(run->pool, umbra_eval_sources(run->e), 1, visit_sources, run);
+    if (atomic_load(&run->bad_layer) >= 0)
         return umbra_fail(err, UMBRA_E_NONFINITE,
                           "%s: its scores for layer %d are not numbers (NaN): its weights, or the "
                           "states of the trace, are out of range",
-                          g->bad_name, atomic_load(&g->bad_layer));
-    if (g->document->calibration)
-        g->sample_seen += (uint64_t)g->block.rows;
+                          run->bad_name, atomic_load(&run->bad_layer));
+    if (run->document->calibration)
+        run->sample_seen += (uint64_t)run->segment.rows;
     return UMBRA_OK;
 }
 
 /* Draws the samples of the sources that predict at this distance together at the front. */
-static uint64_t gather(const umbra_guess *g, umbra_guess_samples *s, int distance, uint64_t rows)
+static uint64_t gather(const umbra_prediction *run, umbra_prediction_samples *s, int distance,
+                       uint64_t rows)
 {
-    size_t experts = (size_t)g->e->model.experts, n = (size_t)rows * experts, at = 0;
-    for (int source = 1; source < umbra_eval_sources(g->e); source++) {
-        size_t from = (size_t)source * (size_t)g->sample_rows * experts;
-        if (!umbra_eval_predicts(g->e, source, distance))
+    size_t experts = (size_t)run->e->model.experts, n = (size_t)rows * experts, at = 0;
+    for (int source = 1; source < umbra_eval_sources(run->e); source++) {
+        size_t from = (size_t)source * (size_t)run->sample_rows * experts;
+        if (!umbra_eval_predicts(run->e, source, distance))
             continue;
         memmove(s->z + at, s->z + from, n * sizeof *s->z);
         memmove(s->outcome + at, s->outcome + from, n * sizeof *s->outcome);
@@ -286,29 +289,29 @@ static uint64_t gather(const umbra_guess *g, umbra_guess_samples *s, int distanc
     return at;
 }
 
-void umbra_guess_fit(umbra_guess *g)
+void umbra_prediction_fit(umbra_prediction *run)
 {
-    uint64_t rows = (g->sample_seen + g->sample_every - 1) / g->sample_every;
-    for (int r = 0; r < g->e->n_rows; r++) {
-        umbra_eval_row *row = &g->e->rows[r];
+    uint64_t rows = (run->sample_seen + run->sample_every - 1) / run->sample_every;
+    for (int r = 0; r < run->e->n_rows; r++) {
+        umbra_eval_row *row = &run->e->rows[r];
         for (int d = 1; d <= D && row->forecast == UMBRA_EVAL_PLATT; d++) {
-            umbra_guess_samples *s = &g->samples[r * D + d - 1];
-            uint64_t n = gather(g, s, d, rows);
+            umbra_prediction_samples *s = &run->samples[r * D + d - 1];
+            uint64_t n = gather(run, s, d, rows);
             umbra_platt_fit(s->z, s->outcome, n, &row->platt[d - 1][0], &row->platt[d - 1][1]);
         }
     }
 }
 
-void umbra_guess_finish(umbra_guess *g)
+void umbra_prediction_finish(umbra_prediction *run)
 {
-    umbra_evaluation *e = g->e;
+    umbra_evaluation *e = run->e;
     for (int s = 1; s < umbra_eval_sources(e); s++) {
         for (int d = 0; d < D; d++)
-            e->ablation_slots[d] += g->slots[s * D + d];
+            e->ablation_slots[d] += run->slots[s * D + d];
         for (int x = 0; x < e->n_shadows; x++) {
             umbra_eval_shadow *shadow = &e->shadows[x];
-            const uint64_t *hits = g->hits + ((size_t)s * (size_t)e->n_shadows + (size_t)x) *
-                                                 (UMBRA_EVAL_ABLATIONS + 1) * D;
+            const uint64_t *hits = run->hits + ((size_t)s * (size_t)e->n_shadows + (size_t)x) *
+                                                   (UMBRA_EVAL_ABLATIONS + 1) * D;
             for (int d = 0; d < D; d++) {
                 shadow->hits[d] += hits[d];
                 for (int a = 0; a < shadow->n_ablations; a++)

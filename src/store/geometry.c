@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "store/layout.h"
+#include "store/geometry.h"
 
 /* A longer read would keep what has arrived from being computed with. */
 enum { MERGED_BYTES = 256 << 10 };
@@ -29,10 +29,10 @@ static uint64_t span_bytes(const umbra_slice *s, uint32_t alignment)
     return umbra_align_up(s->offset + s->bytes, alignment) - span_begin(s, alignment);
 }
 
-void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_layers, int n_experts,
-                       uint32_t alignment)
+void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers,
+                         int n_experts, uint32_t alignment)
 {
-    *layout = (umbra_layout){.alignment = alignment};
+    *geometry = (umbra_geometry){.alignment = alignment};
     uint64_t region_align = alignment > REGION_ALIGN ? alignment : REGION_ALIGN;
     uint64_t n_pairs = (uint64_t)n_layers * (uint64_t)n_experts;
     for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
@@ -42,71 +42,71 @@ void umbra_layout_init(umbra_layout *layout, const umbra_slice *slices, int n_la
                 span_bytes(&slices[i * UMBRA_STORE_SLICES + (uint64_t)which], alignment);
             widest = bytes > widest ? bytes : widest;
         }
-        layout->region_offset[which] = layout->slot_bytes;
-        layout->slot_bytes += umbra_align_up(widest, region_align);
+        geometry->region_offset[which] = geometry->slot_bytes;
+        geometry->slot_bytes += umbra_align_up(widest, region_align);
     }
 }
 
-umbra_io_request umbra_layout_request(const umbra_layout *layout, const umbra_slice *slice,
-                                      int which, void *slot)
+umbra_io_request umbra_geometry_request(const umbra_geometry *geometry, const umbra_slice *slice,
+                                        int which, void *slot)
 {
-    uint64_t begin = span_begin(slice, layout->alignment);
+    uint64_t begin = span_begin(slice, geometry->alignment);
     return (umbra_io_request){
         .file = slice->file,
         .offset = begin,
-        .bytes = (uint32_t)span_bytes(slice, layout->alignment),
+        .bytes = (uint32_t)span_bytes(slice, geometry->alignment),
         .required = (uint32_t)(slice->offset + slice->bytes - begin),
-        .buffer = (char *)slot + layout->region_offset[which],
+        .buffer = (char *)slot + geometry->region_offset[which],
     };
 }
 
 /* The bytes that the spans of two slices side by side share: 0 or one aligned piece. */
-static uint32_t shared_bytes(const umbra_layout *layout, const umbra_slice *next)
+static uint32_t shared_bytes(const umbra_geometry *geometry, const umbra_slice *next)
 {
-    return next->offset % layout->alignment != 0 ? layout->alignment : 0;
+    return next->offset % geometry->alignment != 0 ? geometry->alignment : 0;
 }
 
-bool umbra_layout_extend(const umbra_layout *layout, umbra_io_request *r, const umbra_slice *last,
-                         const umbra_slice *next, int which, void *slot)
+bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *r,
+                           const umbra_slice *last, const umbra_slice *next, int which, void *slot)
 {
-    uint64_t own = span_bytes(next, layout->alignment) - shared_bytes(layout, next);
+    uint64_t own = span_bytes(next, geometry->alignment) - shared_bytes(geometry, next);
     if (next->bytes == 0 || next->file != last->file ||
         next->offset != last->offset + last->bytes || r->n_parts == UMBRA_IO_PARTS || own == 0 ||
         r->bytes + own > MERGED_BYTES)
         return false;
     if (r->n_parts == 0)
         r->parts[r->n_parts++] = (struct iovec){r->buffer, r->bytes};
-    char *region = (char *)slot + layout->region_offset[which];
-    r->parts[r->n_parts++] = (struct iovec){region + shared_bytes(layout, next), own};
+    char *region = (char *)slot + geometry->region_offset[which];
+    r->parts[r->n_parts++] = (struct iovec){region + shared_bytes(geometry, next), own};
     r->bytes += (uint32_t)own;
     r->required = (uint32_t)(next->offset + next->bytes - r->offset);
     return true;
 }
 
-void umbra_layout_share(const umbra_layout *layout, const umbra_slice *last, const void *last_slot,
-                        const umbra_slice *next, int which, void *slot)
+void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *last,
+                          const void *last_slot, const umbra_slice *next, int which, void *slot)
 {
-    uint32_t shared = shared_bytes(layout, next);
-    const char *end = (const char *)last_slot + layout->region_offset[which] +
-                      span_bytes(last, layout->alignment);
-    memcpy((char *)slot + layout->region_offset[which], end - shared, shared);
+    uint32_t shared = shared_bytes(geometry, next);
+    const char *end = (const char *)last_slot + geometry->region_offset[which] +
+                      span_bytes(last, geometry->alignment);
+    memcpy((char *)slot + geometry->region_offset[which], end - shared, shared);
 }
 
-const void *umbra_layout_data(const umbra_layout *layout, const umbra_slice *slice, int which,
-                              const void *slot)
+const void *umbra_geometry_data(const umbra_geometry *geometry, const umbra_slice *slice, int which,
+                                const void *slot)
 {
     if (slice->bytes == 0)
         return NULL;
-    return (const char *)slot + layout->region_offset[which] +
-           (slice->offset - span_begin(slice, layout->alignment));
+    return (const char *)slot + geometry->region_offset[which] +
+           (slice->offset - span_begin(slice, geometry->alignment));
 }
 
 uint64_t umbra_store_slot_bytes(const umbra_slice *slices, int n_layers, int n_experts,
                                 uint32_t alignment)
 {
-    umbra_layout layout;
-    umbra_layout_init(&layout, slices, n_layers, n_experts, alignment);
-    return layout.slot_bytes;
+    umbra_geometry geometry;
+    umbra_geometry_init(&geometry, slices, n_layers, n_experts, alignment);
+    return geometry.slot_bytes;
 }
 
 /* tmpfs takes the flag since Linux 6.6, but its files are the page cache: nothing to go around. */
@@ -174,8 +174,8 @@ static void advise_buffered(int fd)
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_NOREUSE);
 }
 
-int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *path, bool buffered,
-                           umbra_error *err)
+int umbra_store_open_file(umbra_io_file *out, uint32_t *alignment, const char *path, bool buffered,
+                          umbra_error *err)
 {
     *out = (umbra_io_file){.path = path, .fd = -1};
     *alignment = 0;
@@ -200,7 +200,7 @@ int umbra_layout_open_file(umbra_io_file *out, uint32_t *alignment, const char *
 int umbra_store_alignment(const char *path, bool buffered, uint32_t *out, umbra_error *err)
 {
     umbra_io_file file;
-    int rc = umbra_layout_open_file(&file, out, path, buffered, err);
+    int rc = umbra_store_open_file(&file, out, path, buffered, err);
     if (rc == UMBRA_OK)
         close(file.fd);
     return rc;

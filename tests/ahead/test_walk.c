@@ -1,0 +1,272 @@
+/* The walk ahead: with every expert in memory it is the model itself; with few it leaves out what
+ * is missing, and disturbs neither the store nor the sequence. And what margins come to. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <umbra/umbra.h>
+
+#include "../model/make.h"
+#include "ahead/margins.h"
+#include "ahead/walk.h"
+
+enum { TOKENS = 24, MOST_LAYERS = 16, MOST_EXPERTS = 64, MOST_USED = 8 };
+
+static const char tiny[] = "models/tiny-q8_0.gguf";
+
+/* ---- the walk ---- */
+
+typedef struct follower {
+    umbra_engine *engine;
+    umbra_walk *walk;
+    umbra_tap_place from; /* where it begins */
+    int layers, used, begin_layer;
+    int32_t named[MOST_LAYERS][MOST_USED]; /* by the walk that began at begin_layer */
+    float score[MOST_LAYERS][MOST_EXPERTS];
+    bool walked[MOST_LAYERS];
+    int compared, equal, walks;
+    float most_missing;
+    uint64_t hash;
+} follower;
+
+/* From begin_layer to the end of the token. */
+static int begin_here(void *user, const umbra_rows *rows)
+{
+    follower *f = user;
+    if (rows->n != 1 || rows->layer < f->begin_layer || f->walked[MOST_LAYERS - 1])
+        return 0;
+    f->walked[MOST_LAYERS - 1] = true; /* once a token; the models have fewer layers */
+    f->walks++;
+    umbra_walk_begin(f->walk, rows, f->from);
+    for (int d = 1; umbra_walk_step(f->walk); d++) {
+        int layer = umbra_walk_layer(f->walk);
+        assert_int_equal(umbra_walk_distance(f->walk), d);
+        assert_true(layer > rows->layer && layer < f->layers);
+        memcpy(f->named[layer], umbra_walk_experts(f->walk), (size_t)f->used * sizeof(int32_t));
+        f->walked[layer] = true;
+    }
+    f->most_missing = fmaxf(f->most_missing, umbra_walk_missing(f->walk));
+    return 0;
+}
+
+static int compare(void *user, const umbra_rows *rows)
+{
+    follower *f = user;
+    if (rows->n == 1 && f->walked[rows->layer]) {
+        f->compared += f->used;
+        for (int j = 0; j < f->used; j++)
+            for (int i = 0; i < f->used; i++)
+                f->equal += f->named[rows->layer][i] == rows->experts[j];
+    }
+    return f->from == UMBRA_TAP_ROUTED ? begin_here(user, rows) : 0;
+}
+
+static int hash_logits(void *user, int index, const float *logits)
+{
+    follower *f = user;
+    (void)index;
+    const int32_t *bits = (const int32_t *)logits;
+    for (int i = 0; i < 200; i++)
+        f->hash = (f->hash ^ (uint32_t)bits[i]) * 1099511628211u;
+    return 0;
+}
+
+/* Decodes TOKENS tokens, with a walk in each from begin_layer on. */
+static follower follow(const umbra_model *model, uint64_t ram, umbra_tap_place from,
+                       int begin_layer, bool walking)
+{
+    const umbra_model_info *info = umbra_model_get_info(model);
+    umbra_engine_options o = {.ram_bytes = ram, .threads = 2, .context = 64, .chunk = 4};
+    umbra_error err = {0};
+    follower f = {.from = from,
+                  .layers = info->layers,
+                  .used = info->experts_used,
+                  .begin_layer = begin_layer};
+    assert_true(info->layers < MOST_LAYERS && info->experts_used <= MOST_USED);
+    if (umbra_engine_open(&f.engine, model, &o, &err) != 0 ||
+        umbra_walk_open(&f.walk, f.engine, &err) != 0)
+        fail_msg("%s", err.message);
+    umbra_tap attached = {.user = &f, .at = {[UMBRA_TAP_ROUTED] = compare}};
+    if (from == UMBRA_TAP_WAIT)
+        attached.at[UMBRA_TAP_WAIT] = begin_here;
+    umbra_engine_attach(f.engine, walking ? &attached : NULL);
+    const umbra_tap tap = {.user = &f, .logits = hash_logits};
+    for (int i = 0; i < TOKENS; i++) {
+        memset(f.walked, 0, sizeof f.walked);
+        umbra_token token = {1 + i * 37 % 200, 0, true};
+        if (umbra_engine_eval(f.engine, &token, 1, &tap, &err) != 0)
+            fail_msg("%s", err.message);
+    }
+    umbra_store_stats stats;
+    umbra_engine_get_store_stats(f.engine, &stats);
+    assert_true(stats.resident_bytes_max <= stats.budget_bytes);
+    umbra_walk_close(&f.walk);
+    assert_null(f.walk);
+    umbra_walk_close(&f.walk);
+    umbra_engine_close(&f.engine);
+    return f;
+}
+
+static uint64_t smallest(const umbra_model *model)
+{
+    umbra_memory_plan plan;
+    umbra_engine_options o = {.ram_bytes = 1, .threads = 2, .context = 64, .chunk = 4};
+    (void)umbra_engine_plan(model, &o, &plan, NULL);
+    return plan.min_bytes;
+}
+
+/* Once the cache holds what a token needs, every layer to the token's end is named rightly: the
+ * second token after the first of the same kind finds all its experts in memory. */
+static void check_layout(const umbra_model *model)
+{
+    follower plain = follow(model, 0, UMBRA_TAP_ROUTED, 0, false);
+    follower f = follow(model, 0, UMBRA_TAP_ROUTED, 0, true);
+    assert_true(f.hash == plain.hash);
+    assert_true(f.compared > 0 && f.equal > f.compared / 2);
+    follower small = follow(model, smallest(model), UMBRA_TAP_WAIT, 0, true);
+    assert_true(small.hash == plain.hash);
+    assert_true(small.walks > 0);
+}
+
+static void walks_change_nothing_in_any_layout(void **state)
+{
+    (void)state;
+    static const make_layout *const layouts[] = {&make_llama, &make_olmoe, &make_qwen2moe,
+                                                 &make_deepseek2, &make_gpt_oss};
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
+            fail_msg("%s", err.message);
+        check_layout(model);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* Reads every expert once, so that nothing is missing. */
+static int fill(umbra_store *store, const umbra_model_info *info)
+{
+    int list[MOST_EXPERTS];
+    for (int e = 0; e < info->experts; e++)
+        list[e] = e;
+    for (int l = 0; l < info->layers; l++) {
+        umbra_batch batch = {
+            .kind = UMBRA_BATCH_PROBE, .layer = l, .experts = list, .n = info->experts};
+        umbra_lease lease;
+        if (umbra_store_begin(store, &batch, NULL) != 0)
+            return -1;
+        while (umbra_store_next(store, &lease, 1, NULL) > 0)
+            umbra_store_release(store, &lease);
+    }
+    return 0;
+}
+
+static void with_everything_in_memory_it_is_the_model(void **state)
+{
+    (void)state;
+    umbra_model *model;
+    umbra_error err = {0};
+    if (umbra_model_open(&model, tiny, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_model_info *info = umbra_model_get_info(model);
+    for (int begin = 0; begin < 3; begin++) {
+        umbra_engine_options o = {.threads = 2};
+        follower f = {.from = UMBRA_TAP_ROUTED,
+                      .layers = info->layers,
+                      .used = info->experts_used,
+                      .begin_layer = begin};
+        assert_int_equal(umbra_engine_open(&f.engine, model, &o, &err), 0);
+        assert_int_equal(umbra_walk_open(&f.walk, f.engine, &err), 0);
+        assert_int_equal(fill(umbra_engine_store(f.engine), info), 0);
+        const umbra_tap attached = {.user = &f, .at = {[UMBRA_TAP_ROUTED] = compare}};
+        umbra_engine_attach(f.engine, &attached);
+        for (int i = 0; i < TOKENS; i++) {
+            memset(f.walked, 0, sizeof f.walked);
+            umbra_token token = {1 + i * 37 % 200, 0, false};
+            assert_int_equal(umbra_engine_eval(f.engine, &token, 1, NULL, &err), 0);
+        }
+        assert_int_equal(f.walks, TOKENS);
+        assert_int_equal(f.compared, TOKENS * (info->layers - 1 - begin) * info->experts_used);
+        assert_int_equal(f.equal, f.compared);
+        assert_true(f.most_missing == 0);
+        umbra_walk_close(&f.walk);
+        umbra_engine_close(&f.engine);
+    }
+    umbra_model_close(&model);
+}
+
+/* ---- margins ---- */
+
+enum { N = 32, K = 4 };
+
+static void margins_learn_what_comes_true(void **state)
+{
+    (void)state;
+    umbra_margins m;
+    uint8_t steps[N];
+    umbra_margin_row row = {.step = steps};
+    float scores[N], order[N], p[N];
+    umbra_margins_init(&m);
+    for (int i = 0; i < N; i++)
+        scores[i] = expf((float)-i / 4) / 5;
+    umbra_margins_foretell(&m, UMBRA_GATING_SOFTMAX, scores, NULL, N, K, 1, 0, order, p, &row);
+    for (int i = 0; i + 1 < N; i++)
+        assert_true(p[i] >= p[i + 1] && p[i] > 0 && p[i] < 1);
+    assert_true(p[0] > 0.8f && p[N - 1] < 0.05f);
+    /* At distance 3 with much missing nothing of the kind is ever used: the last ones are. */
+    static const int32_t last[K] = {N - 1, N - 2, N - 3, N - 4};
+    for (int i = 0; i < 400; i++) {
+        umbra_margins_foretell(&m, UMBRA_GATING_SOFTMAX, scores, NULL, N, K, 3, 0.9f, order, p,
+                               &row);
+        umbra_margins_learn(&m, &row, N, last, K);
+        assert_int_equal(row.distance, 0);
+        umbra_margins_learn(&m, &row, N, last, K); /* nothing was foretold: nothing is learned */
+    }
+    umbra_margins_foretell(&m, UMBRA_GATING_SOFTMAX, scores, NULL, N, K, 3, 0.9f, order, p, &row);
+    assert_true(p[0] < 0.1f && p[N - 1] > 0.1f);
+    umbra_margins_foretell(&m, UMBRA_GATING_SOFTMAX, scores, NULL, N, K, 1, 0, order, p, &row);
+    assert_true(p[0] > 0.8f); /* of another distance */
+    umbra_margins_foretell(&m, UMBRA_GATING_SIGMOID, scores, scores, N, N, 9, 2, order, p, &row);
+    for (int i = 0; i < N; i++) /* all are used; distances beyond are the last */
+        assert_true(p[i] > 0 && p[i] <= 1);
+}
+
+static void scores_of_any_kind_pass(void **state)
+{
+    (void)state;
+    static const float odd[] = {0, 1, -1, INFINITY, -INFINITY, NAN, 1e-38f, 3e38f};
+    static const umbra_gating gatings[] = {UMBRA_GATING_SOFTMAX, UMBRA_GATING_SIGMOID,
+                                           UMBRA_GATING_SOFTMAX_USED};
+    umbra_margins m;
+    uint8_t steps[N];
+    umbra_margin_row row = {.step = steps};
+    float scores[N], order[N], p[N];
+    umbra_margins_init(&m);
+    for (int g = 0; g < 3; g++) {
+        for (int shift = 0; shift < 8; shift++) {
+            for (int i = 0; i < N; i++)
+                scores[i] = odd[(i * (shift + 1) + shift) % 8];
+            umbra_margins_foretell(&m, gatings[g], scores, NULL, N, K, 1, NAN, order, p, &row);
+            for (int i = 0; i < N; i++)
+                assert_true(p[i] >= 0 && p[i] <= 1 && steps[i] < UMBRA_MARGIN_STEPS);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(with_everything_in_memory_it_is_the_model),
+        cmocka_unit_test(walks_change_nothing_in_any_layout),
+        cmocka_unit_test(margins_learn_what_comes_true),
+        cmocka_unit_test(scores_of_any_kind_pass),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
