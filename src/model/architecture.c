@@ -192,6 +192,18 @@ static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_conf
     return rc == UMBRA_OK ? check_config(keys->gguf, a->name, c, err) : rc;
 }
 
+int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *err)
+{
+    int shared = 0;
+    const umbra_int_key wanted[] = {
+        {"leading_dense_block_count", 0, 4096, 0, &c->dense_layers},
+        {"expert_shared_count", 0, 64, 0, &shared},
+    };
+    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
+    c->shared_width = shared * c->expert_width;
+    return rc;
+}
+
 /* ---- tensors ---- */
 
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,

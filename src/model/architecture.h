@@ -37,6 +37,8 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
 
 /* ---- for the layouts ---- */
 
+/* Leading layers without experts, and shared experts that are as wide as the others. */
+int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *err);
 /* Rules of attention with a key and value per kv head: norm, q, k and v, which may be one tensor,
  * output; biases of all where a file has them. */
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,

@@ -53,17 +53,11 @@ static umbra_gating silent_gating(const umbra_gguf *gguf, const umbra_config *c)
 
 static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    int shared = 0;
-    const umbra_int_key wanted[] = {
-        {"leading_dense_block_count", 0, 4096, 0, &c->dense_layers},
-        {"expert_shared_count", 0, 64, 0, &shared},
-    };
-    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
+    int rc = umbra_read_dense_and_shared(keys, c, err);
     if (rc == UMBRA_OK)
         rc = read_attention(keys, c, err);
     if (rc == UMBRA_OK)
         rc = read_stretch(keys, c, err);
-    c->shared_width = shared * c->expert_width;
     c->router.gating = silent_gating(keys->gguf, c);
     return rc;
 }

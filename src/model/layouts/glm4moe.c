@@ -6,15 +6,8 @@
 
 static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    int shared = 0;
-    const umbra_int_key wanted[] = {
-        {"leading_dense_block_count", 0, 4096, 0, &c->dense_layers},
-        {"expert_shared_count", 0, 64, 0, &shared},
-    };
-    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
-    c->shared_width = shared * c->expert_width;
     c->router.gating = UMBRA_GATING_SIGMOID;
-    return rc;
+    return umbra_read_dense_and_shared(keys, c, err);
 }
 
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
