@@ -287,14 +287,13 @@ static void allow_all(bool *allowed)
 static void softmax_routers_use_the_best(void **state)
 {
     (void)state;
-    const variant cases[] = {{&make_olmoe, NULL, NULL},
-                             {&make_llama, NULL, NULL},
-                             {&make_qwen2moe, NULL, NULL},
-                             {&make_gpt_oss, NULL, NULL}};
-    for (int i = 0; i < 4; i++) {
+    const variant cases[] = {{&make_olmoe, NULL, NULL},      {&make_llama, NULL, NULL},
+                             {&make_qwen2moe, NULL, NULL},   {&make_gpt_oss, NULL, NULL},
+                             {&make_granitemoe, NULL, NULL}, {&make_gemma4, NULL, NULL}};
+    for (int i = 0; i < 6; i++) {
         opened o = open_it(cases[i].layout, NULL, NULL, &(umbra_engine_options){.threads = 1});
         answer *a = evaluate(&o, -1);
-        bool normed = i == 1 || i == 3;
+        bool normed = i == 1 || i >= 3;
         for (int t = 0; t < TOKENS; t++) {
             double z[MAKE_EXPERTS], p[MAKE_EXPERTS], sum = 0;
             bool allowed[MAKE_EXPERTS];
