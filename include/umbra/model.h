@@ -29,11 +29,12 @@ typedef struct umbra_model_info {
     int moe_layers;            /* layers with experts */
     int hidden;                /* width of the residual stream */
     int heads;                 /* query heads */
-    int kv_heads;              /* key/value heads */
-    int head_dim;              /* width of a head */
+    int kv_heads;              /* key/value heads of the first layer that has any */
+    int head_dim;              /* width of a head of that layer */
     int latent_width;          /* keys and values are one latent of this width; 0: per head */
-    int cached_values;         /* what the key/value cache keeps per position and layer */
+    int cached_values;         /* the most that a layer's key/value cache keeps per position */
     int window;                /* positions that the layers with a window see; 0: none has one */
+    int windowed_layers;       /* how many have one */
     int experts;               /* per layer */
     int experts_used;          /* per token and layer (k) */
     int expert_width;          /* inner width of an expert */

@@ -55,13 +55,14 @@ static float threshold_of(const float *score, int n, int k, float *best)
     return k < n ? (best[k - 1] + best[k]) / 2 : best[k - 1] - 1;
 }
 
-/* In logits, where a softmax has been taken; a sigmoid's steps are small near its ends, as theirs
- * are. */
-static float choosing_score(umbra_gating gating, float score, float preference)
+/* In logits, where a softmax has been taken and alone chooses; a sigmoid's steps are small near its
+ * ends, as theirs are. preference: of the same expert, or NULL. */
+static float choosing_score(umbra_gating gating, float score, const float *preference)
 {
-    if (gating == UMBRA_GATING_SOFTMAX)
+    if (gating == UMBRA_GATING_SOFTMAX && !preference)
         return logf(score > 1e-30f ? score : 1e-30f);
-    return gating == UMBRA_GATING_SIGMOID ? 8 * (score + preference) : score;
+    bool scaled = gating == UMBRA_GATING_SOFTMAX || gating == UMBRA_GATING_SIGMOID;
+    return (scaled ? 8 : 1) * (score + (preference ? *preference : 0));
 }
 
 void umbra_margins_foretell(const umbra_margins *m, umbra_gating gating, const float *scores,
@@ -72,7 +73,7 @@ void umbra_margins_foretell(const umbra_margins *m, umbra_gating gating, const f
     int share = share_of(missing);
     float *choosing = probability; /* until it is overwritten */
     for (int i = 0; i < n; i++)
-        choosing[i] = choosing_score(gating, scores[i], preference ? preference[i] : 0);
+        choosing[i] = choosing_score(gating, scores[i], preference ? &preference[i] : NULL);
     float threshold = threshold_of(choosing, n, k, order);
     row->distance = (uint8_t)d;
     row->share = (uint8_t)share;

@@ -34,9 +34,14 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
 {
     const umbra_config *c = &model->config;
     umbra_scratch unused;
-    uint64_t key_value = (uint64_t)c->cache_heads * (uint64_t)(c->cache_key + c->cache_value);
+    uint64_t most = 0; /* values of a position */
+    for (int l = 0; l < c->layers; l++) {
+        const umbra_attention *a = &c->attention[l];
+        uint64_t kept = (uint64_t)a->cache_heads * (uint64_t)(a->cache_key + a->cache_value);
+        most = kept > most ? kept : most;
+    }
     return umbra_scratch_place(&unused, NULL, c, 1, context + 1, threads) +
-           UMBRA_KV_PAGE * key_value * sizeof(float);
+           UMBRA_KV_PAGE * most * sizeof(float);
 }
 
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
@@ -90,7 +95,7 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, umbra_tap_place pla
     w->missing = 0;
     umbra_engine_angles(w->engine, w->scratch.rope);
     if (place == UMBRA_TAP_WAIT) {
-        w->missing = umbra_engine_partial(w->engine, w->scratch.x);
+        w->missing = umbra_engine_partial(w->engine, w->layer, w->scratch.x);
     } else {
         memcpy(w->scratch.x, rows->x, (size_t)w->pass.model->config.hidden * sizeof *rows->x);
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;

@@ -65,7 +65,7 @@ static void print_layers(const umbra_model_info *m)
     if (m->latent_width)
         printf(", compressed: a latent of %d", m->latent_width);
     if (m->window)
-        printf("; every other layer sees %d positions", m->window);
+        printf("; %d layers see %d positions", m->windowed_layers, m->window);
     printf("\n  experts       %d per layer, %d used per token, width %d, in %d layers\n",
            m->experts, m->experts_used, m->expert_width, m->moe_layers);
     printf("  router        %s\n", m->router);

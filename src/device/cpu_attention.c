@@ -22,6 +22,15 @@ static void add_bias(const umbra_kernels *kernels, const umbra_matrix *bias, flo
         kernels->add_scaled(x, bias->data, 1.0f, bias->columns);
 }
 
+/* Each head of x (n values), or all at once: as the norm is long. */
+static void norm_heads(const place_run *run, const umbra_matrix *norm, float *x, int n)
+{
+    const umbra_place_step *s = run->s;
+    int width = norm->data ? norm->columns : s->key_dim;
+    for (int at = 0; (norm->data || s->bare_qk_norm) && at < n; at += width)
+        run->kernels->rms_norm(x + at, x + at, norm->data, width, s->eps);
+}
+
 /* Bias, norm and rotation of one row's heads at x (heads, key_dim). */
 static void shape_heads(const place_run *run, const umbra_matrix *bias, const umbra_matrix *norm,
                         float *x, int heads, const float *angles)
@@ -29,10 +38,12 @@ static void shape_heads(const place_run *run, const umbra_matrix *bias, const um
     const umbra_place_step *s = run->s;
     int n = heads * s->key_dim;
     add_bias(run->kernels, bias, x);
-    for (int at = 0; norm->data && at < n; at += norm->columns)
-        run->kernels->rms_norm(x + at, x + at, norm->data, norm->columns, s->eps);
-    for (int h = 0; h < heads; h++)
+    if (!s->norms_rotated)
+        norm_heads(run, norm, x, n);
+    for (int h = 0; s->rope && h < heads; h++)
         umbra_rope_rotate(run->kernels, s->rope, x + (size_t)h * (size_t)s->key_dim, angles);
+    if (s->norms_rotated)
+        norm_heads(run, norm, x, n);
 }
 
 static void place_rows(void *context, int begin, int end, int worker)
@@ -44,11 +55,14 @@ static void place_rows(void *context, int begin, int end, int worker)
     for (int t = begin; t < end; t++) {
         float *k = s->k + (size_t)(t * s->kv_heads) * key_dim;
         float *v = s->v + (size_t)(t * s->kv_heads) * value_dim;
-        const float *angles = s->angles + (size_t)t * (size_t)s->rope->dim;
+        const float *angles = s->rope ? s->angles + (size_t)t * (size_t)s->rope->dim : NULL;
         shape_heads(run, s->q_bias, s->q_norm, s->q + (size_t)(t * s->heads) * key_dim, s->heads,
                     angles);
         shape_heads(run, s->k_bias, s->k_norm, k, s->kv_heads, angles);
         add_bias(run->kernels, s->v_bias, v);
+        for (int h = 0; s->bare_v_norm && h < s->kv_heads; h++)
+            run->kernels->rms_norm(v + (size_t)h * value_dim, v + (size_t)h * value_dim, NULL,
+                                   s->value_dim, s->eps);
         int row;
         char *page = umbra_kv_own(&s->view[t], &row);
         for (int h = 0; h < s->kv_heads; h++, k += key_dim, v += value_dim) {

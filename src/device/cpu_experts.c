@@ -16,12 +16,17 @@ static void add_bias(const umbra_kernels *kernels, const umbra_matrix *bias, int
                             1.0f, bias->columns);
 }
 
-/* x times the factor of an expert's slice, where there is one. */
-static void scale_row(const umbra_matrix *scale, int expert, float *x, int n)
+/* x times factors[at], where there are any. */
+static void scale_row(const float *factors, int at, float *x, int n)
 {
-    const float *factor = scale && expert >= 0 ? scale->data : NULL;
-    for (int i = 0; factor && i < n; i++)
-        x[i] *= factor[expert];
+    for (int i = 0; factors && i < n; i++)
+        x[i] *= factors[at];
+}
+
+/* x times the factor of an expert's slice, where there is one. */
+static void scale_slice(const umbra_matrix *scale, int expert, float *x, int n)
+{
+    scale_row(scale && expert >= 0 ? scale->data : NULL, expert, x, n);
 }
 
 /* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped; NaN stays NaN. */
@@ -35,18 +40,33 @@ static void clamp_swiglu(float *gate, float *up, int n)
     }
 }
 
+/* gelu(g) in its tanh form is g sigmoid(2 z), z = sqrt(2 / pi) (g + 0.044715 g^3): silu(2 z) g /
+ * (2 z). */
+static void prepare_gelu(float *gate, float *up, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float steepness = 1.5957691216f * (1.0f + 0.044715f * gate[i] * gate[i]);
+        gate[i] *= steepness;
+        up[i] /= steepness;
+    }
+}
+
 static void activate_row(const activate_run *run, int expert, int row)
 {
     const umbra_activate_step *s = run->s;
     int width = s->inner->columns;
     float *gate = s->inner->f32 + (size_t)row * (size_t)width;
     float *up = s->up + (size_t)row * (size_t)width;
-    scale_row(s->gate_scale, expert, gate, width);
-    scale_row(s->up_scale, expert, up, width);
+    scale_row(s->weight, row, gate, width);
+    scale_row(s->weight, row, up, width);
+    scale_slice(s->gate_scale, expert, gate, width);
+    scale_slice(s->up_scale, expert, up, width);
     add_bias(run->kernels, s->gate_bias, expert, gate);
     add_bias(run->kernels, s->up_bias, expert, up);
     if (s->activation == UMBRA_SWIGLU_CLAMPED)
         clamp_swiglu(gate, up, width);
+    if (s->activation == UMBRA_GEGLU)
+        prepare_gelu(gate, up, width);
     run->kernels->swiglu(gate, gate, up, width);
 }
 
@@ -96,11 +116,11 @@ static void mix_rows(void *context, int begin, int end, int worker)
             if (s->pair[i] < 0)
                 continue;
             float *contribution = s->contribution + (size_t)s->pair[i] * hidden;
-            scale_row(s->scale, s->experts[i], contribution, s->hidden);
+            scale_slice(s->scale, s->experts[i], contribution, s->hidden);
             add_bias(run->kernels, s->bias, s->experts[i], contribution);
-            run->kernels->add_scaled(sum, contribution, s->weights[i], s->hidden);
+            run->kernels->add_scaled(sum, contribution, s->weights ? s->weights[i] : 1.0f,
+                                     s->hidden);
         }
-        run->kernels->add_scaled(s->x + (size_t)t * hidden, sum, 1.0f, s->hidden);
     }
 }
 

@@ -1,4 +1,5 @@
 /* The router: scores every expert for every token, chooses k of them and weighs them. */
+#include <math.h>
 #include <string.h>
 
 #include "device/device.h"
@@ -70,6 +71,9 @@ static void apply_gating(const route_run *run, float *scores)
         umbra_device_sigmoid(scores, s->experts);
 }
 
+/* Weights that are all but nothing are not made to sum 1: the smallest normal F16. */
+static const float least_sum = 6.103515625e-5f;
+
 static void weigh(const route_run *run, const float *scores, const int32_t *experts, float *weights)
 {
     const umbra_router *r = run->s->router;
@@ -79,10 +83,12 @@ static void weigh(const route_run *run, const float *scores, const int32_t *expe
         weights[j] = scores[experts[j]];
     if (r->gating == UMBRA_GATING_SOFTMAX_USED)
         run->kernels->softmax(weights, used);
+    if (r->gating == UMBRA_GATING_SIGMOID_USED)
+        umbra_device_sigmoid(weights, used);
     for (int j = 0; j < used; j++)
         sum += weights[j];
     for (int j = 0; r->renormalise && j < used; j++)
-        weights[j] /= sum;
+        weights[j] /= fmaxf(sum, least_sum);
     for (int j = 0; r->scale != 1 && j < used; j++)
         weights[j] *= r->scale;
 }
@@ -97,6 +103,8 @@ static void choose(void *context, int begin, int end, int worker)
     int32_t *group = s->groups + (size_t)worker * groups;
     for (size_t t = (size_t)begin; t < (size_t)end; t++) {
         float *scores = s->scores + t * n;
+        for (size_t i = 0; s->router->input_scale != 1 && i < n; i++)
+            scores[i] *= s->router->input_scale;
         if (bias)
             run->kernels->add_scaled(scores, bias, 1.0f, s->experts);
         bool finite = umbra_all_finite(scores, n); /* gating would turn -infinity into a plain 0 */

@@ -75,10 +75,37 @@ void umbra_device_norm(const umbra_device *d, umbra_activations *out, const floa
     umbra_device_run(d, rows, 8, norm_rows, &run);
 }
 
+typedef struct rows_run {
+    const umbra_kernels *kernels;
+    float *x;
+    const float *weight;
+    float eps;
+    int n;
+} rows_run;
+
+static void norm_in_place(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const rows_run *run = context;
+    for (int t = begin; t < end; t++) {
+        float *x = run->x + (size_t)t * (size_t)run->n;
+        run->kernels->rms_norm(x, x, run->weight, run->n, run->eps);
+    }
+}
+
+void umbra_device_norm_rows(const umbra_device *d, const umbra_matrix *weight, float *x, float eps,
+                            int rows)
+{
+    rows_run run = {d->kernels, x, weight->data, eps, weight->columns};
+    if (weight->data)
+        umbra_device_run(d, rows, 8, norm_in_place, &run);
+}
+
 typedef struct add_run {
     const umbra_kernels *kernels;
     float *x;
     const float *y, *weight;
+    float scale;
     int n;
 } add_run;
 
@@ -88,16 +115,46 @@ static void add_rows(void *context, int begin, int end, int worker)
     const add_run *run = context;
     for (int t = begin; t < end; t++) {
         size_t at = (size_t)t * (size_t)run->n;
-        run->kernels->add_scaled(run->x + at, run->y + at, run->weight ? run->weight[t] : 1.0f,
-                                 run->n);
+        float weight = run->weight ? run->weight[t] : 1.0f;
+        run->kernels->add_scaled(run->x + at, run->y + at, run->scale * weight, run->n);
     }
 }
 
 void umbra_device_add(const umbra_device *d, float *x, const float *y, const float *weight,
-                      int rows, int n)
+                      float scale, int rows, int n)
 {
-    add_run run = {d->kernels, x, y, weight, n};
+    add_run run = {d->kernels, x, y, weight, scale, n};
     umbra_device_run(d, rows, 16, add_rows, &run);
+}
+
+typedef struct shape_run {
+    float *x;
+    float scale, cap; /* cap 0: none */
+} shape_run;
+
+/* Items are values. */
+static void shape_values(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const shape_run *run = context;
+    for (int i = begin; i < end; i++) {
+        float x = run->x[i] * run->scale;
+        run->x[i] = run->cap > 0 ? run->cap * tanhf(x / run->cap) : x;
+    }
+}
+
+void umbra_device_shape_logits(const umbra_device *d, float *x, float scale, float cap, int rows,
+                               int n)
+{
+    for (int t = 0; (scale != 1 || cap > 0) && t < rows; t++) {
+        shape_run run = {x + (size_t)t * (size_t)n, scale, cap};
+        umbra_device_run(d, n, 1024, shape_values, &run);
+    }
+}
+
+void umbra_device_scale(const umbra_device *d, float *x, float scale, int rows, int n)
+{
+    umbra_device_shape_logits(d, x, scale, 0, rows, n);
 }
 
 void umbra_device_add_bias(const umbra_device *d, const umbra_matrix *bias, float *x, int rows)

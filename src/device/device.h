@@ -61,9 +61,17 @@ void umbra_device_norm(const umbra_device *d, umbra_activations *out, const floa
 void umbra_device_round(const umbra_device *d, umbra_activations *a, int rows);
 /* The same for rows [first, first + count), on the calling thread. */
 void umbra_round_rows(const umbra_kernels *kernels, umbra_activations *a, int first, int count);
-/* x[t] += weight[t] * y[t]; weight NULL: 1. x, y (T, n). */
+/* x (T, n) in place: norm(x) * weight in f32 alone, where there is a weight (n). */
+void umbra_device_norm_rows(const umbra_device *d, const umbra_matrix *weight, float *x, float eps,
+                            int rows);
+/* x[t] += scale * weight[t] * y[t]; weight NULL: 1. x, y (T, n). */
 void umbra_device_add(const umbra_device *d, float *x, const float *y, const float *weight,
-                      int rows, int n);
+                      float scale, int rows, int n);
+/* x (T, n) *= scale. */
+void umbra_device_scale(const umbra_device *d, float *x, float scale, int rows, int n);
+/* x (T, n): cap * tanh(scale * x / cap); cap 0: scale * x. */
+void umbra_device_shape_logits(const umbra_device *d, float *x, float scale, float cap, int rows,
+                               int n);
 /* x[t] += bias for T rows, where there is a bias. */
 void umbra_device_add_bias(const umbra_device *d, const umbra_matrix *bias, float *x, int rows);
 
@@ -91,8 +99,10 @@ typedef struct umbra_place_step {
     float *q, *k, *v; /* (T, heads, key_dim), (T, kv heads, key_dim), (T, kv heads, value_dim) */
     const umbra_matrix *q_bias, *k_bias, *v_bias; /* of all heads; data may be NULL */
     const umbra_matrix *q_norm, *k_norm; /* of each head, or of all at once, as long as they are */
-    const umbra_rope *rope;
-    const float *angles; /* (T, rope.dim) */
+    bool bare_qk_norm, bare_v_norm;      /* norms of each head without weights */
+    bool norms_rotated;                  /* norms of q and k come behind the rotation */
+    const umbra_rope *rope;              /* NULL: nothing is rotated */
+    const float *angles;                 /* (T, rope.dim) */
     const umbra_kv_form *form;
     const umbra_kv_view *view; /* (T) */
     int heads, kv_heads, key_dim, value_dim;
@@ -156,6 +166,21 @@ typedef struct umbra_sum_step {
 } umbra_sum_step;
 void umbra_device_sum_rows(const umbra_device *d, const umbra_sum_step *s, int rows);
 
+/* A short convolution of each of H values by itself: puts opens * input where each row's view says,
+ * whose form has one head of H F32 values; out = closes * sum over the positions that a view shows,
+ * at most `width`, of taps * what was put there. */
+typedef struct umbra_convolve_step {
+    const float *in;   /* (T, 3, H): opens, closes, input */
+    const float *taps; /* (H, width), the last of a row's own position */
+    const umbra_kv_form *form;
+    const umbra_kv_view *view; /* (T) */
+    int width;                 /* the form's window */
+    float *out;                /* (T, H) */
+    umbra_kv_run *runs;        /* (threads, runs_stride) */
+    int runs_stride;           /* umbra_kv_most_runs */
+} umbra_convolve_step;
+void umbra_device_convolve(const umbra_device *d, const umbra_convolve_step *s, int rows);
+
 /* Turns the rope.dim values at x by a row's angles. */
 void umbra_rope_rotate(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
                        const float *angles);
@@ -183,7 +208,7 @@ typedef struct umbra_activate_span {
     int expert;       /* row of scales and biases; -1: none */
 } umbra_activate_span;
 
-/* inner = silu(gate) * up, to q16. gate and inner are the same rows. */
+/* inner = activation(gate) * up, to q16. gate and inner are the same rows. */
 typedef struct umbra_activate_step {
     const umbra_activate_span *spans; /* (n_spans) */
     int n_spans;
@@ -192,18 +217,18 @@ typedef struct umbra_activate_step {
     /* Data or the pointer may be NULL: factors (E) first, then biases (E, width). */
     const umbra_matrix *gate_scale, *up_scale, *gate_bias, *up_bias;
     umbra_activation activation;
+    const float *weight; /* (rows) of gate and up before all else; NULL: 1 */
 } umbra_activate_step;
 void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s);
 
-/* x[t] += sum over j of weights[t][j] * (scale * contribution of pair (t, j) + bias), summed
+/* sum[t] = sum over j of weights[t][j] * (scale * contribution of pair (t, j) + bias), summed
  * in the router's order. */
 typedef struct umbra_mix_step {
-    float *x;                  /* (T, H) */
-    float *sum;                /* (T, H) scratch */
+    float *sum;                /* (T, H) */
     float *contribution;       /* (P, H); biases are added in place */
     const int32_t *pair;       /* (T, k) row of contribution; -1: left out */
     const int32_t *experts;    /* (T, k) */
-    const float *weights;      /* (T, k) */
+    const float *weights;      /* (T, k); NULL: 1 */
     const umbra_matrix *scale; /* (E); data may be NULL, as the bias's */
     const umbra_matrix *bias;  /* (E, H) */
     int used, hidden;

@@ -62,7 +62,8 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_place(&e->scratch, arena, c, p->chunk, p->context, p->threads);
     e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
-    e->rope_frequency = umbra_calloc((size_t)c->rope.dim / 2 + 1, sizeof *e->rope_frequency);
+    e->rope_frequency =
+        umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
     if (!arena || !e->forms || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
@@ -73,35 +74,52 @@ static int open_memory(umbra_engine *e, umbra_error *err)
 static int load_weights(umbra_engine *e, const umbra_progress *progress, umbra_error *err)
 {
     int rc = umbra_weights_load(&e->weights, e->model, e->device.kernels, progress, err);
-    if (rc == UMBRA_OK)
-        umbra_rope_frequencies(&e->model->config.rope, e->weights.model[UMBRA_ROPE_FACTORS].data,
-                               e->rope_frequency);
+    const umbra_config *c = &e->model->config;
+    const float *slowed = rc == UMBRA_OK ? e->weights.model[UMBRA_ROPE_FACTORS].data : NULL;
+    for (int r = 0; rc == UMBRA_OK && r < UMBRA_ROPES; r++)
+        umbra_rope_frequencies(&c->rope[r], r == 0 ? slowed : NULL,
+                               e->rope_frequency + umbra_rope_at(c, r));
     return rc;
 }
 
+/* A width of what is multiplied by weights. */
+typedef struct width {
+    const char *what;
+    int width; /* 0: there is none */
+} width;
+
 /* q16 blocks and the kernels' speed ask for whole blocks of 32. */
-static int check_widths(const umbra_model *model, umbra_error *err)
+static int check_blocks(const umbra_model *model, const width *widths, int n, umbra_error *err)
 {
-    const umbra_config *c = &model->config;
-    const struct {
-        const char *what;
-        int width; /* 0: there is none */
-    } widths[] = {
-        {"hidden", c->hidden},
-        {"expert", c->expert_width},
-        {"attention (heads x values)", c->heads * c->value_dim},
-        {"dense layer", c->dense_layers ? c->dense_width : 0},
-        {"shared expert", c->shared_width},
-        {"query bottleneck", c->q_rank},
-        {"latent", c->kv_rank},
-        {"unrotated key", c->kv_rank ? c->key_dim - c->rope.dim : 0},
-    };
-    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+    for (int i = 0; i < n; i++)
         if (widths[i].width % UMBRA_Q16_BLOCK != 0)
             return umbra_fail(
                 err, UMBRA_E_UNSUPPORTED, "%s: the width %d (%s) is no multiple of %d",
                 umbra_gguf_path(model->gguf), widths[i].width, widths[i].what, UMBRA_Q16_BLOCK);
     return UMBRA_OK;
+}
+
+static int check_widths(const umbra_model *model, umbra_error *err)
+{
+    const umbra_config *c = &model->config;
+    const width widths[] = {
+        {"hidden", c->hidden},
+        {"expert", c->expert_width},
+        {"dense layer", umbra_has_dense_layers(c) ? c->dense_width : 0},
+        {"shared expert", c->shared_width},
+    };
+    int rc = check_blocks(model, widths, sizeof widths / sizeof widths[0], err);
+    for (int l = 0; rc == UMBRA_OK && l < c->layers; l++) {
+        const umbra_attention *a = &c->attention[l];
+        const width attention[] = {
+            {"attention (heads x values)", a->heads * a->value_dim},
+            {"query bottleneck", a->q_rank},
+            {"latent", a->kv_rank},
+            {"unrotated key", a->kv_rank ? a->key_dim - c->rope[a->rope].dim : 0},
+        };
+        rc = check_blocks(model, attention, sizeof attention / sizeof attention[0], err);
+    }
+    return rc;
 }
 
 int umbra_engine_open(umbra_engine **out, const umbra_model *model,

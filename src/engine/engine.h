@@ -37,9 +37,9 @@ umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int seque
 /* From UMBRA_TAP_WAIT: the state of the chunk's first row, x (hidden), with the experts of the
  * layer that are computed so far. Returns the share of their weight that is not yet there, 0 to 1.
  */
-float umbra_engine_partial(const umbra_engine *engine, float *x);
-/* The rotary angles of the chunk's first row, (rope.dim). */
-void umbra_engine_angles(const umbra_engine *engine, float *angles);
+float umbra_engine_partial(umbra_engine *engine, int layer, float *x);
+/* The rotary angles of the chunk's first row, (UMBRA_ROPES) of (their dim). */
+void umbra_engine_angles(const umbra_engine *engine, float *const *angles);
 
 /* The router of a layer with the norm before it folded in, (experts, hidden): its scores for a
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer

@@ -220,26 +220,37 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(const umbra_engine *e, float *x)
+float umbra_engine_partial(umbra_engine *e, int layer, float *x)
 {
     const umbra_scratch *s = &e->scratch;
     const umbra_config *c = &e->model->config;
+    const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
     memcpy(x, s->x, (size_t)c->hidden * sizeof *x);
+    memset(s->block, 0, (size_t)c->hidden * sizeof *x); /* free until the layer's sum */
     for (int j = 0; j < c->experts_used; j++) {
         const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
+        float weight = c->router.weighs_input ? 1 : s->weights[j];
         all += s->weights[j];
         if (s->computed[s->experts[j]])
-            e->device.kernels->add_scaled(x, row, s->weights[j], c->hidden);
+            e->device.kernels->add_scaled(
+                s->block, row, scale ? weight * scale[s->experts[j]] : weight, c->hidden);
         else
             missing += s->weights[j];
     }
+    umbra_pass pass;
+    umbra_engine_pass(e, &pass);
+    pass.scratch = &e->scratch;
+    pass.rows = 1;
+    umbra_step_join(&pass, layer, x);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_angles(const umbra_engine *e, float *angles)
+void umbra_engine_angles(const umbra_engine *e, float *const *angles)
 {
-    memcpy(angles, e->scratch.rope, (size_t)e->model->config.rope.dim * sizeof *angles);
+    for (int r = 0; r < UMBRA_ROPES; r++)
+        memcpy(angles[r], e->scratch.rope[r],
+               (size_t)e->model->config.rope[r].dim * sizeof *angles[r]);
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,

@@ -6,7 +6,8 @@ void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
 {
     const umbra_config *c = &e->model->config;
     const umbra_matrix *router = &e->weights.layer[layer][UMBRA_ROUTER];
-    const float *norm = e->weights.layer[layer][UMBRA_FFN_NORM].data;
+    const umbra_matrix *w = e->weights.layer[layer];
+    const float *norm = w[w[UMBRA_ROUTER_NORM].data ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM].data;
     if (!router->data) {
         memset(gate, 0, (size_t)c->experts * (size_t)c->hidden * sizeof *gate);
         return;
@@ -16,6 +17,6 @@ void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
         const char *packed = (const char *)router->data + (size_t)x * router->row_bytes;
         e->device.kernels->dequantize[router->dtype](row, packed, router->columns);
         for (int i = 0; i < router->columns; i++)
-            row[i] *= norm[i];
+            row[i] *= norm[i] * c->router.input_scale;
     }
 }

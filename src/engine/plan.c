@@ -39,11 +39,11 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
     const umbra_config *c = &model->config;
     for (int l = 0; l < c->layers; l++)
         forms[l] = (umbra_kv_form){
-            .heads = c->cache_heads,
-            .key = c->cache_key,
-            .value = c->cache_value,
-            .window = umbra_layer_window(c, l),
-            .unit = kernels->kv_bytes,
+            .heads = c->attention[l].cache_heads,
+            .key = c->attention[l].cache_key,
+            .value = c->attention[l].cache_value,
+            .window = c->attention[l].window,
+            .unit = c->attention[l].conv ? (uint32_t)sizeof(float) : kernels->kv_bytes,
         };
 }
 

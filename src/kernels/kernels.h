@@ -98,7 +98,7 @@ typedef struct umbra_kernels {
     /* One row of n values (a multiple of 32) to q16. A block with a value that is not finite gets a
      * scale that is not, so that no product with it is. */
     void (*quantize)(const float *x, int n, int16_t *q, float *scale, float *sum);
-    /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x. */
+    /* out = x / sqrt(mean(x^2) + eps) * weight; weight NULL: 1; out may be x. */
     void (*rms_norm)(float *out, const float *x, const float *weight, int n, float eps);
     /* Rotates pairs (x[i], x[i + n/2]) by the angles whose (cos, sin) are in table (n/2, 2). */
     void (*rope_halves)(float *x, const float *table, int n);

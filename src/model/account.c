@@ -260,7 +260,7 @@ static bool ends_with(umbra_string s, const char *ending)
 static int check_frequencies(const umbra_model *model, const umbra_gguf_tensor *t, bool *same,
                              umbra_error *err)
 {
-    const umbra_rope *r = &model->config.rope;
+    const umbra_rope *r = &model->config.rope[0];
     *same = t->dtype == UMBRA_F32 && t->bytes == (uint64_t)r->dim / 2 * sizeof(float);
     int rc = UMBRA_OK;
     for (int i = 0; rc == UMBRA_OK && *same && i < r->dim / 2; i++) {

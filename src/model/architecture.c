@@ -10,8 +10,14 @@
 #include "model/account.h"
 
 static const umbra_architecture *const table[] = {
-    &umbra_architecture_qwen3moe, &umbra_architecture_qwen2moe,  &umbra_architecture_olmoe,
-    &umbra_architecture_llama,    &umbra_architecture_deepseek2, &umbra_architecture_gpt_oss,
+    &umbra_architecture_qwen3moe,    &umbra_architecture_qwen2moe,
+    &umbra_architecture_olmoe,       &umbra_architecture_llama,
+    &umbra_architecture_deepseek2,   &umbra_architecture_gpt_oss,
+    &umbra_architecture_glm4moe,     &umbra_architecture_minimax_m2,
+    &umbra_architecture_bailingmoe2, &umbra_architecture_hunyuan_moe,
+    &umbra_architecture_granitemoe,  &umbra_architecture_ernie45_moe,
+    &umbra_architecture_gemma4,      &umbra_architecture_llama4,
+    &umbra_architecture_lfm2moe,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -59,7 +65,7 @@ static int read_widths(umbra_keys *keys, umbra_config *c, umbra_error *err)
         {"block_count", 1, 4096, -1, &c->layers},
         {"embedding_length", 1, 1 << 20, -1, &c->hidden},
         {"context_length", 1, 1 << 30, -1, &c->context},
-        {"attention.head_count", 1, 4096, -1, &c->heads},
+        {"attention.head_count", 1, 4096, -1, &c->usual.heads},
         {"expert_count", 0, 65535, 0, &c->experts},
         {"expert_feed_forward_length", 0, 1 << 20, 0, &c->expert_width},
         {"feed_forward_length", 0, 1 << 20, 0, &c->dense_width},
@@ -74,11 +80,11 @@ static int read_widths(umbra_keys *keys, umbra_config *c, umbra_error *err)
                           "%s: %s.expert_count is 0 or missing; a model without experts is not "
                           "supported",
                           umbra_gguf_path(keys->gguf), keys->architecture);
-    int head = c->hidden / c->heads > 0 ? c->hidden / c->heads : 1; /* where the keys are absent */
+    int head = c->hidden / c->usual.heads > 0 ? c->hidden / c->usual.heads
+                                              : 1; /* where the keys are absent */
     const umbra_int_key more[] = {
-        {"attention.head_count_kv", 1, 4096, c->heads, &c->kv_heads},
-        {"attention.key_length", 2, 4096, head, &c->key_dim},
-        {"attention.value_length", 1, 4096, head, &c->value_dim},
+        {"attention.key_length", 2, 4096, head, &c->usual.key_dim},
+        {"attention.value_length", 1, 4096, head, &c->usual.value_dim},
         {"expert_used_count", 1, UMBRA_MAX_USED, -1, &c->experts_used},
     };
     return umbra_lookup_ints(keys, more, sizeof more / sizeof more[0], err);
@@ -122,12 +128,12 @@ static int read_attention_scale(umbra_keys *keys, umbra_config *c, umbra_error *
 {
     float scale = 0;
     int rc = UMBRA_OK;
-    if (c->kv_rank == 0)
+    if (c->usual.kv_rank == 0)
         rc = umbra_lookup_float(keys, "attention.scale", 0, &scale, err);
     if (scale != 0)
-        c->attention_scale = scale;
+        c->usual.scale = scale;
     else
-        c->attention_scale /= sqrtf((float)c->key_dim);
+        c->usual.scale /= sqrtf((float)c->usual.key_dim);
     return rc;
 }
 
@@ -136,20 +142,20 @@ static int check_config(const umbra_gguf *gguf, const char *name, const umbra_co
 {
     const char *path = umbra_gguf_path(gguf);
     const umbra_router *r = &c->router;
-    if (c->heads % c->kv_heads != 0)
-        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %d heads cannot share %d key/value heads", path,
-                          c->heads, c->kv_heads);
     if (c->experts_used > c->experts)
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: %d experts are used of only %d", path,
                           c->experts_used, c->experts);
     if (c->expert_width < 1)
         return umbra_fail(err, UMBRA_E_FORMAT,
                           "%s: the key %s.expert_feed_forward_length is missing", path, name);
-    if (c->dense_layers >= c->layers)
+    int dense = 0;
+    for (int l = 0; l < c->layers; l++)
+        dense += !umbra_layer_wants_experts(c, l);
+    if (dense == c->layers)
         return umbra_fail(err, UMBRA_E_FORMAT,
-                          "%s: %d of %d layers are dense, so that none has experts", path,
-                          c->dense_layers, c->layers);
-    if (c->dense_layers > 0 && c->dense_width < 1)
+                          "%s: %d of %d layers are dense, so that none has experts", path, dense,
+                          c->layers);
+    if (dense > 0 && c->dense_width < 1)
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: the key %s.feed_forward_length is missing",
                           path, name);
     if (c->experts % r->groups != 0 || r->groups_used > r->groups ||
@@ -169,8 +175,10 @@ static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_conf
         rc = umbra_lookup_float(keys, "attention.layer_norm_rms_epsilon", 1e-6f, &c->rms_eps, err);
     if (rc == UMBRA_OK)
         rc = read_router(keys, &c->router, err);
-    c->window_period = 1;
-    c->attention_scale = 1;
+    c->moe_period = 1;
+    c->usual.scale = 1;
+    c->router.input_scale = 1;
+    c->embedding_scale = c->residual_scale = c->logit_scale = 1;
     if (rc == UMBRA_OK)
         rc = umbra_read_rope(keys, a, c, err);
     if (rc == UMBRA_OK)
@@ -179,30 +187,74 @@ static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_conf
         rc = read_gating(keys, &c->router, err);
     if (rc == UMBRA_OK)
         rc = read_attention_scale(keys, c, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_read_layers(keys, a, c, err);
     return rc == UMBRA_OK ? check_config(keys->gguf, a->name, c, err) : rc;
+}
+
+int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *err)
+{
+    int shared = 0;
+    const umbra_int_key wanted[] = {
+        {"leading_dense_block_count", 0, 4096, 0, &c->dense_layers},
+        {"expert_shared_count", 0, 64, 0, &shared},
+    };
+    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
+    c->shared_width = shared * c->expert_width;
+    return rc;
 }
 
 /* ---- tensors ---- */
 
-void umbra_rules_attention(const umbra_config *c, umbra_tensor_rule *rules)
+void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                           umbra_tensor_rule *rules)
 {
-    uint64_t hidden = (uint64_t)c->hidden, heads = (uint64_t)c->heads;
-    uint64_t kv_heads = (uint64_t)c->kv_heads;
-    uint64_t key_dim = (uint64_t)c->key_dim, value_dim = (uint64_t)c->value_dim;
+    const umbra_attention *a = &c->attention[layer];
+    uint64_t hidden = (uint64_t)c->hidden, values = (uint64_t)(a->heads * a->value_dim);
+    uint64_t q = (uint64_t)(a->heads * a->key_dim), k = (uint64_t)(a->kv_heads * a->key_dim);
+    uint64_t v = (uint64_t)(a->kv_heads * a->value_dim);
     rules[UMBRA_ATTN_NORM] = (umbra_tensor_rule){"attn_norm.weight", {hidden}, true, false};
-    rules[UMBRA_ATTN_Q] =
-        (umbra_tensor_rule){"attn_q.weight", {hidden, heads * key_dim}, false, false};
-    rules[UMBRA_ATTN_K] =
-        (umbra_tensor_rule){"attn_k.weight", {hidden, kv_heads * key_dim}, false, false};
-    rules[UMBRA_ATTN_V] =
-        (umbra_tensor_rule){"attn_v.weight", {hidden, kv_heads * value_dim}, false, false};
     rules[UMBRA_ATTN_OUT] =
-        (umbra_tensor_rule){"attn_output.weight", {heads * value_dim, hidden}, false, false};
-    rules[UMBRA_ATTN_Q_BIAS] = (umbra_tensor_rule){"attn_q.bias", {heads * key_dim}, true, true};
-    rules[UMBRA_ATTN_K_BIAS] = (umbra_tensor_rule){"attn_k.bias", {kv_heads * key_dim}, true, true};
-    rules[UMBRA_ATTN_V_BIAS] =
-        (umbra_tensor_rule){"attn_v.bias", {kv_heads * value_dim}, true, true};
+        (umbra_tensor_rule){"attn_output.weight", {values, hidden}, false, false};
     rules[UMBRA_ATTN_OUT_BIAS] = (umbra_tensor_rule){"attn_output.bias", {hidden}, true, true};
+    if (umbra_has_tensor(gguf, layer, "attn_qkv.weight")) {
+        rules[UMBRA_ATTN_QKV] =
+            (umbra_tensor_rule){"attn_qkv.weight", {hidden, q + k + v}, false, false};
+        rules[UMBRA_ATTN_QKV_BIAS] = (umbra_tensor_rule){"attn_qkv.bias", {q + k + v}, true, true};
+        return;
+    }
+    rules[UMBRA_ATTN_Q] = (umbra_tensor_rule){"attn_q.weight", {hidden, q}, false, false};
+    rules[UMBRA_ATTN_K] = (umbra_tensor_rule){"attn_k.weight", {hidden, k}, false, false};
+    rules[UMBRA_ATTN_V] = (umbra_tensor_rule){"attn_v.weight", {hidden, v}, false, false};
+    rules[UMBRA_ATTN_Q_BIAS] = (umbra_tensor_rule){"attn_q.bias", {q}, true, true};
+    rules[UMBRA_ATTN_K_BIAS] = (umbra_tensor_rule){"attn_k.bias", {k}, true, true};
+    rules[UMBRA_ATTN_V_BIAS] = (umbra_tensor_rule){"attn_v.bias", {v}, true, true};
+}
+
+void umbra_rules_biased(umbra_tensor_rule *rules)
+{
+    static const umbra_role biases[] = {UMBRA_ATTN_Q_BIAS, UMBRA_ATTN_K_BIAS, UMBRA_ATTN_V_BIAS,
+                                        UMBRA_ATTN_QKV_BIAS};
+    for (size_t i = 0; i < sizeof biases / sizeof biases[0]; i++)
+        rules[biases[i]].optional = false;
+}
+
+static void name_norms(uint64_t q, uint64_t k, umbra_tensor_rule *rules)
+{
+    rules[UMBRA_ATTN_Q_NORM] = (umbra_tensor_rule){"attn_q_norm.weight", {q}, true, false};
+    rules[UMBRA_ATTN_K_NORM] = (umbra_tensor_rule){"attn_k_norm.weight", {k}, true, false};
+}
+
+void umbra_rules_head_norms(const umbra_config *c, int layer, umbra_tensor_rule *rules)
+{
+    uint64_t key_dim = (uint64_t)c->attention[layer].key_dim;
+    name_norms(key_dim, key_dim, rules);
+}
+
+void umbra_rules_row_norms(const umbra_config *c, int layer, umbra_tensor_rule *rules)
+{
+    const umbra_attention *a = &c->attention[layer];
+    name_norms((uint64_t)(a->heads * a->key_dim), (uint64_t)(a->kv_heads * a->key_dim), rules);
 }
 
 void umbra_rules_ffn_norm(const umbra_config *c, umbra_tensor_rule *rules)
@@ -241,15 +293,30 @@ void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor
         shared ? "ffn_down_shexp.weight" : "ffn_down.weight", {inner, hidden}, false, false};
 }
 
-static int find_model_tensors(umbra_model *model, umbra_error *err)
+void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rule *rules)
+{
+    if (!umbra_layer_wants_experts(c, layer)) {
+        umbra_rules_ffn_norm(c, rules);
+        umbra_rules_ffn(c, c->dense_width, false, rules);
+        return;
+    }
+    umbra_rules_router(c, rules);
+    if (c->shared_width)
+        umbra_rules_ffn(c, c->shared_width, true, rules);
+}
+
+static int find_model_tensors(const umbra_architecture *a, umbra_model *model, umbra_error *err)
 {
     const umbra_config *c = &model->config;
     uint64_t hidden = (uint64_t)c->hidden, vocabulary = (uint64_t)c->vocabulary;
     const umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
         [UMBRA_TOKEN_EMBEDDING] = {"token_embd.weight", {hidden, vocabulary}, false, false},
-        [UMBRA_OUTPUT_NORM] = {"output_norm.weight", {hidden}, true, false},
+        [UMBRA_OUTPUT_NORM] = {a->output_norm ? a->output_norm : "output_norm.weight",
+                               {hidden},
+                               true,
+                               false},
         [UMBRA_OUTPUT] = {"output.weight", {hidden, vocabulary}, false, true},
-        [UMBRA_ROPE_FACTORS] = {"rope_freqs.weight", {(uint64_t)c->rope.dim / 2}, true, true},
+        [UMBRA_ROPE_FACTORS] = {"rope_freqs.weight", {(uint64_t)c->rope[0].dim / 2}, true, true},
     };
     int rc = UMBRA_OK;
     for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++)
@@ -270,7 +337,7 @@ static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, i
         if (rules[i].name)
             rc = umbra_lookup_tensor(model->gguf, layer, &rules[i], &model->layers[layer].role[i],
                                      err);
-    if (rc == UMBRA_OK && layer >= c->dense_layers)
+    if (rc == UMBRA_OK && umbra_layer_wants_experts(c, layer))
         rc = umbra_find_experts(model, layer, err);
     return rc;
 }
@@ -278,7 +345,7 @@ static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, i
 static int find_tensors(const umbra_architecture *a, umbra_model *model, umbra_error *err)
 {
     const umbra_config *c = &model->config;
-    int rc = find_model_tensors(model, err);
+    int rc = find_model_tensors(a, model, err);
     if (rc != UMBRA_OK)
         return rc;
     /* Asked for before anything is allocated per layer: a hostile count stops here. */
@@ -305,9 +372,6 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
     int rc = read_config(a, &keys, c, err);
     if (rc != UMBRA_OK)
         return rc;
-    c->cache_heads = c->kv_rank ? 1 : c->kv_heads;
-    c->cache_key = c->kv_rank ? c->kv_rank + c->rope.dim : c->key_dim;
-    c->cache_value = c->kv_rank ? 0 : c->value_dim;
     rc = find_tensors(a, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_account_keys(&keys, c, err);

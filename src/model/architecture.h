@@ -12,11 +12,15 @@
 typedef struct umbra_architecture {
     const char *name; /* general.architecture, and the prefix of its keys */
     umbra_rope_pairs rope;
-    bool ramp_unrounded; /* YaRN's ramp begins and ends between pairs */
+    bool ramp_unrounded;     /* YaRN's ramp begins and ends between pairs */
+    const char *output_norm; /* the tensor's name; NULL: "output_norm.weight" */
     /* Completes c, which holds what the shared keys say, and refuses what cannot be. Shared
      * defaults: no window, plain softmax router without renormalisation, plain SwiGLU, no dense
-     * layers, no shared expert, widths 0 where their keys are missing. */
+     * layers, no shared expert, widths 0 where their keys are missing, scales 1. */
     int (*configure)(umbra_keys *keys, umbra_config *c, umbra_error *err);
+    /* Says how layers attend that do not as c->usual does, which each of c->attention is before.
+     * NULL: all do. */
+    int (*layers)(umbra_keys *keys, umbra_config *c, umbra_error *err);
     /* Names what a layer has beside its experts; rules (UMBRA_LAYER_ROLES) are all absent before.
      */
     void (*tensors)(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -33,9 +37,17 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
 
 /* ---- for the layouts ---- */
 
-/* Rules of attention with a key and value per kv head: norm, q, k, v, output; biases of the four
- * where a file has them. */
-void umbra_rules_attention(const umbra_config *c, umbra_tensor_rule *rules);
+/* Leading layers without experts, and shared experts that are as wide as the others. */
+int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *err);
+/* Rules of attention with a key and value per kv head: norm, q, k and v, which may be one tensor,
+ * output; biases of all where a file has them. */
+void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                           umbra_tensor_rule *rules);
+/* Biases of queries, keys and values must be there, after umbra_rules_attention. */
+void umbra_rules_biased(umbra_tensor_rule *rules);
+/* Norms of each query and key head, or of all of a kind together. */
+void umbra_rules_head_norms(const umbra_config *c, int layer, umbra_tensor_rule *rules);
+void umbra_rules_row_norms(const umbra_config *c, int layer, umbra_tensor_rule *rules);
 /* Norm before the feed-forward block. */
 void umbra_rules_ffn_norm(const umbra_config *c, umbra_tensor_rule *rules);
 /* Norm before the feed-forward block, and the router; where a file has them, the router's biases,
@@ -43,6 +55,9 @@ void umbra_rules_ffn_norm(const umbra_config *c, umbra_tensor_rule *rules);
 void umbra_rules_router(const umbra_config *c, umbra_tensor_rule *rules);
 /* The feed-forward block that every token uses: "ffn_gate<suffix>.weight" and so on. */
 void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor_rule *rules);
+/* All behind the attention: a feed-forward block where the layer is dense, or else the router, and
+ * the shared expert where there is one. */
+void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rule *rules);
 
 /* experts.c: finds the experts of a layer and where their slices lie. They are stacked in one
  * tensor per slice, gate and up may be in one, or each expert has tensors of its own. */
@@ -50,7 +65,10 @@ int umbra_find_experts(umbra_model *model, int layer, umbra_error *err);
 /* Is t, whose name behind "blk.N." is `name`, one of the layer's that hold experts? */
 bool umbra_is_expert_tensor(const umbra_model *model, int layer, umbra_string name,
                             const umbra_gguf_tensor *t);
-/* rope.c: the keys rope.*, with c->key_dim and c->context known. */
+/* layers.c: how each layer attends, with c->usual complete. */
+int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
+                      umbra_error *err);
+/* rope.c: the keys rope.* to c->rope[0], with c->usual.key_dim and c->context known. */
 int umbra_read_rope(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                     umbra_error *err);
 
@@ -60,5 +78,14 @@ extern const umbra_architecture umbra_architecture_olmoe;
 extern const umbra_architecture umbra_architecture_llama;
 extern const umbra_architecture umbra_architecture_deepseek2;
 extern const umbra_architecture umbra_architecture_gpt_oss;
+extern const umbra_architecture umbra_architecture_glm4moe;
+extern const umbra_architecture umbra_architecture_minimax_m2;
+extern const umbra_architecture umbra_architecture_bailingmoe2;
+extern const umbra_architecture umbra_architecture_hunyuan_moe;
+extern const umbra_architecture umbra_architecture_granitemoe;
+extern const umbra_architecture umbra_architecture_ernie45_moe;
+extern const umbra_architecture umbra_architecture_gemma4;
+extern const umbra_architecture umbra_architecture_llama4;
+extern const umbra_architecture umbra_architecture_lfm2moe;
 
 #endif

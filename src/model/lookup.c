@@ -18,6 +18,15 @@ static const char *ask(umbra_keys *keys, const char *name, char key[NAME_BYTES])
     return key;
 }
 
+static int check_int(const umbra_gguf *gguf, const char *key, const umbra_int_key *k, int64_t value,
+                     umbra_error *err)
+{
+    if (value >= k->least && value <= k->most)
+        return UMBRA_OK;
+    return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s is %" PRId64 ", it must be %d to %d",
+                      umbra_gguf_path(gguf), key, value, k->least, k->most);
+}
+
 static int lookup_int(umbra_keys *keys, const umbra_int_key *k, umbra_error *err)
 {
     char key[NAME_BYTES];
@@ -31,11 +40,10 @@ static int lookup_int(umbra_keys *keys, const umbra_int_key *k, umbra_error *err
                           key);
     if (rc == 0)
         value = (uint32_t)k->fallback;
-    if (value < (uint32_t)k->least || value > (uint32_t)k->most)
-        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s is %" PRIu32 ", it must be %d to %d",
-                          umbra_gguf_path(gguf), key, value, k->least, k->most);
-    *k->out = (int)value;
-    return UMBRA_OK;
+    rc = check_int(gguf, key, k, value, err);
+    if (rc == UMBRA_OK)
+        *k->out = (int)value;
+    return rc;
 }
 
 int umbra_lookup_ints(umbra_keys *keys, const umbra_int_key *wanted, size_t n, umbra_error *err)
@@ -43,6 +51,41 @@ int umbra_lookup_ints(umbra_keys *keys, const umbra_int_key *wanted, size_t n, u
     int rc = UMBRA_OK;
     for (size_t i = 0; rc == UMBRA_OK && i < n; i++)
         rc = lookup_int(keys, &wanted[i], err);
+    return rc;
+}
+
+static bool is_array(const umbra_gguf *gguf, const char *key)
+{
+    for (uint64_t i = 0; i < umbra_gguf_pair_count(gguf); i++) {
+        umbra_string name = umbra_gguf_pair_key(gguf, i);
+        if (name.bytes == strlen(key) && memcmp(name.data, key, name.bytes) == 0)
+            return umbra_gguf_pair_type(gguf, i) == UMBRA_GGUF_ARRAY;
+    }
+    return false;
+}
+
+int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *k, umbra_gguf_type element, int n,
+                        size_t stride, umbra_error *err)
+{
+    char key[NAME_BYTES];
+    const umbra_gguf *gguf = keys->gguf;
+    umbra_gguf_array array = {0};
+    bool one = !is_array(gguf, ask(keys, k->name, key));
+    int rc = one ? lookup_int(keys, k, err) : umbra_gguf_get_array(gguf, key, element, &array, err);
+    if (rc < 0)
+        return rc;
+    if (!one && array.count < (uint64_t)n)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s has %" PRIu64 " elements for %d layers",
+                          umbra_gguf_path(gguf), key, array.count, n);
+    rc = UMBRA_OK;
+    for (int l = 0; rc == UMBRA_OK && l < n; l++) {
+        int64_t value = *k->out;
+        if (!one)
+            umbra_gguf_next_int(&array, &value);
+        rc = check_int(gguf, key, k, value, err);
+        if (rc == UMBRA_OK)
+            memcpy((char *)k->out + (size_t)l * stride, &(int){(int)value}, sizeof(int));
+    }
     return rc;
 }
 

@@ -25,6 +25,11 @@ typedef struct umbra_int_key {
 
 /* Names are noted as asked for, so they must have static storage. */
 int umbra_lookup_ints(umbra_keys *keys, const umbra_int_key *wanted, size_t n, umbra_error *err);
+/* The same for something that layers may have each their own of: a number for all or an array, of
+ * whose elements (as for umbra_gguf_get_array) the first n are taken. Layer l's goes `stride` bytes
+ * behind that of layer l - 1. */
+int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *wanted, umbra_gguf_type element,
+                        int n, size_t stride, umbra_error *err);
 /* A finite, positive float; 0 is taken where the fallback is 0. */
 int umbra_lookup_float(umbra_keys *keys, const char *name, float fallback, float *out,
                        umbra_error *err);

@@ -12,7 +12,8 @@
 
 static void describe_router(umbra_model *model)
 {
-    static const char *const gatings[] = {"softmax", "sigmoid", "softmax of the chosen"};
+    static const char *const gatings[] = {"softmax", "sigmoid", "softmax of the chosen",
+                                          "sigmoid of the chosen"};
     const umbra_router *r = &model->config.router;
     const umbra_layer_tensors *last = &model->layers[model->config.layers - 1];
     char groups[48] = "";
@@ -56,6 +57,27 @@ static void count_dense(umbra_model *model)
     model->info.dense_bytes = bytes;
 }
 
+/* Layers may differ: what the first that attends is, the most that one keeps, the longest window.
+ */
+static void describe_attention(umbra_model *model)
+{
+    const umbra_config *c = &model->config;
+    umbra_model_info *info = &model->info;
+    info->heads = c->usual.heads;
+    for (int l = c->layers - 1; l >= 0; l--) {
+        const umbra_attention *a = &c->attention[l];
+        if (!a->conv) {
+            info->kv_heads = a->cache_heads;
+            info->head_dim = a->key_dim;
+            info->latent_width = a->kv_rank;
+        }
+        int kept = a->cache_heads * (a->cache_key + a->cache_value);
+        info->cached_values = kept > info->cached_values ? kept : info->cached_values;
+        info->window = a->window > info->window ? a->window : info->window;
+        info->windowed_layers += a->window > 0;
+    }
+}
+
 static void describe(umbra_model *model)
 {
     const umbra_config *c = &model->config;
@@ -63,12 +85,7 @@ static void describe(umbra_model *model)
     info->layers = c->layers;
     info->mtp_layers = c->mtp_layers;
     info->hidden = c->hidden;
-    info->heads = c->heads;
-    info->kv_heads = c->cache_heads;
-    info->head_dim = c->key_dim;
-    info->latent_width = c->kv_rank;
-    info->cached_values = c->cache_heads * (c->cache_key + c->cache_value);
-    info->window = c->window;
+    describe_attention(model);
     info->experts = c->experts;
     info->experts_used = c->experts_used;
     info->expert_width = c->expert_width;
@@ -134,6 +151,7 @@ void umbra_model_close(umbra_model **p)
     umbra_model *model = *p;
     if (!model)
         return;
+    umbra_free(model->config.attention);
     umbra_free(model->slices);
     umbra_free(model->layers);
     umbra_tokenizer_close(&model->tokenizer);

@@ -10,7 +10,10 @@
 #include "gguf/gguf.h"
 #include "tokenizer/tokenizer.h"
 
-enum { UMBRA_MAX_USED = 64 /* experts per token and layer */ };
+enum {
+    UMBRA_MAX_USED = 64, /* experts per token and layer */
+    UMBRA_ROPES = 2,     /* rotary embeddings that a model's layers have between them */
+};
 
 typedef enum umbra_rope_pairs {
     UMBRA_ROPE_HALVES,   /* (i, i + dim/2) */
@@ -33,80 +36,112 @@ typedef enum umbra_gating {
     UMBRA_GATING_SOFTMAX,      /* over all experts */
     UMBRA_GATING_SIGMOID,      /* of each expert alone */
     UMBRA_GATING_SOFTMAX_USED, /* raw scores choose, softmax over the chosen ones weighs */
+    UMBRA_GATING_SIGMOID_USED, /* raw scores choose, the sigmoid of each chosen one weighs */
 } umbra_gating;
 
 /* How scores become experts and weights. A selection bias (UMBRA_SELECTION_BIAS) is added for
  * choosing alone. */
 typedef struct umbra_router {
     umbra_gating gating;
+    float input_scale;       /* of what the router sees, and so of its scores */
     bool renormalise;        /* weights are divided by their sum */
     float scale;             /* then multiplied by this */
     int groups, groups_used; /* experts come from the best groups alone; 1 and 1: from anywhere */
     int group_best;          /* a group is as good as the sum of its best so many */
+    bool weighs_input;       /* weights multiply what an expert gets, not what it gives */
 } umbra_router;
 
 typedef enum umbra_activation {
     UMBRA_SWIGLU,         /* silu(gate) * up */
     UMBRA_SWIGLU_CLAMPED, /* g sigmoid(1.702 g) (u + 1), g = min(gate, 7), u = up in [-7, 7] */
+    UMBRA_GEGLU,          /* gelu(gate) * up, gelu in its tanh form */
 } umbra_activation;
 
-typedef struct umbra_config {
-    int layers, hidden, vocabulary, context;
-    int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
+/* How a layer attends, and what it keeps of every position. */
+typedef struct umbra_attention {
+    int conv; /* positions that a short convolution, which stands in place of attention, takes in;
+                 0: none does. It keeps its inputs (hidden) as keys. */
     int heads, kv_heads, key_dim, value_dim; /* dims per head */
     int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
     int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
                     cache keeps, with the rotated part of the key behind it; 0: they are not */
-    int cache_heads, cache_key, cache_value; /* what the cache keeps per layer and position */
-    float attention_scale;                   /* of query * key */
-    int window;        /* positions that a windowed layer sees, its own included; 0: all do */
-    int window_period; /* layers l with (l + 1) % window_period == 0 see everything */
+    int cache_heads, cache_key, cache_value; /* what the cache keeps of a position */
+    int window;         /* positions that a row sees, its own included; 0: all */
+    int rope;           /* which of umbra_config.rope; -1: nothing is rotated */
+    float scale;        /* of query * key */
+    bool norms_rotated; /* queries and keys are normed behind the rotation, not before it */
+    bool bare_qk_norm;  /* of each head, without weights */
+    bool bare_v_norm;
+} umbra_attention;
+
+typedef struct umbra_config {
+    int layers, hidden, vocabulary, context;
+    int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
+    umbra_attention usual;      /* what the keys say of all layers, and most are */
+    umbra_attention *attention; /* (layers) */
+    umbra_rope rope[UMBRA_ROPES];
     float rms_eps;
-    umbra_rope rope;
+    float embedding_scale, residual_scale; /* of embeddings; of what joins the residual stream */
+    float logit_scale;                     /* of logits, which are then */
+    float logit_cap;                       /* cap * tanh(logit / cap); 0: are not */
     int experts, experts_used, expert_width;
     umbra_router router;
-    umbra_activation activation; /* of the experts */
+    umbra_activation activation; /* of all feed-forward blocks */
     int dense_layers;            /* leading ones, without experts */
-    int dense_width;             /* inner width of their feed-forward block */
-    int shared_width;            /* of the experts that every token uses, as one; 0: none */
+    int moe_period;   /* behind them layers l with (l + 1) % moe_period == 0 have experts */
+    int dense_width;  /* inner width of the feed-forward block of the others */
+    int shared_width; /* of the experts that every token uses, as one; 0: none */
+    bool post_norms;  /* the two halves of a feed-forward block are normed and summed
+                         before they join the residual stream */
 } umbra_config;
 
 /* Tensors that every token needs, by role. Shapes in the terms of umbra_config; matrices are
  * (rows, columns) with columns contiguous. A layout names those that it has. */
 typedef enum umbra_role {
-    UMBRA_ATTN_NORM,      /* (hidden) */
-    UMBRA_ATTN_Q,         /* (heads * key_dim, hidden or q_rank) */
-    UMBRA_ATTN_K,         /* (kv_heads * key_dim, hidden) */
-    UMBRA_ATTN_V,         /* (kv_heads * value_dim, hidden) */
-    UMBRA_ATTN_Q_BIAS,    /* (heads * key_dim) */
-    UMBRA_ATTN_K_BIAS,    /* (kv_heads * key_dim) */
-    UMBRA_ATTN_V_BIAS,    /* (kv_heads * value_dim) */
-    UMBRA_ATTN_Q_NORM,    /* (key_dim), each head alone, or (heads * key_dim) */
-    UMBRA_ATTN_K_NORM,    /* (key_dim) or (kv_heads * key_dim) */
-    UMBRA_ATTN_SINKS,     /* (heads) a score that takes part in the softmax and has no value */
-    UMBRA_ATTN_Q_A,       /* (q_rank, hidden) */
-    UMBRA_ATTN_Q_A_NORM,  /* (q_rank) */
-    UMBRA_ATTN_KV_A,      /* (kv_rank + rope.dim, hidden) */
-    UMBRA_ATTN_KV_A_NORM, /* (kv_rank) */
-    UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
-    UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
-    UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
-    UMBRA_ATTN_OUT,       /* (hidden, heads * value_dim) */
-    UMBRA_ATTN_OUT_BIAS,  /* (hidden) */
-    UMBRA_FFN_NORM,       /* (hidden) */
-    UMBRA_ROUTER,         /* (experts, hidden) */
-    UMBRA_ROUTER_BIAS,    /* (experts) */
-    UMBRA_SELECTION_BIAS, /* (experts) */
-    UMBRA_GATE_SCALE,     /* (experts) factors of what an expert's slices give, before biases */
-    UMBRA_UP_SCALE,       /* (experts) */
-    UMBRA_DOWN_SCALE,     /* (experts) */
-    UMBRA_GATE_BIAS,      /* (experts, width) */
-    UMBRA_UP_BIAS,        /* (experts, width) */
-    UMBRA_DOWN_BIAS,      /* (experts, hidden) */
-    UMBRA_FFN_GATE,       /* (dense_width or shared_width, hidden): all of a dense layer, or what */
-    UMBRA_FFN_UP,         /* the same   every token uses beside the chosen experts */
-    UMBRA_FFN_DOWN,       /* (hidden, dense_width or shared_width) */
-    UMBRA_SHARED_ROUTER,  /* (1, hidden): sigmoid of it weighs the shared expert */
+    UMBRA_ATTN_NORM,        /* (hidden) */
+    UMBRA_ATTN_Q,           /* (heads * key_dim, hidden or q_rank) */
+    UMBRA_ATTN_K,           /* (kv_heads * key_dim, hidden) */
+    UMBRA_ATTN_V,           /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
+    UMBRA_ATTN_QKV,         /* the rows of all three, in place of them */
+    UMBRA_ATTN_Q_BIAS,      /* (heads * key_dim) */
+    UMBRA_ATTN_K_BIAS,      /* (kv_heads * key_dim) */
+    UMBRA_ATTN_V_BIAS,      /* (kv_heads * value_dim) */
+    UMBRA_ATTN_QKV_BIAS,    /* of all three */
+    UMBRA_ATTN_Q_NORM,      /* (key_dim), each head alone, or (heads * key_dim) */
+    UMBRA_ATTN_K_NORM,      /* (key_dim) or (kv_heads * key_dim) */
+    UMBRA_ATTN_SINKS,       /* (heads) a score that takes part in the softmax and has no value */
+    UMBRA_ATTN_Q_A,         /* (q_rank, hidden) */
+    UMBRA_ATTN_Q_A_NORM,    /* (q_rank) */
+    UMBRA_ATTN_KV_A,        /* (kv_rank + rope.dim, hidden) */
+    UMBRA_ATTN_KV_A_NORM,   /* (kv_rank) */
+    UMBRA_ATTN_K_B,         /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
+    UMBRA_ATTN_V_B,         /* (heads, value_dim, kv_rank) */
+    UMBRA_ATTN_KV_B,        /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_CONV_IN,          /* (3 * hidden, hidden) what opens, what closes, the input */
+    UMBRA_CONV,             /* (hidden, conv) oldest position first */
+    UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim) */
+    UMBRA_ATTN_OUT_BIAS,    /* (hidden) */
+    UMBRA_ATTN_POST_NORM,   /* (hidden) of what attention gives, before it joins x */
+    UMBRA_FFN_NORM,         /* (hidden) */
+    UMBRA_EXPERT_NORM,      /* (hidden) of x before the experts, where FFN_NORM is of FFN_* alone */
+    UMBRA_ROUTER_NORM,      /* (hidden) of x before the router, where that has one of its own */
+    UMBRA_FFN_POST_NORM,    /* (hidden) of what FFN_* give; with BLOCK_POST_NORM, as the next */
+    UMBRA_EXPERT_POST_NORM, /* (hidden) of what the experts give */
+    UMBRA_BLOCK_POST_NORM,  /* (hidden) of the sum of both, before it joins x */
+    UMBRA_LAYER_SCALE,      /* (1) of x, behind all else */
+    UMBRA_ROUTER,           /* (experts, hidden) */
+    UMBRA_ROUTER_BIAS,      /* (experts) */
+    UMBRA_SELECTION_BIAS,   /* (experts) */
+    UMBRA_GATE_SCALE,       /* (experts) factors of what an expert's slices give, before biases */
+    UMBRA_UP_SCALE,         /* (experts) */
+    UMBRA_DOWN_SCALE,       /* (experts) */
+    UMBRA_GATE_BIAS,        /* (experts, width) */
+    UMBRA_UP_BIAS,          /* (experts, width) */
+    UMBRA_DOWN_BIAS,        /* (experts, hidden) */
+    UMBRA_FFN_GATE,      /* (dense_width or shared_width, hidden): all of a dense layer, or what */
+    UMBRA_FFN_UP,        /* the same   every token uses beside the chosen experts */
+    UMBRA_FFN_DOWN,      /* (hidden, dense_width or shared_width) */
+    UMBRA_SHARED_ROUTER, /* (1, hidden): sigmoid of it weighs the shared expert */
     UMBRA_LAYER_ROLES
 } umbra_role;
 
@@ -114,7 +149,7 @@ typedef enum umbra_model_role {
     UMBRA_TOKEN_EMBEDDING, /* (vocabulary, hidden) */
     UMBRA_OUTPUT_NORM,     /* (hidden) */
     UMBRA_OUTPUT,          /* (vocabulary, hidden); the embedding where it is tied */
-    UMBRA_ROPE_FACTORS,    /* (rope.dim / 2) by which each pair is slowed; may be NULL */
+    UMBRA_ROPE_FACTORS,    /* (rope[0].dim / 2) by which each pair is slowed; may be NULL */
     UMBRA_MODEL_ROLES
 } umbra_model_role;
 
@@ -142,10 +177,16 @@ struct umbra_model {
     umbra_slice *slices;         /* (layers, experts, UMBRA_STORE_SLICES) */
 };
 
-/* Positions that a layer's rows see, their own included; 0: all. */
-static inline int umbra_layer_window(const umbra_config *c, int layer)
+/* Whether a layer is to have experts. */
+static inline bool umbra_layer_wants_experts(const umbra_config *c, int layer)
 {
-    return c->window > 0 && (layer + 1) % c->window_period != 0 ? c->window : 0;
+    return layer >= c->dense_layers && (layer + 1) % c->moe_period == 0;
+}
+
+/* Whether one of the layers is to have none. */
+static inline bool umbra_has_dense_layers(const umbra_config *c)
+{
+    return c->dense_layers > 0 || c->moe_period > 1;
 }
 
 static inline bool umbra_layer_has_experts(const umbra_model *model, int layer)

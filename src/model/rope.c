@@ -24,7 +24,7 @@ static float pair_of(const umbra_rope *r, int context, float turns)
 static int read_yarn(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                      umbra_error *err)
 {
-    umbra_rope *r = &c->rope;
+    umbra_rope *r = &c->rope[0];
     float fast, slow, extrapolation;
     int context;
     const umbra_int_key key = {"rope.scaling.original_context_length", 1, 1 << 30, c->context,
@@ -78,7 +78,7 @@ static int read_factor(umbra_keys *keys, float *factor, umbra_error *err)
 static int read_scaling(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                         umbra_error *err)
 {
-    umbra_rope *r = &c->rope;
+    umbra_rope *r = &c->rope[0];
     umbra_string type = {"linear", 6}; /* what a factor alone means */
     int rc = umbra_lookup_string(keys, "rope.scaling.type", &type, err);
     if (rc == UMBRA_OK)
@@ -99,17 +99,38 @@ static int read_scaling(umbra_keys *keys, const umbra_architecture *a, umbra_con
                       umbra_gguf_path(keys->gguf), umbra_quote(type.data, type.bytes).text);
 }
 
+/* Models that see pictures turn the pairs by several positions: in sections, of which the first
+ * three follow a text's position and the fourth does not. */
+static int check_sections(umbra_keys *keys, const umbra_rope *r, umbra_error *err)
+{
+    enum { TEXT_SECTIONS = 3 };
+    int pairs[TEXT_SECTIONS] = {r->dim / 2};
+    const umbra_int_key sections = {"rope.dimension_sections", 0, 4096, r->dim / 2, &pairs[0]};
+    int rc =
+        umbra_lookup_layers(keys, &sections, UMBRA_GGUF_I32, TEXT_SECTIONS, sizeof pairs[0], err);
+    if (rc == UMBRA_OK && pairs[0] + pairs[1] + pairs[2] < r->dim / 2)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "%s: only %d of %d rotated pairs follow the text's position "
+                          "(%s.rope.dimension_sections)",
+                          umbra_gguf_path(keys->gguf), pairs[0] + pairs[1] + pairs[2], r->dim / 2,
+                          keys->architecture);
+    return rc;
+}
+
 int umbra_read_rope(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                     umbra_error *err)
 {
-    umbra_rope *r = &c->rope;
+    umbra_rope *r = &c->rope[0];
     r->pairs = a->rope;
-    const umbra_int_key dim = {"rope.dimension_count", 2, c->key_dim, c->key_dim, &r->dim};
+    const umbra_int_key dim = {"rope.dimension_count", 2, c->usual.key_dim, c->usual.key_dim,
+                               &r->dim};
     int rc = umbra_lookup_ints(keys, &dim, 1, err);
     if (rc == UMBRA_OK && r->dim % 2 != 0)
         return umbra_fail(err, UMBRA_E_FORMAT,
                           "%s: %s rotates %d values of each head, which is odd",
                           umbra_gguf_path(keys->gguf), a->name, r->dim);
+    if (rc == UMBRA_OK && r->pairs == UMBRA_ROPE_HALVES)
+        rc = check_sections(keys, r, err);
     if (rc == UMBRA_OK)
         rc = umbra_lookup_float(keys, "rope.freq_base", 1e4f, &r->base, err);
     return rc == UMBRA_OK ? read_scaling(keys, a, c, err) : rc;

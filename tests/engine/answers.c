@@ -62,9 +62,10 @@ static int take_routing(void *user, const umbra_rows *rows)
     return 0;
 }
 
-static int32_t token_at(int i)
+umbra_token token_at(int position, int sequence)
 {
-    return i == 0 ? 256 : (i * 37 + 11) % 250;
+    int32_t id = position == 0 ? 256 : (position * 37 + 11) % 250;
+    return (umbra_token){id, sequence, true};
 }
 
 answer *evaluate(const opened *o, int changed)
@@ -72,8 +73,10 @@ answer *evaluate(const opened *o, int changed)
     answer *a = calloc(1, sizeof *a);
     memset(a->experts, 0xff, sizeof a->experts);
     umbra_token tokens[TOKENS];
-    for (int i = 0; i < TOKENS; i++)
-        tokens[i] = (umbra_token){i == changed ? 255 : token_at(i), 0, true};
+    for (int i = 0; i < TOKENS; i++) {
+        tokens[i] = token_at(i, 0);
+        tokens[i].id = i == changed ? 255 : tokens[i].id;
+    }
     const umbra_tap tap = {
         .user = a,
         .logits = take_logits,

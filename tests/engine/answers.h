@@ -5,7 +5,7 @@
 #include "../model/make.h"
 #include "engine/engine.h"
 
-enum { TOKENS = 40 };
+enum { TOKENS = 40, MOST_LAYERS = 4 };
 
 typedef struct opened {
     umbra_memory_file file;
@@ -16,9 +16,9 @@ typedef struct opened {
 /* What an evaluation of TOKENS tokens gives. */
 typedef struct answer {
     float logits[TOKENS][MAKE_TOKENS];
-    float state[TOKENS][MAKE_HIDDEN];                /* of the last layer */
-    int32_t experts[MAKE_LAYERS][TOKENS][MAKE_USED]; /* -1: the layer has none */
-    float weights[MAKE_LAYERS][TOKENS][MAKE_USED];
+    float state[TOKENS][MAKE_HIDDEN];                /* of layer MAKE_LAYERS - 1 */
+    int32_t experts[MOST_LAYERS][TOKENS][MAKE_USED]; /* -1: the layer has none */
+    float weights[MOST_LAYERS][TOKENS][MAKE_USED];
 } answer;
 
 /* Opens what was built; releases the builder. */
@@ -27,6 +27,8 @@ opened open_it(const make_layout *layout, const make_key *keys, const make_tenso
                const umbra_engine_options *options);
 void close_it(opened *o);
 
+/* The fixed row of tokens, each wanting logits. */
+umbra_token token_at(int position, int sequence);
 /* changed: the position of a token to be another one, or -1. The answer is to be freed. */
 answer *evaluate(const opened *o, int changed);
 answer *answer_of(const make_layout *layout, const make_key *keys, const make_tensor *tensors,

@@ -30,8 +30,14 @@ class Model:
         return self.tensors.get(name if layer is None else f"blk.{layer}.{name}")
 
 
+    def of_layer(self, name, layer, default=None):
+        value = self.key(name, default)
+        return value[layer] if isinstance(value, list) else value
+
+
 def norm(x, weight, eps):
-    return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps) * weight
+    x = x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps)
+    return x if weight is None else x * weight
 
 
 def softmax(x):
@@ -43,11 +49,20 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+ADJACENT = ("llama", "deepseek2", "granitemoe", "ernie4_5-moe", "llama4")
+
+
 class Rope:
     """Interpolates between the original and the stretched frequencies (YaRN, section 3.2)."""
 
-    def __init__(self, m, dim):
-        base, factor = m.key("rope.freq_base"), m.key("rope.scaling.factor")
+    def __init__(self, m, dim, base, slowed):
+        factor = m.key("rope.scaling.factor")
+        self.adjacent = m.name in ADJACENT
+        if factor is None:
+            slowed = np.ones(dim // 2) if slowed is None else slowed
+            self.frequency = [base ** (-2 * i / dim) / slowed[i] for i in range(dim // 2)]
+            self.magnitude = 1
+            return
         first = m.key("rope.scaling.original_context_length")
         fast = m.key("rope.scaling.yarn_beta_fast", 32.0)
         slow = m.key("rope.scaling.yarn_beta_slow", 1.0)
@@ -66,7 +81,6 @@ class Rope:
             self.frequency.append(plain / factor * stretched + plain * (1 - stretched))
         # DeepSeek's mscale / mscale_all_dim is 1
         self.magnitude = 1 if m.name == "deepseek2" else 0.1 * math.log(factor) + 1
-        self.adjacent = m.name in ("llama", "deepseek2")
 
     def turn(self, x, position):
         out = x.copy()
@@ -79,17 +93,70 @@ class Rope:
         return out
 
 
+def is_local(m, layer):
+    """Whether a layer sees a window alone."""
+    if m.name == "gemma4":
+        return m.key("attention.sliding_window_pattern")[layer]
+    return m.name == "gpt-oss" and layer % 2 == 0
+
+
+def rope_of(m, layer):
+    if m.name == "llama4" and layer % 4 == 3:
+        return None
+    base, slowed = m.key("rope.freq_base"), None
+    key = m.key("attention.key_length", m.key("embedding_length") // m.key("attention.head_count"))
+    dim = m.key("rope.dimension_count", key)
+    if m.name == "gemma4" and is_local(m, layer):
+        base, dim = m.key("rope.freq_base_swa"), m.key("rope.dimension_count_swa")
+    elif m.name == "gemma4":
+        slowed = m.get("rope_freqs.weight")
+    return Rope(m, dim, base, slowed)
+
+
+def project(m, layer, x, kind):
+    joined, kinds = m.get("attn_qkv.weight", layer), "qkv"
+    if joined is not None:
+        dim = m.key("attention.key_length")
+        q, kv = m.key("attention.head_count") * dim, m.key("attention.head_count_kv") * dim
+        return x @ np.split(joined, [q, q + kv])[kinds.index(kind)].T
+    w = m.get(f"attn_{kind}.weight", layer)
+    if w is None:  # values are what keys are before norm and rotation
+        return project(m, layer, x, "k")
+    bias = m.get(f"attn_{kind}.bias", layer)
+    return x @ w.T + (0 if bias is None else bias)
+
+
+def shape_heads(m, layer, y, kind, rope):
+    """norms and rotation of (tokens, row)"""
+    eps, weight = m.key("attention.layer_norm_rms_epsilon"), m.get(f"attn_{kind}_norm.weight", layer)
+    heads = m.key("attention.head_count")
+    heads = heads if kind == "q" else m.of_layer("attention.head_count_kv", layer)
+
+    def turn(y):
+        if rope is None:
+            return y
+        return np.array([[rope.turn(h, t) for h in row] for t, row in enumerate(y)])
+
+    if m.name == "minimax-m2" and weight is not None:  # of all heads together
+        y, weight = norm(y, weight, eps), None
+        return turn(y.reshape(len(y), heads, -1))
+    y = y.reshape(len(y), heads, -1)
+    if kind == "v":
+        return norm(y, None, eps) if m.name == "gemma4" else y
+    if m.name == "hunyuan-moe":
+        return norm(turn(y), weight, eps)
+    if m.name == "llama4":
+        return y if rope is None else norm(turn(y), None, eps)
+    return turn(y if weight is None else norm(y, weight, eps))
+
+
 def plain_heads(m, layer, x, rope):
     """queries, keys, values of (tokens, heads, dim)"""
-    heads, out = m.key("attention.head_count"), []
-    for kind in "qkv":
-        y = x @ m.get(f"attn_{kind}.weight", layer).T
-        bias = m.get(f"attn_{kind}.bias", layer)
-        y = (y if bias is None else y + bias).reshape(len(x), heads, -1)
-        if kind != "v":
-            y = np.array([[rope.turn(h, t) for h in row] for t, row in enumerate(y)])
-        out.append(y)
-    return out, 1 / math.sqrt(out[0].shape[2])
+    q, k, v = (shape_heads(m, layer, project(m, layer, x, kind), kind, rope) for kind in "qkv")
+    shared = q.shape[1] // k.shape[1]
+    scale = m.key("attention.scale", 1 / math.sqrt(q.shape[2]))
+    scale = 1 if m.name == "gemma4" else scale
+    return (q, np.repeat(k, shared, 1), np.repeat(v, shared, 1)), scale
 
 
 def latent_heads(m, layer, x, rope):
@@ -123,13 +190,25 @@ def latent_heads(m, layer, x, rope):
     return (q, k, v), mscale * mscale / math.sqrt(key)
 
 
+def convolution(m, layer, x):
+    opens, closes, given = np.split(x @ m.get("shortconv.in_proj.weight", layer).T, 3, 1)
+    taps = m.get("shortconv.conv.weight", layer)
+    width, inputs, out = taps.shape[1], opens * given, np.zeros_like(x)
+    for t in range(len(x)):
+        for back in range(min(width, t + 1)):
+            out[t] += taps[:, width - 1 - back] * inputs[t - back]
+    return closes * out @ m.get("shortconv.out_proj.weight", layer).T
+
+
 def attention(m, layer, x, rope):
+    if m.get("shortconv.conv.weight", layer) is not None:
+        return convolution(m, layer, x)
     latent = m.key("attention.kv_lora_rank") is not None
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
     out = np.zeros((len(x), q.shape[1], v.shape[2]))
     for t in range(len(x)):
-        first = max(0, t - window + 1) if window and layer % 2 == 0 else 0
+        first = max(0, t - window + 1) if is_local(m, layer) else 0
         for h in range(q.shape[1]):
             scores = k[first : t + 1, h] @ q[t, h] * scale
             if sinks is not None:
@@ -141,16 +220,25 @@ def attention(m, layer, x, rope):
 
 
 def swiglu(m, gate, up):
+    if m.name == "gemma4":
+        inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
+        return 0.5 * gate * (1 + np.tanh(inner)) * up
     if m.name != "gpt-oss":
         return gate * sigmoid(gate) * up
     gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
     return gate * sigmoid(1.702 * gate) * (up + 1)
 
 
+BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe")
+RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
+                "gemma4", "lfm2moe")
+
+
 def choose(m, layer, z):
     """[(expert, weight)]"""
     k, experts = m.key("expert_used_count"), len(z)
-    p = sigmoid(z) if m.key("expert_gating_func") == 2 else softmax(z)
+    by_sigmoid = m.key("expert_gating_func") == 2 or m.name in BY_SIGMOID
+    p = sigmoid(z) if by_sigmoid else softmax(z)
     bias = m.get("exp_probs_b.bias", layer)
     wish = p if bias is None else p + bias
     groups, best = m.key("expert_group_count", 1), m.key("expert_group_used_count", 1)
@@ -161,20 +249,31 @@ def choose(m, layer, z):
         wish = np.array([w if e // (experts // groups) in keep else -9 for e, w in enumerate(wish)])
     used = np.argsort(-wish)[:k]
     weights = p[used]
-    if m.name in ("llama", "gpt-oss") or m.key("expert_weights_norm", False):
+    if m.name in RENORMALISED or m.key("expert_weights_norm", False):
         weights = weights / weights.sum()
     return list(zip(used, weights * m.key("expert_weights_scale", 1.0)))
 
 
-def feed_forward(m, layer, x):
+def feed_forward(m, layer, x, state):
+    """x: the normed state"""
     def block(gate, up, down):
         return lambda y: m.get(down, layer) @ swiglu(
             m, m.get(gate, layer) @ y, m.get(up, layer) @ y)
 
-    if m.get("ffn_gate.weight", layer) is not None:
-        dense = block("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
+    def has(name):
+        return m.get(name, layer) is not None
+
+    eps, hidden = m.key("attention.layer_norm_rms_epsilon"), x.shape[1]
+    dense = block("ffn_gate.weight", "ffn_up.weight", "ffn_down.weight")
+    if has("ffn_gate.weight") and not has("ffn_gate_inp.weight"):
         return np.array([dense(y) for y in x])
     out = np.zeros_like(x)
+    scale = m.get("ffn_down_exps.scale", layer)
+    routed = x
+    if m.name == "gemma4":
+        routed = norm(state, None, eps) / math.sqrt(hidden) * m.get("ffn_gate_inp.scale", layer)
+        beside = norm(np.array([dense(y) for y in x]), m.get("post_ffw_norm_1.weight", layer), eps)
+        x = norm(state, m.get("pre_ffw_norm_2.weight", layer), eps)
     weights = {s: m.get(f"ffn_{s}_exps.weight", layer) for s in ("gate", "up", "down")}
     biases = {s: m.get(f"ffn_{s}_exps.bias", layer) for s in ("gate", "up", "down")}
 
@@ -182,33 +281,52 @@ def feed_forward(m, layer, x):
         return weights[s][e] @ y + (0 if biases[s] is None else biases[s][e])
 
     for t, y in enumerate(x):
-        z = m.get("ffn_gate_inp.weight", layer) @ y
+        z = m.get("ffn_gate_inp.weight", layer) @ routed[t]
         bias = m.get("ffn_gate_inp.bias", layer)
         for e, w in choose(m, layer, z if bias is None else z + bias):
-            out[t] += w * one("down", e, swiglu(m, one("gate", e, y), one("up", e, y)))
+            into, w = (w * y, 1) if m.name == "llama4" else (y, w)
+            given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into)))
+            out[t] += w * given * (1 if scale is None else scale[e])
         if m.get("ffn_gate_shexp.weight", layer) is not None:
             out[t] += block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
                             "ffn_down_shexp.weight")(y)
+    if m.name == "gemma4":
+        out = beside + norm(out, m.get("post_ffw_norm_2.weight", layer), eps)
+        return norm(out, m.get("post_ffw_norm.weight", layer), eps)
     return out
 
 
 def log_sum_exps(path):
     m = Model(path)
     eps = m.key("attention.layer_norm_rms_epsilon")
-    rope = Rope(m, m.key("rope.dimension_count") or m.key("attention.key_length"))
-    x = m.get("token_embd.weight")[TOKENS]
+    x = m.get("token_embd.weight")[TOKENS] * m.key("embedding_scale", 1)
+    if m.name == "gemma4":
+        x = x * math.sqrt(x.shape[1])
+    part = m.key("residual_scale", 1)
     for layer in range(m.key("block_count")):
-        x = x + attention(m, layer, norm(x, m.get("attn_norm.weight", layer), eps), rope)
+        normed = norm(x, m.get("attn_norm.weight", layer), eps)
+        given = attention(m, layer, normed, rope_of(m, layer))
+        if m.name == "gemma4":
+            given = norm(given, m.get("post_attention_norm.weight", layer), eps)
+        x = x + part * given
         before = m.get("ffn_norm.weight", layer)
         before = m.get("post_attention_norm.weight", layer) if before is None else before
-        x = x + feed_forward(m, layer, norm(x, before, eps))
-    logits = norm(x, m.get("output_norm.weight"), eps) @ m.get("output.weight").T
+        x = x + part * feed_forward(m, layer, norm(x, before, eps), x)
+        if m.name == "gemma4":
+            x = x * m.get("layer_output_scale.weight", layer)
+    last = m.get("token_embd_norm.weight" if m.name == "lfm2moe" else "output_norm.weight")
+    logits = norm(x, last, eps) @ m.get("output.weight").T
+    logits = logits / m.key("logit_scale", 1)
+    cap = m.key("final_logit_softcapping")
+    logits = logits if cap is None else cap * np.tanh(logits / cap)
     return [math.log(np.exp(row).sum()) for row in logits]
 
 
 print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
-for case in ("llama", "lite", "whole", "gpt-oss"):
+CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
+         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe")
+for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]
     for i in range(0, len(values), 8):

@@ -27,6 +27,17 @@ static void experts_in_any_form_are_the_same(void **state)
     free(joined);
 }
 
+static void heads_in_any_form_are_the_same(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 2};
+    answer *apart = answer_of(&make_granitemoe, NULL, NULL, &options);
+    answer *joined = answer_of(&make_granitemoe, NULL, make_joined, &options);
+    assert_memory_equal(apart, joined, sizeof *apart);
+    free(apart);
+    free(joined);
+}
+
 /* K_B^T q is a product in one form and a sum of rows in the other. */
 static void latents_in_any_form_are_the_same(void **state)
 {
@@ -85,6 +96,16 @@ static const variant variants[] = {
     {&make_deepseek2, make_split_keys, make_split_latent},
     {&make_deepseek2, grouped_keys, bias_tensor},
     {&make_gpt_oss, NULL, NULL},
+    {&make_glm4moe, NULL, NULL},
+    {&make_minimax_m2, NULL, NULL},
+    {&make_bailingmoe2, NULL, NULL},
+    {&make_hunyuan_moe, NULL, make_fused},
+    {&make_granitemoe, NULL, NULL},
+    {&make_ernie45_moe, NULL, NULL},
+    {&make_gemma4, NULL, NULL},
+    {&make_gemma4, NULL, make_fused},
+    {&make_llama4, NULL, NULL},
+    {&make_lfm2moe, NULL, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
@@ -109,6 +130,104 @@ static void bits_do_not_depend_on_the_way(void **state)
         assert_memory_equal(want, got, sizeof *want);
         free(got);
         free(want);
+    }
+}
+
+/* Logits of rows by the position in their sequence, which `first` begins with. */
+typedef struct rows_taken {
+    float (*logits)[MAKE_TOKENS];
+    int first;
+} rows_taken;
+
+static int take_row(void *user, int index, const float *logits)
+{
+    const rows_taken *r = user;
+    memcpy(r->logits[r->first + index], logits, sizeof r->logits[0]);
+    return 0;
+}
+
+/* Positions [from, to) of the fixed tokens in a sequence; their logits. */
+static void go_on(const opened *o, int sequence, int from, int to, float (*logits)[MAKE_TOKENS])
+{
+    umbra_token tokens[TOKENS];
+    rows_taken taken = {logits, from};
+    const umbra_tap tap = {.user = &taken, .logits = take_row};
+    umbra_error err = {0};
+    for (int i = from; i < to; i++)
+        tokens[i - from] = token_at(i, sequence);
+    if (umbra_engine_eval(o->engine, tokens, to - from, &tap, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+/* A sequence that another came from by a fork at `at`, and one that it was restored to, go on as if
+ * they had been alone. */
+static void check_forks(const opened *o, const answer *want, int at)
+{
+    float(*logits)[MAKE_TOKENS] = calloc(TOKENS, sizeof *logits);
+    size_t rest = (size_t)(TOKENS - at) * sizeof *logits;
+    umbra_error err = {0};
+    umbra_engine_truncate(o->engine, 0, 0);
+    go_on(o, 0, 0, at, logits);
+    uint64_t bytes = umbra_engine_snapshot_bytes(o->engine, at);
+    void *snapshot = malloc(bytes);
+    assert_int_equal(umbra_engine_snapshot(o->engine, 0, snapshot, bytes, &err), 0);
+    assert_int_equal(umbra_engine_fork(o->engine, 0, 1, &err), 0);
+    go_on(o, 0, at, TOKENS, logits);
+    assert_memory_equal(logits, want->logits, TOKENS * sizeof *logits);
+    memset(logits[at], 0, rest);
+    go_on(o, 1, at, TOKENS, logits);
+    assert_memory_equal(logits[at], want->logits[at], rest);
+    memset(logits[at], 0, rest);
+    assert_int_equal(umbra_engine_restore(o->engine, 2, snapshot, bytes, &err), 0);
+    go_on(o, 2, at, TOKENS, logits);
+    assert_memory_equal(logits[at], want->logits[at], rest);
+    free(snapshot);
+    free(logits);
+}
+
+static void forks_and_snapshots_go_on_alike(void **state)
+{
+    (void)state;
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &variants[i];
+        const umbra_engine_options options = {.threads = 2, .sequences = 3, .chunk = 7};
+        opened o = open_it(v->layout, v->keys, v->tensors, &options);
+        answer *want = evaluate(&o, -1);
+        for (int at = 1; at < TOKENS; at += 6)
+            check_forks(&o, want, at);
+        free(want);
+        close_it(&o);
+    }
+}
+
+/* Rows of three sequences in one step, each a position behind the one before. */
+static void sequences_do_not_see_each_other(void **state)
+{
+    (void)state;
+    enum { SEQUENCES = 3 };
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &variants[i];
+        const umbra_engine_options options = {.threads = 2, .sequences = SEQUENCES};
+        opened o = open_it(v->layout, v->keys, v->tensors, &options);
+        answer *want = evaluate(&o, -1);
+        float(*logits)[MAKE_TOKENS] = calloc(SEQUENCES, sizeof *logits);
+        umbra_engine_truncate(o.engine, 0, 0);
+        for (int step = 0; step < TOKENS + SEQUENCES - 1; step++) {
+            umbra_token tokens[SEQUENCES];
+            rows_taken taken = {logits, 0};
+            const umbra_tap tap = {.user = &taken, .logits = take_row};
+            int n = 0;
+            for (int s = 0; s < SEQUENCES; s++)
+                if (step >= s && step - s < TOKENS)
+                    tokens[n++] = token_at(step - s, s);
+            assert_int_equal(umbra_engine_eval(o.engine, tokens, n, &tap, NULL), 0);
+            for (int row = 0; row < n; row++)
+                assert_memory_equal(logits[row], want->logits[step - tokens[row].sequence],
+                                    sizeof *logits);
+        }
+        free(logits);
+        free(want);
+        close_it(&o);
     }
 }
 
@@ -168,14 +287,13 @@ static void allow_all(bool *allowed)
 static void softmax_routers_use_the_best(void **state)
 {
     (void)state;
-    const variant cases[] = {{&make_olmoe, NULL, NULL},
-                             {&make_llama, NULL, NULL},
-                             {&make_qwen2moe, NULL, NULL},
-                             {&make_gpt_oss, NULL, NULL}};
-    for (int i = 0; i < 4; i++) {
+    const variant cases[] = {{&make_olmoe, NULL, NULL},      {&make_llama, NULL, NULL},
+                             {&make_qwen2moe, NULL, NULL},   {&make_gpt_oss, NULL, NULL},
+                             {&make_granitemoe, NULL, NULL}, {&make_gemma4, NULL, NULL}};
+    for (int i = 0; i < 6; i++) {
         opened o = open_it(cases[i].layout, NULL, NULL, &(umbra_engine_options){.threads = 1});
         answer *a = evaluate(&o, -1);
-        bool normed = i == 1 || i == 3;
+        bool normed = i == 1 || i >= 3;
         for (int t = 0; t < TOKENS; t++) {
             double z[MAKE_EXPERTS], p[MAKE_EXPERTS], sum = 0;
             bool allowed[MAKE_EXPERTS];
@@ -275,9 +393,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(experts_in_any_form_are_the_same),
+        cmocka_unit_test(heads_in_any_form_are_the_same),
         cmocka_unit_test(latents_in_any_form_are_the_same),
         cmocka_unit_test(a_window_ends_where_it_should),
         cmocka_unit_test(bits_do_not_depend_on_the_way),
+        cmocka_unit_test(forks_and_snapshots_go_on_alike),
+        cmocka_unit_test(sequences_do_not_see_each_other),
         cmocka_unit_test(softmax_routers_use_the_best),
         cmocka_unit_test(sigmoid_routers_use_the_best_of_groups),
         cmocka_unit_test(softmax_routers_use_the_best_groups),

@@ -1,6 +1,7 @@
-/* Layouts with everything that no golden file has (YaRN, groups, queries without a bottleneck,
- * windows that end) against layout_vectors.h: what make_layout_vectors.py computes in double, one
- * token and head at a time, from the published formulas.
+/* Every layout but the plainest, with everything that files of it have (YaRN, groups, queries
+ * without a bottleneck, windows that end, layers of two kinds), against layout_vectors.h: what
+ * make_layout_vectors.py computes in double, one token and head at a time, from the published
+ * formulas.
  *
  *     test_layout_vectors FOLDER    writes the models there, for that script */
 #include <stdarg.h>
@@ -73,6 +74,15 @@ static const struct {
     {"lite", &make_deepseek2, lite_keys, NULL, vector_lite},
     {"whole", &make_deepseek2, whole_keys, whole_tensors, vector_whole},
     {"gpt-oss", &make_gpt_oss, yarn_keys, NULL, vector_gpt_oss},
+    {"glm4moe", &make_glm4moe, NULL, NULL, vector_glm4moe},
+    {"minimax-m2", &make_minimax_m2, NULL, NULL, vector_minimax_m2},
+    {"bailingmoe2", &make_bailingmoe2, NULL, NULL, vector_bailingmoe2},
+    {"hunyuan-moe", &make_hunyuan_moe, NULL, NULL, vector_hunyuan_moe},
+    {"granitemoe", &make_granitemoe, NULL, NULL, vector_granitemoe},
+    {"ernie45-moe", &make_ernie45_moe, NULL, NULL, vector_ernie45_moe},
+    {"gemma4", &make_gemma4, NULL, NULL, vector_gemma4},
+    {"llama4", &make_llama4, NULL, NULL, vector_llama4},
+    {"lfm2moe", &make_lfm2moe, NULL, NULL, vector_lfm2moe},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

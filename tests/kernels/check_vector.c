@@ -62,6 +62,10 @@ static void check_rms_norm(const umbra_kernels *k, const umbra_kernels *exact)
         memcpy(b.got, b.a, (size_t)n * sizeof(float));
         k->rms_norm(b.got, b.got, b.b, n, 1e-6f);
         expect_close(k, "rms_norm in place", &b, n, 1e-6, 0);
+        clear(&b);
+        exact->rms_norm(b.want, b.a, NULL, n, 1e-6f);
+        k->rms_norm(b.got, b.a, NULL, n, 1e-6f);
+        expect_close(k, "rms_norm without weights", &b, n, 1e-6, 0);
     }
     clear(&b);
     k->rms_norm(b.got, b.want, b.b, 64, 1e-6f);

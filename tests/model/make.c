@@ -58,7 +58,7 @@ static void random_values(const char *name, uint64_t columns, uint64_t n, float 
     uint64_t state = 1469598103934665603u;
     for (const char *c = name; *c; c++)
         state = (state ^ (unsigned char)*c) * 1099511628211u;
-    bool norm = strstr(name, "norm.weight") != NULL, one = n == columns;
+    bool norm = strstr(name, "norm.weight") || strstr(name, "rope_freqs"), one = n == columns;
     for (uint64_t i = 0; i < n; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         float u = (float)(int32_t)(state >> 32) / 2147483648.0f; /* in [-1, 1) */
@@ -114,6 +114,20 @@ static void fuse_experts(const char *name, float *out)
     free(up);
 }
 
+/* Queries have MAKE_HEADS heads, keys and values half of the other rows each. */
+static void join_heads(const char *name, uint64_t rows, float *out)
+{
+    static const char *const parts[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight"};
+    uint64_t queries = MAKE_HEADS * MAKE_DIM;
+    for (int i = 0; i < 3; i++) {
+        uint64_t n = i == 0 ? queries : (rows - queries) / 2;
+        float *part = sibling(name, parts[i], MAKE_HIDDEN, n, 1);
+        memcpy(out, part, n * MAKE_HIDDEN * sizeof *out);
+        out += n * MAKE_HIDDEN;
+        free(part);
+    }
+}
+
 /* "blk.N.ffn_gate.E.weight" of "ffn_gate_exps". */
 static bool single_expert(const char *name, const uint64_t *shape, float *out)
 {
@@ -142,11 +156,26 @@ void make_values(const char *name, const uint64_t *shape, float *out)
         split_latent(name, out);
     else if (strstr(name, "ffn_gate_up_exps"))
         fuse_experts(name, out);
+    else if (strstr(name, "attn_qkv.weight"))
+        join_heads(name, shape[1], out);
     else if (!single_expert(name, shape, out))
         random_values(name, shape[0], n, out);
 }
 
 /* ---- building ---- */
+
+static void put_array(umbra_builder *b, const char *key, const make_key *k)
+{
+    uint32_t numbers[16] = {0};
+    uint8_t truths[16] = {0};
+    size_t n = strlen(k->text);
+    for (size_t i = 0; i < n; i++)
+        truths[i] = (uint8_t)(numbers[i] = (uint32_t)(k->text[i] - '0'));
+    if (k->type == MAKE_BOOLS)
+        umbra_builder_array(b, key, UMBRA_GGUF_BOOL, truths, n);
+    else
+        umbra_builder_array(b, key, UMBRA_GGUF_U32, numbers, n);
+}
 
 static void put_key(umbra_builder *b, const make_layout *layout, const make_key *k, const fault *f)
 {
@@ -155,7 +184,9 @@ static void put_key(umbra_builder *b, const make_layout *layout, const make_key 
     if (make_hits(f, key, ABSENT))
         return;
     bool changed = make_hits(f, key, VALUE);
-    if (k->type == MAKE_STRING)
+    if (k->type == MAKE_U32S || k->type == MAKE_BOOLS)
+        put_array(b, key, k);
+    else if (k->type == MAKE_STRING)
         umbra_builder_string(b, key, make_hits(f, key, TEXT) ? f->text : k->text);
     else if (k->type == MAKE_BOOL)
         umbra_builder_bool(b, key, k->value != 0);
@@ -213,13 +244,21 @@ static bool names_tensor(const make_tensor *tensors, const char *name)
     return false;
 }
 
+static bool is_of_model(const char *name)
+{
+    return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "token_embd_norm.weight") == 0;
+}
+
 static void put_layer(umbra_builder *b, const make_tensor *t, int layer, const fault *f)
 {
     char name[64];
     if (layer < t->from || (t->to > 0 && layer >= t->to))
         return;
     snprintf(name, sizeof name, "blk.%d.%s", layer, t->name);
-    put_tensor(b, name, t->shape, f);
+    if (!is_of_model(t->name))
+        put_tensor(b, name, t->shape, f);
+    else if (layer == t->from)
+        put_tensor(b, t->name, t->shape, f);
 }
 
 void make_build(umbra_builder *b, const make_layout *layout, const make_key *keys,
@@ -230,10 +269,13 @@ void make_build(umbra_builder *b, const make_layout *layout, const make_key *key
     put_keys(b, layout, keys, f);
     make_tokenizer(b, f);
     put_tensor(b, "token_embd.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
-    put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
+    if (!names_tensor(layout->tensors, "token_embd_norm.weight"))
+        put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
     put_tensor(b, "output.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
     const make_key *blocks = find_key(keys, "block_count");
-    for (int l = 0; l < (blocks ? (int)blocks->value : MAKE_LAYERS); l++) {
+    if (!blocks)
+        blocks = find_key(layout->keys, "block_count");
+    for (int l = 0; l < (int)blocks->value; l++) {
         for (const make_tensor *t = layout->tensors; t->name; t++)
             if (!names_tensor(tensors, t->name))
                 put_layer(b, t, l, f);

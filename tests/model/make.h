@@ -40,11 +40,13 @@ void make_tokenizer(umbra_builder *b, const fault *f);
 typedef struct make_key {
     const char *name;
     double value;
-    enum { MAKE_U32, MAKE_F32, MAKE_BOOL, MAKE_STRING } type;
+    /* The last two: arrays, an element of one digit for each layer. */
+    enum { MAKE_U32, MAKE_F32, MAKE_BOOL, MAKE_STRING, MAKE_U32S, MAKE_BOOLS } type;
     const char *text;
 } make_key;
 
-/* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first. */
+/* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first. rope_freqs.weight
+ * and token_embd_norm.weight, in place of output_norm.weight, are the model's. */
 typedef struct make_tensor {
     const char *name;
     uint64_t shape[3]; /* shape[0] 0: no such tensor (in place of a layout's own) */
@@ -60,7 +62,7 @@ typedef struct make_layout {
 
 /* The values of a tensor (n of them, by its whole name): random, the same for the same name. Norms
  * are near 1. Tensors that hold what others do in another form (attn_k_b and attn_v_b, fused and
- * single experts) are derived from those. */
+ * single experts, attn_qkv) are derived from those. */
 void make_values(const char *name, const uint64_t *shape, float *out);
 
 /* Builds the model in memory. Entries of keys and tensors (NULL: none) replace the layout's of the
@@ -72,10 +74,13 @@ int make_open(const make_layout *layout, const make_key *keys, const make_tensor
               const fault *f, umbra_memory_file *file, umbra_model **model, umbra_error *err);
 
 extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, make_gpt_oss;
+/* These have one key/value head in (most of) their layers. */
+extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_hunyuan_moe,
+    make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4, make_lfm2moe;
 
-/* Other forms of the same weights: one tensor per expert, gate and up in one; for deepseek2
- * attn_k_b and attn_v_b, with the keys that come with them. */
-extern const make_tensor make_single[], make_fused[], make_split_latent[];
+/* Other forms of the same weights: one tensor per expert, gate and up in one; queries, keys and
+ * values in one; for deepseek2 attn_k_b and attn_v_b, with the keys that come with them. */
+extern const make_tensor make_single[], make_fused[], make_joined[], make_split_latent[];
 extern const make_key make_split_keys[];
 
 #endif

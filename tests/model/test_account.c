@@ -222,20 +222,32 @@ static void keys_are_followed(void **state)
 {
     (void)state;
     umbra_config c = config_of(&make_llama, NUMBER("rope.scale_linear", 8), NULL);
-    assert_float_equal(c.rope.factor, 8, 0);
-    assert_float_equal(c.rope.ramp_high, -1, 0);
+    assert_float_equal(c.rope[0].factor, 8, 0);
+    assert_float_equal(c.rope[0].ramp_high, -1, 0);
     c = config_of(&make_llama, NUMBER("rope.scaling.attn_factor", 1.25), NULL);
-    assert_float_equal(c.rope.magnitude, 1.25, 0);
+    assert_float_equal(c.rope[0].magnitude, 1.25, 0);
     c = config_of(&make_llama, NUMBER("attention.scale", 0.25), NULL);
-    assert_float_equal(c.attention_scale, 0.25, 0);
+    assert_float_equal(c.usual.scale, 0.25, 0);
     c = config_of(&make_olmoe, WHOLE("expert_gating_func", 2), NULL);
     assert_int_equal(c.router.gating, UMBRA_GATING_SIGMOID);
     c = config_of(&make_olmoe, TRUTH("expert_weights_norm", 1), NULL);
     assert_true(c.router.renormalise);
     c = config_of(&make_llama, NUMBER("expert_weights_scale", 2.5), NULL);
     assert_float_equal(c.router.scale, 2.5, 0);
-    c = config_of(&make_gpt_oss, WHOLE("attention.sliding_window_pattern", 3), NULL);
-    assert_int_equal(c.window_period, 3);
+}
+
+static void windows_are_the_layers_own(void **state)
+{
+    (void)state;
+    umbra_memory_file file;
+    const make_key *third = WHOLE("attention.sliding_window_pattern", 3);
+    umbra_model *model = open_sound(&make_gpt_oss, third, NULL, &file);
+    const umbra_attention *a = model->config.attention;
+    assert_int_equal(a[0].window, 8);
+    assert_int_equal(a[1].window, 8);
+    assert_int_equal(a[2].window, 0);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
 }
 
 /* Where a file does not name its gating, a bias for choosing tells V3's from V2's. */
@@ -328,6 +340,7 @@ int main(void)
         cmocka_unit_test(unknown_tensors_are_refused),
         cmocka_unit_test(tensors_of_no_matter_are_taken),
         cmocka_unit_test(keys_are_followed),
+        cmocka_unit_test(windows_are_the_layers_own),
         cmocka_unit_test(a_selection_bias_means_sigmoid),
         cmocka_unit_test(two_names_must_agree),
         cmocka_unit_test(mtp_blocks_are_left_out),

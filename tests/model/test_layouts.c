@@ -81,18 +81,111 @@ static const refusal refusals[] = {
     {&make_gpt_oss, {"blk.1.ffn_up_exps.bias", DTYPE, UMBRA_BF16, NULL, "only F32"}},
 };
 
-static void impossible_files_are_refused(void **state)
+/* Without any keys beside the layout's own. */
+static const refusal more_refusals[] = {
+    {&make_glm4moe, {"blk.1.post_attention_norm.weight", ABSENT, 0, NULL, "post_attention_norm"}},
+    {&make_glm4moe, {"glm4moe.expert_shared_count", VALUE, 2, NULL, "ffn_gate_shexp"}},
+    {&make_glm4moe, {"blk.1.attn_q_norm.weight", SHAPE, 64, NULL, "attn_q_norm"}},
+    {&make_minimax_m2, {"blk.0.exp_probs_b.bias", ABSENT, 0, NULL, "exp_probs_b"}},
+    {&make_minimax_m2, {"blk.2.attn_q_norm.weight", SHAPE, 32, NULL, "attn_q_norm"}},
+    {&make_bailingmoe2, {"blk.1.attn_qkv.weight", ABSENT, 0, NULL, "blk.1.attn_q.weight"}},
+    {&make_bailingmoe2, {"blk.1.attn_qkv.weight", SHAPE, 96, NULL, "attn_qkv"}},
+    {&make_bailingmoe2, {"bailingmoe2.expert_shared_count", VALUE, 1, NULL, "ffn_gate_shexp"}},
+    {&make_hunyuan_moe,
+     {"hunyuan-moe.expert_shared_feed_forward_length", ABSENT, 0, NULL, "missing"}},
+    {&make_hunyuan_moe, {"blk.0.attn_k_norm.weight", ABSENT, 0, NULL, "attn_k_norm"}},
+    {&make_granitemoe, {"granitemoe.logit_scale", VALUE, 0, NULL, "logit_scale is 0"}},
+    {&make_granitemoe, {"granitemoe.residual_scale", VALUE, (uint64_t)-1, NULL, "scale is -1"}},
+    {&make_ernie45_moe,
+     {"ernie4_5-moe.interleave_moe_layer_step", VALUE, 2, NULL, "blk.2.ffn_gate"}},
+    {&make_ernie45_moe,
+     {"ernie4_5-moe.interleave_moe_layer_step", VALUE, 4, NULL, "3 of 3 layers are dense"}},
+    {&make_gemma4, {"gemma4.attention.sliding_window", ABSENT, 0, NULL, "sliding_window"}},
+    {&make_gemma4, {"gemma4.attention.sliding_window_pattern", ABSENT, 0, NULL, "pattern"}},
+    {&make_gemma4, {"gemma4.embedding_length_per_layer_input", VALUE, 8, NULL, "must be 0 to 0"}},
+    {&make_gemma4, {"gemma4.rope.dimension_count_swa", VALUE, 31, NULL, "odd"}},
+    {&make_gemma4, {"gemma4.rope.dimension_count_swa", VALUE, 64, NULL, "must be 2 to 32"}},
+    {&make_gemma4, {"gemma4.attention.value_length", VALUE, 32, NULL, "blk.2.attn_v"}},
+    {&make_gemma4, {"blk.1.pre_ffw_norm_2.weight", ABSENT, 0, NULL, "pre_ffw_norm_2"}},
+    {&make_gemma4, {"blk.2.ffn_gate_inp.scale", SHAPE, 8, NULL, "ffn_gate_inp.scale"}},
+    {&make_gemma4, {"rope_freqs.weight", SHAPE, 16, NULL, "rope_freqs"}},
+    {&make_llama4, {"llama4.interleave_moe_layer_step", VALUE, 1, NULL, "blk.0.ffn_gate_inp"}},
+    {&make_llama4, {"blk.2.ffn_up.weight", ABSENT, 0, NULL, "blk.2.ffn_up"}},
+    {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", ABSENT, 0, NULL, "l_cache is missing"}},
+    {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", VALUE, 3, NULL, "shortconv.conv.weight"}},
+    {&make_lfm2moe, {"blk.2.shortconv.in_proj.weight", ABSENT, 0, NULL, "in_proj"}},
+    {&make_lfm2moe, {"token_embd_norm.weight", ABSENT, 0, NULL, "token_embd_norm"}},
+};
+
+static void check_refusals(const refusal *refused, size_t n, const make_key *keys)
 {
-    (void)state;
-    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
-        const refusal *r = &refusals[i];
+    for (size_t i = 0; i < n; i++) {
+        const refusal *r = &refused[i];
         umbra_memory_file file;
         umbra_model *model;
         umbra_error err = {0};
-        int rc = make_open(r->layout, yarn_keys, NULL, &r->fault, &file, &model, &err);
+        int rc = make_open(r->layout, keys, NULL, &r->fault, &file, &model, &err);
         if (rc == UMBRA_OK || model || !strstr(err.message, r->fault.message) ||
             !strstr(err.message, file.path))
             fail_msg("%s: %d, \"%s\"", r->fault.name, rc, err.message);
+        umbra_memory_file_release(&file);
+    }
+}
+
+static void impossible_files_are_refused(void **state)
+{
+    (void)state;
+    const make_key windowless[] = {{"attention.sliding_window", 8192, MAKE_U32, NULL}, {0}};
+    const refusal chunk = {
+        &make_llama4, {"llama4.attention.sliding_window", VALUE, 0, NULL, "sliding_window is 0"}};
+    check_refusals(refusals, sizeof refusals / sizeof refusals[0], yarn_keys);
+    check_refusals(more_refusals, sizeof more_refusals / sizeof more_refusals[0], NULL);
+    check_refusals(&chunk, 1, windowless);
+}
+
+/* A list for layers must have an element for each. */
+static void lists_must_name_every_layer(void **state)
+{
+    (void)state;
+    const fault none = {NULL, VALUE, 0, NULL, NULL};
+    const struct {
+        make_key keys[2];
+        const char *message;
+    } cases[] = {
+        {{{"attention.head_count_kv", 0, MAKE_U32S, "22"}, {0}}, "has 2 elements for 3 layers"},
+        {{{"attention.head_count_kv", 0, MAKE_U32S, "203"}, {0}}, "head_count_kv is 0"},
+        {{{"attention.head_count_kv", 0, MAKE_U32S, "223"}, {0}}, "2 heads cannot share 3"},
+        {{{"attention.sliding_window_pattern", 0, MAKE_U32S, "110"}, {0}}, "not bool"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        int rc = make_open(&make_gemma4, cases[i].keys, NULL, &none, &file, &model, &err);
+        if (rc == UMBRA_OK || !strstr(err.message, cases[i].message))
+            fail_msg("%s: %d, \"%s\"", cases[i].message, rc, err.message);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* Positions of a picture's: a text must not need the fourth section. */
+static void sections_must_follow_the_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sections;
+        bool sound;
+    } cases[] = {{"3320", true}, {"3311", false}, {"8", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const make_key keys[] = {{"rope.dimension_sections", 0, MAKE_U32S, cases[i].sections}, {0}};
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        int rc = make_open(&make_glm4moe, keys, NULL, NULL, &file, &model, &err);
+        if (cases[i].sound != (rc == UMBRA_OK) ||
+            (!cases[i].sound && !strstr(err.message, "rope.dimension_sections")))
+            fail_msg("%s: %d, \"%s\"", cases[i].sections, rc, err.message);
+        umbra_model_close(&model);
         umbra_memory_file_release(&file);
     }
 }
@@ -133,6 +226,16 @@ static const description descriptions[] = {
     {&make_deepseek2, NULL, 2, 80, 64, 0, 64, "softmax"},
     {&make_deepseek2, yarn_keys, 2, 80, 64, 0, 64, "sigmoid, 2 of 4 groups"},
     {&make_gpt_oss, NULL, 3, 128, 0, 8, 0, "softmax of the chosen"},
+    {&make_glm4moe, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias"},
+    {&make_minimax_m2, NULL, 3, 64, 0, 0, 0, "sigmoid, renormalised, selection bias"},
+    {&make_bailingmoe2, NULL, 2, 64, 0, 0, 64,
+     "sigmoid, renormalised, selection bias, 2 of 4 groups"},
+    {&make_hunyuan_moe, NULL, 3, 64, 0, 0, 64, "softmax, renormalised"},
+    {&make_granitemoe, NULL, 3, 64, 0, 0, 64, "softmax, renormalised"},
+    {&make_ernie45_moe, NULL, 2, 64, 0, 0, 64, "softmax, renormalised, selection bias"},
+    {&make_gemma4, NULL, 3, 128, 0, 8, 96, "softmax, renormalised"},
+    {&make_llama4, NULL, 2, 64, 0, 0, 32, "sigmoid of the chosen"},
+    {&make_lfm2moe, NULL, 2, 64, 0, 4, 0, "sigmoid, renormalised, selection bias"},
 };
 
 static void files_are_described(void **state)
@@ -160,8 +263,8 @@ static void files_are_described(void **state)
         umbra_engine_options options = {.threads = 1, .kernels = "reference", .context = 10};
         assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
         /* Ten positions take a page of 64, and what keeps account of it. */
-        uint64_t page = 4 * 64 * MAKE_LAYERS * (uint64_t)d->cached_values;
-        assert_in_range(plan.kv_bytes, page, page + 64 * MAKE_LAYERS);
+        uint64_t page = 4 * 64 * (uint64_t)(info->layers * d->cached_values);
+        assert_in_range(plan.kv_bytes, page, page + 64 * (uint64_t)info->layers);
         umbra_model_close(&model);
         umbra_memory_file_release(&file);
     }
@@ -177,7 +280,7 @@ static void yarn_is_read(void **state)
     umbra_error err = {0};
     if (make_open(&make_deepseek2, yarn_keys, NULL, NULL, &file, &model, &err) != 0)
         fail_msg("%s", err.message);
-    const umbra_rope *r = &model->config.rope;
+    const umbra_rope *r = &model->config.rope[0];
     assert_float_equal(r->factor, 8, 0);
     assert_float_equal(r->ramp_low, 0, 0);
     assert_float_equal(r->ramp_high, 2, 0);
@@ -187,7 +290,7 @@ static void yarn_is_read(void **state)
 
     if (make_open(&make_gpt_oss, yarn_keys, NULL, NULL, &file, &model, &err) != 0)
         fail_msg("%s", err.message);
-    r = &model->config.rope;
+    r = &model->config.rope[0];
     assert_float_equal(r->ramp_high, 1.8852, 1e-3);
     assert_float_equal(r->magnitude, 1.20794, 1e-5);
     umbra_model_close(&model);
@@ -198,6 +301,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(impossible_files_are_refused),
+        cmocka_unit_test(lists_must_name_every_layer),
+        cmocka_unit_test(sections_must_follow_the_text),
         cmocka_unit_test(single_experts_must_be_alike),
         cmocka_unit_test(files_are_described),
         cmocka_unit_test(yarn_is_read),

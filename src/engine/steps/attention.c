@@ -1,71 +1,125 @@
 /* Attention with a key and a value per kv head, and what both kinds of attention share. */
+#include <string.h>
+
 #include "engine/steps/steps.h"
 
-/* From normed to mixed.f32. */
-static void attend_heads(const umbra_pass *p, int layer)
+/* Weights and biases of queries, keys and values. */
+typedef struct projections {
+    umbra_matrix w[3], bias[3];
+} projections;
+
+/* They may be the rows of one matrix. */
+static projections find_projections(const umbra_pass *p, int layer)
+{
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_matrix *all = &w[UMBRA_ATTN_QKV], *biases = &w[UMBRA_ATTN_QKV_BIAS];
+    const umbra_attention *a = &p->model->config.attention[layer];
+    const int rows[] = {a->heads * a->key_dim, a->kv_heads * a->key_dim,
+                        a->kv_heads * a->value_dim};
+    if (!all->data)
+        return (projections){{w[UMBRA_ATTN_Q], w[UMBRA_ATTN_K], w[UMBRA_ATTN_V]},
+                             {w[UMBRA_ATTN_Q_BIAS], w[UMBRA_ATTN_K_BIAS], w[UMBRA_ATTN_V_BIAS]}};
+    projections out = {{*all, *all, *all}, {*biases, *biases, *biases}};
+    for (int i = 0, first = 0; i < 3; first += rows[i++]) {
+        out.w[i].data = (const char *)all->data + (size_t)first * all->row_bytes;
+        out.w[i].rows = rows[i];
+        out.bias[i].data = biases->data ? (const float *)biases->data + first : NULL;
+        out.bias[i].columns = rows[i];
+    }
+    return out;
+}
+
+static void project(const umbra_pass *p, int layer, const projections *from)
+{
+    const umbra_attention *a = &p->model->config.attention[layer];
+    umbra_scratch *s = p->scratch;
+    float *const out[] = {s->q, s->k, s->v};
+    umbra_product products[3];
+    int n = from->w[2].data ? 3 : 2;
+    for (int i = 0; i < n; i++)
+        products[i] = umbra_product_make(p->device, &from->w[i], &s->normed, p->rows, out[i]);
+    umbra_device_products(p->device, products, n);
+    if (n == 2) /* values are what keys are before anything is done to these */
+        memcpy(s->v, s->k, (size_t)(p->rows * a->kv_heads * a->value_dim) * sizeof *s->v);
+}
+
+/* Turns and keeps what was projected. */
+static void place(const umbra_pass *p, int layer, const projections *from)
 {
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_config *c = &p->model->config;
-    const umbra_device *d = p->device;
+    const umbra_attention *a = &c->attention[layer];
     umbra_scratch *s = p->scratch;
-    umbra_product projections[] = {
-        umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->normed, p->rows, s->q),
-        umbra_product_make(d, &w[UMBRA_ATTN_K], &s->normed, p->rows, s->k),
-        umbra_product_make(d, &w[UMBRA_ATTN_V], &s->normed, p->rows, s->v),
-    };
-    umbra_device_products(d, projections, 3);
     umbra_place_step place = {
         .q = s->q,
         .k = s->k,
         .v = s->v,
-        .q_bias = &w[UMBRA_ATTN_Q_BIAS],
-        .k_bias = &w[UMBRA_ATTN_K_BIAS],
-        .v_bias = &w[UMBRA_ATTN_V_BIAS],
+        .q_bias = &from->bias[0],
+        .k_bias = &from->bias[1],
+        .v_bias = &from->bias[2],
         .q_norm = &w[UMBRA_ATTN_Q_NORM],
         .k_norm = &w[UMBRA_ATTN_K_NORM],
-        .rope = &c->rope,
-        .angles = s->rope,
+        .bare_qk_norm = a->bare_qk_norm,
+        .bare_v_norm = a->bare_v_norm,
+        .norms_rotated = a->norms_rotated,
+        .rope = a->rope >= 0 ? &c->rope[a->rope] : NULL,
+        .angles = a->rope >= 0 ? s->rope[a->rope] : NULL,
         .form = &p->forms[layer],
         .view = s->view,
-        .heads = c->heads,
-        .kv_heads = c->kv_heads,
-        .key_dim = c->key_dim,
-        .value_dim = c->value_dim,
+        .heads = a->heads,
+        .kv_heads = a->kv_heads,
+        .key_dim = a->key_dim,
+        .value_dim = a->value_dim,
         .eps = c->rms_eps,
     };
-    umbra_device_place(d, &place, p->rows);
+    umbra_device_place(p->device, &place, p->rows);
+}
+
+/* From normed to mixed.f32. */
+static void attend_heads(const umbra_pass *p, int layer)
+{
+    const umbra_attention *a = &p->model->config.attention[layer];
+    umbra_scratch *s = p->scratch;
+    projections from = find_projections(p, layer);
+    project(p, layer, &from);
+    place(p, layer, &from);
     umbra_attend_step attend = {
         .q = s->q,
-        .sinks = w[UMBRA_ATTN_SINKS].data,
+        .sinks = p->weights->layer[layer][UMBRA_ATTN_SINKS].data,
         .form = &p->forms[layer],
         .view = s->view,
-        .heads = c->heads,
-        .together = c->heads / c->kv_heads,
-        .value_dim = c->value_dim,
-        .scale = c->attention_scale,
+        .heads = a->heads,
+        .together = a->heads / a->kv_heads,
+        .value_dim = a->value_dim,
+        .scale = a->scale,
         .out = &s->mixed,
         .scores = s->scores,
         .scores_stride = s->scores_stride,
         .runs = s->runs,
         .runs_stride = s->runs_stride,
     };
-    umbra_device_attend(d, &attend, p->rows);
+    umbra_device_attend(p->device, &attend, p->rows);
 }
 
 void umbra_step_attention(const umbra_pass *p, int layer)
 {
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_config *c = &p->model->config;
+    const umbra_attention *a = &c->attention[layer];
+    const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
-    umbra_device_norm(p->device, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
-    if (c->kv_rank)
+    umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
+    s->mixed.columns = a->heads * a->value_dim;
+    if (a->conv)
+        umbra_step_convolution(p, layer);
+    else if (a->kv_rank)
         umbra_step_attention_latent(p, layer);
     else
         attend_heads(p, layer);
-    umbra_device_round(p->device, &s->mixed, p->rows);
-    umbra_product out =
-        umbra_product_make(p->device, &w[UMBRA_ATTN_OUT], &s->mixed, p->rows, s->block);
-    umbra_device_products(p->device, &out, 1);
-    umbra_device_add_bias(p->device, &w[UMBRA_ATTN_OUT_BIAS], s->block, p->rows);
-    umbra_device_add(p->device, s->x, s->block, NULL, p->rows, c->hidden);
+    umbra_device_round(d, &s->mixed, p->rows);
+    umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], &s->mixed, p->rows, s->block);
+    umbra_device_products(d, &out, 1);
+    umbra_device_add_bias(d, &w[UMBRA_ATTN_OUT_BIAS], s->block, p->rows);
+    umbra_device_norm_rows(d, &w[UMBRA_ATTN_POST_NORM], s->block, c->rms_eps, p->rows);
+    umbra_device_add(d, s->x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
 }

@@ -16,12 +16,11 @@ typedef struct piece {
 
 /* One product per head with rows [first + h * step, ... + rows) of a matrix; row t's rows of x
  * and out are those of (t, h). */
-static void run_per_head(const umbra_pass *p, const umbra_matrix *matrix, int first, int step,
-                         int rows, const umbra_activations *x, int tokens, float *out,
+static void run_per_head(const umbra_pass *p, int heads, const umbra_matrix *matrix, int first,
+                         int step, int rows, const umbra_activations *x, int tokens, float *out,
                          int out_width)
 {
     umbra_latent *l = &p->scratch->latent;
-    int heads = p->model->config.heads;
     for (int h = 0; h < heads; h++) {
         umbra_matrix w = *matrix;
         w.data = (const char *)matrix->data + (size_t)(first + h * step) * matrix->row_bytes;
@@ -40,18 +39,19 @@ static void run_per_head(const umbra_pass *p, const umbra_matrix *matrix, int fi
 /* The piece's queries into the latent's space. */
 static void move_queries(const umbra_pass *p, int layer, const piece *at)
 {
-    const umbra_config *c = &p->model->config;
+    const umbra_attention *a = &p->model->config.attention[layer];
+    const umbra_rope *rope = &p->model->config.rope[a->rope];
     const umbra_matrix *w = p->weights->layer[layer];
     umbra_scratch *s = p->scratch;
     umbra_latent *l = &s->latent;
     umbra_split_step split = {
-        .q = s->q + (size_t)(at->first * c->heads) * (size_t)c->key_dim,
+        .q = s->q + (size_t)(at->first * a->heads) * (size_t)a->key_dim,
         .plain = &l->plain,
         .query = l->query,
-        .rope = &c->rope,
-        .angles = s->rope + (size_t)at->first * (size_t)c->rope.dim,
-        .heads = c->heads,
-        .kv_rank = c->kv_rank,
+        .rope = rope,
+        .angles = s->rope[a->rope] + (size_t)at->first * (size_t)rope->dim,
+        .heads = a->heads,
+        .kv_rank = a->kv_rank,
     };
     umbra_device_split(p->device, &split, at->rows);
     if (w[UMBRA_ATTN_KV_B].data) {
@@ -60,21 +60,21 @@ static void move_queries(const umbra_pass *p, int layer, const piece *at)
             .plain = &l->plain,
             .query = l->query,
             .row = l->row,
-            .heads = c->heads,
-            .head_rows = l->plain.columns + c->value_dim,
-            .query_dim = c->cache_key,
+            .heads = a->heads,
+            .head_rows = l->plain.columns + a->value_dim,
+            .query_dim = a->cache_key,
         };
         umbra_device_sum_rows(p->device, &sum, at->rows);
     } else {
-        run_per_head(p, &w[UMBRA_ATTN_K_B], 0, c->kv_rank, c->kv_rank, &l->plain, at->rows,
-                     l->query, c->cache_key);
+        run_per_head(p, a->heads, &w[UMBRA_ATTN_K_B], 0, a->kv_rank, a->kv_rank, &l->plain,
+                     at->rows, l->query, a->cache_key);
     }
 }
 
 /* Through the cache, and back to heads. */
 static void attend_piece(const umbra_pass *p, int layer, const piece *at)
 {
-    const umbra_config *c = &p->model->config;
+    const umbra_attention *a = &p->model->config.attention[layer];
     const umbra_matrix *w = p->weights->layer[layer];
     umbra_scratch *s = p->scratch;
     umbra_latent *l = &s->latent;
@@ -82,10 +82,10 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
         .q = l->query,
         .form = &p->forms[layer],
         .view = s->view + at->first,
-        .heads = c->heads,
-        .together = c->heads < UMBRA_LATENT_HEADS ? c->heads : UMBRA_LATENT_HEADS,
-        .value_dim = c->kv_rank,
-        .scale = c->attention_scale,
+        .heads = a->heads,
+        .together = a->heads < UMBRA_LATENT_HEADS ? a->heads : UMBRA_LATENT_HEADS,
+        .value_dim = a->kv_rank,
+        .scale = a->scale,
         .out = &l->mixed,
         .round_heads = true,
         .scores = s->scores,
@@ -96,25 +96,26 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
     umbra_device_attend(p->device, &attend, at->rows);
     bool joint = w[UMBRA_ATTN_KV_B].data != NULL;
     int plain = l->plain.columns;
-    run_per_head(p, &w[joint ? UMBRA_ATTN_KV_B : UMBRA_ATTN_V_B], joint ? plain : 0,
-                 joint ? plain + c->value_dim : c->value_dim, c->value_dim, &l->mixed, at->rows,
-                 s->mixed.f32 + (size_t)(at->first * c->heads) * (size_t)c->value_dim,
-                 c->value_dim);
+    run_per_head(p, a->heads, &w[joint ? UMBRA_ATTN_KV_B : UMBRA_ATTN_V_B], joint ? plain : 0,
+                 joint ? plain + a->value_dim : a->value_dim, a->value_dim, &l->mixed, at->rows,
+                 s->mixed.f32 + (size_t)(at->first * a->heads) * (size_t)a->value_dim,
+                 a->value_dim);
 }
 
 void umbra_step_attention_latent(const umbra_pass *p, int layer)
 {
     const umbra_config *c = &p->model->config;
+    const umbra_attention *a = &c->attention[layer];
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_product down[] = {
         umbra_product_make(d, &w[UMBRA_ATTN_KV_A], &s->normed, p->rows, s->k),
-        c->q_rank ? umbra_product_make(d, &w[UMBRA_ATTN_Q_A], &s->normed, p->rows, s->q_low.f32)
+        a->q_rank ? umbra_product_make(d, &w[UMBRA_ATTN_Q_A], &s->normed, p->rows, s->q_low.f32)
                   : umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->normed, p->rows, s->q),
     };
     umbra_device_products(d, down, 2);
-    if (c->q_rank) {
+    if (a->q_rank) {
         umbra_device_norm(d, &s->q_low, s->q_low.f32, &w[UMBRA_ATTN_Q_A_NORM], c->rms_eps, p->rows);
         umbra_product q = umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->q_low, p->rows, s->q);
         umbra_device_products(d, &q, 1);
@@ -122,11 +123,11 @@ void umbra_step_attention_latent(const umbra_pass *p, int layer)
     umbra_latent_step place = {
         .latent = s->k,
         .norm = &w[UMBRA_ATTN_KV_A_NORM],
-        .rope = &c->rope,
-        .angles = s->rope,
+        .rope = &c->rope[a->rope],
+        .angles = s->rope[a->rope],
         .form = &p->forms[layer],
         .view = s->view,
-        .kv_rank = c->kv_rank,
+        .kv_rank = a->kv_rank,
         .eps = c->rms_eps,
     };
     umbra_device_place_latents(d, &place, p->rows);

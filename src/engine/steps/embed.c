@@ -4,11 +4,10 @@
 #include "engine/steps/steps.h"
 
 /* (rope.dim / 2, 2) cos, sin of a position. */
-static void angles_of(const umbra_pass *p, int position, float *angles)
+static void angles_of(const umbra_rope *r, const double *frequency, int position, float *angles)
 {
-    const umbra_rope *r = &p->model->config.rope;
     for (int i = 0; i < r->dim / 2; i++) {
-        double angle = position * p->rope_frequency[i];
+        double angle = position * frequency[i];
         angles[2 * i] = (float)cos(angle) * r->magnitude;
         angles[2 * i + 1] = (float)sin(angle) * r->magnitude;
     }
@@ -16,8 +15,12 @@ static void angles_of(const umbra_pass *p, int position, float *angles)
 
 void umbra_step_embed(const umbra_pass *p)
 {
+    const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
     umbra_device_embed(p->device, &p->weights->model[UMBRA_TOKEN_EMBEDDING], s->id, p->rows, s->x);
-    for (int t = 0; t < p->rows; t++)
-        angles_of(p, s->position[t], s->rope + (size_t)t * (size_t)p->model->config.rope.dim);
+    umbra_device_scale(p->device, s->x, c->embedding_scale, p->rows, c->hidden);
+    for (int i = 0; i < UMBRA_ROPES; i++)
+        for (int t = 0; t < p->rows; t++)
+            angles_of(&c->rope[i], p->rope_frequency + umbra_rope_at(c, i), s->position[t],
+                      s->rope[i] + (size_t)t * (size_t)c->rope[i].dim);
 }

@@ -10,10 +10,14 @@ int umbra_step_route(const umbra_pass *p, int layer)
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
-    umbra_device_norm(p->device, &s->normed, s->x, &w[UMBRA_FFN_NORM], c->rms_eps, p->rows);
-    umbra_product router =
-        umbra_product_make(p->device, &w[UMBRA_ROUTER], &s->normed, p->rows, s->router);
-    umbra_device_products(p->device, &router, 1);
+    const umbra_device *d = p->device;
+    bool own_norm = w[UMBRA_ROUTER_NORM].data != NULL;
+    umbra_device_norm(d, &s->normed, s->x, &w[own_norm ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM],
+                      c->rms_eps, p->rows);
+    umbra_product router = umbra_product_make(d, &w[UMBRA_ROUTER], &s->normed, p->rows, s->router);
+    umbra_device_products(d, &router, 1);
+    if (own_norm)
+        umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_FFN_NORM], c->rms_eps, p->rows);
     umbra_route_step route = {
         .scores = s->router,
         .bias = &w[UMBRA_ROUTER_BIAS],
@@ -26,7 +30,7 @@ int umbra_step_route(const umbra_pass *p, int layer)
         .chosen = s->experts,
         .weights = s->weights,
     };
-    return umbra_device_route(p->device, &route, p->rows);
+    return umbra_device_route(d, &route, p->rows);
 }
 
 static void count_uses(const umbra_pass *p, int distinct)
@@ -63,6 +67,8 @@ int umbra_step_sort_pairs(const umbra_pass *p)
         int pair = span->first + span->count++;
         s->pair_token[pair] = i / c->experts_used;
         s->token_pair[i] = pair;
+        if (c->router.weighs_input)
+            s->pair_weight[pair] = s->weights[i];
     }
     count_uses(p, distinct);
     return distinct;
@@ -116,6 +122,7 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
         .gate_bias = &w[UMBRA_GATE_BIAS],
         .up_bias = &w[UMBRA_UP_BIAS],
         .activation = p->model->config.activation,
+        .weight = p->model->config.router.weighs_input ? s->pair_weight : NULL,
     };
     umbra_device_activate(p->device, &activate);
 }
@@ -146,21 +153,38 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
         s->computed[leases[i].expert] = true;
 }
 
+void umbra_step_join(const umbra_pass *p, int layer, float *x)
+{
+    const umbra_config *c = &p->model->config;
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_device *d = p->device;
+    umbra_scratch *s = p->scratch;
+    if (w[UMBRA_BLOCK_POST_NORM].data) {
+        umbra_device_norm_rows(d, &w[UMBRA_EXPERT_POST_NORM], s->block, c->rms_eps, p->rows);
+        umbra_device_add(d, s->block, s->beside, NULL, 1, p->rows, c->hidden);
+        umbra_device_norm_rows(d, &w[UMBRA_BLOCK_POST_NORM], s->block, c->rms_eps, p->rows);
+    }
+    umbra_device_add(d, x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
+    if (w[UMBRA_LAYER_SCALE].data)
+        umbra_device_scale(d, x, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows, c->hidden);
+}
+
 void umbra_step_mix(const umbra_pass *p, int layer)
 {
     const umbra_config *c = &p->model->config;
+    const umbra_matrix *w = p->weights->layer[layer];
     umbra_scratch *s = p->scratch;
     umbra_mix_step mix = {
-        .x = s->x,
         .sum = s->block,
         .contribution = s->contribution,
         .pair = s->token_pair,
         .experts = s->experts,
-        .weights = s->weights,
-        .scale = &p->weights->layer[layer][UMBRA_DOWN_SCALE],
-        .bias = &p->weights->layer[layer][UMBRA_DOWN_BIAS],
+        .weights = c->router.weighs_input ? NULL : s->weights,
+        .scale = &w[UMBRA_DOWN_SCALE],
+        .bias = &w[UMBRA_DOWN_BIAS],
         .used = c->experts_used,
         .hidden = c->hidden,
     };
     umbra_device_mix(p->device, &mix, p->rows);
+    umbra_step_join(p, layer, s->x);
 }

@@ -2,14 +2,13 @@
  * computed as one wide expert. Resident, as all dense weights. */
 #include "engine/steps/steps.h"
 
-void umbra_step_ffn(const umbra_pass *p, int layer)
+/* From normed to out (C, hidden), and to shared_weight where there is something that weighs. */
+static void compute(const umbra_pass *p, int layer, float *out)
 {
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_matrix *weigh = &w[UMBRA_SHARED_ROUTER];
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
-    if (!w[UMBRA_FFN_GATE].data)
-        return;
     umbra_activations inner = s->ffn;
     inner.columns = w[UMBRA_FFN_GATE].rows;
     umbra_product products[3] = {
@@ -20,14 +19,34 @@ void umbra_step_ffn(const umbra_pass *p, int layer)
         products[2] = umbra_product_make(d, weigh, &s->normed, p->rows, s->shared_weight);
     umbra_device_products(d, products, weigh->data ? 3 : 2);
     umbra_activate_span all = {.first = 0, .count = p->rows, .expert = -1};
-    umbra_activate_step activate = {.spans = &all, .n_spans = 1, .inner = &inner, .up = s->up};
+    umbra_activate_step activate = {.spans = &all,
+                                    .n_spans = 1,
+                                    .inner = &inner,
+                                    .up = s->up,
+                                    .activation = p->model->config.activation};
     umbra_device_activate(d, &activate);
-    umbra_product down = umbra_product_make(d, &w[UMBRA_FFN_DOWN], &inner, p->rows, s->block);
+    umbra_product down = umbra_product_make(d, &w[UMBRA_FFN_DOWN], &inner, p->rows, out);
     umbra_device_products(d, &down, 1);
     if (weigh->data)
         umbra_device_sigmoid(s->shared_weight, p->rows);
-    umbra_device_add(d, s->x, s->block, weigh->data ? s->shared_weight : NULL, p->rows,
-                     p->model->config.hidden);
+}
+
+void umbra_step_ffn(const umbra_pass *p, int layer)
+{
+    const umbra_matrix *w = p->weights->layer[layer];
+    const umbra_config *c = &p->model->config;
+    const umbra_device *d = p->device;
+    umbra_scratch *s = p->scratch;
+    if (w[UMBRA_FFN_GATE].data && w[UMBRA_BLOCK_POST_NORM].data) {
+        compute(p, layer, s->beside);
+        umbra_device_norm_rows(d, &w[UMBRA_FFN_POST_NORM], s->beside, c->rms_eps, p->rows);
+    } else if (w[UMBRA_FFN_GATE].data) {
+        compute(p, layer, s->block);
+        umbra_device_add(d, s->x, s->block, w[UMBRA_SHARED_ROUTER].data ? s->shared_weight : NULL,
+                         c->residual_scale, p->rows, c->hidden);
+    }
+    if (w[UMBRA_EXPERT_NORM].data)
+        umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_EXPERT_NORM], c->rms_eps, p->rows);
 }
 
 void umbra_step_ffn_dense(const umbra_pass *p, int layer)

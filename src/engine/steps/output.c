@@ -1,4 +1,4 @@
-/* The way out: output norm and matrix. */
+/* The way out: output norm and matrix, scale and cap of the logits. */
 #include "engine/steps/steps.h"
 
 void umbra_step_output(const umbra_pass *p, const int *index, int n)
@@ -14,4 +14,5 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n)
     umbra_round_rows(p->device->kernels, &s->out, 0, n);
     umbra_product output = umbra_product_make(p->device, &w[UMBRA_OUTPUT], &s->out, n, s->logits);
     umbra_device_products(p->device, &output, 1);
+    umbra_device_shape_logits(p->device, s->logits, c->logit_scale, c->logit_cap, n, c->vocabulary);
 }

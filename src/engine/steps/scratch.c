@@ -38,15 +38,40 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* A compressed cache's attention: a few tokens at a time, since each has heads * kv_rank values. */
-static void lay_latent(cursor *c, umbra_latent *l, const umbra_config *config, int chunk,
-                       int threads)
+/* The most that a layer's attention has of each. */
+typedef struct widest {
+    uint64_t q_low, q, k, v, mixed;
+    uint64_t group;                /* query heads that go through the cache together */
+    const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
+} widest;
+
+static widest find_widest(const umbra_config *c)
 {
-    uint64_t heads = (uint64_t)config->heads, rank = (uint64_t)config->kv_rank;
-    uint64_t plain = (uint64_t)(config->key_dim - config->rope.dim);
+    widest w = {0};
+    for (int l = 0; l < c->layers; l++) {
+        const umbra_attention *a = &c->attention[l];
+        uint64_t heads = (uint64_t)a->heads, kept = (uint64_t)a->cache_heads;
+        w.q_low = larger(w.q_low, (uint64_t)a->q_rank);
+        w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
+        w.k = larger(w.k, kept * (uint64_t)a->cache_key);
+        w.v = larger(w.v, kept * (uint64_t)a->cache_value);
+        w.mixed = larger(w.mixed, heads * (uint64_t)a->value_dim);
+        w.group = larger(w.group, a->kv_rank ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
+        if (a->kv_rank)
+            w.latent = a;
+    }
+    return w;
+}
+
+/* A compressed cache's attention: a few tokens at a time, since each has heads * kv_rank values. */
+static void lay_latent(cursor *c, umbra_latent *l, const umbra_config *config,
+                       const umbra_attention *a, int chunk, int threads)
+{
+    uint64_t heads = (uint64_t)a->heads, rank = (uint64_t)a->kv_rank;
+    uint64_t plain = (uint64_t)(a->key_dim - config->rope[a->rope].dim);
     uint64_t tokens = (uint64_t)(chunk < UMBRA_LATENT_TOKENS ? chunk : UMBRA_LATENT_TOKENS);
     l->plain = take_activations(c, tokens * heads, plain);
-    l->query = take_floats(c, tokens * heads, (uint64_t)config->cache_key);
+    l->query = take_floats(c, tokens * heads, (uint64_t)a->cache_key);
     l->mixed = take_activations(c, tokens * heads, rank);
     l->rows = take(c, heads * UMBRA_LATENT_TOKENS, sizeof *l->rows);
     l->row = take_floats(c, (uint64_t)threads, rank);
@@ -56,22 +81,22 @@ static void lay_latent(cursor *c, umbra_latent *l, const umbra_config *config, i
 static void lay_attention(cursor *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
-    uint64_t tokens = (uint64_t)chunk, heads = (uint64_t)config->heads;
-    uint64_t kept = tokens * (uint64_t)config->cache_heads;
-    uint64_t group = config->kv_rank ? UMBRA_LATENT_HEADS : heads / (uint64_t)config->kv_heads;
-    s->q_low = take_activations(c, tokens, (uint64_t)config->q_rank);
-    s->q = take_floats(c, tokens, heads * (uint64_t)config->key_dim);
-    s->k = take_floats(c, kept, (uint64_t)config->cache_key);
-    s->v = take_floats(c, kept, (uint64_t)config->cache_value);
-    s->mixed = take_activations(c, tokens, heads * (uint64_t)config->value_dim);
-    s->rope = take_floats(c, tokens, (uint64_t)config->rope.dim);
+    uint64_t tokens = (uint64_t)chunk;
+    widest w = find_widest(config);
+    s->q_low = take_activations(c, tokens, w.q_low);
+    s->q = take_floats(c, tokens, w.q);
+    s->k = take_floats(c, tokens, w.k);
+    s->v = take_floats(c, tokens, w.v);
+    s->mixed = take_activations(c, tokens, w.mixed);
+    for (int i = 0; i < UMBRA_ROPES; i++)
+        s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
     s->view = take(c, tokens, sizeof *s->view);
     s->scores_stride = context + 1;
-    s->scores = take_floats(c, (uint64_t)threads * group, (uint64_t)s->scores_stride);
+    s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
     s->runs_stride = umbra_kv_most_runs(context);
     s->runs = take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
-    if (config->kv_rank)
-        lay_latent(c, &s->latent, config, chunk, threads);
+    if (w.latent)
+        lay_latent(c, &s->latent, config, w.latent, chunk, threads);
 }
 
 /* The inner values of experts and those of the block that every token uses share their place. */
@@ -79,7 +104,7 @@ static void lay_inner(cursor *c, umbra_scratch *s, const umbra_config *config, u
 {
     uint64_t pairs = tokens * (uint64_t)config->experts_used;
     uint64_t width = (uint64_t)config->expert_width;
-    uint64_t dense = config->dense_layers ? (uint64_t)config->dense_width : 0;
+    uint64_t dense = umbra_has_dense_layers(config) ? (uint64_t)config->dense_width : 0;
     dense = larger(dense, (uint64_t)config->shared_width);
     uint64_t cells = larger(pairs * width, tokens * dense);
     s->up = take_floats(c, cells, 1);
@@ -102,6 +127,7 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     s->normed = take_activations(&c, tokens, hidden);
     lay_attention(&c, s, config, chunk, context, threads);
     s->block = take_floats(&c, tokens, hidden);
+    s->beside = take_floats(&c, config->post_norms ? tokens : 0, hidden);
     s->router = take_floats(&c, tokens, experts);
     s->selection = take_floats(&c, (uint64_t)threads, experts + (uint64_t)config->router.groups);
     s->groups = take(&c, (uint64_t)threads * (uint64_t)config->router.groups, sizeof *s->groups);
@@ -110,6 +136,7 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     s->weights = take(&c, pairs, sizeof *s->weights);
     s->pair_token = take(&c, pairs, sizeof *s->pair_token);
     s->token_pair = take(&c, pairs, sizeof *s->token_pair);
+    s->pair_weight = take_floats(&c, config->router.weighs_input ? pairs : 0, 1);
     s->spans = take(&c, experts, sizeof *s->spans);
     s->computed = take(&c, experts, sizeof *s->computed);
     s->span_expert = take(&c, experts, sizeof *s->span_expert);

@@ -39,10 +39,12 @@ typedef struct umbra_scratch {
     float *x;                 /* (C, hidden) residual stream */
     umbra_activations normed; /* (C, hidden) input of a block */
     umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
-    float *q, *k, *v;         /* (C, heads * dim); k and v as the cache keeps them */
-    umbra_activations mixed;  /* (C, heads * value_dim) attention's output */
-    float *block;             /* (C, hidden) output of a block, before it joins x */
-    float *rope;              /* (C, rope.dim) cos, sin of each pair */
+    float *q, *k, *v;        /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
+                                (C, 3 * hidden) of one that convolves */
+    umbra_activations mixed; /* (C, heads * value_dim) attention's output */
+    float *block;            /* (C, hidden) output of a block, before it joins x */
+    float *beside;           /* (C, hidden) with post norms: what the block beside experts gives */
+    float *rope[UMBRA_ROPES]; /* (C, its dim) cos, sin of each pair */
     umbra_kv_view *view;      /* (C) what each row sees of the layer in progress */
     float *scores;            /* (threads, heads per item, scores_stride) */
     umbra_kv_run *runs;       /* (threads, runs_stride) */
@@ -57,6 +59,7 @@ typedef struct umbra_scratch {
     bool *computed;                    /* (experts) of the layer in progress, so far */
     int32_t *pair_token;               /* (P) row of each pair, pairs sorted by expert */
     int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
+    float *pair_weight;                /* (P) where weights multiply what experts get */
     umbra_activate_span *spans;        /* (experts) the pairs of each expert */
     int *span_expert;                  /* (experts) those that have pairs, ascending */
     int *span_uses;                    /* (experts) how many rows that decode use each of these */
@@ -79,10 +82,20 @@ typedef struct umbra_pass {
     const umbra_model *model;
     const umbra_weights *weights;
     const umbra_kv_form *forms;   /* (layers) */
-    const double *rope_frequency; /* (rope.dim / 2) radians per position */
+    const double *rope_frequency; /* radians per position of each pair, rope r's from
+                                     umbra_rope_at(r) on */
     umbra_scratch *scratch;
     int rows; /* C */
 } umbra_pass;
+
+/* Pairs of the rotary embeddings before r. */
+static inline int umbra_rope_at(const umbra_config *c, int r)
+{
+    int pairs = 0;
+    while (r-- > 0)
+        pairs += c->rope[r].dim / 2;
+    return pairs;
+}
 
 /* scratch.c: sizes for so many rows, positions and threads (base NULL), or places in an arena of
  * that size. Returns bytes. */
@@ -99,8 +112,10 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n);
 
 /* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. */
 void umbra_step_attention(const umbra_pass *p, int layer);
-/* attention_latent.c: the same for a compressed cache, from normed to mixed.f32. */
+/* attention_latent.c, convolution.c: what stands in its place with a compressed cache and in layers
+ * that convolve, from normed to mixed.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
+void umbra_step_convolution(const umbra_pass *p, int layer);
 
 /* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
  * whose scores are not finite, or UMBRA_NO_ROW. */
@@ -113,8 +128,12 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
  * trace in the bits. */
 void umbra_step_mix(const umbra_pass *p, int layer);
+/* Its second half: what the block gives in all, with the experts' sum in scratch->block, joins x.
+ */
+void umbra_step_join(const umbra_pass *p, int layer, float *x);
 
-/* ffn.c: x += ffn(normed), the block that every row uses; nothing where a layer has none. */
+/* ffn.c: x += ffn(normed), the block that every row uses, or with post norms beside = ffn(normed),
+ * which umbra_step_mix joins; nothing where a layer has none. Leaves in normed what experts get. */
 void umbra_step_ffn(const umbra_pass *p, int layer);
 /* x += ffn(norm(x)): all that a layer without experts has after attention. */
 void umbra_step_ffn_dense(const umbra_pass *p, int layer);

@@ -133,7 +133,10 @@ static void rms_norm(float *out, const float *x, const float *weight, int n, flo
     float inverse = 1.0f / sqrtf(squares / (float)n + eps);
     for (i = 0; i < n; i += LANES) {
         float32x4_t v = vmulq_n_f32(load_first(x + i, n - i), inverse);
-        store_first(out + i, vmulq_f32(v, load_first(weight + i, n - i)), n - i);
+        if (weight) {
+            v = vmulq_f32(v, load_first(weight + i, n - i));
+        }
+        store_first(out + i, v, n - i);
     }
 }
 

@@ -73,7 +73,7 @@ static void rms_norm(float *out, const float *x, const float *weight, int n, flo
 {
     double inverse = 1.0 / sqrt(dot(x, x, (size_t)n) / n + (double)eps);
     for (int i = 0; i < n; i++) {
-        out[i] = (float)(x[i] * inverse * weight[i]);
+        out[i] = (float)(x[i] * inverse * (weight ? weight[i] : 1));
     }
 }
 

@@ -221,7 +221,7 @@ static void rms_norm(float *out, const float *x, const float *weight, int n, flo
     }
     float inverse = 1.0f / sqrtf((float)(squares / n) + eps);
     for (int i = 0; i < n; i++) {
-        out[i] = x[i] * inverse * weight[i];
+        out[i] = x[i] * inverse * (weight ? weight[i] : 1);
     }
 }
 

@@ -151,7 +151,9 @@ static void rms_norm(float *out, const float *x, const float *weight, int n, flo
     for (i = 0; i < n; i += LANES) {
         __m256i mask = umbra_avx2_mask(n - i);
         __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), inverse);
-        v = _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask));
+        if (weight) {
+            v = _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask));
+        }
         _mm256_maskstore_ps(out + i, mask, v);
     }
 }

@@ -16,17 +16,17 @@
 static int read_attention(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
     const umbra_int_key wanted[] = {
-        {"attention.q_lora_rank", 0, 1 << 20, 0, &c->q_rank},
-        {"attention.kv_lora_rank", 1, 1 << 16, -1, &c->kv_rank},
-        {"attention.key_length_mla", 2, 4096, c->key_dim, &c->key_dim},
-        {"attention.value_length_mla", 1, 4096, c->value_dim, &c->value_dim},
+        {"attention.q_lora_rank", 0, 1 << 20, 0, &c->usual.q_rank},
+        {"attention.kv_lora_rank", 1, 1 << 16, -1, &c->usual.kv_rank},
+        {"attention.key_length_mla", 2, 4096, c->usual.key_dim, &c->usual.key_dim},
+        {"attention.value_length_mla", 1, 4096, c->usual.value_dim, &c->usual.value_dim},
     };
     int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
-    if (rc == UMBRA_OK && c->rope.dim >= c->key_dim)
+    if (rc == UMBRA_OK && c->rope[0].dim >= c->usual.key_dim)
         return umbra_fail(err, UMBRA_E_FORMAT,
                           "%s: all %d values of a key are rotated (deepseek2.rope.dimension_count "
                           "%d); some must not be",
-                          umbra_gguf_path(keys->gguf), c->key_dim, c->rope.dim);
+                          umbra_gguf_path(keys->gguf), c->usual.key_dim, c->rope[0].dim);
     return rc;
 }
 
@@ -37,9 +37,9 @@ static int read_stretch(umbra_keys *keys, umbra_config *c, umbra_error *err)
     float multiplier;
     int rc = umbra_lookup_float(keys, "rope.scaling.yarn_log_multiplier", 0, &multiplier, err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_float(keys, "rope.scaling.attn_factor", 1, &c->rope.magnitude, err);
-    float stretch = 1 + multiplier * logf(c->rope.factor);
-    c->attention_scale *= stretch * stretch;
+        rc = umbra_lookup_float(keys, "rope.scaling.attn_factor", 1, &c->rope[0].magnitude, err);
+    float stretch = 1 + multiplier * logf(c->rope[0].factor);
+    c->usual.scale *= stretch * stretch;
     return rc;
 }
 
@@ -53,17 +53,11 @@ static umbra_gating silent_gating(const umbra_gguf *gguf, const umbra_config *c)
 
 static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    int shared = 0;
-    const umbra_int_key wanted[] = {
-        {"leading_dense_block_count", 0, 4096, 0, &c->dense_layers},
-        {"expert_shared_count", 0, 64, 0, &shared},
-    };
-    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
+    int rc = umbra_read_dense_and_shared(keys, c, err);
     if (rc == UMBRA_OK)
         rc = read_attention(keys, c, err);
     if (rc == UMBRA_OK)
         rc = read_stretch(keys, c, err);
-    c->shared_width = shared * c->expert_width;
     c->router.gating = silent_gating(keys->gguf, c);
     return rc;
 }
@@ -71,12 +65,13 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 static void attention_rules(const umbra_gguf *gguf, const umbra_config *c, int layer,
                             umbra_tensor_rule *rules)
 {
-    uint64_t hidden = (uint64_t)c->hidden, heads = (uint64_t)c->heads;
-    uint64_t key = (uint64_t)c->key_dim, value = (uint64_t)c->value_dim;
-    uint64_t rope = (uint64_t)c->rope.dim, plain = key - rope;
-    uint64_t low = (uint64_t)c->q_rank, latent = (uint64_t)c->kv_rank;
+    const umbra_attention *a = &c->attention[layer];
+    uint64_t hidden = (uint64_t)c->hidden, heads = (uint64_t)a->heads;
+    uint64_t key = (uint64_t)a->key_dim, value = (uint64_t)a->value_dim;
+    uint64_t rope = (uint64_t)c->rope[a->rope].dim, plain = key - rope;
+    uint64_t low = (uint64_t)a->q_rank, latent = (uint64_t)a->kv_rank;
     rules[UMBRA_ATTN_NORM] = (umbra_tensor_rule){"attn_norm.weight", {hidden}, true, false};
-    if (c->q_rank) {
+    if (a->q_rank) {
         rules[UMBRA_ATTN_Q_A] = (umbra_tensor_rule){"attn_q_a.weight", {hidden, low}, false, false};
         rules[UMBRA_ATTN_Q_A_NORM] =
             (umbra_tensor_rule){"attn_q_a_norm.weight", {low}, true, false};
@@ -108,14 +103,7 @@ static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules)
 {
     attention_rules(gguf, c, layer, rules);
-    if (layer < c->dense_layers) {
-        umbra_rules_ffn_norm(c, rules);
-        umbra_rules_ffn(c, c->dense_width, false, rules);
-        return;
-    }
-    umbra_rules_router(c, rules);
-    if (c->shared_width)
-        umbra_rules_ffn(c, c->shared_width, true, rules);
+    umbra_rules_feed_forward(c, layer, rules);
 }
 
 const umbra_architecture umbra_architecture_deepseek2 = {

@@ -17,9 +17,7 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules)
 {
-    (void)gguf;
-    (void)layer;
-    umbra_rules_attention(c, rules);
+    umbra_rules_attention(gguf, c, layer, rules);
     umbra_rules_router(c, rules);
 }
 

@@ -15,14 +15,9 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules)
 {
-    (void)gguf;
-    (void)layer;
-    uint64_t q = (uint64_t)c->heads * (uint64_t)c->key_dim;
-    uint64_t k = (uint64_t)c->kv_heads * (uint64_t)c->key_dim;
-    umbra_rules_attention(c, rules);
+    umbra_rules_attention(gguf, c, layer, rules);
     umbra_rules_router(c, rules);
-    rules[UMBRA_ATTN_Q_NORM] = (umbra_tensor_rule){"attn_q_norm.weight", {q}, true, false};
-    rules[UMBRA_ATTN_K_NORM] = (umbra_tensor_rule){"attn_k_norm.weight", {k}, true, false};
+    umbra_rules_row_norms(c, layer, rules);
 }
 
 const umbra_architecture umbra_architecture_olmoe = {

@@ -19,17 +19,11 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules)
 {
-    (void)gguf;
-    (void)layer;
-    uint64_t hidden = (uint64_t)c->hidden, q = (uint64_t)c->heads * (uint64_t)c->key_dim;
-    uint64_t k = (uint64_t)c->kv_heads * (uint64_t)c->key_dim;
-    uint64_t v = (uint64_t)c->kv_heads * (uint64_t)c->value_dim;
-    umbra_rules_attention(c, rules);
+    uint64_t hidden = (uint64_t)c->hidden;
+    umbra_rules_attention(gguf, c, layer, rules);
     umbra_rules_router(c, rules);
     umbra_rules_ffn(c, c->shared_width, true, rules);
-    rules[UMBRA_ATTN_Q_BIAS] = (umbra_tensor_rule){"attn_q.bias", {q}, true, false};
-    rules[UMBRA_ATTN_K_BIAS] = (umbra_tensor_rule){"attn_k.bias", {k}, true, false};
-    rules[UMBRA_ATTN_V_BIAS] = (umbra_tensor_rule){"attn_v.bias", {v}, true, false};
+    umbra_rules_biased(rules);
     rules[UMBRA_SHARED_ROUTER] =
         (umbra_tensor_rule){"ffn_gate_inp_shexp.weight", {hidden}, false, false};
 }

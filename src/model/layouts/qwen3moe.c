@@ -14,13 +14,9 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules)
 {
-    (void)gguf;
-    (void)layer;
-    uint64_t key_dim = (uint64_t)c->key_dim;
-    umbra_rules_attention(c, rules);
+    umbra_rules_attention(gguf, c, layer, rules);
     umbra_rules_router(c, rules);
-    rules[UMBRA_ATTN_Q_NORM] = (umbra_tensor_rule){"attn_q_norm.weight", {key_dim}, true, false};
-    rules[UMBRA_ATTN_K_NORM] = (umbra_tensor_rule){"attn_k_norm.weight", {key_dim}, true, false};
+    umbra_rules_head_norms(c, layer, rules);
 }
 
 const umbra_architecture umbra_architecture_qwen3moe = {

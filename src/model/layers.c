@@ -1,0 +1,42 @@
+/* How each layer of a model attends. */
+#include "base/error.h"
+#include "base/memory.h"
+#include "model/architecture.h"
+
+static int check_layer(const umbra_gguf *gguf, const umbra_attention *a, int layer,
+                       umbra_error *err)
+{
+    if (a->kv_heads == 0)
+        return umbra_fail(err, UMBRA_E_FORMAT,
+                          "%s: layer %d has no key/value heads (attention.head_count_kv is 0)",
+                          umbra_gguf_path(gguf), layer);
+    if (a->heads % a->kv_heads != 0)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %d heads cannot share %d key/value heads",
+                          umbra_gguf_path(gguf), a->heads, a->kv_heads);
+    return UMBRA_OK;
+}
+
+int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
+                      umbra_error *err)
+{
+    size_t one = sizeof *c->attention;
+    c->attention = umbra_calloc((size_t)c->layers, one);
+    if (!c->attention)
+        return umbra_fail_nomem(err, "the layers' attention", (uint64_t)c->layers * one);
+    for (int l = 0; l < c->layers; l++)
+        c->attention[l] = c->usual;
+    const umbra_int_key kv_heads = {"attention.head_count_kv", 0, 4096, c->usual.heads,
+                                    &c->attention[0].kv_heads};
+    int rc = umbra_lookup_layers(keys, &kv_heads, UMBRA_GGUF_I32, c->layers, one, err);
+    if (rc == UMBRA_OK && a->layers)
+        rc = a->layers(keys, c, err);
+    for (int l = 0; rc == UMBRA_OK && l < c->layers; l++) {
+        umbra_attention *at = &c->attention[l];
+        bool latent = at->kv_rank > 0;
+        at->cache_heads = latent ? 1 : at->kv_heads;
+        at->cache_key = latent ? at->kv_rank + c->rope[at->rope].dim : at->key_dim;
+        at->cache_value = latent || at->conv ? 0 : at->value_dim;
+        rc = check_layer(keys->gguf, at, l, err);
+    }
+    return rc;
+}
