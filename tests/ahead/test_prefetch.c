@@ -285,8 +285,7 @@ static void eval_shared(run *r, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
     distinct d = {.out = &r->out};
-    umbra_tap tap = {
-        .user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
+    umbra_tap tap = {.user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
     umbra_store_stats before, after;
     umbra_engine_get_store_stats(r->engine, &before);
     if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)

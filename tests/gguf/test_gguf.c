@@ -485,10 +485,17 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(joined_files_are_explained),
-        TEST(test_empty_model),  TEST(test_version_2),         TEST(test_integers),
-        TEST(test_floats),       TEST(test_bools_and_strings), TEST(test_integer_arrays),
-        TEST(test_other_arrays), TEST(test_tensors),           TEST(test_many),
-        TEST(test_tiny_tensors), TEST(test_tiny_metadata),
+        TEST(test_empty_model),
+        TEST(test_version_2),
+        TEST(test_integers),
+        TEST(test_floats),
+        TEST(test_bools_and_strings),
+        TEST(test_integer_arrays),
+        TEST(test_other_arrays),
+        TEST(test_tensors),
+        TEST(test_many),
+        TEST(test_tiny_tensors),
+        TEST(test_tiny_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

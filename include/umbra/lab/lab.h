@@ -17,7 +17,7 @@ extern "C" {
 /* The libraries that this one was built against; those of libumbra are in umbra_build. All texts
  * are static storage. */
 typedef struct umbra_lab_build {
-    const char *jansson;  /* version */
+    const char *jansson; /* version */
 } umbra_lab_build;
 
 /* Fills *out. Any thread may call it. */

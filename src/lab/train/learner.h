@@ -22,9 +22,9 @@ typedef struct umbra_train_record {
 
 /* What is known about one source at the end. */
 typedef struct umbra_train_outcome {
-    umbra_measure exact;   /* of the weights in F32 */
-    umbra_measure measure; /* of the weights as the file holds them */
-    double calibration[UMBRA_MAX_DISTANCE][2];                   /* slope, offset */
+    umbra_measure exact;                       /* of the weights in F32 */
+    umbra_measure measure;                     /* of the weights as the file holds them */
+    double calibration[UMBRA_MAX_DISTANCE][2]; /* slope, offset */
     double ece[UMBRA_MAX_DISTANCE], raw_ece[UMBRA_MAX_DISTANCE]; /* -1 where there is no target */
 } umbra_train_outcome;
 
