@@ -1,3 +1,4 @@
+/* Random operands, their memory, and distances between results, for the checks of kernels. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
