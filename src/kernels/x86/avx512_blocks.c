@@ -104,9 +104,10 @@ UMBRA_INLINE integers joined_minima_q2_k(const umbra_block_scales *s, int part)
     return join(minima_q2_k(s, part));
 }
 
+/* Unused for the types of whole_. */
 #define DEFINE_JOINED(TYPE, name, halves, offset)                                                  \
-    UMBRA_INLINE integers joined_##name(const uint8_t *unit, const umbra_block_scales *s,          \
-                                        int first, int p)                                          \
+    __attribute__((unused)) UMBRA_INLINE integers joined_##name(                                   \
+        const uint8_t *unit, const umbra_block_scales *s, int first, int p)                        \
     {                                                                                              \
         return join(part_##name(unit, s, first, p));                                               \
     }
