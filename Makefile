@@ -1,7 +1,8 @@
 # The door: installs what is missing, builds, and runs. CMake does the work (see CMakePresets.json).
 #
 #   make            build            make demo      the whole way on the embedded model
-#   make test       build and test   make bench     print speeds
+#   make test       all that a change must pass: format, both compilers, the tests, sanitizers
+#   make check      the tests alone  make bench     print speeds
 #   make install    PREFIX=/usr/local, DESTDIR=     make asan, make tsan   test under sanitizers
 #   make docs       the headers as HTML
 
@@ -10,7 +11,7 @@ UMBRA  := $(BUILD)/src/cli/umbra
 PREFIX ?= /usr/local
 MODEL  := models/tiny-q8_0.gguf
 
-.PHONY: build deps demo test bench asan tsan install docs format clean
+.PHONY: build deps demo test check bench asan tsan install docs format clean
 
 build: deps
 	@cmake --preset release >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
@@ -25,16 +26,18 @@ demo: build
 
 test:
 	@scripts/install-deps.sh test
-	@$(MAKE) --no-print-directory build
-	@ctest --preset release
+	@scripts/test-all.sh
+
+check:
+	@scripts/install-deps.sh test
+	@scripts/test-all.sh suite
 
 bench: build
 	$(BUILD)/bench/bench_engine $(MODEL) $(wildcard ../shared/models/lab-q4_0.gguf)
 
-asan tsan: deps
-	@cmake --preset $@ >build/$@.log 2>&1 || { cat build/$@.log; exit 1; }
-	@cmake --build --preset $@
-	@ctest --preset $@
+asan tsan:
+	@scripts/install-deps.sh test
+	@scripts/test-all.sh $@
 
 install: build
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
@@ -47,7 +50,7 @@ docs:
 	@echo "$(BUILD)/doxygen/html/index.html"
 
 format:
-	@clang-format -i $$(git ls-files '*.c' '*.h')
+	@clang-format-14 -i $$(git ls-files '*.c' '*.h')
 
 clean:
 	rm -rf build

@@ -42,3 +42,15 @@ function(umbra_test name)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77)
 endfunction()
+
+# umbra_label(LABEL TEST...): what scripts/test-all.sh asks of tests under sanitizers.
+#   threads   run under the thread sanitizer; the target thread_tests builds these alone
+#   slow      too slow for sanitizers, and quicker tests take the same ways
+#   once      says the same of every build
+add_custom_target(thread_tests)
+function(umbra_label label)
+  set_property(TEST ${ARGN} APPEND PROPERTY LABELS ${label})
+  if(label STREQUAL threads)
+    add_dependencies(thread_tests ${ARGN})
+  endif()
+endfunction()

@@ -84,6 +84,13 @@ __attribute__((format(printf, 1, 2))) static const char *text(const char *format
     return out;
 }
 
+/* For where the command that ran did not say it. */
+static int interrupted(void)
+{
+    fputs("umbra: interrupted\n", stderr);
+    return EXIT_INTERRUPTED;
+}
+
 static int wait_for_child(const char *command)
 {
     int status;
@@ -91,8 +98,9 @@ static int wait_for_child(const char *command)
         if (errno != EINTR)
             return failed("waiting", errno);
     child = 0;
-    if (stopped)
-        return EXIT_INTERRUPTED;
+    bool said = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_INTERRUPTED;
+    if (stopped) /* a command that has only begun dies of the signal, without a word */
+        return said ? EXIT_INTERRUPTED : interrupted();
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
     fprintf(stderr, "umbra demo: umbra %s was ended by signal %d%s\n", command, WTERMSIG(status),
@@ -113,7 +121,7 @@ static int run(const char *const *words, int descriptor, const char *to)
     putchar('\n');
     fflush(stdout);
     if (stopped)
-        return EXIT_INTERRUPTED;
+        return interrupted();
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     if (to)

@@ -1,3 +1,4 @@
+/* The gate of a layer as numbers in F32, for those who guess with it. */
 #include <string.h>
 
 #include "engine/internal.h"

@@ -23,29 +23,29 @@ enum { UMBRA_BLOCKS_AT_ONCE = 4 };
 /* X(TYPE, type, blocks of a unit, parts of a group, minima_NAME, offset, halves): the fields of
  * block_type in matmul_blocks.h. Groups of 2, 4 and 8 share bytes that they unpack. */
 #define minima_none NULL
-#define UMBRA_BLOCK_UNITS(X) \
-    X(Q8_0, q8_0, 4, 1, none, false, false) \
-    X(Q4_0, q4_0, 4, 1, none, false, false) \
-    X(Q4_1, q4_1, 4, 1, none, true, false) \
-    X(Q5_0, q5_0, 4, 2, none, false, false) \
-    X(Q5_1, q5_1, 4, 2, none, true, false) \
-    X(IQ4_NL, iq4_nl, 4, 1, none, false, false) \
-    X(MXFP4, mxfp4, 4, 1, none, false, false) \
-    X(Q2_K, q2_k, 1, 4, q2_k, true, false) \
-    X(Q3_K, q3_k, 1, 4, none, false, false) \
-    X(Q4_K, q4_k, 1, 2, none, true, false) \
-    X(Q5_K, q5_k, 1, 2, none, true, false) \
-    X(Q6_K, q6_k, 1, 4, none, false, false) \
-    X(IQ4_XS, iq4_xs, 1, 2, none, false, false) \
-    X(NVFP4, nvfp4, 4, 1, none, false, true) \
-    X(TQ1_0, tq1_0, 1, 8, none, false, false) \
-    X(TQ2_0, tq2_0, 1, 4, none, false, false) \
-    X(IQ1_S, iq1_s, 1, 1, none, false, false) \
-    X(IQ1_M, iq1_m, 1, 1, none, false, true) \
-    X(IQ2_XXS, iq2_xxs, 1, 1, none, false, false) \
-    X(IQ2_XS, iq2_xs, 1, 1, none, false, true) \
-    X(IQ2_S, iq2_s, 1, 1, none, false, true) \
-    X(IQ3_XXS, iq3_xxs, 1, 1, none, false, false) \
+#define UMBRA_BLOCK_UNITS(X)                                                                       \
+    X(Q8_0, q8_0, 4, 1, none, false, false)                                                        \
+    X(Q4_0, q4_0, 4, 1, none, false, false)                                                        \
+    X(Q4_1, q4_1, 4, 1, none, true, false)                                                         \
+    X(Q5_0, q5_0, 4, 2, none, false, false)                                                        \
+    X(Q5_1, q5_1, 4, 2, none, true, false)                                                         \
+    X(IQ4_NL, iq4_nl, 4, 1, none, false, false)                                                    \
+    X(MXFP4, mxfp4, 4, 1, none, false, false)                                                      \
+    X(Q2_K, q2_k, 1, 4, q2_k, true, false)                                                         \
+    X(Q3_K, q3_k, 1, 4, none, false, false)                                                        \
+    X(Q4_K, q4_k, 1, 2, none, true, false)                                                         \
+    X(Q5_K, q5_k, 1, 2, none, true, false)                                                         \
+    X(Q6_K, q6_k, 1, 4, none, false, false)                                                        \
+    X(IQ4_XS, iq4_xs, 1, 2, none, false, false)                                                    \
+    X(NVFP4, nvfp4, 4, 1, none, false, true)                                                       \
+    X(TQ1_0, tq1_0, 1, 8, none, false, false)                                                      \
+    X(TQ2_0, tq2_0, 1, 4, none, false, false)                                                      \
+    X(IQ1_S, iq1_s, 1, 1, none, false, false)                                                      \
+    X(IQ1_M, iq1_m, 1, 1, none, false, true)                                                       \
+    X(IQ2_XXS, iq2_xxs, 1, 1, none, false, false)                                                  \
+    X(IQ2_XS, iq2_xs, 1, 1, none, false, true)                                                     \
+    X(IQ2_S, iq2_s, 1, 1, none, false, true)                                                       \
+    X(IQ3_XXS, iq3_xxs, 1, 1, none, false, false)                                                  \
     X(IQ3_S, iq3_s, 1, 1, none, false, false)
 
 #endif

@@ -10,7 +10,7 @@
 #define UMBRA_INLINE static inline __attribute__((always_inline))
 
 #define UMBRA_PRAGMA(text) _Pragma(#text)
-#define UMBRA_UNROLL(n) UMBRA_PRAGMA(GCC unroll n)
+#define UMBRA_UNROLL(n)    UMBRA_PRAGMA(GCC unroll n)
 
 /* Lets the compiler know nothing of what the object holds, so that it reads it from memory: to
  * broadcast a number from there is only a load, from a lane of a register it is shuffles. */
@@ -34,7 +34,7 @@ enum {
 
 /* Blocks whose largest value is below 2^-100 are rounded to zeros: 32767 / max would overflow. */
 #define UMBRA_Q16_TINY 0x1p-100f
-#define UMBRA_Q16_MAX 32767.0f
+#define UMBRA_Q16_MAX  32767.0f
 
 void umbra_kernels_fill_scalar(umbra_kernels *k);
 void umbra_kernels_fill_reference(umbra_kernels *k); /* over scalar */

@@ -36,7 +36,7 @@ typedef struct block_type {
     int block;        /* parts of a block */
     int group;        /* parts that are unpacked together */
     bool offset;
-    bool halves;      /* a scale for each half of a part */
+    bool halves; /* a scale for each half of a part */
 } block_type;
 
 /* What the tokens of a tile read. */
@@ -209,10 +209,10 @@ UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_en
     }
 }
 
-#define UMBRA_DEFINE_MATMUL(TYPE, name, halves, offset) \
-    static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end) \
-    { \
-        matmul_blocks(m, row_begin, row_end, &type_##name); \
+#define UMBRA_DEFINE_MATMUL(TYPE, name, halves, offset)                                            \
+    static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
+    {                                                                                              \
+        matmul_blocks(m, row_begin, row_end, &type_##name);                                        \
     }
 #define UMBRA_SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
 

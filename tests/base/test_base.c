@@ -1,3 +1,4 @@
+/* The room below all: status, texts, JSON, memory, files, random numbers, types, the system. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

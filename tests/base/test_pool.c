@@ -1,3 +1,4 @@
+/* The pool does every item and errand once, holds nobody up, and does without refused threads. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

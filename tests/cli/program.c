@@ -1,3 +1,4 @@
+/* Runs the program under test and collects what it writes and how it ends. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-/* `umbra bench MODEL`: its JSON, its table, its refusals. */
+/* The command umbra bench MODEL: its JSON, its table, its refusals. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* Builds GGUF files in memory, field by field. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* What tests of malformed files share: a cap on memory, and the check of a refusal. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Asks an open GGUF file everything there is to ask. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

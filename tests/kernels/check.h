@@ -35,8 +35,8 @@ typedef enum check_pattern {
     CHECK_ZEROS,
     CHECK_HUGE,
     CHECK_DENORMAL,
-    CHECK_SPIKES,     /* one value per block dwarfs the others */
-    CHECK_SATURATED,  /* every value plus or minus the block's largest */
+    CHECK_SPIKES,    /* one value per block dwarfs the others */
+    CHECK_SATURATED, /* every value plus or minus the block's largest */
     CHECK_PATTERNS
 } check_pattern;
 const char *umbra_check_pattern_name(check_pattern p);

@@ -12,8 +12,8 @@ enum { SHAPES = 8, TOKENS_MAX = 64 };
 static const struct shape {
     int rows, columns;
 } shapes[SHAPES] = {
-    {64, 256}, {128, 384}, {384, 128}, {384, 384}, {640, 384}, {768, 2048}, {2048, 768},
-    {16384, 384},
+    {64, 256},  {128, 384},  {384, 128},  {384, 384},
+    {640, 384}, {768, 2048}, {2048, 768}, {16384, 384},
 };
 
 static const double seconds_least = 0.008;
@@ -73,8 +73,7 @@ static void bench_shape(const umbra_kernels *k, umbra_dtype type, const struct s
 {
     static const size_t footprints[] = {256 << 10, 8 << 20, 128 << 20};
     static const int token_counts[] = {2, 3, 4, 8, 32, 64};
-    umbra_activations x =
-        umbra_check_activations(k, TOKENS_MAX, s->columns, CHECK_NORMAL, 0);
+    umbra_activations x = umbra_check_activations(k, TOKENS_MAX, s->columns, CHECK_NORMAL, 0);
     work w = {
         .k = k,
         .type = type,

@@ -21,7 +21,7 @@ static const hand_case hand_cases[] = {
      {0, 0.5f, 1, 1.5f, -0.5f, -1, 63.5f, -64, 32, -32, [31] = 5}},
     {UMBRA_Q8_0, /* 0xbc00 = -1 */
      {0x00, 0xbc, 1, 255, 127, 128, [33] = 129},
-     {-1, 1, -127, 128, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f,
+     {-1,    1,     -127,  128,   -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f,
       -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f,
       -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, -0.0f, 127}},
     {UMBRA_Q8_0, /* 0x0001 = 2^-24 */
@@ -33,14 +33,14 @@ static const hand_case hand_cases[] = {
     {UMBRA_Q4_0, /* 0x3c00 = 1: low nibbles are the first half, high ones the second */
      {0x00, 0x3c, 0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe, 0x00, 0xff, 0x0f, 0xf0, 0x88,
       0x87, 0x78, 0x08},
-     {-8, -6, -4, -2, 0, 2, 4, 6, -8, 7, 7, -8, 0, -1, 0, 0,
-      -7, -5, -3, -1, 1, 3, 5, 7, -8, 7, -8, 7, 0, 0, -1, -8}},
+     {-8, -6, -4, -2, 0, 2, 4, 6, -8, 7, 7,  -8, 0, -1, 0,  0,
+      -7, -5, -3, -1, 1, 3, 5, 7, -8, 7, -8, 7,  0, 0,  -1, -8}},
     {UMBRA_Q4_0, /* 0xb400 = -0.25 */
      {0x00, 0xb4, 0x0f, 0xf0, 0x19, 0x91, 0x19, 0x91, 0x19, 0x91, 0x19, 0x91, 0x19, 0x91, 0x19,
       0x91, 0x19, 0x91},
-     {-1.75f, 2, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f,
-      1.75f, -0.25f, 1.75f, 2, -1.75f, 1.75f, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f,
-      1.75f, -0.25f, 1.75f, -0.25f, 1.75f, -0.25f}},
+     {-1.75f, 2,      -0.25f, 1.75f,  -0.25f, 1.75f,  -0.25f, 1.75f,  -0.25f, 1.75f, -0.25f,
+      1.75f,  -0.25f, 1.75f,  -0.25f, 1.75f,  2,      -1.75f, 1.75f,  -0.25f, 1.75f, -0.25f,
+      1.75f,  -0.25f, 1.75f,  -0.25f, 1.75f,  -0.25f, 1.75f,  -0.25f, 1.75f,  -0.25f}},
 };
 
 static void check_hand(const umbra_kernels *k)
@@ -52,8 +52,7 @@ static void check_hand(const umbra_kernels *k)
         for (int i = 0; i < 32; i++) {
             umbra_check(memcmp(&got[i], &h->values[i], sizeof(float)) == 0,
                         "%s dequantize %s, case %zu: value %d is %.9g, should be %.9g", k->name,
-                        umbra_dtype_get(h->type).name, c, i, (double)got[i],
-                        (double)h->values[i]);
+                        umbra_dtype_get(h->type).name, c, i, (double)got[i], (double)h->values[i]);
         }
     }
 }
@@ -150,7 +149,7 @@ static void check_all_halves(const umbra_kernels *k, umbra_dtype type, int manti
 void umbra_check_dequantize(const umbra_kernels *k)
 {
     check_hand(k);
-#define CHECK_VECTORS(TYPE, name) \
+#define CHECK_VECTORS(TYPE, name)                                                                  \
     check_vectors(k, UMBRA_##TYPE, name##_blocks, name##_values, (int)(sizeof name##_values / 4));
     CHECK_VECTORS(Q8_0, q8_0)
     CHECK_VECTORS(Q4_0, q4_0)
@@ -166,8 +165,8 @@ void umbra_check_dequantize(const umbra_kernels *k)
     CHECK_VECTORS(IQ4_XS, iq4_xs)
     CHECK_VECTORS(MXFP4, mxfp4)
     CHECK_VECTORS(BF16, bf16)
-#define CHECK_SUM(TYPE, name, at) \
-    CHECK_VECTORS(TYPE, name) \
+#define CHECK_SUM(TYPE, name, at)                                                                  \
+    CHECK_VECTORS(TYPE, name)                                                                      \
     check_sum(k, UMBRA_##TYPE, at, name##_sum);
     CHECK_SUM(NVFP4, nvfp4, -1)
     CHECK_SUM(TQ1_0, tq1_0, 52)

@@ -30,8 +30,8 @@ static float *expand(umbra_dtype type, const uint8_t *weights, int rows, int col
     size_t row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(type), (uint64_t)columns);
     float *out = umbra_check_alloc((size_t)rows * (size_t)columns * sizeof(float), 0);
     for (int r = 0; r < rows; r++) {
-        scalar->dequantize[type](out + (size_t)r * (size_t)columns,
-                                 weights + (size_t)r * row_bytes, columns);
+        scalar->dequantize[type](out + (size_t)r * (size_t)columns, weights + (size_t)r * row_bytes,
+                                 columns);
     }
     return out;
 }
@@ -96,9 +96,9 @@ static bool is_marker(float x)
 }
 
 typedef struct truth {
-    double value;       /* sum of w x */
-    double magnitude;   /* sum of |w x|, where w's scaled integer and offset may cancel: of both */
-    double q16_error;   /* bound of what rounding x to q16 changes */
+    double value;     /* sum of w x */
+    double magnitude; /* sum of |w x|, where w's scaled integer and offset may cancel: of both */
+    double q16_error; /* bound of what rounding x to q16 changes */
 } truth;
 
 static truth truth_of(const problem *p, int row, int i)
@@ -166,9 +166,9 @@ static int columns_of(umbra_dtype type, int choice)
     static const int blocks[] = {1, 2, 3, 4, 8, 12, 65};
     static const int long_blocks[] = {1, 2, 3, 1, 4, 5, 7};
     int values = (int)umbra_dtype_get(type).block_values;
-    return values == 1     ? floats[choice]
-           : values <= 32  ? blocks[choice] * values
-                           : long_blocks[choice] * values;
+    return values == 1    ? floats[choice]
+           : values <= 32 ? blocks[choice] * values
+                          : long_blocks[choice] * values;
 }
 
 void umbra_check_matmul(const umbra_kernels *k)

@@ -1,3 +1,4 @@
+/* Random operands, their memory, and distances between results, for the checks of kernels. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,19 +74,17 @@ double umbra_check_ulps(float got, double want)
 }
 
 const umbra_dtype umbra_check_types[CHECK_TYPES] = {
-    UMBRA_F32,  UMBRA_F16,    UMBRA_BF16,  UMBRA_Q8_0, UMBRA_Q4_0, UMBRA_Q4_1,
-    UMBRA_Q5_0, UMBRA_Q5_1,   UMBRA_Q2_K,  UMBRA_Q3_K, UMBRA_Q4_K, UMBRA_Q5_K,
-    UMBRA_Q6_K, UMBRA_IQ4_NL, UMBRA_MXFP4, UMBRA_IQ4_XS, UMBRA_NVFP4, UMBRA_TQ1_0,
-    UMBRA_TQ2_0, UMBRA_IQ1_S, UMBRA_IQ1_M, UMBRA_IQ2_XXS, UMBRA_IQ2_XS, UMBRA_IQ2_S,
-    UMBRA_IQ3_XXS, UMBRA_IQ3_S,
+    UMBRA_F32,     UMBRA_F16,    UMBRA_BF16,  UMBRA_Q8_0,    UMBRA_Q4_0,  UMBRA_Q4_1,  UMBRA_Q5_0,
+    UMBRA_Q5_1,    UMBRA_Q2_K,   UMBRA_Q3_K,  UMBRA_Q4_K,    UMBRA_Q5_K,  UMBRA_Q6_K,  UMBRA_IQ4_NL,
+    UMBRA_MXFP4,   UMBRA_IQ4_XS, UMBRA_NVFP4, UMBRA_TQ1_0,   UMBRA_TQ2_0, UMBRA_IQ1_S, UMBRA_IQ1_M,
+    UMBRA_IQ2_XXS, UMBRA_IQ2_XS, UMBRA_IQ2_S, UMBRA_IQ3_XXS, UMBRA_IQ3_S,
 };
 
 const char *umbra_check_pattern_name(check_pattern p)
 {
     static const char *const names[CHECK_PATTERNS] = {
-        [CHECK_NORMAL] = "normal",     [CHECK_ZEROS] = "zeros",
-        [CHECK_HUGE] = "huge",         [CHECK_DENORMAL] = "denormal",
-        [CHECK_SPIKES] = "spikes",     [CHECK_SATURATED] = "saturated",
+        [CHECK_NORMAL] = "normal",     [CHECK_ZEROS] = "zeros",   [CHECK_HUGE] = "huge",
+        [CHECK_DENORMAL] = "denormal", [CHECK_SPIKES] = "spikes", [CHECK_SATURATED] = "saturated",
     };
     return names[p];
 }
@@ -131,13 +130,13 @@ static uint16_t random_scale(bool extreme)
 static const struct halves {
     int count, at[2];
 } halves_of[UMBRA_DTYPE_COUNT] = {
-    [UMBRA_F16] = {1, {0}},     [UMBRA_BF16] = {1, {0}},    [UMBRA_Q8_0] = {1, {0}},
-    [UMBRA_Q4_0] = {1, {0}},    [UMBRA_Q4_1] = {2, {0, 2}}, [UMBRA_Q5_0] = {1, {0}},
+    [UMBRA_F16] = {1, {0}},     [UMBRA_BF16] = {1, {0}},      [UMBRA_Q8_0] = {1, {0}},
+    [UMBRA_Q4_0] = {1, {0}},    [UMBRA_Q4_1] = {2, {0, 2}},   [UMBRA_Q5_0] = {1, {0}},
     [UMBRA_Q5_1] = {2, {0, 2}}, [UMBRA_Q2_K] = {2, {80, 82}}, [UMBRA_Q3_K] = {1, {108}},
-    [UMBRA_Q4_K] = {2, {0, 2}}, [UMBRA_Q5_K] = {2, {0, 2}}, [UMBRA_Q6_K] = {1, {208}},
-    [UMBRA_IQ4_NL] = {1, {0}},  [UMBRA_IQ4_XS] = {1, {0}},  [UMBRA_TQ1_0] = {1, {52}},
-    [UMBRA_TQ2_0] = {1, {64}},  [UMBRA_IQ1_S] = {1, {0}},   [UMBRA_IQ2_XXS] = {1, {0}},
-    [UMBRA_IQ2_XS] = {1, {0}},  [UMBRA_IQ2_S] = {1, {0}},   [UMBRA_IQ3_XXS] = {1, {0}},
+    [UMBRA_Q4_K] = {2, {0, 2}}, [UMBRA_Q5_K] = {2, {0, 2}},   [UMBRA_Q6_K] = {1, {208}},
+    [UMBRA_IQ4_NL] = {1, {0}},  [UMBRA_IQ4_XS] = {1, {0}},    [UMBRA_TQ1_0] = {1, {52}},
+    [UMBRA_TQ2_0] = {1, {64}},  [UMBRA_IQ1_S] = {1, {0}},     [UMBRA_IQ2_XXS] = {1, {0}},
+    [UMBRA_IQ2_XS] = {1, {0}},  [UMBRA_IQ2_S] = {1, {0}},     [UMBRA_IQ3_XXS] = {1, {0}},
     [UMBRA_IQ3_S] = {1, {0}},
 };
 

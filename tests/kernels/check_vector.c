@@ -245,8 +245,8 @@ static void check_quantize_rows(const umbra_kernels *k, check_pattern pattern)
         for (int i = 32 * b; i < 32 * b + 32; i++) {
             double step = x.scale[b] > 0 ? (double)x.scale[b] : 0x1p-99;
             total += x.q[i] * (double)x.scale[b];
-            umbra_check(x.q[i] >= -32767 && fabs(x.q[i] * (double)x.scale[b] - x.f32[i]) <=
-                                                0.51 * step,
+            umbra_check(x.q[i] >= -32767 &&
+                            fabs(x.q[i] * (double)x.scale[b] - x.f32[i]) <= 0.51 * step,
                         "%s quantize (%s): value %d is %d * %.9g, should be %.9g", k->name, name, i,
                         x.q[i], (double)x.scale[b], (double)x.f32[i]);
         }

@@ -1,3 +1,4 @@
+/* Small models of every layout with random weights, one field of which can be spoiled. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* What the small model of each layout holds: its keys and its tensors. */
 #include "make.h"
 
 enum { PROJECTION = MAKE_HEADS * MAKE_DIM };

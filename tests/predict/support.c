@@ -1,3 +1,4 @@
+/* Small shadow models and inputs for the tests of this folder. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>

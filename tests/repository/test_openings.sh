@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every source opens with a comment that says its job. Those of src/engine are left out.
+# Every source opens with a comment that says its job.
 set -eu
-silent=$(find src tools bench examples -name '*.c' ! -path 'src/engine/*' |
+silent=$(find src tests tools bench examples -name '*.c' |
     while read -r file; do
         head -n 1 "$file" | grep -q '^/\* [A-Za-z]' || echo "$file"
     done)

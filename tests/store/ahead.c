@@ -1,3 +1,4 @@
+/* Reading ahead on a simulated disk and a clock of the test's own. */
 #include "ahead.h"
 
 static const char disk[] = "sim:100M,100us";

@@ -1,3 +1,4 @@
+/* Two files of experts at odd places, and batches that check every byte. */
 #include "fixture.h"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+/* Files with known content, and an I/O backend that misbehaves on demand. */
 #include "support.h"
 
 #include "store/io/internal.h"

@@ -1,3 +1,4 @@
+/* The store hands out the right bytes, keeps what is used, and refuses what cannot be. */
 #include "fixture.h"
 
 #include <inttypes.h>

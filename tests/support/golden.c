@@ -1,3 +1,4 @@
+/* Reads golden files, and compares a model's logits and experts with them. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* Files and checks for tests of the HTML reports. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* Finds data that does not lie in the repository. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -101,8 +101,8 @@ UMBRA_INLINE int tile_rows(int tokens)
 UMBRA_INLINE integers widen(bytes w)
 {
     int8x16_t low = vreinterpretq_s8_u8(w.low), high = vreinterpretq_s8_u8(w.high);
-    return (integers){{vmovl_s8(vget_low_s8(low)), vmovl_high_s8(low),
-                       vmovl_s8(vget_low_s8(high)), vmovl_high_s8(high)}};
+    return (integers){{vmovl_s8(vget_low_s8(low)), vmovl_high_s8(low), vmovl_s8(vget_low_s8(high)),
+                       vmovl_high_s8(high)}};
 }
 
 UMBRA_INLINE bytes load_bytes(const uint8_t *p)
@@ -176,12 +176,12 @@ UMBRA_INLINE void load_scales(umbra_unpack_fn unpack, const uint8_t *unit, umbra
     }
 }
 
-#define SCALES_OF_PARTS(TYPE, name, halves) \
-    static __attribute__((noinline)) void scales_##name(const uint8_t *unit, \
-                                                        umbra_block_scales *s, int parts) \
-    { \
-        load_scales(umbra_unpack_##name, unit, s, parts, UMBRA_##TYPE##_PARTS, \
-                    UMBRA_##TYPE##_BYTES, halves); \
+#define SCALES_OF_PARTS(TYPE, name, halves)                                                        \
+    static __attribute__((noinline)) void scales_##name(const uint8_t *unit,                       \
+                                                        umbra_block_scales *s, int parts)          \
+    {                                                                                              \
+        load_scales(umbra_unpack_##name, unit, s, parts, UMBRA_##TYPE##_PARTS,                     \
+                    UMBRA_##TYPE##_BYTES, halves);                                                 \
     }
 SCALES_OF_PARTS(Q8_0, q8_0, false)
 SCALES_OF_PARTS(Q4_0, q4_0, false)
@@ -239,9 +239,9 @@ static void scales_q6_k(const uint8_t *unit, umbra_block_scales *s, int parts)
     fill_scales(s->scale, umbra_load_scale(unit + 208));
 }
 
-#define PART(name) \
-    UMBRA_INLINE integers part_##name(const uint8_t *unit, const umbra_block_scales *s, \
-                                      int first, int p)
+#define PART(name)                                                                                 \
+    UMBRA_INLINE integers part_##name(const uint8_t *unit, const umbra_block_scales *s, int first, \
+                                      int p)
 
 PART(q8_0)
 {
@@ -339,14 +339,14 @@ PART(tq2_0)
 }
 
 /* Types without code of their own here are unpacked as the scalar table does it. */
-#define PART_BY_UNPACKING(TYPE, name) \
-    PART(name) \
-    { \
-        (void)s; \
-        umbra_part part; \
-        umbra_unpack_##name(unit + (first + p) / UMBRA_##TYPE##_PARTS * UMBRA_##TYPE##_BYTES, \
-                            (first + p) % UMBRA_##TYPE##_PARTS, &part); \
-        return widen(load_bytes((const uint8_t *)part.w)); \
+#define PART_BY_UNPACKING(TYPE, name)                                                              \
+    PART(name)                                                                                     \
+    {                                                                                              \
+        (void)s;                                                                                   \
+        umbra_part part;                                                                           \
+        umbra_unpack_##name(unit + (first + p) / UMBRA_##TYPE##_PARTS * UMBRA_##TYPE##_BYTES,      \
+                            (first + p) % UMBRA_##TYPE##_PARTS, &part);                            \
+        return widen(load_bytes((const uint8_t *)part.w));                                         \
     }
 PART_BY_UNPACKING(NVFP4, nvfp4)
 PART_BY_UNPACKING(TQ1_0, tq1_0)
@@ -358,17 +358,17 @@ PART_BY_UNPACKING(IQ2_S, iq2_s)
 PART_BY_UNPACKING(IQ3_XXS, iq3_xxs)
 PART_BY_UNPACKING(IQ3_S, iq3_s)
 
-#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves) \
-    static const block_type type_##name = { \
-        .load_scales = scales_##name, \
-        .load_part = part_##name, \
-        .load_minima = minima_##minima, \
-        .bytes = UMBRA_##TYPE##_BYTES * blocks, \
-        .parts = UMBRA_##TYPE##_PARTS * blocks, \
-        .block = UMBRA_##TYPE##_PARTS, \
-        .group = parts_at_once, \
-        .offset = has_offset, \
-        .halves = has_halves, \
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
+    static const block_type type_##name = {                                                        \
+        .load_scales = scales_##name,                                                              \
+        .load_part = part_##name,                                                                  \
+        .load_minima = minima_##minima,                                                            \
+        .bytes = UMBRA_##TYPE##_BYTES * blocks,                                                    \
+        .parts = UMBRA_##TYPE##_PARTS * blocks,                                                    \
+        .block = UMBRA_##TYPE##_PARTS,                                                             \
+        .group = parts_at_once,                                                                    \
+        .offset = has_offset,                                                                      \
+        .halves = has_halves,                                                                      \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)

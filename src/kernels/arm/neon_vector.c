@@ -128,8 +128,7 @@ static void rms_norm(float *out, const float *x, const float *weight, int n, flo
         float32x4_t v = load_first(x + i, n - i);
         part[0] = vfmaq_f32(part[0], v, v);
     }
-    float squares =
-        vaddvq_f32(vaddq_f32(vaddq_f32(part[0], part[1]), vaddq_f32(part[2], part[3])));
+    float squares = vaddvq_f32(vaddq_f32(vaddq_f32(part[0], part[1]), vaddq_f32(part[2], part[3])));
     float inverse = 1.0f / sqrtf(squares / (float)n + eps);
     for (i = 0; i < n; i += LANES) {
         float32x4_t v = vmulq_n_f32(load_first(x + i, n - i), inverse);

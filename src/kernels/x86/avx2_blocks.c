@@ -22,8 +22,8 @@ UMBRA_INLINE lanes no_lanes(void)
 
 UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, float factor)
 {
-    __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(w.low, x.low),
-                                   _mm256_madd_epi16(w.high, x.high));
+    __m256i dot =
+        _mm256_add_epi32(_mm256_madd_epi16(w.low, x.low), _mm256_madd_epi16(w.high, x.high));
     return _mm256_fmadd_ps(_mm256_set1_ps(factor), _mm256_cvtepi32_ps(dot), sum);
 }
 
@@ -90,17 +90,17 @@ UMBRA_INLINE int tile_rows(int tokens)
 
 #include "kernels/matmul_blocks.h"
 
-#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves) \
-    static const block_type type_##name = { \
-        .load_scales = scales_##name, \
-        .load_part = part_##name, \
-        .load_minima = minima_##minima, \
-        .bytes = UMBRA_##TYPE##_BYTES * blocks, \
-        .parts = UMBRA_##TYPE##_PARTS * blocks, \
-        .block = UMBRA_##TYPE##_PARTS, \
-        .group = parts_at_once, \
-        .offset = has_offset, \
-        .halves = has_halves, \
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
+    static const block_type type_##name = {                                                        \
+        .load_scales = scales_##name,                                                              \
+        .load_part = part_##name,                                                                  \
+        .load_minima = minima_##minima,                                                            \
+        .bytes = UMBRA_##TYPE##_BYTES * blocks,                                                    \
+        .parts = UMBRA_##TYPE##_PARTS * blocks,                                                    \
+        .block = UMBRA_##TYPE##_PARTS,                                                             \
+        .group = parts_at_once,                                                                    \
+        .offset = has_offset,                                                                      \
+        .halves = has_halves,                                                                      \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)

@@ -57,8 +57,8 @@ UMBRA_INLINE umbra_halves nibbles(const uint8_t *p)
 UMBRA_INLINE __m256i nibble_bytes(const uint8_t *p)
 {
     __m128i pairs = load_16(p);
-    __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(pairs),
-                                           _mm_srli_epi16(pairs, 4), 1);
+    __m256i both =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(pairs), _mm_srli_epi16(pairs, 4), 1);
     return _mm256_and_si256(both, _mm256_set1_epi8(15));
 }
 
@@ -74,8 +74,8 @@ UMBRA_INLINE umbra_halves from_table(const uint8_t *p, const int8_t table[16])
 /* All bits of byte i are bit i of the 4 bytes. */
 UMBRA_INLINE __m256i spread_bits(const uint8_t *p)
 {
-    const __m256i byte_of = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
-                                               0x0303030303030303);
+    const __m256i byte_of =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit_of = _mm256_set1_epi64x((long long)0x8040201008040201u);
     __m256i all = _mm256_set1_epi32((int)umbra_load_u32(p));
     __m256i bits = _mm256_and_si256(_mm256_shuffle_epi8(all, byte_of), bit_of);
@@ -118,7 +118,7 @@ UMBRA_INLINE void store_block_halves(float *out, const uint8_t *p, size_t bytes,
     _mm_storeu_ps(out, _mm_cvtph_ps(_mm_cvtsi64_si128((long long)all)));
 }
 
-#define UMBRA_SCALES(name) \
+#define UMBRA_SCALES(name)                                                                         \
     UMBRA_INLINE void scales_##name(const uint8_t *unit, umbra_block_scales *s, const int parts)
 
 UMBRA_SCALES(q8_0)
@@ -167,8 +167,8 @@ UMBRA_SCALES(mxfp4)
     _mm_storeu_ps(s->scale, _mm_castsi128_ps(_mm_blendv_epi8(normal, tiny, is_tiny)));
 }
 
-#define UMBRA_PART(name) \
-    UMBRA_INLINE umbra_halves part_##name(const uint8_t *unit, const umbra_block_scales *s, \
+#define UMBRA_PART(name)                                                                           \
+    UMBRA_INLINE umbra_halves part_##name(const uint8_t *unit, const umbra_block_scales *s,        \
                                           int first, int p)
 
 UMBRA_PART(q8_0)
@@ -267,8 +267,8 @@ UMBRA_PART(q3_k)
 {
     __m256i low = _mm256_srli_epi16(load_32(unit + 32 + 8 * first), 2 * p);
     __m256i bit = _mm256_set1_epi8((char)(1 << (first + p)));
-    __m256i missing = _mm256_cmpeq_epi8(_mm256_and_si256(load_32(unit), bit),
-                                        _mm256_setzero_si256());
+    __m256i missing =
+        _mm256_cmpeq_epi8(_mm256_and_si256(load_32(unit), bit), _mm256_setzero_si256());
     low = _mm256_and_si256(low, _mm256_set1_epi8(3));
     low = _mm256_or_si256(low, _mm256_and_si256(missing, _mm256_set1_epi8(-4)));
     return scale_halves(widen_signed(low), s->sub + 2 * (first + p));
@@ -301,8 +301,8 @@ UMBRA_PART(q4_k)
 /* Moves bit `from` of each byte to bit `to`; other bits are 0. */
 UMBRA_INLINE __m256i move_bits(__m256i bytes, int from, int to, int mask)
 {
-    __m256i moved = from > to ? _mm256_srli_epi16(bytes, from - to)
-                              : _mm256_slli_epi16(bytes, to - from);
+    __m256i moved =
+        from > to ? _mm256_srli_epi16(bytes, from - to) : _mm256_slli_epi16(bytes, to - from);
     return _mm256_and_si256(moved, _mm256_set1_epi8((char)(mask << to)));
 }
 

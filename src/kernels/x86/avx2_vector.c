@@ -90,8 +90,7 @@ UMBRA_INLINE float largest_magnitude(const __m256 v[4])
 {
     __m256i most = _mm256_max_epi32(_mm256_max_epi32(magnitude(v[0]), magnitude(v[1])),
                                     _mm256_max_epi32(magnitude(v[2]), magnitude(v[3])));
-    __m128i four =
-        _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
     four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
     four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
     return _mm_cvtss_f32(_mm_castsi128_ps(four));
@@ -118,8 +117,8 @@ static void quantize(const float *x, int n, int16_t *q, float *scale, float *sum
             packed = _mm256_permute4x64_epi64(packed, 0xd8);
             _mm256_storeu_si256((__m256i *)(q + 16 * i), packed);
         }
-        __m128i four = _mm_add_epi32(_mm256_castsi256_si128(total),
-                                     _mm256_extracti128_si256(total, 1));
+        __m128i four =
+            _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
         four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
         four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
         scale[b] = zeros ? 0.0f : largest / UMBRA_Q16_MAX;

@@ -28,8 +28,8 @@ UMBRA_INLINE lanes add_dot(lanes sum, integers w, integers x, float factor)
 
 UMBRA_INLINE lanes add_halves(lanes sum, integers w, integers x, const float *factors)
 {
-    __m512 factor = _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(factors[0]),
-                                         _mm512_set1_ps(factors[1]));
+    __m512 factor =
+        _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(factors[0]), _mm512_set1_ps(factors[1]));
     return _mm512_fmadd_ps(factor, _mm512_cvtepi32_ps(_mm512_madd_epi16(w, x)), sum);
 }
 
@@ -104,28 +104,29 @@ UMBRA_INLINE integers joined_minima_q2_k(const umbra_block_scales *s, int part)
     return join(minima_q2_k(s, part));
 }
 
-#define DEFINE_JOINED(TYPE, name, halves, offset) \
-    UMBRA_INLINE integers joined_##name(const uint8_t *unit, const umbra_block_scales *s, \
-                                        int first, int p) \
-    { \
-        return join(part_##name(unit, s, first, p)); \
+/* Unused for the types of whole_. */
+#define DEFINE_JOINED(TYPE, name, halves, offset)                                                  \
+    __attribute__((unused)) UMBRA_INLINE integers joined_##name(                                   \
+        const uint8_t *unit, const umbra_block_scales *s, int first, int p)                        \
+    {                                                                                              \
+        return join(part_##name(unit, s, first, p));                                               \
     }
 UMBRA_BLOCK_TYPES(DEFINE_JOINED)
 #define joined_minima_none NULL
-#define joined_q8_0 whole_q8_0
-#define joined_q4_0 whole_q4_0
+#define joined_q8_0        whole_q8_0
+#define joined_q4_0        whole_q4_0
 
-#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves) \
-    static const block_type type_##name = { \
-        .load_scales = scales_##name, \
-        .load_part = joined_##name, \
-        .load_minima = joined_minima_##minima, \
-        .bytes = UMBRA_##TYPE##_BYTES * blocks, \
-        .parts = UMBRA_##TYPE##_PARTS * blocks, \
-        .block = UMBRA_##TYPE##_PARTS, \
-        .group = parts_at_once, \
-        .offset = has_offset, \
-        .halves = has_halves, \
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
+    static const block_type type_##name = {                                                        \
+        .load_scales = scales_##name,                                                              \
+        .load_part = joined_##name,                                                                \
+        .load_minima = joined_minima_##minima,                                                     \
+        .bytes = UMBRA_##TYPE##_BYTES * blocks,                                                    \
+        .parts = UMBRA_##TYPE##_PARTS * blocks,                                                    \
+        .block = UMBRA_##TYPE##_PARTS,                                                             \
+        .group = parts_at_once,                                                                    \
+        .offset = has_offset,                                                                      \
+        .halves = has_halves,                                                                      \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)

@@ -1,3 +1,4 @@
+/* A made-up benchmark for tests of its report. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

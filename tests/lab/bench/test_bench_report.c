@@ -1,3 +1,4 @@
+/* The report of a benchmark: its verdicts, its charts, and foreign text in it. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

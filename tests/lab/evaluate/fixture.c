@@ -1,3 +1,4 @@
+/* Small trace folders and shadow files with known contents. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

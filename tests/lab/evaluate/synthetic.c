@@ -1,3 +1,4 @@
+/* A made-up evaluation with plausible figures. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* Evaluations of small traces, counted again the long way round. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* What an evaluation refuses: texts known from training, malformed and foreign files. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

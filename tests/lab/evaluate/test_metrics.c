@@ -1,3 +1,4 @@
+/* Recall, calibration and scaling against brute force. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

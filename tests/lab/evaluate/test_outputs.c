@@ -1,3 +1,4 @@
+/* An evaluation as JSON, as lines for a terminal and as a report. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

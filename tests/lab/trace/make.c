@@ -1,3 +1,4 @@
+/* Random traces whose every value can be computed again, and the folders that they lie in. */
 #include "make.h"
 
 #include <dirent.h>

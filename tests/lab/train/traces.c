@@ -1,3 +1,4 @@
+/* Synthetic traces of a small make-believe model whose routing can be learnt. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdint.h>
