@@ -20,7 +20,7 @@ static int set_up(void **state)
 {
     (void)state;
     temporary_path(path, sizeof path);
-    snprintf(partial, sizeof partial, "%s.partial", path);
+    snprintf(partial, sizeof partial, "%s.part", path);
     return 0;
 }
 
