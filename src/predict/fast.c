@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "predict/fast_internal.h"
 
 enum { D = UMBRA_MAX_DISTANCE, SLICE = UMBRA_FAST_SLICE };
@@ -76,60 +76,48 @@ uint64_t umbra_shadow_fast_touch(const umbra_shadow_fast *fast, int source)
     return sum;
 }
 
-/* Gives out a scratch's block, or counts its bytes while base is NULL. */
-typedef struct cursor {
-    uint8_t *base;
-    size_t used;
-} cursor;
-
-static void *take(cursor *c, size_t n, size_t size)
-{
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += umbra_align_up(n * size, UMBRA_FAST_LINE);
-    return p;
-}
-
-static void place_inputs(cursor *c, umbra_fast_inputs *x, int columns, umbra_shadow_weights form)
+static void place_inputs(umbra_arena *a, umbra_fast_inputs *x, int columns,
+                         umbra_shadow_weights form)
 {
     x->stride = (int)umbra_align_up((uint64_t)columns, UMBRA_FAST_BLOCK);
     size_t n = (size_t)SLICE * (size_t)x->stride, blocks = n / UMBRA_FAST_BLOCK;
-    x->f32 = take(c, n, sizeof *x->f32);
+    x->f32 = umbra_arena_take(a, n, sizeof *x->f32);
     if (form != UMBRA_SHADOW_I8)
         return;
-    x->u = take(c, n, sizeof *x->u);
-    x->scale = take(c, SLICE, sizeof *x->scale);
-    x->q = take(c, n, sizeof *x->q);
-    x->wide = take(c, blocks, sizeof *x->wide);
-    x->widest = take(c, SLICE, sizeof *x->widest);
+    x->u = umbra_arena_take(a, n, sizeof *x->u);
+    x->scale = umbra_arena_take(a, SLICE, sizeof *x->scale);
+    x->q = umbra_arena_take(a, n, sizeof *x->q);
+    x->wide = umbra_arena_take(a, blocks, sizeof *x->wide);
+    x->widest = umbra_arena_take(a, SLICE, sizeof *x->widest);
 }
 
-static void place(cursor *c, umbra_fast_scratch *s, const umbra_shadow_fast *f)
+static void place(umbra_arena *a, umbra_fast_scratch *s, const umbra_shadow_fast *f)
 {
-    place_inputs(c, &s->x, umbra_shadow_inputs(&f->spec), f->spec.weights);
-    place_inputs(c, &s->h, f->spec.width, f->spec.weights);
+    place_inputs(a, &s->x, umbra_shadow_inputs(&f->spec), f->spec.weights);
+    place_inputs(a, &s->h, f->spec.width, f->spec.weights);
     s->z_stride = f->outputs + UMBRA_FAST_LANES;
-    s->v = take(c, (size_t)SLICE * (size_t)f->width, sizeof *s->v);
-    s->z = take(c, (size_t)SLICE * (size_t)s->z_stride, sizeof *s->z);
-    s->rows = take(c, (size_t)umbra_shadow_feature_most(&f->spec), sizeof *s->rows);
+    s->v = umbra_arena_take(a, (size_t)SLICE * (size_t)f->width, sizeof *s->v);
+    s->z = umbra_arena_take(a, (size_t)SLICE * (size_t)s->z_stride, sizeof *s->z);
+    s->rows = umbra_arena_take(a, (size_t)umbra_shadow_feature_most(&f->spec), sizeof *s->rows);
 }
 
 int umbra_fast_scratch_open(umbra_fast_scratch **out, const umbra_shadow_fast *fast,
                             umbra_error *err)
 {
-    cursor c = {0};
+    umbra_arena a = {0};
     umbra_fast_scratch *s = umbra_calloc(1, sizeof *s);
     *out = s;
     if (!s)
         return umbra_fail_nomem(err, "the scratch memory of a shadow model", sizeof *s);
-    place(&c, s, fast);
-    s->block = umbra_aligned_alloc(UMBRA_FAST_LINE, c.used);
+    place(&a, s, fast);
+    s->block = umbra_aligned_alloc(UMBRA_ARENA_ALIGNMENT, a.used);
     if (!s->block) {
         umbra_fast_scratch_close(out);
-        return umbra_fail_nomem(err, "the scratch memory of a shadow model", c.used);
+        return umbra_fail_nomem(err, "the scratch memory of a shadow model", a.used);
     }
-    memset(s->block, 0, c.used); /* what pads the inputs stays zero */
-    c = (cursor){.base = s->block};
-    place(&c, s, fast);
+    memset(s->block, 0, a.used); /* what pads the inputs stays zero */
+    a = (umbra_arena){.base = s->block};
+    place(&a, s, fast);
     return UMBRA_OK;
 }
 
