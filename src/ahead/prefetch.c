@@ -218,8 +218,8 @@ static int choose_every(const umbra_runner_options *r, const umbra_model_info *i
     uint64_t used =
         (uint64_t)info->moe_layers * (uint64_t)info->experts_used * info->bytes_per_expert;
     uint64_t budget = (used + info->dense_bytes) / 8;
-    *every = budget > 0 && bytes / budget < UMBRA_STORE_DISTANCES ? (int)(bytes / budget) + 1
-                                                                  : UMBRA_STORE_DISTANCES;
+    *every = budget > 0 && bytes / budget < UMBRA_MAX_DISTANCE ? (int)(bytes / budget) + 1
+                                                               : UMBRA_MAX_DISTANCE;
     return UMBRA_OK;
 }
 

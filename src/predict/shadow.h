@@ -52,9 +52,9 @@
 #include <stdint.h>
 
 #include <umbra/status.h>
+#include <umbra/store.h>
 
 enum {
-    UMBRA_MAX_DISTANCE = 4,
     UMBRA_MAX_AVERAGES = 4,
     UMBRA_FEATURE_NOW = 1,
     UMBRA_FEATURE_PREVIOUS = 2,

@@ -58,8 +58,8 @@ typedef struct umbra_forecast {
  * predictor has seen to that; and where a model is out of its depth this tells. */
 enum { UMBRA_EXPERIENCE_STEPS = 12 };
 typedef struct umbra_experience {
-    float seen[UMBRA_STORE_DISTANCES + 1][UMBRA_EXPERIENCE_STEPS];
-    float used[UMBRA_STORE_DISTANCES + 1][UMBRA_EXPERIENCE_STEPS];
+    float seen[UMBRA_MAX_DISTANCE + 1][UMBRA_EXPERIENCE_STEPS];
+    float used[UMBRA_MAX_DISTANCE + 1][UMBRA_EXPERIENCE_STEPS];
 } umbra_experience;
 
 void umbra_experience_take(umbra_experience *x, int distance, float foretold, bool used);

@@ -131,7 +131,7 @@ static uint64_t guessed_bytes(const run *r, const umbra_store_stats *stats)
 {
     (void)r;
     uint64_t bytes = 0;
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         const umbra_ahead_stats *a = &stats->ahead[d];
         assert_true(a->useful_bytes + a->late_bytes + a->wasted_bytes <= a->bytes);
         bytes += a->bytes;

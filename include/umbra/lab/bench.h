@@ -112,7 +112,7 @@ typedef struct umbra_bench_row {
     double useful_bytes;      /* per token: read ahead, there when used */
     double late_bytes;        /* per token: read ahead, waited for */
     double wasted_bytes;      /* per token: read ahead, evicted unused */
-    double distance_bytes[UMBRA_STORE_DISTANCES + 1][3]; /* per token: useful, late, wasted */
+    double distance_bytes[UMBRA_MAX_DISTANCE + 1][3]; /* per token: useful, late, wasted */
     double stall_s;                                      /* per token: waiting for reads */
     double predict_s;          /* per token: predicting, on whatever core */
     double on;                 /* share of the tokens with reading ahead */

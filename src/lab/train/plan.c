@@ -12,8 +12,6 @@
 #include "base/system.h"
 #include "lab/train/plan.h"
 
-_Static_assert((int)UMBRA_TRAIN_DISTANCES == (int)UMBRA_MAX_DISTANCE, "public and inner distances");
-
 enum { MOST_EPOCHS = 100000, MOST_BATCH = 1 << 16, MOST_WIDTH = 1 << 16, MOST_THREADS = 1024 };
 
 void umbra_train_options_init(umbra_train_options *options)
