@@ -98,7 +98,7 @@ static void place(umbra_arena *a, umbra_fast_scratch *s, const umbra_shadow_fast
     s->z_stride = f->outputs + UMBRA_FAST_LANES;
     s->v = umbra_arena_take(a, (size_t)SLICE * (size_t)f->width, sizeof *s->v);
     s->z = umbra_arena_take(a, (size_t)SLICE * (size_t)s->z_stride, sizeof *s->z);
-    s->rows = umbra_arena_take(a, (size_t)umbra_shadow_feature_most(&f->spec), sizeof *s->rows);
+    s->rows = umbra_arena_take(a, (size_t)umbra_shadow_feature_most(&f->spec, 0), sizeof *s->rows);
 }
 
 int umbra_fast_scratch_open(umbra_fast_scratch **out, const umbra_shadow_fast *fast,
@@ -145,9 +145,10 @@ static void begin(const umbra_shadow_fast *f, const umbra_fast_network *net, int
     int padded = (int)umbra_align_up((uint64_t)take, UMBRA_FAST_LANES);
     memcpy(v, net->b1, (size_t)f->width * sizeof *v);
     memcpy(z, net->bias, (size_t)f->outputs * sizeof *z);
-    int n = umbra_shadow_feature_rows(&f->spec, 0, source, in->now ? in->now[i] : NULL,
-                                      in->previous ? in->previous[i] : NULL,
-                                      in->previous2 ? in->previous2[i] : NULL, rows);
+    const umbra_feature_lists lists = umbra_feature_lists_of(
+        &f->spec, source, in->now ? in->now[i] : NULL, in->previous ? in->previous[i] : NULL,
+        in->previous2 ? in->previous2[i] : NULL);
+    int n = umbra_shadow_feature_rows(&f->spec, 0, source, &lists, rows);
     for (int k = 0; k < n; k++) {
         const uint8_t *record = net->features + rows[k] * f->feature_bytes;
         const float *scale = net->feature_scale ? net->feature_scale + 2 * (size_t)rows[k] : NULL;
