@@ -83,6 +83,7 @@ typedef struct umbra_runner_stats {
     uint64_t dropped;     /* states that the full queue dropped */
     uint64_t predict_ns;  /* time spent predicting */
     uint64_t bytes;       /* memory that the runner holds */
+    const char *kernels;  /* that predictions are computed with; NULL: none are computed */
 } umbra_runner_stats;
 
 /* On failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another model. */

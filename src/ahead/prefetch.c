@@ -352,6 +352,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.store = umbra_engine_store(e);
     c.runner.gate = gate;
     c.runner.user = e;
+    c.runner.kernels = umbra_engine_kernels(e)->name;
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, &why);

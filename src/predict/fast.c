@@ -72,7 +72,7 @@ uint64_t umbra_shadow_fast_touch(const umbra_shadow_fast *fast, int source)
     uint64_t sum = 0;
     int n = extents_of(fast, source, extents);
     for (int i = 0; i < n; i++)
-        sum ^= fast->kernels->touch(extents[i].data, extents[i].bytes);
+        sum ^= fast->kernels->predict->touch(extents[i].data, extents[i].bytes);
     return sum;
 }
 
@@ -140,7 +140,7 @@ static void prefetch_record(const uint8_t *record, size_t bytes)
 static void begin(const umbra_shadow_fast *f, const umbra_fast_network *net, int source,
                   const umbra_predict_input *in, int i, float *v, float *z, uint32_t *rows)
 {
-    umbra_fast_add add = f->kernels->add[f->spec.weights];
+    umbra_fast_add add = f->kernels->predict->add[f->spec.weights];
     int take = umbra_shadow_distances(&f->spec, source) * f->spec.experts;
     int padded = (int)umbra_align_up((uint64_t)take, UMBRA_FAST_LANES);
     memcpy(v, net->b1, (size_t)f->width * sizeof *v);
@@ -165,7 +165,7 @@ static void forward(const umbra_shadow_fast *f, int source, const umbra_predict_
                     int first, int n, umbra_fast_scratch *s)
 {
     const umbra_shadow_spec *spec = &f->spec;
-    const umbra_fast_kernels *k = f->kernels;
+    const umbra_predict_kernels *k = f->kernels->predict;
     const umbra_fast_network *net = &f->networks[spec->shared ? 0 : source];
     umbra_fast_product product = k->product[spec->weights];
     size_t hidden = (size_t)spec->hidden, more = hidden * (size_t)spec->averages;
@@ -216,6 +216,7 @@ void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
                                float *probability, int m, uint16_t *best)
 {
     const umbra_shadow_spec *spec = &fast->spec;
+    const umbra_predict_kernels *kernels = fast->kernels->predict;
     const float *fit = fast->calibration + (size_t)source * D * 2;
     int distances = umbra_shadow_distances(spec, source);
     for (int first = 0; distances > 0 && first < input->n; first += SLICE) {
@@ -225,11 +226,11 @@ void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
             for (int d = 0; d < distances; d++) {
                 const float *z = scratch->z + i * scratch->z_stride + d * spec->experts;
                 size_t row = (size_t)(first + i) * D + (size_t)d;
-                fast->kernels->calibrate(z, spec->experts, spec->loss == UMBRA_LOSS_KL, fit[2 * d],
-                                         fit[2 * d + 1], probability + row * (size_t)spec->experts);
+                kernels->calibrate(z, spec->experts, spec->loss == UMBRA_LOSS_KL, fit[2 * d],
+                                   fit[2 * d + 1], probability + row * (size_t)spec->experts);
                 if (m > 0)
                     umbra_predict_top_above(z, spec->experts, m,
-                                            fast->kernels->floor(z, spec->experts, m),
+                                            kernels->floor(z, spec->experts, m),
                                             best + row * (size_t)m);
             }
         }

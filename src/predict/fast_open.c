@@ -8,6 +8,11 @@
 
 enum { D = UMBRA_MAX_DISTANCE };
 
+_Static_assert((int)UMBRA_SHADOW_F32 == UMBRA_PREDICT_F32 &&
+                   (int)UMBRA_SHADOW_BF16 == UMBRA_PREDICT_BF16 &&
+                   (int)UMBRA_SHADOW_I8 == UMBRA_PREDICT_I8,
+               "the forms of a file and of the kernels");
+
 static size_t value_bytes(umbra_shadow_weights form)
 {
     return form == UMBRA_SHADOW_F32 ? 4 : form == UMBRA_SHADOW_BF16 ? 2 : 1;
@@ -260,7 +265,7 @@ static int check_form(const umbra_shadow_spec *spec, umbra_shadow_weights form, 
 {
     if (!umbra_shadow_weights_name(form))
         return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no form %d of weights", (int)form);
-    if (!umbra_fast_kernels_find(isa))
+    if (!umbra_kernels_find(isa))
         return umbra_fail(err, UMBRA_E_UNSUPPORTED, "this machine or build has no \"%s\"", isa);
     if (form == UMBRA_SHADOW_I8 && umbra_shadow_inputs(spec) > UMBRA_FAST_I8_COLUMNS)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
@@ -282,7 +287,7 @@ static int open_from(umbra_shadow_fast **out, const umbra_shadow_spec *spec, int
     f->spec = *spec;
     f->spec.weights = form;
     f->every = every;
-    f->kernels = umbra_fast_kernels_find(isa);
+    f->kernels = umbra_kernels_find(isa);
     rc = build(f, in, err);
     if (rc != UMBRA_OK)
         umbra_shadow_fast_close(&f);

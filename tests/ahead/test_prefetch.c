@@ -285,8 +285,7 @@ static void eval_shared(run *r, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
     distinct d = {.out = &r->out};
-    umbra_tap tap = {
-        .user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
+    umbra_tap tap = {.user = &d, .logits = note_logits, .at = {[UMBRA_TAP_ROUTED] = note_experts}};
     umbra_store_stats before, after;
     umbra_engine_get_store_stats(r->engine, &before);
     if (umbra_engine_eval(r->engine, tokens, n, &tap, &err) != 0)
@@ -593,6 +592,35 @@ static void test_no_memory(void **state)
     umbra_engine_close(&engine);
 }
 
+/* The kernels that an engine was opened with make its predictions too. */
+static void test_kernels_of_the_engine_predict(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"shadow", "gate", "previous"};
+    const char *names[] = {"scalar", "auto"};
+    for (int i = 0; i < 6; i++) {
+        const char *name = names[i / 3], *policy = policies[i % 3];
+        umbra_error err = {0};
+        umbra_engine *engine;
+        umbra_prefetch *p;
+        umbra_prefetch_stats stats;
+        umbra_engine_options eo = {
+            .context = CONTEXT, .threads = 1, .ram_bytes = 26000000, .kernels = name};
+        umbra_prefetch_options o = {.policy = policy, .shadow = shadow};
+        assert_int_equal(umbra_engine_open(&engine, model, &eo, &err), 0);
+        assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
+        umbra_prefetch_get_stats(p, &stats);
+        if (i % 3 == 2)
+            assert_null(stats.runner.kernels);
+        else
+            assert_string_equal(stats.runner.kernels, umbra_engine_get_plan(engine)->kernels);
+        if (i < 2)
+            assert_string_equal(stats.runner.kernels, "scalar");
+        umbra_prefetch_close(&p);
+        umbra_engine_close(&engine);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -602,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_a_damaged_shadow_beside_the_model),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_shadow_of_another_model),
+        cmocka_unit_test(test_kernels_of_the_engine_predict),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
