@@ -6,7 +6,6 @@
 
 #include "base/random.h"
 #include "check.h"
-#include "kernels/internal.h"
 #include "kernels/predict.h"
 
 enum { COLUMNS = 2048, ROWS = 12, INPUTS = 3, ROUNDS = 60 };
