@@ -232,7 +232,7 @@ static outcome simulate(simulation *s, const char *disk, double residency, const
 static void print_outcome(const outcome *o, const char *policy, double compute_ms, double rate)
 {
     double tokens = o->tokens, useful = 0, late = 0, wasted = 0;
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         useful += (double)o->stats.ahead[d].useful_bytes / tokens;
         late += (double)o->stats.ahead[d].late_bytes / tokens;
         wasted += (double)o->stats.ahead[d].wasted_bytes / tokens;

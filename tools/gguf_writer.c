@@ -4,9 +4,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/dtype.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "gguf/internal.h"
 #include "gguf_writer.h"
@@ -18,7 +18,7 @@ enum {
     PAIRS_AT = 24,
 };
 
-static char part_path[4096]; /* of the writer under way, or "" */
+static umbra_replacement target = {.fd = -1}; /* of the writer under way */
 
 void gguf_die(const char *format, ...)
 {
@@ -28,8 +28,7 @@ void gguf_die(const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
-    if (part_path[0])
-        unlink(part_path);
+    umbra_replace_abort(&target);
     exit(1);
 }
 
@@ -63,14 +62,11 @@ void gguf_put_text(gguf_writer *w, const char *text, size_t bytes)
 
 void gguf_writer_begin(gguf_writer *w, const char *path, uint32_t version)
 {
-    *w = (gguf_writer){.path = path, .alignment = ALIGNMENT_DEFAULT};
-    char part[sizeof part_path];
-    if ((size_t)snprintf(part, sizeof part, "%s.part", path) >= sizeof part)
-        gguf_die("%s: the path is too long", path);
-    w->file = fopen(part, "wb");
-    if (!w->file)
-        gguf_die("%s: cannot create: %s", part, strerror(errno));
-    memcpy(part_path, part, sizeof part);
+    *w = (gguf_writer){.alignment = ALIGNMENT_DEFAULT};
+    umbra_error err;
+    if (umbra_replace_begin(&target, path, &err) != UMBRA_OK ||
+        umbra_replace_stream(&target, &w->file, &err) != UMBRA_OK)
+        gguf_die("%s", err.message);
     setvbuf(w->file, NULL, _IOFBF, BUFFER_BYTES);
     gguf_put_bytes(w, "GGUF", 4);
     put_u32(w, version);
@@ -180,7 +176,7 @@ uint64_t gguf_put_tensor(gguf_writer *w, const char *name, uint32_t dtype, uint3
 static void write_all(gguf_writer *w, const void *bytes, size_t n)
 {
     if (fwrite(bytes, 1, n, w->file) != n)
-        gguf_die("%s: cannot write: %s", part_path, strerror(errno));
+        gguf_die("%s: cannot write: %s", target.part, strerror(errno));
 }
 
 /* Zeros up to the alignment after `done` bytes. */
@@ -224,12 +220,9 @@ void gguf_writer_commit(gguf_writer *w)
 {
     if (w->tensor != w->tensors)
         gguf_die("%" PRIu64 " tensors were written of %" PRIu64, w->tensor, w->tensors);
-    int flushed = fflush(w->file) == 0 && fsync(fileno(w->file)) == 0;
-    if (fclose(w->file) != 0 || !flushed)
-        gguf_die("%s: cannot write: %s", part_path, strerror(errno));
-    if (rename(part_path, w->path) != 0)
-        gguf_die("%s: cannot rename to %s: %s", part_path, w->path, strerror(errno));
-    part_path[0] = '\0';
+    umbra_error err;
+    if (umbra_replace_commit(&target, NULL, &err) != UMBRA_OK)
+        gguf_die("%s", err.message);
     free(w->sizes);
 }
 

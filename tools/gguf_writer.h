@@ -22,8 +22,7 @@
 
 typedef struct gguf_writer {
     FILE *file;
-    const char *path; /* the caller's */
-    char *head;       /* the header, kept until gguf_writer_data */
+    char *head; /* the header, kept until gguf_writer_data */
     size_t head_bytes, head_capacity;
     uint64_t pairs, tensors, alignment;
     uint64_t *sizes;     /* (tensors) bytes of each */

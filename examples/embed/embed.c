@@ -183,7 +183,7 @@ static void print_stats(const engine *e, double seconds, int tokens)
     umbra_store_get_stats(e->store, &st);
     umbra_runner_get_stats(e->runner, &rs);
     uint64_t useful = 0, late = 0, wasted = 0;
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         useful += st.ahead[d].useful_bytes;
         late += st.ahead[d].late_bytes;
         wasted += st.ahead[d].wasted_bytes;

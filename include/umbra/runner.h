@@ -95,7 +95,8 @@ typedef struct umbra_runner_stats {
     uint64_t dropped;     /* states that the full queue dropped */
     uint64_t predict_ns;  /* time spent predicting */
     uint64_t bytes;       /* memory that the runner holds */
-    uint64_t reserved[4]; /* room for figures to come: zeros */
+    const char *kernels;  /* that predictions are computed with; NULL: none are computed */
+    uint64_t reserved[3]; /* room for figures to come: zeros */
 } umbra_runner_stats;
 
 /* Options are copied. On failure *out is NULL. UMBRA_E_MISMATCH: the shadow was made for another

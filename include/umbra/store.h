@@ -38,8 +38,8 @@ extern "C" {
 #endif
 
 enum {
-    UMBRA_STORE_SLICES = 3,    /* gate, up, down */
-    UMBRA_STORE_DISTANCES = 4, /* batches ahead that a forecast may reach */
+    UMBRA_STORE_SLICES = 3, /* gate, up, down */
+    UMBRA_MAX_DISTANCE = 4, /* layers ahead that a forecast may reach, from training to reading */
 };
 
 /* The cache, its files and its reads. */
@@ -138,14 +138,14 @@ typedef struct umbra_store_stats {
     uint64_t bytes_needed;       /* what the slices of the misses have */
     uint64_t evictions;          /* experts that made room for others */
     uint64_t wait_ns;            /* time umbra_store_next blocked */
-    umbra_ahead_stats ahead[UMBRA_STORE_DISTANCES + 1]; /* by distance; [0] is unused */
-    uint64_t forecasts;                                 /* that umbra_store_foretell took */
-    uint64_t forecasts_refused;                         /* too late, or a nearer one was there */
-    double disk_latency_ns;                             /* as umbra_store_probe found it */
-    double disk_bytes_per_s;                            /* as umbra_store_probe found it */
-    bool direct;                                        /* O_DIRECT is in use */
-    const char *io;                                     /* name of the backend */
-    uint64_t reserved[8];                               /* room for figures to come: zeros */
+    umbra_ahead_stats ahead[UMBRA_MAX_DISTANCE + 1]; /* by distance; [0] is unused */
+    uint64_t forecasts;                              /* that umbra_store_foretell took */
+    uint64_t forecasts_refused;                      /* too late, or a nearer one was there */
+    double disk_latency_ns;                          /* as umbra_store_probe found it */
+    double disk_bytes_per_s;                         /* as umbra_store_probe found it */
+    bool direct;                                     /* O_DIRECT is in use */
+    const char *io;                                  /* name of the backend */
+    uint64_t reserved[8];                            /* room for figures to come: zeros */
 } umbra_store_stats;
 
 /* Bytes of one slot for these slices when files are read with that alignment (power of two), as
@@ -193,7 +193,7 @@ UMBRA_API int umbra_store_poll(umbra_store *store, umbra_error *err);
 UMBRA_API uint64_t umbra_store_clock(const umbra_store *store);
 /* Foretells what a sequence (0 to n_sequences - 1) needs of a batch: probability (n_experts) that
  * it uses each expert of `layer`. due: the clock that the batch will bear, so the next one is due
- * at umbra_store_clock() + 1. distance, 1 to UMBRA_STORE_DISTANCES: how many layers ahead the
+ * at umbra_store_clock() + 1. distance, 1 to UMBRA_MAX_DISTANCE: how many layers ahead the
  * forecast was made, for the statistics; a sequence's nearer forecast replaces its farther one.
  * What several sequences foretell for one due batch is merged. Returns false if it was refused,
  * because there is no such sequence or layer, the batch has begun or a nearer forecast is there.

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "ahead/runner.h"
+#include "predict/features.h"
 
 enum { D = UMBRA_MAX_DISTANCE, NONE = 0xffff };
 
@@ -232,9 +233,7 @@ static const float *average(umbra_foresight *f, int sequence, int source, uint32
     if (spec->averages == 0)
         return averages;
     umbra_shadow_normalise(state, f->hidden, f->r);
-    for (int i = 0; i < spec->averages; i++)
-        umbra_shadow_average(averages + (size_t)i * hidden, f->r, f->hidden, spec->decay[i],
-                             f->text[place] != text);
+    umbra_shadow_averages(spec, averages, f->r, 1, f->text[place] != text);
     f->text[place] = text;
     return averages;
 }

@@ -17,7 +17,7 @@ static float margin_of(int step)
 
 void umbra_margins_init(umbra_margins *m)
 {
-    for (int d = 0; d < UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 0; d < UMBRA_MAX_DISTANCE; d++) {
         for (int share = 0; share < UMBRA_MARGIN_SHARES; share++) {
             for (int i = 0; i < UMBRA_MARGIN_STEPS; i++) {
                 m->seen[d][share][i] = prior_weight;
@@ -69,7 +69,7 @@ void umbra_margins_foretell(const umbra_margins *m, umbra_gating gating, const f
                             const float *preference, int n, int k, int distance, float missing,
                             float *order, float *probability, umbra_margin_row *row)
 {
-    int d = distance < UMBRA_STORE_DISTANCES ? distance : UMBRA_STORE_DISTANCES;
+    int d = distance < UMBRA_MAX_DISTANCE ? distance : UMBRA_MAX_DISTANCE;
     int share = share_of(missing);
     float *choosing = probability; /* until it is overwritten */
     for (int i = 0; i < n; i++)

@@ -18,8 +18,8 @@
 enum { UMBRA_MARGIN_STEPS = 24, UMBRA_MARGIN_SHARES = 3 };
 
 typedef struct umbra_margins {
-    float seen[UMBRA_STORE_DISTANCES][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
-    float used[UMBRA_STORE_DISTANCES][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
+    float seen[UMBRA_MAX_DISTANCE][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
+    float used[UMBRA_MAX_DISTANCE][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
 } umbra_margins;
 
 /* What was foretold of a layer, to learn from. */

@@ -219,8 +219,8 @@ static int choose_every(const umbra_runner_options *r, const umbra_model_info *i
     uint64_t used =
         (uint64_t)info->moe_layers * (uint64_t)info->experts_used * info->bytes_per_expert;
     uint64_t budget = (used + info->dense_bytes) / 8;
-    *every = budget > 0 && bytes / budget < UMBRA_STORE_DISTANCES ? (int)(bytes / budget) + 1
-                                                                  : UMBRA_STORE_DISTANCES;
+    *every = budget > 0 && bytes / budget < UMBRA_MAX_DISTANCE ? (int)(bytes / budget) + 1
+                                                               : UMBRA_MAX_DISTANCE;
     return UMBRA_OK;
 }
 
@@ -363,6 +363,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.store = umbra_engine_store(e);
     c.runner.gate = gate;
     c.runner.user = e;
+    c.runner.kernels = umbra_engine_kernels(e)->name;
     c.runner.own_thread = p->own_thread;
     if (rc == UMBRA_OK && c.policy == UMBRA_POLICY_RUNAHEAD)
         rc = umbra_runahead_open(&p->runahead, e, &why);

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "engine/steps/steps.h"
 
-enum { DEEPEST = UMBRA_STORE_DISTANCES };
+enum { DEEPEST = UMBRA_MAX_DISTANCE };
 
 /* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
  * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there

@@ -463,6 +463,8 @@ int umbra_runner_open(umbra_runner **out, const umbra_runner_options *options, u
         rc = umbra_runner_bytes(o, &r->stats.bytes, err);
     if (rc == UMBRA_OK)
         rc = umbra_foresight_open(&r->foresight, o, err);
+    if (rc == UMBRA_OK && r->foresight.fast)
+        r->stats.kernels = umbra_shadow_fast_isa(r->foresight.fast);
     if (rc == UMBRA_OK && o->own_thread)
         rc = start_thread(r, err);
     if (rc != UMBRA_OK) {

@@ -1,3 +1,4 @@
+/* Threads: all of the library are started here. */
 #ifndef UMBRA_BASE_THREAD_H
 #define UMBRA_BASE_THREAD_H
 

@@ -130,7 +130,7 @@ static void json_row(umbra_json *j, const umbra_bench *b, const umbra_bench_row 
     umbra_json_put_double(j, "on", r->on, 6);
     umbra_json_key(j, "distances");
     umbra_json_open(j, '[');
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         umbra_json_open(j, '{');
         umbra_json_put_double(j, "useful_bytes", r->distance_bytes[d][0], 9);
         umbra_json_put_double(j, "late_bytes", r->distance_bytes[d][1], 9);

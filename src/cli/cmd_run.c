@@ -76,7 +76,7 @@ typedef struct ahead {
 static ahead sum_ahead(const umbra_store_stats *s)
 {
     ahead a = {0};
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         a.read += s->ahead[d].bytes;
         a.useful += s->ahead[d].useful_bytes;
         a.late += s->ahead[d].late_bytes;

@@ -21,7 +21,7 @@ static void show_epoch(void *user, const umbra_train_epoch *e)
     if (isfinite(e->loss))
         fprintf(stderr, "  loss %.4f", e->loss);
     fputs("  recall", stderr);
-    for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
+    for (int d = 0; d < UMBRA_MAX_DISTANCE; d++)
         if (e->recall[d] >= 0)
             fprintf(stderr, " %.3f", e->recall[d]);
     fprintf(stderr, "%s\n", e->best ? "" : "  (not better)");
@@ -31,7 +31,7 @@ static void json_series(umbra_json *j, const char *key, const double *values)
 {
     umbra_json_key(j, key);
     umbra_json_open(j, '[');
-    for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
+    for (int d = 0; d < UMBRA_MAX_DISTANCE; d++)
         umbra_json_double(j, values[d] < -0.5 ? NAN : values[d], 6);
     umbra_json_close(j, ']');
 }
@@ -78,7 +78,7 @@ static void print_json(const char *output, const umbra_train_result *r)
 static void print_series(const char *name, const double *values)
 {
     printf("  %-22s", name);
-    for (int d = 0; d < UMBRA_TRAIN_DISTANCES; d++)
+    for (int d = 0; d < UMBRA_MAX_DISTANCE; d++)
         if (values[d] >= 0)
             printf("  %.3f", values[d]);
     putchar('\n');

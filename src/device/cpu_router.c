@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/best.h"
 #include "device/device.h"
 
 typedef struct route_run {
@@ -10,36 +11,20 @@ typedef struct route_run {
     atomic_int bad; /* the first row whose scores or weights are not finite */
 } route_run;
 
-/* The best of what was offered, best first; who came first wins a tie. */
-typedef struct best {
-    int32_t *id; /* (room) */
-    int room, have;
-} best;
-
-static void offer(best *b, const float *score, int id)
-{
-    if (b->have == b->room && score[id] <= score[b->id[b->have - 1]])
-        return;
-    int at = b->have < b->room ? b->have++ : b->room - 1;
-    for (; at > 0 && score[b->id[at - 1]] < score[id]; at--)
-        b->id[at] = b->id[at - 1];
-    b->id[at] = id;
-}
-
 /* A group is as good as the sum of its `group_best` best experts. */
 static float score_group(const umbra_router *r, const float *selection, int group, int size)
 {
     int32_t ids[2]; /* no layout sums more */
-    best b = {ids, r->group_best, 0};
+    int have = 0;
     for (int i = group * size; i < (group + 1) * size; i++)
-        offer(&b, selection, i);
-    return b.have > 1 ? selection[ids[0]] + selection[ids[1]] : selection[ids[0]];
+        have = umbra_best_offer(ids, have, r->group_best, i, selection);
+    return have > 1 ? selection[ids[0]] + selection[ids[1]] : selection[ids[0]];
 }
 
-static bool contains(const best *b, int id)
+static bool contains(const int32_t *ids, int n, int id)
 {
-    for (int i = 0; i < b->have; i++)
-        if (b->id[i] == id)
+    for (int i = 0; i < n; i++)
+        if (ids[i] == id)
             return true;
     return false;
 }
@@ -50,15 +35,14 @@ static void choose_used(const umbra_route_step *s, const float *selection, float
                         int32_t *group, int32_t *experts)
 {
     const umbra_router *r = s->router;
-    int size = s->experts / r->groups;
-    best groups = {group, r->groups_used, 0}, used = {experts, s->used, 0};
+    int size = s->experts / r->groups, groups = 0, used = 0;
     for (int g = 0; g < r->groups; g++) {
         group_score[g] = score_group(r, selection, g, size);
-        offer(&groups, group_score, g);
+        groups = umbra_best_offer(group, groups, r->groups_used, g, group_score);
     }
     for (int i = 0; i < s->experts; i++)
-        if (r->groups == 1 || contains(&groups, i / size))
-            offer(&used, selection, i);
+        if (r->groups == 1 || contains(group, groups, i / size))
+            used = umbra_best_offer(experts, used, s->used, i, selection);
 }
 
 /* Raw scores to what weighs an expert; over the chosen alone where the layout says so. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/best.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -39,23 +40,15 @@ static int take_routing(void *user, const umbra_rows *rows)
     return 0;
 }
 
-/* The K best logits by insertion; the list is short. */
 static void keep_top(umbra_scores *s, size_t at, const float *logits, int vocabulary)
 {
     int32_t *id = s->top_id + at * (size_t)s->top;
     float *best = s->top_logit + at * (size_t)s->top;
     int have = 0;
-    for (int i = 0; i < vocabulary; i++) {
-        if (have == s->top && logits[i] <= best[have - 1])
-            continue;
-        int j = have < s->top ? have++ : have - 1;
-        for (; j > 0 && best[j - 1] < logits[i]; j--) {
-            best[j] = best[j - 1];
-            id[j] = id[j - 1];
-        }
-        best[j] = logits[i];
-        id[j] = i;
-    }
+    for (int i = 0; i < vocabulary; i++)
+        have = umbra_best_offer(id, have, s->top, i, logits);
+    for (int i = 0; i < have; i++)
+        best[i] = logits[id[i]];
 }
 
 static int take_logits(void *user, int index, const float *logits)

@@ -1,7 +1,6 @@
 /* Usage files: read, added to, and pinned from. */
 #include <umbra/usage.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,8 +147,9 @@ static int add_file(usage *u, const char *path, umbra_error *err)
     return rc;
 }
 
-static void write_counts(const usage *u, FILE *f)
+static void write_counts(FILE *f, void *user)
 {
+    const usage *u = user;
     fprintf(f,
             "{\"format\": \"umbra-usage\", \"version\": 1, \"model_hash\": \"%s\", \"layers\": %d, "
             "\"experts\": %d, \"counts\": [",
@@ -164,29 +164,6 @@ static void write_counts(const usage *u, FILE *f)
     fputs("]}\n", f);
 }
 
-static int write_file(const usage *u, const char *path, umbra_error *err)
-{
-    size_t bytes = strlen(path) + sizeof ".part";
-    char *part = umbra_calloc(bytes, 1);
-    if (!part)
-        return umbra_fail_nomem(err, "a path", bytes);
-    snprintf(part, bytes, "%s.part", path);
-    FILE *f = fopen(part, "we");
-    bool ok = f != NULL;
-    if (ok) {
-        write_counts(u, f);
-        ok = fflush(f) == 0 && !ferror(f) && fsync(fileno(f)) == 0;
-        ok = fclose(f) == 0 && ok;
-    }
-    ok = ok && rename(part, path) == 0;
-    int rc = ok ? UMBRA_OK
-                : umbra_fail(err, UMBRA_E_IO, "%s: cannot be written: %s", path, strerror(errno));
-    if (!ok)
-        unlink(part);
-    umbra_free(part);
-    return rc;
-}
-
 int umbra_usage_add(const umbra_engine *engine, const char *path, umbra_error *err)
 {
     usage u;
@@ -197,7 +174,7 @@ int umbra_usage_add(const umbra_engine *engine, const char *path, umbra_error *e
             rc = add_file(&u, path, err);
     }
     if (rc == UMBRA_OK)
-        rc = write_file(&u, path, err);
+        rc = umbra_replace_file(path, write_counts, &u, NULL, err);
     umbra_free(u.counts);
     return rc;
 }

@@ -42,6 +42,11 @@ void umbra_kernels_fill_avx2(umbra_kernels *k);      /* over scalar */
 void umbra_kernels_fill_avx512(umbra_kernels *k);    /* over avx2 */
 void umbra_kernels_fill_neon(umbra_kernels *k);      /* over scalar */
 
+extern const struct umbra_predict_kernels umbra_predict_scalar; /* the standard for the others */
+extern const struct umbra_predict_kernels umbra_predict_avx2;
+extern const struct umbra_predict_kernels umbra_predict_avx512;
+extern const struct umbra_predict_kernels umbra_predict_neon;
+
 UMBRA_INLINE int umbra_min_int(int a, int b)
 {
     return a < b ? a : b;

@@ -115,6 +115,8 @@ typedef struct umbra_kernels {
     void (*store_kv)(void *out, const float *x, int n);
     /* log(sum(exp(x))), summed in double. */
     double (*log_sum_exp)(const float *x, int n);
+
+    const struct umbra_predict_kernels *predict; /* predict.h: predictions by a shadow model */
 } umbra_kernels;
 
 /* The table of that name, or the best one this CPU runs for "auto" or NULL. NULL if the name is

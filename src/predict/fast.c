@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "predict/fast_internal.h"
 
 enum { D = UMBRA_MAX_DISTANCE, SLICE = UMBRA_FAST_SLICE };
@@ -72,64 +72,52 @@ uint64_t umbra_shadow_fast_touch(const umbra_shadow_fast *fast, int source)
     uint64_t sum = 0;
     int n = extents_of(fast, source, extents);
     for (int i = 0; i < n; i++)
-        sum ^= fast->kernels->touch(extents[i].data, extents[i].bytes);
+        sum ^= fast->kernels->predict->touch(extents[i].data, extents[i].bytes);
     return sum;
 }
 
-/* Gives out a scratch's block, or counts its bytes while base is NULL. */
-typedef struct cursor {
-    uint8_t *base;
-    size_t used;
-} cursor;
-
-static void *take(cursor *c, size_t n, size_t size)
-{
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += umbra_align_up(n * size, UMBRA_FAST_LINE);
-    return p;
-}
-
-static void place_inputs(cursor *c, umbra_fast_inputs *x, int columns, umbra_shadow_weights form)
+static void place_inputs(umbra_arena *a, umbra_fast_inputs *x, int columns,
+                         umbra_shadow_weights form)
 {
     x->stride = (int)umbra_align_up((uint64_t)columns, UMBRA_FAST_BLOCK);
     size_t n = (size_t)SLICE * (size_t)x->stride, blocks = n / UMBRA_FAST_BLOCK;
-    x->f32 = take(c, n, sizeof *x->f32);
+    x->f32 = umbra_arena_take(a, n, sizeof *x->f32);
     if (form != UMBRA_SHADOW_I8)
         return;
-    x->u = take(c, n, sizeof *x->u);
-    x->scale = take(c, SLICE, sizeof *x->scale);
-    x->q = take(c, n, sizeof *x->q);
-    x->wide = take(c, blocks, sizeof *x->wide);
-    x->widest = take(c, SLICE, sizeof *x->widest);
+    x->u = umbra_arena_take(a, n, sizeof *x->u);
+    x->scale = umbra_arena_take(a, SLICE, sizeof *x->scale);
+    x->q = umbra_arena_take(a, n, sizeof *x->q);
+    x->wide = umbra_arena_take(a, blocks, sizeof *x->wide);
+    x->widest = umbra_arena_take(a, SLICE, sizeof *x->widest);
 }
 
-static void place(cursor *c, umbra_fast_scratch *s, const umbra_shadow_fast *f)
+static void place(umbra_arena *a, umbra_fast_scratch *s, const umbra_shadow_fast *f)
 {
-    place_inputs(c, &s->x, umbra_shadow_inputs(&f->spec), f->spec.weights);
-    place_inputs(c, &s->h, f->spec.width, f->spec.weights);
+    place_inputs(a, &s->x, umbra_shadow_inputs(&f->spec), f->spec.weights);
+    place_inputs(a, &s->h, f->spec.width, f->spec.weights);
     s->z_stride = f->outputs + UMBRA_FAST_LANES;
-    s->v = take(c, (size_t)SLICE * (size_t)f->width, sizeof *s->v);
-    s->z = take(c, (size_t)SLICE * (size_t)s->z_stride, sizeof *s->z);
-    s->rows = take(c, (size_t)umbra_shadow_feature_most(&f->spec), sizeof *s->rows);
+    s->v = umbra_arena_take(a, (size_t)SLICE * (size_t)f->width, sizeof *s->v);
+    s->z = umbra_arena_take(a, (size_t)SLICE * (size_t)s->z_stride, sizeof *s->z);
+    s->rows = umbra_arena_take(a, (size_t)umbra_shadow_feature_most(&f->spec, 0), sizeof *s->rows);
 }
 
 int umbra_fast_scratch_open(umbra_fast_scratch **out, const umbra_shadow_fast *fast,
                             umbra_error *err)
 {
-    cursor c = {0};
+    umbra_arena a = {0};
     umbra_fast_scratch *s = umbra_calloc(1, sizeof *s);
     *out = s;
     if (!s)
         return umbra_fail_nomem(err, "the scratch memory of a shadow model", sizeof *s);
-    place(&c, s, fast);
-    s->block = umbra_aligned_alloc(UMBRA_FAST_LINE, c.used);
+    place(&a, s, fast);
+    s->block = umbra_aligned_alloc(UMBRA_ARENA_ALIGNMENT, a.used);
     if (!s->block) {
         umbra_fast_scratch_close(out);
-        return umbra_fail_nomem(err, "the scratch memory of a shadow model", c.used);
+        return umbra_fail_nomem(err, "the scratch memory of a shadow model", a.used);
     }
-    memset(s->block, 0, c.used); /* what pads the inputs stays zero */
-    c = (cursor){.base = s->block};
-    place(&c, s, fast);
+    memset(s->block, 0, a.used); /* what pads the inputs stays zero */
+    a = (umbra_arena){.base = s->block};
+    place(&a, s, fast);
     return UMBRA_OK;
 }
 
@@ -152,14 +140,15 @@ static void prefetch_record(const uint8_t *record, size_t bytes)
 static void begin(const umbra_shadow_fast *f, const umbra_fast_network *net, int source,
                   const umbra_predict_input *in, int i, float *v, float *z, uint32_t *rows)
 {
-    umbra_fast_add add = f->kernels->add[f->spec.weights];
+    umbra_fast_add add = f->kernels->predict->add[f->spec.weights];
     int take = umbra_shadow_distances(&f->spec, source) * f->spec.experts;
     int padded = (int)umbra_align_up((uint64_t)take, UMBRA_FAST_LANES);
     memcpy(v, net->b1, (size_t)f->width * sizeof *v);
     memcpy(z, net->bias, (size_t)f->outputs * sizeof *z);
-    int n = umbra_shadow_feature_rows(&f->spec, 0, source, in->now ? in->now[i] : NULL,
-                                      in->previous ? in->previous[i] : NULL,
-                                      in->previous2 ? in->previous2[i] : NULL, rows);
+    const umbra_feature_lists lists = umbra_feature_lists_of(
+        &f->spec, source, in->now ? in->now[i] : NULL, in->previous ? in->previous[i] : NULL,
+        in->previous2 ? in->previous2[i] : NULL);
+    int n = umbra_shadow_feature_rows(&f->spec, 0, source, &lists, rows);
     for (int k = 0; k < n; k++) {
         const uint8_t *record = net->features + rows[k] * f->feature_bytes;
         const float *scale = net->feature_scale ? net->feature_scale + 2 * (size_t)rows[k] : NULL;
@@ -176,7 +165,7 @@ static void forward(const umbra_shadow_fast *f, int source, const umbra_predict_
                     int first, int n, umbra_fast_scratch *s)
 {
     const umbra_shadow_spec *spec = &f->spec;
-    const umbra_fast_kernels *k = f->kernels;
+    const umbra_predict_kernels *k = f->kernels->predict;
     const umbra_fast_network *net = &f->networks[spec->shared ? 0 : source];
     umbra_fast_product product = k->product[spec->weights];
     size_t hidden = (size_t)spec->hidden, more = hidden * (size_t)spec->averages;
@@ -227,6 +216,7 @@ void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
                                float *probability, int m, uint16_t *best)
 {
     const umbra_shadow_spec *spec = &fast->spec;
+    const umbra_predict_kernels *kernels = fast->kernels->predict;
     const float *fit = fast->calibration + (size_t)source * D * 2;
     int distances = umbra_shadow_distances(spec, source);
     for (int first = 0; distances > 0 && first < input->n; first += SLICE) {
@@ -236,11 +226,11 @@ void umbra_shadow_fast_predict(const umbra_shadow_fast *fast, int source,
             for (int d = 0; d < distances; d++) {
                 const float *z = scratch->z + i * scratch->z_stride + d * spec->experts;
                 size_t row = (size_t)(first + i) * D + (size_t)d;
-                fast->kernels->calibrate(z, spec->experts, spec->loss == UMBRA_LOSS_KL, fit[2 * d],
-                                         fit[2 * d + 1], probability + row * (size_t)spec->experts);
+                kernels->calibrate(z, spec->experts, spec->loss == UMBRA_LOSS_KL, fit[2 * d],
+                                   fit[2 * d + 1], probability + row * (size_t)spec->experts);
                 if (m > 0)
                     umbra_predict_top_above(z, spec->experts, m,
-                                            fast->kernels->floor(z, spec->experts, m),
+                                            kernels->floor(z, spec->experts, m),
                                             best + row * (size_t)m);
             }
         }

@@ -2,9 +2,9 @@
  *
  * Weights are repacked at opening into the order in which a prediction reads them, as F32, BF16 or
  * I8 (symmetric, one scale per row; dense inputs are then rounded on the fly, see
- * fast_internal.h). The gate part of a residual costs nothing extra where every source has its own
- * network: a * gate is added to W before rounding. A shared network keeps one copy of the gates in
- * the same form for all sources.
+ * kernels/predict.h). The gate part of a residual costs nothing extra where every source has its
+ * own network: a * gate is added to W before rounding. A shared network keeps one copy of the gates
+ * in the same form for all sources.
  *
  * The scores are those of umbra_predictor_shadow up to rounding, the same bits for every
  * instruction set, batch and thread. On traces of the laboratory models BF16 was 0.05 % and I8
@@ -19,9 +19,10 @@
 typedef struct umbra_shadow_fast umbra_shadow_fast;
 typedef struct umbra_fast_scratch umbra_fast_scratch;
 
-/* form: of the matrices; it need not be that of the shadow's file. isa: "scalar", "avx2", "avx512",
- * "neon", or NULL for the best this machine has; UMBRA_E_UNSUPPORTED if it lacks the one asked for.
- * gates may be NULL for a seed. Nothing of shadow and gates is kept. On failure *out is NULL. */
+/* form: of the matrices; it need not be that of the shadow's file. isa: a name of
+ * umbra_kernels_find, or NULL for the best this machine has; UMBRA_E_UNSUPPORTED if it lacks the
+ * one asked for. gates may be NULL for a seed. Nothing of shadow and gates is kept. On failure *out
+ * is NULL. */
 int umbra_shadow_fast_open(umbra_shadow_fast **out, const umbra_shadow *shadow,
                            const umbra_gates *gates, umbra_shadow_weights form, const char *isa,
                            umbra_error *err);

@@ -1,49 +1,41 @@
 /* Repacking a shadow model into its fast form. */
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "predict/fast_internal.h"
 #include "predict/forms.h"
 
 enum { D = UMBRA_MAX_DISTANCE };
+
+_Static_assert((int)UMBRA_SHADOW_F32 == UMBRA_PREDICT_F32 &&
+                   (int)UMBRA_SHADOW_BF16 == UMBRA_PREDICT_BF16 &&
+                   (int)UMBRA_SHADOW_I8 == UMBRA_PREDICT_I8,
+               "the forms of a file and of the kernels");
 
 static size_t value_bytes(umbra_shadow_weights form)
 {
     return form == UMBRA_SHADOW_F32 ? 4 : form == UMBRA_SHADOW_BF16 ? 2 : 1;
 }
 
-/* Where things go: a first walk with base NULL counts the bytes, a second one gives them out. */
-typedef struct arena {
-    uint8_t *base;
-    uint64_t used;
-} arena;
-
-static void *take(arena *a, uint64_t bytes)
-{
-    uint8_t *p = a->base ? a->base + a->used : NULL;
-    a->used += umbra_align_up(bytes, UMBRA_FAST_LINE);
-    return p;
-}
-
-static void place_matrix(arena *a, umbra_fast_matrix *m, umbra_shadow_weights form, int rows,
+static void place_matrix(umbra_arena *a, umbra_fast_matrix *m, umbra_shadow_weights form, int rows,
                          int columns)
 {
     size_t per_line = UMBRA_FAST_LINE / value_bytes(form);
     m->steps = (int)(((size_t)columns + per_line - 1) / per_line);
-    m->data = take(a, umbra_fast_matrix_bytes(m, rows));
+    m->data = umbra_arena_take(a, umbra_fast_matrix_bytes(m, rows), 1);
 }
 
-static void place_rows(arena *a, umbra_fast_matrix *m, umbra_shadow_weights form, int rows)
+static void place_rows(umbra_arena *a, umbra_fast_matrix *m, umbra_shadow_weights form, int rows)
 {
     uint64_t padded = umbra_align_up((uint64_t)rows, UMBRA_FAST_GROUP);
     if (form != UMBRA_SHADOW_I8)
         return;
-    m->scale = take(a, padded * sizeof *m->scale);
-    m->sum = take(a, padded * sizeof *m->sum);
+    m->scale = umbra_arena_take(a, padded, sizeof *m->scale);
+    m->sum = umbra_arena_take(a, padded, sizeof *m->sum);
 }
 
-static void place_network(arena *a, umbra_shadow_fast *f, umbra_fast_network *net)
+static void place_network(umbra_arena *a, umbra_shadow_fast *f, umbra_fast_network *net)
 {
     const umbra_shadow_spec *s = &f->spec;
     umbra_shadow_weights form = s->weights;
@@ -57,14 +49,14 @@ static void place_network(arena *a, umbra_shadow_fast *f, umbra_fast_network *ne
         place_rows(a, &net->w, form, rows);
     place_rows(a, &net->w1, form, s->width);
     place_rows(a, &net->w2, form, rows);
-    net->bias = take(a, (uint64_t)f->outputs * sizeof(float));
-    net->b1 = take(a, (uint64_t)f->width * sizeof(float));
-    net->gain = take(a, (uint64_t)f->width * sizeof(float));
-    net->shift = take(a, (uint64_t)f->width * sizeof(float));
+    net->bias = umbra_arena_take(a, (uint64_t)f->outputs, sizeof(float));
+    net->b1 = umbra_arena_take(a, (uint64_t)f->width, sizeof(float));
+    net->gain = umbra_arena_take(a, (uint64_t)f->width, sizeof(float));
+    net->shift = umbra_arena_take(a, (uint64_t)f->width, sizeof(float));
     uint64_t features = (uint64_t)umbra_shadow_features(s);
-    net->features = take(a, features * f->feature_bytes);
+    net->features = umbra_arena_take(a, features * f->feature_bytes, 1);
     if (form == UMBRA_SHADOW_I8)
-        net->feature_scale = take(a, features * 2 * sizeof(float));
+        net->feature_scale = umbra_arena_take(a, features * 2, sizeof(float));
 }
 
 /* Networks of sources that nobody predicts from are left out. */
@@ -73,7 +65,7 @@ static bool is_kept(const umbra_shadow_fast *f, int network)
     return network % f->every == 0;
 }
 
-static void place_all(arena *a, umbra_shadow_fast *f)
+static void place_all(umbra_arena *a, umbra_shadow_fast *f)
 {
     const umbra_shadow_spec *s = &f->spec;
     for (int i = 0; i < umbra_shadow_networks(s); i++)
@@ -244,7 +236,7 @@ static int shape(umbra_shadow_fast *f, umbra_error *err)
 static int build(umbra_shadow_fast *f, const supply *in, umbra_error *err)
 {
     const umbra_shadow_spec *s = &f->spec;
-    arena a = {0};
+    umbra_arena a = {0};
     int rc = shape(f, err);
     if (rc != UMBRA_OK)
         return rc;
@@ -257,7 +249,7 @@ static int build(umbra_shadow_fast *f, const supply *in, umbra_error *err)
     f->arena = umbra_map(a.used);
     if (b.values && b.encoded && f->arena) {
         f->arena_bytes = a.used;
-        a = (arena){.base = f->arena};
+        a = (umbra_arena){.base = f->arena};
         place_all(&a, f);
         rc = put_all(f, in, &b, err);
     } else {
@@ -273,7 +265,7 @@ static int check_form(const umbra_shadow_spec *spec, umbra_shadow_weights form, 
 {
     if (!umbra_shadow_weights_name(form))
         return umbra_fail(err, UMBRA_E_ARGUMENT, "there is no form %d of weights", (int)form);
-    if (!umbra_fast_kernels_find(isa))
+    if (!umbra_kernels_find(isa))
         return umbra_fail(err, UMBRA_E_UNSUPPORTED, "this machine or build has no \"%s\"", isa);
     if (form == UMBRA_SHADOW_I8 && umbra_shadow_inputs(spec) > UMBRA_FAST_I8_COLUMNS)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
@@ -295,7 +287,7 @@ static int open_from(umbra_shadow_fast **out, const umbra_shadow_spec *spec, int
     f->spec = *spec;
     f->spec.weights = form;
     f->every = every;
-    f->kernels = umbra_fast_kernels_find(isa);
+    f->kernels = umbra_kernels_find(isa);
     rc = build(f, in, err);
     if (rc != UMBRA_OK)
         umbra_shadow_fast_close(&f);
@@ -420,7 +412,7 @@ int umbra_shadow_fast_untrained(umbra_shadow_fast **out, const umbra_shadow_spec
 uint64_t umbra_shadow_fast_plan(const umbra_shadow_spec *spec, int every, umbra_shadow_weights form)
 {
     umbra_shadow_fast f = {.spec = *spec, .every = every};
-    arena a = {0};
+    umbra_arena a = {0};
     f.spec.weights = form;
     if (shape(&f, NULL) == UMBRA_OK)
         place_all(&a, &f);

@@ -2,6 +2,7 @@
 #ifndef UMBRA_PREDICT_INTERNAL_H
 #define UMBRA_PREDICT_INTERNAL_H
 
+#include "predict/features.h"
 #include "predict/predictor.h"
 #include "safetensors/safetensors.h"
 
@@ -48,13 +49,6 @@ static inline int umbra_shadow_networks(const umbra_shadow_spec *spec)
 {
     return spec->shared ? 1 : umbra_shadow_sources(spec);
 }
-
-/* The feature rows of one prediction that are on, as indices into the features' matrices; returns
- * how many, at most umbra_shadow_feature_most. off: UMBRA_FEATURE_* bits left out. */
-int umbra_shadow_feature_most(const umbra_shadow_spec *spec);
-int umbra_shadow_feature_rows(const umbra_shadow_spec *spec, unsigned off, int source,
-                              const uint16_t *now, const uint16_t *previous,
-                              const uint16_t *previous2, uint32_t *rows);
 
 /* umbra_predict_top, knowing that at least m scores reach `floor` (-INFINITY: any that are not
  * NaN). */

@@ -8,59 +8,6 @@
 
 enum { D = UMBRA_MAX_DISTANCE };
 
-int umbra_shadow_feature_most(const umbra_shadow_spec *spec)
-{
-    return (1 + 2 * D) * spec->used + 1;
-}
-
-/* Adds the experts of one list as rows from `base` on; returns the new count. */
-static int add_list(const umbra_shadow_spec *spec, const uint16_t *experts, int layer,
-                    uint32_t base, uint32_t *rows, int n)
-{
-    const uint16_t *list = experts + (size_t)layer * (size_t)spec->used;
-    for (int i = 0; i < spec->used; i++)
-        if (list[i] < spec->experts)
-            rows[n++] = base + list[i];
-    return n;
-}
-
-static int add_targets(const umbra_shadow_spec *spec, const uint16_t *experts, int source,
-                       uint32_t base, uint32_t *rows, int n)
-{
-    if (!experts)
-        return n;
-    for (int d = 1; d <= umbra_shadow_distances(spec, source); d++)
-        n = add_list(spec, experts, umbra_shadow_target(source, d),
-                     base + (uint32_t)((d - 1) * spec->experts), rows, n);
-    return n;
-}
-
-int umbra_shadow_feature_rows(const umbra_shadow_spec *spec, unsigned off, int source,
-                              const uint16_t *now, const uint16_t *previous,
-                              const uint16_t *previous2, uint32_t *rows)
-{
-    uint32_t base = 0, experts = (uint32_t)spec->experts;
-    int n = 0;
-    if (spec->features & UMBRA_FEATURE_NOW) {
-        if (!(off & UMBRA_FEATURE_NOW) && source > 0 && now)
-            n = add_list(spec, now, source - 1, base, rows, n);
-        base += experts;
-    }
-    if (spec->features & UMBRA_FEATURE_PREVIOUS) {
-        if (!(off & UMBRA_FEATURE_PREVIOUS))
-            n = add_targets(spec, previous, source, base, rows, n);
-        base += D * experts;
-    }
-    if (spec->features & UMBRA_FEATURE_PREVIOUS2) {
-        if (!(off & UMBRA_FEATURE_PREVIOUS2))
-            n = add_targets(spec, previous2, source, base, rows, n);
-        base += D * experts;
-    }
-    if (spec->shared)
-        rows[n++] = base + (uint32_t)source;
-    return n;
-}
-
 static void add(float *y, const float *x, int n)
 {
     for (int i = 0; i < n; i++)
@@ -75,10 +22,11 @@ static void add_features(const umbra_predictor *p, int source, const umbra_predi
     if (!matrix)
         return;
     for (int i = 0; i < in->n; i++) {
+        const umbra_feature_lists lists = umbra_feature_lists_of(
+            &p->shadow->spec, source, in->now ? in->now[i] : NULL,
+            in->previous ? in->previous[i] : NULL, in->previous2 ? in->previous2[i] : NULL);
         int rows =
-            umbra_shadow_feature_rows(&p->shadow->spec, p->off, source, in->now ? in->now[i] : NULL,
-                                      in->previous ? in->previous[i] : NULL,
-                                      in->previous2 ? in->previous2[i] : NULL, scratch->rows);
+            umbra_shadow_feature_rows(&p->shadow->spec, p->off, source, &lists, scratch->rows);
         for (int k = 0; k < rows; k++)
             add(y + (size_t)i * (size_t)width, matrix + (size_t)scratch->rows[k] * (size_t)width,
                 take);

@@ -145,20 +145,12 @@ static void count_matrix(umbra_predictor *p, umbra_shadow_weights form, uint64_t
     p->macs += rows * columns;
 }
 
-/* Rows of features that are read for one prediction. */
-static uint64_t features_read(const umbra_shadow_spec *s, unsigned off)
-{
-    unsigned on = s->features & ~off;
-    uint64_t lists = (on & UMBRA_FEATURE_NOW ? 1 : 0) + (on & UMBRA_FEATURE_PREVIOUS ? D : 0) +
-                     (on & UMBRA_FEATURE_PREVIOUS2 ? D : 0);
-    return lists * (uint64_t)s->used + (s->shared ? 1 : 0);
-}
-
 /* gates_in_w: the fast form of W has taken them in. */
 static void count_shadow(umbra_predictor *p, const umbra_shadow_spec *s, bool gates_in_w)
 {
     uint64_t outputs = (uint64_t)D * (uint64_t)s->experts, width = (uint64_t)s->width;
-    uint64_t inputs = (uint64_t)umbra_shadow_inputs(s), features = features_read(s, p->off);
+    uint64_t inputs = (uint64_t)umbra_shadow_inputs(s),
+             features = (uint64_t)umbra_shadow_feature_most(s, p->off);
     p->bytes = outputs * sizeof(float); /* bias */
     if (s->arch == UMBRA_SHADOW_RESIDUAL) {
         p->bytes += D * sizeof(float); /* a */
@@ -337,7 +329,7 @@ static bool fill_scratch(umbra_predict_scratch *scratch, const umbra_predictor *
     scratch->x = spec->averages > 0 ? batch_of(umbra_shadow_inputs(spec)) : scratch->r;
     scratch->inner = batch_of(spec->width);
     scratch->part = batch_of(D * spec->experts);
-    scratch->rows = umbra_calloc((size_t)umbra_shadow_feature_most(spec), sizeof *scratch->rows);
+    scratch->rows = umbra_calloc((size_t)umbra_shadow_feature_most(spec, 0), sizeof *scratch->rows);
     return scratch->x && scratch->inner && scratch->part && scratch->rows;
 }
 

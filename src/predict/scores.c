@@ -1,6 +1,7 @@
 /* What is made of scores: probabilities and the best experts. */
 #include <math.h>
 
+#include "base/best.h"
 #include "kernels/kernels.h"
 #include "predict/internal.h"
 
@@ -25,18 +26,9 @@ void umbra_predict_calibrate(const umbra_shadow *shadow, int source, int n, floa
 void umbra_predict_top_above(const float *scores, int experts, int m, float floor, uint16_t *out)
 {
     int held = 0;
-    float worst = -INFINITY; /* of m held */
-    for (int e = 0; e < experts && m > 0; e++) {
-        float score = scores[e];
-        if (!(score >= floor) || (held == m && score <= worst)) /* NaN is never above */
-            continue;
-        int at = held < m ? held++ : m - 1;
-        for (; at > 0 && score > scores[out[at - 1]]; at--)
-            out[at] = out[at - 1];
-        out[at] = (uint16_t)e;
-        if (held == m)
-            worst = scores[out[m - 1]];
-    }
+    for (int e = 0; e < experts && m > 0; e++)
+        if (scores[e] >= floor) /* NaN is never above */
+            held = umbra_best_offer_u16(out, held, m, (uint16_t)e, scores);
     for (int e = 0; held < m; e++)
         if (isnan(scores[e]))
             out[held++] = (uint16_t)e;

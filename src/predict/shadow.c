@@ -1,5 +1,4 @@
 /* Shapes, start values and life of a shadow model. */
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -24,28 +23,6 @@ int umbra_shadow_features(const umbra_shadow_spec *spec)
     if (spec->features & UMBRA_FEATURE_PREVIOUS2)
         blocks += UMBRA_MAX_DISTANCE;
     return blocks * spec->experts + (spec->shared ? umbra_shadow_sources(spec) : 0);
-}
-
-float umbra_shadow_scale(const float *state, int hidden)
-{
-    double sum = 0.0;
-    for (int i = 0; i < hidden; i++)
-        sum += (double)state[i] * (double)state[i];
-    return (float)(1.0 / sqrt(sum / hidden + 1e-12));
-}
-
-void umbra_shadow_normalise(const float *state, int hidden, float *r)
-{
-    float factor = umbra_shadow_scale(state, hidden);
-    for (int i = 0; i < hidden; i++)
-        r[i] = state[i] * factor;
-}
-
-void umbra_shadow_average(float *average, const float *r, int hidden, float decay, bool first)
-{
-    float keep = first ? 0.0f : decay, take = first ? 1.0f : 1.0f - decay;
-    for (int i = 0; i < hidden; i++)
-        average[i] = keep * (first ? 0.0f : average[i]) + take * r[i];
 }
 
 static bool is_text(const char *text, size_t room)

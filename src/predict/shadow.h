@@ -52,9 +52,9 @@
 #include <stdint.h>
 
 #include <umbra/status.h>
+#include <umbra/store.h>
 
 enum {
-    UMBRA_MAX_DISTANCE = 4,
     UMBRA_MAX_AVERAGES = 4,
     UMBRA_FEATURE_NOW = 1,
     UMBRA_FEATURE_PREVIOUS = 2,
@@ -100,12 +100,6 @@ static inline int umbra_shadow_sources(const umbra_shadow_spec *s)
 int umbra_shadow_inputs(const umbra_shadow_spec *spec); /* X */
 /* F; if shared with the one-hot of the source, umbra_shadow_sources wide. */
 int umbra_shadow_features(const umbra_shadow_spec *spec);
-
-/* 1 / rms(state), and r = state / rms(state), over `hidden` values. */
-float umbra_shadow_scale(const float *state, int hidden);
-void umbra_shadow_normalise(const float *state, int hidden, float *r);
-/* Takes r of one more token into a running mean; first: r begins it. */
-void umbra_shadow_average(float *average, const float *r, int hidden, float decay, bool first);
 
 /* One network's parameters in F32, as trained; matrices as in the file. Residual parts are NULL for
  * seed, feature parts where F is 0. */

@@ -98,15 +98,15 @@ int umbra_safetensors_read_rows(const umbra_safetensors *file,
 
 /* --- writing ---
  * All tensors and metadata are declared first; then every byte of every tensor is written once, in
- * pieces of any size and order; then the file is finished. Until then it is PATH.partial, with its
- * full size reserved where the file system can. One writer per path at a time: a PATH.partial that
+ * pieces of any size and order; then the file is finished. Until then it is PATH.part, with its
+ * full size reserved where the file system can. One writer per path at a time: a PATH.part that
  * is there already is taken for the rest of an interrupted run and overwritten. */
 
 typedef struct umbra_safetensors_writer umbra_safetensors_writer;
 
 /* Name, dtype, dimensions and shape of each tensor count; offset and bytes are ignored. The data
  * will lie in the order of the list. Everything is copied. UMBRA_E_ARGUMENT for lists that no
- * reader would accept. On failure *out is NULL and there is no PATH.partial. */
+ * reader would accept. On failure *out is NULL and there is no PATH.part. */
 int umbra_safetensors_create(umbra_safetensors_writer **out, const char *path,
                              const umbra_safetensors_tensor *tensors, size_t n_tensors,
                              const umbra_safetensors_pair *metadata, size_t n_metadata,
@@ -119,12 +119,12 @@ int umbra_safetensors_write(umbra_safetensors_writer *writer, size_t tensor, uin
                             const void *data, uint64_t bytes, umbra_error *err);
 
 /* Makes the file durable and gives it its name, replacing what had it. Frees the writer and nulls
- * the pointer in any case; on failure PATH.partial is removed and PATH is as it was, unless the
+ * the pointer in any case; on failure PATH.part is removed and PATH is as it was, unless the
  * message says that only its durability is in doubt. UMBRA_E_ARGUMENT if a tensor is not complete
  * or a piece was written twice. No write may be under way. */
 int umbra_safetensors_finish(umbra_safetensors_writer **writer, umbra_error *err);
 
-/* Removes PATH.partial, frees, nulls. Accepts a pointer to NULL. No write may be under way. */
+/* Removes PATH.part, frees, nulls. Accepts a pointer to NULL. No write may be under way. */
 void umbra_safetensors_abandon(umbra_safetensors_writer **writer);
 
 #endif

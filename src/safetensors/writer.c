@@ -1,14 +1,11 @@
 /* Writes safetensors files. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "base/utf8.h"
@@ -25,9 +22,8 @@ typedef struct target {
 } target;
 
 struct umbra_safetensors_writer {
-    char *path, *partial;
-    int fd; /* of the partial file, -1 if there is none */
-    uint64_t file_bytes;
+    char *path;
+    umbra_replacement file;
     target *targets; /* (n) */
     size_t n;
     atomic_bool failed;
@@ -198,57 +194,6 @@ static int make_header(const umbra_safetensors_writer *w, const umbra_safetensor
     return UMBRA_OK;
 }
 
-/* What to say about a failed write of the partial file. */
-static int fail_write(const umbra_safetensors_writer *w, int error, uint64_t bytes, uint64_t offset,
-                      umbra_error *err)
-{
-    const char *hint = error == ENOSPC || error == EDQUOT ? "; free some space or use another disk"
-                       : error == EFBIG ? "; a limit on the size of files is in force"
-                                        : "";
-    return umbra_fail_at(err, UMBRA_E_IO, offset, "%s: cannot write %llu bytes: %s%s", w->partial,
-                         (unsigned long long)bytes, strerror(error), hint);
-}
-
-static int write_all(const umbra_safetensors_writer *w, const void *data, uint64_t bytes,
-                     uint64_t offset, umbra_error *err)
-{
-    uint64_t done = 0;
-    while (done < bytes) {
-        ssize_t n = pwrite(w->fd, (const char *)data + done, bytes - done, (off_t)(offset + done));
-        if (n > 0)
-            done += (uint64_t)n;
-        else if (n == 0 || errno != EINTR)
-            return fail_write(w, n == 0 ? EIO : errno, bytes - done, offset + done, err);
-    }
-    return UMBRA_OK;
-}
-
-/* Creates the partial file at its full size, so that a full disk shows here and not hours later. */
-static int create_partial(umbra_safetensors_writer *w, umbra_error *err)
-{
-    w->fd = open(w->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (w->fd < 0)
-        return umbra_fail(err, UMBRA_E_IO, "%s: cannot create: %s", w->partial, strerror(errno));
-    int error;
-    do
-        error = fallocate(w->fd, 0, 0, (off_t)w->file_bytes) == 0 ? 0 : errno;
-    while (error == EINTR);
-    if (error == EOPNOTSUPP || error == ENOSYS)
-        error = ftruncate(w->fd, (off_t)w->file_bytes) == 0 ? 0 : errno;
-    return error == 0 ? UMBRA_OK : fail_write(w, error, w->file_bytes, 0, err);
-}
-
-static char *append(const char *a, const char *b)
-{
-    size_t n = strlen(a), m = strlen(b) + 1;
-    char *text = umbra_calloc(n + m, 1);
-    if (text) {
-        memcpy(text, a, n);
-        memcpy(text + n, b, m);
-    }
-    return text;
-}
-
 static int prepare(umbra_safetensors_writer *w, const umbra_safetensors_tensor *tensors,
                    const umbra_safetensors_pair *metadata, size_t n_metadata, umbra_error *err)
 {
@@ -261,11 +206,12 @@ static int prepare(umbra_safetensors_writer *w, const umbra_safetensors_tensor *
     if (rc == UMBRA_OK) {
         for (size_t i = 0; i < w->n; i++)
             w->targets[i].offset += header_bytes;
-        w->file_bytes = header_bytes + data_bytes;
-        rc = create_partial(w, err);
+        rc = umbra_replace_begin(&w->file, w->path, err);
     }
     if (rc == UMBRA_OK)
-        rc = write_all(w, header, header_bytes, 0, err);
+        rc = umbra_replace_reserve(&w->file, header_bytes + data_bytes, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_replace_write(&w->file, header, header_bytes, 0, err);
     umbra_free(header);
     return rc;
 }
@@ -282,13 +228,12 @@ int umbra_safetensors_create(umbra_safetensors_writer **out, const char *path,
     umbra_safetensors_writer *w = umbra_calloc(1, sizeof *w);
     if (!w)
         return umbra_fail_nomem(err, "a safetensors file", sizeof *w);
-    w->fd = -1;
+    w->file.fd = -1;
     w->path = umbra_strdup(path);
-    w->partial = append(path, ".partial");
     w->targets = umbra_calloc(n_tensors, sizeof *w->targets);
     if (w->targets)
         w->n = n_tensors;
-    rc = w->path && w->partial && w->targets
+    rc = w->path && w->targets
              ? prepare(w, tensors, metadata, n_metadata, err)
              : umbra_fail_nomem(err, "a safetensors file", n_tensors * sizeof *w->targets);
     if (rc != UMBRA_OK)
@@ -310,7 +255,7 @@ int umbra_safetensors_write(umbra_safetensors_writer *writer, size_t tensor, uin
             "%s: tensor \"%s\" has %llu bytes; a piece of %llu was to go to byte %llu",
             writer->path, umbra_quote(t->name, strlen(t->name)).text, (unsigned long long)t->bytes,
             (unsigned long long)bytes, (unsigned long long)offset);
-    int rc = write_all(writer, data, bytes, t->offset + offset, err);
+    int rc = umbra_replace_write(&writer->file, data, bytes, t->offset + offset, err);
     if (rc == UMBRA_OK)
         atomic_fetch_add_explicit(&t->written, bytes, memory_order_relaxed);
     else
@@ -335,43 +280,12 @@ static int check_complete(umbra_safetensors_writer *w, umbra_error *err)
     return UMBRA_OK;
 }
 
-/* Makes the name of a file durable, which its own fsync does not. */
-static int sync_folder(const char *path, umbra_error *err)
-{
-    char *folder = append(path, "");
-    if (!folder)
-        return umbra_fail_nomem(err, "a path", strlen(path) + 1);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder ? 1 : 0] = '\0';
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    umbra_free(folder);
-    /* A folder that may not be read or a file system that does not sync folders is no failure. */
-    int error = fd >= 0 && fsync(fd) != 0 && errno != EINVAL && errno != EROFS ? errno : 0;
-    if (fd >= 0)
-        close(fd);
-    if (error != 0)
-        return umbra_fail(err, UMBRA_E_IO,
-                          "%s: is written, but may be lost if the power fails now: cannot sync its "
-                          "folder: %s",
-                          path, strerror(error));
-    return UMBRA_OK;
-}
-
 int umbra_safetensors_finish(umbra_safetensors_writer **writer, umbra_error *err)
 {
     umbra_safetensors_writer *w = *writer;
     int rc = check_complete(w, err);
-    if (rc == UMBRA_OK && fsync(w->fd) != 0)
-        rc = fail_write(w, errno, w->file_bytes, 0, err);
-    if (rc == UMBRA_OK && rename(w->partial, w->path) != 0)
-        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot take the place of %s: %s", w->partial, w->path,
-                        strerror(errno));
-    if (rc == UMBRA_OK) {
-        close(w->fd);
-        w->fd = -1; /* nothing is left to remove */
-        rc = sync_folder(w->path, err);
-    }
+    if (rc == UMBRA_OK)
+        rc = umbra_replace_commit(&w->file, NULL, err);
     umbra_safetensors_abandon(writer);
     return rc;
 }
@@ -381,15 +295,11 @@ void umbra_safetensors_abandon(umbra_safetensors_writer **writer)
     umbra_safetensors_writer *w = *writer;
     if (!w)
         return;
-    if (w->fd >= 0) {
-        close(w->fd);
-        unlink(w->partial);
-    }
+    umbra_replace_abort(&w->file);
     for (size_t i = 0; i < w->n; i++)
         umbra_free(w->targets[i].name);
     umbra_free(w->targets);
     umbra_free(w->path);
-    umbra_free(w->partial);
     umbra_free(w);
     *writer = NULL;
 }

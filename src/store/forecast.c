@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/best.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -116,16 +117,8 @@ bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distanc
 
 /* ---- merging ---- */
 
-/* Inserts into the candidates, best first; the lower id wins a tie. */
-static void keep(umbra_forecast *f, umbra_layer_forecast *o, int expert, float p)
-{
-    if (o->n == f->n_candidates && p <= o->candidate[o->n - 1].probability)
-        return;
-    int at = o->n < f->n_candidates ? o->n++ : f->n_candidates - 1;
-    for (; at > 0 && o->candidate[at - 1].probability < p; at--)
-        o->candidate[at] = o->candidate[at - 1];
-    o->candidate[at] = (umbra_candidate){expert, p};
-}
+#define PROBABILITY_OF(item, score) (item).probability
+UMBRA_DEFINE_BEST(offer, umbra_candidate, PROBABILITY_OF)
 
 /* Of the rows, the batch that comes first, and the nearest forecast of it. */
 static void find_due(umbra_forecast *f, int layer)
@@ -166,7 +159,8 @@ static void merge(umbra_forecast *f, int layer)
     o->n = o->next = 0;
     for (int e = 0; o->due > 0 && e < f->n_experts; e++)
         if (merged[e] >= least_probability)
-            keep(f, o, e, merged[e]);
+            o->n =
+                offer(o->candidate, o->n, f->n_candidates, (umbra_candidate){e, merged[e]}, NULL);
 }
 
 void umbra_forecast_merge(umbra_forecast *f)

@@ -59,8 +59,8 @@ typedef struct umbra_forecast {
  * is out of its depth this tells. */
 enum { UMBRA_CALIBRATION_BINS = 12 };
 typedef struct umbra_calibration {
-    float seen[UMBRA_STORE_DISTANCES + 1][UMBRA_CALIBRATION_BINS];
-    float used[UMBRA_STORE_DISTANCES + 1][UMBRA_CALIBRATION_BINS];
+    float seen[UMBRA_MAX_DISTANCE + 1][UMBRA_CALIBRATION_BINS];
+    float used[UMBRA_MAX_DISTANCE + 1][UMBRA_CALIBRATION_BINS];
 } umbra_calibration;
 
 void umbra_calibration_add(umbra_calibration *x, int distance, float foretold, bool used);

@@ -27,11 +27,11 @@ enum { UMBRA_TOKENIZER_PROBES_MAX = 1024 };
 
 #define UMBRA_NO_MERGE UINT32_MAX
 
-typedef struct umbra_token {
+typedef struct umbra_vocabulary_entry {
     uint32_t offset; /* of its text from umbra_vocabulary.texts */
     uint16_t bytes;
     uint8_t type; /* UMBRA_TOKEN_* */
-} umbra_token;
+} umbra_vocabulary_entry;
 
 enum { UMBRA_END_TOKENS_MAX = 96 };
 
@@ -42,8 +42,8 @@ typedef enum umbra_tokenizer_kind {
 
 typedef struct umbra_vocabulary {
     umbra_tokenizer_kind kind;
-    const char *texts;   /* in the gguf handle; not owned */
-    umbra_token *tokens; /* (n) */
+    const char *texts;              /* in the gguf handle; not owned */
+    umbra_vocabulary_entry *tokens; /* (n) */
     uint32_t n;
     int32_t byte_token[256]; /* the token of each single byte; -1: none */
     uint32_t *order;         /* (n) sentence pieces: least first in merging; else NULL */

@@ -25,7 +25,7 @@ int umbra_specials_list(umbra_vocabulary *v, umbra_error *err)
     for (int pass = 0; pass < 2; pass++) {
         uint32_t n = 0;
         for (uint32_t id = 0; id < v->n; id++) {
-            const umbra_token *t = &v->tokens[id];
+            const umbra_vocabulary_entry *t = &v->tokens[id];
             if (t->bytes == 0 ||
                 (t->type != UMBRA_TOKEN_CONTROL && t->type != UMBRA_TOKEN_USER_DEFINED))
                 continue;

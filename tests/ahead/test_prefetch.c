@@ -132,7 +132,7 @@ static uint64_t guessed_bytes(const run *r, const umbra_store_stats *stats)
 {
     (void)r;
     uint64_t bytes = 0;
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         const umbra_ahead_stats *a = &stats->ahead[d];
         assert_true(a->useful_bytes + a->late_bytes + a->wasted_bytes <= a->bytes);
         bytes += a->bytes;
@@ -602,6 +602,36 @@ static void test_no_memory(void **state)
     umbra_engine_close(&engine);
 }
 
+/* The kernels that an engine was opened with make its predictions too. */
+static void test_kernels_of_the_engine_predict(void **state)
+{
+    (void)state;
+    static const umbra_policy policies[] = {UMBRA_POLICY_SHADOW, UMBRA_POLICY_GATE,
+                                            UMBRA_POLICY_PREVIOUS};
+    const char *names[] = {"scalar", "auto"};
+    for (int i = 0; i < 6; i++) {
+        const char *name = names[i / 3];
+        umbra_error err = {0};
+        umbra_engine *engine;
+        umbra_prefetch *p;
+        umbra_prefetch_stats stats;
+        umbra_engine_options eo = {
+            .context = CONTEXT, .threads = 1, .ram_bytes = 26000000, .kernels = name};
+        umbra_prefetch_options o = {.policy = policies[i % 3], .shadow = shadow};
+        assert_int_equal(umbra_engine_open(&engine, model, &eo, &err), 0);
+        assert_int_equal(umbra_prefetch_open(&p, engine, &o, &err), 0);
+        umbra_prefetch_get_stats(p, &stats);
+        if (i % 3 == 2)
+            assert_null(stats.runner.kernels);
+        else
+            assert_string_equal(stats.runner.kernels, umbra_engine_get_plan(engine)->kernels);
+        if (i < 2)
+            assert_string_equal(stats.runner.kernels, "scalar");
+        umbra_prefetch_close(&p);
+        umbra_engine_close(&engine);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -611,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_a_damaged_shadow_beside_the_model),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_shadow_of_another_model),
+        cmocka_unit_test(test_kernels_of_the_engine_predict),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -266,7 +266,7 @@ static void test_oracle_is_right(void **state)
     umbra_store_stats stats;
     umbra_store_get_stats(store, &stats);
     uint64_t wasted = 0, used = 0;
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         wasted += stats.ahead[d].wasted_bytes;
         used += stats.ahead[d].useful_bytes + stats.ahead[d].late_bytes;
     }
@@ -404,7 +404,7 @@ static void test_oracle_of_each_sequence(void **state)
         }
         umbra_store_stats stats;
         umbra_store_get_stats(store, &stats);
-        for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++)
+        for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++)
             assert_int_equal(stats.ahead[d].wasted_bytes, 0);
         umbra_runner_close(&r);
         umbra_store_close(&store);

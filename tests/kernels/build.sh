@@ -16,21 +16,27 @@ compile() {
         -c "$file" -o "$objects/$(basename "$file" .c).o"
 }
 
-files="src/base/memory.c src/base/dtype.c src/kernels/table.c src/kernels/scalar/grids.c
-       src/kernels/scalar/scalar.c
-       src/kernels/scalar/reference.c"
+files="src/base/memory.c src/base/dtype.c src/base/random.c src/kernels/table.c
+       src/kernels/scalar/grids.c src/kernels/scalar/scalar.c src/kernels/scalar/reference.c"
+predict=-fno-trapping-math
+compile src/kernels/scalar/predict.c $predict "$@"
 case $($cc -dumpmachine) in
 x86_64*)
     avx2="-mavx2 -mfma -mf16c"
-    for file in src/kernels/x86/avx2_*.c; do
+    avx512="-mavx512f -mavx512bw -mavx512vl -mavx512dq"
+    for file in src/kernels/x86/avx2_[!p]*.c; do
         compile "$file" $avx2 "$@"
     done
-    for file in src/kernels/x86/avx512_*.c; do
-        compile "$file" $avx2 -mavx512f -mavx512bw -mavx512vl -mavx512dq "$@"
+    for file in src/kernels/x86/avx512_[!p]*.c; do
+        compile "$file" $avx2 $avx512 "$@"
     done
+    compile src/kernels/x86/avx2_predict.c $predict -mavx2 "$@"
+    compile src/kernels/x86/avx512_predict.c $predict $avx512 -mavx512vnni \
+        -mprefer-vector-width=512 "$@"
     ;;
 aarch64*)
-    files="$files $(echo src/kernels/arm/neon_*.c)"
+    files="$files $(echo src/kernels/arm/neon_[!p]*.c)"
+    compile src/kernels/arm/neon_predict.c $predict "$@"
     ;;
 esac
 for file in $files tests/kernels/check*.c; do

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "predict/features.h"
 #include "base/memory.h"
 #include "safetensors/safetensors.h"
 #include "support.h"
@@ -20,7 +21,7 @@ static int set_up(void **state)
 {
     (void)state;
     temporary_path(path, sizeof path);
-    snprintf(partial, sizeof partial, "%s.partial", path);
+    snprintf(partial, sizeof partial, "%s.part", path);
     return 0;
 }
 

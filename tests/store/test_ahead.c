@@ -68,7 +68,7 @@ static void test_disk(void **state)
 static void test_in_time(void **state)
 {
     (void)state;
-    for (int distance = 1; distance <= UMBRA_STORE_DISTANCES; distance++) {
+    for (int distance = 1; distance <= UMBRA_MAX_DISTANCE; distance++) {
         umbra_store *s = open_ahead(8, 8);
         warm_up(s, 1);
         assert_true(foretell(s, 1, distance, 1, 7, 0.9f));
@@ -277,7 +277,7 @@ static void test_what_is_refused(void **state)
     assert_false(foretell(s, -1, 1, 1, 7, 1));
     assert_false(foretell(s, LAYERS, 1, 1, 7, 1));
     assert_false(foretell(s, 1, 0, 1, 7, 1));
-    assert_false(foretell(s, 1, UMBRA_STORE_DISTANCES + 1, 1, 7, 1));
+    assert_false(foretell(s, 1, UMBRA_MAX_DISTANCE + 1, 1, 7, 1));
     assert_int_equal(stats_of(s).forecasts, 0);
     assert_false(foretell(s, 1, 1, 0, 7, 1)); /* its batch has begun */
     assert_true(foretell(s, 1, 2, 1, 7, 0.4f));

@@ -90,13 +90,13 @@ static void check_pins(const world *w)
 static void check_counts(world *w)
 {
     umbra_store_stats stats = stats_of(w->s);
-    uint64_t unused[UMBRA_STORE_DISTANCES + 1] = {0}, guessed = 0;
+    uint64_t unused[UMBRA_MAX_DISTANCE + 1] = {0}, guessed = 0;
     for (int i = 0; i < w->s->guarded.slots.n; i++) {
         const umbra_slot *slot = &w->s->guarded.slots.slot[i];
         if (slot->guess > 0)
             unused[slot->guess] += umbra_store_read_bytes(w->s, slot->layer, slot->expert);
     }
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         const umbra_ahead_stats *a = &stats.ahead[d];
         uint64_t known = a->useful_bytes + a->late_bytes + a->wasted_bytes + unused[d];
         if (w->failing)

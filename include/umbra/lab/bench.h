@@ -115,11 +115,11 @@ typedef struct umbra_bench_row {
     double useful_bytes;      /* per token: read ahead, there when used */
     double late_bytes;        /* per token: read ahead, waited for */
     double wasted_bytes;      /* per token: read ahead, evicted unused */
-    double distance_bytes[UMBRA_STORE_DISTANCES + 1][3]; /* per token: useful, late, wasted */
-    double stall_s;                                      /* per token: waiting for reads */
-    double predict_s;          /* per token: predicting, on whatever core */
-    double on;                 /* share of the tokens with reading ahead */
-    double *layer_stall_s;     /* (layers) per token */
+    double distance_bytes[UMBRA_MAX_DISTANCE + 1][3]; /* per token: useful, late, wasted */
+    double stall_s;                                   /* per token: waiting for reads */
+    double predict_s;                                 /* per token: predicting, on whatever core */
+    double on;                                        /* share of the tokens with reading ahead */
+    double *layer_stall_s;                            /* (layers) per token */
     umbra_store_event *events; /* (n_events) of a token of about median time */
     int n_events;              /* in events */
     uint64_t event_begin_ns;   /* when that token began */

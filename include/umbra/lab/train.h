@@ -8,13 +8,13 @@
 #include <umbra/progress.h>
 #include <umbra/shadow.h>
 #include <umbra/status.h>
+#include <umbra/store.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 enum {
-    UMBRA_TRAIN_DISTANCES = 4,
     UMBRA_TRAIN_BUDGETS = 3 /* recall is measured at m = k, 1.5 k and 2 k */
 };
 
@@ -28,8 +28,8 @@ typedef struct umbra_train_epoch {
     int epochs;             /* at most */
     double loss;            /* mean over the epoch's training rows; not a number in epoch 0 */
     double validation_loss; /* the same on the validation rows */
-    double recall[UMBRA_TRAIN_DISTANCES]; /* slot recall at m = k on the validation documents */
-    bool best;                            /* best so far: these weights are kept */
+    double recall[UMBRA_MAX_DISTANCE]; /* slot recall at m = k on the validation documents */
+    bool best;                         /* best so far: these weights are kept */
 } umbra_train_epoch;
 
 /* The network. */
@@ -121,14 +121,14 @@ typedef struct umbra_train_result {
     uint64_t parameters;           /* of all networks */
     uint64_t file_bytes;           /* of the shadow file */
     int m[UMBRA_TRAIN_BUDGETS];    /* k, 1.5 k, 2 k */
-    double recall[UMBRA_TRAIN_BUDGETS][UMBRA_TRAIN_DISTANCES]; /* slot recall at each m */
-    double untrained_recall[UMBRA_TRAIN_DISTANCES];            /* at m = k in epoch 0 */
-    double lost[UMBRA_TRAIN_DISTANCES];    /* recall at m = k that rounding the weights to
+    double recall[UMBRA_TRAIN_BUDGETS][UMBRA_MAX_DISTANCE]; /* slot recall at each m */
+    double untrained_recall[UMBRA_MAX_DISTANCE];            /* at m = k in epoch 0 */
+    double lost[UMBRA_MAX_DISTANCE];    /* recall at m = k that rounding the weights to
                                               the file's form costs; 0 for f32 */
-    double ece[UMBRA_TRAIN_DISTANCES];     /* expected calibration error, calibrated */
-    double raw_ece[UMBRA_TRAIN_DISTANCES]; /* the same before calibration */
-    double seconds;                        /* of this run */
-    uint64_t reserved[8];                  /* room for figures to come: zeros */
+    double ece[UMBRA_MAX_DISTANCE];     /* expected calibration error, calibrated */
+    double raw_ece[UMBRA_MAX_DISTANCE]; /* the same before calibration */
+    double seconds;                     /* of this run */
+    uint64_t reserved[8];               /* room for figures to come: zeros */
 } umbra_train_result;
 
 /* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped

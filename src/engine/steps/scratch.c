@@ -1,33 +1,20 @@
 /* Lays the numbers of a pass out in one arena. */
-#include "base/memory.h"
+#include "base/arena.h"
 #include "engine/steps/steps.h"
 
-/* Hands out parts of an arena, 64-byte aligned; with base NULL it only counts. */
-typedef struct cursor {
-    char *base;
-    uint64_t used;
-} cursor;
-
-static void *take(cursor *c, uint64_t n, uint64_t size)
+static float *take_floats(umbra_arena *c, uint64_t rows, uint64_t columns)
 {
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used += umbra_align_up(n * size, 64);
-    return p;
+    return umbra_arena_take(c, rows * columns, sizeof(float));
 }
 
-static float *take_floats(cursor *c, uint64_t rows, uint64_t columns)
-{
-    return take(c, rows * columns, sizeof(float));
-}
-
-static umbra_activations take_activations(cursor *c, uint64_t rows, uint64_t columns)
+static umbra_activations take_activations(umbra_arena *c, uint64_t rows, uint64_t columns)
 {
     uint64_t blocks = rows * (columns / UMBRA_Q16_BLOCK);
     return (umbra_activations){
         .rows = (int)rows,
         .columns = (int)columns,
         .f32 = take_floats(c, rows, columns),
-        .q = take(c, rows * columns, sizeof(int16_t)),
+        .q = umbra_arena_take(c, rows * columns, sizeof(int16_t)),
         .scale = take_floats(c, blocks, 1),
         .sum = take_floats(c, blocks, 1),
     };
@@ -64,7 +51,7 @@ static widest find_widest(const umbra_config *c)
 }
 
 /* A compressed cache's attention: a few tokens at a time, since each has heads * kv_rank values. */
-static void lay_latent(cursor *c, umbra_latent *l, const umbra_config *config,
+static void lay_latent(umbra_arena *c, umbra_latent *l, const umbra_config *config,
                        const umbra_attention *a, int chunk, int threads)
 {
     uint64_t heads = (uint64_t)a->heads, rank = (uint64_t)a->kv_rank;
@@ -73,12 +60,12 @@ static void lay_latent(cursor *c, umbra_latent *l, const umbra_config *config,
     l->plain = take_activations(c, tokens * heads, plain);
     l->query = take_floats(c, tokens * heads, (uint64_t)a->cache_key);
     l->mixed = take_activations(c, tokens * heads, rank);
-    l->rows = take(c, heads * UMBRA_LATENT_TOKENS, sizeof *l->rows);
+    l->rows = umbra_arena_take(c, heads * UMBRA_LATENT_TOKENS, sizeof *l->rows);
     l->row = take_floats(c, (uint64_t)threads, rank);
-    l->products = take(c, heads, sizeof *l->products);
+    l->products = umbra_arena_take(c, heads, sizeof *l->products);
 }
 
-static void lay_attention(cursor *c, umbra_scratch *s, const umbra_config *config, int chunk,
+static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
     uint64_t tokens = (uint64_t)chunk;
@@ -90,17 +77,17 @@ static void lay_attention(cursor *c, umbra_scratch *s, const umbra_config *confi
     s->mixed = take_activations(c, tokens, w.mixed);
     for (int i = 0; i < UMBRA_ROPES; i++)
         s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
-    s->view = take(c, tokens, sizeof *s->view);
+    s->view = umbra_arena_take(c, tokens, sizeof *s->view);
     s->scores_stride = context + 1;
     s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
     s->runs_stride = umbra_kv_most_runs(context);
-    s->runs = take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
+    s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
     if (w.latent)
         lay_latent(c, &s->latent, config, w.latent, chunk, threads);
 }
 
 /* The inner values of experts and those of the block that every token uses share their place. */
-static void lay_inner(cursor *c, umbra_scratch *s, const umbra_config *config, uint64_t tokens)
+static void lay_inner(umbra_arena *c, umbra_scratch *s, const umbra_config *config, uint64_t tokens)
 {
     uint64_t pairs = tokens * (uint64_t)config->experts_used;
     uint64_t width = (uint64_t)config->expert_width;
@@ -118,7 +105,7 @@ static void lay_inner(cursor *c, umbra_scratch *s, const umbra_config *config, u
 uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
                              int context, int threads)
 {
-    cursor c = {base, 0};
+    umbra_arena c = {base, 0};
     uint64_t tokens = (uint64_t)chunk, hidden = (uint64_t)config->hidden;
     uint64_t experts = (uint64_t)config->experts;
     uint64_t pairs = tokens * (uint64_t)config->experts_used;
@@ -130,25 +117,26 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     s->beside = take_floats(&c, config->post_norms ? tokens : 0, hidden);
     s->router = take_floats(&c, tokens, experts);
     s->selection = take_floats(&c, (uint64_t)threads, experts + (uint64_t)config->router.groups);
-    s->groups = take(&c, (uint64_t)threads * (uint64_t)config->router.groups, sizeof *s->groups);
+    s->groups = umbra_arena_take(&c, (uint64_t)threads * (uint64_t)config->router.groups,
+                                 sizeof *s->groups);
     s->shared_weight = take_floats(&c, tokens, 1);
-    s->experts = take(&c, pairs, sizeof *s->experts);
-    s->weights = take(&c, pairs, sizeof *s->weights);
-    s->pair_token = take(&c, pairs, sizeof *s->pair_token);
-    s->token_pair = take(&c, pairs, sizeof *s->token_pair);
+    s->experts = umbra_arena_take(&c, pairs, sizeof *s->experts);
+    s->weights = umbra_arena_take(&c, pairs, sizeof *s->weights);
+    s->pair_token = umbra_arena_take(&c, pairs, sizeof *s->pair_token);
+    s->token_pair = umbra_arena_take(&c, pairs, sizeof *s->token_pair);
     s->pair_weight = take_floats(&c, config->router.weighs_input ? pairs : 0, 1);
-    s->spans = take(&c, experts, sizeof *s->spans);
-    s->computed = take(&c, experts, sizeof *s->computed);
-    s->span_expert = take(&c, experts, sizeof *s->span_expert);
-    s->span_uses = take(&c, experts, sizeof *s->span_uses);
+    s->spans = umbra_arena_take(&c, experts, sizeof *s->spans);
+    s->computed = umbra_arena_take(&c, experts, sizeof *s->computed);
+    s->span_expert = umbra_arena_take(&c, experts, sizeof *s->span_expert);
+    s->span_uses = umbra_arena_take(&c, experts, sizeof *s->span_uses);
     lay_inner(&c, s, config, tokens);
     s->contribution = take_floats(&c, pairs, hidden);
     s->out = take_activations(&c, UMBRA_LOGITS_ROWS, hidden);
     s->logits = take_floats(&c, UMBRA_LOGITS_ROWS, (uint64_t)config->vocabulary);
-    s->id = take(&c, tokens, sizeof *s->id);
-    s->sequence = take(&c, tokens, sizeof *s->sequence);
-    s->position = take(&c, tokens, sizeof *s->position);
-    s->prompt = take(&c, tokens, sizeof *s->prompt);
+    s->id = umbra_arena_take(&c, tokens, sizeof *s->id);
+    s->sequence = umbra_arena_take(&c, tokens, sizeof *s->sequence);
+    s->position = umbra_arena_take(&c, tokens, sizeof *s->position);
+    s->prompt = umbra_arena_take(&c, tokens, sizeof *s->prompt);
     s->arena = base;
     s->arena_bytes = c.used;
     return c.used;

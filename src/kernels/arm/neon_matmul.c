@@ -127,6 +127,7 @@ static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
 
 void umbra_kernels_fill_neon(umbra_kernels *k)
 {
+    k->predict = &umbra_predict_neon;
     umbra_kernels_fill_neon_vector(k);
     umbra_kernels_fill_neon_blocks(k);
     k->matmul[UMBRA_F32] = matmul_f32;

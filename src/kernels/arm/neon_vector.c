@@ -1,5 +1,5 @@
 /* Everything but the matrix products for NEON. Ends that do not fill a vector are copied to and
- * from one, so every value sees the same operations wherever it stands. */
+ * from one. */
 #include <math.h>
 
 #include "kernels/arm/neon.h"
@@ -36,23 +36,30 @@ UMBRA_INLINE float32x4_t keep_first(float32x4_t v, int n)
     return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), mask));
 }
 
-/* See exp_lanes in avx2_vector.c. */
-UMBRA_INLINE float32x4_t exp_lanes(float32x4_t x)
+#define vec_zero()        vdupq_n_f32(0)
+#define vec_set           vdupq_n_f32
+#define vec_load          vld1q_f32
+#define vec_store         vst1q_f32
+#define vec_load_first    load_first
+#define vec_store_first   store_first
+#define vec_keep_first    keep_first
+#define vec_add           vaddq_f32
+#define vec_sub           vsubq_f32
+#define vec_mul           vmulq_f32
+#define vec_div           vdivq_f32
+#define vec_negate        vnegq_f32
+#define vec_min           vminq_f32 /* NaN if one is */
+#define vec_max           vmaxq_f32
+#define vec_fma(a, b, c)  vfmaq_f32(c, a, b)
+#define vec_fnma(a, b, c) vfmsq_f32(c, a, b)
+#define vec_round         vrndnq_f32
+#define vec_sum           vaddvq_f32
+#define vec_most          vmaxvq_f32
+
+typedef float32x4_t vec;
+
+UMBRA_INLINE vec vec_scale2(vec p, vec n)
 {
-    x = vminq_f32(vdupq_n_f32(89.0f), vmaxq_f32(vdupq_n_f32(-105.0f), x));
-    float32x4_t n = vrndnq_f32(vmulq_n_f32(x, 0x1.715476p+0f));
-    float32x4_t r = vfmsq_f32(x, n, vdupq_n_f32(0x1.62e4p-1f));
-    r = vfmsq_f32(r, n, vdupq_n_f32(0x1.7f7d1cp-20f));
-
-    float32x4_t p = vdupq_n_f32(1.0f / 5040);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 720), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 120), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 24), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f / 6), p, r);
-    p = vfmaq_f32(vdupq_n_f32(0.5f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
-    p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
-
     int32x4_t whole = vcvtq_s32_f32(n);
     int32x4_t half = vshrq_n_s32(whole, 1);
     int32x4_t rest = vsubq_s32(whole, half);
@@ -60,6 +67,13 @@ UMBRA_INLINE float32x4_t exp_lanes(float32x4_t x)
     half = vshlq_n_s32(vaddq_s32(half, bias), 23);
     rest = vshlq_n_s32(vaddq_s32(rest, bias), 23);
     return vmulq_f32(vmulq_f32(p, vreinterpretq_f32_s32(half)), vreinterpretq_f32_s32(rest));
+}
+
+#include "kernels/vector_body.h"
+
+void umbra_neon_softmax(float *x, int n)
+{
+    softmax(x, n);
 }
 
 static void dequantize_q8_0(float *out, const void *row, int n)
@@ -111,34 +125,6 @@ static void quantize(const float *x, int n, int16_t *q, float *scale, float *sum
     }
 }
 
-static void rms_norm(float *out, const float *x, const float *weight, int n, float eps)
-{
-    float32x4_t part[4];
-    for (int j = 0; j < 4; j++) {
-        part[j] = vdupq_n_f32(0);
-    }
-    int i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        for (int j = 0; j < 4; j++) {
-            float32x4_t v = vld1q_f32(x + i + LANES * j);
-            part[j] = vfmaq_f32(part[j], v, v);
-        }
-    }
-    for (; i < n; i += LANES) {
-        float32x4_t v = load_first(x + i, n - i);
-        part[0] = vfmaq_f32(part[0], v, v);
-    }
-    float squares = vaddvq_f32(vaddq_f32(vaddq_f32(part[0], part[1]), vaddq_f32(part[2], part[3])));
-    float inverse = 1.0f / sqrtf(squares / (float)n + eps);
-    for (i = 0; i < n; i += LANES) {
-        float32x4_t v = vmulq_n_f32(load_first(x + i, n - i), inverse);
-        if (weight) {
-            v = vmulq_f32(v, load_first(weight + i, n - i));
-        }
-        store_first(out + i, v, n - i);
-    }
-}
-
 static void rope_halves(float *x, const float *table, int n)
 {
     int half = n / 2;
@@ -159,35 +145,6 @@ static void rope_halves(float *x, const float *table, int n)
     }
 }
 
-static float largest_of(const float *x, int n)
-{
-    float32x4_t most = vdupq_n_f32(-INFINITY);
-    int i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        most = vmaxq_f32(vld1q_f32(x + i), most);
-    }
-    float largest = vmaxvq_f32(most);
-    for (; i < n; i++) {
-        largest = x[i] > largest ? x[i] : largest;
-    }
-    return largest;
-}
-
-void umbra_neon_softmax(float *x, int n)
-{
-    float32x4_t largest = vdupq_n_f32(largest_of(x, n));
-    float32x4_t total = vdupq_n_f32(0);
-    for (int i = 0; i < n; i += LANES) {
-        float32x4_t v = exp_lanes(vsubq_f32(load_first(x + i, n - i), largest));
-        total = vaddq_f32(total, keep_first(v, n - i));
-        store_first(x + i, v, n - i);
-    }
-    float inverse = 1.0f / vaddvq_f32(total);
-    for (int i = 0; i < n; i += LANES) {
-        store_first(x + i, vmulq_n_f32(load_first(x + i, n - i), inverse), n - i);
-    }
-}
-
 static double log_sum_exp(const float *x, int n)
 {
     float largest = largest_of(x, n);
@@ -202,24 +159,6 @@ static double log_sum_exp(const float *x, int n)
         high = vaddq_f64(high, vcvt_high_f64_f32(v));
     }
     return largest + log(vaddvq_f64(vaddq_f64(low, high)));
-}
-
-static void swiglu(float *out, const float *gate, const float *up, int n)
-{
-    for (int i = 0; i < n; i += LANES) {
-        float32x4_t g = load_first(gate + i, n - i);
-        float32x4_t e = exp_lanes(vnegq_f32(g));
-        float32x4_t silu = vdivq_f32(g, vaddq_f32(vdupq_n_f32(1.0f), e));
-        store_first(out + i, vmulq_f32(silu, load_first(up + i, n - i)), n - i);
-    }
-}
-
-static void add_scaled(float *y, const float *x, float a, int n)
-{
-    for (int i = 0; i < n; i += LANES) {
-        float32x4_t v = load_first(y + i, n - i);
-        store_first(y + i, vfmaq_n_f32(v, load_first(x + i, n - i), a), n - i);
-    }
 }
 
 static void store_kv(void *out, const float *x, int n)
@@ -243,7 +182,7 @@ void umbra_kernels_fill_neon_vector(umbra_kernels *k)
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->rope_halves = rope_halves;
-    k->softmax = umbra_neon_softmax;
+    k->softmax = softmax;
     k->swiglu = swiglu;
     k->add_scaled = add_scaled;
     k->attend = umbra_neon_attend;

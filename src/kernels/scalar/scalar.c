@@ -347,6 +347,7 @@ static double log_sum_exp(const float *x, int n)
 
 void umbra_kernels_fill_scalar(umbra_kernels *k)
 {
+    k->predict = &umbra_predict_scalar;
     k->kv_bytes = 2;
     k->matmul[UMBRA_F32] = matmul_f32;
     k->matmul[UMBRA_F16] = matmul_f16;

@@ -134,6 +134,7 @@ static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
 
 void umbra_kernels_fill_avx2(umbra_kernels *k)
 {
+    k->predict = &umbra_predict_avx2;
     umbra_kernels_fill_avx2_vector(k);
     umbra_kernels_fill_avx2_blocks(k);
     k->matmul[UMBRA_F32] = matmul_f32;

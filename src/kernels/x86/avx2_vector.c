@@ -1,31 +1,35 @@
 /* Everything but the matrix products for AVX2. Ends that do not fill a vector go through masked
- * loads and stores, so every value sees the same operations wherever it stands. */
+ * loads and stores. */
 #include <math.h>
 
 #include "kernels/x86/avx2.h"
 
 enum { LANES = 8 };
 
-/* exp(x) to about one unit in the last place: x = n ln2 + r, |r| <= ln2 / 2, the series of
- * exp(r) up to r^7, then 2^n in two steps so that results below 2^-126 round once, correctly.
- * Below -105 the result is 0, above 88.73 infinity; NaN stays NaN. */
-UMBRA_INLINE __m256 exp_lanes(__m256 x)
+typedef __m256 vec;
+
+#define vec_zero                 _mm256_setzero_ps
+#define vec_set                  _mm256_set1_ps
+#define vec_load                 _mm256_loadu_ps
+#define vec_store                _mm256_storeu_ps
+#define vec_load_first(p, n)     _mm256_maskload_ps(p, umbra_avx2_mask(n))
+#define vec_store_first(p, v, n) _mm256_maskstore_ps(p, umbra_avx2_mask(n), v)
+#define vec_keep_first(v, n)     _mm256_and_ps(v, _mm256_castsi256_ps(umbra_avx2_mask(n)))
+#define vec_add                  _mm256_add_ps
+#define vec_sub                  _mm256_sub_ps
+#define vec_mul                  _mm256_mul_ps
+#define vec_div                  _mm256_div_ps
+#define vec_negate(v)            _mm256_xor_ps(v, _mm256_set1_ps(-0.0f))
+#define vec_min                  _mm256_min_ps
+#define vec_max                  _mm256_max_ps
+#define vec_fma                  _mm256_fmadd_ps
+#define vec_fnma                 _mm256_fnmadd_ps
+#define vec_round(v)             _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vec_sum                  umbra_avx2_sum
+#define vec_most                 umbra_avx2_max
+
+UMBRA_INLINE vec vec_scale2(vec p, vec n)
 {
-    x = _mm256_min_ps(_mm256_set1_ps(89.0f), _mm256_max_ps(_mm256_set1_ps(-105.0f), x));
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p+0f)),
-                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0x1.62e4p-1f), x);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0x1.7f7d1cp-20f), r);
-
-    __m256 p = _mm256_set1_ps(1.0f / 5040);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 720));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-
     __m256i whole = _mm256_cvtps_epi32(n);
     __m256i half = _mm256_srai_epi32(whole, 1);
     __m256i rest = _mm256_sub_epi32(whole, half);
@@ -34,6 +38,13 @@ UMBRA_INLINE __m256 exp_lanes(__m256 x)
     rest = _mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23);
     p = _mm256_mul_ps(p, _mm256_castsi256_ps(half));
     return _mm256_mul_ps(p, _mm256_castsi256_ps(rest));
+}
+
+#include "kernels/vector_body.h"
+
+void umbra_avx2_softmax(float *x, int n)
+{
+    softmax(x, n);
 }
 
 static void dequantize_q8_0(float *out, const void *row, int n)
@@ -126,37 +137,6 @@ static void quantize(const float *x, int n, int16_t *q, float *scale, float *sum
     }
 }
 
-static void rms_norm(float *out, const float *x, const float *weight, int n, float eps)
-{
-    __m256 part[4];
-    for (int i = 0; i < 4; i++) {
-        part[i] = _mm256_setzero_ps();
-    }
-    int i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        for (int j = 0; j < 4; j++) {
-            __m256 v = _mm256_loadu_ps(x + i + LANES * j);
-            part[j] = _mm256_fmadd_ps(v, v, part[j]);
-        }
-    }
-    for (; i < n; i += LANES) {
-        __m256 v = _mm256_maskload_ps(x + i, umbra_avx2_mask(n - i));
-        part[0] = _mm256_fmadd_ps(v, v, part[0]);
-    }
-    float squares = umbra_avx2_sum(
-        _mm256_add_ps(_mm256_add_ps(part[0], part[1]), _mm256_add_ps(part[2], part[3])));
-
-    __m256 inverse = _mm256_set1_ps(1.0f / sqrtf(squares / (float)n + eps));
-    for (i = 0; i < n; i += LANES) {
-        __m256i mask = umbra_avx2_mask(n - i);
-        __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), inverse);
-        if (weight) {
-            v = _mm256_mul_ps(v, _mm256_maskload_ps(weight + i, mask));
-        }
-        _mm256_maskstore_ps(out + i, mask, v);
-    }
-}
-
 static void rope_halves(float *x, const float *table, int n)
 {
     int half = n / 2;
@@ -181,38 +161,6 @@ static void rope_halves(float *x, const float *table, int n)
     }
 }
 
-static float largest_of(const float *x, int n)
-{
-    __m256 most = _mm256_set1_ps(-INFINITY);
-    int i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        most = _mm256_max_ps(_mm256_loadu_ps(x + i), most);
-    }
-    float largest = umbra_avx2_max(most);
-    for (; i < n; i++) {
-        largest = x[i] > largest ? x[i] : largest;
-    }
-    return largest;
-}
-
-void umbra_avx2_softmax(float *x, int n)
-{
-    __m256 largest = _mm256_set1_ps(largest_of(x, n));
-    __m256 total = _mm256_setzero_ps();
-    for (int i = 0; i < n; i += LANES) {
-        __m256i mask = umbra_avx2_mask(n - i);
-        __m256 v = exp_lanes(_mm256_sub_ps(_mm256_maskload_ps(x + i, mask), largest));
-        v = _mm256_and_ps(v, _mm256_castsi256_ps(mask));
-        total = _mm256_add_ps(total, v);
-        _mm256_maskstore_ps(x + i, mask, v);
-    }
-    __m256 inverse = _mm256_set1_ps(1.0f / umbra_avx2_sum(total));
-    for (int i = 0; i < n; i += LANES) {
-        __m256i mask = umbra_avx2_mask(n - i);
-        _mm256_maskstore_ps(x + i, mask, _mm256_mul_ps(_mm256_maskload_ps(x + i, mask), inverse));
-    }
-}
-
 static double log_sum_exp(const float *x, int n)
 {
     float largest = largest_of(x, n);
@@ -231,32 +179,6 @@ static double log_sum_exp(const float *x, int n)
     double part[4];
     _mm256_storeu_pd(part, _mm256_add_pd(low, high));
     return largest + log((part[0] + part[1]) + (part[2] + part[3]));
-}
-
-static void swiglu(float *out, const float *gate, const float *up, int n)
-{
-    __m256 one = _mm256_set1_ps(1.0f);
-    for (int i = 0; i < n; i += LANES) {
-        __m256i mask = umbra_avx2_mask(n - i);
-        __m256 g = _mm256_maskload_ps(gate + i, mask);
-        __m256 u = _mm256_maskload_ps(up + i, mask);
-        __m256 e = exp_lanes(_mm256_xor_ps(g, _mm256_set1_ps(-0.0f)));
-        __m256 silu = _mm256_div_ps(g, _mm256_add_ps(one, e));
-        _mm256_maskstore_ps(out + i, mask, _mm256_mul_ps(silu, u));
-    }
-}
-
-static void add_scaled(float *y, const float *x, float a, int n)
-{
-    __m256 factor = _mm256_set1_ps(a);
-    int i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        __m256 v = _mm256_loadu_ps(y + i);
-        _mm256_storeu_ps(y + i, _mm256_fmadd_ps(factor, _mm256_loadu_ps(x + i), v));
-    }
-    for (; i < n; i++) {
-        y[i] = fmaf(a, x[i], y[i]);
-    }
 }
 
 static void store_kv(void *out, const float *x, int n)
@@ -281,7 +203,7 @@ void umbra_kernels_fill_avx2_vector(umbra_kernels *k)
     k->quantize = quantize;
     k->rms_norm = rms_norm;
     k->rope_halves = rope_halves;
-    k->softmax = umbra_avx2_softmax;
+    k->softmax = softmax;
     k->swiglu = swiglu;
     k->add_scaled = add_scaled;
     k->attend = umbra_avx2_attend;

@@ -101,6 +101,7 @@ static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
 
 void umbra_kernels_fill_avx512(umbra_kernels *k)
 {
+    k->predict = &umbra_predict_avx512;
     umbra_kernels_fill_avx512_blocks(k);
     k->matmul[UMBRA_F32] = matmul_f32;
     k->matmul[UMBRA_F16] = matmul_f16;

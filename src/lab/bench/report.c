@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "lab/report/html.h"
 
@@ -189,7 +190,7 @@ int umbra_bench_report(const umbra_bench *bench, const char *path, umbra_error *
         p.y = p.x + n;
         make_groups(&p);
         p.open = most_stalled(&p);
-        rc = umbra_html_save(path, write_page, &p, err);
+        rc = umbra_replace_file(path, write_page, &p, NULL, err);
     } else {
         rc = umbra_fail_nomem(err, "the report", n * sizeof *p.groups);
     }

@@ -5,7 +5,7 @@
 #include "lab/report/html.h"
 #include "lab/bench/report.h"
 
-enum { D = UMBRA_STORE_DISTANCES };
+enum { D = UMBRA_MAX_DISTANCE };
 
 /* ---- speed against budget ---- */
 

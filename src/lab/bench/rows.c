@@ -148,7 +148,7 @@ static void fill_row(const table *t, int setup, umbra_bench_row *row, double *sp
     row->predict_s = (double)m->prefetch.runner.predict_ns * 1e-9 / tokens;
     row->on =
         m->prefetch.tokens > 0 ? (double)m->prefetch.tokens_on / (double)m->prefetch.tokens : 0;
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
         const umbra_ahead_stats *a = &st->ahead[d];
         row->distance_bytes[d][0] = (double)a->useful_bytes / tokens;
         row->distance_bytes[d][1] = (double)a->late_bytes / tokens;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "lab/evaluate/prediction.h"
+#include "predict/features.h"
 
 enum { D = UMBRA_MAX_DISTANCE, BATCH = UMBRA_PREDICT_BATCH };
 
@@ -135,8 +136,7 @@ static void ablate(batch *b, int shadow)
     }
 }
 
-/* The running averages of the batch's rows for one shadow, carried on from the rows before. Where
- * only every stride-th state was kept, they decay as much as between two kept ones. */
+/* The running averages of the batch's rows for one shadow, carried on from the rows before. */
 static void average(batch *b, int shadow)
 {
     umbra_prediction *run = b->run;
@@ -150,9 +150,7 @@ static void average(batch *b, int shadow)
     for (int i = 0; i < b->input.n; i++) {
         bool first = run->begins && b->first + i == 0;
         umbra_shadow_normalise(b->input.states + (size_t)i * hidden, spec->hidden, b->worker->r);
-        for (int a = 0; a < spec->averages; a++)
-            umbra_shadow_average(running + (size_t)a * hidden, b->worker->r, spec->hidden,
-                                 powf(spec->decay[a], (float)stride), first);
+        umbra_shadow_averages(spec, running, b->worker->r, stride, first);
         memcpy(b->worker->averages + (size_t)i * width, running, width * sizeof *running);
     }
     b->input.averages = b->worker->averages;

@@ -2,6 +2,7 @@
 #include "lab/evaluate/report.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "lab/report/html.h"
 
@@ -42,7 +43,7 @@ int umbra_evaluation_report(const umbra_evaluation *e, const char *path, umbra_e
     if (!points)
         return umbra_fail_nomem(err, "the report", 2 * n * sizeof *points);
     page p = {e, points, points + n};
-    int rc = umbra_html_save(path, write_page, &p, err);
+    int rc = umbra_replace_file(path, write_page, &p, NULL, err);
     umbra_free(points);
     return rc;
 }

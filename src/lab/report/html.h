@@ -18,9 +18,6 @@ extern const char *const umbra_html_style[]; /* the style sheet in pieces, up to
 void umbra_html_begin_page(FILE *f, const char *title, const char *name,
                            const char *const *more_style);
 void umbra_html_end_page(FILE *f);
-/* Writes a file by write(f, user), whole or not at all: what was there before stays if it fails. */
-int umbra_html_save(const char *path, void (*write)(FILE *f, void *user), void *user,
-                    umbra_error *err);
 
 /* ---- texts and numbers ---- */
 

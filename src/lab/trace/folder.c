@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "lab/trace/internal.h"
 
@@ -29,17 +30,6 @@ umbra_trace_name umbra_trace_shard_name(int shard)
     return name;
 }
 
-int umbra_trace_folder_sync(int fd, const char *path, umbra_error *err)
-{
-    /* A file system that does not sync folders is no failure. */
-    if (fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
-        return umbra_fail(err, UMBRA_E_IO,
-                          "%s: is written, but may be lost if the power fails now: cannot sync its "
-                          "folder: %s",
-                          path, strerror(errno));
-    return UMBRA_OK;
-}
-
 /* Makes the name of a new folder durable, if its parent may be read. */
 static int sync_parent(const char *folder, umbra_error *err)
 {
@@ -50,7 +40,7 @@ static int sync_parent(const char *folder, umbra_error *err)
     umbra_free(path);
     if (fd < 0)
         return UMBRA_OK;
-    int rc = umbra_trace_folder_sync(fd, folder, err);
+    int rc = umbra_folder_sync(fd, folder, err);
     close(fd);
     return rc;
 }
@@ -85,7 +75,7 @@ typedef enum kind { OTHER, MANIFEST, GATES, SHARD, PARTIAL } kind;
 /* What a name in the folder is; of a shard, also its number. */
 static kind classify(const char *name, int *shard)
 {
-    static const char suffix[] = ".partial";
+    static const char suffix[] = UMBRA_REPLACE_SUFFIX;
     size_t length = strlen(name);
     char whole[UMBRA_TRACE_NAME_CHARS];
     bool partial =

@@ -150,8 +150,8 @@ int umbra_trace_info_difference(const umbra_trace_info *now, const umbra_trace_i
 
 /* manifest_write.c: replaces folder/manifest.json. *replaced: whether the new one has the name, so
  * that on failure only its durability is in doubt. */
-int umbra_trace_manifest_write(umbra_trace_manifest *m, const char *folder, int folder_fd,
-                               bool *replaced, umbra_error *err);
+int umbra_trace_manifest_write(umbra_trace_manifest *m, const char *folder, bool *replaced,
+                               umbra_error *err);
 /* Bytes that a shard adds to the manifest at most. */
 uint64_t umbra_trace_manifest_growth(const umbra_trace_manifest *m,
                                      const umbra_trace_document *documents, int n);
@@ -167,7 +167,6 @@ umbra_trace_name umbra_trace_shard_name(int shard);
 /* Opens the folder to write in it, creating it if it is not there (*made): the descriptor, locked
  * against a second writer. */
 int umbra_trace_folder_open(int *out, bool *made, const char *folder, umbra_error *err);
-int umbra_trace_folder_sync(int fd, const char *path, umbra_error *err);
 /* Does the folder hold a manifest? Without `resume`, what belongs to a trace is refused. */
 int umbra_trace_folder_check(const char *folder, bool resume, bool *has_manifest, umbra_error *err);
 /* Removes what an interrupted run left of the shard after the `shards` listed ones (and of the

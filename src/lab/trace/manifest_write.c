@@ -1,12 +1,10 @@
 /* Writes a trace's manifest. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "lab/trace/internal.h"
@@ -145,53 +143,25 @@ uint64_t umbra_trace_manifest_growth(const umbra_trace_manifest *m,
     return bytes;
 }
 
-static int fail_write(const char *partial, int error, umbra_error *err)
+static void write_manifest(FILE *file, void *user)
 {
-    return umbra_fail(
-        err, UMBRA_E_IO, "%s: cannot write: %s%s", partial, strerror(error ? error : EIO),
-        error == ENOSPC || error == EDQUOT ? "; free some space or use another disk" : "");
-}
-
-/* Writes the manifest to `partial`, durably. */
-static int write_partial(umbra_trace_manifest *m, const char *partial, umbra_error *err)
-{
-    int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (!file) {
-        int rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot create: %s", partial, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    errno = 0;
+    umbra_trace_manifest *m = user;
     put_manifest(file, m);
     long bytes = ftell(file);
-    bool bad = fflush(file) != 0 || ferror(file) || bytes < 0 || fsync(fd) != 0;
-    int error = errno;
-    bad |= fclose(file) != 0;
-    if (bad)
-        return fail_write(partial, error, err);
-    m->bytes = (uint64_t)bytes;
-    return UMBRA_OK;
+    m->bytes = bytes > 0 ? (uint64_t)bytes : 0;
 }
 
-int umbra_trace_manifest_write(umbra_trace_manifest *m, const char *folder, int folder_fd,
-                               bool *replaced, umbra_error *err)
+int umbra_trace_manifest_write(umbra_trace_manifest *m, const char *folder, bool *replaced,
+                               umbra_error *err)
 {
     *replaced = false;
     char *path = umbra_trace_path(folder, UMBRA_TRACE_MANIFEST);
-    char *partial = umbra_trace_path(folder, UMBRA_TRACE_MANIFEST ".partial");
-    int rc = path && partial ? write_partial(m, partial, err)
-                             : umbra_fail_nomem(err, "a path", 2 * strlen(folder));
-    if (rc == UMBRA_OK && rename(partial, path) != 0)
-        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot take the place of %s: %s", partial, path,
-                        strerror(errno));
-    *replaced = rc == UMBRA_OK;
-    if (rc == UMBRA_OK)
-        rc = umbra_trace_folder_sync(folder_fd, path, err);
-    else if (partial)
-        unlink(partial);
+    if (!path)
+        return umbra_fail_nomem(err, "a path", strlen(folder));
+    uint64_t before = m->bytes;
+    int rc = umbra_replace_file(path, write_manifest, m, replaced, err);
+    if (!*replaced)
+        m->bytes = before;
     umbra_free(path);
-    umbra_free(partial);
     return rc;
 }

@@ -388,13 +388,13 @@ static const umbra_trace_stream *stream_of(const umbra_trace_writer *w, int tens
     return &w->streams[(tensor - 1) / parts * UMBRA_TRACE_STREAMS + streams[(tensor - 1) % parts]];
 }
 
-/* Reads what did not come in order once more, from the file that is still called partial. */
+/* Reads what did not come in order once more, from the file that is not called by its name yet. */
 static int hash_again(umbra_trace_writer *w, const bool *unsorted, int n, umbra_error *err)
 {
     umbra_safetensors *st = NULL;
     int fd = -1;
     uint64_t bytes;
-    char *path = shard_path(w, ".partial");
+    char *path = shard_path(w, UMBRA_REPLACE_SUFFIX);
     int rc = path ? umbra_safetensors_open(&st, path, err)
                   : umbra_fail_nomem(err, "a path", strlen(w->folder));
     if (rc == UMBRA_OK)
@@ -456,7 +456,7 @@ int umbra_trace_shard_end(umbra_trace_writer *writer, umbra_error *err)
         rc = umbra_safetensors_finish(&w->file, err);
         if (rc == UMBRA_OK) {
             count_shard(w, 1);
-            rc = umbra_trace_manifest_write(&w->m, w->folder, w->folder_fd, &listed, err);
+            rc = umbra_trace_manifest_write(&w->m, w->folder, &listed, err);
             if (!listed)
                 count_shard(w, -1);
         }

@@ -159,7 +159,7 @@ static int stage_gate(umbra_trace_writer *w, int layer, const float *gate, uint6
                       uint64_t hash, umbra_error *err)
 {
     if (w->staging_fd < 0) {
-        char *path = umbra_trace_path(w->folder, UMBRA_TRACE_GATES ".partial");
+        char *path = umbra_trace_path(w->folder, UMBRA_TRACE_GATES UMBRA_REPLACE_SUFFIX);
         if (!path)
             return umbra_fail_nomem(err, "a path", strlen(w->folder));
         w->staging_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "safetensors/safetensors.h"
 #include "lab/train/checkpoint.h"
@@ -51,7 +52,7 @@ void umbra_checkpoint_folder_remove(const umbra_train_setup *setup)
         if (path)
             unlink(path);
         umbra_free(path);
-        path = path_of(setup, i, ".partial");
+        path = path_of(setup, i, UMBRA_REPLACE_SUFFIX);
         if (path)
             unlink(path);
         umbra_free(path);

@@ -1,5 +1,4 @@
 /* Reads the rows of a network from traces. */
-#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -7,6 +6,7 @@
 #include "lab/train/blas.h"
 #include "lab/train/data.h"
 #include "lab/train/vector.h"
+#include "predict/features.h"
 
 enum { D = UMBRA_MAX_DISTANCE, BEFORE = 2 /* earlier tokens whose routing is a feature */ };
 
@@ -129,44 +129,28 @@ static int load_dense(const piece *p, float *carry, umbra_error *err)
     for (int i = 0; i < p->n; i++) {
         float *r = p->rows->dense + (size_t)(p->at + i) * x;
         umbra_shadow_normalise(p->l->states + (size_t)i * h, spec->hidden, r);
-        for (int j = 0; j < spec->averages; j++) {
-            float *average = carry + (size_t)j * h;
-            float decay = powf(spec->decay[j], (float)p->stride);
-            umbra_shadow_average(average, r, spec->hidden, decay, p->first + i == 0);
-            memcpy(r + (size_t)(j + 1) * h, average, h * sizeof *average);
-        }
+        umbra_shadow_averages(spec, carry, r, p->stride, p->first + i == 0);
+        if (spec->averages > 0)
+            memcpy(r + h, carry, (x - h) * sizeof *r);
     }
     return UMBRA_OK;
-}
-
-static uint32_t *add_experts(uint32_t *out, const uint16_t *experts, int k, uint32_t base)
-{
-    for (int j = 0; j < k; j++)
-        *out++ = base + experts[j];
-    return out;
 }
 
 /* The features of one row, whose token stands at `token` of the document. */
 static void load_features(const piece *p, int token, uint32_t *out)
 {
-    const umbra_shadow_spec *spec = p->l->spec;
-    uint32_t *end = out + p->rows->feature_slots, base = 0, e = (uint32_t)spec->experts;
-    if (spec->features & UMBRA_FEATURE_NOW) {
-        if (umbra_train_has_layer(p->l->data, p->source - 1))
-            out = add_experts(out, experts_of(p, 0, token), spec->used, base);
-        base += e;
+    umbra_feature_lists lists = {0};
+    if (umbra_train_has_layer(p->l->data, p->source - 1))
+        lists.now = experts_of(p, 0, token);
+    for (int d = 1; d <= D; d++) {
+        if (token >= 1 && has_target(p, d))
+            lists.previous[d - 1] = experts_of(p, d, token - 1);
+        if (token >= 2 && has_target(p, d))
+            lists.previous2[d - 1] = experts_of(p, d, token - 2);
     }
-    for (int back = 1; back <= BEFORE; back++) {
-        if (!(spec->features & (back == 1 ? UMBRA_FEATURE_PREVIOUS : UMBRA_FEATURE_PREVIOUS2)))
-            continue;
-        for (int d = 1; d <= D; d++, base += e)
-            if (token >= back && has_target(p, d))
-                out = add_experts(out, experts_of(p, d, token - back), spec->used, base);
-    }
-    if (spec->shared)
-        *out++ = base + (uint32_t)p->source;
-    while (out < end)
-        *out++ = UMBRA_NO_FEATURE;
+    int n = umbra_shadow_feature_rows(p->l->spec, 0, p->source, &lists, out);
+    while (n < p->rows->feature_slots)
+        out[n++] = UMBRA_NO_FEATURE;
 }
 
 static void load_routing(const piece *p)

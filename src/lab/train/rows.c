@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "lab/train/network.h"
+#include "predict/features.h"
 
 enum { D = UMBRA_MAX_DISTANCE, ALIGN = 64 };
 
@@ -14,16 +15,13 @@ typedef struct widths {
 
 static widths widths_of(const umbra_shadow_spec *spec)
 {
-    int parts = (spec->features & UMBRA_FEATURE_NOW ? 1 : 0) +
-                (spec->features & UMBRA_FEATURE_PREVIOUS ? D : 0) +
-                (spec->features & UMBRA_FEATURE_PREVIOUS2 ? D : 0);
     size_t outputs = D * (size_t)spec->experts;
     return (widths){
         .dense = (size_t)umbra_shadow_inputs(spec),
         .gate = spec->arch == UMBRA_SHADOW_RESIDUAL ? outputs : 0,
         .truth = spec->loss == UMBRA_LOSS_KL ? outputs : 0,
         .targets = D * (size_t)spec->used,
-        .feature_slots = parts * spec->used + (spec->shared ? 1 : 0),
+        .feature_slots = umbra_shadow_feature_most(spec, 0),
     };
 }
 

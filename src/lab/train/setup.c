@@ -14,8 +14,6 @@
 #include "lab/train/setup.h"
 #include "predict/form.h"
 
-_Static_assert((int)UMBRA_TRAIN_DISTANCES == (int)UMBRA_MAX_DISTANCE, "public and inner distances");
-
 enum { MOST_EPOCHS = 100000, MOST_BATCH = 1 << 16, MOST_WIDTH = 1 << 16, MOST_THREADS = 1024 };
 
 /* Puts the defaults in place of 0; those of the features are in parse_spec. */

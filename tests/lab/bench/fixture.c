@@ -73,7 +73,7 @@ static void fill_row(umbra_bench_row *row, int io, int budget, int budgets, int 
     row->hits = 0.7 + 0.02 * policy;
     row->stall_s = policy == 5 ? 0 : 0.3 / speed;
     row->bytes_per_token = 3e6 / (1 + budget);
-    for (int d = 1; d <= UMBRA_STORE_DISTANCES && policy > 1; d++) {
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE && policy > 1; d++) {
         row->distance_bytes[d][0] = 3e5 / (1 + budget);
         row->distance_bytes[d][1] = 8e4;
         row->distance_bytes[d][2] = policy == 5 ? 0 : 4e4 * d;

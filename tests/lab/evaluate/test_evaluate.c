@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "predict/features.h"
 #include "base/memory.h"
 #include "lab/evaluate/evaluation.h"
 #include "lab/evaluate/fixture.h"

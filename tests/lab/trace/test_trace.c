@@ -157,7 +157,7 @@ static void manifest_growth_is_foretold(void **state)
         uint64_t most = umbra_trace_manifest_growth(&m, d + (size_t)i * PER_SHARD, PER_SHARD);
         m.n_shards++;
         m.n_documents += PER_SHARD;
-        MUST(umbra_trace_manifest_write(&m, folder, fd, &replaced, &make_err));
+        MUST(umbra_trace_manifest_write(&m, folder, &replaced, &make_err));
         assert_true(m.bytes - before <= most && most < 2 * (m.bytes - before));
         before = m.bytes;
     }

@@ -58,11 +58,11 @@ static void disk_full(void **state)
     MUST(make_put_gates(&m, w));
     limit_files(2000);
     rc = make_begin(&m, w, 0);
-    expect_full(rc, folder, "gates.safetensors.partial");
+    expect_full(rc, folder, "gates.safetensors.part");
     assert_int_equal(make_files(folder), 0);
     limit_files(5000);
     rc = make_begin(&m, w, 0);
-    expect_full(rc, folder, "shard-00000.safetensors.partial");
+    expect_full(rc, folder, "shard-00000.safetensors.part");
     assert_int_equal(make_files(folder), 1);
     MUST(make_put_shard(&m, w, 0, MAKE_CHUNKS));
     check_trace(&m, folder, 1);
@@ -71,7 +71,7 @@ static void disk_full(void **state)
     MUST(make_begin(&m, w, 1));
     limit_files(5000);
     rc = make_put_values(&m, w, 1, MAKE_CHUNKS);
-    expect_full(rc, folder, "shard-00001.safetensors.partial");
+    expect_full(rc, folder, "shard-00001.safetensors.part");
     umbra_trace_writer_close(&w);
     check_trace(&m, folder, 1);
     make_remove(folder);
@@ -100,7 +100,7 @@ static void disk_full_for_the_manifest(void **state)
         int rc = umbra_trace_shard_end(w, &make_err);
         limit_files(0);
         if (full) {
-            expect_full(rc, folder, "manifest.json.partial");
+            expect_full(rc, folder, "manifest.json.part");
             assert_int_equal(umbra_trace_writer_shards(w), s);
             check_trace(&m, folder, s);
             rc = make_put_shard(&m, w, s, MAKE_CHUNKS);

@@ -108,14 +108,14 @@ static void leftovers(void **state)
             make_save(folder, "manifest.json", text, bytes);
             free(text);
         }
-        make_save(folder, "manifest.json.partial", "{", 1);
-        make_save(folder, "gates.safetensors.partial", "", 0);
-        make_save(folder, "shard-00000.safetensors.partial", "x", 1);
-        make_save(folder, "shard-12345.safetensors.partial", "x", 1);
-        make_save(folder, "mine.partial", "x", 1); /* not a trace's: stays */
+        make_save(folder, "manifest.json.part", "{", 1);
+        make_save(folder, "gates.safetensors.part", "", 0);
+        make_save(folder, "shard-00000.safetensors.part", "x", 1);
+        make_save(folder, "shard-12345.safetensors.part", "x", 1);
+        make_save(folder, "mine.part", "x", 1); /* not a trace's: stays */
         assert_true(run_killed(&m, folder, true, SHARDS, -1));
-        assert_true(make_exists(folder, "mine.partial"));
-        snprintf(path, sizeof path, "%s/mine.partial", folder);
+        assert_true(make_exists(folder, "mine.part"));
+        snprintf(path, sizeof path, "%s/mine.part", folder);
         unlink(path);
         assert_same_folders(whole, folder, SHARDS);
         make_remove(folder);

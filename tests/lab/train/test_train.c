@@ -18,7 +18,7 @@
 #include "predict/shadow.h"
 #include "traces.h"
 
-enum { D = UMBRA_TRAIN_DISTANCES };
+enum { D = UMBRA_MAX_DISTANCE };
 
 static umbra_error err;
 static char root[256], folder[300], other[300], output[300], second[300], checkpoint[320];

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "predict/features.h"
 #include "base/memory.h"
 #include "predict/predictor.h"
 #include "traces.h"

@@ -1,35 +1,26 @@
-/* Every kernel of the fast form, in every instruction set this machine has, against scalar: the
- * same bits, on random and on extreme inputs. A plain program, not cmocka: it also has to run under
- * an emulator and as a static binary. */
+/* The kernels of predictions, against the scalar ones: the same bits, on random and on extreme
+ * inputs; and those against plain sums. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "base/random.h"
-#include "kernels/kernels.h"
-#include "predict/fast_internal.h"
+#include "check.h"
+#include "kernels/predict.h"
 
 enum { COLUMNS = 2048, ROWS = 12, INPUTS = 3, ROUNDS = 60 };
 
-static int failures;
+static const char *isa; /* the table under test */
 
 static void *array(size_t n, size_t size)
 {
-    void *p = umbra_aligned_alloc(UMBRA_FAST_LINE, n * size);
-    if (!p)
-        exit(1);
-    return memset(p, 0, n * size);
+    return memset(umbra_check_alloc(n * size, 0), 0, n * size);
 }
 
-static void expect_same(const void *a, const void *b, size_t bytes, const char *isa,
-                        const char *what, int round)
+static void expect_same(const void *a, const void *b, size_t bytes, const char *what, int round)
 {
-    if (memcmp(a, b, bytes) == 0)
-        return;
-    fprintf(stderr, "%s: %s differs from scalar in round %d\n", isa, what, round);
-    failures++;
+    umbra_check(memcmp(a, b, bytes) == 0, "%s: %s differs from scalar in round %d", isa, what,
+                round);
 }
 
 static float random_value(umbra_random *r, int round)
@@ -51,8 +42,8 @@ static float random_value(umbra_random *r, int round)
     }
 }
 
-static void check_vectors(const umbra_fast_kernels *a, const umbra_fast_kernels *b, umbra_random *r,
-                          int round)
+static void check_vectors(const umbra_predict_kernels *a, const umbra_predict_kernels *b,
+                          umbra_random *r, int round)
 {
     static float x[COLUMNS], gain[COLUMNS], shift[COLUMNS], y[2][COLUMNS];
     int n = 1 + (int)umbra_random_below(r, COLUMNS);
@@ -65,15 +56,15 @@ static void check_vectors(const umbra_fast_kernels *a, const umbra_fast_kernels 
     a->normalise(x, n, y[0]);
     b->normalise(x, n, y[1]);
     if (round % 6 != 4) { /* which NaN it is may differ */
-        expect_same(y[0], y[1], bytes, b->name, "normalise", round);
+        expect_same(y[0], y[1], bytes, "normalise", round);
         a->activate(x, gain, shift, n, y[0]);
         b->activate(x, gain, shift, n, y[1]);
-        expect_same(y[0], y[1], bytes, b->name, "activate", round);
+        expect_same(y[0], y[1], bytes, "activate", round);
     }
     for (int kl = 0; kl < 2; kl++) {
         a->calibrate(x, n, kl, 1.5f, -0.3f, y[0]);
         b->calibrate(x, n, kl, 1.5f, -0.3f, y[1]);
-        expect_same(y[0], y[1], bytes, b->name, "calibrate", round);
+        expect_same(y[0], y[1], bytes, "calibrate", round);
     }
     for (int m = 1; m <= 16; m += 5) {
         float floor[2] = {a->floor(x, n, m), b->floor(x, n, m)};
@@ -82,11 +73,9 @@ static void check_vectors(const umbra_fast_kernels *a, const umbra_fast_kernels 
             reach += x[i] >= floor[0];
             numbers += !isnan(x[i]);
         }
-        expect_same(&floor[0], &floor[1], sizeof floor[0], b->name, "floor", round);
-        if (reach < (m < numbers ? m : numbers)) {
-            fprintf(stderr, "floor: only %d of %d reach it in round %d\n", reach, m, round);
-            failures++;
-        }
+        expect_same(&floor[0], &floor[1], sizeof floor[0], "floor", round);
+        umbra_check(reach >= (m < numbers ? m : numbers),
+                    "%s: floor: only %d of %d reach it in round %d", isa, reach, m, round);
     }
     static uint8_t row[COLUMNS * 4] __attribute__((aligned(64)));
     for (int form = 0; form < 3; form++) {
@@ -98,7 +87,7 @@ static void check_vectors(const umbra_fast_kernels *a, const umbra_fast_kernels 
             a->add[form](y[0], row, 0.37f, padded);
             b->add[form](y[1], row, 0.37f, padded);
         }
-        expect_same(y[0], y[1], sizeof y[0], b->name, "add", round);
+        expect_same(y[0], y[1], sizeof y[0], "add", round);
     }
 }
 
@@ -125,17 +114,6 @@ static void buffers_init(buffers *b)
     b->weights = array((size_t)ROWS * COLUMNS, 4);
 }
 
-static void buffers_release(buffers *b)
-{
-    for (int k = 0; k < 2; k++) {
-        umbra_fast_inputs *x = &b->x[k];
-        void *parts[] = {x->f32, x->u, x->scale, x->q, x->wide, x->widest};
-        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-            umbra_free(parts[i]);
-    }
-    umbra_free(b->weights);
-}
-
 static void fill_weights(buffers *b, umbra_random *r, int form, int round)
 {
     size_t n = (size_t)ROWS * COLUMNS;
@@ -144,9 +122,9 @@ static void fill_weights(buffers *b, umbra_random *r, int form, int round)
         float x = (float)umbra_random_normal(r);
         uint32_t bits;
         memcpy(&bits, &x, sizeof bits);
-        if (form == UMBRA_SHADOW_F32)
+        if (form == UMBRA_PREDICT_F32)
             memcpy(b->weights + i * 4, &x, 4);
-        else if (form == UMBRA_SHADOW_BF16)
+        else if (form == UMBRA_PREDICT_BF16)
             ((uint16_t *)b->weights)[i] = (uint16_t)(bits >> 16);
         else
             b->weights[i] =
@@ -167,7 +145,7 @@ static void fill_sums(buffers *b, int steps)
                     64 * (int8_t)b->weights[(row / 4 * steps + s) * 256 + row % 4 * 64 + c];
 }
 
-static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels *b,
+static void check_products(const umbra_predict_kernels *a, const umbra_predict_kernels *b,
                            umbra_random *r, buffers *w, int round)
 {
     size_t n = (size_t)INPUTS * COLUMNS;
@@ -181,35 +159,35 @@ static void check_products(const umbra_fast_kernels *a, const umbra_fast_kernels
         b->quantise(&w->x[1], i);
     }
     size_t blocks = n / UMBRA_FAST_BLOCK;
-    expect_same(w->x[0].u, w->x[1].u, n, b->name, "quantise: u", round);
-    expect_same(w->x[0].scale, w->x[1].scale, INPUTS * 4, b->name, "quantise: scale", round);
-    expect_same(w->x[0].q, w->x[1].q, n * 2, b->name, "quantise: q", round);
-    expect_same(w->x[0].wide, w->x[1].wide, blocks * 4, b->name, "quantise: wide", round);
-    expect_same(w->x[0].widest, w->x[1].widest, INPUTS * 4, b->name, "quantise: widest", round);
+    expect_same(w->x[0].u, w->x[1].u, n, "quantise: u", round);
+    expect_same(w->x[0].scale, w->x[1].scale, INPUTS * 4, "quantise: scale", round);
+    expect_same(w->x[0].q, w->x[1].q, n * 2, "quantise: q", round);
+    expect_same(w->x[0].wide, w->x[1].wide, blocks * 4, "quantise: wide", round);
+    expect_same(w->x[0].widest, w->x[1].widest, INPUTS * 4, "quantise: widest", round);
     for (int form = 0; form < 3; form++) {
         static float y[2][INPUTS][ROWS];
         int most = COLUMNS *
-                   (form == UMBRA_SHADOW_F32    ? 4
-                    : form == UMBRA_SHADOW_BF16 ? 2
-                                                : 1) /
+                   (form == UMBRA_PREDICT_F32    ? 4
+                    : form == UMBRA_PREDICT_BF16 ? 2
+                                                 : 1) /
                    64;
         umbra_fast_matrix m = {.data = w->weights,
-                               .scale = form == UMBRA_SHADOW_I8 ? w->scale : NULL,
-                               .sum = form == UMBRA_SHADOW_I8 ? w->sum : NULL,
+                               .scale = form == UMBRA_PREDICT_I8 ? w->scale : NULL,
+                               .sum = form == UMBRA_PREDICT_I8 ? w->sum : NULL,
                                .steps = 1 + (int)umbra_random_below(r, (uint64_t)most)};
-        if (form != UMBRA_SHADOW_I8 && round % 6 == 4) /* which NaN it is may differ */
+        if (form != UMBRA_PREDICT_I8 && round % 6 == 4) /* which NaN it is may differ */
             continue;
         fill_weights(w, r, form, round);
-        fill_sums(w, form == UMBRA_SHADOW_I8 ? m.steps : 0);
+        fill_sums(w, form == UMBRA_PREDICT_I8 ? m.steps : 0);
         memset(y, 0, sizeof y);
         a->product[form](&m, ROWS, &w->x[0], INPUTS, 0.7f, y[0][0], ROWS);
         b->product[form](&m, ROWS, &w->x[1], INPUTS, 0.7f, y[1][0], ROWS);
-        expect_same(y[0], y[1], sizeof y[0], b->name, "product", round * 10 + form);
+        expect_same(y[0], y[1], sizeof y[0], "product", round * 10 + form);
     }
 }
 
 /* The sum of a product written as plainly as can be, in 64 bits. */
-static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buffers *w)
+static void check_scalar_sums(const umbra_predict_kernels *k, umbra_random *r, buffers *w)
 {
     for (int round = 0; round < ROUNDS; round++) {
         umbra_fast_inputs *x = &w->x[0];
@@ -218,10 +196,10 @@ static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buff
         float y[4] = {0};
         for (size_t i = 0; i < COLUMNS; i++)
             x->f32[i] = random_value(r, round % 3);
-        fill_weights(w, r, UMBRA_SHADOW_I8, round);
+        fill_weights(w, r, UMBRA_PREDICT_I8, round);
         fill_sums(w, m.steps);
         k->quantise(x, 0);
-        k->product[UMBRA_SHADOW_I8](&m, 4, x, 1, 1.0f, y, 4);
+        k->product[UMBRA_PREDICT_I8](&m, 4, x, 1, 1.0f, y, 4);
         for (size_t row = 0; row < 4; row++) {
             double sum = 0.0, size = 0.0;
             for (size_t c = 0; c < COLUMNS; c++) {
@@ -234,33 +212,26 @@ static void check_scalar_sums(const umbra_fast_kernels *k, umbra_random *r, buff
                 size += fabs(value);
             }
             sum *= (double)w->scale[row];
-            if (!(fabs(sum - (double)y[row]) <= 1e-6 * size)) {
-                fprintf(stderr, "scalar: row %zu of round %d is %g, not %g\n", row, round,
-                        (double)y[row], sum);
-                failures++;
-            }
+            umbra_check(fabs(sum - (double)y[row]) <= 1e-6 * size,
+                        "scalar: row %zu of round %d is %g, not %g", row, round, (double)y[row],
+                        sum);
         }
     }
 }
 
-int main(void)
+void umbra_check_predict(const umbra_kernels *k)
 {
+    const umbra_predict_kernels *scalar = umbra_kernels_find("scalar")->predict;
     umbra_random random;
     buffers w;
-    const char *name;
+    isa = k->name;
     umbra_random_seed(&random, 1);
     buffers_init(&w);
-    check_scalar_sums(&umbra_fast_scalar, &random, &w);
-    for (int i = 0; (name = umbra_kernels_name(i)) != NULL; i++) {
-        const umbra_fast_kernels *k = umbra_fast_kernels_find(name);
-        if (!k || k == &umbra_fast_scalar)
-            continue;
-        for (int round = 0; round < ROUNDS; round++) {
-            check_vectors(&umbra_fast_scalar, k, &random, round);
-            check_products(&umbra_fast_scalar, k, &random, &w, round);
-        }
-        printf("%s: %s\n", name, failures ? "FAILED" : "agrees with scalar");
+    if (k->predict == scalar)
+        check_scalar_sums(scalar, &random, &w);
+    for (int round = 0; k->predict != scalar && round < ROUNDS; round++) {
+        check_vectors(scalar, k->predict, &random, round);
+        check_products(scalar, k->predict, &random, &w, round);
     }
-    buffers_release(&w);
-    return failures ? 1 : 0;
+    umbra_check_release();
 }

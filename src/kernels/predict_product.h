@@ -11,11 +11,11 @@
  *   add_wide      the same with q
  *   put_sums      total[r] += scale * (sum of row r - less[r])
  *   OFFSET        whether add_narrow multiplies by u itself, not by u - 64
- *   ISA           the table's name, and TABLE the table */
-#include "predict/fast_body.h"
+ *   TABLE         the table's name */
+#include "kernels/predict_body.h"
 
-FAST_INLINE void group_floats(const uint8_t *w, int steps, const float *x, bool bf16,
-                              float out[GROUP])
+UMBRA_INLINE void group_floats(const uint8_t *w, int steps, const float *x, bool bf16,
+                               float out[GROUP])
 {
     lanes s[GROUP] = {0};
     const int bytes = bf16 ? UMBRA_FAST_LINE / 2 : UMBRA_FAST_LINE; /* of 16 columns */
@@ -36,8 +36,8 @@ FAST_INLINE void group_floats(const uint8_t *w, int steps, const float *x, bool 
     }
 }
 
-FAST_INLINE void product_floats(const umbra_fast_matrix *m, int rows, const umbra_fast_inputs *x,
-                                int n, float factor, float *out, int stride, bool bf16)
+UMBRA_INLINE void product_floats(const umbra_fast_matrix *m, int rows, const umbra_fast_inputs *x,
+                                 int n, float factor, float *out, int stride, bool bf16)
 {
     const uint8_t *w = m->data;
     for (int row = 0; row < rows; row += GROUP, w += (size_t)m->steps * UMBRA_FAST_STEP)
@@ -62,8 +62,8 @@ static void product_bf16(const umbra_fast_matrix *m, int rows, const umbra_fast_
 }
 
 /* The four dot products of a group, from row `row` on, with input i. */
-FAST_INLINE void group_i8(const umbra_fast_matrix *m, const uint8_t *w, int row,
-                          const umbra_fast_inputs *x, int i, float total[GROUP])
+UMBRA_INLINE void group_i8(const umbra_fast_matrix *m, const uint8_t *w, int row,
+                           const umbra_fast_inputs *x, int i, float total[GROUP])
 {
     static const int32_t nothing[GROUP];
     size_t at = (size_t)i * (size_t)x->stride;
@@ -96,13 +96,13 @@ static void product_i8(const umbra_fast_matrix *m, int rows, const umbra_fast_in
         }
 }
 
-const umbra_fast_kernels TABLE = {
-    .name = ISA,
-    .product = {[UMBRA_SHADOW_F32] = product_f32,
-                [UMBRA_SHADOW_BF16] = product_bf16,
-                [UMBRA_SHADOW_I8] = product_i8},
-    .add =
-        {[UMBRA_SHADOW_F32] = add_f32, [UMBRA_SHADOW_BF16] = add_bf16, [UMBRA_SHADOW_I8] = add_i8},
+const umbra_predict_kernels TABLE = {
+    .product = {[UMBRA_PREDICT_F32] = product_f32,
+                [UMBRA_PREDICT_BF16] = product_bf16,
+                [UMBRA_PREDICT_I8] = product_i8},
+    .add = {[UMBRA_PREDICT_F32] = add_f32,
+            [UMBRA_PREDICT_BF16] = add_bf16,
+            [UMBRA_PREDICT_I8] = add_i8},
     .normalise = normalise,
     .quantise = quantise,
     .activate = activate,

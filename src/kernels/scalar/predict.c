@@ -1,22 +1,21 @@
-/* The fast form without instruction-set extensions: the standard for the others. */
-#include "predict/fast_body.h"
+/* Predictions without instruction-set extensions: the standard for the others. */
+#include "kernels/predict_body.h"
 
-#define ISA    "scalar"
-#define TABLE  umbra_fast_scalar
+#define TABLE  umbra_predict_scalar
 #define OFFSET 0
 
 typedef struct lanes {
     float v[LANES];
 } lanes;
 
-FAST_INLINE lanes load_f32(const void *p)
+UMBRA_INLINE lanes load_f32(const void *p)
 {
     lanes l;
     memcpy(&l, p, sizeof l);
     return l;
 }
 
-FAST_INLINE lanes load_bf16(const void *p)
+UMBRA_INLINE lanes load_bf16(const void *p)
 {
     lanes l;
     for (int i = 0; i < LANES; i++)
@@ -24,14 +23,14 @@ FAST_INLINE lanes load_bf16(const void *p)
     return l;
 }
 
-FAST_INLINE lanes add_products(lanes s, lanes w, lanes x)
+UMBRA_INLINE lanes add_products(lanes s, lanes w, lanes x)
 {
     for (int i = 0; i < LANES; i++)
         s.v[i] += w.v[i] * x.v[i];
     return s;
 }
 
-FAST_INLINE void put_lanes(float *out, lanes l)
+UMBRA_INLINE void put_lanes(float *out, lanes l)
 {
     memcpy(out, l.v, sizeof l.v);
 }
@@ -40,7 +39,7 @@ typedef struct sums {
     int32_t row[GROUP];
 } sums;
 
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
+UMBRA_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
     for (int k = 0; k < steps; k++, u += UMBRA_FAST_LINE)
         for (int r = 0; r < GROUP; r++, w += UMBRA_FAST_LINE)
@@ -48,7 +47,7 @@ FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t 
                 s->row[r] += ((const int8_t *)w)[c] * (u[c] - 64);
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
+UMBRA_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
     for (int k = 0; k < steps; k++, q += UMBRA_FAST_LINE)
         for (int r = 0; r < GROUP; r++, w += UMBRA_FAST_LINE)
@@ -56,10 +55,10 @@ FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q
                 s->row[r] += ((const int8_t *)w)[c] * q[c];
 }
 
-FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
+UMBRA_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     for (int r = 0; r < GROUP; r++)
         total[r] += scale * (float)(s->row[r] - less[r]);
 }
 
-#include "predict/fast_product.h"
+#include "kernels/predict_product.h"

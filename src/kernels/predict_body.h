@@ -4,19 +4,18 @@
  * a sum into one rounding).
  *
  * Static functions only: nothing compiled for one ISA may be linked into another's. */
-#ifndef UMBRA_PREDICT_FAST_BODY_H
-#define UMBRA_PREDICT_FAST_BODY_H
+#ifndef UMBRA_KERNELS_PREDICT_BODY_H
+#define UMBRA_KERNELS_PREDICT_BODY_H
 
 #include <math.h>
 #include <string.h>
 
-#include "predict/fast_internal.h"
-
-#define FAST_INLINE static inline __attribute__((always_inline))
+#include "kernels/internal.h"
+#include "kernels/predict.h"
 
 enum { GROUP = UMBRA_FAST_GROUP, LANES = UMBRA_FAST_LANES };
 
-FAST_INLINE float sum_lanes(float *lanes)
+UMBRA_INLINE float sum_lanes(float *lanes)
 {
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
@@ -24,13 +23,13 @@ FAST_INLINE float sum_lanes(float *lanes)
     return lanes[0];
 }
 
-FAST_INLINE void prefetch(const uint8_t *p)
+UMBRA_INLINE void prefetch(const uint8_t *p)
 {
     for (int i = 0; i < UMBRA_FAST_STEP; i += UMBRA_FAST_LINE)
         __builtin_prefetch((const void *)((uintptr_t)p + UMBRA_FAST_PREFETCH + (uintptr_t)i));
 }
 
-FAST_INLINE float bits_to_f32(uint32_t bits)
+UMBRA_INLINE float bits_to_f32(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
@@ -39,7 +38,7 @@ FAST_INLINE float bits_to_f32(uint32_t bits)
 
 /* e^x; relative error below 2e-7 where the result is normal; 0 and infinity are not reached: x is
  * held in [-87, 88]. NaN gives e^88. */
-FAST_INLINE float exponential(float x)
+UMBRA_INLINE float exponential(float x)
 {
     x = x < 88.0f ? x : 88.0f;
     x = x > -87.0f ? x : -87.0f;
@@ -58,7 +57,7 @@ FAST_INLINE float exponential(float x)
     return p * bits_to_f32((uint32_t)((int32_t)n + 127) << 23);
 }
 
-FAST_INLINE float sigmoid(float x)
+UMBRA_INLINE float sigmoid(float x)
 {
     return 1.0f / (1.0f + exponential(-x));
 }
@@ -77,7 +76,7 @@ static void normalise(const float *restrict state, int n, float *restrict r)
         r[i] = state[i] * factor;
 }
 
-FAST_INLINE uint32_t f32_to_bits(float x)
+UMBRA_INLINE uint32_t f32_to_bits(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -86,7 +85,7 @@ FAST_INLINE uint32_t f32_to_bits(float x)
 
 /* Largest |x| of a block; NaN counts as larger than all. Without their sign, floats order like the
  * integers of their bits, and a maximum of integers is one instruction everywhere. */
-FAST_INLINE float largest(const float *restrict x)
+UMBRA_INLINE float largest(const float *restrict x)
 {
     uint32_t most = 0;
     for (int i = 0; i < UMBRA_FAST_BLOCK; i++) {
@@ -96,7 +95,7 @@ FAST_INLINE float largest(const float *restrict x)
     return bits_to_f32(most);
 }
 
-FAST_INLINE float mean_square(const float *restrict x)
+UMBRA_INLINE float mean_square(const float *restrict x)
 {
     float lanes[LANES] = {0};
     for (int i = 0; i < UMBRA_FAST_BLOCK; i += LANES)
@@ -111,14 +110,14 @@ FAST_INLINE float mean_square(const float *restrict x)
 #define WIDE_LIMIT   32767.0f
 
 /* Factor that brings `most` to `limit`; 0 for what is too small, too large or not a number. */
-FAST_INLINE float inverse_scale(float limit, float most)
+UMBRA_INLINE float inverse_scale(float limit, float most)
 {
     return most > 0x1p-100f && most < 0x1p+127f ? limit / most : 0.0f;
 }
 
 /* To the nearest integer, even in a tie, in [-limit, limit]; NaN gives limit. Adding 1.5 * 2^23
  * leaves no bits for fractions. */
-FAST_INLINE int32_t round_to(float x, float limit)
+UMBRA_INLINE int32_t round_to(float x, float limit)
 {
     x = x < limit ? x : limit;
     x = x > -limit ? x : -limit;
@@ -199,7 +198,7 @@ static void calibrate(const float *scores, int n, bool kl, float slope, float of
 }
 
 /* Scores that reach `least`. */
-FAST_INLINE int count_from(const float *restrict scores, int n, float least)
+UMBRA_INLINE int count_from(const float *restrict scores, int n, float least)
 {
     int count = 0;
     for (int i = 0; i < n; i++)

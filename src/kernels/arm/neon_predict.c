@@ -1,23 +1,22 @@
-/* The fast form for NEON (AArch64 without extensions). */
+/* Predictions for NEON (AArch64 without extensions). */
 #include <arm_neon.h>
 
-#include "predict/fast_body.h"
+#include "kernels/predict_body.h"
 
-#define ISA    "neon"
-#define TABLE  umbra_fast_neon
+#define TABLE  umbra_predict_neon
 #define OFFSET 0
 
 typedef struct lanes {
     float32x4_t v[4];
 } lanes;
 
-FAST_INLINE lanes load_f32(const void *p)
+UMBRA_INLINE lanes load_f32(const void *p)
 {
     const float *x = p;
     return (lanes){{vld1q_f32(x), vld1q_f32(x + 4), vld1q_f32(x + 8), vld1q_f32(x + 12)}};
 }
 
-FAST_INLINE lanes load_bf16(const void *p)
+UMBRA_INLINE lanes load_bf16(const void *p)
 {
     uint16x8_t a = vld1q_u16(p), b = vld1q_u16((const uint16_t *)p + 8);
     return (lanes){{vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(a), 16)),
@@ -27,14 +26,14 @@ FAST_INLINE lanes load_bf16(const void *p)
 }
 
 /* Not vmlaq_f32, which compilers may fuse. */
-FAST_INLINE lanes add_products(lanes s, lanes w, lanes x)
+UMBRA_INLINE lanes add_products(lanes s, lanes w, lanes x)
 {
     for (int i = 0; i < 4; i++)
         s.v[i] = vaddq_f32(s.v[i], vmulq_f32(w.v[i], x.v[i]));
     return s;
 }
 
-FAST_INLINE void put_lanes(float *out, lanes l)
+UMBRA_INLINE void put_lanes(float *out, lanes l)
 {
     for (int i = 0; i < 4; i++)
         vst1q_f32(out + 4 * i, l.v[i]);
@@ -45,7 +44,7 @@ typedef struct sums {
 } sums;
 
 /* Four products fit in 16 bits: 4 * 63 * 127 < 2^15. */
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
+UMBRA_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
     const int8x16_t offset = vdupq_n_s8(64);
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
@@ -66,7 +65,7 @@ FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t 
     }
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
+UMBRA_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP)
         for (int part = 0; part < UMBRA_FAST_LINE; part += 8, q += 8) {
@@ -80,11 +79,11 @@ FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q
         }
 }
 
-FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
+UMBRA_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     int32x4_t rows = vpaddq_s32(vpaddq_s32(s->row[0], s->row[1]), vpaddq_s32(s->row[2], s->row[3]));
     float32x4_t sums_less = vcvtq_f32_s32(vsubq_s32(rows, vld1q_s32(less)));
     vst1q_f32(total, vaddq_f32(vld1q_f32(total), vmulq_n_f32(sums_less, scale)));
 }
 
-#include "predict/fast_product.h"
+#include "kernels/predict_product.h"

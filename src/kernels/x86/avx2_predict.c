@@ -1,39 +1,38 @@
-/* The fast form for AVX2. */
+/* Predictions for AVX2. */
 #include <immintrin.h>
 
-#include "predict/fast_body.h"
+#include "kernels/predict_body.h"
 
-#define ISA    "avx2"
-#define TABLE  umbra_fast_avx2
+#define TABLE  umbra_predict_avx2
 #define OFFSET 1
 
 typedef struct lanes {
     __m256 low, high;
 } lanes;
 
-FAST_INLINE lanes load_f32(const void *p)
+UMBRA_INLINE lanes load_f32(const void *p)
 {
     return (lanes){_mm256_load_ps(p), _mm256_load_ps((const float *)p + 8)};
 }
 
-FAST_INLINE __m256 load_bf16_half(const __m128i *p)
+UMBRA_INLINE __m256 load_bf16_half(const __m128i *p)
 {
     __m256i widened = _mm256_cvtepu16_epi32(_mm_load_si128(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(widened, 16));
 }
 
-FAST_INLINE lanes load_bf16(const void *p)
+UMBRA_INLINE lanes load_bf16(const void *p)
 {
     return (lanes){load_bf16_half(p), load_bf16_half((const __m128i *)p + 1)};
 }
 
-FAST_INLINE lanes add_products(lanes s, lanes w, lanes x)
+UMBRA_INLINE lanes add_products(lanes s, lanes w, lanes x)
 {
     return (lanes){_mm256_add_ps(s.low, _mm256_mul_ps(w.low, x.low)),
                    _mm256_add_ps(s.high, _mm256_mul_ps(w.high, x.high))};
 }
 
-FAST_INLINE void put_lanes(float *out, lanes l)
+UMBRA_INLINE void put_lanes(float *out, lanes l)
 {
     _mm256_storeu_ps(out, l.low);
     _mm256_storeu_ps(out + 8, l.high);
@@ -43,13 +42,13 @@ typedef struct sums {
     __m256i row[GROUP];
 } sums;
 
-FAST_INLINE __m256i load(const void *p)
+UMBRA_INLINE __m256i load(const void *p)
 {
     return _mm256_load_si256((const __m256i *)p);
 }
 
 /* Pairs of products stay below 2 * 127 * 127 < 2^15: no saturation. */
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
+UMBRA_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP) {
@@ -65,7 +64,7 @@ FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t 
     }
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
+UMBRA_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP)
         for (int part = 0; part < UMBRA_FAST_LINE; part += 16, q += 16) {
@@ -78,7 +77,7 @@ FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q
         }
 }
 
-FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
+UMBRA_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(s->row[0], s->row[1]),
                                       _mm256_hadd_epi32(s->row[2], s->row[3]));
@@ -88,4 +87,4 @@ FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float
     _mm_storeu_ps(total, _mm_add_ps(_mm_loadu_ps(total), scaled));
 }
 
-#include "predict/fast_product.h"
+#include "kernels/predict_product.h"

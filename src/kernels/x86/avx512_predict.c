@@ -1,33 +1,32 @@
-/* The fast form for AVX-512 with VNNI. */
+/* Predictions for AVX-512 with VNNI. */
 #include <immintrin.h>
 
-#include "predict/fast_body.h"
+#include "kernels/predict_body.h"
 
-#define ISA    "avx512"
-#define TABLE  umbra_fast_avx512
+#define TABLE  umbra_predict_avx512
 #define OFFSET 1
 
 typedef struct lanes {
     __m512 v;
 } lanes;
 
-FAST_INLINE lanes load_f32(const void *p)
+UMBRA_INLINE lanes load_f32(const void *p)
 {
     return (lanes){_mm512_load_ps(p)};
 }
 
-FAST_INLINE lanes load_bf16(const void *p)
+UMBRA_INLINE lanes load_bf16(const void *p)
 {
     __m512i widened = _mm512_cvtepu16_epi32(_mm256_load_si256(p));
     return (lanes){_mm512_castsi512_ps(_mm512_slli_epi32(widened, 16))};
 }
 
-FAST_INLINE lanes add_products(lanes s, lanes w, lanes x)
+UMBRA_INLINE lanes add_products(lanes s, lanes w, lanes x)
 {
     return (lanes){_mm512_add_ps(s.v, _mm512_mul_ps(w.v, x.v))};
 }
 
-FAST_INLINE void put_lanes(float *out, lanes l)
+UMBRA_INLINE void put_lanes(float *out, lanes l)
 {
     _mm512_storeu_ps(out, l.v);
 }
@@ -36,7 +35,7 @@ typedef struct sums {
     __m512i row[GROUP];
 } sums;
 
-FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
+UMBRA_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t *u)
 {
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP, u += UMBRA_FAST_LINE) {
         __m512i values = _mm512_load_si512(u);
@@ -48,7 +47,7 @@ FAST_INLINE void add_narrow(sums *s, const uint8_t *w, int steps, const uint8_t 
     }
 }
 
-FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
+UMBRA_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q)
 {
     for (int k = 0; k < steps; k++, w += UMBRA_FAST_STEP)
         for (int half = 0; half < UMBRA_FAST_LINE; half += 32, q += 32) {
@@ -61,12 +60,12 @@ FAST_INLINE void add_wide(sums *s, const uint8_t *w, int steps, const int16_t *q
         }
 }
 
-FAST_INLINE __m256i halves(__m512i v)
+UMBRA_INLINE __m256i halves(__m512i v)
 {
     return _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
 }
 
-FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
+UMBRA_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float total[GROUP])
 {
     __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(halves(s->row[0]), halves(s->row[1])),
                                       _mm256_hadd_epi32(halves(s->row[2]), halves(s->row[3])));
@@ -76,4 +75,4 @@ FAST_INLINE void put_sums(const sums *s, const int32_t *less, float scale, float
     _mm_storeu_ps(total, _mm_add_ps(_mm_loadu_ps(total), scaled));
 }
 
-#include "predict/fast_product.h"
+#include "kernels/predict_product.h"

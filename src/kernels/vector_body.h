@@ -1,0 +1,122 @@
+/* Functions of rows of floats that are the same for every vector width. An instruction set's file
+ * includes this once it has defined LANES, vec and, on vectors,
+ *
+ *   vec_zero, vec_set (all lanes one value), vec_load, vec_store
+ *   vec_load_first    the first n lanes from memory, zeros in the others (n may be beyond LANES)
+ *   vec_store_first   the first n lanes to memory
+ *   vec_keep_first    the first n lanes, zeros in the others
+ *   vec_add, vec_sub, vec_mul, vec_div, vec_negate; vec_min, vec_max: NaN if b is
+ *   vec_fma           a * b + c, rounded once; vec_fnma: c - a * b
+ *   vec_round         to the nearest integer, even in a tie
+ *   vec_scale2        p * 2^n, n whole, in two steps
+ *   vec_sum, vec_most of the lanes
+ *
+ * Ends that do not fill a vector go through vec_load_first, so every value sees the same operations
+ * wherever it stands. */
+#ifndef UMBRA_KERNELS_VECTOR_BODY_H
+#define UMBRA_KERNELS_VECTOR_BODY_H
+
+#include <math.h>
+
+/* exp(x) to about one unit in the last place: x = n ln2 + r, |r| <= ln2 / 2, the series of
+ * exp(r) up to r^7, then 2^n in two steps so that results below 2^-126 round once, correctly.
+ * Below -105 the result is 0, above 88.73 infinity; NaN stays NaN. */
+UMBRA_INLINE vec exp_lanes(vec x)
+{
+    x = vec_min(vec_set(89.0f), vec_max(vec_set(-105.0f), x));
+    vec n = vec_round(vec_mul(x, vec_set(0x1.715476p+0f)));
+    vec r = vec_fnma(n, vec_set(0x1.62e4p-1f), x);
+    r = vec_fnma(n, vec_set(0x1.7f7d1cp-20f), r);
+
+    vec p = vec_set(1.0f / 5040);
+    p = vec_fma(p, r, vec_set(1.0f / 720));
+    p = vec_fma(p, r, vec_set(1.0f / 120));
+    p = vec_fma(p, r, vec_set(1.0f / 24));
+    p = vec_fma(p, r, vec_set(1.0f / 6));
+    p = vec_fma(p, r, vec_set(0.5f));
+    p = vec_fma(p, r, vec_set(1.0f));
+    p = vec_fma(p, r, vec_set(1.0f));
+    return vec_scale2(p, n);
+}
+
+static void rms_norm(float *out, const float *x, const float *weight, int n, float eps)
+{
+    vec part[4];
+    for (int j = 0; j < 4; j++) {
+        part[j] = vec_zero();
+    }
+    int i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        for (int j = 0; j < 4; j++) {
+            vec v = vec_load(x + i + LANES * j);
+            part[j] = vec_fma(v, v, part[j]);
+        }
+    }
+    for (; i < n; i += LANES) {
+        vec v = vec_load_first(x + i, n - i);
+        part[0] = vec_fma(v, v, part[0]);
+    }
+    float squares = vec_sum(vec_add(vec_add(part[0], part[1]), vec_add(part[2], part[3])));
+
+    vec inverse = vec_set(1.0f / sqrtf(squares / (float)n + eps));
+    for (i = 0; i < n; i += LANES) {
+        vec v = vec_mul(vec_load_first(x + i, n - i), inverse);
+        if (weight) {
+            v = vec_mul(v, vec_load_first(weight + i, n - i));
+        }
+        vec_store_first(out + i, v, n - i);
+    }
+}
+
+static float largest_of(const float *x, int n)
+{
+    vec most = vec_set(-INFINITY);
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        most = vec_max(vec_load(x + i), most);
+    }
+    float largest = vec_most(most);
+    for (; i < n; i++) {
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    return largest;
+}
+
+static void softmax(float *x, int n)
+{
+    vec largest = vec_set(largest_of(x, n));
+    vec total = vec_zero();
+    for (int i = 0; i < n; i += LANES) {
+        vec v = exp_lanes(vec_sub(vec_load_first(x + i, n - i), largest));
+        v = vec_keep_first(v, n - i);
+        total = vec_add(total, v);
+        vec_store_first(x + i, v, n - i);
+    }
+    vec inverse = vec_set(1.0f / vec_sum(total));
+    for (int i = 0; i < n; i += LANES) {
+        vec_store_first(x + i, vec_mul(vec_load_first(x + i, n - i), inverse), n - i);
+    }
+}
+
+static void swiglu(float *out, const float *gate, const float *up, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        vec g = vec_load_first(gate + i, n - i), u = vec_load_first(up + i, n - i);
+        vec silu = vec_div(g, vec_add(vec_set(1.0f), exp_lanes(vec_negate(g))));
+        vec_store_first(out + i, vec_mul(silu, u), n - i);
+    }
+}
+
+static void add_scaled(float *y, const float *x, float a, int n)
+{
+    vec factor = vec_set(a);
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec_store(y + i, vec_fma(factor, vec_load(x + i), vec_load(y + i)));
+    }
+    for (; i < n; i++) {
+        y[i] = fmaf(a, x[i], y[i]);
+    }
+}
+
+#endif
