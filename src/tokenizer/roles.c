@@ -43,8 +43,8 @@ static const char *const end_texts[] = {
     "<|endoftext|>",
     "<|end_of_text|>",
     "<|end_of_sentence|>",
-    "<\xef\xbd\x9c"
-    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    ("<\xef\xbd\x9c" /* the escape would go on with "e" */
+     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),
     "</s>",
     "<eos>",
     "<|eos|>",

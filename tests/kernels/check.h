@@ -12,7 +12,10 @@
 /* Counts one check; on failure also prints the message (the first few of a run). Returns ok. */
 bool umbra_check(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Memory that aborts the program when there is none. `shift` bytes beyond an aligned address. */
+/* Zeros, with memory behind them that nobody may touch, so that a kernel that leaves its operands
+ * crashes in every build. They begin `shift` bytes beyond an aligned address; where shift is even
+ * and not 0 they end with the memory instead, unless that is an aligned address, as they do with
+ * shift 0 where they fill whole alignments. Aborts the program when there is no memory. */
 void *umbra_check_alloc(size_t bytes, size_t shift);
 /* Releases everything that umbra_check_alloc gave out. */
 void umbra_check_release(void);

@@ -4,36 +4,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "check.h"
 
 enum { ALIGNMENT = 64, ALLOCATIONS_MAX = 64 };
 
-static void *allocations[ALLOCATIONS_MAX];
+static struct {
+    void *pages;
+    size_t bytes;
+} allocations[ALLOCATIONS_MAX];
 static int allocation_count;
+
+_Noreturn static void give_up(const char *why, size_t n)
+{
+    fprintf(stderr, "check_kernels: %s (%zu)\n", why, n);
+    abort();
+}
 
 void *umbra_check_alloc(size_t bytes, size_t shift)
 {
-    if (allocation_count == ALLOCATIONS_MAX) {
-        fprintf(stderr, "check_kernels: more than %d allocations in one check\n", ALLOCATIONS_MAX);
-        abort();
-    }
-    uint8_t *p = umbra_aligned_alloc(ALIGNMENT, bytes + shift);
-    if (!p) {
-        fprintf(stderr, "check_kernels: out of memory (%zu bytes)\n", bytes);
-        abort();
-    }
-    memset(p, 0, bytes + shift);
-    allocations[allocation_count++] = p;
-    return p + shift;
+    if (allocation_count == ALLOCATIONS_MAX)
+        give_up("too many allocations in one check", ALLOCATIONS_MAX);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t usable = umbra_align_up(umbra_align_up(bytes, ALIGNMENT) + shift, page);
+    uint8_t *p =
+        mmap(NULL, usable + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p + usable, page, PROT_NONE) != 0)
+        give_up("out of memory: bytes", bytes);
+    allocations[allocation_count].pages = p;
+    allocations[allocation_count++].bytes = usable + page;
+    if (shift > 0 && shift % 2 == 0 && bytes % ALIGNMENT != 0)
+        return p + usable - bytes;
+    return p + (usable - shift - bytes) / ALIGNMENT * ALIGNMENT + shift;
 }
 
 void umbra_check_release(void)
 {
-    while (allocation_count > 0) {
-        umbra_free(allocations[--allocation_count]);
-    }
+    for (; allocation_count > 0; allocation_count--)
+        munmap(allocations[allocation_count - 1].pages, allocations[allocation_count - 1].bytes);
 }
 
 static uint64_t random_state = 1;
