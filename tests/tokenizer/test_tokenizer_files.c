@@ -594,8 +594,8 @@ static void words_of_no_named_kind(void **state)
                                         "!!",
                                         "a!",
                                         "\xc4\xa0!",
-                                        "\xc4\xa0"
-                                        "a"};
+                                        ("\xc4\xa0"
+                                         "a")};
     static const char *const merges[] = {"1 2", "2 3", "! !", "a !", "\xc4\xa0 !", "\xc4\xa0 a"};
     for (int i = 0; i < 6; i++) {
         s.tokens[i].text = texts[i], s.tokens[i].type = 1;
