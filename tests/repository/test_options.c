@@ -178,6 +178,7 @@ static void test_null_is_the_default(void **state)
     assert_int_equal(did.new_tokens, 200);
     int room = umbra_engine_get_plan(engine)->context;
     umbra_engine_truncate(engine, 0, room - 8);
+    umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
 
     const umbra_engine_options small = {.context = 8};
@@ -185,7 +186,6 @@ static void test_null_is_the_default(void **state)
     o = (umbra_generate_options){.ignore_end = true};
     assert_int_equal(umbra_generate(engine, model, prompt, 3, &o, &did, &err), 0);
     assert_int_equal(did.new_tokens, 8 - 3 + 1); /* the last is not fed back */
-    umbra_prefetch_close(&prefetch);
     umbra_sampler_close(&sampler);
     umbra_engine_close(&engine);
     umbra_model_close(&model);
