@@ -40,7 +40,7 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
         uint64_t kept = (uint64_t)a->cache_heads * (uint64_t)(a->cache_key + a->cache_value);
         most = kept > most ? kept : most;
     }
-    return umbra_scratch_place(&unused, NULL, c, 1, context + 1, threads) +
+    return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) +
            UMBRA_KV_PAGE * most * sizeof(float);
 }
 
@@ -54,7 +54,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     const umbra_config *c = &umbra_engine_model(engine)->config;
     umbra_scratch sizes;
     w->engine = engine;
-    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, plan->context + 1, plan->threads);
+    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, 0, plan->context + 1, plan->threads);
     umbra_engine_pass(engine, &w->pass);
     w->page_bytes = page_bytes_of(w->pass.forms, c->layers);
     char *arena = umbra_map(w->scratch_bytes);
@@ -65,7 +65,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
         umbra_free(w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
-    umbra_scratch_place(&w->scratch, arena, c, 1, plan->context + 1, plan->threads);
+    umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
     w->most_experts = UMBRA_MAX_USED;

@@ -60,7 +60,7 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     const umbra_config *c = &e->model->config;
     umbra_memory_plan *p = &e->plan;
     char *arena = umbra_map(p->scratch_bytes);
-    umbra_scratch_place(&e->scratch, arena, c, p->chunk, p->context, p->threads);
+    umbra_scratch_place(&e->scratch, arena, c, p->chunk, UMBRA_LOGITS_ROWS, p->context, p->threads);
     e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);

@@ -112,8 +112,8 @@ typedef struct chunk_plan {
 static uint64_t scratch_bytes(const chunk_plan *c, int chunk)
 {
     umbra_scratch unused;
-    return umbra_scratch_place(&unused, NULL, &c->model->config, chunk, c->plan->context,
-                               c->plan->threads);
+    return umbra_scratch_place(&unused, NULL, &c->model->config, chunk, UMBRA_LOGITS_ROWS,
+                               c->plan->context, c->plan->threads);
 }
 
 static uint64_t state_bytes(const chunk_plan *c, int chunk)

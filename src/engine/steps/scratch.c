@@ -103,7 +103,7 @@ static void lay_inner(umbra_arena *c, umbra_scratch *s, const umbra_config *conf
 }
 
 uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
-                             int context, int threads)
+                             int output_rows, int context, int threads)
 {
     umbra_arena c = {base, 0};
     uint64_t tokens = (uint64_t)chunk, hidden = (uint64_t)config->hidden;
@@ -131,8 +131,8 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     s->span_uses = umbra_arena_take(&c, experts, sizeof *s->span_uses);
     lay_inner(&c, s, config, tokens);
     s->contribution = take_floats(&c, pairs, hidden);
-    s->out = take_activations(&c, UMBRA_LOGITS_ROWS, hidden);
-    s->logits = take_floats(&c, UMBRA_LOGITS_ROWS, (uint64_t)config->vocabulary);
+    s->out = take_activations(&c, (uint64_t)output_rows, hidden);
+    s->logits = take_floats(&c, (uint64_t)output_rows, (uint64_t)config->vocabulary);
     s->id = umbra_arena_take(&c, tokens, sizeof *s->id);
     s->sequence = umbra_arena_take(&c, tokens, sizeof *s->sequence);
     s->position = umbra_arena_take(&c, tokens, sizeof *s->position);

@@ -68,8 +68,8 @@ typedef struct umbra_scratch {
     umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
                                           the block that every row uses, as is `up` */
     float *contribution;               /* (P, hidden) */
-    umbra_activations out;             /* (UMBRA_LOGITS_ROWS, hidden) */
-    float *logits;                     /* (UMBRA_LOGITS_ROWS, vocabulary) */
+    umbra_activations out;             /* (output rows, hidden) */
+    float *logits;                     /* (output rows, vocabulary) */
     int32_t *id, *sequence, *position; /* (C) */
     bool *prompt;                      /* (C) the row's sequence has more rows in the pass */
     void *arena;
@@ -100,7 +100,7 @@ static inline int umbra_rope_at(const umbra_config *c, int r)
 /* scratch.c: sizes for so many rows, positions and threads (base NULL), or places in an arena of
  * that size. Returns bytes. */
 uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c, int rows,
-                             int context, int threads);
+                             int output_rows, int context, int threads);
 
 /* rope.c: radians per position of each pair; out (rope.dim / 2). slowed: factors or NULL. */
 void umbra_rope_frequencies(const umbra_rope *rope, const float *slowed, double *out);
