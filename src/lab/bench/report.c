@@ -12,6 +12,7 @@
 const char *const umbra_bench_report_style[] = {
     ".off{color:var(--ink)}\n.auto{color:var(--s1)}\n.auto path{stroke-dasharray:12 3}\n"
     ".shadowed{color:var(--s0)}\n.oracle{color:var(--s3)}\n.oracle path{stroke-dasharray:9 4 2 4}\n"
+    ".walk{color:var(--s0)}\n.walk path{stroke-dasharray:3 3}\n"
     ".other{color:var(--s2)}\n.peer{color:var(--frequency)}\n"
     ".line.peer path{stroke-width:1;stroke-dasharray:9 3 2 3}\n"
     ".resident{color:var(--soft)}\n.line.resident path{stroke-width:1}\n"
@@ -108,10 +109,9 @@ const umbra_bench_row *umbra_bench_fastest(const umbra_bench_group *g)
 const char *umbra_bench_line_style(const char *policy)
 {
     static const char *const styles[][2] = {
-        {"off", "off"},         {"previous", "previous"}, {"gate", "gate"},
-        {"shadow", "shadowed"}, {"auto", "auto"},         {"oracle", "oracle"},
-        {"runahead", "walk"},
-        {"bound", "ideal"},     {"peer", "peer"},         {"resident", "resident"}};
+        {"off", "off"},   {"previous", "previous"}, {"gate", "gate"},     {"shadow", "shadowed"},
+        {"auto", "auto"}, {"oracle", "oracle"},     {"runahead", "walk"}, {"bound", "ideal"},
+        {"peer", "peer"}, {"resident", "resident"}};
     for (size_t i = 0; i < sizeof styles / sizeof styles[0]; i++)
         if (strcmp(policy, styles[i][0]) == 0)
             return styles[i][1];
