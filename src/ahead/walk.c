@@ -114,22 +114,20 @@ static void add_experts(umbra_walk *w)
     umbra_store *store = umbra_engine_store(w->engine);
     umbra_lease leases[UMBRA_MAX_USED];
     int n = 0;
+    float all = 0, missing = 0;
     umbra_step_sort_pairs(&w->pass);
     umbra_step_ffn(&w->pass, w->layer);
-    for (int j = 0; j < w->pass.model->config.experts_used && n < w->most_experts; j++)
-        n += umbra_store_borrow(store, w->layer, &s->experts[j], 1, &leases[n]);
-    if (n > 0)
-        umbra_step_experts(&w->pass, w->layer, leases, n);
-    float all = 0, missing = 0;
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
-        bool there = false;
-        for (int i = 0; i < n; i++)
-            there = there || leases[i].expert == s->experts[j];
+        bool there = n < w->most_experts &&
+                     umbra_store_borrow(store, w->layer, &s->experts[j], 1, &leases[n]) == 1;
+        n += there;
         all += s->weights[j];
         missing += there ? 0 : s->weights[j];
         if (!there)
-            s->token_pair[j] = -1;
+            s->token_pair[j] = -1; /* left out of the sum */
     }
+    if (n > 0)
+        umbra_step_experts(&w->pass, w->layer, leases, n);
     umbra_step_mix(&w->pass, w->layer);
     for (int i = 0; i < n; i++)
         umbra_store_release(store, &leases[i]);
