@@ -12,7 +12,7 @@ struct umbra_walk {
     umbra_pass pass; /* one row */
     umbra_scratch scratch;
     uint64_t scratch_bytes, page_bytes;
-    char *page; /* the row's own key and value in the layer in progress */
+    char *page; /* the row's own key and value, or recurrent state, in the layer in progress */
     int sequence, position;
     int layer, distance;
     int most_experts; /* computed of a layer */
@@ -21,12 +21,15 @@ struct umbra_walk {
 };
 
 /* The largest page of a layer. */
-static uint64_t page_bytes_of(const umbra_kv_form *forms, int layers)
+static uint64_t page_bytes_of(const umbra_pass *p)
 {
     uint64_t largest = 0;
-    for (int l = 0; l < layers; l++)
-        if (umbra_kv_page_bytes(&forms[l]) > largest)
-            largest = umbra_kv_page_bytes(&forms[l]);
+    for (int l = 0; l < p->model->config.layers; l++) {
+        uint64_t kv = umbra_kv_page_bytes(&p->forms[l]);
+        uint64_t recurrent = umbra_recurrent_page_bytes(&p->recurrent[l]);
+        largest = kv > largest ? kv : largest;
+        largest = recurrent > largest ? recurrent : largest;
+    }
     return largest;
 }
 
@@ -34,14 +37,17 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
 {
     const umbra_config *c = &model->config;
     umbra_scratch unused;
-    uint64_t most = 0; /* values of a position */
+    uint64_t most = 0; /* bytes of a page */
     for (int l = 0; l < c->layers; l++) {
         const umbra_attention *a = &c->attention[l];
         uint64_t kept = (uint64_t)a->cache_heads * (uint64_t)(a->cache_key + a->cache_value);
+        umbra_recurrent_form form = umbra_recurrent_make(a);
+        uint64_t state = umbra_recurrent_page_bytes(&form);
+        kept *= UMBRA_KV_PAGE * sizeof(float);
         most = kept > most ? kept : most;
+        most = state > most ? state : most;
     }
-    return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) +
-           UMBRA_KV_PAGE * most * sizeof(float);
+    return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) + most;
 }
 
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
@@ -56,7 +62,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     w->engine = engine;
     w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, 0, plan->context + 1, plan->threads);
     umbra_engine_pass(engine, &w->pass);
-    w->page_bytes = page_bytes_of(w->pass.forms, c->layers);
+    w->page_bytes = page_bytes_of(&w->pass);
     char *arena = umbra_map(w->scratch_bytes);
     w->page = umbra_map(w->page_bytes);
     if (!arena || !w->page) {
@@ -135,9 +141,25 @@ static void add_experts(umbra_walk *w)
         w->missing = missing / all;
 }
 
+/* A recurrent layer on a copy of its state. */
+static void recur(umbra_walk *w)
+{
+    umbra_scratch *s = &w->scratch;
+    s->chains.n = 1;
+    s->chains.first[0] = 0;
+    s->chains.before[0] = s->chains.after[0] = -1;
+    s->recurrent[0] = umbra_engine_recurrent(w->engine, w->layer, w->sequence);
+    s->recurrent[0].to = (float *)(void *)w->page;
+    umbra_step_attention(&w->pass, w->layer);
+}
+
 /* Attention over what the sequence holds and the row's own key. */
 static void attend(umbra_walk *w)
 {
+    if (w->pass.recurrent[w->layer].heads > 0) {
+        recur(w);
+        return;
+    }
     umbra_kv_view view = umbra_engine_view(w->engine, w->layer, w->sequence, w->position);
     view.kept = w->position;
     view.extra = w->page;

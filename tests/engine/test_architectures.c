@@ -38,6 +38,9 @@ static const layout layouts[] = {
     {"gemma4", "arch2", "gemma4-q4_0.gguf", .113, .266, .9095, .9831, true},
     {"llama4", "arch2", "llama4-q4_0.gguf", .201, .527, .9346, .9791, false},
     {"lfm2moe", "arch2", "lfm2moe-q4_0.gguf", .079, .106, .9585, .9816, false},
+    {"qwen3next", "arch2", "qwen3next-iq4_nl.gguf", .126, .176, .9451, .9849, true},
+    {"qwen35moe", "arch2", "qwen35moe-iq2_m.gguf", .075, .139, .9458, .9865, true},
+    {"qwen35fused", "arch2", "qwen35fused-q4_k_m.gguf", .094, .142, .8926, .9866, false},
 };
 
 static const char *const texts[] = {"own-chat", "own-code", "own-mixed", "own-prose", "own-long"};
@@ -225,6 +228,7 @@ static void for_each_layout(void (*check)(const layout *l))
 {
     char path[512];
     for (int i = 0; i < LAYOUTS; i++)
+        if (getenv("ONLY") && !strstr(getenv("ONLY"), layouts[i].name)) continue; else
         if (find_file(path, sizeof path, &layouts[i]))
             check(&layouts[i]);
         else
