@@ -140,7 +140,8 @@ static void walks_change_nothing_in_any_layout(void **state)
     static const make_layout *const layouts[] = {
         &make_llama,       &make_olmoe,      &make_qwen2moe,    &make_deepseek2,   &make_gpt_oss,
         &make_glm4moe,     &make_minimax_m2, &make_bailingmoe2, &make_hunyuan_moe, &make_granitemoe,
-        &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe};
+        &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe,
+        &make_qwen35moe,   &make_qwen3next};
     int waits = 0;
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
         umbra_memory_file file;

@@ -228,7 +228,6 @@ static void for_each_layout(void (*check)(const layout *l))
 {
     char path[512];
     for (int i = 0; i < LAYOUTS; i++)
-        if (getenv("ONLY") && !strstr(getenv("ONLY"), layouts[i].name)) continue; else
         if (find_file(path, sizeof path, &layouts[i]))
             check(&layouts[i]);
         else

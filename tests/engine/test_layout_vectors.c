@@ -83,6 +83,8 @@ static const struct {
     {"gemma4", &make_gemma4, NULL, NULL, vector_gemma4},
     {"llama4", &make_llama4, NULL, NULL, vector_llama4},
     {"lfm2moe", &make_lfm2moe, NULL, NULL, vector_lfm2moe},
+    {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
+    {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };
