@@ -142,7 +142,7 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
     uint64_t start_ns = umbra_clock_ns(), clock = umbra_store_clock(store);
     if (r->source != rows->layer) {
         choose_level(r);
-        umbra_walk_begin(r->walk, rows, UMBRA_TAP_WAIT);
+        umbra_walk_begin(r->walk, rows, 0, UMBRA_TAP_WAIT);
         r->source = rows->layer;
         r->more = true;
     }
