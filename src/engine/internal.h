@@ -20,7 +20,7 @@ struct umbra_engine {
     umbra_pool *pool;
     umbra_store *store;
     umbra_weights weights;
-    umbra_kv_form *forms;   /* (layers) */
+    umbra_kv_form *forms;            /* (layers) */
     umbra_recurrent_form *recurrent; /* (layers) */
     bool has_recurrent;
     double *rope_frequency; /* (rope.dim / 2) */

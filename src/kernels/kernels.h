@@ -90,13 +90,14 @@ enum { UMBRA_STATE_COLUMNS = 32 };
 /* One position's step of up to UMBRA_STATE_COLUMNS columns of a recurrent state S, which is
  * (keys, UMBRA_STATE_COLUMNS):
  *   S[i] *= decay[i];  w = rate * (v - S^T k) if delta, rate * v if not;  S += k w^T;  out = S^T q.
- * No column depends on another. Whether `from` and `to` are the same leaves no trace in the bits. */
+ * No column depends on another. Whether `from` and `to` are the same leaves no trace in the bits.
+ */
 typedef struct umbra_recur {
-    const float *from; /* S before */
-    float *to;         /* S behind */
-    const float *k;    /* (keys) */
-    const float *q;    /* (keys); NULL: nothing is read out */
-    const float *v;    /* (columns); columns of S behind these stay 0 if they were */
+    const float *from;  /* S before */
+    float *to;          /* S behind */
+    const float *k;     /* (keys) */
+    const float *q;     /* (keys); NULL: nothing is read out */
+    const float *v;     /* (columns); columns of S behind these stay 0 if they were */
     const float *decay; /* (keys), or one for all */
     float *out;         /* (columns) */
     float rate;

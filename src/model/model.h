@@ -60,11 +60,11 @@ typedef enum umbra_activation {
 /* A recurrent layer: its positions go one by one into a state of (key_dim, value_dim) for each
  * head. A short convolution over queries, keys and values (their channels) stands in front. */
 typedef struct umbra_recurrence {
-    int key_heads; /* of queries and keys; 0: the layer is not recurrent */
-    bool tiled;    /* head h has the key head h % key_heads; else h / (heads / key_heads) */
-    bool delta;    /* what is written is the difference to what its key finds, queries and keys are
-                      unit vectors (delta net); else the value as it is (Mamba-2) */
-    bool key_decay;  /* states fade by a factor for each of key_dim, not one for a head */
+    int key_heads;  /* of queries and keys; 0: the layer is not recurrent */
+    bool tiled;     /* head h has the key head h % key_heads; else h / (heads / key_heads) */
+    bool delta;     /* what is written is the difference to what its key finds, queries and keys are
+                       unit vectors (delta net); else the value as it is (Mamba-2) */
+    bool key_decay; /* states fade by a factor for each of key_dim, not one for a head */
     bool by_sigmoid; /* what gates the output: sigmoid, not silu */
     int taps;        /* positions that the convolution takes in */
 } umbra_recurrence;
@@ -89,7 +89,9 @@ typedef struct umbra_attention {
 } umbra_attention;
 
 typedef struct umbra_config {
-    int layers, hidden, vocabulary, context;
+    int layers, hidden, vocabulary;
+    int context;                /* positions, at most */
+    const char *context_reason; /* why that is less than the file's own; NULL: it is not */
     int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
     umbra_attention usual;      /* what the keys say of all layers, and most are */
     umbra_attention *attention; /* (layers) */
@@ -112,25 +114,25 @@ typedef struct umbra_config {
 /* Tensors that every token needs, by role. Shapes in the terms of umbra_config; matrices are
  * (rows, columns) with columns contiguous. A layout names those that it has. */
 typedef enum umbra_role {
-    UMBRA_ATTN_NORM,        /* (hidden) */
-    UMBRA_ATTN_Q,           /* (heads * key_dim, hidden or q_rank); twice the rows if gated */
-    UMBRA_ATTN_K,           /* (kv_heads * key_dim, hidden) */
-    UMBRA_ATTN_V,           /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
-    UMBRA_ATTN_QKV,         /* the rows of all three, in place of them */
-    UMBRA_ATTN_Q_BIAS,      /* (heads * key_dim) */
-    UMBRA_ATTN_K_BIAS,      /* (kv_heads * key_dim) */
-    UMBRA_ATTN_V_BIAS,      /* (kv_heads * value_dim) */
-    UMBRA_ATTN_QKV_BIAS,    /* of all three */
-    UMBRA_ATTN_Q_NORM,      /* (key_dim), each head alone, or (heads * key_dim) */
-    UMBRA_ATTN_K_NORM,      /* (key_dim) or (kv_heads * key_dim) */
-    UMBRA_ATTN_SINKS,       /* (heads) a score that takes part in the softmax and has no value */
-    UMBRA_ATTN_Q_A,         /* (q_rank, hidden) */
-    UMBRA_ATTN_Q_A_NORM,    /* (q_rank) */
-    UMBRA_ATTN_KV_A,        /* (kv_rank + rope.dim, hidden) */
-    UMBRA_ATTN_KV_A_NORM,   /* (kv_rank) */
-    UMBRA_ATTN_K_B,         /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
-    UMBRA_ATTN_V_B,         /* (heads, value_dim, kv_rank) */
-    UMBRA_ATTN_KV_B,        /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_ATTN_NORM,      /* (hidden) */
+    UMBRA_ATTN_Q,         /* (heads * key_dim, hidden or q_rank); twice the rows if gated */
+    UMBRA_ATTN_K,         /* (kv_heads * key_dim, hidden) */
+    UMBRA_ATTN_V,         /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
+    UMBRA_ATTN_QKV,       /* the rows of all three, in place of them */
+    UMBRA_ATTN_Q_BIAS,    /* (heads * key_dim) */
+    UMBRA_ATTN_K_BIAS,    /* (kv_heads * key_dim) */
+    UMBRA_ATTN_V_BIAS,    /* (kv_heads * value_dim) */
+    UMBRA_ATTN_QKV_BIAS,  /* of all three */
+    UMBRA_ATTN_Q_NORM,    /* (key_dim), each head alone, or (heads * key_dim) */
+    UMBRA_ATTN_K_NORM,    /* (key_dim) or (kv_heads * key_dim) */
+    UMBRA_ATTN_SINKS,     /* (heads) a score that takes part in the softmax and has no value */
+    UMBRA_ATTN_Q_A,       /* (q_rank, hidden) */
+    UMBRA_ATTN_Q_A_NORM,  /* (q_rank) */
+    UMBRA_ATTN_KV_A,      /* (kv_rank + rope.dim, hidden) */
+    UMBRA_ATTN_KV_A_NORM, /* (kv_rank) */
+    UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
+    UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
+    UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
     /* Of recurrent layers. Their channels are queries, keys, values (ATTN_QKV, or Q, K and V); in
      * Mamba-2 values, keys, queries. K: key_heads * key_dim, V: heads * value_dim. */
     UMBRA_SSM_IN,           /* (2 K + 2 V, hidden) for each key head in turn query, key, values of

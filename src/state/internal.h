@@ -31,11 +31,11 @@ struct umbra_state {
     int table_pages;        /* of a sequence and layer */
     umbra_page_pool *pools; /* (layers at most) */
     int n_pools;
-    int *pool;     /* (layers) index of each layer's pool */
-    char **table;  /* (sequences, layers, table_pages); NULL: not held */
-    int *first;    /* (sequences, layers) the first position that is held */
-    int *length;   /* (sequences) */
-    int *reserved; /* (sequences) positions with room, at least the length */
+    int *pool;        /* (layers) index of each layer's pool */
+    char **table;     /* (sequences, layers, table_pages); NULL: not held */
+    int *first;       /* (sequences, layers) the first position that is held */
+    int *length;      /* (sequences) */
+    int *reserved;    /* (sequences) positions with room, at least the length */
     umbra_held *held; /* (sequences, layers) */
     int *base;        /* (sequences) position of the bases: the least that can be gone back to */
 };

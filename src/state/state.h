@@ -5,8 +5,8 @@
  * here fails for want of room once it is open. A layer with a window keeps the pages of its window
  * alone. Forks share whole pages; a page that is still being written belongs to one sequence. A
  * recurrent layer has two states of each sequence: the one before the last step and the one behind
- * it, so that a step that fails leaves no trace, and one of at most UMBRA_TAKE_BACK positions can be
- * taken back from its end.
+ * it, so that a step that fails leaves no trace, and one of at most UMBRA_TAKE_BACK positions can
+ * be taken back from its end.
  *
  * One thread drives a state. Another may read, through a view, what lies below the length at which
  * it took the view, while the driver goes on with the sequence: rows of positions are
@@ -26,8 +26,8 @@ typedef struct umbra_state_shape {
     const umbra_kv_form *forms; /* (layers); copied */
     int layers;
     int sequences;
-    int context; /* positions of each */
-    int step;    /* most positions added to a sequence at once */
+    int context;                           /* positions of each */
+    int step;                              /* most positions added to a sequence at once */
     const umbra_recurrent_form *recurrent; /* (layers); copied. NULL: no layer is recurrent */
     const umbra_device *device;            /* computes states again; outlives the state */
 } umbra_state_shape;

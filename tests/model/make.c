@@ -155,8 +155,7 @@ static void deal_heads(const char *name, bool rates, float *out)
     }
     float *qkv = sibling(name, "attn_qkv.weight", MAKE_HIDDEN, 2 * keys + values, 1);
     float *gate = sibling(name, "attn_gate.weight", MAKE_HIDDEN, values, 1);
-    deal_rows(out,
-              (float *[]){qkv, qkv + keys * MAKE_HIDDEN, qkv + 2 * keys * MAKE_HIDDEN, gate},
+    deal_rows(out, (float *[]){qkv, qkv + keys * MAKE_HIDDEN, qkv + 2 * keys * MAKE_HIDDEN, gate},
               (size_t[]){MAKE_STATE, MAKE_STATE, heads * MAKE_STATE, heads * MAKE_STATE}, 4);
     free(qkv);
     free(gate);

@@ -19,7 +19,8 @@ enum {
     MAKE_EXPERTS = 8,
     MAKE_USED = 2,
     MAKE_CONTEXT = 64,
-    MAKE_STATE = 40, /* recurrent layers: of a head's keys and values */
+    MAKE_INDEXED = 48, /* positions that attention sees at once where an index picks them */
+    MAKE_STATE = 40,   /* recurrent layers: of a head's keys and values */
     MAKE_KEY_HEADS = 2,
     MAKE_STATE_HEADS = 4,
 };
@@ -80,6 +81,7 @@ extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, 
 /* These have one key/value head in (most of) their layers. */
 extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_hunyuan_moe,
     make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4, make_lfm2moe;
+extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3;
 
 /* make_recurrent.c: two recurrent layers, and one that attends. */
 extern const make_layout make_qwen35moe, make_qwen3next;

@@ -24,11 +24,8 @@ static const umbra_kv_form forms[LAYERS] = {
 
 static umbra_state_shape shape(int sequences)
 {
-    return (umbra_state_shape){.forms = forms,
-                               .layers = LAYERS,
-                               .sequences = sequences,
-                               .context = CONTEXT,
-                               .step = STEP};
+    return (umbra_state_shape){
+        .forms = forms, .layers = LAYERS, .sequences = sequences, .context = CONTEXT, .step = STEP};
 }
 
 static umbra_state *open_state(int sequences)

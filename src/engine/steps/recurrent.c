@@ -66,8 +66,7 @@ static void project_low(const umbra_pass *p, const umbra_matrix *a, const umbra_
     if (!a->data)
         return;
     low->columns = a->rows;
-    umbra_product down =
-        umbra_product_make(p->device, a, &p->scratch->normed, p->rows, low->f32);
+    umbra_product down = umbra_product_make(p->device, a, &p->scratch->normed, p->rows, low->f32);
     umbra_device_products(p->device, &down, 1);
     umbra_device_round(p->device, low, p->rows);
     umbra_product up = umbra_product_make(p->device, b, low, p->rows, out);
@@ -117,9 +116,8 @@ void umbra_step_recurrent(const umbra_pass *p, int layer)
                                  .rate = s->rate,
                                  .out = s->mixed.f32};
     const umbra_matrix *conv = &w[UMBRA_SSM_CONV];
-    umbra_mix_inputs inputs = {.weights = {conv},
-                               .bias = &w[UMBRA_SSM_CONV_BIAS],
-                               .norm_eps = r->delta ? c->rms_eps : 0};
+    umbra_mix_inputs inputs = {
+        .weights = {conv}, .bias = &w[UMBRA_SSM_CONV_BIAS], .norm_eps = r->delta ? c->rms_eps : 0};
     for (int i = 0; !conv->data && i < 3; i++)
         inputs.weights[i] = &w[UMBRA_SSM_CONV_Q + i];
     umbra_device_mix_inputs(d, &step, &inputs, p->rows);

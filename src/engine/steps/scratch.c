@@ -29,8 +29,8 @@ static uint64_t larger(uint64_t a, uint64_t b)
 typedef struct widest {
     uint64_t q_low, q, k, v, mixed, gate;
     uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
-    uint64_t group;                /* query heads that go through the cache together */
-    const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
+    uint64_t group;                   /* query heads that go through the cache together */
+    const umbra_attention *latent;    /* a layer with a compressed cache, of which all are alike */
 } widest;
 
 static void widen_recurrent(widest *w, const umbra_attention *a)

@@ -39,18 +39,18 @@ typedef struct umbra_scratch {
     float *x;                 /* (C, hidden) residual stream */
     umbra_activations normed; /* (C, hidden) input of a block */
     umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
-    float *q, *k, *v;        /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
-                                (C, 3 * hidden) of one that convolves; q and k (C, channels) of a
-                                recurrent one, before and behind its convolution */
-    float *gate;             /* (C, heads * value_dim) of attention's output */
-    float *steps;            /* (C, heads + decays) of a recurrent layer, before the next two: */
-    float *decay, *rate;     /* (C, heads) or (C, heads * key_dim); (C, heads) */
-    umbra_chains chains;     /* rows by sequence, (C) each */
+    float *q, *k, *v;    /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
+                            (C, 3 * hidden) of one that convolves; q and k (C, channels) of a
+                            recurrent one, before and behind its convolution */
+    float *gate;         /* (C, heads * value_dim) of attention's output */
+    float *steps;        /* (C, heads + decays) of a recurrent layer, before the next two: */
+    float *decay, *rate; /* (C, heads) or (C, heads * key_dim); (C, heads) */
+    umbra_chains chains; /* rows by sequence, (C) each */
     umbra_recurrent_view *recurrent; /* (chains) of the layer in progress */
     umbra_product *dealt;            /* parts of a matrix that go to several outputs */
-    umbra_activations mixed; /* (C, heads * value_dim) attention's output */
-    float *block;            /* (C, hidden) output of a block, before it joins x */
-    float *beside;           /* (C, hidden) with post norms: what the block beside experts gives */
+    umbra_activations mixed;         /* (C, heads * value_dim) attention's output */
+    float *block;                    /* (C, hidden) output of a block, before it joins x */
+    float *beside;            /* (C, hidden) with post norms: what the block beside experts gives */
     float *rope[UMBRA_ROPES]; /* (C, its dim) cos, sin of each pair */
     umbra_kv_view *view;      /* (C) what each row sees of the layer in progress */
     float *scores;            /* (threads, heads per item, scores_stride) */
@@ -88,10 +88,10 @@ typedef struct umbra_pass {
     const umbra_device *device;
     const umbra_model *model;
     const umbra_weights *weights;
-    const umbra_kv_form *forms;   /* (layers) */
+    const umbra_kv_form *forms;            /* (layers) */
     const umbra_recurrent_form *recurrent; /* (layers) */
-    const double *rope_frequency; /* radians per position of each pair, rope r's from
-                                     umbra_rope_at(r) on */
+    const double *rope_frequency;          /* radians per position of each pair, rope r's from
+                                              umbra_rope_at(r) on */
     umbra_scratch *scratch;
     int rows; /* C */
 } umbra_pass;
