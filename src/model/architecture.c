@@ -20,6 +20,7 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_lfm2moe,     &umbra_architecture_glm_dsa,
     &umbra_architecture_deepseek32,  &umbra_architecture_minimax_m3,
     &umbra_architecture_qwen35moe,   &umbra_architecture_qwen3next,
+    &umbra_architecture_kimi_linear,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
