@@ -6,6 +6,7 @@
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 enum { DEFAULT_TOKENS = 128, TOKEN_BYTES = 256 };
 
@@ -229,9 +230,28 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     return -1;
 }
 
+/* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
+ * exit code; free *uses when the engine is open. */
+static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+{
+    *uses = NULL;
+    if (!cli_ranks())
+        return 0;
+    int code = cli_ranks_read_usage(model, r->usage, uses);
+    *ranks = *cli_ranks();
+    ranks->uses = *uses;
+    r->engine.ranks = ranks;
+    return code;
+}
+
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     umbra_error err = {0};
+    umbra_ranks ranks;
+    uint64_t *uses;
+    int code = join_ranks(model, r, &ranks, &uses);
+    if (code != 0)
+        return code;
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
     r->engine.progress = cli_progress();
@@ -247,6 +267,7 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
     cli_progress_end();
+    free(uses);
     if (rc != UMBRA_OK) {
         umbra_engine_close(&engine);
         return cli_fail(&err);
@@ -273,7 +294,7 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
         rc = umbra_usage_add(engine, r->usage, &err);
-    int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+    code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         print_stats(engine, prefetch, &result);
     free(out.text);
@@ -295,7 +316,7 @@ static int read_prompt(const umbra_model *model, const run_options *r, const cha
     if (!r->file)
         return 0;
     size_t most = cli_most_text(r->engine.ram_bytes, most_tokens(model, r) * TOKEN_BYTES_MOST);
-    int code = cli_read_file(r->file, most, owned, bytes);
+    int code = cli_ranks_read_file(r->file, most, owned, bytes);
     *text = *owned;
     return code;
 }

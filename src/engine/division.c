@@ -216,6 +216,32 @@ int umbra_division_least(const umbra_division *d, int *value, umbra_error *err)
     return rc;
 }
 
+int umbra_division_sum(const umbra_division *d, uint64_t *counts, umbra_error *err)
+{
+    enum { FLOATS = sizeof(uint64_t) / sizeof(float) }; /* an exchange copies bits */
+    size_t pairs = (size_t)d->layers * (size_t)d->experts, at = 0;
+    if (!d->owner)
+        return UMBRA_OK;
+    uint64_t *all = umbra_calloc(pairs, sizeof *all);
+    if (!all)
+        return umbra_fail_nomem(err, "the uses of all ranks", pairs * sizeof *all);
+    for (int r = 0; r < d->ranks.count; r++) {
+        d->first[r] = (int)(at * FLOATS);
+        for (size_t i = 0; i < pairs; i++)
+            if (d->owner[i] == r)
+                all[at++] = counts[i];
+        d->n[r] = (int)(at * FLOATS) - d->first[r];
+    }
+    int rc = d->ranks.gather(d->ranks.user, (float *)(void *)all, d->first, d->n, err);
+    at = 0;
+    for (int r = 0; rc == UMBRA_OK && r < d->ranks.count; r++)
+        for (size_t i = 0; i < pairs; i++)
+            if (d->owner[i] == r)
+                counts[i] = all[at++];
+    umbra_free(all);
+    return rc;
+}
+
 int umbra_division_compare(const umbra_division *d, umbra_division_claim *claims, int n,
                            umbra_error *err)
 {

@@ -45,6 +45,8 @@ int umbra_division_compare(const umbra_division *d, umbra_division_claim *claims
                            umbra_error *err);
 /* The least of all ranks' values. */
 int umbra_division_least(const umbra_division *d, int *value, umbra_error *err);
+/* counts (layers, experts), of which each rank has its own experts', become all ranks'. */
+int umbra_division_sum(const umbra_division *d, uint64_t *counts, umbra_error *err);
 /* See umbra_ranks; without ranks the status itself. */
 int umbra_division_agree(const umbra_division *d, int status, umbra_error *err);
 

@@ -282,6 +282,24 @@ umbra_pool *umbra_engine_pool(const umbra_engine *e)
     return e->pool;
 }
 
+int umbra_engine_rank(const umbra_engine *e)
+{
+    return e->division.ranks.rank;
+}
+
+bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
+{
+    const umbra_division *d = &e->division;
+    return !d->owner ||
+           d->owner[(size_t)layer * (size_t)d->experts + (size_t)expert] == d->ranks.rank;
+}
+
+int umbra_engine_uses(const umbra_engine *e, uint64_t *out, umbra_error *err)
+{
+    umbra_store_get_uses(e->store, out);
+    return umbra_division_sum(&e->division, out, err);
+}
+
 void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
 {
     *out = (umbra_pass){.device = &e->device,
