@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include <umbra/model.h>
+#include <umbra/progress.h>
 #include <umbra/status.h>
 
 #ifdef __cplusplus
@@ -39,10 +41,18 @@ typedef struct umbra_ranks {
     void *user; /* handed to all three */
     /* (layers, experts) how often each expert was used, by which they are divided: a layer's ranks
      * get as many experts each, give or take one, and as even a share of the uses as can be.
-     * NULL: all alike. The same on every rank; not needed after opening. */
+     * NULL: all alike. Rank 0's count; not needed after opening. */
     const uint64_t *uses;
     uint64_t reserved[4]; /* room for options to come: zeros */
 } umbra_ranks;
+
+/* Copies a model's files, under their names, into a folder that is there, without the experts that
+ * other ranks have: with holes in their place, which take no room on the disk. Each file appears
+ * whole or not at all. Of ranks only rank, count and uses are looked at. The division is kept in the
+ * last file: an engine opens the part as that rank of so many, and as no other. */
+UMBRA_API int umbra_write_part(const umbra_model *model, const umbra_ranks *ranks,
+                               const char *folder, const umbra_progress *progress,
+                               umbra_error *err);
 
 #ifdef __cplusplus
 }

@@ -14,8 +14,8 @@ static struct {
     bool active;
     umbra_ranks ranks;
     char machine[MPI_MAX_PROCESSOR_NAME];
-    FILE *kept;  /* what this rank would have said on stderr; NULL on rank 0 */
-    FILE *loud;  /* the true stderr */
+    FILE *kept; /* what this rank would have said on stderr; NULL on rank 0 */
+    FILE *loud; /* the true stderr */
 } self;
 
 static int lost(int code, umbra_error *err)

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
+#include "engine/part.h"
 
 /* An expert as it waits to be given to a rank. */
 typedef struct candidate {
@@ -65,6 +66,18 @@ static void divide_layer(umbra_division *d, candidate *list, load *loads, int la
     }
 }
 
+static int divide(umbra_division *d, umbra_error *err)
+{
+    candidate *list = umbra_calloc((size_t)d->experts, sizeof *list);
+    load *loads = umbra_calloc((size_t)d->ranks.count, sizeof *loads);
+    int rc = list && loads ? UMBRA_OK : umbra_fail_nomem(err, "the division of experts", 0);
+    for (int l = 0; rc == UMBRA_OK && l < d->layers; l++)
+        divide_layer(d, list, loads, l);
+    umbra_free(list);
+    umbra_free(loads);
+    return rc;
+}
+
 static void order_layer(umbra_division *d, int layer)
 {
     size_t at = (size_t)layer * (size_t)d->experts;
@@ -75,13 +88,23 @@ static void order_layer(umbra_division *d, int layer)
                 d->order[at + (size_t)n++] = (uint16_t)e;
 }
 
+/* What follows from who has what. */
+static void take_owners(umbra_division *d, const umbra_model *model)
+{
+    d->owned = 0;
+    for (int l = 0; l < d->layers; l++) {
+        order_layer(d, l);
+        if (umbra_layer_has_experts(model, l))
+            for (int e = 0; e < d->experts; e++)
+                d->owned += d->owner[(size_t)l * (size_t)d->experts + (size_t)e] == d->ranks.rank;
+    }
+}
+
 static int check_ranks(const umbra_ranks *r, umbra_error *err)
 {
     if (r->count < 1 || r->count > UMBRA_MAX_RANKS || r->rank < 0 || r->rank >= r->count)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "rank %d of %d: there can be 1 to %d ranks",
                           r->rank, r->count, UMBRA_MAX_RANKS);
-    if (!r->gather || !r->share || !r->agree)
-        return umbra_fail(err, UMBRA_E_ARGUMENT, "ranks need gather, share and agree");
     return UMBRA_CHECK_RESERVED(r, err);
 }
 
@@ -97,24 +120,18 @@ int umbra_division_init(umbra_division *d, const umbra_model *model, const umbra
         return rc;
     d->ranks = *ranks;
     size_t pairs = (size_t)d->layers * (size_t)d->experts, n = (size_t)ranks->count;
-    candidate *list = umbra_calloc((size_t)d->experts, sizeof *list);
-    load *loads = umbra_calloc(n, sizeof *loads);
     d->owner = umbra_calloc(pairs, sizeof *d->owner);
     d->order = umbra_calloc(pairs, sizeof *d->order);
     d->first = umbra_calloc(n, sizeof *d->first);
     d->n = umbra_calloc(n, sizeof *d->n);
-    d->owned = 0;
-    if (!list || !loads || !d->owner || !d->order || !d->first || !d->n)
-        rc = umbra_fail_nomem(err, "the division of experts", pairs * 2 * sizeof *d->owner);
-    for (int l = 0; rc == UMBRA_OK && l < d->layers; l++) {
-        divide_layer(d, list, loads, l);
-        order_layer(d, l);
-        if (umbra_layer_has_experts(model, l))
-            for (int e = 0; e < d->experts; e++)
-                d->owned += d->owner[(size_t)l * (size_t)d->experts + (size_t)e] == ranks->rank;
-    }
-    umbra_free(list);
-    umbra_free(loads);
+    if (!d->owner || !d->order || !d->first || !d->n)
+        return umbra_fail_nomem(err, "the division of experts", pairs * 2 * sizeof *d->owner);
+    int rank, of_ranks;
+    rc = umbra_part_read(model, &rank, &of_ranks, d->owner, err);
+    if (rc == UMBRA_OK && of_ranks != ranks->count)
+        rc = divide(d, err);
+    if (rc == UMBRA_OK)
+        take_owners(d, model);
     return rc;
 }
 
@@ -125,6 +142,17 @@ void umbra_division_free(umbra_division *d)
     umbra_free(d->first);
     umbra_free(d->n);
     *d = (umbra_division){0};
+}
+
+int umbra_division_share(umbra_division *d, const umbra_model *model, umbra_error *err)
+{
+    size_t pairs = (size_t)d->layers * (size_t)d->experts;
+    if (!d->owner)
+        return UMBRA_OK;
+    int rc = d->ranks.share(d->ranks.user, d->owner, pairs * sizeof *d->owner, err);
+    if (rc == UMBRA_OK)
+        take_owners(d, model);
+    return rc;
 }
 
 umbra_slice *umbra_division_slices(const umbra_division *d, const umbra_model *model)
@@ -250,7 +278,8 @@ int umbra_division_compare(const umbra_division *d, umbra_division_claim *claims
         char first[sizeof claims[i].value];
         memcpy(first, claims[i].value, sizeof first);
         rc = d->ranks.share(d->ranks.user, first, sizeof first, err);
-        if (rc == UMBRA_OK && status == UMBRA_OK && memcmp(first, claims[i].value, sizeof first) != 0)
+        if (rc == UMBRA_OK && status == UMBRA_OK &&
+            memcmp(first, claims[i].value, sizeof first) != 0)
             status = umbra_fail(err, UMBRA_E_MISMATCH,
                                 "%s differs from rank 0's: \"%.63s\" here, \"%.63s\" there; all "
                                 "ranks must have the same",

@@ -17,10 +17,13 @@ typedef struct umbra_division {
     int *first, *n;  /* (ranks) of the exchange in progress, floats */
 } umbra_division;
 
-/* Who has what. ranks NULL, or a single one: everything is this engine's. */
+/* Who has what: as the model says if it is a part (part.h), else by the uses. ranks NULL, or a
+ * single one: everything is this engine's. Free it after a failure too. */
 int umbra_division_init(umbra_division *d, const umbra_model *model, const umbra_ranks *ranks,
                         umbra_error *err);
 void umbra_division_free(umbra_division *d);
+/* All ranks take rank 0's division; of an engine that opens. */
+int umbra_division_share(umbra_division *d, const umbra_model *model, umbra_error *err);
 /* The model's slices, without those of experts that others have; umbra_free it. NULL: no memory. */
 umbra_slice *umbra_division_slices(const umbra_division *d, const umbra_model *model);
 

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/system.h"
 #include "engine/internal.h"
+#include "engine/part.h"
 
 static int open_store(umbra_store **out, const umbra_model *model, const umbra_slice *slices,
                       const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
@@ -144,13 +145,15 @@ static int check_widths(const umbra_model *model, umbra_error *err)
 
 /* ---- with ranks ---- */
 
-/* The chunk that every rank has room for. */
+/* Rank 0's division, and the chunk that every rank has room for. */
 static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *err)
 {
     int rc = umbra_engine_plan(e->model, o, &e->plan, err);
     if (!e->division.owner)
         return rc;
     rc = umbra_division_agree(&e->division, rc, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_division_share(&e->division, e->model, err);
     int chunk = e->plan.chunk;
     if (rc == UMBRA_OK)
         rc = umbra_division_least(&e->division, &chunk, err);
@@ -169,7 +172,7 @@ static void claim(umbra_division_claim *c, const char *what, const char *value)
 /* That all run the same model the same way, so that they come to the same bits. */
 static int compare_ranks(const umbra_engine *e, umbra_error *err)
 {
-    enum { CLAIMS = 6 };
+    enum { CLAIMS = 5 };
     umbra_division_claim c[CLAIMS] = {0};
     char text[64], hash[UMBRA_MODEL_HASH_CHARS] = "";
     const umbra_division *d = &e->division;
@@ -184,16 +187,14 @@ static int compare_ranks(const umbra_engine *e, umbra_error *err)
     snprintf(text, sizeof text, "%016" PRIx64,
              (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
     claim(&c[4], "the model's dense weights", text);
-    size_t pairs = (size_t)d->layers * (size_t)d->experts;
-    snprintf(text, sizeof text, "%016" PRIx64,
-             (uint64_t)XXH3_64bits(d->owner, pairs * sizeof *d->owner));
-    claim(&c[5], "the division of the experts (by usage)", text);
     return umbra_division_compare(d, c, CLAIMS, err);
 }
 
 static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_error *err)
 {
-    int rc = open_device(e, err);
+    int rc = umbra_part_check(e->model, &e->division, err);
+    if (rc == UMBRA_OK)
+        rc = open_device(e, err);
     if (rc == UMBRA_OK)
         umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
     if (rc == UMBRA_OK)
@@ -214,6 +215,8 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     e->model = model;
     e->sequences = o.sequences ? o.sequences : 1;
     int rc = check_widths(model, err);
+    if (rc == UMBRA_OK && o.ranks && (!o.ranks->gather || !o.ranks->share || !o.ranks->agree))
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "ranks need gather, share and agree");
     if (rc == UMBRA_OK)
         rc = umbra_division_init(&e->division, model, o.ranks, err);
     if (rc == UMBRA_OK)

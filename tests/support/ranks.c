@@ -61,8 +61,8 @@ static int agree(void *user, int status, umbra_error *err)
     meet(m);
     int worst = -1;
     for (int r = g->count - 1; r >= 0; r--)
-        if (g->status[r] != UMBRA_OK &&
-            (worst < 0 || g->status[r] != UMBRA_E_NONFINITE || g->status[worst] == UMBRA_E_NONFINITE))
+        if (g->status[r] != UMBRA_OK && (worst < 0 || g->status[r] != UMBRA_E_NONFINITE ||
+                                         g->status[worst] == UMBRA_E_NONFINITE))
             worst = r;
     int result = worst < 0 ? UMBRA_OK : g->status[worst];
     if (worst >= 0 && err)
