@@ -48,8 +48,8 @@ typedef struct umbra_ranks {
 
 /* Copies a model's files, under their names, into a folder that is there, without the experts that
  * other ranks have: with holes in their place, which take no room on the disk. Each file appears
- * whole or not at all. Of ranks only rank, count and uses are looked at. The division is kept in the
- * last file: an engine opens the part as that rank of so many, and as no other. */
+ * whole or not at all. Of ranks only rank, count and uses are looked at. The division is kept in
+ * the last file: an engine opens the part as that rank of so many, and as no other. */
 UMBRA_API int umbra_write_part(const umbra_model *model, const umbra_ranks *ranks,
                                const char *folder, const umbra_progress *progress,
                                umbra_error *err);

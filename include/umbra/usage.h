@@ -24,10 +24,10 @@ UMBRA_API int umbra_usage_add(const umbra_engine *engine, const char *path, umbr
 UMBRA_API int umbra_usage_read(const umbra_model *model, const char *path, uint64_t *counts,
                                umbra_error *err);
 
-/* Reads the most used experts of the file (with ranks: of this one's) and keeps them for the engine's life: so many that they
- * fill `share` of the expert slots, 0 to 0.5. Call it before anything is computed, from the thread
- * that drives the engine. *pinned, which
- * may be NULL: how many. */
+/* Reads the most used experts of the file (with ranks: of this one's) and keeps them for the
+ * engine's life: so many that they fill `share` of the expert slots, 0 to 0.5. Call it before
+ * anything is computed, from the thread that drives the engine. *pinned, which may be NULL: how
+ * many. */
 UMBRA_API int umbra_usage_pin(umbra_engine *engine, const char *path, double share, int *pinned,
                               umbra_error *err);
 

@@ -66,8 +66,8 @@ int cli_split(int argc, char **argv)
         {"--ranks", 0, CLI_INT, "N", "ranks that will run the model together", &o.ranks, 2, 1024},
         {"--experts-of", 0, CLI_INT, "RANK", "whose experts are written, 0 to N - 1", &o.rank, 0,
          1023},
-        {"--usage", 0, CLI_TEXT, "FILE", "divide the experts by how often they were used; the same for all parts",
-         &o.usage},
+        {"--usage", 0, CLI_TEXT, "FILE",
+         "divide the experts by how often they were used; the same for all parts", &o.usage},
         {0},
     };
     const cli_syntax syntax = {

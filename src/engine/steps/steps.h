@@ -121,8 +121,8 @@ void umbra_step_convolution(const umbra_pass *p, int layer);
 /* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
  * whose scores are not finite, or UMBRA_NO_ROW. */
 int umbra_step_route(const umbra_pass *p, int layer);
-/* Sorts the pairs by expert, in the pass's order: fills spans, span_expert, span_uses and both tables of pairs. Returns
- * the number of distinct experts. */
+/* Sorts the pairs by expert, in the pass's order: fills spans, span_expert, span_uses and both
+ * tables of pairs. Returns the number of distinct experts. */
 int umbra_step_sort_pairs(const umbra_pass *p, int layer);
 /* The contributions of n leased experts, at most UMBRA_MAX_USED. */
 void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n);
