@@ -117,8 +117,9 @@ void umbra_report_walks(const umbra_evaluation *e, FILE *f, double *x, double *y
     fputs("<h2>Running ahead on what is in memory</h2>\n<p>The model itself decoded ", f);
     umbra_html_count(f, e->walked.tokens);
     fputs(" tokens with a part of its experts in memory. From every layer it was run ahead to the "
-          "token’s end and, with the token that this guesses, through the next one: <em>roll</em> "
-          "with attention alone, <em>runahead</em> with the experts that were there. Only experts "
+          "token’s end and, with the token that this guesses, through the next one: "
+          "<em>roll</em> with attention alone, <em>runahead</em> with the experts that were there. "
+          "Only experts "
           "that are not in memory are worth foretelling, and those are harder. Bytes and "
           "multiply-adds are those of one prediction, for roll and runahead of each layer that "
           "they go.</p>\n<ul class=\"legend\">\n",
