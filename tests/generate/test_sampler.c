@@ -29,7 +29,7 @@ static void assert_draws(const float *logits, unsigned allowed)
             umbra_sampler *sampler;
             assert_int_equal(umbra_sampler_open(&sampler, &s, N, NULL), UMBRA_OK);
             for (int i = 0; i < DRAWS; i++) {
-                int32_t id = umbra_sampler_next(sampler, logits);
+                int32_t id = umbra_sampler_next(sampler, logits, NULL, i);
                 if (id < 0 || id >= N || !(allowed >> id & 1))
                     fail_msg("token %d at temperature %g, top-p %g", id, (double)s.temperature,
                              (double)s.top_p);
@@ -70,7 +70,7 @@ static void a_small_top_p_is_greedy(void **state)
     umbra_sampler *sampler;
     assert_int_equal(umbra_sampler_open(&sampler, &s, N, NULL), UMBRA_OK);
     for (int i = 0; i < DRAWS; i++)
-        assert_int_equal(umbra_sampler_next(sampler, logits), 1);
+        assert_int_equal(umbra_sampler_next(sampler, logits, NULL, i), 1);
     umbra_sampler_close(&sampler);
 }
 

@@ -26,8 +26,10 @@ static void test_sizes(void **state)
     SIZE(umbra_token, 12);
     SIZE(umbra_rows, 64);
     SIZE(umbra_tap, 72);
-    SIZE(umbra_sampling, 48);
-    SIZE(umbra_generate_options, 120);
+    SIZE(umbra_sampling, 104);
+    SIZE(umbra_bias, 8);
+    SIZE(umbra_logprob, 8);
+    SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);
     SIZE(umbra_prefetch_options, 80);
@@ -161,7 +163,7 @@ static void test_null_is_the_default(void **state)
     assert_int_equal(umbra_engine_open(&engine, model, NULL, &err), 0);
     assert_int_equal(umbra_prefetch_open(&prefetch, engine, NULL, &err), 0);
     assert_int_equal(umbra_sampler_open(&sampler, NULL, 3, &err), 0);
-    assert_int_equal(umbra_sampler_next(sampler, logits), 1);
+    assert_int_equal(umbra_sampler_next(sampler, logits, NULL, 0), 1);
     const int32_t prompt[] = {1, 2, 3};
     assert_int_equal(umbra_score(engine, model, prompt, 3, NULL, &scores, &err), 0);
     assert_int_equal(scores.predicted, 2);
