@@ -73,8 +73,8 @@ typedef struct umbra_logprob {
 /* By the logits (vocabulary) as they are, before any option of sampling: of the token id in *chosen
  * (may be NULL), and of the `most` best, best first, in best (most; lower ids win ties). Returns
  * how many there are in best. Any thread. */
-UMBRA_API int umbra_logprobs(const float *logits, int vocabulary, int32_t id,
-                             umbra_logprob *chosen, umbra_logprob *best, int most);
+UMBRA_API int umbra_logprobs(const float *logits, int vocabulary, int32_t id, umbra_logprob *chosen,
+                             umbra_logprob *best, int most);
 
 /* How to go on from a prompt. */
 typedef struct umbra_generate_options {

@@ -74,9 +74,8 @@ static void order_by_surprise(umbra_candidate *c, int n, double sum)
         if (c[i].weight > 0)
             expected -= (double)c[i].weight / sum * log((double)c[i].weight / sum);
     for (int i = 0; i < n; i++)
-        c[i].key = c[i].weight > 0
-                       ? (float)fabs(-log((double)c[i].weight / sum) - expected)
-                       : INFINITY;
+        c[i].key =
+            c[i].weight > 0 ? (float)fabs(-log((double)c[i].weight / sum) - expected) : INFINITY;
 }
 
 static int keep_from(umbra_candidate *c, int n, float least)

@@ -39,7 +39,6 @@ int umbra_logprobs(const float *logits, int vocabulary, int32_t id, umbra_logpro
         *chosen = (umbra_logprob){id, (float)((double)logits[id] - sum)};
     for (int i = 0; i < vocabulary && most > 0; i++)
         if (!isnan(logits[i]))
-            have = offer(best, have, most,
-                         (umbra_logprob){i, (float)((double)logits[i] - sum)});
+            have = offer(best, have, most, (umbra_logprob){i, (float)((double)logits[i] - sum)});
     return have;
 }

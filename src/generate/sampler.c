@@ -170,8 +170,8 @@ static int32_t best(const float *logits, const uint64_t *allowed, int n)
 {
     int32_t id = -1;
     for (int i = 0; i < n; i++)
-        if (may_come(allowed, i) && (id < 0 || logits[i] > logits[id] ||
-                                     (isnan(logits[id]) && !isnan(logits[i]))))
+        if (may_come(allowed, i) &&
+            (id < 0 || logits[i] > logits[id] || (isnan(logits[id]) && !isnan(logits[i]))))
             id = i;
     return id;
 }
