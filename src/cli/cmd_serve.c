@@ -218,11 +218,10 @@ static int open_engine(serve_command *c, umbra_error *err)
     c->prefetch.warn = cli_warn_without;
     choose_size(c);
     reserve(c);
-    uint64_t own = c->engine.reserved_bytes;
     umbra_engine_options fitted = c->engine;
     int rc = umbra_prefetch_fit(c->model, &fitted, &c->prefetch, err);
     if (rc == UMBRA_OK) {
-        fitted.reserved_bytes += fitted.reserved_bytes < own ? own : 0;
+        fitted.reserved_bytes += c->engine.reserved_bytes; /* it says what reading ahead takes */
         cli_warn_budget(c->model, &fitted);
         rc = umbra_engine_open(&c->running, c->model, &fitted, err);
     }

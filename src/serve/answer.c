@@ -37,6 +37,8 @@ static void free_answer(serve_answer *a)
         serve_buffer_free(&a->tools[i].arguments);
     }
     umbra_free(a->tools);
+    for (int i = 0; i < SERVE_MOST_STOPS; i++)
+        umbra_free(a->stops[i]);
     umbra_free(a);
 }
 
@@ -60,16 +62,13 @@ static void deliver(serve_answer *a, const serve_delta *d)
         a->writer->delta(a, d);
 }
 
-/* What may be shown and was not, in whole characters. Returns whether the text has ended. */
+/* What has come and was not passed on. Returns whether the text has ended. */
 static bool take_new(serve_answer *a, serve_buffer *fresh)
 {
     serve_text *t = &a->text;
     pthread_mutex_lock(&t->mutex);
-    size_t n = t->shown > a->seen ? t->shown - a->seen : 0;
-    if (n > 0 && !t->ended)
-        n = serve_whole_characters(t->out.data + a->seen, n);
-    if (n > 0)
-        serve_buffer_add(fresh, t->out.data + a->seen, n);
+    if (t->out.bytes > a->seen)
+        serve_buffer_add(fresh, t->out.data + a->seen, t->out.bytes - a->seen);
     a->choices = t->n_choices;
     bool ended = t->ended;
     pthread_mutex_unlock(&t->mutex);

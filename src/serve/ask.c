@@ -17,26 +17,27 @@ void serve_ask_begin(serve_ask *ask)
         ask->sampling.seed = umbra_clock_ns();
 }
 
-static bool read_stops(serve_answer *a, const json_t *stop, enum MHD_Result *result)
+/* How many stop strings there are; -1: refused. */
+static int read_stops(serve_answer *a, const json_t *stop, enum MHD_Result *result)
 {
+    const char *field = a->x->route->dialect == SERVE_ANTHROPIC ? "stop_sequences" : "stop";
     size_t n = json_is_array(stop) ? json_array_size(stop) : stop ? 1 : 0;
     for (size_t i = 0; i < n; i++) {
         const json_t *text = json_is_array(stop) ? json_array_get(stop, i) : stop;
-        const char *field = a->x->route->dialect == SERVE_ANTHROPIC ? "stop_sequences" : "stop";
-        if (!json_is_string(text) || json_string_length(text) == 0) {
+        size_t bytes = json_string_length(text);
+        if (i >= SERVE_MOST_STOPS || bytes == 0 || strlen(json_string_value(text)) != bytes) {
             *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, field,
-                                   "%s: must be a string that is not empty, or several", field);
-            return false;
+                                   "%s: must be a string that is not empty, or at most %d of them",
+                                   field, SERVE_MOST_STOPS);
+            return -1;
         }
-        const char *bytes = json_string_value(text);
-        if (strlen(bytes) != json_string_length(text) ||
-            !serve_text_add_stop(&a->text, bytes, json_string_length(text))) {
-            *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, field,
-                                   "%s: at most %d strings, without NUL", field, SERVE_MOST_STOPS);
-            return false;
+        a->stops[i] = umbra_strdup(json_string_value(text));
+        if (!a->stops[i]) {
+            *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+            return -1;
         }
     }
-    return true;
+    return (int)n;
 }
 
 static bool read_bias(serve_answer *a, serve_ask *ask, enum MHD_Result *result)
@@ -95,12 +96,14 @@ bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t pro
     int most = most_tokens(a, ask, prompt_tokens, result);
     serve_text_init(&a->text, a->server, prompt, most < 0 ? 1 : (int)prompt_tokens, most);
     a->text.job.ignore_end = ask->ignore_end;
-    bool good = most >= 0 && read_stops(a, ask->stop, result);
+    int n_stops = most >= 0 ? read_stops(a, ask->stop, result) : -1;
+    bool good = n_stops >= 0;
     if (good && ask->logit_bias)
         good = read_bias(a, ask, result);
     if (ask->sampling.top_p <= 0) /* the best alone */
         ask->sampling.temperature = 0;
-    if (good && serve_text_sample(&a->text, &ask->sampling, &err) != UMBRA_OK) {
+    if (good && serve_text_prepare(&a->text, &ask->sampling, (const char *const *)a->stops, n_stops,
+                                   &err) != UMBRA_OK) {
         *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, NULL, "%s", err.message);
         good = false;
     }

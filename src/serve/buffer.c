@@ -78,19 +78,6 @@ void serve_buffer_json(serve_buffer *b, const json_t *value)
         b->failed = true;
 }
 
-size_t serve_whole_characters(const char *data, size_t n)
-{
-    /* A character that is not whole begins with its first byte among the last three. */
-    for (size_t back = 1; back <= 3 && back <= n; back++) {
-        unsigned char c = (unsigned char)data[n - back];
-        if ((c & 0xc0) == 0x80)
-            continue;
-        size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
-        return length > back ? n - back : n;
-    }
-    return n;
-}
-
 json_t *serve_json_text(const char *data, size_t n)
 {
     serve_buffer clean = {0};

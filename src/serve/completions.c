@@ -4,9 +4,10 @@
 #include "base/memory.h"
 #include "serve/internal.h"
 
-static const char *finish_reason(const serve_answer *a)
+const char *serve_finish_reason(const serve_answer *a)
 {
-    return a->text.job.end == UMBRA_JOB_LENGTH ? "length" : "stop";
+    bool cut = a->text.job.end == UMBRA_JOB_LENGTH && a->text.stop < 0;
+    return cut ? "length" : a->n_tools > 0 ? "tool_calls" : "stop";
 }
 
 json_t *serve_usage(const serve_answer *a)
@@ -75,7 +76,8 @@ static void delta(serve_answer *a, const serve_delta *d)
 
 static void end(serve_answer *a)
 {
-    serve_event(a, NULL, envelope(a, choice(a, json_string(""), json_null(), finish_reason(a))));
+    serve_event(a, NULL,
+                envelope(a, choice(a, json_string(""), json_null(), serve_finish_reason(a))));
     if (a->usage) {
         json_t *last = envelope(a, json_array());
         json_object_set_new(last, "usage", serve_usage(a));
@@ -92,7 +94,8 @@ void serve_openai_fail(serve_answer *a, int status, const char *message)
 static json_t *whole(serve_answer *a)
 {
     json_t *text = serve_json_text(a->content.data, a->content.bytes);
-    json_t *j = envelope(a, choice(a, text, logprobs(a, 0, a->text.n_choices), finish_reason(a)));
+    json_t *j =
+        envelope(a, choice(a, text, logprobs(a, 0, a->text.n_choices), serve_finish_reason(a)));
     json_object_set_new(j, "usage", serve_usage(a));
     return j;
 }

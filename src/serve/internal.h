@@ -25,8 +25,6 @@ void serve_buffer_drop(serve_buffer *b, size_t bytes);
 void serve_buffer_free(serve_buffer *b);
 /* The value, compact; NULL counts as memory that is out. */
 void serve_buffer_json(serve_buffer *b, const json_t *value);
-/* Bytes of data, at most n, that end with a whole character; what is no UTF-8 is taken as it is. */
-size_t serve_whole_characters(const char *data, size_t n);
 /* A text as JSON; what is no UTF-8 becomes U+FFFD. */
 json_t *serve_json_text(const char *data, size_t n);
 
@@ -60,7 +58,7 @@ struct serve {
     int vocabulary, context;
     umbra_scheduler *scheduler;
     umbra_states *states;
-    umbra_template *chat_template; /* NULL: none */
+    umbra_chat *chat; /* NULL: no template */
     struct MHD_Daemon *daemon;
     int listener, port;
     bool loopback;
@@ -188,13 +186,12 @@ typedef struct serve_text {
     bool special; /* control tokens have texts, too */
     bool logprobs;
     int n_best;
-    char *stops[SERVE_MOST_STOPS]; /* owned */
-    int n_stops;
+    umbra_stops *stops;
 
     pthread_mutex_t mutex; /* of what follows, between the engine's thread and the connection's */
     pthread_cond_t changed;
-    serve_buffer out;      /* all of it */
-    size_t shown;          /* bytes that cannot become a stop string any more */
+    serve_buffer out;      /* all that is sure to belong to it, in whole characters */
+    size_t bytes;          /* of all its tokens */
     serve_choice *choices; /* where logprobs are asked for */
     int n_choices, room_choices;
     serve_choice pending;
@@ -205,9 +202,9 @@ typedef struct serve_text {
 
 /* Takes the prompt, which umbra_free_tokens frees. */
 void serve_text_init(serve_text *t, serve *s, int32_t *prompt, int prompt_tokens, int max_tokens);
-int serve_text_sample(serve_text *t, const umbra_sampling *sampling, umbra_error *err);
-/* False: no memory, or too many. */
-bool serve_text_add_stop(serve_text *t, const char *text, size_t bytes);
+/* What is drawn how, and what ends it; once, before the start. */
+int serve_text_prepare(serve_text *t, const umbra_sampling *sampling, const char *const *stops,
+                       int n_stops, umbra_error *err);
 /* False: the server is closing. */
 bool serve_text_start(serve_text *t);
 /* Waits until there are more than `seen` bytes to be shown, or the end, or ns have passed. Returns
@@ -269,7 +266,8 @@ struct serve_answer {
     serve_buffer content, reasoning;
     serve_tool *tools; /* (SERVE_MOST_TOOLS), or NULL */
     int n_tools;
-    int kind, part; /* the writer's: which block is open, and its index */
+    char *stops[SERVE_MOST_STOPS]; /* owned copies, for APIs that name the one that came */
+    int kind, part;                /* the writer's: which block is open, and its index */
 };
 
 /* Reads a body into an answer, so that its text can start. False: refused, *result. */
@@ -322,15 +320,28 @@ bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t pro
 int32_t *serve_tokens_of(serve_exchange *x, const json_t *text, bool bos, size_t *count,
                          enum MHD_Result *result);
 
+/* ---- prompt.c ---- */
+
+/* Messages, tools and variables of the template, in OpenAI's form, rendered. NULL tools and
+ * variables: none. False: refused, *result. */
+bool serve_render(serve_exchange *x, const json_t *messages, const json_t *tools,
+                  const json_t *variables, umbra_chat_prompt *out, enum MHD_Result *result);
+
 /* ---- routes ---- */
 
 enum MHD_Result serve_completions(serve_exchange *x); /* completions.c */
 json_t *serve_usage(const serve_answer *a);
+/* "stop", "length" or "tool_calls". */
+const char *serve_finish_reason(const serve_answer *a);
 void serve_openai_fail(serve_answer *a, int status, const char *message);
 bool serve_read_stream_options(serve_exchange *x, const json_t *options, bool *usage,
                                enum MHD_Result *result);
 
-enum MHD_Result serve_models(serve_exchange *x); /* about.c */
+enum MHD_Result serve_chat_completions(serve_exchange *x); /* chat.c */
+enum MHD_Result serve_messages(serve_exchange *x);         /* messages.c */
+enum MHD_Result serve_count_tokens(serve_exchange *x);
+enum MHD_Result serve_apply_template(serve_exchange *x); /* prompt.c */
+enum MHD_Result serve_models(serve_exchange *x);         /* about.c */
 enum MHD_Result serve_model(serve_exchange *x);
 enum MHD_Result serve_health(serve_exchange *x);
 enum MHD_Result serve_props(serve_exchange *x);

@@ -5,6 +5,10 @@
 
 static const serve_route routes[] = {
     {"POST", "/v1/completions", SERVE_OPENAI, false, serve_completions},
+    {"POST", "/v1/chat/completions", SERVE_OPENAI, false, serve_chat_completions},
+    {"POST", "/v1/messages", SERVE_ANTHROPIC, false, serve_messages},
+    {"POST", "/v1/messages/count_tokens", SERVE_ANTHROPIC, false, serve_count_tokens},
+    {"POST", "/apply-template", SERVE_OPENAI, false, serve_apply_template},
     {"GET", "/v1/models", SERVE_OPENAI, false, serve_models},
     {"GET", "/v1/models/", SERVE_OPENAI, false, serve_model}, /* and a name behind it */
     {"POST", "/tokenize", SERVE_OPENAI, false, serve_tokenize},

@@ -186,7 +186,7 @@ int serve_open(serve **out, const serve_options *options, umbra_error *err)
     if (s->o.keys)
         rc = serve_read_keys(s, s->o.keys, err);
     if (rc == UMBRA_OK && s->o.template_text)
-        rc = umbra_template_open(&s->chat_template, s->o.template_text, s->o.template_bytes, err);
+        rc = umbra_chat_open(&s->chat, s->o.model, s->o.template_text, s->o.template_bytes, err);
     if (rc == UMBRA_OK)
         rc = open_states(s, err);
     if (rc == UMBRA_OK)
@@ -248,7 +248,7 @@ void serve_close(serve **server)
     serve_guard_close(s);
     umbra_scheduler_close(&s->scheduler);
     umbra_states_close(&s->states);
-    umbra_template_close(&s->chat_template);
+    umbra_chat_close(&s->chat);
     pthread_mutex_destroy(&s->figures.mutex);
     umbra_free(s->keys_text);
     umbra_free(s->keys);

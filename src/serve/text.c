@@ -23,21 +23,38 @@ static int32_t choose(void *user, const float *logits, const int32_t *tokens, in
     return id;
 }
 
-static bool add_bytes(serve_text *t, int32_t id)
+/* A stop string in a text that ends for another reason counts as well. */
+static void note_stop(serve_text *t)
+{
+    t->stop = umbra_stops_found(t->stops);
+}
+
+/* Returns 0, 1 at a stop string, or UMBRA_E_NOMEM. */
+static int take_bytes(serve_text *t, const char *bytes, size_t n)
+{
+    const char *sure;
+    size_t n_sure;
+    int rc = umbra_stops_take(t->stops, bytes, n, &sure, &n_sure);
+    if (rc >= 0)
+        serve_buffer_add(&t->out, sure, n_sure);
+    t->bytes += n;
+    note_stop(t);
+    return t->out.failed ? UMBRA_E_NOMEM : rc;
+}
+
+static int add_token(serve_text *t, int32_t id)
 {
     char small[256];
     size_t n = umbra_detokenize(t->server->o.model, id, t->special, small, sizeof small);
-    if (n <= sizeof small) {
-        serve_buffer_add(&t->out, small, n);
-        return !t->out.failed;
-    }
+    if (n <= sizeof small)
+        return take_bytes(t, small, n);
     char *large = umbra_calloc(n, 1);
     if (!large)
-        return false;
+        return UMBRA_E_NOMEM;
     umbra_detokenize(t->server->o.model, id, t->special, large, n);
-    serve_buffer_add(&t->out, large, n);
+    int rc = take_bytes(t, large, n);
     umbra_free(large);
-    return !t->out.failed;
+    return rc;
 }
 
 static bool add_choice(serve_text *t)
@@ -50,56 +67,22 @@ static bool add_choice(serve_text *t)
         t->choices = larger;
         t->room_choices = room;
     }
-    t->pending.end = t->out.bytes;
+    t->pending.end = t->bytes;
     t->choices[t->n_choices++] = t->pending;
     return true;
-}
-
-/* The first place from `from` on where a stop string is; the text ends before it. */
-static bool find_stop(serve_text *t, size_t from)
-{
-    const char *best = NULL;
-    for (int i = 0; i < t->n_stops; i++) {
-        size_t m = strlen(t->stops[i]), begin = from >= m - 1 ? from - (m - 1) : 0;
-        const char *at = memmem(t->out.data + begin, t->out.bytes - begin, t->stops[i], m);
-        if (at && (!best || at < best)) {
-            best = at;
-            t->stop = i;
-        }
-    }
-    if (best)
-        t->out.bytes = (size_t)(best - t->out.data);
-    return best != NULL;
-}
-
-/* Bytes at the end that may be the beginning of a stop string. */
-static size_t held_back(const serve_text *t)
-{
-    size_t most = 0;
-    for (int i = 0; i < t->n_stops; i++) {
-        size_t m = strlen(t->stops[i]) - 1;
-        for (size_t n = m < t->out.bytes ? m : t->out.bytes; n > most; n--)
-            if (memcmp(t->out.data + t->out.bytes - n, t->stops[i], n) == 0)
-                most = n;
-    }
-    return most;
 }
 
 static int take_token(void *user, int32_t id)
 {
     serve_text *t = user;
     pthread_mutex_lock(&t->mutex);
-    size_t before = t->out.bytes;
-    bool good = add_bytes(t, id), stop = false;
-    if (good && t->n_stops > 0 && t->out.bytes > 0)
-        stop = find_stop(t, before);
-    if (good && t->logprobs)
-        good = add_choice(t);
-    t->shown = stop ? t->out.bytes : t->out.bytes - held_back(t);
-    t->failed = !good;
+    int rc = add_token(t, id);
+    if (rc >= 0 && t->logprobs && !add_choice(t))
+        rc = UMBRA_E_NOMEM;
+    t->failed = rc < 0;
     pthread_cond_signal(&t->changed);
     pthread_mutex_unlock(&t->mutex);
-    return stop || !good;
+    return rc;
 }
 
 static void take_progress(void *user, int done, int total)
@@ -117,7 +100,12 @@ static void take_end(void *user)
     serve_text *t = user;
     serve_figures_add_job(&t->server->figures, &t->job);
     pthread_mutex_lock(&t->mutex);
-    t->shown = t->out.bytes;
+    const char *rest;
+    size_t n;
+    umbra_stops_end(t->stops, &rest, &n);
+    serve_buffer_add(&t->out, rest, n);
+    t->failed |= t->out.failed;
+    note_stop(t);
     t->ended = true;
     pthread_cond_signal(&t->changed);
     pthread_mutex_unlock(&t->mutex);
@@ -149,21 +137,11 @@ void serve_text_init(serve_text *t, serve *s, int32_t *prompt, int prompt_tokens
     pthread_condattr_destroy(&attributes);
 }
 
-int serve_text_sample(serve_text *t, const umbra_sampling *sampling, umbra_error *err)
+int serve_text_prepare(serve_text *t, const umbra_sampling *sampling, const char *const *stops,
+                       int n_stops, umbra_error *err)
 {
-    return umbra_sampler_open(&t->sampler, sampling, t->server->vocabulary, err);
-}
-
-bool serve_text_add_stop(serve_text *t, const char *text, size_t bytes)
-{
-    if (t->n_stops == SERVE_MOST_STOPS)
-        return false;
-    char *copy = umbra_calloc(bytes + 1, 1);
-    if (!copy)
-        return false;
-    memcpy(copy, text, bytes);
-    t->stops[t->n_stops++] = copy;
-    return true;
+    int rc = umbra_sampler_open(&t->sampler, sampling, t->server->vocabulary, err);
+    return rc == UMBRA_OK ? umbra_stops_open(&t->stops, stops, n_stops, err) : rc;
 }
 
 bool serve_text_start(serve_text *t)
@@ -183,9 +161,9 @@ bool serve_text_wait(serve_text *t, size_t seen, int seen_choices, uint64_t ns)
     until.tv_nsec = (long)(end % 1000000000);
     pthread_mutex_lock(&t->mutex);
     int rc = 0;
-    while (!t->ended && t->shown <= seen && t->n_choices <= seen_choices && rc == 0)
+    while (!t->ended && t->out.bytes <= seen && t->n_choices <= seen_choices && rc == 0)
         rc = pthread_cond_timedwait(&t->changed, &t->mutex, &until);
-    bool more = t->ended || t->shown > seen || t->n_choices > seen_choices;
+    bool more = t->ended || t->out.bytes > seen || t->n_choices > seen_choices;
     pthread_mutex_unlock(&t->mutex);
     return more;
 }
@@ -207,8 +185,7 @@ void serve_text_free(serve_text *t)
     pthread_cond_destroy(&t->changed);
     umbra_sampler_close(&t->sampler);
     umbra_free_tokens(t->prompt);
-    for (int i = 0; i < t->n_stops; i++)
-        umbra_free(t->stops[i]);
+    umbra_stops_close(&t->stops);
     umbra_free(t->choices);
     serve_buffer_free(&t->out);
     *t = (serve_text){0};
