@@ -136,7 +136,8 @@ bool umbra_scheduler_admit(umbra_scheduler *s, umbra_job *job)
     memcpy(slot->tokens, job->prompt, (size_t)job->prompt_tokens * sizeof *slot->tokens);
     slot->count = job->prompt_tokens;
     slot->job = job;
-    slot->used = slot->turn = s->steps;
+    slot->used = s->steps;
+    slot->turn = s->pieces;
     job->reused_tokens = slot->held;
     job->admitted_ns = umbra_clock_ns();
     return true;

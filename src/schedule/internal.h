@@ -13,7 +13,7 @@ typedef struct umbra_slot {
     int held;        /* of these, computed */
     bool written;    /* what is held is on disk */
     uint64_t used;   /* step at which it was last of use */
-    uint64_t turn;   /* step at which a piece of its prompt was last computed */
+    uint64_t turn;   /* of the pieces of all prompts, the number of its last */
     int rows;        /* of the step in progress */
     int32_t next;    /* chosen in the step in progress */
     bool chosen;
@@ -26,7 +26,7 @@ struct umbra_scheduler {
     umbra_token *tokens; /* (chunk + sequences) of a step */
     int *slot_of;        /* the same: whose they are */
     umbra_job *waiting;  /* in order of arrival */
-    uint64_t steps;
+    uint64_t steps, pieces;
     double prompt_per_second;
 
     pthread_mutex_t mutex; /* of what follows */

@@ -238,7 +238,7 @@ static int gather(umbra_scheduler *s, int *prompt)
         umbra_slot *slot = &s->slots[reader];
         int room = n < s->chunk ? s->chunk - n : 1, rest = slot->count - slot->held;
         *prompt = rest < room ? rest : room;
-        slot->turn = s->steps;
+        slot->turn = ++s->pieces;
         n = add_rows(s, n, reader, *prompt);
     }
     return n;
