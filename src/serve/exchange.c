@@ -96,7 +96,9 @@ static int make_room(serve_exchange *x, size_t bytes)
         return MHD_HTTP_CONTENT_TOO_LARGE;
     if (bytes < x->room)
         return 0;
-    size_t room = bytes * 2 + 1024, more = room - x->room;
+    size_t room = bytes * 2 + 1024;
+    room = room < s->o.body_bytes + 1 ? room : s->o.body_bytes + 1;
+    size_t more = room - x->room;
     if (atomic_fetch_add(&s->body_bytes, more) + more > most_bodies(s)) {
         atomic_fetch_sub(&s->body_bytes, more);
         return MHD_HTTP_SERVICE_UNAVAILABLE;

@@ -1,6 +1,5 @@
 /* Ends connections whose request does not come, or comes byte by byte. */
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 

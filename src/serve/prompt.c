@@ -53,7 +53,7 @@ bool serve_render(serve_exchange *x, const json_t *messages, const json_t *tools
         if (!good)
             *result = serve_refuse(
                 x, rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST,
-                "messages", "%s", err.message);
+                "messages", "messages: %s", err.message);
     }
     umbra_template_tree_close(&r.tree);
     return good;
