@@ -2,6 +2,7 @@
 #ifndef UMBRA_GENERATE_H
 #define UMBRA_GENERATE_H
 
+#include <umbra/draft.h>
 #include <umbra/engine.h>
 
 #ifdef __cplusplus
@@ -43,7 +44,9 @@ typedef struct umbra_generate_options {
     int (*on_token)(void *user, int32_t id);
     void *user;                     /* handed to on_token */
     const umbra_progress *progress; /* of this call; may be NULL */
-    uint64_t reserved[4];           /* room for options to come: zeros */
+    umbra_drafts *drafts; /* of the engine: what the text is to be drafted by; NULL: by nothing.
+                             Nothing changes by it but time */
+    uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_generate_options;
 
 /* What a generation did. */
@@ -54,6 +57,8 @@ typedef struct umbra_generation {
     double prefill_seconds;     /* prompt to first token known */
     double decode_seconds;      /* first new token to the last */
     int decode_steps;           /* evaluations in decode_seconds */
+    int decode_tokens;          /* that these gave, an end token included: as many, or more where
+                                   drafts were right */
     double decode_wait_seconds; /* of decode_seconds, waiting for experts to be read */
     uint64_t reserved[4];       /* room for figures to come: zeros */
 } umbra_generation;

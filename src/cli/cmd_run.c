@@ -12,6 +12,7 @@ enum { DEFAULT_TOKENS = 128, TOKEN_BYTES = 256 };
 typedef struct run_options {
     umbra_engine_options engine;
     umbra_prefetch_options prefetch;
+    umbra_draft_options draft;
     umbra_sampling sampling;
     const char *prompt, *file;
     const char *usage;
@@ -127,8 +128,42 @@ static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *
             cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
 }
 
+static uint64_t sum(const uint64_t *of_sources)
+{
+    uint64_t all = 0;
+    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
+        all += of_sources[i];
+    return all;
+}
+
+static double share_of(uint64_t part, uint64_t all)
+{
+    return all > 0 ? (double)part / (double)all : 0;
+}
+
+static void print_drafts(const umbra_drafts *drafts)
+{
+    umbra_draft_stats s;
+    umbra_drafts_get_stats(drafts, &s);
+    if (s.source == UMBRA_DRAFT_OFF)
+        return;
+    uint64_t drafted = sum(s.drafted), accepted = sum(s.accepted);
+    fprintf(stderr,
+            "drafts     %llu by %s, %llu accepted (%.0f %%), in %llu of %llu steps: %.2f "
+            "tokens a step",
+            (unsigned long long)drafted, umbra_draft_name(s.source), (unsigned long long)accepted,
+            100 * share_of(accepted, drafted), (unsigned long long)s.checks,
+            (unsigned long long)s.steps, share_of(s.tokens, s.steps));
+    if (s.checks > 0)
+        fprintf(stderr, "; experts of a step %.0f, of one with drafts %.0f",
+                share_of(s.step_experts, s.steps - s.checks), share_of(s.check_experts, s.checks));
+    if (s.gain > 0)
+        fprintf(stderr, "; gain x%.2f", s.gain);
+    fputc('\n', stderr);
+}
+
 static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                        const umbra_generation *g)
+                        const umbra_drafts *drafts, const umbra_generation *g)
 {
     umbra_store_stats s;
     umbra_prefetch_stats f;
@@ -139,7 +174,8 @@ static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefet
     fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
             per_second(g->prompt_tokens, g->prefill_seconds));
     fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
-            per_second(g->decode_steps, g->decode_seconds));
+            per_second(g->decode_tokens, g->decode_seconds));
+    print_drafts(drafts);
     fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
             (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
             asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
@@ -155,8 +191,21 @@ static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefet
     print_verdict(p, g, &f);
 }
 
+static void json_drafts(umbra_json *j, const umbra_drafts *drafts)
+{
+    umbra_draft_stats s;
+    umbra_drafts_get_stats(drafts, &s);
+    umbra_json_put_text(j, "draft", umbra_draft_name(s.source));
+    umbra_json_put_uint(j, "drafted", sum(s.drafted));
+    umbra_json_put_uint(j, "accepted", sum(s.accepted));
+    umbra_json_put_uint(j, "checks", s.checks);
+    umbra_json_put_double(j, "step_experts", share_of(s.step_experts, s.steps - s.checks), 6);
+    umbra_json_put_double(j, "check_experts", share_of(s.check_experts, s.checks), 6);
+    umbra_json_put_double(j, "draft_gain", s.gain, 6);
+}
+
 static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                       const umbra_generation *g, const output *o)
+                       const umbra_drafts *drafts, const umbra_generation *g, const output *o)
 {
     umbra_store_stats s;
     umbra_prefetch_stats f;
@@ -177,7 +226,9 @@ static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetc
     umbra_json_put_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
     umbra_json_put_bool(&j, "ended", g->ended);
     umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
-    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds), 6);
+    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_tokens, g->decode_seconds), 6);
+    umbra_json_put_uint(&j, "decode_steps", (uint64_t)g->decode_steps);
+    json_drafts(&j, drafts);
     umbra_json_put_uint(&j, "expert_hits", s.hits);
     umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
     umbra_json_put_uint(&j, "bytes_read", s.bytes_read);
@@ -234,9 +285,12 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     umbra_error err = {0};
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
+    umbra_drafts *drafts = NULL;
     r->engine.progress = cli_progress();
     r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
@@ -246,8 +300,11 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&drafts, engine, &r->draft, &err);
     cli_progress_end();
     if (rc != UMBRA_OK) {
+        umbra_prefetch_close(&prefetch);
         umbra_engine_close(&engine);
         return cli_fail(&err);
     }
@@ -259,6 +316,7 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         .ignore_end = r->ignore_end,
         .progress = cli_progress(),
         .on_token = take_token,
+        .drafts = drafts,
         .user = &out,
     };
     umbra_generation result = {0};
@@ -269,15 +327,16 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        print_json(engine, prefetch, &result, &out);
+        print_json(engine, prefetch, drafts, &result, &out);
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
         rc = umbra_usage_add(engine, r->usage, &err);
     int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        print_stats(engine, prefetch, &result);
+        print_stats(engine, prefetch, drafts, &result);
     free(out.text);
     free(out.tokens);
+    umbra_drafts_close(&drafts);
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
     return code;
@@ -352,7 +411,7 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
@@ -371,6 +430,12 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+         "guess tokens by this source and check several at once, which changes the speed alone; "
+         "auto takes whatever saves time, while it does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
+         &r.draft.most, 1, 8},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -401,6 +466,8 @@ int cli_run(int argc, char **argv)
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    if (code < 0 && umbra_draft_parse(draft, &r.draft.source, &err) != UMBRA_OK)
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

@@ -64,7 +64,8 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
-    if (!arena || !e->forms || !e->rope_frequency)
+    e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
+    if (!arena || !e->checks || !e->forms || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
     umbra_state_shape shape = {e->forms, c->layers, e->sequences, p->context, p->chunk};
@@ -162,6 +163,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
     umbra_free(e->forms);
+    umbra_free(e->checks);
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
@@ -216,6 +218,11 @@ void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
 umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, int position)
 {
     return umbra_state_view(e->state, layer, sequence, position);
+}
+
+void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
+{
+    e->checks[sequence] = on;
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

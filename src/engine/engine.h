@@ -25,6 +25,11 @@ umbra_pool *umbra_engine_pool(const umbra_engine *engine);
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
                             const umbra_engine_options *options, uint64_t bytes, umbra_error *err);
 
+/* Several rows of this sequence in one call are the next token and guesses of those behind it,
+ * which are checked together: they count as decoding, not as a prompt. Holds until it is set
+ * otherwise. */
+void umbra_engine_set_checking(umbra_engine *engine, int sequence, bool on);
+
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */
 void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);

@@ -1,11 +1,14 @@
 /* Writes tokens one by one: the prompt in chunks, then decoding. */
 #include <umbra/generate.h>
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "engine/engine.h"
+#include "generate/decode.h"
 
 typedef struct step {
     umbra_sampler *sampler;
@@ -68,26 +71,14 @@ static int check(umbra_engine *engine, int prompt_tokens, const umbra_generate_o
     return UMBRA_OK;
 }
 
-/* The decode loop: s->next is the token that follows what the engine holds. */
-static int decode(umbra_engine *engine, const umbra_model *model, const umbra_generate_options *o,
-                  int most, step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
+/* Room for prompt and answer, and for a draft behind it. */
+static int open_text(umbra_decoder *d, const int32_t *prompt, int n, umbra_error *err)
 {
-    while (out->new_tokens < most) {
-        if (!o->ignore_end && umbra_is_end_token(model, s->next)) {
-            out->ended = true;
-            return UMBRA_OK;
-        }
-        out->new_tokens++;
-        if (o->on_token && o->on_token(o->user, s->next) != 0)
-            return UMBRA_OK;
-        if (out->new_tokens == most)
-            return UMBRA_OK;
-        umbra_token token = {s->next, o->sequence, true};
-        int rc = umbra_engine_eval(engine, &token, 1, tap, err);
-        if (rc != UMBRA_OK)
-            return rc;
-        out->decode_steps++;
-    }
+    size_t room = (size_t)n + (size_t)d->most + 1;
+    d->text = umbra_calloc(room, sizeof *d->text);
+    if (!d->text)
+        return umbra_fail_nomem(err, "the text", room * sizeof *d->text);
+    memcpy(d->text, prompt, (size_t)n * sizeof *prompt);
     return UMBRA_OK;
 }
 
@@ -103,9 +94,21 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     if (rc != UMBRA_OK)
         return rc;
     step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
-    rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary, err);
-    if (rc != UMBRA_OK)
+    umbra_decoder d = {.engine = engine,
+                       .model = model,
+                       .options = o,
+                       .most = most,
+                       .base = umbra_engine_length(engine, o->sequence),
+                       .out = out};
+    rc = open_text(&d, prompt, prompt_tokens, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary,
+                                err);
+    if (rc != UMBRA_OK) {
+        umbra_free(d.text);
         return rc;
+    }
+    d.sampler = s.sampler;
     umbra_tap tap = {.user = &s,
                      .logits = take_logits,
                      .at = {[UMBRA_TAP_LEAVE] = report_prompt},
@@ -113,15 +116,18 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     uint64_t start = umbra_clock_ns();
     rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
     out->prefill_seconds = umbra_seconds_since(start);
-    tap.at[UMBRA_TAP_LEAVE] = NULL;
     if (rc == UMBRA_OK) {
         start = umbra_clock_ns();
+        d.next = d.text[prompt_tokens] = s.next;
         uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(engine));
-        rc = decode(engine, model, o, most, &s, &tap, out, err);
+        if (o->drafts)
+            umbra_drafts_begin(o->drafts, o->sequence, d.base, d.text, prompt_tokens + 1);
+        rc = umbra_decode(&d, err);
         out->decode_seconds = umbra_seconds_since(start);
         out->decode_wait_seconds =
             (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;
     }
     umbra_sampler_close(&s.sampler);
+    umbra_free(d.text);
     return rc;
 }
