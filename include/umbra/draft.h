@@ -56,10 +56,11 @@ typedef struct umbra_draft_stats {
     uint64_t reserved[8]; /* room for figures to come: zeros */
 } umbra_draft_stats;
 
-/* Before the engine is opened and after umbra_prefetch_fit: adds to engine->reserved_bytes what
- * drafting takes of the budget. draft may be NULL. */
+/* Before the engine is opened and after umbra_prefetch_fit; neither may be NULL. Adds to
+ * engine->reserved_bytes what drafting takes of the budget, and turns auto to off where nothing
+ * would be left for that. */
 UMBRA_API int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine,
-                               const umbra_draft_options *draft, umbra_error *err);
+                               umbra_draft_options *draft, umbra_error *err);
 
 /* For an engine, which must outlive it. Options are copied, may be NULL. On failure *out is NULL.
  * UMBRA_E_ARGUMENT: there is no such source, or `most` is out of range. */

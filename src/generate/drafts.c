@@ -143,21 +143,29 @@ static int check(const umbra_draft_options *o, umbra_error *err)
     return rc;
 }
 
-int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine,
-                     const umbra_draft_options *options, umbra_error *err)
+int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine, umbra_draft_options *o,
+                     umbra_error *err)
 {
-    static const umbra_draft_options defaults = {0};
-    const umbra_draft_options *o = options ? options : &defaults;
-    umbra_memory_plan plan; /* also where the budget is too small: that is told at opening */
+    umbra_memory_plan plan;
     int rc = check(o, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_engine_plan(model, engine, &plan, err);
-    if (rc != UMBRA_OK && rc != UMBRA_E_BUDGET)
+    if (rc != UMBRA_OK)
         return rc;
+    uint64_t others = engine->reserved_bytes;
+    rc = umbra_engine_plan(model, engine, &plan, err);
+    if (rc != UMBRA_OK) /* where the budget is too small, that is told at opening */
+        return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
     for (int i = 0; i < ROWS; i++)
         if (is_wanted(&table[i], o->source))
             engine->reserved_bytes += table[i].bytes(model, plan.context);
-    return UMBRA_OK;
+    if (o->source != UMBRA_DRAFT_AUTO)
+        return UMBRA_OK;
+    rc = umbra_engine_plan(model, engine, &plan, err);
+    if (rc == UMBRA_E_BUDGET) {
+        o->source = UMBRA_DRAFT_OFF;
+        engine->reserved_bytes = others;
+        rc = UMBRA_OK;
+    }
+    return rc;
 }
 
 static void join(umbra_drafts *d, const umbra_draft_source *source)

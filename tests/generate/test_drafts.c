@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "generate/drafts.h"
 
-enum { PROMPT = 5, NEW = 40 };
+enum { PROMPT = 5, NEW = 28 };
 
 /* ---- a source that knows the text ---- */
 
@@ -310,7 +310,7 @@ static void options_out_of_range_are_refused(void **state)
     (void)state;
     const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
     opened o = open_it(&make_llama, NULL, NULL, &options);
-    const umbra_draft_options wrong[] = {
+    umbra_draft_options wrong[] = {
         {.most = -1}, {.most = 9}, {.source = (umbra_draft)UMBRA_DRAFT_SOURCES}, {.reserved = {1}}};
     umbra_engine_options engine = options;
     for (int i = 0; i < 4; i++) {
@@ -321,8 +321,30 @@ static void options_out_of_range_are_refused(void **state)
         assert_int_equal(umbra_drafts_fit(o.model, &engine, &wrong[i], &err), UMBRA_E_ARGUMENT);
     }
     assert_int_equal(engine.reserved_bytes, 0);
-    assert_int_equal(umbra_drafts_fit(o.model, &engine, NULL, NULL), 0);
+    close_it(&o);
+}
+
+/* Auto gives way where the budget has no room for it; what is asked for by name is an error then.
+ */
+static void drafts_stand_in_the_budget(void **state)
+{
+    (void)state;
+    umbra_engine_options engine = {.threads = 1, .context = MAKE_CONTEXT};
+    uint64_t least = least_budget(&make_llama, engine);
+    opened o = open_it(&make_llama, NULL, NULL, &engine);
+    umbra_draft_options draft = {0}, named = {.source = UMBRA_DRAFT_LOOKUP};
+    umbra_engine *too_small;
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &draft, NULL), 0);
+    assert_int_equal(draft.source, UMBRA_DRAFT_AUTO);
     assert_true(engine.reserved_bytes > 0);
+    engine.reserved_bytes = 0;
+    engine.ram_bytes = least;
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &draft, NULL), 0);
+    assert_int_equal(draft.source, UMBRA_DRAFT_OFF);
+    assert_int_equal(engine.reserved_bytes, 0);
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &named, NULL), 0);
+    assert_true(engine.reserved_bytes > 0);
+    assert_int_equal(umbra_engine_open(&too_small, o.model, &engine, NULL), UMBRA_E_BUDGET);
     close_it(&o);
 }
 
@@ -351,6 +373,7 @@ int main(void)
         cmocka_unit_test(an_end_among_drafts_ends_the_text),
         cmocka_unit_test(lookups_go_on_with_the_text),
         cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(drafts_stand_in_the_budget),
         cmocka_unit_test(sources_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,7 @@ static void test_sizes(void **state)
     SIZE(umbra_tap, 72);
     SIZE(umbra_sampling, 48);
     SIZE(umbra_draft_options, 40);
-    SIZE(umbra_draft_stats, 160);
+    SIZE(umbra_draft_stats, 168);
     SIZE(umbra_generate_options, 120);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);
