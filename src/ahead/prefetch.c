@@ -125,7 +125,7 @@ static int enter(void *user, const umbra_rows *rows)
     p->waited_ns = umbra_store_waited_ns(store);
     p->needed = umbra_store_needed(store);
     if (p->runahead)
-        umbra_runahead_enter(p->runahead);
+        umbra_runahead_enter(p->runahead, rows);
     else
         tell_rows(p, rows, -1);
     return UMBRA_OK;
@@ -317,7 +317,7 @@ static int measure(choice *c, const umbra_model *model, const umbra_engine_optio
         umbra_memory_plan plan; /* also where the budget is too small: that is told at opening */
         rc = umbra_engine_plan(model, engine, &plan, err);
         rc = rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
-        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads);
+        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads, engine->sequences);
     } else {
         rc = umbra_runner_bytes(&c->runner, bytes, err);
     }
@@ -456,6 +456,16 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
         umbra_runner_get_stats(p->runner, &out->runner);
     if (p->runahead)
         umbra_runahead_get_stats(p->runahead, &out->runner);
+}
+
+bool umbra_prefetch_get_guess(const umbra_prefetch *p, int sequence, umbra_token_guess *out)
+{
+    return p->runahead && umbra_runahead_get_guess(p->runahead, sequence, out);
+}
+
+int umbra_prefetch_draft(umbra_prefetch *p, int sequence, int32_t id, int n, umbra_token_guess *out)
+{
+    return p->runahead ? umbra_runahead_draft(p->runahead, sequence, id, n, out) : 0;
 }
 
 void umbra_prefetch_set_oracle(umbra_prefetch *p, int sequence, const uint16_t *routing, int tokens)

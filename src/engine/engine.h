@@ -11,6 +11,7 @@
 #include "model/model.h"
 
 struct umbra_pass;
+struct umbra_scratch;
 
 /* What the engine works with. The pool and the store are lent: between two calls of the engine they
  * are idle. */
@@ -39,12 +40,14 @@ void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
 void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
 /* What a row at `position` of a sequence sees of a layer. */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
-/* From UMBRA_TAP_WAIT: the state of the chunk's first row, x (hidden), with the experts of the
- * layer that are computed so far. Returns the share of their weight that is not yet there, 0 to 1.
- */
-float umbra_engine_partial(umbra_engine *engine, int layer, float *x);
-/* The rotary angles of the chunk's first row, (UMBRA_ROPES) of (their dim). */
-void umbra_engine_angles(const umbra_engine *engine, float *const *angles);
+/* From UMBRA_TAP_WAIT: the state of the chunk's row t, x (hidden), with the experts of the layer
+ * that are computed so far. Returns the share of their weight that is not yet there, 0 to 1. */
+float umbra_engine_partial(umbra_engine *engine, int layer, int t, float *x);
+/* The rotary angles of the chunk's row t, (UMBRA_ROPES) of (their dim). */
+void umbra_engine_angles(const umbra_engine *engine, int t, float *const *angles);
+/* Lends a second pass the room for one row of logits, which the engine itself uses only behind the
+ * last layer: scratch->out and scratch->logits. For the thread that drives the engine. */
+void umbra_engine_lend_output(const umbra_engine *engine, struct umbra_scratch *scratch);
 
 /* The router of a layer with the norm before it folded in, (experts, hidden): its scores for a
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer

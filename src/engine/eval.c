@@ -232,37 +232,42 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(umbra_engine *e, int layer, float *x)
+float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
 {
-    const umbra_scratch *s = &e->scratch;
     const umbra_config *c = &e->model->config;
+    size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
+    row.beside += c->post_norms ? (size_t)t * hidden : 0;
+    const int32_t *experts = row.experts + first, *pair = row.token_pair + first;
+    const float *weights = row.weights + first;
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
-    memcpy(x, s->x, (size_t)c->hidden * sizeof *x);
-    memset(s->block, 0, (size_t)c->hidden * sizeof *x); /* free until the layer's sum */
+    memcpy(x, row.x + (size_t)t * hidden, hidden * sizeof *x);
+    memset(row.block, 0, hidden * sizeof *x);
     for (int j = 0; j < c->experts_used; j++) {
-        const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
-        float weight = c->router.weighs_input ? 1 : s->weights[j];
-        all += s->weights[j];
-        if (s->computed[s->experts[j]])
-            e->device.kernels->add_scaled(
-                s->block, row, scale ? weight * scale[s->experts[j]] : weight, c->hidden);
+        const float *given = row.contribution + (size_t)pair[j] * hidden;
+        float weight = c->router.weighs_input ? 1 : weights[j];
+        all += weights[j];
+        if (row.computed[experts[j]])
+            e->device.kernels->add_scaled(row.block, given,
+                                          scale ? weight * scale[experts[j]] : weight, c->hidden);
         else
-            missing += s->weights[j];
+            missing += weights[j];
     }
     umbra_pass pass;
     umbra_engine_pass(e, &pass);
-    pass.scratch = &e->scratch;
+    pass.scratch = &row;
     pass.rows = 1;
     umbra_step_join(&pass, layer, x);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_angles(const umbra_engine *e, float *const *angles)
+void umbra_engine_angles(const umbra_engine *e, int t, float *const *angles)
 {
-    for (int r = 0; r < UMBRA_ROPES; r++)
-        memcpy(angles[r], e->scratch.rope[r],
-               (size_t)e->model->config.rope[r].dim * sizeof *angles[r]);
+    for (int r = 0; r < UMBRA_ROPES; r++) {
+        size_t dim = (size_t)e->model->config.rope[r].dim;
+        memcpy(angles[r], e->scratch.rope[r] + (size_t)t * dim, dim * sizeof *angles[r]);
+    }
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,

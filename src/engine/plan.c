@@ -55,6 +55,16 @@ static int check_range(umbra_error *err, const char *what, int value, int least,
                       most);
 }
 
+static int check_context(const umbra_config *c, int context, umbra_error *err)
+{
+    if (context > c->context && c->context_reason)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "the context is %d, it must be at most %d with this model: %s; ask for a "
+                          "context of %d",
+                          context, c->context, c->context_reason, c->context);
+    return check_range(err, "the context", context, 1, c->context);
+}
+
 /* Options with their defaults put in, as far as they do not depend on the budget. */
 static int complete_options(const umbra_model *model, umbra_engine_options *o, umbra_memory_plan *p,
                             const umbra_kernels **kernels, umbra_error *err)
@@ -70,7 +80,7 @@ static int complete_options(const umbra_model *model, umbra_engine_options *o, u
     if (rc == UMBRA_OK)
         rc = check_range(err, "threads", o->threads, 1, UMBRA_MAX_THREADS);
     if (rc == UMBRA_OK)
-        rc = check_range(err, "the context", o->context, 1, context);
+        rc = check_context(&model->config, o->context, err);
     if (rc == UMBRA_OK)
         rc = check_range(err, "sequences", o->sequences, 1, 4096);
     if (rc == UMBRA_OK && o->chunk != 0)

@@ -6,6 +6,15 @@
 #include "base/error.h"
 #include "engine/engine.h"
 
+int umbra_fail_draw(int status, int position, umbra_error *err)
+{
+    if (status == UMBRA_E_UNSUPPORTED)
+        return umbra_fail(err, status, "no token of the vocabulary may come at position %d",
+                          position);
+    return umbra_fail(err, status, "what may come at position %d could not be told: %s", position,
+                      umbra_status_text(status));
+}
+
 static int length_of(const umbra_decoder *d)
 {
     return umbra_engine_length(d->engine, d->options->sequence);
@@ -18,7 +27,11 @@ static int take_logits(void *user, int index, const float *logits)
     umbra_decoder *d = user;
     if (index > d->drafts)
         return 0;
-    int32_t token = umbra_sampler_next(d->sampler, logits);
+    int n = d->held + 1 + index;
+    int32_t token = umbra_sampler_next(d->sampler, logits, d->text, n);
+    d->refused = token < 0 ? token : 0;
+    if (token < 0)
+        return token;
     d->given[d->n_given++] = token;
     if (index < d->drafts && token != d->draft[index])
         d->drafts = index;
@@ -33,7 +46,7 @@ static int compute(umbra_decoder *d, int first, int n, const umbra_tap *tap, umb
     while (rc == UMBRA_OK && n > 0) {
         int count = n < UMBRA_DRAFT_MOST + 1 ? n : UMBRA_DRAFT_MOST + 1;
         for (int i = 0; i < count; i++)
-            rows[i] = (umbra_token){d->text[first - d->base + i], d->options->sequence, true};
+            rows[i] = (umbra_token){d->text[first + i], d->options->sequence, true};
         rc = umbra_engine_eval(d->engine, rows, count, tap, err);
         first += count;
         n -= count;
@@ -49,31 +62,35 @@ static int go_back(umbra_decoder *d, int length, umbra_error *err)
     int held = umbra_engine_truncate(d->engine, d->options->sequence, length);
     if (held >= length)
         return UMBRA_OK;
-    if (held < d->base)
+    if (held < d->known_from)
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                          "drafts cannot be taken back in a text of which only the last %d tokens "
-                          "are known here; go on without drafts",
-                          length - d->base);
+                          "drafts cannot be taken back in a text whose first %d tokens are not "
+                          "known; name the tokens before the prompt, or go on without drafts",
+                          d->known_from);
     return compute(d, held, length - held, &tap, err);
 }
 
 /* One evaluation of the next token and d->drafts drafts. Afterwards the sequence holds the next
- * token and those drafts that agree, of which d->given tells; or on failure, what it held. */
+ * token and those drafts that agree, of which d->given tells; on failure no draft. */
 static int check(umbra_decoder *d, umbra_error *err)
 {
     const umbra_tap tap = {.user = d, .logits = take_logits, .progress = d->options->progress};
-    int held = length_of(d), rows = 1 + d->drafts;
-    d->text[held - d->base] = d->next;
-    memcpy(d->text + held - d->base + 1, d->draft, (size_t)d->drafts * sizeof *d->draft);
-    d->n_given = 0;
+    int rows = 1 + d->drafts;
+    d->held = length_of(d);
+    d->text[d->held] = d->next;
+    memcpy(d->text + d->held + 1, d->draft, (size_t)d->drafts * sizeof *d->draft);
+    d->n_given = d->refused = 0;
     umbra_engine_set_checking(d->engine, d->options->sequence, rows > 1);
-    int rc = compute(d, held, rows, &tap, err);
+    int rc = compute(d, d->held, rows, &tap, err);
     umbra_engine_set_checking(d->engine, d->options->sequence, false);
     d->out->decode_steps++;
-    /* A row that nobody asked for may have been the one that is not finite. */
-    if (rc == UMBRA_E_NONFINITE && d->n_given > 0)
+    /* What came before a failure counts. A row that nobody asked for may have been the one that is
+     * not finite; what cannot be drawn is tried again as the next token. */
+    if ((rc == UMBRA_E_NONFINITE || d->refused < 0) && d->n_given > 0)
         rc = UMBRA_OK;
-    int kept = held + (rc == UMBRA_OK ? d->n_given : 0);
+    else if (d->refused < 0)
+        rc = umbra_fail_draw(d->refused, d->held + 1, err);
+    int kept = d->held + (rc == UMBRA_OK ? d->n_given : 1);
     if (length_of(d) > kept) {
         int back = go_back(d, kept, rc == UMBRA_OK ? err : NULL);
         rc = rc == UMBRA_OK ? back : rc;
@@ -88,7 +105,7 @@ static int step(umbra_decoder *d, int wanted, umbra_error *err)
     d->drafts = drafts ? umbra_drafts_make(drafts, wanted - 1, d->draft) : 0;
     bool alone = d->drafts == 0;
     int rc = check(d, err);
-    if (rc == UMBRA_E_NONFINITE && !alone) {
+    if (rc == UMBRA_E_NONFINITE && !alone && length_of(d) == d->held) {
         d->drafts = 0;
         rc = check(d, err);
     }
@@ -116,7 +133,6 @@ int umbra_decode(umbra_decoder *d, umbra_error *err)
     int rc = UMBRA_OK;
     bool goes_on = hand_out(d, d->next);
     while (goes_on) {
-        int held = length_of(d);
         rc = step(d, d->most - d->out->new_tokens, err);
         if (rc != UMBRA_OK)
             return rc;
@@ -127,7 +143,7 @@ int umbra_decode(umbra_decoder *d, umbra_error *err)
         d->next = d->given[i - 1];
         /* Single steps would hold nothing of what comes behind the last token handed out. */
         if (i < d->n_given)
-            rc = go_back(d, held + i, err);
+            rc = go_back(d, d->held + i, err);
     }
     return rc;
 }

@@ -258,7 +258,8 @@ static void add(umbra_drafts *d, const int32_t *tokens, int n)
     d->length += n;
 }
 
-void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n)
+void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
+                        int32_t next)
 {
     bool goes_on = sequence == d->sequence && length <= d->length;
     d->sequence = sequence;
@@ -267,6 +268,7 @@ void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t
     for (int i = 0; i < d->n_sources; i++)
         d->source[i].begin(d->source[i].self, d->length);
     add(d, tokens, n);
+    add(d, &next, 1);
 }
 
 /* Drafts of one source, in the time that it takes. */

@@ -29,8 +29,9 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
                            const umbra_draft_options *options, const umbra_draft_source *source,
                            bool gated, const umbra_clock *clock, umbra_error *err);
 
-/* A prompt of n tokens was read: the sequence held `length` before it. */
-void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n);
+/* A prompt of n tokens was read, which the sequence holds behind `length` others; next follows. */
+void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
+                        int32_t next);
 /* The drafts that the coming step checks, at most `most`, into out. Returns how many. A step is the
  * time from here to umbra_drafts_end. */
 int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out);

@@ -17,7 +17,8 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_bailingmoe2, &umbra_architecture_hunyuan_moe,
     &umbra_architecture_granitemoe,  &umbra_architecture_ernie45_moe,
     &umbra_architecture_gemma4,      &umbra_architecture_llama4,
-    &umbra_architecture_lfm2moe,
+    &umbra_architecture_lfm2moe,     &umbra_architecture_glm_dsa,
+    &umbra_architecture_deepseek32,  &umbra_architecture_minimax_m3,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -204,6 +205,31 @@ int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *
     return rc;
 }
 
+void umbra_limit_context(umbra_config *c, int positions, const char *reason)
+{
+    if (c->context <= positions)
+        return;
+    c->context = positions;
+    c->context_reason = reason;
+}
+
+int umbra_end_before_indexer(umbra_keys *keys, int block, umbra_config *c, umbra_error *err)
+{
+    int heads, width, top_k;
+    const umbra_int_key wanted[] = {
+        {"attention.indexer.head_count", 1, 4096, -1, &heads},
+        {"attention.indexer.key_length", 2, 4096, -1, &width},
+        {"attention.indexer.top_k", 1, 1 << 30, -1, &top_k},
+    };
+    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
+    int64_t positions = rc == UMBRA_OK ? (int64_t)top_k * block : 0;
+    if (rc == UMBRA_OK && positions < c->context)
+        umbra_limit_context(c, (int)positions,
+                            "its attention sees so many positions at once, and what picks them in "
+                            "a longer context is not supported");
+    return rc;
+}
+
 /* ---- tensors ---- */
 
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -375,5 +401,5 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
     rc = find_tensors(a, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_account_keys(&keys, c, err);
-    return rc == UMBRA_OK ? umbra_account_tensors(model, err) : rc;
+    return rc == UMBRA_OK ? umbra_account_tensors(a, model, err) : rc;
 }

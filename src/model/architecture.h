@@ -14,6 +14,9 @@ typedef struct umbra_architecture {
     umbra_rope_pairs rope;
     bool ramp_unrounded;     /* YaRN's ramp begins and ends between pairs */
     const char *output_norm; /* the tensor's name; NULL: "output_norm.weight" */
+    /* Layers' tensors whose names begin so make no difference in the contexts that are run. NULL:
+     * there are none. */
+    const char *idle_tensors;
     /* Completes c, which holds what the shared keys say, and refuses what cannot be. Shared
      * defaults: no window, plain softmax router without renormalisation, plain SwiGLU, no dense
      * layers, no shared expert, widths 0 where their keys are missing, scales 1. */
@@ -39,6 +42,16 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
 
 /* Leading layers without experts, and shared experts that are as wide as the others. */
 int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *err);
+/* The context ends behind so many positions, for a reason that completes "at most N with this
+ * model: ...". */
+void umbra_limit_context(umbra_config *c, int positions, const char *reason);
+/* Where an indexer picks what attention sees, top_k blocks of `block` positions: the context ends
+ * where it would have to. */
+int umbra_end_before_indexer(umbra_keys *keys, int block, umbra_config *c, umbra_error *err);
+/* latent.c: the keys of attention over a compressed cache, and its tensors. */
+int umbra_read_latent(umbra_keys *keys, umbra_config *c, umbra_error *err);
+void umbra_rules_latent(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                        umbra_tensor_rule *rules);
 /* Rules of attention with a key and value per kv head: norm, q, k and v, which may be one tensor,
  * output; biases of all where a file has them. */
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -87,5 +100,8 @@ extern const umbra_architecture umbra_architecture_ernie45_moe;
 extern const umbra_architecture umbra_architecture_gemma4;
 extern const umbra_architecture umbra_architecture_llama4;
 extern const umbra_architecture umbra_architecture_lfm2moe;
+extern const umbra_architecture umbra_architecture_glm_dsa;
+extern const umbra_architecture umbra_architecture_deepseek32;
+extern const umbra_architecture umbra_architecture_minimax_m3;
 
 #endif

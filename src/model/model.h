@@ -75,7 +75,9 @@ typedef struct umbra_attention {
 } umbra_attention;
 
 typedef struct umbra_config {
-    int layers, hidden, vocabulary, context;
+    int layers, hidden, vocabulary;
+    int context;                /* positions, at most */
+    const char *context_reason; /* why that is less than the file's own; NULL: it is not */
     int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
     umbra_attention usual;      /* what the keys say of all layers, and most are */
     umbra_attention *attention; /* (layers) */

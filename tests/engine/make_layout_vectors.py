@@ -49,7 +49,8 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-ADJACENT = ("llama", "deepseek2", "granitemoe", "ernie4_5-moe", "llama4")
+COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
+ADJACENT = COMPRESSED + ("llama", "granitemoe", "ernie4_5-moe", "llama4")
 
 
 class Rope:
@@ -80,7 +81,7 @@ class Rope:
             stretched = min(max((i - low) / max(high - low, 0.001), 0), 1)
             self.frequency.append(plain / factor * stretched + plain * (1 - stretched))
         # DeepSeek's mscale / mscale_all_dim is 1
-        self.magnitude = 1 if m.name == "deepseek2" else 0.1 * math.log(factor) + 1
+        self.magnitude = 1 if m.name in COMPRESSED else 0.1 * math.log(factor) + 1
 
     def turn(self, x, position):
         out = x.copy()
@@ -186,7 +187,8 @@ def latent_heads(m, layer, x, rope):
             k[t, h, key - turned :] = rope.turn(both[t, rank:], t)
             q[t, h, key - turned :] = rope.turn(q[t, h, key - turned :], t)
     # The key holds 0.1 mscale_all_dim.
-    mscale = m.key("rope.scaling.yarn_log_multiplier") * math.log(m.key("rope.scaling.factor")) + 1
+    stretch = math.log(m.key("rope.scaling.factor", 1))
+    mscale = m.key("rope.scaling.yarn_log_multiplier", 0) * stretch + 1
     return (q, k, v), mscale * mscale / math.sqrt(key)
 
 
@@ -223,13 +225,13 @@ def swiglu(m, gate, up):
     if m.name == "gemma4":
         inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
         return 0.5 * gate * (1 + np.tanh(inner)) * up
-    if m.name != "gpt-oss":
+    if m.name not in ("gpt-oss", "minimax-m3"):
         return gate * sigmoid(gate) * up
     gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
     return gate * sigmoid(1.702 * gate) * (up + 1)
 
 
-BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe")
+BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3")
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
                 "gemma4", "lfm2moe")
 
@@ -325,7 +327,8 @@ def log_sum_exps(path):
 print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
-         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe")
+         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
+         "deepseek32", "minimax-m3")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]

@@ -106,6 +106,9 @@ static const variant variants[] = {
     {&make_gemma4, NULL, make_fused},
     {&make_llama4, NULL, NULL},
     {&make_lfm2moe, NULL, NULL},
+    {&make_glm_dsa, NULL, NULL},
+    {&make_deepseek32, NULL, NULL},
+    {&make_minimax_m3, NULL, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof variants[0] };

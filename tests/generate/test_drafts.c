@@ -145,7 +145,12 @@ static void check_widths(const opened *o)
 {
     const umbra_generate_options options[] = {
         {.ignore_end = true},
-        {.ignore_end = true, .sampling = {.temperature = 1.5f, .top_p = 0.9f, .seed = 9}},
+        {.ignore_end = true,
+         .sampling = {.temperature = 1.5f,
+                      .top_p = 0.9f,
+                      .seed = 9,
+                      .repetition_penalty = 1.3f,
+                      .frequency_penalty = 0.5f}},
     };
     for (int i = 0; i < 2; i++) {
         text alone = {0};
@@ -267,6 +272,55 @@ static void an_end_among_drafts_ends_the_text(void **state)
     close_it(&o);
 }
 
+/* Lets anything follow up to 12 tokens of a text, nothing after that. */
+static int allow_some(void *user, const int32_t *tokens, int n, uint64_t *allowed)
+{
+    (void)user;
+    (void)tokens;
+    memset(allowed, n < PROMPT + 12 ? 0xff : 0, MAKE_TOKENS / 8 + 1);
+    return 1;
+}
+
+/* Where nothing may follow, what came before is handed out all the same, and the failure is that of
+ * single steps. */
+static void a_draw_that_fails_among_drafts(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+    opened o = open_it(&make_llama, NULL, NULL, &options);
+    umbra_generate_options go = {.ignore_end = true};
+    text truth = {0}, told[2];
+    generate(&o, go, NULL, &truth);
+    for (int with = 0; with < 2; with++) {
+        teller t = {.text = truth.token, .n = truth.n};
+        umbra_draft_source source = source_of(&t);
+        umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
+        umbra_drafts *drafts;
+        umbra_error err = {0};
+        assert_int_equal(
+            umbra_drafts_open_with(&drafts, o.engine, &draft, &source, false, NULL, NULL), 0);
+        told[with] = (text){0};
+        begin(&told[with]);
+        go = (umbra_generate_options){.ignore_end = true,
+                                      .sampling.allow = allow_some,
+                                      .max_tokens = NEW,
+                                      .on_token = take,
+                                      .user = &told[with],
+                                      .drafts = with ? drafts : NULL};
+        assert_int_equal(
+            umbra_generate(o.engine, o.model, told[with].token, PROMPT, &go, &told[with].did, &err),
+            UMBRA_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "may come at position 17"));
+        assert_int_equal(umbra_engine_truncate(o.engine, 0, MAKE_CONTEXT), PROMPT + 12);
+        umbra_engine_truncate(o.engine, 0, 0);
+        umbra_drafts_close(&drafts);
+    }
+    assert_int_equal(told[0].n, PROMPT + 12);
+    assert_memory_equal(told[0].token, told[1].token, sizeof told[0].token);
+    free(truth.snapshot);
+    close_it(&o);
+}
+
 /* ---- the table ---- */
 
 /* A text goes on in a second call, which looks up what the first wrote. */
@@ -371,6 +425,7 @@ int main(void)
         cmocka_unit_test(no_policy_notices_drafts),
         cmocka_unit_test(texts_end_where_they_should),
         cmocka_unit_test(an_end_among_drafts_ends_the_text),
+        cmocka_unit_test(a_draw_that_fails_among_drafts),
         cmocka_unit_test(lookups_go_on_with_the_text),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(drafts_stand_in_the_budget),

@@ -19,6 +19,7 @@ enum {
     MAKE_EXPERTS = 8,
     MAKE_USED = 2,
     MAKE_CONTEXT = 64,
+    MAKE_INDEXED = 48, /* positions that attention sees at once where an index picks them */
 };
 
 /* What a case changes: a key's value, or a tensor's type, shape or presence. */
@@ -77,6 +78,7 @@ extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, 
 /* These have one key/value head in (most of) their layers. */
 extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_hunyuan_moe,
     make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4, make_lfm2moe;
+extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3;
 
 /* Other forms of the same weights: one tensor per expert, gate and up in one; queries, keys and
  * values in one; for deepseek2 attn_k_b and attn_v_b, with the keys that come with them. */

@@ -111,6 +111,15 @@ static const refusal more_refusals[] = {
     {&make_gemma4, {"rope_freqs.weight", SHAPE, 16, NULL, "rope_freqs"}},
     {&make_llama4, {"llama4.interleave_moe_layer_step", VALUE, 1, NULL, "blk.0.ffn_gate_inp"}},
     {&make_llama4, {"blk.2.ffn_up.weight", ABSENT, 0, NULL, "blk.2.ffn_up"}},
+    {&make_glm_dsa, {"glm-dsa.attention.indexer.top_k", ABSENT, 0, NULL, "top_k is missing"}},
+    {&make_glm_dsa, {"glm-dsa.attention.indexer.top_k", VALUE, 0, NULL, "top_k is 0"}},
+    {&make_glm_dsa, {"glm-dsa.attention.kv_lora_rank", VALUE, 96, NULL, "attn_kv_a_mqa"}},
+    {&make_glm_dsa, {"glm-dsa.rope.dimension_count", VALUE, 48, NULL, "some must not be"}},
+    {&make_deepseek32, {"deepseek32.expert_group_count", VALUE, 3, NULL, "2 of 3 groups"}},
+    {&make_deepseek32, {"blk.1.attn_q_b.weight", ABSENT, 0, NULL, "blk.1.attn_q_b"}},
+    {&make_minimax_m3,
+     {"minimax-m3.attention.indexer.block_size", ABSENT, 0, NULL, "block_size is missing"}},
+    {&make_minimax_m3, {"blk.2.attn_q_norm.weight", ABSENT, 0, NULL, "attn_q_norm"}},
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", ABSENT, 0, NULL, "l_cache is missing"}},
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", VALUE, 3, NULL, "shortconv.conv.weight"}},
     {&make_lfm2moe, {"blk.2.shortconv.in_proj.weight", ABSENT, 0, NULL, "in_proj"}},
@@ -236,6 +245,10 @@ static const description descriptions[] = {
     {&make_gemma4, NULL, 3, 128, 0, 8, 96, "softmax, renormalised"},
     {&make_llama4, NULL, 2, 64, 0, 0, 32, "sigmoid of the chosen"},
     {&make_lfm2moe, NULL, 2, 64, 0, 4, 0, "sigmoid, renormalised, selection bias"},
+    {&make_glm_dsa, NULL, 2, 80, 64, 0, 32, "sigmoid, renormalised, selection bias"},
+    {&make_deepseek32, NULL, 2, 80, 64, 0, 32,
+     "sigmoid, renormalised, selection bias, 2 of 4 groups"},
+    {&make_minimax_m3, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias"},
 };
 
 static void files_are_described(void **state)
@@ -265,6 +278,32 @@ static void files_are_described(void **state)
         /* Ten positions take a page of 64, and what keeps account of it. */
         uint64_t page = 4 * 64 * (uint64_t)(info->layers * d->cached_values);
         assert_in_range(plan.kv_bytes, page, page + 64 * (uint64_t)info->layers);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
+/* Where attention would have to pick what it sees, contexts end, and a longer one is refused. */
+static void contexts_end_before_the_index(void **state)
+{
+    (void)state;
+    const make_layout *const layouts[] = {&make_glm_dsa, &make_deepseek32, &make_minimax_m3};
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_memory_plan plan;
+        umbra_error err = {0};
+        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
+            fail_msg("%s", err.message);
+        assert_int_equal(umbra_model_get_info(model)->context, MAKE_INDEXED);
+        umbra_engine_options options = {.threads = 1, .context = MAKE_INDEXED};
+        assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
+        options.context = 0;
+        assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
+        assert_int_equal(plan.context, MAKE_INDEXED);
+        options.context = MAKE_INDEXED + 1;
+        assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), UMBRA_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "ask for a context of 48"));
         umbra_model_close(&model);
         umbra_memory_file_release(&file);
     }
@@ -305,6 +344,7 @@ int main(void)
         cmocka_unit_test(sections_must_follow_the_text),
         cmocka_unit_test(single_experts_must_be_alike),
         cmocka_unit_test(files_are_described),
+        cmocka_unit_test(contexts_end_before_the_index),
         cmocka_unit_test(yarn_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
