@@ -58,7 +58,8 @@ typedef struct umbra_draft_stats {
 
 /* Before the engine is opened and after umbra_prefetch_fit; neither may be NULL. Adds to
  * engine->reserved_bytes what drafting takes of the budget, and turns auto to off where nothing
- * would be left for that. */
+ * would be left for that. Among ranks (ranks.h), who must all check the same drafts, only lookup is
+ * not off. */
 UMBRA_API int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine,
                                umbra_draft_options *draft, umbra_error *err);
 

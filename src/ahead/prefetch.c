@@ -49,13 +49,6 @@ static void work(umbra_prefetch *p)
         umbra_runner_work(p->runner);
 }
 
-/* Whether a row is a guess that is checked with the row before it. It may be wrong, and so is not
- * followed: what the runner remembers of a text are tokens that stand in it. */
-static bool is_guess(const umbra_rows *rows, int t)
-{
-    return t > 0 && !rows->prompt[t] && rows->tokens[t].sequence == rows->tokens[t - 1].sequence;
-}
-
 /* Takes the chunk's rows apart: a sequence with one row decodes, one with several reads a
  * prompt. */
 static void follow(umbra_prefetch *p, const umbra_rows *rows)
@@ -66,7 +59,7 @@ static void follow(umbra_prefetch *p, const umbra_rows *rows)
         p->decoded += !rows->prompt[t];
         int last = p->last_position[sequence];
         p->last_position[sequence] = position + 1;
-        if (is_guess(rows, t))
+        if (umbra_is_draft(rows, t))
             continue;
         if (p->runner && (position < p->next_position[sequence] || position > last))
             umbra_runner_restart(p->runner, sequence);
@@ -107,7 +100,7 @@ static void tell_rows(umbra_prefetch *p, const umbra_rows *rows, int layer)
         n = prompt_rows(rows, t);
         if (n > 0)
             umbra_runner_absorb(p->runner, sequence, layer, n, x, experts);
-        else if (!is_guess(rows, t))
+        else if (!umbra_is_draft(rows, t))
             tell(p, sequence, layer, x, experts);
     }
     if (p->on)
@@ -153,7 +146,7 @@ static int leave(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
     for (int t = 0; t < rows->n; t++)
-        if (p->runner && !rows->prompt[t] && !is_guess(rows, t))
+        if (p->runner && !rows->prompt[t] && !umbra_is_draft(rows, t))
             umbra_runner_leave(p->runner, rows->tokens[t].sequence);
     p->stats.tokens += (uint64_t)p->decoded;
     p->stats.tokens_on += p->on ? (uint64_t)p->decoded : 0;

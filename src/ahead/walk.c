@@ -173,7 +173,7 @@ static void add_experts(umbra_walk *w)
     umbra_lease leases[UMBRA_MAX_USED];
     int n = 0;
     float all = 0, missing = 0;
-    umbra_step_sort_pairs(&w->pass);
+    umbra_step_sort_pairs(&w->pass, w->layer);
     umbra_step_ffn(&w->pass, w->layer);
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
         bool there = n < w->most_experts &&

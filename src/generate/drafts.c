@@ -14,7 +14,6 @@ enum { MOST_SOURCES = UMBRA_DRAFT_SOURCES };
 struct umbra_drafts {
     umbra_engine *engine;
     const umbra_clock *clock;
-    umbra_draft asked;
     int most;
     bool gated;
     umbra_draft_source source[MOST_SOURCES];
@@ -151,6 +150,8 @@ int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine, umb
     if (rc != UMBRA_OK)
         return rc;
     uint64_t others = engine->reserved_bytes;
+    if (engine->ranks && engine->ranks->count > 1 && o->source != UMBRA_DRAFT_LOOKUP)
+        o->source = UMBRA_DRAFT_OFF;
     rc = umbra_engine_plan(model, engine, &plan, err);
     if (rc != UMBRA_OK) /* where the budget is too small, that is told at opening */
         return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
@@ -188,18 +189,21 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     umbra_drafts *d = umbra_calloc(1, sizeof *d);
     if (!d)
         return umbra_fail_nomem(err, "drafting", sizeof *d);
+    /* Ranks must all check the same drafts, and each has a clock and a cache of its own. */
+    bool alone = umbra_engine_ranks(engine) == 1 || o->source == UMBRA_DRAFT_LOOKUP;
+    umbra_draft asked = alone ? o->source : UMBRA_DRAFT_OFF;
     d->engine = engine;
     d->clock = clock ? clock : umbra_clock_real();
-    d->asked = d->stats.source = o->source;
+    d->stats.source = asked;
     d->most = o->most ? o->most : UMBRA_DRAFT_MOST;
-    d->gated = gated || o->source == UMBRA_DRAFT_AUTO;
+    d->gated = gated || asked == UMBRA_DRAFT_AUTO;
     d->sequence = -1;
     umbra_gate_init(&d->gate, d->most);
     if (source)
         join(d, source);
     for (int i = 0; rc == UMBRA_OK && !source && i < ROWS; i++) {
         umbra_draft_source opened;
-        if (!is_wanted(&table[i], o->source))
+        if (!is_wanted(&table[i], asked))
             continue;
         rc = table[i].open(&opened, engine, err);
         if (rc == UMBRA_OK)
