@@ -3,6 +3,7 @@
 #ifndef UMBRA_ENGINE_INTERNAL_H
 #define UMBRA_ENGINE_INTERNAL_H
 
+#include "engine/division.h"
 #include "engine/engine.h"
 #include "engine/steps/steps.h"
 #include "state/state.h"
@@ -15,6 +16,7 @@ enum {
 struct umbra_engine {
     const umbra_model *model;
     umbra_memory_plan plan;
+    umbra_division division;
     int sequences;
     umbra_device device;
     umbra_pool *pool;
@@ -26,6 +28,7 @@ struct umbra_engine {
     double *rope_frequency; /* (rope.dim / 2) */
     umbra_state *state;
     umbra_scratch scratch;
+    bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
     bool has_identity;
     uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
