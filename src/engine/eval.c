@@ -298,7 +298,8 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
 {
     const umbra_config *c = &e->model->config;
-    size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t hidden = (size_t)c->hidden, given_size = (size_t)c->expert_hidden;
+    size_t first = (size_t)t * (size_t)c->experts_used;
     umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
     row.beside += c->post_norms ? (size_t)t * hidden : 0;
     const int32_t *experts = row.experts + first, *pair = row.token_pair + first;
@@ -306,21 +307,23 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
     memcpy(x, row.x + (size_t)t * hidden, hidden * sizeof *x);
-    memset(row.block, 0, hidden * sizeof *x);
-    for (int j = 0; j < c->experts_used; j++) {
-        const float *given = row.contribution + (size_t)pair[j] * hidden;
-        float weight = c->router.weighs_input ? 1 : weights[j];
-        all += weights[j];
-        if (row.computed[experts[j]])
-            e->device.kernels->add_scaled(row.block, given,
-                                          scale ? weight * scale[experts[j]] : weight, c->hidden);
-        else
-            missing += weights[j];
-    }
     umbra_pass pass;
     umbra_engine_pass(e, &pass);
     pass.scratch = &row;
     pass.rows = 1;
+    float *sum = memset(umbra_step_sum(&pass), 0, given_size * sizeof *x);
+    for (int j = 0; j < c->experts_used; j++) {
+        const float *given = row.contribution + (size_t)pair[j] * given_size;
+        float weight = c->router.weighs_input ? 1 : weights[j];
+        all += weights[j];
+        if (row.computed[experts[j]])
+            e->device.kernels->add_scaled(sum, given,
+                                          scale ? weight * scale[experts[j]] : weight,
+                                          c->expert_hidden);
+        else
+            missing += weights[j];
+    }
+    umbra_step_raise(&pass, layer);
     umbra_step_join(&pass, layer, x);
     return all > 0 ? missing / all : 0;
 }

@@ -120,5 +120,6 @@ extern const umbra_architecture umbra_architecture_minimax_m3;
 extern const umbra_architecture umbra_architecture_qwen35moe;
 extern const umbra_architecture umbra_architecture_qwen3next;
 extern const umbra_architecture umbra_architecture_kimi_linear;
+extern const umbra_architecture umbra_architecture_nemotron_h_moe;
 
 #endif

@@ -111,6 +111,8 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_attention *a = &c->attention[layer];
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
+    if (a->heads == 0)
+        return;
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
     if (a->recurrence.key_heads)

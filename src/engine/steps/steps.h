@@ -72,9 +72,10 @@ typedef struct umbra_scratch {
     int *span_uses;                    /* (experts) how many rows that decode use each of these */
     float *up;                         /* (P, width) */
     umbra_activations inner;           /* (P, width): gate's output, then silu(gate) * up */
+    umbra_activations latent_in, latent_out; /* (C, expert_hidden) where experts work on a latent */
     umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
                                           the block that every row uses, as is `up` */
-    float *contribution;               /* (P, hidden) */
+    float *contribution;               /* (P, expert_hidden) */
     umbra_activations out;             /* (output rows, hidden) */
     float *logits;                     /* (output rows, vocabulary) */
     int32_t *id, *sequence, *position; /* (C) */
@@ -150,8 +151,11 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
  * trace in the bits. */
 void umbra_step_mix(const umbra_pass *p, int layer);
-/* Its second half: what the block gives in all, with the experts' sum in scratch->block, joins x.
+/* The parts of it: where the experts' sum goes, (C, expert_hidden); what of it comes to the block;
+ * and what the block gives in all, with the experts' sum in scratch->block, joins x.
  */
+float *umbra_step_sum(const umbra_pass *p);
+void umbra_step_raise(const umbra_pass *p, int layer);
 void umbra_step_join(const umbra_pass *p, int layer, float *x);
 
 /* ffn.c: x += ffn(normed), the block that every row uses, or with post norms beside = ffn(normed),
