@@ -317,8 +317,7 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
         float weight = c->router.weighs_input ? 1 : weights[j];
         all += weights[j];
         if (row.computed[experts[j]])
-            e->device.kernels->add_scaled(sum, given,
-                                          scale ? weight * scale[experts[j]] : weight,
+            e->device.kernels->add_scaled(sum, given, scale ? weight * scale[experts[j]] : weight,
                                           c->expert_hidden);
         else
             missing += weights[j];

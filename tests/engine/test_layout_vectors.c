@@ -94,6 +94,8 @@ static const struct {
     {"minimax-m3", &make_minimax_m3, NULL, NULL, vector_minimax_m3},
     {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
     {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
+    {"kimi-linear", &make_kimi_linear, NULL, NULL, vector_kimi_linear},
+    {"nemotron-h-moe", &make_nemotron_h_moe, NULL, NULL, vector_nemotron_h_moe},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

@@ -1,5 +1,5 @@
-/* kimi-linear (Kimi-Linear-48B-A3B): most layers have delta attention, whose states fade by a factor
- * for each value of a key, and whose output is gated by a sigmoid; the others attend over a
+/* kimi-linear (Kimi-Linear-48B-A3B): most layers have delta attention, whose states fade by a
+ * factor for each value of a key, and whose output is gated by a sigmoid; the others attend over a
  * compressed cache. Nothing is rotated. A few leading dense layers; then experts with shared ones
  * beside them. Router: sigmoid scores, for choosing with a bias, weights renormalised. */
 #include <math.h>
