@@ -159,6 +159,13 @@ typedef struct umbra_tap {
 UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
                                 const umbra_tap *tap, umbra_error *err);
 
+/* For the ranks behind the first (ranks.h): does what rank 0's engine is told, until that is
+ * closed. progress (may be NULL) can interrupt rank 0's computing, which then ends there as
+ * interrupted. What fails is told at rank 0. UMBRA_E_IO: the others cannot be reached any more. For
+ * the thread that drives the engine. */
+UMBRA_API int umbra_engine_follow(umbra_engine *engine, const umbra_progress *progress,
+                                  umbra_error *err);
+
 /* Tokens a sequence holds. */
 UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
 /* Forgets the tokens of a sequence from position `length` on. Returns how many it holds now:

@@ -82,6 +82,18 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, umbra_draf
     return code;
 }
 
+/* The rank that writes; alone, it is that too. */
+static int lead(umbra_engine *engine, umbra_prefetch *prefetch, umbra_drafts *drafts,
+                const umbra_model *model, const run_options *r, const int32_t *prompt, int count)
+{
+    run_output out;
+    int code = EXIT_FAILED;
+    if (run_output_open(&out, model, r, &code))
+        code = write_text(engine, prefetch, drafts, r, prompt, count, &out);
+    run_output_release(&out);
+    return code;
+}
+
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     umbra_error err = {0};
@@ -116,11 +128,10 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         umbra_engine_close(&engine);
         return cli_fail(&err);
     }
-    run_output out;
-    code = EXIT_FAILED;
-    if (run_output_open(&out, model, r, &code))
-        code = write_text(engine, prefetch, drafts, r, prompt, count, &out);
-    run_output_release(&out);
+    if (cli_ranks_follows())
+        code = cli_ranks_follow(engine);
+    else
+        code = lead(engine, prefetch, drafts, model, r, prompt, count);
     umbra_drafts_close(&drafts);
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);

@@ -205,6 +205,8 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
     if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
+        rc = umbra_follow_open(e, err);
+    if (rc == UMBRA_OK)
         rc = load_weights(e, o->progress, err);
     return rc == UMBRA_OK ? open_own_store(e, o, err) : rc;
 }
@@ -234,6 +236,7 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
         umbra_engine_close(&e);
         return rc;
     }
+    e->opened = true;
     *out = e;
     return UMBRA_OK;
 }
@@ -243,6 +246,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_engine *e = *p;
     if (!e)
         return;
+    umbra_follow_close(e);
     umbra_store_close(&e->store);
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
@@ -311,6 +315,10 @@ bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
 
 int umbra_engine_uses(const umbra_engine *e, uint64_t *out, umbra_error *err)
 {
+    const umbra_call call = {.kind = UMBRA_CALL_USES};
+    int rc = umbra_lead(e, &call, NULL, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_store_get_uses(e->store, out);
     return umbra_division_sum(&e->division, out, err);
 }

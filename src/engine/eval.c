@@ -145,15 +145,24 @@ static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
     return n;
 }
 
+/* With ranks what this one fails of is first handed to the others. */
+static int put_off(chunk *c, int rc, const umbra_error *err)
+{
+    if (rc == UMBRA_OK || !c->e->division.owner)
+        return rc;
+    if (c->failure.status == UMBRA_OK)
+        c->failure = err && err->status == rc ? *err : (umbra_error){.status = rc};
+    return UMBRA_OK;
+}
+
 /* The ranks' parts come together. One that fails waits for a layer in which it has a part, to hand
  * out what is no number: then all stop behind the same layer. */
 static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    if (!e->division.owner)
-        return rc;
+    rc = put_off(c, rc, err);
     if (rc != UMBRA_OK)
-        c->failure = err ? *err : (umbra_error){.status = rc};
+        return rc;
     int status = c->failure.status;
     (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
     return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
@@ -167,17 +176,15 @@ static int compute_experts(chunk *c, umbra_error *err)
     if (rc != UMBRA_OK)
         return rc;
     umbra_step_mix(&c->pass, c->rows.layer);
-    return stop;
+    return put_off(c, stop, NULL);
 }
 
-/* With ranks the interruption is first handed to the others. */
-static int check_interruption(chunk *c, umbra_error *err)
+static int check_interruption(chunk *c)
 {
-    if (!umbra_progress_interrupted(c->tap->progress) || c->failure.status != UMBRA_OK)
+    umbra_error why;
+    if (!umbra_progress_interrupted(c->tap->progress))
         return UMBRA_OK;
-    umbra_error *at = c->e->division.owner ? &c->failure : err;
-    int rc = umbra_fail(at, UMBRA_E_INTERRUPTED, "interrupted");
-    return at == err ? rc : UMBRA_OK;
+    return put_off(c, umbra_fail(&why, UMBRA_E_INTERRUPTED, "interrupted"), &why);
 }
 
 /* What the rows see of the layer, and the states that they go on from. */
@@ -197,16 +204,17 @@ static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    int rc = check_interruption(c, err);
-    if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_INPUT);
+    int rc = check_interruption(c);
+    if (rc != UMBRA_OK)
+        return umbra_fail(err, rc, "interrupted");
+    rc = put_off(c, tell(c, UMBRA_TAP_INPUT), NULL);
     if (rc != UMBRA_OK)
         return rc;
     show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_HIDDEN);
+        rc = put_off(c, tell(c, UMBRA_TAP_HIDDEN), NULL);
     if (rc != UMBRA_OK)
         return rc;
     if (!umbra_layer_has_experts(e->model, layer)) {
@@ -252,6 +260,13 @@ static int compute_logits(chunk *c, umbra_error *err)
     return rc;
 }
 
+static int fail_as(const umbra_error *failure, umbra_error *err)
+{
+    if (err)
+        *err = *failure;
+    return failure->status;
+}
+
 static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
@@ -259,16 +274,21 @@ static int compute_chunk(chunk *c, umbra_error *err)
     umbra_step_embed(&c->pass);
     int rc = check_states(c, "embedding's values", -1, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_ENTER);
+        rc = put_off(c, tell(c, UMBRA_TAP_ENTER), NULL);
     for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
         rc = compute_layer(c, err);
+    if (rc != UMBRA_OK && c->failure.status != UMBRA_OK)
+        rc = fail_as(&c->failure, err);
     if (rc != UMBRA_OK)
-        return rc;
+        return umbra_division_agree(&e->division, rc, err);
     c->rows.layer--;
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
-    return rc == UMBRA_OK ? compute_logits(c, err) : rc;
+    if (rc == UMBRA_OK)
+        rc = compute_logits(c, err);
+    /* It had no share of any layer that was left, so that nobody else has noticed. */
+    return rc == UMBRA_OK && c->failure.status != UMBRA_OK ? fail_as(&c->failure, err) : rc;
 }
 
 static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)
@@ -333,13 +353,6 @@ void umbra_engine_angles(const umbra_engine *e, int t, float *const *angles)
     }
 }
 
-static int fail_as(const umbra_error *failure, umbra_error *err)
-{
-    if (err)
-        *err = *failure;
-    return failure->status;
-}
-
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
                       umbra_error *err)
 {
@@ -366,9 +379,9 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .prompt = e->scratch.prompt,
                      .x = e->scratch.x},
         };
-        rc = compute_chunk(&c, err);
-        if (rc != UMBRA_OK && c.failure.status != UMBRA_OK)
-            rc = fail_as(&c.failure, err);
+        rc = umbra_lead_chunk(e, tokens + first, count, err);
+        if (rc == UMBRA_OK)
+            rc = compute_chunk(&c, err);
     }
-    return rc == UMBRA_OK ? rc : umbra_division_agree(&e->division, rc, err);
+    return rc;
 }

@@ -5,6 +5,7 @@
 
 #include "engine/division.h"
 #include "engine/engine.h"
+#include "engine/follow.h"
 #include "engine/steps/steps.h"
 #include "state/state.h"
 
@@ -17,6 +18,8 @@ struct umbra_engine {
     const umbra_model *model;
     umbra_memory_plan plan;
     umbra_division division;
+    umbra_follow *follow; /* with ranks, else NULL */
+    bool opened;          /* whole: with ranks, all of them */
     int sequences;
     umbra_device device;
     umbra_pool *pool;
@@ -47,6 +50,9 @@ void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent);
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+
+/* snapshot.c: what a snapshot that was checked holds. */
+void umbra_snapshot_load(umbra_engine *engine, int sequence, const void *in);
 
 /* weights.c */
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
