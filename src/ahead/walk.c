@@ -68,6 +68,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
+    w->pass.aside = true;
     w->most_experts = UMBRA_MAX_USED;
     *out = w;
     return UMBRA_OK;
@@ -93,13 +94,11 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, umbra_tap_place pla
     w->routed = false;
     w->scratch.prompt[0] = false;
     w->missing = 0;
-    umbra_engine_angles(w->engine, w->scratch.rope);
-    if (place == UMBRA_TAP_WAIT) {
-        w->missing = umbra_engine_partial(w->engine, w->layer, w->scratch.x);
-    } else {
-        memcpy(w->scratch.x, rows->x, (size_t)w->pass.model->config.hidden * sizeof *rows->x);
+    umbra_engine_first_row(w->engine, &w->scratch);
+    if (place == UMBRA_TAP_WAIT)
+        w->missing = umbra_engine_partial(w->engine, w->layer, umbra_residual(&w->scratch));
+    else
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
-    }
 }
 
 void umbra_walk_limit(umbra_walk *w, int experts)
@@ -138,7 +137,12 @@ static void add_experts(umbra_walk *w)
 /* Attention over what the sequence holds and the row's own key. */
 static void attend(umbra_walk *w)
 {
+    const umbra_attention *a = &w->pass.model->config.attention[w->layer];
     umbra_kv_view view = umbra_engine_view(w->engine, w->layer, w->sequence, w->position);
+    if (a->ratio) /* a block that ends with the row is not pooled */
+        w->scratch.pooled[0] =
+            umbra_engine_view(w->engine, a->pooled, w->sequence, w->position - 1);
+    umbra_step_enter(&w->pass, w->layer, UMBRA_HALF_ATTENTION);
     view.kept = w->position;
     view.extra = w->page;
     view.extras = 1;

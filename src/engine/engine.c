@@ -61,13 +61,13 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     umbra_memory_plan *p = &e->plan;
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_place(&e->scratch, arena, c, p->chunk, UMBRA_LOGITS_ROWS, p->context, p->threads);
-    e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
+    e->forms = umbra_calloc((size_t)c->kept, sizeof *e->forms);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
     if (!arena || !e->forms || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
-    umbra_state_shape shape = {e->forms, c->layers, e->sequences, p->context, p->chunk};
+    umbra_state_shape shape = {e->forms, c->kept, e->sequences, p->context, p->chunk};
     return umbra_state_open(&e->state, &shape, err);
 }
 
@@ -115,6 +115,8 @@ static int check_widths(const umbra_model *model, umbra_error *err)
             {"attention (heads x values)", a->heads * a->value_dim},
             {"query bottleneck", a->q_rank},
             {"latent", a->kv_rank},
+            {"group of heads", a->out_groups ? a->heads * a->value_dim / a->out_groups : 0},
+            {"output bottlenecks", a->out_groups * a->out_rank},
             {"unrotated key", a->kv_rank ? a->key_dim - c->rope[a->rope].dim : 0},
         };
         rc = check_blocks(model, attention, sizeof attention / sizeof attention[0], err);

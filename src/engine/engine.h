@@ -11,6 +11,7 @@
 #include "model/model.h"
 
 struct umbra_pass;
+struct umbra_scratch;
 
 /* What the engine works with. The pool and the store are lent: between two calls of the engine they
  * are idle. */
@@ -32,14 +33,16 @@ void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
 /* For a second pass beside the engine's own (ahead/walk.c): everything but scratch and rows. Valid
  * while the engine is open. */
 void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
-/* What a row at `position` of a sequence sees of a layer. */
+/* What a row at `position` of a sequence sees of a layer, or of what else is kept
+ * (umbra_config.kept). */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
-/* From UMBRA_TAP_WAIT: the state of the chunk's first row, x (hidden), with the experts of the
- * layer that are computed so far. Returns the share of their weight that is not yet there, 0 to 1.
+/* From UMBRA_TAP_WAIT: the residual of the chunk's first row, (streams, hidden), with the experts
+ * of the layer that are computed so far. Returns the share of their weight that is not yet there, 0
+ * to 1. */
+float umbra_engine_partial(umbra_engine *engine, int layer, float *residual);
+/* What the chunk's first row is so far: its id, position and rotary angles, x, and several streams.
  */
-float umbra_engine_partial(umbra_engine *engine, int layer, float *x);
-/* The rotary angles of the chunk's first row, (UMBRA_ROPES) of (their dim). */
-void umbra_engine_angles(const umbra_engine *engine, float *const *angles);
+void umbra_engine_first_row(const umbra_engine *engine, struct umbra_scratch *out);
 
 /* The router of a layer with the norm before it folded in, (experts, hidden): its scores for a
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer

@@ -46,7 +46,9 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
-    int row = umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
+    const umbra_config *config = &e->model->config;
+    int row = umbra_device_first_bad(&e->device, umbra_residual(&e->scratch),
+                                     config->streams.count * config->hidden, c->rows.n);
     return refuse_nonfinite(c, row, what, layer, err);
 }
 
@@ -116,18 +118,33 @@ static int compute_experts(chunk *c, umbra_error *err)
     return stop;
 }
 
+/* What the rows see of the layer. */
+static void look(chunk *c)
+{
+    const umbra_engine *e = c->e;
+    const umbra_scratch *s = &e->scratch;
+    const umbra_attention *a = &e->model->config.attention[c->rows.layer];
+    for (int t = 0; t < c->rows.n; t++) {
+        int sequence = s->sequence[t], position = s->position[t];
+        s->view[t] = umbra_state_view(e->state, c->rows.layer, sequence, position);
+        if (!a->ratio)
+            continue;
+        s->pooled[t] = umbra_state_view(e->state, a->pooled, sequence, position);
+        s->pooling[t] = umbra_state_view(e->state, a->pooling, sequence, position);
+    }
+}
+
 static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
     if (umbra_progress_interrupted(c->tap->progress))
         return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
+    umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
     int rc = tell(c, UMBRA_TAP_INPUT);
     if (rc != UMBRA_OK)
         return rc;
-    for (int t = 0; t < c->rows.n; t++)
-        e->scratch.view[t] =
-            umbra_state_view(e->state, layer, e->scratch.sequence[t], e->scratch.position[t]);
+    look(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
@@ -190,6 +207,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
     if (rc != UMBRA_OK)
         return rc;
     c->rows.layer--;
+    umbra_step_leave(&c->pass);
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
@@ -220,14 +238,14 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(umbra_engine *e, int layer, float *x)
+float umbra_engine_partial(umbra_engine *e, int layer, float *residual)
 {
     const umbra_scratch *s = &e->scratch;
     const umbra_config *c = &e->model->config;
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
-    memcpy(x, s->x, (size_t)c->hidden * sizeof *x);
-    memset(s->block, 0, (size_t)c->hidden * sizeof *x); /* free until the layer's sum */
+    memcpy(residual, umbra_residual(s), (size_t)(c->streams.count * c->hidden) * sizeof *residual);
+    memset(s->block, 0, (size_t)c->hidden * sizeof *s->block); /* free until the layer's sum */
     for (int j = 0; j < c->experts_used; j++) {
         const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
         float weight = c->router.weighs_input ? 1 : s->weights[j];
@@ -242,15 +260,24 @@ float umbra_engine_partial(umbra_engine *e, int layer, float *x)
     umbra_engine_pass(e, &pass);
     pass.scratch = &e->scratch;
     pass.rows = 1;
-    umbra_step_join(&pass, layer, x);
+    umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_angles(const umbra_engine *e, float *const *angles)
+void umbra_engine_first_row(const umbra_engine *e, umbra_scratch *out)
 {
+    const umbra_config *c = &e->model->config;
+    const umbra_scratch *s = &e->scratch;
+    size_t n = (size_t)c->streams.count, hidden = (size_t)c->hidden;
+    out->id[0] = s->id[0];
+    out->position[0] = s->position[0];
+    memcpy(out->x, s->x, hidden * sizeof *out->x);
+    if (s->streams) {
+        memcpy(out->streams, s->streams, n * hidden * sizeof *out->streams);
+        memcpy(out->carry, s->carry, n * (n + 1) * sizeof *out->carry);
+    }
     for (int r = 0; r < UMBRA_ROPES; r++)
-        memcpy(angles[r], e->scratch.rope[r],
-               (size_t)e->model->config.rope[r].dim * sizeof *angles[r]);
+        memcpy(out->rope[r], s->rope[r], (size_t)c->rope[r].dim * sizeof *out->rope[r]);
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,

@@ -34,6 +34,21 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
     return bytes;
 }
 
+/* What a layer that pools keeps beside its own. */
+static void plan_pools(const umbra_attention *a, const umbra_kernels *kernels, umbra_kv_form *forms)
+{
+    if (!a->ratio)
+        return;
+    forms[a->pooled] = (umbra_kv_form){
+        .heads = 1, .key = a->key_dim, .every = a->ratio, .unit = kernels->kv_bytes};
+    forms[a->pooling] = (umbra_kv_form){
+        .heads = 1,
+        .key = 2 * a->ratio_parts * a->key_dim, /* values and scores */
+        .window = a->ratio_parts * a->ratio,
+        .unit = (uint32_t)sizeof(float),
+    };
+}
+
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms)
 {
     const umbra_config *c = &model->config;
@@ -45,6 +60,8 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
             .window = c->attention[l].window,
             .unit = c->attention[l].conv ? (uint32_t)sizeof(float) : kernels->kv_bytes,
         };
+    for (int l = 0; l < c->layers; l++)
+        plan_pools(&c->attention[l], kernels, forms);
 }
 
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
@@ -206,14 +223,14 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *config = &model->config;
-    umbra_kv_form *forms = umbra_calloc((size_t)config->layers, sizeof *forms);
+    umbra_kv_form *forms = umbra_calloc((size_t)config->kept, sizeof *forms);
     if (!forms)
-        return umbra_fail_nomem(err, "the plan", (uint64_t)config->layers * sizeof *forms);
+        return umbra_fail_nomem(err, "the plan", (uint64_t)config->kept * sizeof *forms);
     umbra_plan_forms(model, kernels, forms);
     p->slot_bytes =
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0}};
+    chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0}};
     rc = divide(&o, &c, fixed, p, err);
     umbra_free(forms);
     return rc;
