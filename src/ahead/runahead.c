@@ -110,6 +110,8 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
     int layer = umbra_walk_layer(r->walk), distance = umbra_walk_distance(r->walk);
+    if (umbra_engine_token_experts(r->engine, layer, 0)) /* are foretold already */
+        return;
     umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
                            umbra_walk_preference(r->walk), c->experts, c->experts_used, distance,
                            umbra_walk_missing(r->walk), r->order, r->probability,

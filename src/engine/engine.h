@@ -48,5 +48,7 @@ void umbra_engine_first_row(const umbra_engine *engine, struct umbra_scratch *ou
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer
  * without experts. */
 void umbra_engine_gate(const umbra_engine *engine, int layer, float *gate);
+/* The experts of a layer (used) that this token's id alone names; NULL where the router chooses. */
+const int32_t *umbra_engine_token_experts(const umbra_engine *engine, int layer, int32_t id);
 
 #endif

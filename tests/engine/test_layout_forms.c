@@ -109,6 +109,7 @@ static const variant variants[] = {
     {&make_glm_dsa, NULL, NULL},
     {&make_deepseek32, NULL, NULL},
     {&make_minimax_m3, NULL, NULL},
+    {&make_deepseek4, NULL, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof variants[0] };

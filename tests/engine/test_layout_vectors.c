@@ -92,6 +92,7 @@ static const struct {
     {"glm-dsa", &make_glm_dsa, NULL, NULL, vector_glm_dsa},
     {"deepseek32", &make_deepseek32, stretched_keys, NULL, vector_deepseek32},
     {"minimax-m3", &make_minimax_m3, NULL, NULL, vector_minimax_m3},
+    {"deepseek4", &make_deepseek4, yarn_keys, NULL, vector_deepseek4},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

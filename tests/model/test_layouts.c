@@ -64,7 +64,7 @@ static const refusal refusals[] = {
     {&make_deepseek2, {"deepseek2.leading_dense_block_count", VALUE, 2, NULL, "blk.1.ffn_gate"}},
     {&make_deepseek2, {"deepseek2.feed_forward_length", ABSENT, 0, NULL, "feed_forward_length"}},
     {&make_deepseek2, {"deepseek2.expert_shared_count", VALUE, 3, NULL, "ffn_gate_shexp"}},
-    {&make_deepseek2, {"deepseek2.expert_gating_func", VALUE, 4, NULL, "gating_func is 4"}},
+    {&make_deepseek2, {"deepseek2.expert_gating_func", VALUE, 5, NULL, "gating_func is 5"}},
     {&make_deepseek2, {"deepseek2.expert_group_count", VALUE, 3, NULL, "2 of 3 groups"}},
     {&make_deepseek2, {"deepseek2.expert_group_count", VALUE, 8, NULL, "2 of 8 groups"}},
     {&make_deepseek2, {"deepseek2.expert_group_used_count", VALUE, 5, NULL, "5 of 4 groups"}},
