@@ -64,7 +64,7 @@ static int routed(void *user, const umbra_rows *rows)
     run *r = user;
     for (int d = 0; d < DISTANCES; d++)
         count(r, rows, d);
-    umbra_walk_begin(r->walk, rows, UMBRA_TAP_ROUTED);
+    umbra_walk_begin(r->walk, rows, 0, UMBRA_TAP_ROUTED);
     for (int d = 0; d < DISTANCES && umbra_walk_step(r->walk); d++) {
         size_t at = (size_t)umbra_walk_layer(r->walk) * DISTANCES + (size_t)d;
         memcpy(r->named + at * (size_t)r->used, umbra_walk_experts(r->walk),

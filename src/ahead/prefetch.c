@@ -117,7 +117,7 @@ static int enter(void *user, const umbra_rows *rows)
     if (p->on)
         umbra_certain_foretell(p->engine, rows, p->probability);
     if (p->runahead)
-        umbra_runahead_enter(p->runahead);
+        umbra_runahead_enter(p->runahead, rows);
     else
         tell_rows(p, rows, -1);
     return UMBRA_OK;
@@ -196,8 +196,8 @@ bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
 typedef struct choice {
     umbra_policy policy;
     bool automatic;
-    bool found;   /* automatic by a shadow that nobody named */
-    char *beside; /* owned */
+    bool found;           /* automatic by a shadow that nobody named */
+    char *beside;         /* owned */
     bool *sparse, *known; /* owned: (layers) */
     char hash[UMBRA_MODEL_HASH_CHARS];
     umbra_runner_options runner; /* but for the store and the routers */
@@ -314,7 +314,7 @@ static int measure(choice *c, const umbra_model *model, const umbra_engine_optio
         umbra_memory_plan plan; /* also where the budget is too small: that is told at opening */
         rc = umbra_engine_plan(model, engine, &plan, err);
         rc = rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
-        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads);
+        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads, engine->sequences);
     } else {
         rc = umbra_runner_bytes(&c->runner, bytes, err);
     }
@@ -408,7 +408,7 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
     int experts = umbra_engine_model(engine)->config.experts;
     p->probability = umbra_calloc((size_t)experts, sizeof *p->probability);
     int rc = p->next_position && p->probability ? open_runner(p, options ? options : &defaults, err)
-                              : umbra_fail_nomem(err, "reading ahead", 0);
+                                                : umbra_fail_nomem(err, "reading ahead", 0);
     for (int i = 0; p->next_position && i < sequences; i++)
         p->next_position[i] = -1;
     if (rc != UMBRA_OK) {
@@ -453,6 +453,16 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
         umbra_runner_get_stats(p->runner, &out->runner);
     if (p->runahead)
         umbra_runahead_get_stats(p->runahead, &out->runner);
+}
+
+bool umbra_prefetch_get_guess(const umbra_prefetch *p, int sequence, umbra_token_guess *out)
+{
+    return p->runahead && umbra_runahead_get_guess(p->runahead, sequence, out);
+}
+
+int umbra_prefetch_draft(umbra_prefetch *p, int sequence, int32_t id, int n, umbra_token_guess *out)
+{
+    return p->runahead ? umbra_runahead_draft(p->runahead, sequence, id, n, out) : 0;
 }
 
 void umbra_prefetch_set_oracle(umbra_prefetch *p, int sequence, const uint16_t *routing, int tokens)

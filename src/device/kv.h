@@ -31,7 +31,8 @@ typedef struct umbra_kv_view {
     char *const *page; /* page p holds the positions from p * UMBRA_KV_PAGE on; those wholly before
                           `first` may be gone */
     int first, kept;
-    char *extra; /* a page, or NULL */
+    char *extra;  /* a page, or NULL */
+    int extra_at; /* the row of that page with which the extras begin */
     int extras;
 } umbra_kv_view;
 
@@ -61,7 +62,7 @@ static inline size_t umbra_kv_value_at(const umbra_kv_form *f, int head, int row
 /* The page of a view's own row, and which row of it. */
 static inline char *umbra_kv_own(const umbra_kv_view *v, int *row)
 {
-    int last = v->extras > 0 ? v->extras - 1 : v->kept - 1;
+    int last = v->extras > 0 ? v->extra_at + v->extras - 1 : v->kept - 1;
     *row = last % UMBRA_KV_PAGE;
     return v->extras > 0 ? v->extra : v->page[last / UMBRA_KV_PAGE];
 }

@@ -215,6 +215,12 @@ void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
                         .rope_frequency = e->rope_frequency};
 }
 
+void umbra_engine_lend_output(const umbra_engine *e, umbra_scratch *scratch)
+{
+    scratch->out = e->scratch.out;
+    scratch->logits = e->scratch.logits;
+}
+
 umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, int position)
 {
     return umbra_state_view(e->state, layer, sequence, position);

@@ -238,46 +238,55 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(umbra_engine *e, int layer, float *residual)
+float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
 {
-    const umbra_scratch *s = &e->scratch;
     const umbra_config *c = &e->model->config;
+    size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t streams = (size_t)c->streams.count, whole = streams * hidden;
+    umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
+    row.beside += c->post_norms || row.streams ? (size_t)t * hidden : 0;
+    row.carry += row.streams ? (size_t)t * streams * (streams + 1) : 0;
+    row.shared_weight += t;
+    const int32_t *experts = row.experts + first, *pair = row.token_pair + first;
+    const float *weights = row.weights + first;
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
-    memcpy(residual, umbra_residual(s), (size_t)(c->streams.count * c->hidden) * sizeof *residual);
-    memset(s->block, 0, (size_t)c->hidden * sizeof *s->block); /* free until the layer's sum */
+    memcpy(residual, umbra_residual(&row) + (size_t)t * whole, whole * sizeof *residual);
+    memset(row.block, 0, hidden * sizeof *row.block);
     for (int j = 0; j < c->experts_used; j++) {
-        const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
-        float weight = c->router.weighs_input ? 1 : s->weights[j];
-        all += s->weights[j];
-        if (s->computed[s->experts[j]])
-            e->device.kernels->add_scaled(
-                s->block, row, scale ? weight * scale[s->experts[j]] : weight, c->hidden);
+        const float *given = row.contribution + (size_t)pair[j] * hidden;
+        float weight = c->router.weighs_input ? 1 : weights[j];
+        all += weights[j];
+        if (row.computed[experts[j]])
+            e->device.kernels->add_scaled(row.block, given,
+                                          scale ? weight * scale[experts[j]] : weight, c->hidden);
         else
-            missing += s->weights[j];
+            missing += weights[j];
     }
     umbra_pass pass;
     umbra_engine_pass(e, &pass);
-    pass.scratch = &e->scratch;
+    pass.scratch = &row;
     pass.rows = 1;
     umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_first_row(const umbra_engine *e, umbra_scratch *out)
+void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
 {
     const umbra_config *c = &e->model->config;
     const umbra_scratch *s = &e->scratch;
-    size_t n = (size_t)c->streams.count, hidden = (size_t)c->hidden;
-    out->id[0] = s->id[0];
-    out->position[0] = s->position[0];
-    memcpy(out->x, s->x, hidden * sizeof *out->x);
+    size_t n = (size_t)c->streams.count, hidden = (size_t)c->hidden, at = (size_t)t;
+    out->id[0] = s->id[t];
+    out->position[0] = s->position[t];
+    memcpy(out->x, s->x + at * hidden, hidden * sizeof *out->x);
     if (s->streams) {
-        memcpy(out->streams, s->streams, n * hidden * sizeof *out->streams);
-        memcpy(out->carry, s->carry, n * (n + 1) * sizeof *out->carry);
+        memcpy(out->streams, s->streams + at * n * hidden, n * hidden * sizeof *out->streams);
+        memcpy(out->carry, s->carry + at * n * (n + 1), n * (n + 1) * sizeof *out->carry);
     }
-    for (int r = 0; r < UMBRA_ROPES; r++)
-        memcpy(out->rope[r], s->rope[r], (size_t)c->rope[r].dim * sizeof *out->rope[r]);
+    for (int r = 0; r < UMBRA_ROPES; r++) {
+        size_t dim = (size_t)c->rope[r].dim;
+        memcpy(out->rope[r], s->rope[r] + at * dim, dim * sizeof *out->rope[r]);
+    }
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,

@@ -1,4 +1,5 @@
-/* What those who guess want to know of a layer: its gate as numbers in F32, and what needs no guess.
+/* What those who guess want to know of a layer: its gate as numbers in F32, and what needs no
+ * guess.
  */
 #include <string.h>
 

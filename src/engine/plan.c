@@ -34,14 +34,12 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
     return bytes;
 }
 
-/* What a layer that pools keeps beside its own. */
-static void plan_pools(const umbra_attention *a, const umbra_kernels *kernels, umbra_kv_form *forms)
+/* What a layer that pools keeps beside its own: pooled rows, or of what they are pooled. */
+static umbra_kv_form pool_form(const umbra_attention *a, bool pooled, uint32_t unit)
 {
-    if (!a->ratio)
-        return;
-    forms[a->pooled] = (umbra_kv_form){
-        .heads = 1, .key = a->key_dim, .every = a->ratio, .unit = kernels->kv_bytes};
-    forms[a->pooling] = (umbra_kv_form){
+    if (pooled)
+        return (umbra_kv_form){.heads = 1, .key = a->key_dim, .every = a->ratio, .unit = unit};
+    return (umbra_kv_form){
         .heads = 1,
         .key = 2 * a->ratio_parts * a->key_dim, /* values and scores */
         .window = a->ratio_parts * a->ratio,
@@ -49,19 +47,25 @@ static void plan_pools(const umbra_attention *a, const umbra_kernels *kernels, u
     };
 }
 
+umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
+{
+    for (int l = 0; kept >= c->layers && l < c->layers; l++)
+        if (c->attention[l].pooled == kept || c->attention[l].pooling == kept)
+            return pool_form(&c->attention[l], c->attention[l].pooled == kept, unit);
+    const umbra_attention *a = &c->attention[kept];
+    return (umbra_kv_form){
+        .heads = a->cache_heads,
+        .key = a->cache_key,
+        .value = a->cache_value,
+        .window = a->window,
+        .unit = a->conv ? (uint32_t)sizeof(float) : unit,
+    };
+}
+
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms)
 {
-    const umbra_config *c = &model->config;
-    for (int l = 0; l < c->layers; l++)
-        forms[l] = (umbra_kv_form){
-            .heads = c->attention[l].cache_heads,
-            .key = c->attention[l].cache_key,
-            .value = c->attention[l].cache_value,
-            .window = c->attention[l].window,
-            .unit = c->attention[l].conv ? (uint32_t)sizeof(float) : kernels->kv_bytes,
-        };
-    for (int l = 0; l < c->layers; l++)
-        plan_pools(&c->attention[l], kernels, forms);
+    for (int k = 0; k < model->config.kept; k++)
+        forms[k] = umbra_engine_form(&model->config, k, kernels->kv_bytes);
 }
 
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)

@@ -32,6 +32,7 @@ static void test_sizes(void **state)
     SIZE(umbra_model_type, 48);
     SIZE(umbra_prefetch_options, 80);
     SIZE(umbra_prefetch_stats, 120);
+    SIZE(umbra_token_guess, 24);
     SIZE(umbra_progress, 24);
     SIZE(umbra_runner_options, 136);
     SIZE(umbra_runner_stats, 64);

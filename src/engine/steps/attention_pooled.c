@@ -16,7 +16,7 @@ static void project(const umbra_pass *p, int layer)
         umbra_product_make(d, &w[UMBRA_ATTN_KV], &s->normed, p->rows, s->k),
         umbra_product_make(d, &w[UMBRA_ATTN_Q_A], &s->normed, p->rows, s->q_low.f32),
     };
-    bool pools = c->attention[layer].ratio > 0 && !p->aside;
+    bool pools = c->attention[layer].ratio > 0;
     if (pools) {
         products[2] =
             umbra_product_make(d, &w[UMBRA_POOL_VALUES], &s->normed, p->rows, s->pool_values);
@@ -114,7 +114,7 @@ void umbra_step_attention_pooled(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     project(p, layer);
     place(p, layer);
-    if (a->ratio && !p->aside)
+    if (a->ratio)
         pool(p, layer);
     umbra_attend_step attend = {
         .q = s->q,

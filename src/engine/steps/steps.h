@@ -96,8 +96,7 @@ typedef struct umbra_pass {
     const double *rope_frequency; /* radians per position of each pair, rope r's from
                                      umbra_rope_at(r) on */
     umbra_scratch *scratch;
-    int rows;   /* C */
-    bool aside; /* nothing is kept but where the rows' views say */
+    int rows; /* C */
 } umbra_pass;
 
 typedef enum umbra_half { UMBRA_HALF_ATTENTION, UMBRA_HALF_FFN } umbra_half;
