@@ -1,5 +1,5 @@
-/* What is certain of coming layers: in some models a token's id alone names the experts of the first
- * ones, so that they can be read before anything of the token is computed. */
+/* What is certain of coming layers: in some models a token's id alone names the experts of the
+ * first ones, so that they can be read before anything of the token is computed. */
 #ifndef UMBRA_AHEAD_CERTAIN_H
 #define UMBRA_AHEAD_CERTAIN_H
 
