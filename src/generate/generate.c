@@ -1,4 +1,6 @@
 /* Writes tokens one by one: the prompt in chunks, then decoding. */
+#include <string.h>
+
 #include <umbra/generate.h>
 
 #include "base/clock.h"
@@ -9,7 +11,9 @@
 
 typedef struct step {
     umbra_sampler *sampler;
-    int32_t next;
+    int32_t *tokens; /* (count) of the text so far, with what the sequence held before */
+    int count;
+    int32_t next; /* negative: none could be drawn */
     const umbra_progress *progress;
     int prompt_tokens;
 } step;
@@ -27,8 +31,8 @@ static int take_logits(void *user, int index, const float *logits)
 {
     (void)index;
     step *s = user;
-    s->next = umbra_sampler_next(s->sampler, logits);
-    return 0;
+    s->next = umbra_sampler_next(s->sampler, logits, s->tokens, s->count);
+    return s->next < 0 ? s->next : 0;
 }
 
 static int prefill(umbra_engine *engine, const int32_t *prompt, int n, int sequence,
@@ -77,6 +81,7 @@ static int decode(umbra_engine *engine, const umbra_model *model, const umbra_ge
             out->ended = true;
             return UMBRA_OK;
         }
+        s->tokens[s->count++] = s->next;
         out->new_tokens++;
         if (o->on_token && o->on_token(o->user, s->next) != 0)
             return UMBRA_OK;
@@ -91,6 +96,31 @@ static int decode(umbra_engine *engine, const umbra_model *model, const umbra_ge
     return UMBRA_OK;
 }
 
+/* Opens what draws, and lays out the text so far. */
+static int begin(step *s, const umbra_generate_options *o, const int32_t *prompt, int held,
+                 int most, int vocabulary, umbra_error *err)
+{
+    size_t n = (size_t)held + (size_t)s->prompt_tokens + (size_t)most;
+    s->tokens = umbra_calloc(n, sizeof *s->tokens);
+    if (!s->tokens)
+        return umbra_fail_nomem(err, "the text", (uint64_t)n * sizeof *s->tokens);
+    for (int i = 0; i < held; i++)
+        s->tokens[i] = o->before ? o->before[i] : -1; /* no token: nothing looks at it */
+    memcpy(s->tokens + held, prompt, (size_t)s->prompt_tokens * sizeof *prompt);
+    s->count = held + s->prompt_tokens;
+    return umbra_sampler_open(&s->sampler, &o->sampling, vocabulary, err);
+}
+
+/* Why no token could be drawn. */
+static int fail_draw(const step *s, umbra_error *err)
+{
+    return s->next == UMBRA_E_UNSUPPORTED
+               ? umbra_fail(err, s->next, "no token of the vocabulary may come at position %d",
+                            s->count)
+               : umbra_fail(err, s->next, "what may come at position %d could not be told: %s",
+                            s->count, umbra_status_text(s->next));
+}
+
 int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
                    int prompt_tokens, const umbra_generate_options *o, umbra_generation *out,
                    umbra_error *err)
@@ -103,15 +133,15 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     if (rc != UMBRA_OK)
         return rc;
     step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
-    rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary, err);
-    if (rc != UMBRA_OK)
-        return rc;
+    rc = begin(&s, o, prompt, umbra_engine_length(engine, o->sequence), most,
+               umbra_model_get_info(model)->vocabulary, err);
     umbra_tap tap = {.user = &s,
                      .logits = take_logits,
                      .at = {[UMBRA_TAP_LEAVE] = report_prompt},
                      .progress = o->progress};
     uint64_t start = umbra_clock_ns();
-    rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
+    if (rc == UMBRA_OK)
+        rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
     out->prefill_seconds = umbra_seconds_since(start);
     tap.at[UMBRA_TAP_LEAVE] = NULL;
     if (rc == UMBRA_OK) {
@@ -122,6 +152,9 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
         out->decode_wait_seconds =
             (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;
     }
+    if (s.next < 0)
+        rc = fail_draw(&s, err);
     umbra_sampler_close(&s.sampler);
+    umbra_free(s.tokens);
     return rc;
 }
