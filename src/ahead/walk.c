@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "engine/steps/steps.h"
 
-/* Where a layer keeps the walk's own keys and values. */
+/* Where a layer keeps the walk's own keys and values, or its recurrent state. */
 typedef struct walk_rows {
     uint64_t page; /* bytes from the arena's start */
     int row;       /* of that page */
@@ -50,6 +50,15 @@ static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
     for (int k = 0; k < c->kept; k++) {
         const umbra_kv_form form = umbra_engine_form(c, k, sizeof(float));
         int before = 0, last = -1; /* of those alike */
+        umbra_recurrent_form state = {0};
+        if (k < c->layers)
+            state = umbra_recurrent_make(&c->attention[k]);
+        if (state.heads > 0) {
+            if (places)
+                places[k] = (walk_rows){used, 0};
+            used += umbra_recurrent_page_bytes(&state);
+            continue;
+        }
         for (int i = 0; i < k; i++) {
             if (look_alike(c, k, i)) {
                 before++;
@@ -189,6 +198,23 @@ static void add_experts(umbra_walk *w)
         w->missing = missing / all;
 }
 
+/* A recurrent layer: from the sequence's state at first, then from the walk's own, which lies
+ * apart. In layers up to the source the sequence's step has the walk's first token already. */
+static void recur(umbra_walk *w)
+{
+    umbra_scratch *s = &w->scratch;
+    float *own = (float *)(void *)(w->pages + w->places[w->layer].page);
+    umbra_recurrent_view held = umbra_engine_recurrent(w->engine, w->layer, w->sequence);
+    bool stepped = w->layer <= w->source;
+    const float *from = stepped ? held.to : held.from;
+    bool first = w->tokens == (stepped ? 1 : 0);
+    s->chains.n = 1;
+    s->chains.first[0] = 0;
+    s->chains.before[0] = s->chains.after[0] = -1;
+    s->recurrent[0] = (umbra_recurrent_view){first ? from : own, own};
+    umbra_step_attention(&w->pass, w->layer);
+}
+
 /* What the walk sees of something that is kept: `held` rows of the sequence's, of the first `seen`,
  * and its own. */
 static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
@@ -212,13 +238,17 @@ static void attend(umbra_walk *w)
 {
     const umbra_attention *a = &w->pass.model->config.attention[w->layer];
     umbra_scratch *s = &w->scratch;
+    umbra_step_enter(&w->pass, w->layer, UMBRA_HALF_ATTENTION);
+    if (w->pass.recurrent[w->layer].heads > 0) {
+        recur(w);
+        return;
+    }
     int held = w->position + (w->layer <= w->source ? 1 : 0), seen = w->position + w->tokens + 1;
     s->view[0] = look(w, w->layer, held, seen);
     if (a->ratio) {
         s->pooling[0] = look(w, a->pooling, held, seen);
         s->pooled[0] = look(w, a->pooled, held / a->ratio, seen / a->ratio);
     }
-    umbra_step_enter(&w->pass, w->layer, UMBRA_HALF_ATTENTION);
     umbra_step_attention(&w->pass, w->layer);
 }
 

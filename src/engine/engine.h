@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "device/kv.h"
+#include "device/recurrent.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
@@ -39,6 +40,8 @@ umbra_kv_form umbra_engine_form(const umbra_config *config, int kept, uint32_t u
 /* What a row at `position` of a sequence sees of a layer, or of what else is kept
  * (umbra_config.kept). */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
+/* The states of a recurrent layer before and behind the step in progress. */
+umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *engine, int layer, int sequence);
 /* From UMBRA_TAP_WAIT: the residual of the chunk's row t, (streams, hidden), with the experts of
  * the layer that are computed so far. Returns the share of their weight that is not yet there, 0
  * to 1.

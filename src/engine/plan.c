@@ -68,6 +68,17 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
         forms[k] = umbra_engine_form(&model->config, k, kernels->kv_bytes);
 }
 
+bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent)
+{
+    const umbra_config *c = &model->config;
+    bool any = false;
+    for (int l = 0; l < c->layers; l++) {
+        recurrent[l] = umbra_recurrent_make(&c->attention[l]);
+        any = any || recurrent[l].heads > 0;
+    }
+    return any;
+}
+
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
 {
     if (value >= least && value <= most)
@@ -137,7 +148,7 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
 typedef struct chunk_plan {
     const umbra_model *model;
     const umbra_memory_plan *plan;
-    umbra_state_shape shape; /* but for the step; owns its forms */
+    umbra_state_shape shape; /* but for the step */
 } chunk_plan;
 
 static uint64_t scratch_bytes(const chunk_plan *c, int chunk)
@@ -227,15 +238,22 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *config = &model->config;
-    umbra_kv_form *forms = umbra_calloc((size_t)config->kept, sizeof *forms);
-    if (!forms)
-        return umbra_fail_nomem(err, "the plan", (uint64_t)config->kept * sizeof *forms);
+    size_t kept = (size_t)config->kept;
+    umbra_kv_form *forms = umbra_calloc(kept, sizeof *forms);
+    umbra_recurrent_form *recurrent = umbra_calloc(kept, sizeof *recurrent);
+    if (!forms || !recurrent) {
+        umbra_free(forms);
+        umbra_free(recurrent);
+        return umbra_fail_nomem(err, "the plan", kept * (sizeof *forms + sizeof *recurrent));
+    }
     umbra_plan_forms(model, kernels, forms);
+    umbra_plan_recurrent(model, recurrent);
     p->slot_bytes =
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0}};
+    chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0, recurrent, NULL}};
     rc = divide(&o, &c, fixed, p, err);
     umbra_free(forms);
+    umbra_free(recurrent);
     return rc;
 }

@@ -93,6 +93,8 @@ static const struct {
     {"deepseek32", &make_deepseek32, stretched_keys, NULL, vector_deepseek32},
     {"minimax-m3", &make_minimax_m3, NULL, NULL, vector_minimax_m3},
     {"deepseek4", &make_deepseek4, yarn_keys, NULL, vector_deepseek4},
+    {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
+    {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };
