@@ -16,6 +16,7 @@
 
 #include <umbra/model.h>
 #include <umbra/progress.h>
+#include <umbra/ranks.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
 
@@ -43,7 +44,9 @@ typedef struct umbra_engine_options {
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
-    uint64_t reserved[8];           /* room for options to come: zeros */
+    const umbra_ranks *ranks;       /* with whom the experts are divided (see ranks.h); NULL: with
+                                       nobody. Copied, but for its uses */
+    uint64_t reserved[7];           /* room for options to come: zeros */
 } umbra_engine_options;
 
 enum { UMBRA_NOTE_BYTES = 512 /* of a note in a plan, the NUL included */ };
@@ -62,7 +65,8 @@ typedef struct umbra_memory_plan {
     uint64_t cache_bytes;    /* expert slots */
     uint64_t slot_bytes;     /* one expert's slot, alignment included */
     uint64_t slots;          /* expert slots in the cache */
-    double residency;        /* share of the experts that fit in the slots, 0..1 */
+    double residency;        /* share of the experts (of this rank's, if there are several) that
+                                fit in the slots, 0..1 */
     int context;             /* positions per sequence */
     int chunk;               /* most tokens computed together */
     int threads;             /* that compute */

@@ -28,6 +28,7 @@ struct umbra_walk {
     int tokens; /* gone on with behind that token */
     int layer, distance;
     int most_experts; /* computed of a layer */
+    int computed;     /* in all */
     float missing;
     bool routed; /* the layer's experts are named, and not yet computed */
 };
@@ -130,7 +131,7 @@ static void begin(umbra_walk *w, int sequence, int position, int source)
     w->sequence = sequence;
     w->position = position;
     w->layer = w->source = source;
-    w->tokens = w->distance = 0;
+    w->tokens = w->distance = w->computed = 0;
     w->routed = false;
     w->missing = 0;
     w->scratch.prompt[0] = false;
@@ -178,7 +179,7 @@ static void add_experts(umbra_walk *w)
     umbra_lease leases[UMBRA_MAX_USED];
     int n = 0;
     float all = 0, missing = 0;
-    umbra_step_sort_pairs(&w->pass);
+    umbra_step_sort_pairs(&w->pass, w->layer);
     umbra_step_ffn(&w->pass, w->layer);
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
         bool there = n < w->most_experts &&
@@ -189,6 +190,7 @@ static void add_experts(umbra_walk *w)
         if (!there)
             s->token_pair[j] = -1; /* left out of the sum */
     }
+    w->computed += n;
     if (n > 0)
         umbra_step_experts(&w->pass, w->layer, leases, n);
     umbra_step_mix(&w->pass, w->layer);
@@ -324,6 +326,11 @@ int umbra_walk_distance(const umbra_walk *w)
 float umbra_walk_missing(const umbra_walk *w)
 {
     return w->missing;
+}
+
+int umbra_walk_computed(const umbra_walk *w)
+{
+    return w->computed;
 }
 
 const float *umbra_walk_scores(const umbra_walk *w)

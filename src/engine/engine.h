@@ -22,6 +22,12 @@ umbra_store *umbra_engine_store(const umbra_engine *engine);
 int umbra_engine_sequences(const umbra_engine *engine);
 umbra_pool *umbra_engine_pool(const umbra_engine *engine);
 
+/* Among ranks: which one this is (alone: 0), and whether it has the expert. */
+int umbra_engine_rank(const umbra_engine *engine);
+bool umbra_engine_owns(const umbra_engine *engine, int layer, int expert);
+/* umbra_store_get_uses, of all ranks together, who must all call it. */
+int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *err);
+
 /* A store of so many bytes for the model's experts, as an engine with these options would open it.
  */
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,

@@ -12,6 +12,7 @@ typedef struct chunk {
     const umbra_tap *tap; /* the call's */
     umbra_pass pass;
     umbra_rows rows;
+    umbra_error failure; /* with ranks: why this one fails, until it has made the others stop too */
 } chunk;
 
 static int tell(chunk *c, umbra_tap_place place)
@@ -88,15 +89,16 @@ static void place_rows(chunk *c)
 
 /* Tells the store what the chunk is for: rows of prompts scan all experts, those that
  * decode say which ones are in use. */
-static int begin_batch(chunk *c, umbra_error *err)
+static int begin_batch(chunk *c, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &c->e->scratch;
+    int first, own = umbra_division_own(&c->e->division, s, c->rows.layer, distinct, &first);
     umbra_batch batch = {
         .kind = UMBRA_BATCH_PROMPT,
         .layer = c->rows.layer,
-        .experts = s->span_expert,
-        .uses = s->span_uses,
-        .n = umbra_step_sort_pairs(&c->pass),
+        .experts = s->span_expert + first,
+        .uses = s->span_uses + first,
+        .n = own,
     };
     for (int t = 0; t < c->rows.n; t++)
         if (!s->prompt[t])
@@ -115,25 +117,57 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
 
 /* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
  * layer's end, so that the store's batch ends too. */
-static int compute_experts(chunk *c, umbra_error *err)
+static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    int layer = c->rows.layer, rc = begin_batch(c, err);
+    int layer = c->rows.layer, rc = begin_batch(c, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
-    int stop = tell(c, UMBRA_TAP_ROUTED);
+    *stop = tell(c, UMBRA_TAP_ROUTED);
     umbra_step_ffn(&c->pass, layer); /* while the reads are under way */
     umbra_lease leases[UMBRA_MAX_USED];
     int n;
-    while ((n = next_leases(c, leases, &stop, err)) > 0) {
+    while ((n = next_leases(c, leases, stop, err)) > 0) {
         umbra_step_experts(&c->pass, layer, leases, n);
         for (int i = 0; i < n; i++)
             umbra_store_release(e->store, &leases[i]);
     }
-    if (n < 0)
-        return n;
-    umbra_step_mix(&c->pass, layer);
+    return n;
+}
+
+/* The ranks' parts come together. One that fails waits for a layer in which it has a part, to hand
+ * out what is no number: then all stop behind the same layer. */
+static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
+{
+    umbra_engine *e = c->e;
+    if (!e->division.owner)
+        return rc;
+    if (rc != UMBRA_OK)
+        c->failure = err ? *err : (umbra_error){.status = rc};
+    int status = c->failure.status;
+    (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
+    return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
+}
+
+static int compute_experts(chunk *c, umbra_error *err)
+{
+    int stop = UMBRA_OK, distinct = umbra_step_sort_pairs(&c->pass, c->rows.layer);
+    int rc = compute_leases(c, distinct, &stop, err);
+    rc = gather_experts(c, distinct, rc, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_step_mix(&c->pass, c->rows.layer);
     return stop;
+}
+
+/* With ranks the interruption is first handed to the others. */
+static int check_interruption(chunk *c, umbra_error *err)
+{
+    if (!umbra_progress_interrupted(c->tap->progress) || c->failure.status != UMBRA_OK)
+        return UMBRA_OK;
+    umbra_error *at = c->e->division.owner ? &c->failure : err;
+    int rc = umbra_fail(at, UMBRA_E_INTERRUPTED, "interrupted");
+    return at == err ? rc : UMBRA_OK;
 }
 
 /* What the rows see of the layer, and the states that they go on from. */
@@ -159,10 +193,11 @@ static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    if (umbra_progress_interrupted(c->tap->progress))
-        return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
+    int rc = check_interruption(c, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
-    int rc = tell(c, UMBRA_TAP_INPUT);
+    rc = tell(c, UMBRA_TAP_INPUT);
     if (rc != UMBRA_OK)
         return rc;
     show_layer(c);
@@ -310,6 +345,13 @@ void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
     }
 }
 
+static int fail_as(const umbra_error *failure, umbra_error *err)
+{
+    if (err)
+        *err = *failure;
+    return failure->status;
+}
+
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
                       umbra_error *err)
 {
@@ -326,6 +368,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .forms = e->forms,
                      .recurrent = e->recurrent,
                      .rope_frequency = e->rope_frequency,
+                     .order = e->division.order,
                      .scratch = &e->scratch,
                      .rows = count},
             .rows = {.first = first,
@@ -336,6 +379,8 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .x = e->scratch.x},
         };
         rc = compute_chunk(&c, err);
+        if (rc != UMBRA_OK && c.failure.status != UMBRA_OK)
+            rc = fail_as(&c.failure, err);
     }
-    return rc;
+    return rc == UMBRA_OK ? rc : umbra_division_agree(&e->division, rc, err);
 }

@@ -3,6 +3,7 @@
 #ifndef UMBRA_ENGINE_INTERNAL_H
 #define UMBRA_ENGINE_INTERNAL_H
 
+#include "engine/division.h"
 #include "engine/engine.h"
 #include "engine/steps/steps.h"
 #include "state/state.h"
@@ -15,6 +16,7 @@ enum {
 struct umbra_engine {
     const umbra_model *model;
     umbra_memory_plan plan;
+    umbra_division division;
     int sequences;
     umbra_device device;
     umbra_pool *pool;

@@ -136,8 +136,10 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->context = o->context;
     p->process_bytes = process_bytes + thread_bytes * (uint64_t)(o->threads + IO_THREADS);
     uint64_t index = (uint64_t)c->layers * (uint64_t)c->experts * UMBRA_STORE_SLICES;
+    uint64_t owners = o->ranks ? 2 * sizeof(uint16_t) : 0; /* engine/division.c */
     p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
-                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice);
+                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice) +
+                        owners * (uint64_t)c->layers * (uint64_t)c->experts;
     p->dense_bytes = umbra_plan_dense_bytes(model);
     p->reserved_bytes = o->reserved_bytes;
     return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->reserved_bytes;
@@ -195,13 +197,13 @@ static int find_alignment(const umbra_model *model, const umbra_engine_options *
     return rc;
 }
 
-/* The budget's division, when the options are complete. */
-static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t fixed,
-                  umbra_memory_plan *p, umbra_error *err)
+/* The budget's division, when the options are complete; experts: to be kept, at most. */
+static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t experts,
+                  uint64_t fixed, umbra_memory_plan *p, umbra_error *err)
 {
     const umbra_model *model = c->model;
     uint64_t used = (uint64_t)model->config.experts_used;
-    uint64_t experts = (uint64_t)model->info.moe_layers * (uint64_t)model->config.experts;
+    used = used < experts ? used : experts;
     p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
     p->all_bytes =
         fixed + chunk_bytes(c, o->chunk ? o->chunk : MAX_AUTO_CHUNK) + experts * p->slot_bytes;
@@ -252,7 +254,11 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
     chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0, recurrent, NULL}};
-    rc = divide(&o, &c, fixed, p, err);
+    umbra_division division;
+    rc = umbra_division_init(&division, model, o.ranks, err);
+    if (rc == UMBRA_OK)
+        rc = divide(&o, &c, division.owned, fixed, p, err);
+    umbra_division_free(&division);
     umbra_free(forms);
     umbra_free(recurrent);
     return rc;

@@ -79,7 +79,7 @@ typedef struct umbra_scratch {
     int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
     float *pair_weight;                /* (P) where weights multiply what experts get */
     umbra_activate_span *spans;        /* (experts) the pairs of each expert */
-    int *span_expert;                  /* (experts) those that have pairs, ascending */
+    int *span_expert;                  /* (experts) those that have pairs, in the pass's order */
     int *span_uses;                    /* (experts) how many rows that decode use each of these */
     float *up;                         /* (P, width) */
     umbra_activations inner;           /* (P, width): gate's output, then silu(gate) * up */
@@ -103,6 +103,7 @@ typedef struct umbra_pass {
     const umbra_recurrent_form *recurrent; /* (layers) */
     const double *rope_frequency;          /* radians per position of each pair, rope r's from
                                               umbra_rope_at(r) on */
+    const uint16_t *order; /* (layers, experts) in which their pairs lie, or NULL: by id */
     umbra_scratch *scratch;
     int rows; /* C */
 } umbra_pass;
@@ -180,9 +181,9 @@ void umbra_step_recurrent(const umbra_pass *p, int layer);
 /* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
  * whose scores are not finite, or UMBRA_NO_ROW. */
 int umbra_step_route(const umbra_pass *p, int layer);
-/* Sorts the pairs by expert: fills spans, span_expert, span_uses and both tables of pairs. Returns
- * the number of distinct experts. */
-int umbra_step_sort_pairs(const umbra_pass *p);
+/* Sorts the pairs by expert, in the pass's order: fills spans, span_expert, span_uses and both
+ * tables of pairs. Returns the number of distinct experts. */
+int umbra_step_sort_pairs(const umbra_pass *p, int layer);
 /* The contributions of n leased experts, at most UMBRA_MAX_USED. */
 void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n);
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
