@@ -82,8 +82,8 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     umbra_memory_plan *p = &e->plan;
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_place(&e->scratch, arena, c, p->chunk, UMBRA_LOGITS_ROWS, p->context, p->threads);
-    e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
-    e->recurrent = umbra_calloc((size_t)c->layers, sizeof *e->recurrent);
+    e->forms = umbra_calloc((size_t)c->kept, sizeof *e->forms);
+    e->recurrent = umbra_calloc((size_t)c->kept, sizeof *e->recurrent);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
     e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
@@ -91,7 +91,7 @@ static int open_memory(umbra_engine *e, umbra_error *err)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
     e->has_recurrent = umbra_plan_recurrent(e->model, e->recurrent);
-    umbra_state_shape shape = {e->forms, c->layers,    e->sequences, p->context,
+    umbra_state_shape shape = {e->forms, c->kept,      e->sequences, p->context,
                                p->chunk, e->recurrent, &e->device};
     return umbra_state_open(&e->state, &shape, err);
 }
@@ -141,6 +141,8 @@ static int check_widths(const umbra_model *model, umbra_error *err)
             {"query bottleneck", a->q_rank},
             {"bottleneck of decays", a->recurrence.key_decay ? a->key_dim : 0},
             {"latent", a->kv_rank},
+            {"group of heads", a->out_groups ? a->heads * a->value_dim / a->out_groups : 0},
+            {"output bottlenecks", a->out_groups * a->out_rank},
             {"unrotated key", a->kv_rank ? a->key_dim - c->rope[a->rope].dim : 0},
         };
         rc = check_blocks(model, attention, sizeof attention / sizeof attention[0], err);

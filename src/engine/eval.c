@@ -47,7 +47,9 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
-    int row = umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
+    const umbra_config *config = &e->model->config;
+    int row = umbra_device_first_bad(&e->device, umbra_residual(&e->scratch),
+                                     config->streams.count * config->hidden, c->rows.n);
     return refuse_nonfinite(c, row, what, layer, err);
 }
 
@@ -193,9 +195,15 @@ static void show_layer(chunk *c)
     umbra_engine *e = c->e;
     umbra_scratch *s = &e->scratch;
     int layer = c->rows.layer;
+    const umbra_attention *a = &e->model->config.attention[layer];
     bool recurrent = e->recurrent[layer].heads > 0;
-    for (int t = 0; !recurrent && t < c->rows.n; t++)
+    for (int t = 0; !recurrent && t < c->rows.n; t++) {
         s->view[t] = umbra_state_view(e->state, layer, s->sequence[t], s->position[t]);
+        if (!a->ratio)
+            continue;
+        s->pooled[t] = umbra_state_view(e->state, a->pooled, s->sequence[t], s->position[t]);
+        s->pooling[t] = umbra_state_view(e->state, a->pooling, s->sequence[t], s->position[t]);
+    }
     for (int i = 0; recurrent && i < s->chains.n; i++)
         s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
 }
@@ -207,6 +215,7 @@ static int compute_layer(chunk *c, umbra_error *err)
     int rc = check_interruption(c);
     if (rc != UMBRA_OK)
         return umbra_fail(err, rc, "interrupted");
+    umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
     rc = put_off(c, tell(c, UMBRA_TAP_INPUT), NULL);
     if (rc != UMBRA_OK)
         return rc;
@@ -282,6 +291,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
     if (rc != UMBRA_OK)
         return umbra_division_agree(&e->division, rc, err);
     c->rows.layer--;
+    umbra_step_leave(&c->pass);
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
@@ -315,18 +325,21 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
+float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
 {
     const umbra_config *c = &e->model->config;
     size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t streams = (size_t)c->streams.count, whole = streams * hidden;
     umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
-    row.beside += c->post_norms ? (size_t)t * hidden : 0;
+    row.beside += c->post_norms || row.streams ? (size_t)t * hidden : 0;
+    row.carry += row.streams ? (size_t)t * streams * (streams + 1) : 0;
+    row.shared_weight += t;
     const int32_t *experts = row.experts + first, *pair = row.token_pair + first;
     const float *weights = row.weights + first;
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
-    memcpy(x, row.x + (size_t)t * hidden, hidden * sizeof *x);
-    memset(row.block, 0, hidden * sizeof *x);
+    memcpy(residual, umbra_residual(&row) + (size_t)t * whole, whole * sizeof *residual);
+    memset(row.block, 0, hidden * sizeof *row.block);
     for (int j = 0; j < c->experts_used; j++) {
         const float *given = row.contribution + (size_t)pair[j] * hidden;
         float weight = c->router.weighs_input ? 1 : weights[j];
@@ -341,15 +354,25 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
     umbra_engine_pass(e, &pass);
     pass.scratch = &row;
     pass.rows = 1;
-    umbra_step_join(&pass, layer, x);
+    umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_angles(const umbra_engine *e, int t, float *const *angles)
+void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
 {
+    const umbra_config *c = &e->model->config;
+    const umbra_scratch *s = &e->scratch;
+    size_t n = (size_t)c->streams.count, hidden = (size_t)c->hidden, at = (size_t)t;
+    out->id[0] = s->id[t];
+    out->position[0] = s->position[t];
+    memcpy(out->x, s->x + at * hidden, hidden * sizeof *out->x);
+    if (s->streams) {
+        memcpy(out->streams, s->streams + at * n * hidden, n * hidden * sizeof *out->streams);
+        memcpy(out->carry, s->carry + at * n * (n + 1), n * (n + 1) * sizeof *out->carry);
+    }
     for (int r = 0; r < UMBRA_ROPES; r++) {
-        size_t dim = (size_t)e->model->config.rope[r].dim;
-        memcpy(angles[r], e->scratch.rope[r] + (size_t)t * dim, dim * sizeof *angles[r]);
+        size_t dim = (size_t)c->rope[r].dim;
+        memcpy(out->rope[r], s->rope[r] + at * dim, dim * sizeof *out->rope[r]);
     }
 }
 
