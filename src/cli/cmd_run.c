@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/ranks.h"
 #include "cli/run.h"
 
 enum { DEFAULT_TOKENS = 128 };
@@ -34,6 +35,20 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     if (r->engine.context == 0 && needed > 512)
         r->engine.context = needed;
     return -1;
+}
+
+/* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
+ * exit code; free *uses when the engine is open. */
+static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+{
+    *uses = NULL;
+    if (!cli_ranks())
+        return 0;
+    int code = cli_ranks_read_usage(model, r->usage, uses);
+    *ranks = *cli_ranks();
+    ranks->uses = *uses;
+    r->engine.ranks = ranks;
+    return code;
 }
 
 /* Continues the prompt with an engine that is open. */
@@ -69,6 +84,11 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     umbra_error err = {0};
+    umbra_ranks ranks;
+    uint64_t *uses;
+    int code = join_ranks(model, r, &ranks, &uses);
+    if (code != 0)
+        return code;
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
     r->engine.progress = cli_progress();
@@ -84,12 +104,13 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
     cli_progress_end();
+    free(uses);
     if (rc != UMBRA_OK) {
         umbra_engine_close(&engine);
         return cli_fail(&err);
     }
     run_output out;
-    int code = EXIT_FAILED;
+    code = EXIT_FAILED;
     if (run_output_open(&out, model, r, &code))
         code = write_text(engine, prefetch, r, prompt, count, &out);
     run_output_release(&out);
@@ -110,7 +131,7 @@ static int read_prompt(const umbra_model *model, const run_options *r, const cha
     if (!r->file)
         return 0;
     size_t most = cli_most_text(r->engine.ram_bytes, most_tokens(model, r) * TOKEN_BYTES_MOST);
-    int code = cli_read_file(r->file, most, owned, bytes);
+    int code = cli_ranks_read_file(r->file, most, owned, bytes);
     *text = *owned;
     return code;
 }
