@@ -39,15 +39,15 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
 
 /* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
  * exit code; free *uses when the engine is open. */
-static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+static int join_ranks(const umbra_model *model, run_options *r, uint64_t **uses)
 {
     *uses = NULL;
     if (!cli_ranks())
         return 0;
     int code = cli_ranks_read_usage(model, r->usage, uses);
-    *ranks = *cli_ranks();
-    ranks->uses = *uses;
-    r->engine.ranks = ranks;
+    r->ranks = *cli_ranks();
+    r->ranks.uses = *uses;
+    r->engine.ranks = &r->ranks;
     return code;
 }
 
@@ -81,35 +81,44 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_
     return code;
 }
 
-static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+int run_open(const umbra_model *model, run_options *r, umbra_engine **engine,
+             umbra_prefetch **prefetch)
 {
     umbra_error err = {0};
-    umbra_ranks ranks;
     uint64_t *uses;
-    int code = join_ranks(model, r, &ranks, &uses);
+    *engine = NULL;
+    *prefetch = NULL;
+    int code = join_ranks(model, r, &uses);
     if (code != 0)
         return code;
-    umbra_engine *engine = NULL;
-    umbra_prefetch *prefetch = NULL;
     r->engine.progress = cli_progress();
     r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
-        rc = umbra_engine_open(&engine, model, &r->engine, &err);
+        rc = umbra_engine_open(engine, model, &r->engine, &err);
     }
     /* Also without a share to pin: a file that is none is refused before the text is written. */
     if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
-        rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
+        rc = umbra_usage_pin(*engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
-        rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
+        rc = umbra_prefetch_open(prefetch, *engine, &r->prefetch, &err);
     cli_progress_end();
     free(uses);
-    if (rc != UMBRA_OK) {
-        umbra_engine_close(&engine);
-        return cli_fail(&err);
-    }
+    if (rc == UMBRA_OK)
+        return 0;
+    umbra_engine_close(engine);
+    return cli_fail(&err);
+}
+
+static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+{
+    umbra_engine *engine;
+    umbra_prefetch *prefetch;
     run_output out;
+    int code = run_open(model, r, &engine, &prefetch);
+    if (code != 0)
+        return code;
     code = EXIT_FAILED;
     if (run_output_open(&out, model, r, &code))
         code = write_text(engine, prefetch, r, prompt, count, &out);
@@ -167,6 +176,12 @@ static int run(const char *path, run_options *r)
         fputs("umbra run: give --prompt or --file, not both\n", stderr);
         return EXIT_MISUSE;
     }
+    if (r->chat && (r->prompt || r->file || r->json || cli_ranks())) {
+        fputs("umbra run: --chat reads messages from stdin and prints text, in one process: leave "
+              "out --prompt, --file, --json and mpirun\n",
+              stderr);
+        return EXIT_MISUSE;
+    }
     umbra_error err = {0};
     umbra_model *model;
     int32_t *prompt = NULL;
@@ -174,6 +189,11 @@ static int run(const char *path, run_options *r)
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
     cli_print_notes(model);
+    if (r->chat) {
+        int chat_code = run_chat(model, path, r);
+        umbra_model_close(&model);
+        return chat_code;
+    }
     int code = tokenize_prompt(model, r, &prompt, &count);
     if (code == 0) {
         code = fit_context(model, r, count > 1 << 30 ? 1 << 30 : (int)count);
@@ -194,8 +214,15 @@ int cli_run(int argc, char **argv)
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
          &r.prompt},
         {"--file", 'f', CLI_TEXT, "FILE", "read the prompt from a file; - is stdin", &r.file},
+        {"--chat", 0, CLI_FLAG, NULL,
+         "talk: every line is a message, answered by the model's chat template", &r.chat},
+        {"--system", 0, CLI_TEXT, "TEXT", "with --chat: what the model is told first", &r.system},
+        {"--template", 0, CLI_TEXT, "FILE",
+         "with --chat: a Jinja template in place of the model's own", &r.template},
         {"--tokens", 'n', CLI_INT, "N",
-         "new tokens at most; 0 only reads the prompt (default: 128, or what fits)", &r.tokens},
+         "new tokens at most, of each answer; 0 only reads the prompt (default: 128, or what fits; "
+         "with --chat: what fits)",
+         &r.tokens},
         {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0)",
          &r.sampling.temperature, 0, 100},
         {"--top-p", 0, CLI_FLOAT, "P",
@@ -253,6 +280,7 @@ int cli_run(int argc, char **argv)
         1,
         "umbra run MODEL.gguf --ram 8G -p \"Once\" --stats\n"
         "umbra run MODEL.gguf -f prompt.txt -n 200 --temp 0.8 --top-p 0.95 --seed 7\n"
+        "umbra run MODEL.gguf --chat --system \"Be brief.\" --temp 0.7 --min-p 0.05\n"
         "umbra run MODEL.gguf -p \"Once\" --json | jq .decode_tok_s\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);

@@ -7,13 +7,15 @@
 typedef struct run_options {
     umbra_engine_options engine;
     umbra_prefetch_options prefetch;
+    umbra_ranks ranks; /* of mpirun; engine points to it */
     umbra_sampling sampling;
     const char *prompt, *file;
+    const char *system, *template; /* with chat */
     cli_list stop;
     const char *usage;
     float pin;  /* percent of the slots */
     int tokens; /* negative: not given */
-    bool ignore_end, stats, json;
+    bool chat, ignore_end, stats, json;
 } run_options;
 
 /* What was written, as it grows. */
@@ -41,6 +43,13 @@ void run_output_end(run_output *o);
 /* The bytes of a token: in small (room), or in memory that the caller frees; NULL: none is left. */
 char *run_token_text(const umbra_model *model, int32_t id, bool special, char *small, size_t room,
                      size_t *n);
+
+/* The engine and what reads ahead for it; close them. Returns 0 or an exit code. */
+int run_open(const umbra_model *model, run_options *r, umbra_engine **engine,
+             umbra_prefetch **prefetch);
+
+/* Talks in the terminal until the input ends; returns an exit code. */
+int run_chat(const umbra_model *model, const char *path, run_options *r);
 
 void run_print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
                      const umbra_generation *g);
