@@ -129,7 +129,8 @@ typedef struct umbra_rows {
     const umbra_token *tokens; /* (n) what they are */
     const int32_t *position;   /* (n) in their sequences */
     const bool *prompt;        /* (n) whether the row's sequence has more rows among these: it is
-                                  a prompt's; a row by itself is decoded */
+                                  a prompt's; a row by itself is decoded, and so are guessed tokens
+                                  that umbra_generate checks together */
     const float *x;            /* (n, H) */
     const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED
                                   and UMBRA_TAP_WAIT */

@@ -52,8 +52,8 @@ static int join_ranks(const umbra_model *model, run_options *r, uint64_t **uses)
 }
 
 /* Continues the prompt with an engine that is open. */
-static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_options *r,
-                      const int32_t *prompt, int count, run_output *out)
+static int write_text(const run_machine *m, const run_options *r, const int32_t *prompt, int count,
+                      run_output *out)
 {
     umbra_error err = {0};
     const umbra_generate_options options = {
@@ -63,68 +63,76 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_
         .progress = cli_progress(),
         .on_token = run_output_take,
         .user = out,
+        .drafts = m->drafts,
     };
-    umbra_generation result = {0};
-    int rc = umbra_generate(engine, out->model, prompt, count, &options, &result, &err);
+    umbra_generation did = {0};
+    int rc = umbra_generate(m->engine, out->model, prompt, count, &options, &did, &err);
     run_output_end(out);
-    if (out->stream && result.new_tokens > 0)
+    if (out->stream && did.new_tokens > 0)
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        run_print_json(engine, prefetch, &result, out);
+        run_print_json(m, &did, out);
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
-        rc = umbra_usage_add(engine, r->usage, &err);
+        rc = umbra_usage_add(m->engine, r->usage, &err);
     int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        run_print_stats(engine, prefetch, &result);
+        run_print_stats(m, &did);
     return code;
 }
 
-int run_open(const umbra_model *model, run_options *r, umbra_engine **engine,
-             umbra_prefetch **prefetch)
+int run_open(const umbra_model *model, run_options *r, run_machine *m)
 {
     umbra_error err = {0};
     uint64_t *uses;
-    *engine = NULL;
-    *prefetch = NULL;
+    *m = (run_machine){0};
     int code = join_ranks(model, r, &uses);
     if (code != 0)
         return code;
     r->engine.progress = cli_progress();
     r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
-        rc = umbra_engine_open(engine, model, &r->engine, &err);
+        rc = umbra_engine_open(&m->engine, model, &r->engine, &err);
     }
     /* Also without a share to pin: a file that is none is refused before the text is written. */
     if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
-        rc = umbra_usage_pin(*engine, r->usage, r->pin / 100, NULL, &err);
+        rc = umbra_usage_pin(m->engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
-        rc = umbra_prefetch_open(prefetch, *engine, &r->prefetch, &err);
+        rc = umbra_prefetch_open(&m->prefetch, m->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&m->drafts, m->engine, &r->draft, &err);
     cli_progress_end();
     free(uses);
     if (rc == UMBRA_OK)
         return 0;
-    umbra_engine_close(engine);
+    run_close(m);
     return cli_fail(&err);
+}
+
+void run_close(run_machine *m)
+{
+    umbra_drafts_close(&m->drafts);
+    umbra_prefetch_close(&m->prefetch);
+    umbra_engine_close(&m->engine);
 }
 
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
-    umbra_engine *engine;
-    umbra_prefetch *prefetch;
+    run_machine m;
     run_output out;
-    int code = run_open(model, r, &engine, &prefetch);
+    int code = run_open(model, r, &m);
     if (code != 0)
         return code;
     code = EXIT_FAILED;
     if (run_output_open(&out, model, r, &code))
-        code = write_text(engine, prefetch, r, prompt, count, &out);
+        code = write_text(&m, r, prompt, count, &out);
     run_output_release(&out);
-    umbra_prefetch_close(&prefetch);
-    umbra_engine_close(&engine);
+    run_close(&m);
     return code;
 }
 
@@ -208,7 +216,7 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
@@ -255,6 +263,12 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+         "guess tokens by this source and check several at once, which changes the speed alone; "
+         "auto takes whatever saves time, while it does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
+         &r.draft.most, 1, 8},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -286,6 +300,8 @@ int cli_run(int argc, char **argv)
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    if (code < 0 && umbra_draft_parse(draft, &r.draft.source, &err) != UMBRA_OK)
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

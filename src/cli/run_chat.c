@@ -11,8 +11,7 @@ enum { MOST_CONTEXT = 4096 /* unless --ctx says otherwise */ };
 typedef struct talk {
     const umbra_model *model;
     const run_options *r;
-    umbra_engine *engine;
-    umbra_prefetch *prefetch;
+    run_machine m;
     umbra_chat *chat;
     umbra_template_tree *tree; /* that the messages lie in */
     umbra_template_value *messages;
@@ -160,7 +159,7 @@ static int reuse(talk *t, const umbra_chat_prompt *prompt)
     while (same < t->n_held && same + 1 < (int)prompt->count &&
            t->held[same] == prompt->tokens[same])
         same++;
-    return umbra_engine_truncate(t->engine, 0, same);
+    return umbra_engine_truncate(t->m.engine, 0, same);
 }
 
 static int generate(talk *t, const umbra_chat_prompt *prompt, umbra_error *err)
@@ -177,15 +176,17 @@ static int generate(talk *t, const umbra_chat_prompt *prompt, umbra_error *err)
         .user = t,
         .progress = cli_progress(),
         .before = t->held,
+        .drafts = t->m.drafts,
     };
     umbra_generation did = {0};
-    int rc = umbra_generate(t->engine, t->model, prompt->tokens + same, count - same, &options,
+    int rc = umbra_generate(t->m.engine, t->model, prompt->tokens + same, count - same, &options,
                             &did, err);
-    t->n_held = umbra_engine_length(t->engine, 0);
+    int length = umbra_engine_length(t->m.engine, 0);
+    t->n_held = t->n_held < length ? t->n_held : length; /* the last is not computed */
     end_answer(t);
     if (t->r->stats && (rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED)) {
         fprintf(stderr, "kept       %d of %d tokens of the prompt\n", same, count);
-        run_print_stats(t->engine, t->prefetch, &did);
+        run_print_stats(&t->m, &did);
     }
     return rc;
 }
@@ -243,7 +244,7 @@ static int converse(talk *t)
         free(text);
     }
     if (rc == UMBRA_OK && t->r->usage)
-        rc = umbra_usage_add(t->engine, t->r->usage, &err);
+        rc = umbra_usage_add(t->m.engine, t->r->usage, &err);
     return rc != UMBRA_OK ? cli_fail(&err) : t->failed ? EXIT_FAILED : EXIT_DONE;
 }
 
@@ -276,17 +277,16 @@ int run_chat(const umbra_model *model, const char *path, run_options *r)
     if (r->engine.context == 0)
         r->engine.context = most < MOST_CONTEXT ? most : MOST_CONTEXT;
     if (code == 0)
-        code = run_open(model, r, &t.engine, &t.prefetch);
+        code = run_open(model, r, &t.m);
     if (code == 0) {
-        t.context = umbra_engine_get_plan(t.engine)->context;
+        t.context = umbra_engine_get_plan(t.m.engine)->context;
         t.held = calloc((size_t)t.context + 1, sizeof *t.held);
         code = t.held ? converse(&t) : EXIT_FAILED;
     }
     free(t.held);
     free(t.text);
     umbra_template_tree_close(&t.tree);
-    umbra_prefetch_close(&t.prefetch);
-    umbra_engine_close(&t.engine);
+    run_close(&t.m);
     umbra_chat_close(&t.chat);
     return code;
 }

@@ -86,7 +86,8 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     e->recurrent = umbra_calloc((size_t)c->layers, sizeof *e->recurrent);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
-    if (!arena || !e->forms || !e->recurrent || !e->rope_frequency)
+    e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
+    if (!arena || !e->checks || !e->forms || !e->recurrent || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
     e->has_recurrent = umbra_plan_recurrent(e->model, e->recurrent);
@@ -247,6 +248,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_state_close(&e->state);
     umbra_free(e->forms);
     umbra_free(e->recurrent);
+    umbra_free(e->checks);
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
@@ -295,6 +297,11 @@ int umbra_engine_rank(const umbra_engine *e)
     return e->division.ranks.rank;
 }
 
+int umbra_engine_ranks(const umbra_engine *e)
+{
+    return e->division.ranks.count > 1 ? e->division.ranks.count : 1;
+}
+
 bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
 {
     const umbra_division *d = &e->division;
@@ -333,6 +340,11 @@ umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, 
 umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *e, int layer, int sequence)
 {
     return umbra_state_recurrent(e->state, layer, sequence);
+}
+
+void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
+{
+    e->checks[sequence] = on;
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

@@ -82,25 +82,37 @@ static void place_rows(chunk *c)
             chain_row(s, t, umbra_state_pending(e->state, s->sequence[t]) == 1);
     }
     for (int t = 0; t < c->rows.n; t++)
-        s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
+        s->prompt[t] =
+            umbra_state_pending(e->state, s->sequence[t]) > 1 && !e->checks[s->sequence[t]];
 }
 
-/* Tells the store what the chunk is for: rows of prompts scan all experts, those that
- * decode say which ones are in use. */
+/* What the chunk is for: rows of prompts scan all experts, those that decode, or are checked, say
+ * which ones are in use. */
+static umbra_batch_kind kind_of(const chunk *c)
+{
+    const umbra_scratch *s = &c->e->scratch;
+    umbra_batch_kind kind = UMBRA_BATCH_PROMPT;
+    for (int t = 0; t < c->rows.n; t++) {
+        if (s->prompt[t])
+            continue;
+        if (umbra_state_pending(c->e->state, s->sequence[t]) > 1)
+            return UMBRA_BATCH_VERIFY;
+        kind = UMBRA_BATCH_DECODE;
+    }
+    return kind;
+}
+
 static int begin_batch(chunk *c, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &c->e->scratch;
     int first, own = umbra_division_own(&c->e->division, s, c->rows.layer, distinct, &first);
     umbra_batch batch = {
-        .kind = UMBRA_BATCH_PROMPT,
+        .kind = kind_of(c),
         .layer = c->rows.layer,
         .experts = s->span_expert + first,
         .uses = s->span_uses + first,
         .n = own,
     };
-    for (int t = 0; t < c->rows.n; t++)
-        if (!s->prompt[t])
-            batch.kind = UMBRA_BATCH_DECODE;
     return umbra_store_begin(c->e->store, &batch, err);
 }
 

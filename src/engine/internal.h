@@ -28,6 +28,7 @@ struct umbra_engine {
     double *rope_frequency; /* (rope.dim / 2) */
     umbra_state *state;
     umbra_scratch scratch;
+    bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
     bool has_identity;
     uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
