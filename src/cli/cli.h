@@ -50,6 +50,7 @@ int cli_run(int argc, char **argv);
 int cli_score(int argc, char **argv);
 int cli_template(int argc, char **argv);
 int cli_train(int argc, char **argv);
+int cli_under(int argc, char **argv);
 int cli_version(int argc, char **argv);
 
 /* ---- options ---- */

@@ -17,6 +17,7 @@ const cli_command cli_commands[] = {
     {"bench predictor", "time predictions on this machine", cli_bench_predictor},
     {"score", "print log-probabilities, best tokens and experts for given texts", cli_score},
     {"template", "render a chat template with a case", cli_template},
+    {"under", "run a program of llama.cpp's with its experts in Umbra's store", cli_under},
     {"help", "show this, or the help of a command", cli_help},
     {"version", "show the version and what this build can use here", cli_version},
     {0},
