@@ -21,6 +21,7 @@ const cli_command cli_commands[] = {
      .ranks = true},
     {"split", "write the part of a model that one rank of mpirun needs", cli_split},
     {"template", "render a chat template with a case", cli_template},
+    {"under", "run a program of llama.cpp's with its experts in Umbra's store", cli_under},
     {"help", "show this, or the help of a command", cli_help},
     {"version", "show the version and what this build can use here", cli_version},
     {0},
