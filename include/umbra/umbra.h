@@ -12,6 +12,7 @@
  *           umbra_runner     the same for any engine that has a store                 runner.h
  *       umbra_sampler  chooses a token from logits                                    generate.h
  *       umbra_chat     messages to a prompt in the model's own form                   chat.h
+ *         umbra_answer   what the model wrote: text, reasoning, calls of tools        answer.h
  *     umbra_template   the Jinja engine under it; needs nothing else                  template.h
  *     umbra_stops      ends a text at what must not stand in it                       stops.h
  *
@@ -118,6 +119,7 @@
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
 
+#include <umbra/answer.h>
 #include <umbra/chat.h>
 #include <umbra/engine.h>
 #include <umbra/generate.h>
