@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/ranks.h"
 #include "cli/run.h"
 
 enum { DEFAULT_TOKENS = 128 };
@@ -36,9 +37,23 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     return -1;
 }
 
+/* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
+ * exit code; free *uses when the engine is open. */
+static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+{
+    *uses = NULL;
+    if (!cli_ranks())
+        return 0;
+    int code = cli_ranks_read_usage(model, r->usage, uses);
+    *ranks = *cli_ranks();
+    ranks->uses = *uses;
+    r->engine.ranks = ranks;
+    return code;
+}
+
 /* Continues the prompt with an engine that is open. */
-static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_options *r,
-                      const int32_t *prompt, int count, run_output *out)
+static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, umbra_drafts *drafts,
+                      const run_options *r, const int32_t *prompt, int count, run_output *out)
 {
     umbra_error err = {0};
     const umbra_generate_options options = {
@@ -48,32 +63,41 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_
         .progress = cli_progress(),
         .on_token = run_output_take,
         .user = out,
+        .drafts = drafts,
     };
-    umbra_generation result = {0};
-    int rc = umbra_generate(engine, out->model, prompt, count, &options, &result, &err);
+    run_report made = {.engine = engine, .prefetch = prefetch, .drafts = drafts};
+    int rc = umbra_generate(engine, out->model, prompt, count, &options, &made.generation, &err);
     run_output_end(out);
-    if (out->stream && result.new_tokens > 0)
+    if (out->stream && made.generation.new_tokens > 0)
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        run_print_json(engine, prefetch, &result, out);
+        run_print_json(&made, out);
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
         rc = umbra_usage_add(engine, r->usage, &err);
     int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        run_print_stats(engine, prefetch, &result);
+        run_print_stats(&made);
     return code;
 }
 
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     umbra_error err = {0};
+    umbra_ranks ranks;
+    uint64_t *uses;
+    int code = join_ranks(model, r, &ranks, &uses);
+    if (code != 0)
+        return code;
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
+    umbra_drafts *drafts = NULL;
     r->engine.progress = cli_progress();
     r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
@@ -83,16 +107,21 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&drafts, engine, &r->draft, &err);
     cli_progress_end();
+    free(uses);
     if (rc != UMBRA_OK) {
+        umbra_prefetch_close(&prefetch);
         umbra_engine_close(&engine);
         return cli_fail(&err);
     }
     run_output out;
-    int code = EXIT_FAILED;
+    code = EXIT_FAILED;
     if (run_output_open(&out, model, r, &code))
-        code = write_text(engine, prefetch, r, prompt, count, &out);
+        code = write_text(engine, prefetch, drafts, r, prompt, count, &out);
     run_output_release(&out);
+    umbra_drafts_close(&drafts);
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
     return code;
@@ -110,7 +139,7 @@ static int read_prompt(const umbra_model *model, const run_options *r, const cha
     if (!r->file)
         return 0;
     size_t most = cli_most_text(r->engine.ram_bytes, most_tokens(model, r) * TOKEN_BYTES_MOST);
-    int code = cli_read_file(r->file, most, owned, bytes);
+    int code = cli_ranks_read_file(r->file, most, owned, bytes);
     *text = *owned;
     return code;
 }
@@ -167,7 +196,7 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
@@ -207,6 +236,12 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+         "guess tokens by this source and check several at once, which changes the speed alone; "
+         "auto takes whatever saves time, while it does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
+         &r.draft.most, 1, 8},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -237,6 +272,8 @@ int cli_run(int argc, char **argv)
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    if (code < 0 && umbra_draft_parse(draft, &r.draft.source, &err) != UMBRA_OK)
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

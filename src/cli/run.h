@@ -7,6 +7,7 @@
 typedef struct run_options {
     umbra_engine_options engine;
     umbra_prefetch_options prefetch;
+    umbra_draft_options draft;
     umbra_sampling sampling;
     const char *prompt, *file;
     cli_list stop;
@@ -42,9 +43,15 @@ void run_output_end(run_output *o);
 char *run_token_text(const umbra_model *model, int32_t id, bool special, char *small, size_t room,
                      size_t *n);
 
-void run_print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                     const umbra_generation *g);
-void run_print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                    const umbra_generation *g, const run_output *o);
+/* What wrote a text, and what came of it. */
+typedef struct run_report {
+    const umbra_engine *engine;
+    const umbra_prefetch *prefetch;
+    const umbra_drafts *drafts;
+    umbra_generation generation;
+} run_report;
+
+void run_print_stats(const run_report *r);
+void run_print_json(const run_report *r, const run_output *o);
 
 #endif
