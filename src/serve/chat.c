@@ -127,7 +127,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
     serve_ask ask;
     serve_chat chat = {0};
     serve_prompt prompt;
-    const json_t *options = NULL, *choice = NULL;
+    const json_t *options = NULL, *choice = NULL, *format = NULL;
     const char *model = NULL;
     int most = -1, best = -1;
     bool probable = false, parallel = true;
@@ -147,7 +147,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {"top_logprobs", SERVE_INT, &best, 0, SERVE_MOST_LOGPROBS},
         {"chat_template_kwargs", SERVE_JSON, &chat.variables},
         {"n", SERVE_ONLY, .only = "[1]"},
-        {"response_format", SERVE_ONLY, .only = "[{\"type\":\"text\"}]"},
+        {"response_format", SERVE_JSON, &format},
         {"modalities", SERVE_ONLY, .only = "[[\"text\"]]"},
         {"service_tier", SERVE_ONLY, .only = "[\"auto\",\"default\"]"},
         {"store", SERVE_ONLY, .only = "[false]"},
@@ -159,7 +159,9 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
     };
     if (!serve_read_fields(x, body, fields, result) ||
         !serve_read_stream_options(x, options, &a->usage, result) ||
-        !choose_tools(x, &chat, choice, result) || !serve_render(x, &chat, &prompt, result))
+        !choose_tools(x, &chat, choice, result) ||
+        !serve_read_format(x, format, "response_format", &ask, result) ||
+        !serve_render(x, &chat, &prompt, result))
         return false;
     ask.max_tokens = limit(most, ask.max_tokens);
     bool good = serve_ask_chat(a, &ask, &prompt, result);

@@ -59,6 +59,8 @@ struct serve {
     umbra_scheduler *scheduler;
     umbra_states *states;
     umbra_chat *chat; /* NULL: no template */
+    pthread_mutex_t spellings_mutex;
+    umbra_spellings *spellings; /* from the first request that needs a grammar on */
     struct MHD_Daemon *daemon;
     int listener, port;
     bool loopback;
@@ -199,6 +201,7 @@ typedef struct serve_text {
     umbra_job job;
     int32_t *prompt; /* owned */
     umbra_sampler *sampler;
+    umbra_grammar *grammar; /* NULL: anything may be written */
     umbra_stops *stops;
     umbra_answer *parser; /* NULL: all is text */
     bool one_call;        /* ends behind its first */
@@ -312,7 +315,9 @@ typedef struct serve_ask {
     int max_tokens; /* -1: not given */
     const json_t *stop, *logit_bias;
     bool ignore_end;
-    umbra_bias *bias; /* owned */
+    umbra_bias *bias;     /* owned */
+    bool json;            /* an object is to be written */
+    const json_t *schema; /* that it follows; NULL: any */
 } serve_ask;
 
 /* Fields that OpenAI's two older APIs share. */
@@ -335,6 +340,12 @@ typedef struct serve_ask {
 
 /* As the APIs say where nothing is given: temperature 1, another seed each time. */
 void serve_ask_begin(serve_ask *ask);
+/* format.c: what response_format (OpenAI's older API: nested) or text.format says; NULL: nothing.
+ * False: refused, *result. */
+bool serve_read_format(serve_exchange *x, const json_t *format, const char *field, serve_ask *ask,
+                       enum MHD_Result *result);
+/* Lets the text write what was asked for alone; after: text that ends its reasoning, or NULL. */
+int serve_open_grammar(serve_text *t, const serve_ask *ask, const char *after, umbra_error *err);
 /* Makes the text of a prompt, which it takes, in the answer, as asked. False: refused, *result. */
 bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t prompt_tokens,
                     enum MHD_Result *result);

@@ -341,7 +341,7 @@ static json_t *functions_of(serve_exchange *x, const json_t *tools, enum MHD_Res
 }
 
 typedef struct request {
-    const json_t *input, *tools;
+    const json_t *input, *tools, *text;
     const char *model, *instructions;
     int best;
     bool parallel;
@@ -364,6 +364,20 @@ static bool render(serve_exchange *x, const request *r, serve_prompt *prompt,
     return good;
 }
 
+static bool read_text(serve_exchange *x, const request *r, serve_ask *ask, enum MHD_Result *result)
+{
+    const json_t *format = NULL;
+    const serve_field fields[] = {
+        {"format", SERVE_JSON, &format},
+        {"verbosity", SERVE_ONLY, .only = "[\"medium\"]"},
+        {0},
+    };
+    if (r->text && !json_is_object(r->text))
+        return refuse(x, "text", "must be an object", result);
+    return serve_read_fields(x, r->text, fields, result) &&
+           serve_read_format(x, format, "text", ask, result);
+}
+
 static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
                          enum MHD_Result *result)
 {
@@ -383,7 +397,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {"top_p", SERVE_FLOAT, &ask.sampling.top_p, 0, 1},
         {"stream", SERVE_BOOL, &a->stream},
         {"store", SERVE_IGNORED}, /* nothing is ever stored for another request */
-        {"text", SERVE_ONLY, .only = "[{\"format\":{\"type\":\"text\"}},{}]"},
+        {"text", SERVE_JSON, &r.text},
         {"truncation", SERVE_ONLY, .only = "[\"disabled\"]"},
         {"background", SERVE_ONLY, .only = "[false]"},
         {"top_logprobs", SERVE_ONLY, .only = "[0]"},
@@ -395,7 +409,8 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {"safety_identifier", SERVE_IGNORED},
         {0},
     };
-    if (!serve_read_fields(x, body, fields, result) || !render(x, &r, &prompt, result))
+    if (!serve_read_fields(x, body, fields, result) || !read_text(x, &r, &ask, result) ||
+        !render(x, &r, &prompt, result))
         return false;
     bool good = serve_ask_chat(a, &ask, &prompt, result);
     a->text.one_call = !r.parallel;

@@ -260,6 +260,7 @@ void serve_text_free(serve_text *t)
     pthread_cond_destroy(&t->changed);
     umbra_sampler_close(&t->sampler);
     umbra_free_tokens(t->prompt);
+    umbra_grammar_close(&t->grammar);
     umbra_stops_close(&t->stops);
     umbra_answer_close(&t->parser);
     umbra_free(t->pieces);
