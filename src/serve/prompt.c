@@ -21,6 +21,20 @@ static const umbra_template_value *to_value(serve_exchange *x, umbra_template_tr
     return v;
 }
 
+/* Whether a tool must be called with what its schema says, which cannot be held here. */
+static bool has_strict(const json_t *tools)
+{
+    size_t i;
+    json_t *t;
+    json_array_foreach((json_t *)(uintptr_t)tools, i, t)
+    {
+        const json_t *inner = json_object_get(t, "function");
+        if (json_is_true(json_object_get(inner ? inner : t, "strict")))
+            return true;
+    }
+    return false;
+}
+
 static bool fill(serve_exchange *x, umbra_chat_request *r, const serve_chat *chat,
                  enum MHD_Result *result)
 {
@@ -40,7 +54,10 @@ bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
     umbra_chat_request r = {0};
     bool good = false;
     *out = (serve_prompt){0};
-    if (!x->server->chat) {
+    if (has_strict(chat->tools)) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tools",
+                               "tools: strict is not supported; response_format holds to a schema");
+    } else if (!x->server->chat) {
         *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, NULL,
                                "the model has no chat template; umbra serve --template gives one");
     } else if (!json_is_array(chat->messages) || json_array_size(chat->messages) == 0) {

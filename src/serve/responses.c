@@ -327,8 +327,9 @@ static json_t *functions_of(serve_exchange *x, const json_t *tools, enum MHD_Res
     json_array_foreach((json_t *)(uintptr_t)tools, i, t)
     {
         json_t *schema = json_object_get(t, "parameters");
-        if (strcmp(text_of(t, "type"), "function") != 0) {
-            refuse(x, "tools", "only functions are supported", result);
+        if (strcmp(text_of(t, "type"), "function") != 0 ||
+            json_is_true(json_object_get(t, "strict"))) {
+            refuse(x, "tools", "only functions that are not strict are supported", result);
             json_decref(list);
             return NULL;
         }

@@ -139,6 +139,44 @@ static char *prompt_of(const char *path, const char *body)
     return text;
 }
 
+/* With a schema the model cannot but write what follows it. */
+static void answers_follow_a_schema(void **state)
+{
+    (void)state;
+    static const char format[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"The cache holds\"}],\"temperature\":0,"
+        "\"max_tokens\":200,\"response_format\":%s}";
+    static const char schema[] =
+        "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"strict\":true,\"schema\":"
+        "{\"type\":\"object\",\"properties\":{\"word\":{\"enum\":[\"red\",\"blue\"]},"
+        "\"n\":{\"type\":\"boolean\"}},\"required\":[\"word\",\"n\"],"
+        "\"additionalProperties\":false}}}";
+    char body[2048];
+    snprintf(body, sizeof body, format, schema);
+    json_t *j = http_post(port, "/v1/chat/completions", body, 200);
+    json_t *said = json_loads(http_text(j, "choices.0.message.content"), 0, NULL);
+    const char *word = json_string_value(json_object_get(said, "word"));
+    assert_true(word && (strcmp(word, "red") == 0 || strcmp(word, "blue") == 0));
+    assert_true(json_is_boolean(json_object_get(said, "n")));
+    assert_string_equal(http_text(j, "choices.0.finish_reason"), "stop");
+    json_decref(said);
+    json_decref(j);
+    snprintf(body, sizeof body, format,
+             "{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+             "{\"type\":\"object\",\"patternProperties\":{}}}}");
+    j = http_post(port, "/v1/chat/completions", body, 400);
+    assert_non_null(strstr(http_text(j, "error.message"), "patternProperties"));
+    json_decref(j);
+    snprintf(body, sizeof body, format, "{\"type\":\"grammar\"}");
+    json_decref(http_post(port, "/v1/chat/completions", body, 400));
+    j = http_post(port, "/v1/responses",
+                  "{\"input\":\"a\",\"max_output_tokens\":1,\"text\":{\"format\":"
+                  "{\"type\":\"json_object\"}}}",
+                  200);
+    assert_int_equal(http_text(j, "output.0.content.0.text")[0], '{');
+    json_decref(j);
+}
+
 /* What came of calls goes back, in the form that each API has for it, as the same prompt. */
 static void results_go_back(void **state)
 {
@@ -188,6 +226,9 @@ static void what_cannot_be_taken_is_refused(void **state)
         {"/v1/responses", "{\"input\":\"a\",\"previous_response_id\":\"resp_1\"}"},
         {"/v1/responses", "{\"input\":[{\"type\":\"input_image\"}]}"},
         {"/v1/responses", "{\"input\":3}"},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":"
+                                 "[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+                                 "\"strict\":true}}]}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         json_decref(http_post(port, cases[i][0], cases[i][1], 400));
@@ -196,9 +237,13 @@ static void what_cannot_be_taken_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_chat_calls),          cmocka_unit_test(a_chat_calls_in_events),
-        cmocka_unit_test(a_message_uses_a_tool), cmocka_unit_test(a_response_calls_a_function),
-        cmocka_unit_test(results_go_back),       cmocka_unit_test(what_cannot_be_taken_is_refused),
+        cmocka_unit_test(a_chat_calls),
+        cmocka_unit_test(a_chat_calls_in_events),
+        cmocka_unit_test(a_message_uses_a_tool),
+        cmocka_unit_test(a_response_calls_a_function),
+        cmocka_unit_test(answers_follow_a_schema),
+        cmocka_unit_test(results_go_back),
+        cmocka_unit_test(what_cannot_be_taken_is_refused),
     };
     return cmocka_run_group_tests(tests, open_calls, close_calls);
 }
