@@ -66,6 +66,7 @@ static void choose_size(serve_command *c)
 static void reserve(serve_command *c)
 {
     umbra_memory_plan p;
+    c->server.model = c->model;
     c->engine.reserved_bytes = serve_memory_bytes(&c->server);
     if (!c->server.state_folder)
         return;
