@@ -7,7 +7,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
-libcmocka-dev libxxhash-dev libutf8proc-dev libopenblas0"
+libcmocka-dev libmicrohttpd-dev libxxhash-dev libutf8proc-dev libopenblas0"
 case ${1:-build} in
 test) packages="$packages chromium doxygen clang-14 clang-format-14 libopenmpi-dev openmpi-bin" ;;
 docs) packages="$packages doxygen" ;;

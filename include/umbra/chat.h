@@ -34,6 +34,13 @@ UMBRA_API int umbra_chat_open(umbra_chat **out, const umbra_model *model, const 
 /* Accepts NULL and nulls the pointer. */
 UMBRA_API void umbra_chat_close(umbra_chat **chat);
 
+/* The family by which its answers are taken apart (answer.h): "hermes". NULL: none that is known.
+ */
+UMBRA_API const char *umbra_chat_family(const umbra_chat *chat);
+/* The token ends an answer: as umbra_is_end_token, but for those between an answer's messages in
+ * families that have several. The chat must have a model. */
+UMBRA_API bool umbra_chat_is_end(const umbra_chat *chat, int32_t id);
+
 /* What a prompt is made of. */
 typedef struct umbra_chat_request {
     umbra_template_tree *tree; /* that the values lie in; rendering adds to it */

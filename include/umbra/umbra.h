@@ -13,6 +13,7 @@
  *         umbra_drafts     guesses tokens, to check several in a step                 draft.h
  *       umbra_sampler  chooses a token from logits                                    generate.h
  *       umbra_chat     messages to a prompt in the model's own form                   chat.h
+ *         umbra_answer   what the model wrote: text, reasoning, calls of tools        answer.h
  *     umbra_template   the Jinja engine under it; needs nothing else                  template.h
  *     umbra_stops      ends a text at what must not stand in it                       stops.h
  *
@@ -119,6 +120,7 @@
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
 
+#include <umbra/answer.h>
 #include <umbra/chat.h>
 #include <umbra/engine.h>
 #include <umbra/draft.h>

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "engine/steps/steps.h"
 
-/* Where a layer keeps the walk's own keys and values. */
+/* Where a layer keeps the walk's own keys and values, or its recurrent state. */
 typedef struct walk_rows {
     uint64_t page; /* bytes from the arena's start */
     int row;       /* of that page */
@@ -28,6 +28,7 @@ struct umbra_walk {
     int tokens; /* gone on with behind that token */
     int layer, distance;
     int most_experts; /* computed of a layer */
+    int computed;     /* in all */
     float missing;
     bool routed; /* the layer's experts are named, and not yet computed */
 };
@@ -41,6 +42,13 @@ static bool look_alike(const umbra_attention *a, const umbra_attention *b)
            a->cache_value == b->cache_value && (a->conv > 0) == (b->conv > 0);
 }
 
+/* 0 for a layer that is not recurrent. */
+static uint64_t state_bytes(const umbra_attention *a)
+{
+    umbra_recurrent_form form = umbra_recurrent_make(a);
+    return umbra_recurrent_page_bytes(&form);
+}
+
 /* Places for the rows of every layer; layers whose rows look alike share pages. places: (layers) or
  * NULL. Returns the bytes of all pages, at the widest unit. */
 static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
@@ -50,6 +58,12 @@ static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
         const umbra_attention *a = &c->attention[l];
         const umbra_kv_form form = {a->cache_heads, a->cache_key, a->cache_value, 0, sizeof(float)};
         int before = 0, last = -1; /* of those alike */
+        if (state_bytes(a) > 0) {
+            if (places)
+                places[l] = (walk_rows){used, 0};
+            used += state_bytes(a);
+            continue;
+        }
         for (int i = 0; i < l; i++) {
             if (look_alike(a, &c->attention[i])) {
                 before++;
@@ -121,7 +135,7 @@ static void begin(umbra_walk *w, int sequence, int position, int source)
     w->sequence = sequence;
     w->position = position;
     w->layer = w->source = source;
-    w->tokens = w->distance = 0;
+    w->tokens = w->distance = w->computed = 0;
     w->routed = false;
     w->missing = 0;
     w->scratch.prompt[0] = false;
@@ -184,6 +198,7 @@ static void add_experts(umbra_walk *w)
         if (!there)
             s->token_pair[j] = -1; /* left out of the sum */
     }
+    w->computed += n;
     if (n > 0)
         umbra_step_experts(&w->pass, w->layer, leases, n);
     umbra_step_mix(&w->pass, w->layer);
@@ -193,10 +208,31 @@ static void add_experts(umbra_walk *w)
         w->missing = missing / all;
 }
 
+/* A recurrent layer: from the sequence's state at first, then from the walk's own, which lies
+ * apart. In layers up to the source the sequence's step has the walk's first token already. */
+static void recur(umbra_walk *w)
+{
+    umbra_scratch *s = &w->scratch;
+    float *own = (float *)(void *)(w->pages + w->places[w->layer].page);
+    umbra_recurrent_view held = umbra_engine_recurrent(w->engine, w->layer, w->sequence);
+    bool stepped = w->layer <= w->source;
+    const float *from = stepped ? held.to : held.from;
+    bool first = w->tokens == (stepped ? 1 : 0);
+    s->chains.n = 1;
+    s->chains.first[0] = 0;
+    s->chains.before[0] = s->chains.after[0] = -1;
+    s->recurrent[0] = (umbra_recurrent_view){first ? from : own, own};
+    umbra_step_attention(&w->pass, w->layer);
+}
+
 /* Attention over what the sequence holds and the walk's own rows: of those of its first token, the
  * layers up to the source are the sequence's already. */
 static void attend(umbra_walk *w)
 {
+    if (w->pass.recurrent[w->layer].heads > 0) {
+        recur(w);
+        return;
+    }
     int held = w->layer <= w->source ? 1 : 0;
     umbra_kv_view view =
         umbra_engine_view(w->engine, w->layer, w->sequence, w->position + w->tokens);
@@ -284,6 +320,11 @@ int umbra_walk_distance(const umbra_walk *w)
 float umbra_walk_missing(const umbra_walk *w)
 {
     return w->missing;
+}
+
+int umbra_walk_computed(const umbra_walk *w)
+{
+    return w->computed;
 }
 
 const float *umbra_walk_scores(const umbra_walk *w)

@@ -37,7 +37,8 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err);
 void umbra_walk_close(umbra_walk **walk);
 
 /* Begins at row t of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
- * those experts that the engine has computed, or at UMBRA_TAP_ROUTED with those that are there. */
+ * those experts that the engine has computed, or at UMBRA_TAP_HIDDEN or _ROUTED with those that are
+ * there. */
 void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, umbra_tap_place place);
 /* Begins in front of a token that the engine has not seen, behind the `position` tokens that it has
  * computed of the sequence. False beyond the context. */
@@ -64,6 +65,8 @@ int umbra_walk_tokens(const umbra_walk *walk);
 int umbra_walk_distance(const umbra_walk *walk);
 /* The share of the experts' weight that was left out on the way, 0 to 1: the largest of a layer. */
 float umbra_walk_missing(const umbra_walk *walk);
+/* Experts that it has computed since it began. */
+int umbra_walk_computed(const umbra_walk *walk);
 /* The router's scores there (experts), as they weigh. */
 const float *umbra_walk_scores(const umbra_walk *walk);
 /* What is added to them for choosing (experts), or NULL. */

@@ -74,6 +74,7 @@ int umbra_chat_open(umbra_chat **out, const umbra_model *model, const char *sour
         return rc;
     }
     chat->ways = try_out(chat->template);
+    chat->family = umbra_family_find(source, bytes);
     *out = chat;
     return UMBRA_OK;
 }
@@ -85,4 +86,19 @@ void umbra_chat_close(umbra_chat **chat)
     umbra_template_close(&(*chat)->template);
     umbra_free(*chat);
     *chat = NULL;
+}
+
+const char *umbra_chat_family(const umbra_chat *chat)
+{
+    return chat->family ? chat->family->name : NULL;
+}
+
+bool umbra_chat_is_end(const umbra_chat *chat, int32_t id)
+{
+    char text[64];
+    const char *goes_on = chat->family ? chat->family->goes_on : NULL;
+    if (!umbra_is_end_token(chat->model, id))
+        return false;
+    size_t n = umbra_detokenize(chat->model, id, true, text, sizeof text);
+    return !goes_on || n != strlen(goes_on) || memcmp(text, goes_on, n) != 0;
 }

@@ -4,6 +4,7 @@
 
 #include <umbra/chat.h>
 
+#include "chat/family.h"
 #include "chat/values.h"
 
 /* What a template takes. */
@@ -17,6 +18,7 @@ struct umbra_chat {
     const umbra_model *model; /* may be NULL */
     umbra_template *template;
     umbra_chat_ways ways;
+    const umbra_family *family; /* NULL: not known */
 };
 
 /* The messages as the template takes them. UMBRA_E_ARGUMENT: they are none. */

@@ -48,6 +48,7 @@ int cli_help(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_quantize_shadow(int argc, char **argv);
 int cli_run(int argc, char **argv);
+int cli_serve(int argc, char **argv);
 int cli_score(int argc, char **argv);
 int cli_split(int argc, char **argv);
 int cli_template(int argc, char **argv);

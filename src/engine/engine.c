@@ -83,13 +83,16 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_place(&e->scratch, arena, c, p->chunk, UMBRA_LOGITS_ROWS, p->context, p->threads);
     e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
+    e->recurrent = umbra_calloc((size_t)c->layers, sizeof *e->recurrent);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
     e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
-    if (!arena || !e->checks || !e->forms || !e->rope_frequency)
+    if (!arena || !e->checks || !e->forms || !e->recurrent || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
-    umbra_state_shape shape = {e->forms, c->layers, e->sequences, p->context, p->chunk};
+    e->has_recurrent = umbra_plan_recurrent(e->model, e->recurrent);
+    umbra_state_shape shape = {e->forms, c->layers,    e->sequences, p->context,
+                               p->chunk, e->recurrent, &e->device};
     return umbra_state_open(&e->state, &shape, err);
 }
 
@@ -136,6 +139,7 @@ static int check_widths(const umbra_model *model, umbra_error *err)
         const width attention[] = {
             {"attention (heads x values)", a->heads * a->value_dim},
             {"query bottleneck", a->q_rank},
+            {"bottleneck of decays", a->recurrence.key_decay ? a->key_dim : 0},
             {"latent", a->kv_rank},
             {"unrotated key", a->kv_rank ? a->key_dim - c->rope[a->rope].dim : 0},
         };
@@ -244,6 +248,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_state_close(&e->state);
     umbra_free(e->forms);
     umbra_free(e->checks);
+    umbra_free(e->recurrent);
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
@@ -316,6 +321,7 @@ void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
                         .model = e->model,
                         .weights = &e->weights,
                         .forms = e->forms,
+                        .recurrent = e->recurrent,
                         .rope_frequency = e->rope_frequency,
                         .order = e->division.order};
 }
@@ -334,6 +340,11 @@ umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, 
 void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
 {
     e->checks[sequence] = on;
+}
+
+umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *e, int layer, int sequence)
+{
+    return umbra_state_recurrent(e->state, layer, sequence);
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

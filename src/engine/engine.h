@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "device/kv.h"
+#include "device/recurrent.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
@@ -48,6 +49,8 @@ void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
 void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
 /* What a row at `position` of a sequence sees of a layer. */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
+/* The states of a recurrent layer before and behind the step in progress. */
+umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *engine, int layer, int sequence);
 /* From UMBRA_TAP_WAIT: the state of the chunk's row t, x (hidden), with the experts of the layer
  * that are computed so far. Returns the share of their weight that is not yet there, 0 to 1. */
 float umbra_engine_partial(umbra_engine *engine, int layer, int t, float *x);

@@ -51,6 +51,21 @@ static int check_states(const chunk *c, const char *what, int layer, umbra_error
     return refuse_nonfinite(c, row, what, layer, err);
 }
 
+/* Joins row t to the row of its sequence before it. */
+static void chain_row(umbra_scratch *s, int t, bool first)
+{
+    umbra_chains *c = &s->chains;
+    int before = first ? -1 : t - 1;
+    while (before >= 0 && s->sequence[before] != s->sequence[t])
+        before--;
+    c->before[t] = before;
+    c->after[t] = -1;
+    if (before < 0)
+        c->first[c->n++] = t;
+    else
+        c->after[before] = t;
+}
+
 /* The chunk's ids, sequences and positions, with room for them in their sequences. */
 static void place_rows(chunk *c)
 {
@@ -58,10 +73,13 @@ static void place_rows(chunk *c)
     umbra_scratch *s = &e->scratch;
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_begin(e->state, c->rows.tokens[t].sequence);
+    s->chains.n = 0;
     for (int t = 0; t < c->rows.n; t++) {
         s->id[t] = c->rows.tokens[t].id;
         s->sequence[t] = c->rows.tokens[t].sequence;
         s->position[t] = umbra_state_reserve(e->state, s->sequence[t]);
+        if (e->has_recurrent)
+            chain_row(s, t, umbra_state_pending(e->state, s->sequence[t]) == 1);
     }
     for (int t = 0; t < c->rows.n; t++)
         s->prompt[t] =
@@ -162,6 +180,19 @@ static int check_interruption(chunk *c, umbra_error *err)
     return at == err ? rc : UMBRA_OK;
 }
 
+/* What the rows see of the layer, and the states that they go on from. */
+static void show_layer(chunk *c)
+{
+    umbra_engine *e = c->e;
+    umbra_scratch *s = &e->scratch;
+    int layer = c->rows.layer;
+    bool recurrent = e->recurrent[layer].heads > 0;
+    for (int t = 0; !recurrent && t < c->rows.n; t++)
+        s->view[t] = umbra_state_view(e->state, layer, s->sequence[t], s->position[t]);
+    for (int i = 0; recurrent && i < s->chains.n; i++)
+        s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
+}
+
 static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
@@ -171,9 +202,7 @@ static int compute_layer(chunk *c, umbra_error *err)
         rc = tell(c, UMBRA_TAP_INPUT);
     if (rc != UMBRA_OK)
         return rc;
-    for (int t = 0; t < c->rows.n; t++)
-        e->scratch.view[t] =
-            umbra_state_view(e->state, layer, e->scratch.sequence[t], e->scratch.position[t]);
+    show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
@@ -325,6 +354,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .model = e->model,
                      .weights = &e->weights,
                      .forms = e->forms,
+                     .recurrent = e->recurrent,
                      .rope_frequency = e->rope_frequency,
                      .order = e->division.order,
                      .scratch = &e->scratch,

@@ -47,6 +47,17 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
         };
 }
 
+bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent)
+{
+    const umbra_config *c = &model->config;
+    bool any = false;
+    for (int l = 0; l < c->layers; l++) {
+        recurrent[l] = umbra_recurrent_make(&c->attention[l]);
+        any = any || recurrent[l].heads > 0;
+    }
+    return any;
+}
+
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
 {
     if (value >= least && value <= most)
@@ -118,7 +129,7 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
 typedef struct chunk_plan {
     const umbra_model *model;
     const umbra_memory_plan *plan;
-    umbra_state_shape shape; /* but for the step; owns its forms */
+    umbra_state_shape shape; /* but for the step */
 } chunk_plan;
 
 static uint64_t scratch_bytes(const chunk_plan *c, int chunk)
@@ -208,19 +219,26 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *config = &model->config;
-    umbra_kv_form *forms = umbra_calloc((size_t)config->layers, sizeof *forms);
-    if (!forms)
-        return umbra_fail_nomem(err, "the plan", (uint64_t)config->layers * sizeof *forms);
+    size_t layers = (size_t)config->layers;
+    umbra_kv_form *forms = umbra_calloc(layers, sizeof *forms);
+    umbra_recurrent_form *recurrent = umbra_calloc(layers, sizeof *recurrent);
+    if (!forms || !recurrent) {
+        umbra_free(forms);
+        umbra_free(recurrent);
+        return umbra_fail_nomem(err, "the plan", layers * (sizeof *forms + sizeof *recurrent));
+    }
     umbra_plan_forms(model, kernels, forms);
+    umbra_plan_recurrent(model, recurrent);
     p->slot_bytes =
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0}};
+    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0, recurrent, NULL}};
     umbra_division division;
     rc = umbra_division_init(&division, model, o.ranks, err);
     if (rc == UMBRA_OK)
         rc = divide(&o, &c, division.owned, fixed, p, err);
     umbra_division_free(&division);
     umbra_free(forms);
+    umbra_free(recurrent);
     return rc;
 }

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <umbra/chat.h>
-
+#include "answer_record.h"
 #include "chat/values.h"
 #include "shared.h"
 
@@ -125,8 +124,118 @@ static void published_templates_render_as_they_should(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* ---- answers ---- */
+
+#define USER "{\"role\":\"user\",\"content\":\"Weather?\"}"
+static const char question[] = "[" USER "]";
+static const char answered[] =
+    "[" USER ",{\"role\":\"assistant\",\"content\":\"Let me see.\",\"tool_calls\":[{\"id\":"
+    "\"call00001\",\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"arguments\":"
+    "{\"place\":\"A \\\"b\\\"\",\"days\":2}}}]}]";
+static const char tool_list[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"description\":\"d\","
+    "\"parameters\":{\"type\":\"object\",\"properties\":{\"place\":{\"type\":\"string\","
+    "\"description\":\"d\"},\"days\":{\"type\":\"integer\",\"description\":\"d\"}},"
+    "\"required\":[\"place\"]}}}]";
+
+/* Of which the table has no row, or whose history shows calls otherwise than models write them. */
+static const char *const without_calls[] = {
+    "command-r-plus", "SmolLM3", "LFM2.5", "firefunction", "granite-3.3", "rwkv", "muse-glimmer",
+};
+
+static bool has_calls(const char *path)
+{
+    for (size_t i = 0; i < sizeof without_calls / sizeof *without_calls; i++)
+        if (strstr(path, without_calls[i]))
+            return false;
+    return true;
+}
+
+static int render(const umbra_chat *chat, umbra_template_tree *tree, const char *messages,
+                  const umbra_template_value *tools, umbra_chat_prompt *out)
+{
+    umbra_template_value *more = umbra_template_dict(tree);
+    umbra_chat_request r = {.tree = tree, .tools = tools, .variables = more};
+    umbra_template_set(tree, more, "bos_token", 9,
+                       umbra_template_text(tree, "<s>", 3, UMBRA_TEMPLATE_MARKUP));
+    umbra_template_set(tree, more, "eos_token", 9,
+                       umbra_template_text(tree, "</s>", 4, UMBRA_TEMPLATE_MARKUP));
+    r.messages = umbra_template_json(tree, messages, strlen(messages), NULL);
+    r.no_answer = messages == answered;
+    return umbra_chat_render(chat, &r, out, NULL);
+}
+
+/* What the model would have written: behind what both have in common, from a border of markup. */
+static const char *find_answer(const umbra_chat_prompt *asked, const umbra_chat_prompt *all)
+{
+    const char *a = asked->rendering.text, *b = all->rendering.text;
+    size_t at = 0;
+    while (a[at] && a[at] == b[at])
+        at++;
+    while (at > 0 && !strchr(">]\n", b[at - 1]))
+        at--;
+    return b + at;
+}
+
+static bool reads_its_own_calls(const char *path)
+{
+    size_t source_bytes, bytes;
+    char *source = read_whole(path, &source_bytes), *text;
+    umbra_chat *chat;
+    umbra_template_tree *tree;
+    umbra_answer *answer;
+    umbra_chat_prompt asked, all;
+    record r = {.out = open_memstream(&text, &bytes), .part = -1};
+    assert_int_equal(umbra_template_tree_open(&tree, NULL), UMBRA_OK);
+    assert_int_equal(umbra_chat_open(&chat, NULL, source, source_bytes, NULL), UMBRA_OK);
+    umbra_template_value *tools = umbra_template_json(tree, tool_list, strlen(tool_list), NULL);
+    bool good = render(chat, tree, question, tools, &asked) == UMBRA_OK;
+    good = render(chat, tree, answered, tools, &all) == UMBRA_OK && good;
+    if (good) {
+        const char *start = find_answer(&asked, &all);
+        umbra_answer_open(&answer, chat, NULL, tools, record_event, &r, NULL);
+        umbra_answer_take_text(answer, start, strlen(start), false);
+        umbra_answer_end(answer);
+        umbra_answer_close(&answer);
+    }
+    record_end(&r);
+    good = good && strstr(text, "call0{get_weather") &&
+           (strstr(text, "args{{\"place\": \"A \\\"b\\\"\", \"days\": 2}}end!") ||
+            strstr(text, "args{{\"days\":2,\"place\":\"A \\\"b\\\"\"}}end!"));
+    if (!good)
+        print_error("%s: %s\n", path, text);
+    umbra_chat_prompt_free(&asked);
+    umbra_chat_prompt_free(&all);
+    umbra_chat_close(&chat);
+    umbra_template_tree_close(&tree);
+    free(text);
+    free(source);
+    return good;
+}
+
+static void published_templates_show_calls_that_are_read(void **state)
+{
+    (void)state;
+    char folder[256], pattern[300];
+    glob_t found;
+    if (!shared_path(folder, sizeof folder, "templates")) {
+        say_skipped("answers in the form of published templates", folder);
+        skip();
+    }
+    snprintf(pattern, sizeof pattern, "%s/*.jinja", folder);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    size_t failures = 0;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        failures += has_calls(found.gl_pathv[i]) && !reads_its_own_calls(found.gl_pathv[i]);
+    globfree(&found);
+    assert_int_equal(failures, 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(published_templates_render_as_they_should)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_templates_render_as_they_should),
+        cmocka_unit_test(published_templates_show_calls_that_are_read),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,7 @@ static void test_sizes(void **state)
     SIZE(umbra_template_output, 32);
     SIZE(umbra_chat_request, 80);
     SIZE(umbra_chat_prompt, 48);
+    SIZE(umbra_answer_event, 48);
     SIZE(umbra_build, 152);
     SIZE(umbra_bench_predictor_options, 88);
     SIZE(umbra_latency, 24);
