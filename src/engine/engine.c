@@ -247,8 +247,8 @@ void umbra_engine_close(umbra_engine **p)
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
     umbra_free(e->forms);
-    umbra_free(e->checks);
     umbra_free(e->recurrent);
+    umbra_free(e->checks);
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
@@ -337,14 +337,14 @@ umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, 
     return umbra_state_view(e->state, layer, sequence, position);
 }
 
-void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
-{
-    e->checks[sequence] = on;
-}
-
 umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *e, int layer, int sequence)
 {
     return umbra_state_recurrent(e->state, layer, sequence);
+}
+
+void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
+{
+    e->checks[sequence] = on;
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)
