@@ -27,8 +27,9 @@ typedef struct teller {
     int made;
 } teller;
 
-static void teller_begin(void *self, int length)
+static void teller_begin(void *self, int sequence, int length)
 {
+    assert_int_equal(sequence, 0);
     ((teller *)self)->at = length;
 }
 
@@ -380,6 +381,39 @@ static void options_out_of_range_are_refused(void **state)
     close_it(&o);
 }
 
+/* With everything in memory what runs ahead is the model itself, and its drafts come true; with
+ * little memory they may not, and the text is the same. */
+static void the_model_drafts_for_itself(void **state)
+{
+    (void)state;
+    for (int little = 0; little < 2; little++) {
+        umbra_engine_options options = {.threads = 1, .context = CONTEXT};
+        if (little)
+            options.ram_bytes = least_budget(&make_deepseek2, options) + 100000;
+        opened o = open_it(&make_deepseek2, NULL, NULL, &options);
+        umbra_prefetch_options ahead = {.policy = UMBRA_POLICY_RUNAHEAD};
+        umbra_draft_options draft = {.source = UMBRA_DRAFT_RUNAHEAD};
+        umbra_drafts *drafts;
+        umbra_error err = {0};
+        text alone = {0}, told = {0};
+        assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, &err), UMBRA_E_ARGUMENT);
+        assert_non_null(strstr(err.message, "--prefetch runahead"));
+        if (umbra_prefetch_open(&draft.ahead, o.engine, &ahead, &err) != 0 ||
+            umbra_drafts_open(&drafts, o.engine, &draft, &err) != 0)
+            fail_msg("%s", err.message);
+        generate(&o, (umbra_generate_options){.ignore_end = true}, NULL, &alone);
+        generate(&o, (umbra_generate_options){.ignore_end = true}, drafts, &told);
+        assert_same(&alone, &told);
+        uint64_t drafted = told.stats.drafted[UMBRA_DRAFT_RUNAHEAD];
+        assert_true(drafted > 0);
+        if (!little)
+            assert_true(told.stats.accepted[UMBRA_DRAFT_RUNAHEAD] * 2 > drafted);
+        umbra_drafts_close(&drafts);
+        umbra_prefetch_close(&draft.ahead);
+        close_it(&o);
+    }
+}
+
 /* Auto gives way where the budget has no room for it; what is asked for by name is an error then.
  */
 static void drafts_stand_in_the_budget(void **state)
@@ -415,7 +449,7 @@ static void sources_have_names(void **state)
     }
     assert_null(umbra_draft_name((umbra_draft)UMBRA_DRAFT_SOURCES));
     assert_int_equal(umbra_draft_parse("magic", &draft, &err), UMBRA_E_ARGUMENT);
-    assert_non_null(strstr(err.message, "\"magic\"; there are auto, off, lookup"));
+    assert_non_null(strstr(err.message, "\"magic\"; there are auto, off, lookup, runahead"));
     assert_int_equal(umbra_draft_parse(NULL, &draft, NULL), 0);
     assert_int_equal(draft, UMBRA_DRAFT_AUTO);
 }
@@ -430,6 +464,7 @@ int main(void)
         cmocka_unit_test(a_draw_that_fails_among_drafts),
         cmocka_unit_test(lookups_go_on_with_the_text),
         cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(the_model_drafts_for_itself),
         cmocka_unit_test(drafts_stand_in_the_budget),
         cmocka_unit_test(sources_have_names),
     };
