@@ -150,7 +150,7 @@ int cli_under(int argc, char **argv)
          &u.ram},
         {"--prefetch", 0, CLI_TEXT, "auto|off|gate|previous|shadow",
          "what experts are read ahead by (default: auto, the shadow model if one is named, else "
-         "the model's own routers)",
+         "the model's own routers, while that saves time)",
          &u.prefetch},
         {"--shadow", 0, CLI_TEXT, "FILE", "shadow model to predict by", &u.shadow},
         {"--io", 0, CLI_TEXT, "auto|uring|threads|sim:RATE,LATENCY",

@@ -143,8 +143,8 @@ HOOK void ggml_backend_sched_set_eval_callback(void *scheduler, umbra_foreign_ev
 static int compute(int (*next)(void *, void *), void *scheduler, void *graph)
 {
     umbra_under_context *c = umbra_process_active() ? umbra_process_bind(scheduler, graph) : NULL;
-    if (!c)
-        return next(scheduler, graph);
+    if (!c || c->under->complete)
+        return next(scheduler, graph); /* with the host's own */
     __typeof__(&ggml_backend_sched_set_eval_callback) set =
         (__typeof__(set))find_next("ggml_backend_sched_set_eval_callback");
     set(scheduler, (umbra_foreign_eval *)umbra_under_eval, c);

@@ -216,18 +216,26 @@ static void give_up(file_record *f)
     umbra_under_detach(&f->under);
 }
 
+static bool has_places(const umbra_under *u, const char *at, size_t bytes)
+{
+    for (int i = 0; i < u->experts.n; i++) {
+        const umbra_stacked *s = &u->experts.stacked[i];
+        if (s->at < at + bytes && s->at + s->bytes > at)
+            return true;
+    }
+    return false;
+}
+
 /* Where llama.cpp cuts off what it does not need, nothing has been taken over yet, and the rest of
  * the mapping stays. */
 void umbra_process_unmaps(void *at, size_t bytes)
 {
     lock();
+    for (file_record *f = process.files; f; f = f->next)
+        if (f->under && has_places(f->under, at, bytes))
+            give_up(f);
     file_record *f = file_at(at, bytes);
-    bool whole = f && (char *)at <= f->at && (char *)at + bytes >= f->at + f->bytes;
-    if (f && f->under)
-        give_up(f);
-    else if (!whole)
-        f = NULL;
-    if (f)
+    if (f && !f->under && (char *)at <= f->at && (char *)at + bytes >= f->at + f->bytes)
         drop_file(f);
     unlock();
 }

@@ -51,8 +51,10 @@ grep -q "does not warm up" "$work/err" || fail "a warm-up with every expert"
 grep -q "umbra: tiny-q8_0.gguf: .* layers of .* experts" "$work/err" || fail "no plan"
 grep -q "umbra:   experts used: " "$work/err" || fail "no figures"
 grep -q "umbra: verdict: " "$work/err" || fail "no verdict"
-same "everything" -- "$host" $model
-same "a budget for the process" --ram 4G --io threads -- "$host" $model
+same "everything" --stats -- "$host" $model
+grep -q "are in memory; llama.cpp goes on" "$work/err" || fail "not everything is in memory"
+same "a budget for the process" --ram 4G -- "$host" $model
+same "threads" --experts 10M --io threads -- "$host" $model
 grep -q "reads by threads" "$work/err" || fail "--io"
 same "ids on a device" --experts "$smallest" -- "$host" $model device
 same "ids of another name" --experts "$smallest" --stats -- "$host" $model other
