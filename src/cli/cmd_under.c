@@ -142,8 +142,8 @@ int cli_under(int argc, char **argv)
     under u = {0};
     const cli_option options[] = {
         {"--experts", 0, CLI_SIZE, "SIZE",
-         "hard budget for each model's experts, as 4G; at least the largest layer's (default: all "
-         "experts)",
+         "hard budget for each model's experts, as 4G; at least the largest layer's. A model whose "
+         "experts fit is left alone",
          &u.experts},
         {"--ram", 0, CLI_SIZE, "SIZE",
          "or: budget for the whole process; experts get what the rest leaves when a model is ready",
