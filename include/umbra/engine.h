@@ -41,6 +41,7 @@ typedef struct umbra_engine_options {
     const char *io; /* "auto", "uring", "threads", "sim:RATE,LATENCY" (see store.h); NULL: auto */
     bool buffered;  /* read experts through the page cache */
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
+    bool profile;   /* keep time by kind of step (see profile.h) */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
     uint64_t reserved[8];           /* room for options to come: zeros */

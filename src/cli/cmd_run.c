@@ -276,6 +276,8 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
     int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         print_stats(engine, prefetch, &result);
+    if (report && r->engine.profile)
+        cli_profile_engine(engine);
     free(out.text);
     free(out.tokens);
     umbra_prefetch_close(&prefetch);
@@ -384,6 +386,7 @@ int cli_run(int argc, char **argv)
          &r.engine.verify},
         {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object instead of the text", &r.json},
+        CLI_PROFILE_OPTION(r.engine),
         CLI_ENGINE_OPTIONS(r.engine),
         {0},
     };

@@ -233,6 +233,8 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
         } else {
             run->model = model;
             code = score_texts(run, texts, files->count);
+            if (engine->profile)
+                cli_profile_engine(run->engine);
             umbra_engine_close(&run->engine);
         }
     }
@@ -255,6 +257,7 @@ int cli_score(int argc, char **argv)
         {"--experts", 0, CLI_FLAG, NULL, "print the experts used per layer and position",
          &run.options.experts},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &run.json},
+        CLI_PROFILE_OPTION(engine),
         CLI_ENGINE_OPTIONS(engine),
         {0},
     };

@@ -140,6 +140,8 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     if (rc == UMBRA_OK)
         umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
     if (rc == UMBRA_OK)
+        rc = umbra_profile_open(e, o.profile, err);
+    if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
         rc = load_weights(e, o.progress, err);
@@ -165,6 +167,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
+    umbra_free(e->profiling);
     umbra_free(e);
     *p = NULL;
 }

@@ -26,7 +26,8 @@ struct umbra_engine {
     umbra_scratch scratch;
     umbra_tap attached;
     bool has_identity;
-    uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
+    struct umbra_profiling *profiling; /* profile.c; NULL where no profile is wanted */
+    uint64_t identity[2];              /* snapshot.c: of the weights, once they were asked for */
 };
 
 /* limits.c: the default number of threads, with a note if it is less than the processors; */
@@ -40,6 +41,11 @@ void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 /* plan.c: what a layer keeps of every position, forms (layers). */
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+
+/* profile.c: opens what the options ask for; a chunk of so many rows begins, whose scratch tells
+ * which are a prompt's. */
+int umbra_profile_open(umbra_engine *e, bool wanted, umbra_error *err);
+void umbra_profile_begin(umbra_engine *e, int rows);
 
 /* weights.c */
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,

@@ -82,6 +82,7 @@ static void attend_heads(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     projections from = find_projections(p, layer);
     project(p, layer, &from);
+    umbra_device_enter(p->device, UMBRA_PROFILE_ATTEND);
     place(p, layer, &from);
     umbra_attend_step attend = {
         .q = s->q,
@@ -108,6 +109,7 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_attention *a = &c->attention[layer];
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
+    umbra_device_enter(d, UMBRA_PROFILE_PROJECT);
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
     if (a->conv)
@@ -116,6 +118,7 @@ void umbra_step_attention(const umbra_pass *p, int layer)
         umbra_step_attention_latent(p, layer);
     else
         attend_heads(p, layer);
+    umbra_device_enter(d, UMBRA_PROFILE_PROJECT);
     umbra_device_round(d, &s->mixed, p->rows);
     umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], &s->mixed, p->rows, s->block);
     umbra_device_products(d, &out, 1);
