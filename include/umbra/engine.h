@@ -37,7 +37,7 @@ typedef struct umbra_engine_options {
     const char *kernels; /* "auto", or a name of umbra_kernel_name; NULL: auto */
     int context;         /* positions per sequence; 0: 512, or the model's if that is smaller */
     int sequences;       /* independent texts that can be in progress; 0: 1 */
-    int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..256 */
+    int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..2048 */
     const char *io; /* "auto", "uring", "threads", "sim:RATE,LATENCY" (see store.h); NULL: auto */
     bool buffered;  /* read experts through the page cache */
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
