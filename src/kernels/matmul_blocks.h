@@ -183,13 +183,14 @@ UMBRA_INLINE void strip_blocks(const umbra_matmul *m, int row, int row_end, int 
     }
 }
 
-UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_end,
-                                const block_type *type)
+/* Tokens from `first` on. */
+UMBRA_INLINE void matmul_tiles(const umbra_matmul *m, int row_begin, int row_end, int first,
+                               const block_type *type)
 {
     int step = umbra_row_block(m, MAX_ROWS);
     for (int row = row_begin; row < row_end; row += step) {
         int end = umbra_min_int(row_end, row + step);
-        int t = 0;
+        int t = first;
         for (; t + 4 <= m->tokens; t += 4) {
             strip_blocks(m, row, end, t, 4, type);
         }
@@ -209,6 +210,8 @@ UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_en
     }
 }
 
+/* matmul_blocks: of the file that includes this; matmul_tiles, or matmul_panels (matmul_panel.h).
+ */
 #define UMBRA_DEFINE_MATMUL(TYPE, name, halves, offset)                                            \
     static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
     {                                                                                              \

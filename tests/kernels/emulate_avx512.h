@@ -23,41 +23,6 @@ static inline int32_t emulated_dot(int32_t sum, int32_t a, int32_t b)
     return (int32_t)((uint32_t)sum + (uint32_t)first + (uint32_t)second);
 }
 
-static inline __m256i emulated_dot_256(__m256i sum, __m256i a, __m256i b)
-{
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
-}
-
-static inline __m256i emulated_choose_256(__m256i a, __m256i at, __m256i b)
-{
-    int32_t both[16], from[8], out[8];
-    memcpy(both, &a, sizeof a);
-    memcpy(both + 8, &b, sizeof b);
-    memcpy(from, &at, sizeof at);
-    for (int i = 0; i < 8; i++)
-        out[i] = both[from[i] & 15];
-    return _mm256_loadu_si256((const __m256i *)(const void *)out);
-}
-
-static inline __m256 emulated_masked_fma_256(__m256 a, __m256 b, __m256 sum, uint8_t mask)
-{
-    float was[8], is[8];
-    _mm256_storeu_ps(was, sum);
-    _mm256_storeu_ps(is, _mm256_fmadd_ps(a, b, sum));
-    for (int i = 0; i < 8; i++)
-        was[i] = mask >> i & 1 ? is[i] : was[i];
-    return _mm256_loadu_ps(was);
-}
-
-static inline __m256 emulated_masked_load_256(uint8_t mask, const float *p)
-{
-    float out[8] = {0};
-    for (int i = 0; i < 8; i++)
-        if (mask >> i & 1)
-            out[i] = p[i];
-    return _mm256_loadu_ps(out);
-}
-
 /* Within each quarter: the lanes first and second of a and b in turn. */
 static inline emulated_integers emulated_unpack(emulated_integers a, emulated_integers b, int high,
                                                 int lanes)
@@ -97,11 +62,13 @@ static inline emulated_integers emulated_set_integers(int32_t value)
     return out;
 }
 
-static inline emulated_integers emulated_dot_512(emulated_integers sum, emulated_integers a,
-                                                 emulated_integers b)
+static inline emulated_integers emulated_add_columns(emulated_integers sum, emulated_integers w,
+                                                     const int16_t *q)
 {
+    int32_t both;
+    memcpy(&both, q, sizeof both);
     for (int i = 0; i < 16; i++)
-        sum.lane[i] = emulated_dot(sum.lane[i], a.lane[i], b.lane[i]);
+        sum.lane[i] = emulated_dot(sum.lane[i], w.lane[i], both);
     return sum;
 }
 
@@ -159,22 +126,17 @@ static inline __m256 emulated_half(emulated_floats v, int half)
     return _mm256_loadu_ps(v.lane + 8 * half);
 }
 
-#define __m512i emulated_integers
-#define __m512  emulated_floats
-#undef _mm256_dpwssd_epi32 /* a macro for some compilers */
-#define _mm256_dpwssd_epi32             emulated_dot_256
-#define _mm256_permutex2var_epi32       emulated_choose_256
-#define _mm256_mask3_fmadd_ps           emulated_masked_fma_256
-#define _mm256_maskz_loadu_ps           emulated_masked_load_256
+#define __m512i                         emulated_integers
+#define __m512                          emulated_floats
 #define _mm512_unpacklo_epi32(a, b)     emulated_unpack(a, b, 0, 1)
 #define _mm512_unpackhi_epi32(a, b)     emulated_unpack(a, b, 1, 1)
 #define _mm512_unpacklo_epi64(a, b)     emulated_unpack(a, b, 0, 2)
 #define _mm512_unpackhi_epi64(a, b)     emulated_unpack(a, b, 1, 2)
 #define _mm512_shuffle_i32x4            emulated_shuffle
 #define _mm512_loadu_si512              emulated_load_integers
-#define _mm512_set1_epi32               emulated_set_integers
 #define _mm512_setzero_si512()          emulated_set_integers(0)
-#define _mm512_dpwssd_epi32             emulated_dot_512
+#define UMBRA_ADD_COLUMNS               emulated_add_columns
+#define _mm512_setzero_ps()             emulated_set_floats(0)
 #define _mm512_loadu_ps                 emulated_load_floats
 #define _mm512_storeu_ps                emulated_store_floats
 #define _mm512_set1_ps                  emulated_set_floats

@@ -88,7 +88,13 @@ UMBRA_INLINE int tile_rows(int tokens)
     return tokens <= 2 ? 4 : 2;
 }
 
-#include "kernels/matmul_blocks.h"
+#include "kernels/matmul_panel.h"
+
+UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_end,
+                                const block_type *type)
+{
+    matmul_panels(m, row_begin, row_end, type);
+}
 
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
     static const block_type type_##name = {                                                        \
