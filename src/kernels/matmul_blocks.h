@@ -210,12 +210,10 @@ UMBRA_INLINE void matmul_tiles(const umbra_matmul *m, int row_begin, int row_end
     }
 }
 
-/* matmul_blocks: of the file that includes this; matmul_tiles, or matmul_panels (matmul_panel.h).
- */
 #define UMBRA_DEFINE_MATMUL(TYPE, name, halves, offset)                                            \
     static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
     {                                                                                              \
-        matmul_blocks(m, row_begin, row_end, &type_##name);                                        \
+        matmul_tiles(m, row_begin, row_end, 0, &type_##name);                                      \
     }
 #define UMBRA_SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
 

@@ -169,13 +169,19 @@ static void add_four_halves(lanes *sums, const panel *w, const umbra_matmul *m, 
     add_four(sums, w, m, token, at, true, false);
 }
 
+/* A weight type as the panels see it. */
+typedef struct panel_type {
+    /* fill_panel of the type; NULL: it has none. */
+    size_t (*fill)(panel *to, const uint8_t *w, uint64_t row_bytes, size_t left);
+    add_four_fn *add;
+    /* matmul_tiles of the type. */
+    void (*tiles)(const umbra_matmul *m, int row_begin, int row_end, int first);
+} panel_type;
+
 /* PANEL_ROWS rows times `tokens` tokens, a multiple of four and at most PANEL_TOKENS. */
-UMBRA_INLINE void panel_block(const umbra_matmul *m, int row, int token, int tokens,
-                              const block_type *type)
+static void panel_block(const umbra_matmul *m, int row, int token, int tokens,
+                        const panel_type *type)
 {
-    add_four_fn *add = type->halves   ? add_four_halves
-                       : type->offset ? add_four_offset
-                                      : add_four_plain;
     size_t parts = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
     const uint8_t *from = umbra_weight_row(m, row);
     panel_sums sums[PANEL_TOKENS / MAX_TOKENS];
@@ -186,9 +192,9 @@ UMBRA_INLINE void panel_block(const umbra_matmul *m, int row, int token, int tok
         }
     }
     for (size_t at = 0; at < parts; at += (size_t)(w.units * w.parts)) {
-        from += fill_panel(&w, from, m->row_bytes, parts - at, type);
+        from += type->fill(&w, from, m->row_bytes, parts - at);
         for (int t = 0; t < tokens; t += MAX_TOKENS) {
-            add(sums[t / MAX_TOKENS], &w, m, token + t, at);
+            type->add(sums[t / MAX_TOKENS], &w, m, token + t, at);
         }
     }
     for (int t = 0; t < tokens; t++) {
@@ -200,21 +206,39 @@ UMBRA_INLINE void panel_block(const umbra_matmul *m, int row, int token, int tok
 }
 
 /* Panels where rows and tokens fill them, tiles for the rest. */
-UMBRA_INLINE void matmul_panels(const umbra_matmul *m, int row_begin, int row_end,
-                                const block_type *type)
+static void matmul_panels(const umbra_matmul *m, int row_begin, int row_end, const panel_type *type)
 {
     int tokens = m->tokens / MAX_TOKENS * MAX_TOKENS, row = row_begin;
-    for (; !type->load_minima && tokens >= PANEL_LEAST_TOKENS && row + PANEL_ROWS <= row_end;
-         row += PANEL_ROWS) {
+    bool repays = type->fill && tokens >= PANEL_LEAST_TOKENS;
+    for (; repays && row + PANEL_ROWS <= row_end; row += PANEL_ROWS) {
         for (int t = 0; t < tokens; t += PANEL_TOKENS) {
             panel_block(m, row, t, umbra_min_int(PANEL_TOKENS, tokens - t), type);
         }
     }
-    const int begin[] = {row_begin, row}, end[] = {row, row_end}, first[] = {tokens, 0};
-    UMBRA_UNROLL(1) /* the tiles are inlined, and large */
-    for (int i = 0; i < 2; i++) {
-        matmul_tiles(m, begin[i], end[i], first[i], type);
-    }
+    type->tiles(m, row_begin, row, tokens);
+    type->tiles(m, row, row_end, 0);
 }
+
+/* matmul_NAME with panels, for a type of which type_NAME is known. */
+#define UMBRA_DEFINE_PANEL_MATMUL(TYPE, name, has_halves, has_offset)                              \
+    static size_t fill_##name(panel *to, const uint8_t *w, uint64_t row_bytes, size_t left)        \
+    {                                                                                              \
+        return fill_panel(to, w, row_bytes, left, &type_##name);                                   \
+    }                                                                                              \
+    static void tiles_##name(const umbra_matmul *m, int row_begin, int row_end, int first)         \
+    {                                                                                              \
+        matmul_tiles(m, row_begin, row_end, first, &type_##name);                                  \
+    }                                                                                              \
+    static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
+    {                                                                                              \
+        const panel_type type = {                                                                  \
+            .fill = type_##name.load_minima ? NULL : fill_##name,                                  \
+            .add = type_##name.halves   ? add_four_halves                                          \
+                   : type_##name.offset ? add_four_offset                                          \
+                                        : add_four_plain,                                          \
+            .tiles = tiles_##name,                                                                 \
+        };                                                                                         \
+        matmul_panels(m, row_begin, row_end, &type);                                               \
+    }
 
 #endif

@@ -98,12 +98,6 @@ UMBRA_INLINE int tile_rows(int tokens)
 
 #include "kernels/matmul_blocks.h"
 
-UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_end,
-                                const block_type *type)
-{
-    matmul_tiles(m, row_begin, row_end, 0, type);
-}
-
 UMBRA_INLINE integers widen(bytes w)
 {
     int8x16_t low = vreinterpretq_s8_u8(w.low), high = vreinterpretq_s8_u8(w.high);

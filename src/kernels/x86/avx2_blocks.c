@@ -90,12 +90,6 @@ UMBRA_INLINE int tile_rows(int tokens)
 
 #include "kernels/matmul_panel.h"
 
-UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_end,
-                                const block_type *type)
-{
-    matmul_panels(m, row_begin, row_end, type);
-}
-
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
     static const block_type type_##name = {                                                        \
         .load_scales = scales_##name,                                                              \
@@ -109,7 +103,7 @@ UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_en
         .halves = has_halves,                                                                      \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
-UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)
+UMBRA_BLOCK_TYPES(UMBRA_DEFINE_PANEL_MATMUL)
 
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k)
 {
