@@ -16,6 +16,7 @@
 
 #include <umbra/model.h>
 #include <umbra/progress.h>
+#include <umbra/ranks.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
 
@@ -44,7 +45,9 @@ typedef struct umbra_engine_options {
     bool profile;   /* keep time by kind of step (see profile.h) */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
-    uint64_t reserved[8];           /* room for options to come: zeros */
+    const umbra_ranks *ranks;       /* with whom the experts are divided (see ranks.h); NULL: with
+                                       nobody. Copied, but for its uses */
+    uint64_t reserved[7];           /* room for options to come: zeros */
 } umbra_engine_options;
 
 enum { UMBRA_NOTE_BYTES = 512 /* of a note in a plan, the NUL included */ };
@@ -63,7 +66,8 @@ typedef struct umbra_memory_plan {
     uint64_t cache_bytes;    /* expert slots */
     uint64_t slot_bytes;     /* one expert's slot, alignment included */
     uint64_t slots;          /* expert slots in the cache */
-    double residency;        /* share of the experts that fit in the slots, 0..1 */
+    double residency;        /* share of the experts (of this rank's, if there are several) that
+                                fit in the slots, 0..1 */
     int context;             /* positions per sequence */
     int chunk;               /* most tokens computed together */
     int threads;             /* that compute */
@@ -104,7 +108,9 @@ typedef struct umbra_token {
     bool want_logits; /* hand out its logits */
 } umbra_token;
 
-/* Where a tap looks at rows on their way. */
+/* Where a tap looks at rows on their way. In models with several residual streams x is what the
+ * next half of a layer takes of them; at UMBRA_TAP_WAIT it stays that, at UMBRA_TAP_LEAVE it is
+ * what the output does. */
 typedef enum umbra_tap_place {
     UMBRA_TAP_ENTER,  /* x: the embeddings; layer 0 */
     UMBRA_TAP_INPUT,  /* x: the residual stream entering a layer */
@@ -126,9 +132,11 @@ typedef struct umbra_rows {
     const umbra_token *tokens; /* (n) what they are */
     const int32_t *position;   /* (n) in their sequences */
     const bool *prompt;        /* (n) whether the row's sequence has more rows among these: it is
-                                  a prompt's; a row by itself is decoded */
+                                  a prompt's; a row by itself is decoded, and so are guessed tokens
+                                  that umbra_generate checks together */
     const float *x;            /* (n, H) */
-    const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED
+    const int32_t *experts;    /* (n, k) used, best first, or as the token
+                                  names them; NULL but at UMBRA_TAP_ROUTED
                                   and UMBRA_TAP_WAIT */
     const float *weights;      /* (n, k) of the experts; the same */
 } umbra_rows;
@@ -155,11 +163,20 @@ typedef struct umbra_tap {
 UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
                                 const umbra_tap *tap, umbra_error *err);
 
+/* For the ranks behind the first (ranks.h): does what rank 0's engine is told, until that is
+ * closed. progress (may be NULL) can interrupt rank 0's computing, which then ends there as
+ * interrupted. What fails is told at rank 0. UMBRA_E_IO: the others cannot be reached any more. For
+ * the thread that drives the engine. */
+UMBRA_API int umbra_engine_follow(umbra_engine *engine, const umbra_progress *progress,
+                                  umbra_error *err);
+
 /* Tokens a sequence holds. */
 UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
 /* Forgets the tokens of a sequence from position `length` on. Returns how many it holds now:
- * `length`, or 0 where a layer with a window has forgotten what that position would see; the tokens
- * up to there are to be computed again then. */
+ * `length`, or 0 where a layer with a window has forgotten what that position would see, or a
+ * recurrent layer has no state of it; the tokens up to there are to be computed again then. A
+ * recurrent layer has the states of what the last call of umbra_engine_eval computed, if these were
+ * at most 8 tokens of the sequence (in one chunk): all of them or any number can be taken back. */
 UMBRA_API int umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
 /* Sequence `to` becomes what `from` is, in no time worth naming: they share what they hold. Both go
  * on independently. UMBRA_E_ARGUMENT: there is no such sequence. */

@@ -64,6 +64,30 @@ UMBRA_API void umbra_prefetch_close(umbra_prefetch **prefetch);
 /* For the thread that drives the engine. */
 UMBRA_API void umbra_prefetch_get_stats(const umbra_prefetch *prefetch, umbra_prefetch_stats *out);
 
+/* What running ahead says of a token that is not there yet. */
+typedef struct umbra_token_guess {
+    int32_t best;             /* the likeliest id, */
+    int32_t second;           /* and the next one */
+    float probability;        /* that it is `best`, 0 to 1, as such guesses came true so far */
+    float second_probability; /* by the model's logits on what is in memory */
+    int position;             /* that the token would take in its sequence */
+    int layer; /* from which the walk came that guessed it: the later, the surer; -1: from a token
+                  that was not computed yet */
+} umbra_token_guess;
+
+/* The newest guess of the token behind those that the sequence holds (while a step computes its
+ * token: behind that one). False: there is none, as with any policy but runahead, and where walks
+ * found no time to come to the token's end. For the thread that drives the engine. */
+UMBRA_API bool umbra_prefetch_get_guess(const umbra_prefetch *prefetch, int sequence,
+                                        umbra_token_guess *out);
+/* Goes on by guesses alone behind token `id`, which is to be the sequence's next and is not
+ * computed yet: out[0] is what follows it, out[1] what follows out[0].best, and so on, n at most.
+ * Computes with the experts that are in memory and reads none, at the cost of a token each; changes
+ * nothing. Returns how many there are: 0 with any policy but runahead, at most 4, and none beyond
+ * the context. For the thread that drives the engine, between two calls of it. */
+UMBRA_API int umbra_prefetch_draft(umbra_prefetch *prefetch, int sequence, int32_t id, int n,
+                                   umbra_token_guess *out);
+
 /* Oracle: see umbra_runner_set_oracle. */
 UMBRA_API void umbra_prefetch_set_oracle(umbra_prefetch *prefetch, int sequence,
                                          const uint16_t *routing, int tokens);

@@ -12,6 +12,7 @@
 #include "base/options.h"
 #include "base/system.h"
 #include "engine/engine.h"
+#include "ahead/certain.h"
 #include "ahead/judge.h"
 #include "ahead/runahead.h"
 
@@ -22,7 +23,9 @@ struct umbra_prefetch {
     umbra_policy policy;
     bool automatic;
     bool own_thread;
-    int *next_position; /* (sequences) that the runner expects */
+    int *next_position; /* (sequences) that the runner expects, or one behind it but at most */
+    int *last_position; /* (sequences) this: guesses that were checked, and may have been right */
+    float *probability; /* (experts) */
     bool on;            /* for the chunk in progress */
     int decoded;        /* rows of it that decode; the others are prompts' */
     umbra_judge judge;  /* of automatic */
@@ -54,11 +57,15 @@ static void follow(umbra_prefetch *p, const umbra_rows *rows)
 {
     p->decoded = 0;
     for (int t = 0; t < rows->n; t++) {
-        int sequence = rows->tokens[t].sequence, *next = &p->next_position[sequence];
-        if (p->runner && rows->position[t] != *next)
-            umbra_runner_restart(p->runner, sequence);
-        *next = rows->position[t] + 1;
+        int sequence = rows->tokens[t].sequence, position = rows->position[t];
         p->decoded += !rows->prompt[t];
+        int last = p->last_position[sequence];
+        p->last_position[sequence] = position + 1;
+        if (umbra_is_draft(rows, t))
+            continue;
+        if (p->runner && (position < p->next_position[sequence] || position > last))
+            umbra_runner_restart(p->runner, sequence);
+        p->next_position[sequence] = position + 1;
     }
 }
 
@@ -95,7 +102,7 @@ static void tell_rows(umbra_prefetch *p, const umbra_rows *rows, int layer)
         n = prompt_rows(rows, t);
         if (n > 0)
             umbra_runner_absorb(p->runner, sequence, layer, n, x, experts);
-        else
+        else if (!umbra_is_draft(rows, t))
             tell(p, sequence, layer, x, experts);
     }
     if (p->on)
@@ -112,8 +119,10 @@ static int enter(void *user, const umbra_rows *rows)
     p->begun_ns = umbra_clock_ns();
     p->waited_ns = umbra_store_waited_ns(store);
     p->needed = umbra_store_needed(store);
+    if (p->on)
+        umbra_certain_foretell(p->engine, rows, p->probability);
     if (p->runahead)
-        umbra_runahead_enter(p->runahead);
+        umbra_runahead_enter(p->runahead, rows);
     else
         tell_rows(p, rows, -1);
     return UMBRA_OK;
@@ -141,7 +150,7 @@ static int leave(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
     for (int t = 0; t < rows->n; t++)
-        if (p->runner && !rows->prompt[t])
+        if (p->runner && !rows->prompt[t] && !umbra_is_draft(rows, t))
             umbra_runner_leave(p->runner, rows->tokens[t].sequence);
     p->stats.tokens += (uint64_t)p->decoded;
     p->stats.tokens_on += p->on ? (uint64_t)p->decoded : 0;
@@ -192,9 +201,9 @@ bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
 typedef struct choice {
     umbra_policy policy;
     bool automatic;
-    bool found;   /* automatic by a shadow that nobody named */
-    char *beside; /* owned */
-    bool *sparse; /* owned: (layers) */
+    bool found;           /* automatic by a shadow that nobody named */
+    char *beside;         /* owned */
+    bool *sparse, *known; /* owned: (layers) */
     char hash[UMBRA_MODEL_HASH_CHARS];
     umbra_runner_options runner; /* but for the store and the routers */
 } choice;
@@ -203,6 +212,7 @@ static void release(choice *c)
 {
     umbra_free(c->beside);
     umbra_free(c->sparse);
+    umbra_free(c->known);
 }
 
 /* How often to predict: so that predictions read at most an eighth of the bytes that the layers
@@ -238,10 +248,13 @@ static int choose(choice *c, const umbra_model *model, int sequences,
         return rc;
     c->beside = path_beside(umbra_gguf_path(model->gguf));
     c->sparse = umbra_calloc((size_t)info->layers, sizeof *c->sparse);
-    if (!c->beside || !c->sparse)
+    c->known = umbra_calloc((size_t)info->layers, sizeof *c->known);
+    if (!c->beside || !c->sparse || !c->known)
         return umbra_fail_nomem(err, "the choice of a predictor", 0);
-    for (int l = 0; l < info->layers; l++)
+    for (int l = 0; l < info->layers; l++) {
         c->sparse[l] = umbra_layer_has_experts(model, l);
+        c->known[l] = model->layers[l].role[UMBRA_TOKEN_EXPERTS] != NULL;
+    }
     if (c->automatic)
         c->policy = !o->no_shadow && umbra_prefetch_has_shadow(model, o->shadow)
                         ? UMBRA_POLICY_SHADOW
@@ -254,6 +267,7 @@ static int choose(choice *c, const umbra_model *model, int sequences,
         .experts = info->experts,
         .used = info->experts_used,
         .sparse = c->sparse,
+        .known = c->known,
         .shadow = o->shadow ? o->shadow : c->beside,
         .model_hash = c->hash,
         .model_name = info->name,
@@ -305,7 +319,7 @@ static int measure(choice *c, const umbra_model *model, const umbra_engine_optio
         umbra_memory_plan plan; /* also where the budget is too small: that is told at opening */
         rc = umbra_engine_plan(model, engine, &plan, err);
         rc = rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
-        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads);
+        *bytes = umbra_runahead_bytes(model, plan.context, plan.threads, engine->sequences);
     } else {
         rc = umbra_runner_bytes(&c->runner, bytes, err);
     }
@@ -396,10 +410,14 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
     umbra_judge_init(&p->judge);
     int sequences = umbra_engine_sequences(engine);
     p->next_position = umbra_calloc((size_t)sequences, sizeof *p->next_position);
-    int rc = p->next_position ? open_runner(p, options ? options : &defaults, err)
-                              : umbra_fail_nomem(err, "reading ahead", 0);
-    for (int i = 0; p->next_position && i < sequences; i++)
-        p->next_position[i] = -1;
+    p->last_position = umbra_calloc((size_t)sequences, sizeof *p->last_position);
+    int experts = umbra_engine_model(engine)->config.experts;
+    p->probability = umbra_calloc((size_t)experts, sizeof *p->probability);
+    bool room = p->next_position && p->last_position && p->probability;
+    int rc = room ? open_runner(p, options ? options : &defaults, err)
+                  : umbra_fail_nomem(err, "reading ahead", 0);
+    for (int i = 0; room && i < sequences; i++)
+        p->next_position[i] = p->last_position[i] = -1;
     if (rc != UMBRA_OK) {
         umbra_prefetch_close(&p);
         return rc;
@@ -428,6 +446,8 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
     umbra_runner_close(&p->runner);
     umbra_runahead_close(&p->runahead);
     umbra_free(p->next_position);
+    umbra_free(p->last_position);
+    umbra_free(p->probability);
     umbra_free(p);
     *prefetch = NULL;
 }
@@ -441,6 +461,16 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
         umbra_runner_get_stats(p->runner, &out->runner);
     if (p->runahead)
         umbra_runahead_get_stats(p->runahead, &out->runner);
+}
+
+bool umbra_prefetch_get_guess(const umbra_prefetch *p, int sequence, umbra_token_guess *out)
+{
+    return p->runahead && umbra_runahead_get_guess(p->runahead, sequence, out);
+}
+
+int umbra_prefetch_draft(umbra_prefetch *p, int sequence, int32_t id, int n, umbra_token_guess *out)
+{
+    return p->runahead ? umbra_runahead_draft(p->runahead, sequence, id, n, out) : 0;
 }
 
 void umbra_prefetch_set_oracle(umbra_prefetch *p, int sequence, const uint16_t *routing, int tokens)

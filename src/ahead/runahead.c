@@ -1,12 +1,14 @@
 /* Walks while the engine waits, and foretells what the walk names. */
 #include "ahead/runahead.h"
 
+#include <string.h>
+
 #include "ahead/margins.h"
 #include "ahead/walk.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "engine/steps/steps.h"
+#include "store/forecast.h"
 
 enum { DEEPEST = UMBRA_MAX_DISTANCE };
 
@@ -18,57 +20,95 @@ enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0] };
 static const float enough = 0.6f;      /* of the waits let the walk come to its end: do more */
 static const float too_few = 0.15f;    /* do: do less */
 static const float recent = 1.0f / 64; /* the newest wait's part in that share */
+/* Guessing a token: what it is taken to cost before the first, and how many may be saved up. */
+static const double first_guess_ns = 1e5, most_guesses = 8;
+static const double recent_guess = 1.0 / 8; /* the newest one's part in what a guess costs */
+
+/* What was foretold of a sequence's layer, to learn from. */
+typedef struct foretold {
+    umbra_margin_row row;
+    int position; /* of the token it was foretold for, */
+    int32_t id;   /* and which that was taken to be; -1: it was known */
+} foretold;
+
+/* What was guessed of a sequence's next token. */
+typedef struct next_token {
+    umbra_token_guess guess; /* position -1: none */
+    float said;              /* the walk's own probability of `best` */
+} next_token;
 
 struct umbra_runahead {
     umbra_engine *engine;
     umbra_walk *walk;
     umbra_margins margins;
-    umbra_margin_row *foretold; /* (layers) */
-    uint8_t *steps;             /* (layers, experts) of these */
-    float *probability;         /* (experts) */
-    float *order;               /* (experts) */
-    int source;                 /* layer from which the walk goes, -1: none yet in this step */
-    bool more;                  /* it can go on */
-    int level;                  /* of experts_of_level */
-    float ended;                /* share of waits in which the walk came to its end */
+    umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
+    foretold *foretold;        /* (S, layers) */
+    uint8_t *steps;            /* (S, layers, experts) of these */
+    next_token *next;          /* (S) */
+    float *probability;        /* (experts) */
+    float *order;              /* (experts) */
+    int sequences, deepest;    /* layers with experts that a walk goes at most */
+    int source;                /* layer from which walks go, -1: none yet in this step */
+    int row, turns;            /* whose turn it is, and how many rows had theirs in this layer */
+    bool more;                 /* the walk can go on */
+    int level;                 /* of experts_of_level */
+    float ended;               /* share of waits in which every walk came to its end */
+    /* The time that guessing tokens may take, of what the engine has waited for nothing else to do;
+     * how much it had waited at the step's beginning; what a guess takes. */
+    double credit_ns, guess_ns;
+    uint64_t waited_ns;
     umbra_runner_stats stats;
 };
 
 /* Rows of floats and bytes that belong to it beside the walk. */
-static uint64_t table_bytes(const umbra_model *model)
+static uint64_t table_bytes(const umbra_model *model, int sequences)
 {
     const umbra_config *c = &model->config;
-    return (uint64_t)c->layers * ((uint64_t)c->experts + sizeof(umbra_margin_row)) +
+    return (uint64_t)sequences * ((uint64_t)c->layers * ((uint64_t)c->experts + sizeof(foretold)) +
+                                  sizeof(next_token)) +
            2 * (uint64_t)c->experts * sizeof(float) + sizeof(umbra_runahead);
 }
 
-uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads)
+uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences)
 {
-    return umbra_walk_bytes(model, context, threads) + table_bytes(model);
+    return umbra_walk_bytes(model, context, threads) +
+           table_bytes(model, sequences > 0 ? sequences : 1);
+}
+
+static int open_tables(umbra_runahead *r, const umbra_model *model, umbra_error *err)
+{
+    size_t layers = (size_t)model->config.layers, experts = (size_t)model->config.experts;
+    size_t sequences = (size_t)r->sequences, rows = sequences * layers;
+    r->foretold = umbra_calloc(rows, sizeof *r->foretold);
+    r->steps = umbra_calloc(rows * experts, sizeof *r->steps);
+    r->next = umbra_calloc(sequences, sizeof *r->next);
+    r->probability = umbra_calloc(experts, sizeof *r->probability);
+    r->order = umbra_calloc(experts, sizeof *r->order);
+    if (!r->foretold || !r->steps || !r->next || !r->probability || !r->order)
+        return umbra_fail_nomem(err, "running ahead", table_bytes(model, r->sequences));
+    for (size_t i = 0; i < rows; i++)
+        r->foretold[i].row.step = r->steps + i * experts;
+    for (size_t i = 0; i < sequences; i++)
+        r->next[i].guess.position = -1;
+    return UMBRA_OK;
 }
 
 int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error *err)
 {
     *out = NULL;
-    const umbra_config *c = &umbra_engine_model(engine)->config;
-    size_t layers = (size_t)c->layers, experts = (size_t)c->experts;
+    const umbra_model *model = umbra_engine_model(engine);
     umbra_runahead *r = umbra_calloc(1, sizeof *r);
     if (!r)
         return umbra_fail_nomem(err, "running ahead", sizeof *r);
     r->engine = engine;
+    r->sequences = umbra_engine_sequences(engine);
+    r->deepest = model->info.moe_layers < DEEPEST ? model->info.moe_layers : DEEPEST;
     r->ended = (enough + too_few) / 2;
+    r->guess_ns = first_guess_ns;
     umbra_margins_init(&r->margins);
-    r->foretold = umbra_calloc(layers, sizeof *r->foretold);
-    r->steps = umbra_calloc(layers * experts, sizeof *r->steps);
-    r->probability = umbra_calloc(experts, sizeof *r->probability);
-    r->order = umbra_calloc(experts, sizeof *r->order);
-    int rc = UMBRA_OK;
-    if (!r->foretold || !r->steps || !r->probability || !r->order)
-        rc = umbra_fail_nomem(err, "running ahead", table_bytes(umbra_engine_model(engine)));
+    int rc = open_tables(r, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_walk_open(&r->walk, engine, err);
-    for (size_t l = 0; rc == UMBRA_OK && l < layers; l++)
-        r->foretold[l].step = r->steps + l * experts;
     if (rc != UMBRA_OK) {
         umbra_runahead_close(&r);
         return rc;
@@ -85,38 +125,159 @@ void umbra_runahead_close(umbra_runahead **runahead)
     umbra_walk_close(&r->walk);
     umbra_free(r->foretold);
     umbra_free(r->steps);
+    umbra_free(r->next);
     umbra_free(r->probability);
     umbra_free(r->order);
     umbra_free(r);
     *runahead = NULL;
 }
 
-void umbra_runahead_enter(umbra_runahead *r)
+/* ---- what has come true ---- */
+
+void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows)
 {
-    const umbra_config *c = &umbra_engine_model(r->engine)->config;
+    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(r->engine));
+    double most_ns = most_guesses * r->guess_ns;
+    r->credit_ns += (double)(waited_ns - r->waited_ns);
+    if (r->credit_ns > most_ns)
+        r->credit_ns = most_ns;
+    r->waited_ns = waited_ns;
     r->source = -1;
-    for (int l = 0; l < c->layers; l++)
-        r->foretold[l].distance = 0;
+    for (int t = 0; t < rows->n; t++) {
+        next_token *n = &r->next[rows->tokens[t].sequence];
+        if (n->guess.position == rows->position[t])
+            umbra_calibration_add(&r->guessed, 0, n->said, n->guess.best == rows->tokens[t].id);
+        if (n->guess.position <= rows->position[t])
+            n->guess.position = -1;
+    }
+}
+
+static foretold *foretold_of(umbra_runahead *r, int sequence, int layer)
+{
+    int layers = umbra_engine_model(r->engine)->config.layers;
+    return &r->foretold[(size_t)sequence * (size_t)layers + (size_t)layer];
 }
 
 void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    umbra_margins_learn(&r->margins, &r->foretold[rows->layer], c->experts, rows->experts,
-                        c->experts_used);
+    for (int t = 0; t < rows->n; t++) {
+        foretold *f = foretold_of(r, rows->tokens[t].sequence, rows->layer);
+        bool same = f->position == rows->position[t] && (f->id < 0 || f->id == rows->tokens[t].id);
+        if (same)
+            umbra_margins_learn(&r->margins, &f->row, c->experts,
+                                rows->experts + (size_t)t * (size_t)c->experts_used,
+                                c->experts_used);
+        f->row.distance = 0;
+    }
+}
+
+/* ---- walking ---- */
+
+/* How likely the token is into which the walk has gone. */
+static float surety(const umbra_runahead *r, const next_token *n)
+{
+    return umbra_calibration_apply(&r->guessed, 0, n->said);
+}
+
+/* Where the token itself is a guess, its experts are as likely as that; else any may be. */
+static void temper(const umbra_config *c, float sure, float *probability)
+{
+    float any = (float)c->experts_used / (float)c->experts;
+    for (int e = 0; e < c->experts; e++)
+        probability[e] = sure * probability[e] + (1 - sure) * any;
+}
+
+/* From where the walk is, probability (experts) by what its router says, or 0 and 1 where the id of
+ * the token names the experts. */
+static void rate(umbra_runahead *r, bool named, int distance, foretold *f)
+{
+    const umbra_config *c = &umbra_engine_model(r->engine)->config;
+    const int32_t *experts = umbra_walk_experts(r->walk);
+    if (!named) {
+        umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
+                               umbra_walk_preference(r->walk), c->experts, c->experts_used,
+                               distance, umbra_walk_missing(r->walk), r->order, r->probability,
+                               &f->row);
+        return;
+    }
+    memset(r->probability, 0, (size_t)c->experts * sizeof *r->probability);
+    for (int j = 0; j < c->experts_used; j++)
+        r->probability[experts[j]] = 1;
+    f->row.distance = 0; /* nothing is to be learnt of it */
 }
 
 static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
+    int sequence = rows->tokens[r->row].sequence;
     int layer = umbra_walk_layer(r->walk), distance = umbra_walk_distance(r->walk);
-    umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
-                           umbra_walk_preference(r->walk), c->experts, c->experts_used, distance,
-                           umbra_walk_missing(r->walk), r->order, r->probability,
-                           &r->foretold[layer]);
-    umbra_store_foretell(umbra_engine_store(r->engine), rows->tokens[0].sequence, layer, distance,
+    int tokens = umbra_walk_tokens(r->walk);
+    const next_token *n = &r->next[sequence];
+    foretold *f = foretold_of(r, sequence, layer);
+    rate(r, umbra_engine_token_experts(r->engine, layer, 0) != NULL, distance, f);
+    f->position = rows->position[r->row] + tokens;
+    f->id = tokens > 0 ? n->guess.best : -1;
+    if (tokens > 0)
+        temper(c, surety(r, n), r->probability);
+    umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance,
                          clock + (uint64_t)distance, r->probability);
     r->stats.predictions++;
+}
+
+/* The walk is behind the last layer: what it guesses there. */
+static bool guess_next(umbra_runahead *r, int position, next_token *n)
+{
+    umbra_walk_next said;
+    uint64_t start_ns = umbra_clock_ns();
+    if (!umbra_walk_guess(r->walk, &said))
+        return false;
+    double took_ns = (double)(umbra_clock_ns() - start_ns);
+    r->credit_ns -= took_ns;
+    r->guess_ns += (took_ns - r->guess_ns) * recent_guess;
+    *n = (next_token){{.best = said.best,
+                       .second = said.second,
+                       .second_probability = said.second_probability,
+                       .position = position,
+                       .layer = r->source},
+                      said.probability};
+    return true;
+}
+
+/* On into the next token, if it is known or there is time to guess it. A guess from a later layer
+ * is the better one. */
+static bool cross(umbra_runahead *r, const umbra_rows *rows)
+{
+    next_token *n = &r->next[rows->tokens[r->row].sequence];
+    int position = rows->position[r->row] + 1;
+    if (umbra_walk_tokens(r->walk) > 0)
+        return false;
+    bool known = n->guess.position == position;
+    if ((!known || n->guess.layer < r->source) && r->credit_ns >= r->guess_ns)
+        known = guess_next(r, position, n);
+    return known && umbra_walk_token(r->walk, n->guess.best);
+}
+
+/* One layer on. */
+static bool go_on(umbra_runahead *r, const umbra_rows *rows)
+{
+    if (umbra_walk_distance(r->walk) >= r->deepest)
+        return false;
+    return umbra_walk_step(r->walk) || (cross(r, rows) && umbra_walk_step(r->walk));
+}
+
+/* The walk of the next row that decodes, of those that had no turn in this layer. */
+static bool next_row(umbra_runahead *r, const umbra_rows *rows)
+{
+    while (r->turns < rows->n) {
+        r->turns++;
+        r->row = (r->row + 1) % rows->n;
+        if (!rows->prompt[r->row] && !umbra_is_draft(rows, r->row)) {
+            umbra_walk_begin(r->walk, rows, r->row, UMBRA_TAP_WAIT);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* A layer's waits are over: whether walks get far enough to do more, or should do less. */
@@ -136,22 +297,59 @@ static void choose_level(umbra_runahead *r)
 
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 {
-    if (rows->n != 1 || rows->prompt[0])
-        return;
     umbra_store *store = umbra_engine_store(r->engine);
     uint64_t start_ns = umbra_clock_ns(), clock = umbra_store_clock(store);
     if (r->source != rows->layer) {
         choose_level(r);
-        umbra_walk_begin(r->walk, rows, UMBRA_TAP_WAIT);
         r->source = rows->layer;
-        r->more = true;
+        r->turns = 0;
+        r->more = next_row(r, rows);
     }
-    do {
-        r->more = r->more && umbra_walk_distance(r->walk) < DEEPEST && umbra_walk_step(r->walk);
-        if (r->more)
+    while (r->more && !umbra_store_ready(store)) {
+        if (go_on(r, rows))
             foretell(r, rows, clock);
-    } while (r->more && !umbra_store_ready(store));
+        else
+            r->more = next_row(r, rows);
+    }
     r->stats.predict_ns += umbra_clock_ns() - start_ns;
+}
+
+/* ---- guesses of tokens ---- */
+
+bool umbra_runahead_get_guess(const umbra_runahead *r, int sequence, umbra_token_guess *out)
+{
+    if (sequence < 0 || sequence >= r->sequences || r->next[sequence].guess.position < 0)
+        return false;
+    *out = r->next[sequence].guess;
+    out->probability = surety(r, &r->next[sequence]);
+    return true;
+}
+
+int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umbra_token_guess *out)
+{
+    const umbra_config *c = &umbra_engine_model(r->engine)->config;
+    int have = 0;
+    if (sequence < 0 || sequence >= r->sequences || id < 0 || id >= c->vocabulary)
+        return 0;
+    int position = umbra_engine_length(r->engine, sequence);
+    umbra_walk_limit(r->walk, UMBRA_MAX_USED); /* the next wait sets its own */
+    bool there = umbra_walk_begin_token(r->walk, sequence, position, id);
+    while (there && have < n) {
+        umbra_walk_next said;
+        while (umbra_walk_step(r->walk))
+            ;
+        if (!umbra_walk_guess(r->walk, &said))
+            break;
+        have++;
+        out[have - 1] = (umbra_token_guess){.best = said.best,
+                                            .second = said.second,
+                                            .probability = said.probability,
+                                            .second_probability = said.second_probability,
+                                            .position = position + have,
+                                            .layer = -1};
+        there = umbra_walk_token(r->walk, said.best);
+    }
+    return have;
 }
 
 void umbra_runahead_get_stats(const umbra_runahead *r, umbra_runner_stats *out)

@@ -1,47 +1,86 @@
 /* The walk ahead: a second pass of one row through the engine's steps, over what is in memory. */
 #include "ahead/walk.h"
 
+#include <math.h>
 #include <string.h>
 
+#include "base/best.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/steps/steps.h"
+
+/* Where a layer keeps the walk's own keys and values, or its recurrent state. */
+typedef struct walk_rows {
+    uint64_t page; /* bytes from the arena's start */
+    int row;       /* of that page */
+} walk_rows;
 
 struct umbra_walk {
     umbra_engine *engine;
     umbra_pass pass; /* one row */
     umbra_scratch scratch;
-    uint64_t scratch_bytes, page_bytes;
-    char *page; /* the row's own key and value in the layer in progress */
-    int sequence, position;
+    uint64_t scratch_bytes, pages_bytes;
+    char *pages;
+    walk_rows *places; /* (umbra_config.kept) */
+    /* Where it began: positions of the sequence before the walk's first token, and the last of the
+     * layers in which the sequence itself holds that token. */
+    int sequence, position, source;
+    int tokens; /* gone on with behind that token */
     int layer, distance;
     int most_experts; /* computed of a layer */
+    int computed;     /* in all */
     float missing;
     bool routed; /* the layer's experts are named, and not yet computed */
 };
 
-/* The largest page of a layer. */
-static uint64_t page_bytes_of(const umbra_kv_form *forms, int layers)
+/* A page holds UMBRA_KV_PAGE rows, a layer needs UMBRA_WALK_TOKENS of them. */
+enum { LAYERS_OF_PAGE = UMBRA_KV_PAGE / UMBRA_WALK_TOKENS };
+
+/* Rows of the same width and unit; that of the kernels is taken for 2 bytes. */
+static bool look_alike(const umbra_config *c, int a, int b)
 {
-    uint64_t largest = 0;
-    for (int l = 0; l < layers; l++)
-        if (umbra_kv_page_bytes(&forms[l]) > largest)
-            largest = umbra_kv_page_bytes(&forms[l]);
-    return largest;
+    umbra_kv_form x = umbra_engine_form(c, a, 2), y = umbra_engine_form(c, b, 2);
+    return x.heads == y.heads && x.key == y.key && x.value == y.value && x.unit == y.unit;
+}
+
+/* Places for the rows of all that layers keep; what looks alike shares pages. places: (kept) or
+ * NULL. Returns the bytes of all pages, at the widest unit. */
+static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
+{
+    uint64_t used = 0;
+    for (int k = 0; k < c->kept; k++) {
+        const umbra_kv_form form = umbra_engine_form(c, k, sizeof(float));
+        int before = 0, last = -1; /* of those alike */
+        umbra_recurrent_form state = {0};
+        if (k < c->layers)
+            state = umbra_recurrent_make(&c->attention[k]);
+        if (state.heads > 0) {
+            if (places)
+                places[k] = (walk_rows){used, 0};
+            used += umbra_recurrent_page_bytes(&state);
+            continue;
+        }
+        for (int i = 0; i < k; i++) {
+            if (look_alike(c, k, i)) {
+                before++;
+                last = i;
+            }
+        }
+        bool opens = before % LAYERS_OF_PAGE == 0;
+        if (places)
+            places[k] = (walk_rows){opens ? used : places[last].page,
+                                    before % LAYERS_OF_PAGE * UMBRA_WALK_TOKENS};
+        used += opens ? umbra_kv_page_bytes(&form) : 0;
+    }
+    return used;
 }
 
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
 {
     const umbra_config *c = &model->config;
     umbra_scratch unused;
-    uint64_t most = 0; /* values of a position */
-    for (int l = 0; l < c->layers; l++) {
-        const umbra_attention *a = &c->attention[l];
-        uint64_t kept = (uint64_t)a->cache_heads * (uint64_t)(a->cache_key + a->cache_value);
-        most = kept > most ? kept : most;
-    }
-    return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) +
-           UMBRA_KV_PAGE * most * sizeof(float);
+    return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) + lay_pages(c, NULL) +
+           (uint64_t)c->kept * sizeof(walk_rows) + sizeof(umbra_walk);
 }
 
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
@@ -55,17 +94,19 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     umbra_scratch sizes;
     w->engine = engine;
     w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, 0, plan->context + 1, plan->threads);
+    w->pages_bytes = lay_pages(c, NULL);
     umbra_engine_pass(engine, &w->pass);
-    w->page_bytes = page_bytes_of(w->pass.forms, c->layers);
     char *arena = umbra_map(w->scratch_bytes);
-    w->page = umbra_map(w->page_bytes);
-    if (!arena || !w->page) {
-        umbra_unmap(arena, w->scratch_bytes);
-        umbra_unmap(w->page, w->page_bytes);
-        umbra_free(w);
+    w->pages = umbra_map(w->pages_bytes);
+    w->places = umbra_calloc((size_t)c->kept, sizeof *w->places);
+    if (arena)
+        umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
+    if (!arena || !w->pages || !w->places) {
+        umbra_walk_close(&w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
-    umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
+    lay_pages(c, w->places);
+    umbra_engine_lend_output(engine, &w->scratch);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
     w->most_experts = UMBRA_MAX_USED;
@@ -79,27 +120,50 @@ void umbra_walk_close(umbra_walk **walk)
     if (!w)
         return;
     umbra_unmap(w->scratch.arena, w->scratch_bytes);
-    umbra_unmap(w->page, w->page_bytes);
+    umbra_unmap(w->pages, w->pages_bytes);
+    umbra_free(w->places);
     umbra_free(w);
     *walk = NULL;
 }
 
-void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, umbra_tap_place place)
+static void begin(umbra_walk *w, int sequence, int position, int source)
 {
-    w->sequence = rows->tokens[0].sequence;
-    w->position = rows->position[0];
-    w->layer = rows->layer;
-    w->distance = 0;
+    w->sequence = sequence;
+    w->position = position;
+    w->layer = w->source = source;
+    w->tokens = w->distance = w->computed = 0;
     w->routed = false;
-    w->scratch.prompt[0] = false;
     w->missing = 0;
-    umbra_engine_angles(w->engine, w->scratch.rope);
-    if (place == UMBRA_TAP_WAIT) {
-        w->missing = umbra_engine_partial(w->engine, w->layer, w->scratch.x);
-    } else {
-        memcpy(w->scratch.x, rows->x, (size_t)w->pass.model->config.hidden * sizeof *rows->x);
+    w->scratch.prompt[0] = false;
+}
+
+void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place)
+{
+    begin(w, rows->tokens[t].sequence, rows->position[t], rows->layer);
+    umbra_engine_row(w->engine, t, &w->scratch);
+    if (place == UMBRA_TAP_WAIT)
+        w->missing = umbra_engine_partial(w->engine, w->layer, t, umbra_residual(&w->scratch));
+    else
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
-    }
+}
+
+/* The next token's embedding, in front of layer 0. */
+static bool enter(umbra_walk *w, int32_t id)
+{
+    int position = w->position + w->tokens;
+    if (position >= umbra_engine_get_plan(w->engine)->context)
+        return false;
+    w->scratch.id[0] = id;
+    w->scratch.position[0] = position;
+    umbra_step_embed(&w->pass);
+    w->layer = -1;
+    return true;
+}
+
+bool umbra_walk_begin_token(umbra_walk *w, int sequence, int position, int32_t id)
+{
+    begin(w, sequence, position, -1);
+    return enter(w, id);
 }
 
 void umbra_walk_limit(umbra_walk *w, int experts)
@@ -115,7 +179,7 @@ static void add_experts(umbra_walk *w)
     umbra_lease leases[UMBRA_MAX_USED];
     int n = 0;
     float all = 0, missing = 0;
-    umbra_step_sort_pairs(&w->pass);
+    umbra_step_sort_pairs(&w->pass, w->layer);
     umbra_step_ffn(&w->pass, w->layer);
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
         bool there = n < w->most_experts &&
@@ -126,6 +190,7 @@ static void add_experts(umbra_walk *w)
         if (!there)
             s->token_pair[j] = -1; /* left out of the sum */
     }
+    w->computed += n;
     if (n > 0)
         umbra_step_experts(&w->pass, w->layer, leases, n);
     umbra_step_mix(&w->pass, w->layer);
@@ -135,24 +200,68 @@ static void add_experts(umbra_walk *w)
         w->missing = missing / all;
 }
 
-/* Attention over what the sequence holds and the row's own key. */
+/* A recurrent layer: from the sequence's state at first, then from the walk's own, which lies
+ * apart. In layers up to the source the sequence's step has the walk's first token already. */
+static void recur(umbra_walk *w)
+{
+    umbra_scratch *s = &w->scratch;
+    float *own = (float *)(void *)(w->pages + w->places[w->layer].page);
+    umbra_recurrent_view held = umbra_engine_recurrent(w->engine, w->layer, w->sequence);
+    bool stepped = w->layer <= w->source;
+    const float *from = stepped ? held.to : held.from;
+    bool first = w->tokens == (stepped ? 1 : 0);
+    s->chains.n = 1;
+    s->chains.first[0] = 0;
+    s->chains.before[0] = s->chains.after[0] = -1;
+    s->recurrent[0] = (umbra_recurrent_view){first ? from : own, own};
+    umbra_step_attention(&w->pass, w->layer);
+}
+
+/* What the walk sees of something that is kept: `held` rows of the sequence's, of the first `seen`,
+ * and its own. */
+static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
+{
+    umbra_kv_view view = umbra_engine_view(w->engine, kept, w->sequence, w->position + w->tokens);
+    view.kept = held;
+    view.extra = w->pages + w->places[kept].page;
+    view.extra_at = w->places[kept].row;
+    view.extras = seen - held;
+    if (view.first > view.kept) { /* a short window: it does not see all of the walk's rows */
+        view.extra_at += view.first - view.kept;
+        view.extras -= view.first - view.kept;
+        view.first = view.kept;
+    }
+    return view;
+}
+
+/* Attention over what the sequence holds and the walk's own rows: of those of its first token, the
+ * layers up to the source are the sequence's already. */
 static void attend(umbra_walk *w)
 {
-    umbra_kv_view view = umbra_engine_view(w->engine, w->layer, w->sequence, w->position);
-    view.kept = w->position;
-    view.extra = w->page;
-    view.extras = 1;
-    w->scratch.view[0] = view;
+    const umbra_attention *a = &w->pass.model->config.attention[w->layer];
+    umbra_scratch *s = &w->scratch;
+    umbra_step_enter(&w->pass, w->layer, UMBRA_HALF_ATTENTION);
+    if (w->pass.recurrent[w->layer].heads > 0) {
+        recur(w);
+        return;
+    }
+    int held = w->position + (w->layer <= w->source ? 1 : 0), seen = w->position + w->tokens + 1;
+    s->view[0] = look(w, w->layer, held, seen);
+    if (a->ratio) {
+        s->pooling[0] = look(w, a->pooling, held, seen);
+        s->pooled[0] = look(w, a->pooled, held / a->ratio, seen / a->ratio);
+    }
     umbra_step_attention(&w->pass, w->layer);
 }
 
 bool umbra_walk_step(umbra_walk *w)
 {
     const umbra_model *model = w->pass.model;
+    int layers = model->config.layers;
     if (w->routed)
         add_experts(w);
     w->routed = false;
-    while (++w->layer < model->config.layers) {
+    while (w->layer < layers && ++w->layer < layers) {
         attend(w);
         if (umbra_layer_has_experts(model, w->layer)) {
             w->distance++;
@@ -162,6 +271,46 @@ bool umbra_walk_step(umbra_walk *w)
         umbra_step_ffn_dense(&w->pass, w->layer);
     }
     return false;
+}
+
+/* ---- behind the last layer ---- */
+
+static bool is_at_end(const umbra_walk *w)
+{
+    return w->layer == w->pass.model->config.layers;
+}
+
+bool umbra_walk_guess(umbra_walk *w, umbra_walk_next *out)
+{
+    static const int row = 0;
+    if (!is_at_end(w))
+        return false;
+    umbra_step_leave(&w->pass);
+    umbra_step_output(&w->pass, &row, 1);
+    const float *logits = w->scratch.logits;
+    int32_t best[2] = {0, 0};
+    int n = 0, vocabulary = w->pass.model->config.vocabulary;
+    for (int32_t id = 0; id < vocabulary; id++)
+        n = umbra_best_offer(best, n, 2, id, logits);
+    double sum = w->pass.device->kernels->log_sum_exp(logits, vocabulary);
+    *out = (umbra_walk_next){.best = best[0],
+                             .second = best[1],
+                             .probability = (float)exp((double)logits[best[0]] - sum),
+                             .second_probability = (float)exp((double)logits[best[1]] - sum)};
+    return isfinite(sum);
+}
+
+bool umbra_walk_token(umbra_walk *w, int32_t id)
+{
+    if (!is_at_end(w) || w->tokens + 1 >= UMBRA_WALK_TOKENS)
+        return false;
+    w->tokens++;
+    return enter(w, id);
+}
+
+int umbra_walk_tokens(const umbra_walk *w)
+{
+    return w->tokens;
 }
 
 int umbra_walk_layer(const umbra_walk *w)
@@ -177,6 +326,11 @@ int umbra_walk_distance(const umbra_walk *w)
 float umbra_walk_missing(const umbra_walk *w)
 {
     return w->missing;
+}
+
+int umbra_walk_computed(const umbra_walk *w)
+{
+    return w->computed;
 }
 
 const float *umbra_walk_scores(const umbra_walk *w)

@@ -3,16 +3,31 @@
  *
  * From a row's state in some layer, with the experts of that layer computed so far, the walk goes
  * on through attention over the sequence's own keys and values, the router, those of the chosen
- * experts that are in the cache, and so on from layer to layer. What is missing is left out. It
- * never reads, evicts or appends anything: its own keys and values lie in a page of its own.
+ * experts that are in the cache, and so on from layer to layer. What is missing is left out. Behind
+ * the last layer it can guess the next token, and go on with that one (or any other) from layer 0.
+ * It never reads, evicts or appends anything: its own keys and values lie in pages of its own.
  *
- * For the thread that drives the engine, while the engine waits (UMBRA_TAP_WAIT). */
+ *     umbra_walk_begin(w, rows, place);
+ *     while (umbra_walk_step(w)) ...                      the layers of this token
+ *     if (umbra_walk_guess(w, &guess) && umbra_walk_token(w, guess.best))
+ *         while (umbra_walk_step(w)) ...                  those of the next one
+ *
+ * For the thread that drives the engine, while the engine waits (UMBRA_TAP_WAIT) or is between two
+ * calls. */
 #ifndef UMBRA_AHEAD_WALK_H
 #define UMBRA_AHEAD_WALK_H
 
 #include "engine/engine.h"
 
 typedef struct umbra_walk umbra_walk;
+
+enum { UMBRA_WALK_TOKENS = 4 /* of a walk: where it began, and those it goes on with */ };
+
+/* What a walk that has come to a token's end says of the next one. */
+typedef struct umbra_walk_next {
+    int32_t best, second;                  /* the likeliest ids */
+    float probability, second_probability; /* by the walk's own logits, at temperature 1 */
+} umbra_walk_next;
 
 /* Memory that a walk takes for this model and a context of so many positions. */
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads);
@@ -21,20 +36,37 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
 void umbra_walk_close(umbra_walk **walk);
 
-/* Begins at row 0 of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
- * those experts that the engine has computed, or at UMBRA_TAP_ROUTED with those that are there. */
-void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, umbra_tap_place place);
+/* Begins at row t of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
+ * those experts that the engine has computed, or at UMBRA_TAP_HIDDEN or _ROUTED with those that are
+ * there. */
+void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, umbra_tap_place place);
+/* Begins in front of a token that the engine has not seen, behind the `position` tokens that it has
+ * computed of the sequence. False beyond the context. */
+bool umbra_walk_begin_token(umbra_walk *walk, int sequence, int position, int32_t id);
 /* From now on at most so many experts of a layer are computed, the heaviest that are there; others
  * count as missing. UMBRA_MAX_USED (default): all. */
 void umbra_walk_limit(umbra_walk *walk, int experts);
-/* Goes on to the next layer with experts, and routes there. False behind the last one. */
+/* Goes on to the next layer with experts, and routes there. False behind the token's last one, and
+ * where a number is not finite. */
 bool umbra_walk_step(umbra_walk *walk);
-/* The layer that it has come to. */
+
+/* Behind the token's last layer, whether the walk has come there at all: output norm and matrix,
+ * which cost vocabulary x hidden. */
+bool umbra_walk_guess(umbra_walk *walk, umbra_walk_next *out);
+/* Behind the token's last layer: goes on in front of layer 0 with a token at the next position.
+ * False where the walk is not there, beyond the context, and beyond UMBRA_WALK_TOKENS. */
+bool umbra_walk_token(umbra_walk *walk, int32_t id);
+
+/* The layer that it has come to; of token umbra_walk_tokens(). */
 int umbra_walk_layer(const umbra_walk *walk);
+/* How many tokens it is behind the one where it began. */
+int umbra_walk_tokens(const umbra_walk *walk);
 /* How many layers with experts that is from where it began. */
 int umbra_walk_distance(const umbra_walk *walk);
 /* The share of the experts' weight that was left out on the way, 0 to 1: the largest of a layer. */
 float umbra_walk_missing(const umbra_walk *walk);
+/* Experts that it has computed since it began. */
+int umbra_walk_computed(const umbra_walk *walk);
 /* The router's scores there (experts), as they weigh. */
 const float *umbra_walk_scores(const umbra_walk *walk);
 /* What is added to them for choosing (experts), or NULL. */

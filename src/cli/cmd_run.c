@@ -4,202 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json_writer.h"
-#include "cli/cli.h"
+#include "cli/ranks.h"
+#include "cli/run.h"
 
-enum { DEFAULT_TOKENS = 128, TOKEN_BYTES = 256 };
-
-typedef struct run_options {
-    umbra_engine_options engine;
-    umbra_prefetch_options prefetch;
-    umbra_sampling sampling;
-    const char *prompt, *file;
-    const char *usage;
-    float pin;  /* percent of the slots */
-    int tokens; /* negative: not given */
-    bool ignore_end, stats, json;
-} run_options;
-
-/* What was written, as it grows. */
-typedef struct output {
-    const umbra_model *model;
-    bool stream; /* print as it comes */
-    char *text;  /* kept for --json */
-    size_t bytes, room;
-    int32_t *tokens;
-    int count;
-    bool failed;
-} output;
-
-static int take_token(void *user, int32_t id)
-{
-    output *o = user;
-    char small[TOKEN_BYTES];
-    char *piece = small;
-    size_t n = umbra_detokenize(o->model, id, false, small, sizeof small);
-    if (n > sizeof small) {
-        piece = malloc(n);
-        if (!piece)
-            return 1;
-        umbra_detokenize(o->model, id, false, piece, n);
-    }
-    o->tokens[o->count++] = id;
-    if (o->stream) {
-        cli_progress_end();
-        fwrite(piece, 1, n, stdout);
-        o->failed = fflush(stdout) != 0;
-    }
-    if (!o->stream && o->bytes + n > o->room) {
-        o->room = (o->bytes + n) * 2;
-        char *larger = realloc(o->text, o->room);
-        o->failed = larger == NULL;
-        o->text = larger ? larger : o->text;
-    }
-    if (!o->stream && !o->failed) {
-        memcpy(o->text + o->bytes, piece, n);
-        o->bytes += n;
-    }
-    if (piece != small)
-        free(piece);
-    return o->failed;
-}
-
-static double per_second(int n, double seconds)
-{
-    return seconds > 0 ? n / seconds : 0;
-}
-
-typedef struct ahead {
-    uint64_t read, useful, late, wasted; /* bytes */
-} ahead;
-
-static ahead sum_ahead(const umbra_store_stats *s)
-{
-    ahead a = {0};
-    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
-        a.read += s->ahead[d].bytes;
-        a.useful += s->ahead[d].useful_bytes;
-        a.late += s->ahead[d].late_bytes;
-        a.wasted += s->ahead[d].wasted_bytes;
-    }
-    return a;
-}
-
-/* One sentence on what limited decoding, and what would help most. */
-static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
-                          const umbra_prefetch_stats *f)
-{
-    double share = g->decode_seconds > 0 ? g->decode_wait_seconds / g->decode_seconds : 0;
-    if (g->decode_steps == 0)
-        return;
-    fprintf(stderr, "verdict    ");
-    if (share < 0.1)
-        fprintf(
-            stderr,
-            "the processor limits: reads were waited for in %.0f %% of the time; more or faster "
-            "cores would help most\n",
-            share * 100);
-    else if (p->residency >= 1)
-        fprintf(stderr,
-                "the disk limited the beginning: %.0f %% of the time went into reading experts for "
-                "the first time; a longer text will not wait\n",
-                share * 100);
-    else
-        fprintf(stderr,
-                "%s: %.0f %% of the time went into waiting for reads; more memory would help most "
-                "(everything fits in --ram %s), then a faster disk%s\n",
-                share > 0.5 ? "the disk limits" : "disk and processor limit alike", share * 100,
-                cli_size(p->all_bytes),
-                f->policy == UMBRA_POLICY_SHADOW ? "" : ", then a shadow model (umbra train)");
-}
-
-static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *f)
-{
-    ahead a = sum_ahead(s);
-    if (f->policy == UMBRA_POLICY_OFF)
-        return;
-    fprintf(stderr, "disk       a read takes about %.0f us, and 1 s more per %s\n",
-            s->disk_latency_ns * 1e-3, cli_size((uint64_t)s->disk_bytes_per_s));
-    fprintf(stderr,
-            "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
-            cli_size(a.read), umbra_policy_name(f->policy),
-            f->tokens > 0 ? 100.0 * (double)f->tokens_on / (double)f->tokens : 0.0,
-            cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
-}
-
-static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                        const umbra_generation *g)
-{
-    umbra_store_stats s;
-    umbra_prefetch_stats f;
-    umbra_engine_get_store_stats(engine, &s);
-    umbra_prefetch_get_stats(prefetch, &f);
-    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
-    uint64_t asked = s.hits + s.late + s.misses;
-    fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
-            per_second(g->prompt_tokens, g->prefill_seconds));
-    fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
-            per_second(g->decode_steps, g->decode_seconds));
-    fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
-            (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
-            asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
-    fprintf(stderr, "read       %s in %llu reads (%s%s)\n", cli_size(s.bytes_read),
-            (unsigned long long)s.reads, s.io, s.direct ? ", O_DIRECT" : ", buffered");
-    print_ahead(&s, &f);
-    fprintf(stderr, "resident   at most %s of experts of %s, %.1f %% fit\n",
-            cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
-    fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
-            cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
-    if (p->threads_note[0] != '\0')
-        fprintf(stderr, "threads    %d: %s\n", p->threads, p->threads_note);
-    print_verdict(p, g, &f);
-}
-
-static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                       const umbra_generation *g, const output *o)
-{
-    umbra_store_stats s;
-    umbra_prefetch_stats f;
-    umbra_engine_get_store_stats(engine, &s);
-    umbra_prefetch_get_stats(prefetch, &f);
-    ahead a = sum_ahead(&s);
-    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
-    umbra_json j;
-    umbra_json_begin(&j, stdout);
-    umbra_json_open(&j, '{');
-    umbra_json_key(&j, "text");
-    umbra_json_string(&j, o->text ? o->text : "", o->bytes);
-    umbra_json_key(&j, "tokens");
-    umbra_json_open(&j, '[');
-    for (int i = 0; i < o->count; i++)
-        umbra_json_int(&j, o->tokens[i]);
-    umbra_json_close(&j, ']');
-    umbra_json_put_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
-    umbra_json_put_bool(&j, "ended", g->ended);
-    umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
-    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds), 6);
-    umbra_json_put_uint(&j, "expert_hits", s.hits);
-    umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
-    umbra_json_put_uint(&j, "bytes_read", s.bytes_read);
-    umbra_json_put_uint(&j, "reads", s.reads);
-    umbra_json_put_double(&j, "wait_s", (double)s.wait_ns * 1e-9, 6);
-    umbra_json_put_double(&j, "decode_wait_s", g->decode_wait_seconds, 6);
-    umbra_json_put_text(&j, "prefetch", umbra_policy_name(f.policy));
-    umbra_json_put_uint(&j, "prefetch_tokens", f.tokens_on);
-    umbra_json_put_uint(&j, "ahead_bytes", a.read);
-    umbra_json_put_uint(&j, "useful_bytes", a.useful);
-    umbra_json_put_uint(&j, "late_bytes", a.late);
-    umbra_json_put_uint(&j, "wasted_bytes", a.wasted);
-    umbra_json_put_uint(&j, "resident_bytes_max", s.resident_bytes_max);
-    umbra_json_put_uint(&j, "cache_bytes", s.budget_bytes);
-    umbra_json_put_uint(&j, "ram_bytes", p->ram_bytes);
-    umbra_json_put_uint(&j, "rss_bytes_max", umbra_process_rss_max());
-    umbra_json_put_uint(&j, "threads", (uint64_t)p->threads);
-    umbra_json_put_text(&j, "kernels", p->kernels);
-    umbra_json_put_text(&j, "io", s.io);
-    umbra_json_close(&j, '}');
-    putchar('\n');
-}
+enum { DEFAULT_TOKENS = 128 };
 
 /* One more token than can be used, so that what is longer is seen to be. */
 static size_t most_tokens(const umbra_model *model, const run_options *r)
@@ -229,59 +37,112 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     return -1;
 }
 
-static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+/* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
+ * exit code; free *uses when the engine is open. */
+static int join_ranks(const umbra_model *model, run_options *r, uint64_t **uses)
+{
+    *uses = NULL;
+    if (!cli_ranks())
+        return 0;
+    int code = cli_ranks_read_usage(model, r->usage, uses);
+    r->ranks = *cli_ranks();
+    r->ranks.uses = *uses;
+    r->engine.ranks = &r->ranks;
+    return code;
+}
+
+/* Continues the prompt with an engine that is open. */
+static int write_text(const run_machine *m, const run_options *r, const int32_t *prompt, int count,
+                      run_output *out)
 {
     umbra_error err = {0};
-    umbra_engine *engine = NULL;
-    umbra_prefetch *prefetch = NULL;
-    r->engine.progress = cli_progress();
-    r->prefetch.warn = cli_warn_without;
-    int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
-    if (rc == UMBRA_OK) {
-        cli_warn_budget(model, &r->engine);
-        rc = umbra_engine_open(&engine, model, &r->engine, &err);
-    }
-    /* Also without a share to pin: a file that is none is refused before the text is written. */
-    if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
-        rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
-    if (rc == UMBRA_OK)
-        rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
-    cli_progress_end();
-    if (rc != UMBRA_OK) {
-        umbra_engine_close(&engine);
-        return cli_fail(&err);
-    }
-    output out = {.model = model, .stream = !r->json};
-    out.tokens = calloc((size_t)r->tokens + 1, sizeof *out.tokens);
     const umbra_generate_options options = {
         .sampling = r->sampling,
         .max_tokens = cli_count(r->tokens),
         .ignore_end = r->ignore_end,
         .progress = cli_progress(),
-        .on_token = take_token,
-        .user = &out,
+        .on_token = run_output_take,
+        .user = out,
+        .drafts = m->drafts,
     };
-    umbra_generation result = {0};
-    rc = UMBRA_E_NOMEM;
-    if (out.tokens)
-        rc = umbra_generate(engine, model, prompt, count, &options, &result, &err);
-    if (out.stream && result.new_tokens > 0)
+    umbra_generation did = {0};
+    int rc = umbra_generate(m->engine, out->model, prompt, count, &options, &did, &err);
+    run_output_end(out);
+    if (out->stream && did.new_tokens > 0)
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        print_json(engine, prefetch, &result, &out);
+        run_print_json(m, &did, out);
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
-        rc = umbra_usage_add(engine, r->usage, &err);
-    int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+        rc = umbra_usage_add(m->engine, r->usage, &err);
+    int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        print_stats(engine, prefetch, &result);
+        run_print_stats(m, &did);
     if (report && r->engine.profile)
-        cli_profile_engine(engine);
-    free(out.text);
-    free(out.tokens);
-    umbra_prefetch_close(&prefetch);
-    umbra_engine_close(&engine);
+        cli_profile_engine(m->engine);
+    return code;
+}
+
+int run_open(const umbra_model *model, run_options *r, run_machine *m)
+{
+    umbra_error err = {0};
+    uint64_t *uses;
+    *m = (run_machine){0};
+    int code = join_ranks(model, r, &uses);
+    if (code != 0)
+        return code;
+    r->engine.progress = cli_progress();
+    r->prefetch.warn = cli_warn_without;
+    int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
+    if (rc == UMBRA_OK) {
+        cli_warn_budget(model, &r->engine);
+        rc = umbra_engine_open(&m->engine, model, &r->engine, &err);
+    }
+    /* Also without a share to pin: a file that is none is refused before the text is written. */
+    if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
+        rc = umbra_usage_pin(m->engine, r->usage, r->pin / 100, NULL, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_prefetch_open(&m->prefetch, m->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&m->drafts, m->engine, &r->draft, &err);
+    cli_progress_end();
+    free(uses);
+    if (rc == UMBRA_OK)
+        return 0;
+    run_close(m);
+    return cli_fail(&err);
+}
+
+void run_close(run_machine *m)
+{
+    umbra_drafts_close(&m->drafts);
+    umbra_prefetch_close(&m->prefetch);
+    umbra_engine_close(&m->engine);
+}
+
+/* The rank that writes; alone, it is that too. */
+static int lead(const run_machine *m, const umbra_model *model, const run_options *r,
+                const int32_t *prompt, int count)
+{
+    run_output out;
+    int code = EXIT_FAILED;
+    if (run_output_open(&out, model, r, &code))
+        code = write_text(m, r, prompt, count, &out);
+    run_output_release(&out);
+    return code;
+}
+
+static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+{
+    run_machine m;
+    int code = run_open(model, r, &m);
+    if (code != 0)
+        return code;
+    code = cli_ranks_follows() ? cli_ranks_follow(m.engine) : lead(&m, model, r, prompt, count);
+    run_close(&m);
     return code;
 }
 
@@ -297,7 +158,7 @@ static int read_prompt(const umbra_model *model, const run_options *r, const cha
     if (!r->file)
         return 0;
     size_t most = cli_most_text(r->engine.ram_bytes, most_tokens(model, r) * TOKEN_BYTES_MOST);
-    int code = cli_read_file(r->file, most, owned, bytes);
+    int code = cli_ranks_read_file(r->file, most, owned, bytes);
     *text = *owned;
     return code;
 }
@@ -333,6 +194,12 @@ static int run(const char *path, run_options *r)
         fputs("umbra run: give --prompt or --file, not both\n", stderr);
         return EXIT_MISUSE;
     }
+    if (r->chat && (r->prompt || r->file || r->json || cli_ranks())) {
+        fputs("umbra run: --chat reads messages from stdin and prints text, in one process: leave "
+              "out --prompt, --file, --json and mpirun\n",
+              stderr);
+        return EXIT_MISUSE;
+    }
     umbra_error err = {0};
     umbra_model *model;
     int32_t *prompt = NULL;
@@ -340,6 +207,11 @@ static int run(const char *path, run_options *r)
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
     cli_print_notes(model);
+    if (r->chat) {
+        int chat_code = run_chat(model, path, r);
+        umbra_model_close(&model);
+        return chat_code;
+    }
     int code = tokenize_prompt(model, r, &prompt, &count);
     if (code == 0) {
         code = fit_context(model, r, count > 1 << 30 ? 1 << 30 : (int)count);
@@ -354,25 +226,59 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
          &r.prompt},
         {"--file", 'f', CLI_TEXT, "FILE", "read the prompt from a file; - is stdin", &r.file},
+        {"--chat", 0, CLI_FLAG, NULL,
+         "talk: every line is a message, answered by the model's chat template", &r.chat},
+        {"--system", 0, CLI_TEXT, "TEXT", "with --chat: what the model is told first", &r.system},
+        {"--template", 0, CLI_TEXT, "FILE",
+         "with --chat: a Jinja template in place of the model's own", &r.template},
         {"--tokens", 'n', CLI_INT, "N",
-         "new tokens at most; 0 only reads the prompt (default: 128, or what fits)", &r.tokens},
+         "new tokens at most, of each answer; 0 only reads the prompt (default: 128, or what fits; "
+         "with --chat: what fits)",
+         &r.tokens},
         {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0)",
          &r.sampling.temperature, 0, 100},
         {"--top-p", 0, CLI_FLOAT, "P",
          "keep the most probable tokens up to this sum; 0 keeps the best alone (default: 1)",
          &r.sampling.top_p, 0, 1},
+        {"--top-k", 0, CLI_INT, "K", "keep so many of the most probable tokens (default: all)",
+         &r.sampling.top_k, 1},
+        {"--min-p", 0, CLI_FLOAT, "P",
+         "keep what is at least so many times as probable as the best token (default: 0, all)",
+         &r.sampling.min_p, 0, 1},
+        {"--typical-p", 0, CLI_FLOAT, "P",
+         "keep the tokens of the most usual surprise up to this sum (default: 1, all)",
+         &r.sampling.typical_p, 0.001, 1},
+        {"--repetition-penalty", 0, CLI_FLOAT, "R",
+         "divide logits of tokens that were there by this, or multiply negative ones (default: 1)",
+         &r.sampling.repetition_penalty, 0.1, 10},
+        {"--presence-penalty", 0, CLI_FLOAT, "P",
+         "take this from the logits of tokens that were there (default: 0)",
+         &r.sampling.presence_penalty, -2, 2},
+        {"--frequency-penalty", 0, CLI_FLOAT, "P",
+         "the same for every time that they were there (default: 0)", &r.sampling.frequency_penalty,
+         -2, 2},
+        {"--penalty-tokens", 0, CLI_INT, "N",
+         "how many of the last tokens penalties look at (default: 64)", &r.sampling.penalty_tokens,
+         1},
+        {"--stop", 0, CLI_LIST, "TEXT", "end before any of these texts", &r.stop},
         {"--seed", 0, CLI_U64, "S", "seed for --temp (default: 0)", &r.sampling.seed},
         {"--ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", &r.ignore_end},
         {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow|runahead",
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+         "guess tokens by this source and check several at once, which changes the speed alone; "
+         "auto takes whatever saves time, while it does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
+         &r.draft.most, 1, 8},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -399,11 +305,14 @@ int cli_run(int argc, char **argv)
         1,
         "umbra run MODEL.gguf --ram 8G -p \"Once\" --stats\n"
         "umbra run MODEL.gguf -f prompt.txt -n 200 --temp 0.8 --top-p 0.95 --seed 7\n"
+        "umbra run MODEL.gguf --chat --system \"Be brief.\" --temp 0.7 --min-p 0.05\n"
         "umbra run MODEL.gguf -p \"Once\" --json | jq .decode_tok_s\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    if (code < 0 && umbra_draft_parse(draft, &r.draft.source, &err) != UMBRA_OK)
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

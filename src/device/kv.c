@@ -18,6 +18,6 @@ int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbr
         at += count;
     }
     if (v->extras > 0)
-        runs[n++] = make_run(f, v->extra, head, 0, v->extras);
+        runs[n++] = make_run(f, v->extra, head, v->extra_at, v->extras);
     return n;
 }

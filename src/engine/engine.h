@@ -7,10 +7,12 @@
 
 #include "base/pool.h"
 #include "device/kv.h"
+#include "device/recurrent.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
 struct umbra_pass;
+struct umbra_scratch;
 
 /* What the engine works with. The pool and the store are lent: between two calls of the engine they
  * are idle. */
@@ -20,10 +22,23 @@ umbra_store *umbra_engine_store(const umbra_engine *engine);
 int umbra_engine_sequences(const umbra_engine *engine);
 umbra_pool *umbra_engine_pool(const umbra_engine *engine);
 
+/* Among ranks: which one this is (alone: 0), and whether it has the expert. */
+int umbra_engine_rank(const umbra_engine *engine);
+/* How many there are; alone: 1. */
+int umbra_engine_ranks(const umbra_engine *engine);
+bool umbra_engine_owns(const umbra_engine *engine, int layer, int expert);
+/* umbra_store_get_uses, of all ranks together, who must all call it. */
+int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *err);
+
 /* A store of so many bytes for the model's experts, as an engine with these options would open it.
  */
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
                             const umbra_engine_options *options, uint64_t bytes, umbra_error *err);
+
+/* Several rows of this sequence in one call are the next token and guesses of those behind it,
+ * which are checked together: they count as decoding, not as a prompt. Holds until it is set
+ * otherwise. */
+void umbra_engine_set_checking(umbra_engine *engine, int sequence, bool on);
 
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */
@@ -32,18 +47,30 @@ void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
 /* For a second pass beside the engine's own (ahead/walk.c): everything but scratch and rows. Valid
  * while the engine is open. */
 void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
-/* What a row at `position` of a sequence sees of a layer. */
+/* In which form something is kept (0 to umbra_config.kept - 1): values of `unit` bytes, but those
+ * that are F32 whatever the kernels are. */
+umbra_kv_form umbra_engine_form(const umbra_config *config, int kept, uint32_t unit);
+/* What a row at `position` of a sequence sees of a layer, or of what else is kept
+ * (umbra_config.kept). */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
-/* From UMBRA_TAP_WAIT: the state of the chunk's first row, x (hidden), with the experts of the
- * layer that are computed so far. Returns the share of their weight that is not yet there, 0 to 1.
+/* The states of a recurrent layer before and behind the step in progress. */
+umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *engine, int layer, int sequence);
+/* From UMBRA_TAP_WAIT: the residual of the chunk's row t, (streams, hidden), with the experts of
+ * the layer that are computed so far. Returns the share of their weight that is not yet there, 0
+ * to 1.
  */
-float umbra_engine_partial(umbra_engine *engine, int layer, float *x);
-/* The rotary angles of the chunk's first row, (UMBRA_ROPES) of (their dim). */
-void umbra_engine_angles(const umbra_engine *engine, float *const *angles);
+float umbra_engine_partial(umbra_engine *engine, int layer, int t, float *residual);
+/* What the chunk's row t is so far: its id, position and rotary angles, x, and several streams. */
+void umbra_engine_row(const umbra_engine *engine, int t, struct umbra_scratch *out);
+/* Lends a second pass the room for one row of logits, which the engine itself uses only behind the
+ * last layer: scratch->out and scratch->logits. For the thread that drives the engine. */
+void umbra_engine_lend_output(const umbra_engine *engine, struct umbra_scratch *scratch);
 
 /* The router of a layer with the norm before it folded in, (experts, hidden): its scores for a
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer
  * without experts. */
 void umbra_engine_gate(const umbra_engine *engine, int layer, float *gate);
+/* The experts of a layer (used) that this token's id alone names; NULL where the router chooses. */
+const int32_t *umbra_engine_token_experts(const umbra_engine *engine, int layer, int32_t id);
 
 #endif

@@ -12,13 +12,14 @@ typedef struct chunk {
     const umbra_tap *tap; /* the call's */
     umbra_pass pass;
     umbra_rows rows;
+    umbra_error failure; /* with ranks: why this one fails, until it has made the others stop too */
 } chunk;
 
 static int tell(chunk *c, umbra_tap_place place)
 {
     const umbra_tap *taps[] = {&c->e->attached, c->tap};
     int of = place == UMBRA_TAP_WAIT ? UMBRA_PROFILE_DISK : UMBRA_PROFILE_REST;
-    umbra_device_enter(&c->e->device, of);
+    umbra_device_profile(&c->e->device, of);
     bool routed = place == UMBRA_TAP_ROUTED || place == UMBRA_TAP_WAIT;
     c->rows.experts = routed ? c->e->scratch.experts : NULL;
     c->rows.weights = routed ? c->e->scratch.weights : NULL;
@@ -48,9 +49,26 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
-    umbra_device_enter(&e->device, UMBRA_PROFILE_REST);
-    int row = umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
+    umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
+    const umbra_config *config = &e->model->config;
+    int row = umbra_device_first_bad(&e->device, umbra_residual(&e->scratch),
+                                     config->streams.count * config->hidden, c->rows.n);
     return refuse_nonfinite(c, row, what, layer, err);
+}
+
+/* Joins row t to the row of its sequence before it. */
+static void chain_row(umbra_scratch *s, int t, bool first)
+{
+    umbra_chains *c = &s->chains;
+    int before = first ? -1 : t - 1;
+    while (before >= 0 && s->sequence[before] != s->sequence[t])
+        before--;
+    c->before[t] = before;
+    c->after[t] = -1;
+    if (before < 0)
+        c->first[c->n++] = t;
+    else
+        c->after[before] = t;
 }
 
 /* The chunk's ids, sequences and positions, with room for them in their sequences. */
@@ -60,30 +78,46 @@ static void place_rows(chunk *c)
     umbra_scratch *s = &e->scratch;
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_begin(e->state, c->rows.tokens[t].sequence);
+    s->chains.n = 0;
     for (int t = 0; t < c->rows.n; t++) {
         s->id[t] = c->rows.tokens[t].id;
         s->sequence[t] = c->rows.tokens[t].sequence;
         s->position[t] = umbra_state_reserve(e->state, s->sequence[t]);
+        if (e->has_recurrent)
+            chain_row(s, t, umbra_state_pending(e->state, s->sequence[t]) == 1);
     }
     for (int t = 0; t < c->rows.n; t++)
-        s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
+        s->prompt[t] =
+            umbra_state_pending(e->state, s->sequence[t]) > 1 && !e->checks[s->sequence[t]];
 }
 
-/* Tells the store what the chunk is for: rows of prompts scan all experts, those that
- * decode say which ones are in use. */
-static int begin_batch(chunk *c, umbra_error *err)
+/* What the chunk is for: rows of prompts scan all experts, those that decode, or are checked, say
+ * which ones are in use. */
+static umbra_batch_kind kind_of(const chunk *c)
+{
+    const umbra_scratch *s = &c->e->scratch;
+    umbra_batch_kind kind = UMBRA_BATCH_PROMPT;
+    for (int t = 0; t < c->rows.n; t++) {
+        if (s->prompt[t])
+            continue;
+        if (umbra_state_pending(c->e->state, s->sequence[t]) > 1)
+            return UMBRA_BATCH_VERIFY;
+        kind = UMBRA_BATCH_DECODE;
+    }
+    return kind;
+}
+
+static int begin_batch(chunk *c, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &c->e->scratch;
+    int first, own = umbra_division_own(&c->e->division, s, c->rows.layer, distinct, &first);
     umbra_batch batch = {
-        .kind = UMBRA_BATCH_PROMPT,
+        .kind = kind_of(c),
         .layer = c->rows.layer,
-        .experts = s->span_expert,
-        .uses = s->span_uses,
-        .n = umbra_step_sort_pairs(&c->pass),
+        .experts = s->span_expert + first,
+        .uses = s->span_uses + first,
+        .n = own,
     };
-    for (int t = 0; t < c->rows.n; t++)
-        if (!s->prompt[t])
-            batch.kind = UMBRA_BATCH_DECODE;
     return umbra_store_begin(c->e->store, &batch, err);
 }
 
@@ -93,51 +127,109 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
     umbra_store *store = c->e->store;
     if (c->e->attached.at[UMBRA_TAP_WAIT] && *stop == UMBRA_OK && !umbra_store_ready(store))
         *stop = tell(c, UMBRA_TAP_WAIT);
-    umbra_device_enter(&c->e->device, UMBRA_PROFILE_DISK);
+    umbra_device_profile(&c->e->device, UMBRA_PROFILE_DISK);
     return umbra_store_next(store, leases, UMBRA_MAX_USED, err);
 }
 
 /* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
  * layer's end, so that the store's batch ends too. */
-static int compute_experts(chunk *c, umbra_error *err)
+static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    umbra_device_enter(&e->device, UMBRA_PROFILE_DISK);
-    int rc = begin_batch(c, err);
+    umbra_device_profile(&e->device, UMBRA_PROFILE_DISK);
+    int rc = begin_batch(c, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
-    int stop = tell(c, UMBRA_TAP_ROUTED);
+    *stop = tell(c, UMBRA_TAP_ROUTED);
     umbra_step_ffn(&c->pass, layer); /* while the reads are under way */
     umbra_lease leases[UMBRA_MAX_USED];
     int n;
-    while ((n = next_leases(c, leases, &stop, err)) > 0) {
+    while ((n = next_leases(c, leases, stop, err)) > 0) {
         umbra_step_experts(&c->pass, layer, leases, n);
         for (int i = 0; i < n; i++)
             umbra_store_release(e->store, &leases[i]);
     }
-    if (n < 0)
-        return n;
-    umbra_step_mix(&c->pass, layer);
-    return stop;
+    return n;
+}
+
+/* With ranks what this one fails of is first handed to the others. */
+static int put_off(chunk *c, int rc, const umbra_error *err)
+{
+    if (rc == UMBRA_OK || !c->e->division.owner)
+        return rc;
+    if (c->failure.status == UMBRA_OK)
+        c->failure = err && err->status == rc ? *err : (umbra_error){.status = rc};
+    return UMBRA_OK;
+}
+
+/* The ranks' parts come together. One that fails waits for a layer in which it has a part, to hand
+ * out what is no number: then all stop behind the same layer. */
+static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
+{
+    umbra_engine *e = c->e;
+    rc = put_off(c, rc, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    int status = c->failure.status;
+    (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
+    return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
+}
+
+static int compute_experts(chunk *c, umbra_error *err)
+{
+    int stop = UMBRA_OK, distinct = umbra_step_sort_pairs(&c->pass, c->rows.layer);
+    int rc = compute_leases(c, distinct, &stop, err);
+    rc = gather_experts(c, distinct, rc, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_step_mix(&c->pass, c->rows.layer);
+    return put_off(c, stop, NULL);
+}
+
+static int check_interruption(chunk *c)
+{
+    umbra_error why;
+    if (!umbra_progress_interrupted(c->tap->progress))
+        return UMBRA_OK;
+    return put_off(c, umbra_fail(&why, UMBRA_E_INTERRUPTED, "interrupted"), &why);
+}
+
+/* What the rows see of the layer, and the states that they go on from. */
+static void show_layer(chunk *c)
+{
+    umbra_engine *e = c->e;
+    umbra_scratch *s = &e->scratch;
+    int layer = c->rows.layer;
+    const umbra_attention *a = &e->model->config.attention[layer];
+    bool recurrent = e->recurrent[layer].heads > 0;
+    for (int t = 0; !recurrent && t < c->rows.n; t++) {
+        s->view[t] = umbra_state_view(e->state, layer, s->sequence[t], s->position[t]);
+        if (!a->ratio)
+            continue;
+        s->pooled[t] = umbra_state_view(e->state, a->pooled, s->sequence[t], s->position[t]);
+        s->pooling[t] = umbra_state_view(e->state, a->pooling, s->sequence[t], s->position[t]);
+    }
+    for (int i = 0; recurrent && i < s->chains.n; i++)
+        s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
 }
 
 static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    if (umbra_progress_interrupted(c->tap->progress))
-        return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
-    int rc = tell(c, UMBRA_TAP_INPUT);
+    int rc = check_interruption(c);
+    if (rc != UMBRA_OK)
+        return umbra_fail(err, rc, "interrupted");
+    umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
+    rc = put_off(c, tell(c, UMBRA_TAP_INPUT), NULL);
     if (rc != UMBRA_OK)
         return rc;
-    for (int t = 0; t < c->rows.n; t++)
-        e->scratch.view[t] =
-            umbra_state_view(e->state, layer, e->scratch.sequence[t], e->scratch.position[t]);
+    show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_HIDDEN);
+        rc = put_off(c, tell(c, UMBRA_TAP_HIDDEN), NULL);
     if (rc != UMBRA_OK)
         return rc;
     if (!umbra_layer_has_experts(e->model, layer)) {
@@ -154,7 +246,7 @@ static int compute_layer(chunk *c, umbra_error *err)
 static int hand_out_logits(chunk *c, const int *index, int n, umbra_error *err)
 {
     umbra_step_output(&c->pass, index, n);
-    umbra_device_enter(&c->e->device, UMBRA_PROFILE_REST);
+    umbra_device_profile(&c->e->device, UMBRA_PROFILE_REST);
     size_t vocabulary = (size_t)c->e->model->config.vocabulary;
     for (int i = 0; i < n; i++) {
         const float *logits = c->e->scratch.logits + (size_t)i * vocabulary;
@@ -184,6 +276,13 @@ static int compute_logits(chunk *c, umbra_error *err)
     return rc;
 }
 
+static int fail_as(const umbra_error *failure, umbra_error *err)
+{
+    if (err)
+        *err = *failure;
+    return failure->status;
+}
+
 static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
@@ -192,16 +291,22 @@ static int compute_chunk(chunk *c, umbra_error *err)
     umbra_step_embed(&c->pass);
     int rc = check_states(c, "embedding's values", -1, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_ENTER);
+        rc = put_off(c, tell(c, UMBRA_TAP_ENTER), NULL);
     for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
         rc = compute_layer(c, err);
+    if (rc != UMBRA_OK && c->failure.status != UMBRA_OK)
+        rc = fail_as(&c->failure, err);
     if (rc != UMBRA_OK)
-        return rc;
+        return umbra_division_agree(&e->division, rc, err);
     c->rows.layer--;
+    umbra_step_leave(&c->pass);
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
-    return rc == UMBRA_OK ? compute_logits(c, err) : rc;
+    if (rc == UMBRA_OK)
+        rc = compute_logits(c, err);
+    /* It had no share of any layer that was left, so that nobody else has noticed. */
+    return rc == UMBRA_OK && c->failure.status != UMBRA_OK ? fail_as(&c->failure, err) : rc;
 }
 
 static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)
@@ -228,37 +333,55 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(umbra_engine *e, int layer, float *x)
+float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
 {
-    const umbra_scratch *s = &e->scratch;
     const umbra_config *c = &e->model->config;
+    size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t streams = (size_t)c->streams.count, whole = streams * hidden;
+    umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
+    row.beside += c->post_norms || row.streams ? (size_t)t * hidden : 0;
+    row.carry += row.streams ? (size_t)t * streams * (streams + 1) : 0;
+    row.shared_weight += t;
+    const int32_t *experts = row.experts + first, *pair = row.token_pair + first;
+    const float *weights = row.weights + first;
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
-    memcpy(x, s->x, (size_t)c->hidden * sizeof *x);
-    memset(s->block, 0, (size_t)c->hidden * sizeof *x); /* free until the layer's sum */
+    memcpy(residual, umbra_residual(&row) + (size_t)t * whole, whole * sizeof *residual);
+    memset(row.block, 0, hidden * sizeof *row.block);
     for (int j = 0; j < c->experts_used; j++) {
-        const float *row = s->contribution + (size_t)s->token_pair[j] * (size_t)c->hidden;
-        float weight = c->router.weighs_input ? 1 : s->weights[j];
-        all += s->weights[j];
-        if (s->computed[s->experts[j]])
-            e->device.kernels->add_scaled(
-                s->block, row, scale ? weight * scale[s->experts[j]] : weight, c->hidden);
+        const float *given = row.contribution + (size_t)pair[j] * hidden;
+        float weight = c->router.weighs_input ? 1 : weights[j];
+        all += weights[j];
+        if (row.computed[experts[j]])
+            e->device.kernels->add_scaled(row.block, given,
+                                          scale ? weight * scale[experts[j]] : weight, c->hidden);
         else
-            missing += s->weights[j];
+            missing += weights[j];
     }
     umbra_pass pass;
     umbra_engine_pass(e, &pass);
-    pass.scratch = &e->scratch;
+    pass.scratch = &row;
     pass.rows = 1;
-    umbra_step_join(&pass, layer, x);
+    umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_angles(const umbra_engine *e, float *const *angles)
+void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
 {
-    for (int r = 0; r < UMBRA_ROPES; r++)
-        memcpy(angles[r], e->scratch.rope[r],
-               (size_t)e->model->config.rope[r].dim * sizeof *angles[r]);
+    const umbra_config *c = &e->model->config;
+    const umbra_scratch *s = &e->scratch;
+    size_t n = (size_t)c->streams.count, hidden = (size_t)c->hidden, at = (size_t)t;
+    out->id[0] = s->id[t];
+    out->position[0] = s->position[t];
+    memcpy(out->x, s->x + at * hidden, hidden * sizeof *out->x);
+    if (s->streams) {
+        memcpy(out->streams, s->streams + at * n * hidden, n * hidden * sizeof *out->streams);
+        memcpy(out->carry, s->carry + at * n * (n + 1), n * (n + 1) * sizeof *out->carry);
+    }
+    for (int r = 0; r < UMBRA_ROPES; r++) {
+        size_t dim = (size_t)c->rope[r].dim;
+        memcpy(out->rope[r], s->rope[r] + at * dim, dim * sizeof *out->rope[r]);
+    }
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
@@ -275,7 +398,9 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .model = e->model,
                      .weights = &e->weights,
                      .forms = e->forms,
+                     .recurrent = e->recurrent,
                      .rope_frequency = e->rope_frequency,
+                     .order = e->division.order,
                      .scratch = &e->scratch,
                      .rows = count},
             .rows = {.first = first,
@@ -285,8 +410,10 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .prompt = e->scratch.prompt,
                      .x = e->scratch.x},
         };
-        rc = compute_chunk(&c, err);
-        umbra_device_enter(&e->device, UMBRA_PROFILE_REST);
+        rc = umbra_lead_chunk(e, tokens + first, count, err);
+        if (rc == UMBRA_OK)
+            rc = compute_chunk(&c, err);
+        umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
     }
     return rc;
 }

@@ -39,17 +39,49 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
     return bytes;
 }
 
+/* What a layer that pools keeps beside its own: pooled rows, or of what they are pooled. */
+static umbra_kv_form pool_form(const umbra_attention *a, bool pooled, uint32_t unit)
+{
+    if (pooled)
+        return (umbra_kv_form){.heads = 1, .key = a->key_dim, .every = a->ratio, .unit = unit};
+    return (umbra_kv_form){
+        .heads = 1,
+        .key = 2 * a->ratio_parts * a->key_dim, /* values and scores */
+        .window = a->ratio_parts * a->ratio,
+        .unit = (uint32_t)sizeof(float),
+    };
+}
+
+umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
+{
+    for (int l = 0; kept >= c->layers && l < c->layers; l++)
+        if (c->attention[l].pooled == kept || c->attention[l].pooling == kept)
+            return pool_form(&c->attention[l], c->attention[l].pooled == kept, unit);
+    const umbra_attention *a = &c->attention[kept];
+    return (umbra_kv_form){
+        .heads = a->cache_heads,
+        .key = a->cache_key,
+        .value = a->cache_value,
+        .window = a->window,
+        .unit = a->conv ? (uint32_t)sizeof(float) : unit,
+    };
+}
+
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms)
 {
+    for (int k = 0; k < model->config.kept; k++)
+        forms[k] = umbra_engine_form(&model->config, k, kernels->kv_bytes);
+}
+
+bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent)
+{
     const umbra_config *c = &model->config;
-    for (int l = 0; l < c->layers; l++)
-        forms[l] = (umbra_kv_form){
-            .heads = c->attention[l].cache_heads,
-            .key = c->attention[l].cache_key,
-            .value = c->attention[l].cache_value,
-            .window = c->attention[l].window,
-            .unit = c->attention[l].conv ? (uint32_t)sizeof(float) : kernels->kv_bytes,
-        };
+    bool any = false;
+    for (int l = 0; l < c->layers; l++) {
+        recurrent[l] = umbra_recurrent_make(&c->attention[l]);
+        any = any || recurrent[l].heads > 0;
+    }
+    return any;
 }
 
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
@@ -58,6 +90,16 @@ static int check_range(umbra_error *err, const char *what, int value, int least,
         return UMBRA_OK;
     return umbra_fail(err, UMBRA_E_ARGUMENT, "%s is %d, it must be %d to %d", what, value, least,
                       most);
+}
+
+static int check_context(const umbra_config *c, int context, umbra_error *err)
+{
+    if (context > c->context && c->context_reason)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "the context is %d, it must be at most %d with this model: %s; ask for a "
+                          "context of %d",
+                          context, c->context, c->context_reason, c->context);
+    return check_range(err, "the context", context, 1, c->context);
 }
 
 /* Options with their defaults put in, as far as they do not depend on the budget. */
@@ -75,7 +117,7 @@ static int complete_options(const umbra_model *model, umbra_engine_options *o, u
     if (rc == UMBRA_OK)
         rc = check_range(err, "threads", o->threads, 1, UMBRA_MAX_THREADS);
     if (rc == UMBRA_OK)
-        rc = check_range(err, "the context", o->context, 1, context);
+        rc = check_context(&model->config, o->context, err);
     if (rc == UMBRA_OK)
         rc = check_range(err, "sequences", o->sequences, 1, 4096);
     if (rc == UMBRA_OK && o->chunk != 0)
@@ -99,8 +141,10 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->context = o->context;
     p->process_bytes = process_bytes + thread_bytes * (uint64_t)(o->threads + IO_THREADS);
     uint64_t index = (uint64_t)c->layers * (uint64_t)c->experts * UMBRA_STORE_SLICES;
+    uint64_t owners = o->ranks ? 2 * sizeof(uint16_t) : 0; /* engine/division.c */
     p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
-                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice);
+                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice) +
+                        owners * (uint64_t)c->layers * (uint64_t)c->experts;
     p->dense_bytes = umbra_plan_dense_bytes(model);
     p->reserved_bytes = o->reserved_bytes;
     return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->reserved_bytes;
@@ -111,7 +155,7 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
 typedef struct chunk_plan {
     const umbra_model *model;
     const umbra_memory_plan *plan;
-    umbra_state_shape shape; /* but for the step; owns its forms */
+    umbra_state_shape shape; /* but for the step */
 } chunk_plan;
 
 static uint64_t scratch_bytes(const chunk_plan *c, int chunk)
@@ -183,13 +227,13 @@ static int find_alignment(const umbra_model *model, const umbra_engine_options *
     return rc;
 }
 
-/* The budget's division, when the options are complete. */
-static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t fixed,
-                  umbra_memory_plan *p, umbra_error *err)
+/* The budget's division, when the options are complete; experts: to be kept, at most. */
+static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t experts,
+                  uint64_t fixed, umbra_memory_plan *p, umbra_error *err)
 {
     const umbra_model *model = c->model;
     uint64_t used = (uint64_t)model->config.experts_used;
-    uint64_t experts = (uint64_t)model->info.moe_layers * (uint64_t)model->config.experts;
+    used = used < experts ? used : experts;
     p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
     p->all_bytes =
         fixed + chunk_bytes(c, o->chunk ? o->chunk : largest_chunk(c)) + experts * p->slot_bytes;
@@ -226,15 +270,26 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *config = &model->config;
-    umbra_kv_form *forms = umbra_calloc((size_t)config->layers, sizeof *forms);
-    if (!forms)
-        return umbra_fail_nomem(err, "the plan", (uint64_t)config->layers * sizeof *forms);
+    size_t kept = (size_t)config->kept;
+    umbra_kv_form *forms = umbra_calloc(kept, sizeof *forms);
+    umbra_recurrent_form *recurrent = umbra_calloc(kept, sizeof *recurrent);
+    if (!forms || !recurrent) {
+        umbra_free(forms);
+        umbra_free(recurrent);
+        return umbra_fail_nomem(err, "the plan", kept * (sizeof *forms + sizeof *recurrent));
+    }
     umbra_plan_forms(model, kernels, forms);
+    umbra_plan_recurrent(model, recurrent);
     p->slot_bytes =
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0}};
-    rc = divide(&o, &c, fixed, p, err);
+    chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0, recurrent, NULL}};
+    umbra_division division;
+    rc = umbra_division_init(&division, model, o.ranks, err);
+    if (rc == UMBRA_OK)
+        rc = divide(&o, &c, division.owned, fixed, p, err);
+    umbra_division_free(&division);
     umbra_free(forms);
+    umbra_free(recurrent);
     return rc;
 }

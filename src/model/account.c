@@ -272,13 +272,20 @@ static int check_frequencies(const umbra_model *model, const umbra_gguf_tensor *
     return rc;
 }
 
+static bool begins_with(umbra_string s, const char *beginning)
+{
+    return umbra_take_text(&s, beginning);
+}
+
 /* Whether an unused tensor of a layer makes no difference. */
-static int check_idle(const umbra_model *model, int layer, umbra_string name,
-                      const umbra_gguf_tensor *t, bool *idle, umbra_error *err)
+static int check_idle(const umbra_architecture *a, const umbra_model *model, int layer,
+                      umbra_string name, const umbra_gguf_tensor *t, bool *idle, umbra_error *err)
 {
     const umbra_gguf_tensor *const *role = model->layers[layer].role;
     /* How activations were rounded when the weights were made; here they keep their values. */
     *idle = ends_with(name, ".input_scale");
+    if (a->idle_tensors && begins_with(name, a->idle_tensors))
+        *idle = true;
     /* The same numbers in another form. */
     if (role[UMBRA_ATTN_KV_B] && (is(name, "attn_k_b.weight") || is(name, "attn_v_b.weight")))
         *idle = true;
@@ -287,7 +294,8 @@ static int check_idle(const umbra_model *model, int layer, umbra_string name,
     return UMBRA_OK;
 }
 
-static int account_tensor(const umbra_model *model, const umbra_gguf_tensor *t, umbra_error *err)
+static int account_tensor(const umbra_architecture *a, const umbra_model *model,
+                          const umbra_gguf_tensor *t, umbra_error *err)
 {
     const umbra_config *c = &model->config;
     umbra_string name = t->name;
@@ -300,7 +308,7 @@ static int account_tensor(const umbra_model *model, const umbra_gguf_tensor *t, 
                                    : has_role(model->layers[layer].role, UMBRA_LAYER_ROLES, t) ||
                                          umbra_is_expert_tensor(model, layer, name, t);
         if (!known && layer < c->layers)
-            rc = check_idle(model, layer, name, t, &known, err);
+            rc = check_idle(a, model, layer, name, t, &known, err);
         if (rc != UMBRA_OK)
             return rc;
     }
@@ -315,10 +323,10 @@ static int account_tensor(const umbra_model *model, const umbra_gguf_tensor *t, 
                          c->layers);
 }
 
-int umbra_account_tensors(const umbra_model *model, umbra_error *err)
+int umbra_account_tensors(const umbra_architecture *a, const umbra_model *model, umbra_error *err)
 {
     int rc = UMBRA_OK;
     for (uint64_t i = 0; rc == UMBRA_OK && i < umbra_gguf_tensor_count(model->gguf); i++)
-        rc = account_tensor(model, umbra_gguf_tensor_at(model->gguf, i), err);
+        rc = account_tensor(a, model, umbra_gguf_tensor_at(model->gguf, i), err);
     return rc;
 }

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "model/account.h"
 
 static const umbra_architecture *const table[] = {
@@ -17,7 +18,10 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_bailingmoe2, &umbra_architecture_hunyuan_moe,
     &umbra_architecture_granitemoe,  &umbra_architecture_ernie45_moe,
     &umbra_architecture_gemma4,      &umbra_architecture_llama4,
-    &umbra_architecture_lfm2moe,
+    &umbra_architecture_lfm2moe,     &umbra_architecture_glm_dsa,
+    &umbra_architecture_deepseek32,  &umbra_architecture_minimax_m3,
+    &umbra_architecture_deepseek4,   &umbra_architecture_qwen35moe,
+    &umbra_architecture_qwen3next,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -110,9 +114,9 @@ static int read_router(umbra_keys *keys, umbra_router *r, umbra_error *err)
 static int read_gating(umbra_keys *keys, umbra_router *r, umbra_error *err)
 {
     static const umbra_gating gatings[] = {UMBRA_GATING_SOFTMAX, UMBRA_GATING_SIGMOID,
-                                           UMBRA_GATING_SOFTMAX_USED};
+                                           UMBRA_GATING_SOFTMAX_USED, UMBRA_GATING_SQRT_SOFTPLUS};
     int gating = 0;
-    const umbra_int_key key = {"expert_gating_func", 0, 3, 0, &gating}; /* 0: not said */
+    const umbra_int_key key = {"expert_gating_func", 0, 4, 0, &gating}; /* 0: not said */
     int rc = umbra_lookup_ints(keys, &key, 1, err);
     if (rc == UMBRA_OK)
         rc = umbra_lookup_bool(keys, "expert_weights_norm", r->renormalise, &r->renormalise, err);
@@ -176,6 +180,7 @@ static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_conf
     if (rc == UMBRA_OK)
         rc = read_router(keys, &c->router, err);
     c->moe_period = 1;
+    c->streams.count = 1;
     c->usual.scale = 1;
     c->router.input_scale = 1;
     c->embedding_scale = c->residual_scale = c->logit_scale = 1;
@@ -204,6 +209,31 @@ int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *
     return rc;
 }
 
+void umbra_limit_context(umbra_config *c, int positions, const char *reason)
+{
+    if (c->context <= positions)
+        return;
+    c->context = positions;
+    c->context_reason = reason;
+}
+
+int umbra_end_before_indexer(umbra_keys *keys, int block, umbra_config *c, umbra_error *err)
+{
+    int heads, width, top_k;
+    const umbra_int_key wanted[] = {
+        {"attention.indexer.head_count", 1, 4096, -1, &heads},
+        {"attention.indexer.key_length", 2, 4096, -1, &width},
+        {"attention.indexer.top_k", 1, 1 << 30, -1, &top_k},
+    };
+    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
+    int64_t positions = rc == UMBRA_OK ? (int64_t)top_k * block : 0;
+    if (rc == UMBRA_OK && positions < c->context)
+        umbra_limit_context(c, (int)positions,
+                            "its attention sees so many positions at once, and what picks them in "
+                            "a longer context is not supported");
+    return rc;
+}
+
 /* ---- tensors ---- */
 
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -211,13 +241,14 @@ void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int la
 {
     const umbra_attention *a = &c->attention[layer];
     uint64_t hidden = (uint64_t)c->hidden, values = (uint64_t)(a->heads * a->value_dim);
-    uint64_t q = (uint64_t)(a->heads * a->key_dim), k = (uint64_t)(a->kv_heads * a->key_dim);
+    uint64_t q = (uint64_t)(a->heads * a->key_dim * (a->gated ? 2 : 1));
+    uint64_t k = (uint64_t)(a->kv_heads * a->key_dim);
     uint64_t v = (uint64_t)(a->kv_heads * a->value_dim);
     rules[UMBRA_ATTN_NORM] = (umbra_tensor_rule){"attn_norm.weight", {hidden}, true, false};
     rules[UMBRA_ATTN_OUT] =
         (umbra_tensor_rule){"attn_output.weight", {values, hidden}, false, false};
     rules[UMBRA_ATTN_OUT_BIAS] = (umbra_tensor_rule){"attn_output.bias", {hidden}, true, true};
-    if (umbra_has_tensor(gguf, layer, "attn_qkv.weight")) {
+    if (!a->gated && umbra_has_tensor(gguf, layer, "attn_qkv.weight")) {
         rules[UMBRA_ATTN_QKV] =
             (umbra_tensor_rule){"attn_qkv.weight", {hidden, q + k + v}, false, false};
         rules[UMBRA_ATTN_QKV_BIAS] = (umbra_tensor_rule){"attn_qkv.bias", {q + k + v}, true, true};
@@ -309,7 +340,7 @@ static int find_model_tensors(const umbra_architecture *a, umbra_model *model, u
 {
     const umbra_config *c = &model->config;
     uint64_t hidden = (uint64_t)c->hidden, vocabulary = (uint64_t)c->vocabulary;
-    const umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
+    umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
         [UMBRA_TOKEN_EMBEDDING] = {"token_embd.weight", {hidden, vocabulary}, false, false},
         [UMBRA_OUTPUT_NORM] = {a->output_norm ? a->output_norm : "output_norm.weight",
                                {hidden},
@@ -319,11 +350,26 @@ static int find_model_tensors(const umbra_architecture *a, umbra_model *model, u
         [UMBRA_ROPE_FACTORS] = {"rope_freqs.weight", {(uint64_t)c->rope[0].dim / 2}, true, true},
     };
     int rc = UMBRA_OK;
+    if (a->model_tensors)
+        a->model_tensors(c, rules);
     for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++)
-        rc = umbra_lookup_tensor(model->gguf, -1, &rules[i], &model->role[i], err);
+        if (rules[i].name)
+            rc = umbra_lookup_tensor(model->gguf, -1, &rules[i], &model->role[i], err);
     if (!model->role[UMBRA_OUTPUT])
         model->role[UMBRA_OUTPUT] = model->role[UMBRA_TOKEN_EMBEDDING];
     return rc;
+}
+
+/* What a role holds that is not numbers to compute with. */
+static int check_ids(const umbra_model *model, const umbra_gguf_tensor *t, umbra_error *err)
+{
+    if (!t || t->dtype == UMBRA_I32)
+        return UMBRA_OK;
+    return umbra_fail_at(err, UMBRA_E_UNSUPPORTED, t->offset,
+                         "%s: tensor %s has type %s; only I32 is supported for it",
+                         umbra_gguf_file_path(model->gguf, t->file),
+                         umbra_quote(t->name.data, t->name.bytes).text,
+                         umbra_dtype_get(t->dtype).name);
 }
 
 static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, int layer,
@@ -337,6 +383,8 @@ static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, i
         if (rules[i].name)
             rc = umbra_lookup_tensor(model->gguf, layer, &rules[i], &model->layers[layer].role[i],
                                      err);
+    if (rc == UMBRA_OK)
+        rc = check_ids(model, model->layers[layer].role[UMBRA_TOKEN_EXPERTS], err);
     if (rc == UMBRA_OK && umbra_layer_wants_experts(c, layer))
         rc = umbra_find_experts(model, layer, err);
     return rc;
@@ -375,5 +423,5 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
     rc = find_tensors(a, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_account_keys(&keys, c, err);
-    return rc == UMBRA_OK ? umbra_account_tensors(model, err) : rc;
+    return rc == UMBRA_OK ? umbra_account_tensors(a, model, err) : rc;
 }

@@ -14,6 +14,9 @@ typedef struct umbra_architecture {
     umbra_rope_pairs rope;
     bool ramp_unrounded;     /* YaRN's ramp begins and ends between pairs */
     const char *output_norm; /* the tensor's name; NULL: "output_norm.weight" */
+    /* Layers' tensors whose names begin so make no difference in the contexts that are run. NULL:
+     * there are none. */
+    const char *idle_tensors;
     /* Completes c, which holds what the shared keys say, and refuses what cannot be. Shared
      * defaults: no window, plain softmax router without renormalisation, plain SwiGLU, no dense
      * layers, no shared expert, widths 0 where their keys are missing, scales 1. */
@@ -25,6 +28,8 @@ typedef struct umbra_architecture {
      */
     void (*tensors)(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules);
+    /* Names what the model has beside what all have. NULL: nothing. */
+    void (*model_tensors)(const umbra_config *c, umbra_tensor_rule *rules);
 } umbra_architecture;
 
 /* NULL for an unknown name. */
@@ -39,6 +44,16 @@ int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umb
 
 /* Leading layers without experts, and shared experts that are as wide as the others. */
 int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *err);
+/* The context ends behind so many positions, for a reason that completes "at most N with this
+ * model: ...". */
+void umbra_limit_context(umbra_config *c, int positions, const char *reason);
+/* Where an indexer picks what attention sees, top_k blocks of `block` positions: the context ends
+ * where it would have to. */
+int umbra_end_before_indexer(umbra_keys *keys, int block, umbra_config *c, umbra_error *err);
+/* latent.c: the keys of attention over a compressed cache, and its tensors. */
+int umbra_read_latent(umbra_keys *keys, umbra_config *c, umbra_error *err);
+void umbra_rules_latent(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                        umbra_tensor_rule *rules);
 /* Rules of attention with a key and value per kv head: norm, q, k and v, which may be one tensor,
  * output; biases of all where a file has them. */
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -59,6 +74,18 @@ void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor
  * the shared expert where there is one. */
 void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rule *rules);
 
+/* recurrent.c: layers with a delta net, and full attention with gated output between them (the
+ * Qwen3-Next family): which layers are recurrent, with the keys ssm.*; and what these have
+ * before their feed-forward block. */
+int umbra_read_delta_nets(umbra_keys *keys, umbra_config *c, umbra_error *err);
+void umbra_rules_delta_net(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                           umbra_tensor_rule *rules);
+/* A whole layer of this family. */
+void umbra_rules_gated_layers(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                              umbra_tensor_rule *rules);
+/* A shared expert of its own width, weighed by a sigmoid; width 0: as wide as the others. */
+int umbra_read_gated_shared(umbra_keys *keys, umbra_config *c, umbra_error *err);
+
 /* experts.c: finds the experts of a layer and where their slices lie. They are stacked in one
  * tensor per slice, gate and up may be in one, or each expert has tensors of its own. */
 int umbra_find_experts(umbra_model *model, int layer, umbra_error *err);
@@ -71,6 +98,9 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
 /* rope.c: the keys rope.* to c->rope[0], with c->usual.key_dim and c->context known. */
 int umbra_read_rope(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                     umbra_error *err);
+/* The keys rope.scaling.* to r, whose base and dim are known. */
+int umbra_read_rope_scaling(umbra_keys *keys, const umbra_architecture *a, const umbra_config *c,
+                            umbra_rope *r, umbra_error *err);
 
 extern const umbra_architecture umbra_architecture_qwen3moe;
 extern const umbra_architecture umbra_architecture_qwen2moe;
@@ -87,5 +117,11 @@ extern const umbra_architecture umbra_architecture_ernie45_moe;
 extern const umbra_architecture umbra_architecture_gemma4;
 extern const umbra_architecture umbra_architecture_llama4;
 extern const umbra_architecture umbra_architecture_lfm2moe;
+extern const umbra_architecture umbra_architecture_glm_dsa;
+extern const umbra_architecture umbra_architecture_deepseek32;
+extern const umbra_architecture umbra_architecture_minimax_m3;
+extern const umbra_architecture umbra_architecture_deepseek4;
+extern const umbra_architecture umbra_architecture_qwen35moe;
+extern const umbra_architecture umbra_architecture_qwen3next;
 
 #endif

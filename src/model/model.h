@@ -13,6 +13,7 @@
 enum {
     UMBRA_MAX_USED = 64, /* experts per token and layer */
     UMBRA_ROPES = 2,     /* rotary embeddings that a model's layers have between them */
+    UMBRA_MAX_STREAMS = 8,
 };
 
 typedef enum umbra_rope_pairs {
@@ -25,7 +26,8 @@ typedef enum umbra_rope_pairs {
  * (YaRN; both are -1 where every pair is slowed). */
 typedef struct umbra_rope {
     umbra_rope_pairs pairs;
-    int dim; /* of each head: its first values; with a compressed cache its last ones. Even. */
+    int dim; /* of each head: its first values; with a compressed cache, or where keys are values,
+                its last ones. Even. */
     float base;
     float factor;
     float ramp_low, ramp_high;
@@ -33,10 +35,11 @@ typedef struct umbra_rope {
 } umbra_rope;
 
 typedef enum umbra_gating {
-    UMBRA_GATING_SOFTMAX,      /* over all experts */
-    UMBRA_GATING_SIGMOID,      /* of each expert alone */
-    UMBRA_GATING_SOFTMAX_USED, /* raw scores choose, softmax over the chosen ones weighs */
-    UMBRA_GATING_SIGMOID_USED, /* raw scores choose, the sigmoid of each chosen one weighs */
+    UMBRA_GATING_SOFTMAX,       /* over all experts */
+    UMBRA_GATING_SIGMOID,       /* of each expert alone */
+    UMBRA_GATING_SOFTMAX_USED,  /* raw scores choose, softmax over the chosen ones weighs */
+    UMBRA_GATING_SIGMOID_USED,  /* raw scores choose, the sigmoid of each chosen one weighs */
+    UMBRA_GATING_SQRT_SOFTPLUS, /* sqrt(log(1 + exp(score))) of each expert alone */
 } umbra_gating;
 
 /* How scores become experts and weights. A selection bias (UMBRA_SELECTION_BIAS) is added for
@@ -57,14 +60,36 @@ typedef enum umbra_activation {
     UMBRA_GEGLU,          /* gelu(gate) * up, gelu in its tanh form */
 } umbra_activation;
 
+/* A recurrent layer: its positions go one by one into a state of (key_dim, value_dim) for each
+ * head. A short convolution over queries, keys and values (their channels) stands in front. */
+typedef struct umbra_recurrence {
+    int key_heads;  /* of queries and keys; 0: the layer is not recurrent */
+    bool tiled;     /* head h has the key head h % key_heads; else h / (heads / key_heads) */
+    bool delta;     /* what is written is the difference to what its key finds, queries and keys are
+                       unit vectors (delta net); else the value as it is (Mamba-2) */
+    bool key_decay; /* states fade by a factor for each of key_dim, not one for a head */
+    bool by_sigmoid; /* what gates the output: sigmoid, not silu */
+    int taps;        /* positions that the convolution takes in */
+} umbra_recurrence;
+
 /* How a layer attends, and what it keeps of every position. */
 typedef struct umbra_attention {
+    umbra_recurrence recurrence; /* in place of attention; heads, key_dim, value_dim are its own */
     int conv; /* positions that a short convolution, which stands in place of attention, takes in;
                  0: none does. It keeps its inputs (hidden) as keys. */
     int heads, kv_heads, key_dim, value_dim; /* dims per head */
     int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
     int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
                     cache keeps, with the rotated part of the key behind it; 0: they are not */
+    bool keys_are_values; /* of one head. What attention gives is turned back by its own position's
+                             angles, and goes out in out_groups groups of heads, each through a
+                             bottleneck of width out_rank */
+    int out_groups, out_rank;
+    int ratio; /* a row sees beside its window, whether it reaches them or not, one pooled row for
+                  each whole block of so many positions before its end; 0: none */
+    int ratio_parts;     /* of a pooled row: 2 where it is pooled over the block before, too */
+    int pooled, pooling; /* what the state keeps beside the layer's own (umbra_config.kept): the
+                            pooled rows, and of what they are pooled; 0: none */
     int cache_heads, cache_key, cache_value; /* what the cache keeps of a position */
     int window;         /* positions that a row sees, its own included; 0: all */
     int rope;           /* which of umbra_config.rope; -1: nothing is rotated */
@@ -72,13 +97,36 @@ typedef struct umbra_attention {
     bool norms_rotated; /* queries and keys are normed behind the rotation, not before it */
     bool bare_qk_norm;  /* of each head, without weights */
     bool bare_v_norm;
+    bool gated; /* the rows of each head's query are followed by those of a gate for its output */
 } umbra_attention;
 
+/* The residual stream of some models is several, of which each half of a layer mixes its input, and
+ * to which it adds its output by weights that are worked out for every token (hyper-connections).
+ */
+typedef struct umbra_streams {
+    int count;      /* 1: the usual one */
+    int iterations; /* of making rows and columns of the weights between streams sum to 1 */
+    float eps;
+} umbra_streams;
+
+/* The largest values that a layer's SwiGLU takes in: gate at most so much, up in [-limit, limit];
+ * 0: any. */
+typedef struct umbra_clamp {
+    float experts, shared;
+} umbra_clamp;
+
 typedef struct umbra_config {
-    int layers, hidden, vocabulary, context;
+    int layers, hidden, vocabulary;
+    int context;                /* positions, at most */
+    const char *context_reason; /* why that is less than the file's own; NULL: it is not */
     int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
     umbra_attention usual;      /* what the keys say of all layers, and most are */
     umbra_attention *attention; /* (layers) */
+    int kept;                   /* what the state keeps apart: of each layer, then of those that
+                                   pool, what attention[].pooled and .pooling name */
+    umbra_streams streams;
+    umbra_clamp *clamp;  /* (layers), or NULL: none */
+    int layers_by_token; /* leading layers whose experts a token's id alone names */
     umbra_rope rope[UMBRA_ROPES];
     float rms_eps;
     float embedding_scale, residual_scale; /* of embeddings; of what joins the residual stream */
@@ -98,28 +146,63 @@ typedef struct umbra_config {
 /* Tensors that every token needs, by role. Shapes in the terms of umbra_config; matrices are
  * (rows, columns) with columns contiguous. A layout names those that it has. */
 typedef enum umbra_role {
-    UMBRA_ATTN_NORM,        /* (hidden) */
-    UMBRA_ATTN_Q,           /* (heads * key_dim, hidden or q_rank) */
-    UMBRA_ATTN_K,           /* (kv_heads * key_dim, hidden) */
-    UMBRA_ATTN_V,           /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
-    UMBRA_ATTN_QKV,         /* the rows of all three, in place of them */
-    UMBRA_ATTN_Q_BIAS,      /* (heads * key_dim) */
-    UMBRA_ATTN_K_BIAS,      /* (kv_heads * key_dim) */
-    UMBRA_ATTN_V_BIAS,      /* (kv_heads * value_dim) */
-    UMBRA_ATTN_QKV_BIAS,    /* of all three */
-    UMBRA_ATTN_Q_NORM,      /* (key_dim), each head alone, or (heads * key_dim) */
-    UMBRA_ATTN_K_NORM,      /* (key_dim) or (kv_heads * key_dim) */
-    UMBRA_ATTN_SINKS,       /* (heads) a score that takes part in the softmax and has no value */
-    UMBRA_ATTN_Q_A,         /* (q_rank, hidden) */
-    UMBRA_ATTN_Q_A_NORM,    /* (q_rank) */
-    UMBRA_ATTN_KV_A,        /* (kv_rank + rope.dim, hidden) */
-    UMBRA_ATTN_KV_A_NORM,   /* (kv_rank) */
-    UMBRA_ATTN_K_B,         /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
-    UMBRA_ATTN_V_B,         /* (heads, value_dim, kv_rank) */
-    UMBRA_ATTN_KV_B,        /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_ATTN_NORM,      /* (hidden) */
+    UMBRA_ATTN_Q,         /* (heads * key_dim, hidden or q_rank); twice the rows if gated */
+    UMBRA_ATTN_K,         /* (kv_heads * key_dim, hidden) */
+    UMBRA_ATTN_V,         /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
+    UMBRA_ATTN_QKV,       /* the rows of all three, in place of them */
+    UMBRA_ATTN_Q_BIAS,    /* (heads * key_dim) */
+    UMBRA_ATTN_K_BIAS,    /* (kv_heads * key_dim) */
+    UMBRA_ATTN_V_BIAS,    /* (kv_heads * value_dim) */
+    UMBRA_ATTN_QKV_BIAS,  /* of all three */
+    UMBRA_ATTN_Q_NORM,    /* (key_dim), each head alone, or (heads * key_dim) */
+    UMBRA_ATTN_K_NORM,    /* (key_dim) or (kv_heads * key_dim) */
+    UMBRA_ATTN_SINKS,     /* (heads) a score that takes part in the softmax and has no value */
+    UMBRA_ATTN_Q_A,       /* (q_rank, hidden) */
+    UMBRA_ATTN_Q_A_NORM,  /* (q_rank) */
+    UMBRA_ATTN_KV_A,      /* (kv_rank + rope.dim, hidden) */
+    UMBRA_ATTN_KV_A_NORM, /* (kv_rank) */
+    UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
+    UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
+    UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_ATTN_KV,        /* (key_dim, hidden) keys that are values; KV_A_NORM norms them */
+    UMBRA_ATTN_OUT_A,     /* (out_groups * out_rank, heads * value_dim / out_groups), before OUT */
+    UMBRA_POOL_VALUES,    /* (ratio_parts * key_dim, hidden) of what is pooled */
+    UMBRA_POOL_SCORES,    /* the same; their softmax over a block's positions weighs the values */
+    UMBRA_POOL_PLACE, /* (ratio, ratio_parts * key_dim) added to the scores, by place in a block */
+    UMBRA_POOL_NORM,  /* (key_dim) of pooled rows */
+    UMBRA_ATTN_MIX,   /* (streams * (streams + 2), streams * hidden) how attention mixes them */
+    UMBRA_ATTN_MIX_SCALE, /* (3) of what that gives for input, output and between streams */
+    UMBRA_ATTN_MIX_BASE,  /* (streams * (streams + 2)) added to it */
+    UMBRA_FFN_MIX,        /* the same for the second half of a layer */
+    UMBRA_FFN_MIX_SCALE,
+    UMBRA_FFN_MIX_BASE,
+    /* Of recurrent layers. Their channels are queries, keys, values (ATTN_QKV, or Q, K and V); in
+     * Mamba-2 values, keys, queries. K: key_heads * key_dim, V: heads * value_dim. */
+    UMBRA_SSM_IN,           /* (2 K + 2 V, hidden) for each key head in turn query, key, values of
+                               its heads, gates of its heads; in place of ATTN_QKV and SSM_GATE. */
+    UMBRA_SSM_GATE,         /* (V, hidden) */
+    UMBRA_SSM_GATE_A,       /* (bottleneck, hidden), with SSM_GATE_B in place of SSM_GATE */
+    UMBRA_SSM_GATE_B,       /* (V, bottleneck) */
+    UMBRA_SSM_RATES,        /* (2 heads, hidden) for each key head in turn rates of its heads, steps
+                               of its heads; or */
+    UMBRA_SSM_RATE,         /* (heads, hidden) */
+    UMBRA_SSM_STEP,         /* (heads, hidden) */
+    UMBRA_SSM_STEP_A,       /* (bottleneck, hidden), with SSM_STEP_B in place of SSM_STEP */
+    UMBRA_SSM_STEP_B,       /* (heads * key_dim, bottleneck) */
+    UMBRA_SSM_STEP_BIAS,    /* (heads), or (heads * key_dim) */
+    UMBRA_SSM_A,            /* (heads) states fade by exp(softplus(step + bias) * it) */
+    UMBRA_SSM_SKIP,         /* (heads) how much of a value goes by the state */
+    UMBRA_SSM_CONV,         /* (channels, taps) oldest position first, or one of each: */
+    UMBRA_SSM_CONV_Q,       /* (K, taps) */
+    UMBRA_SSM_CONV_K,       /* (K, taps) */
+    UMBRA_SSM_CONV_V,       /* (V, taps) */
+    UMBRA_SSM_CONV_BIAS,    /* (channels) */
+    UMBRA_SSM_NORM,         /* (value_dim) of each head's output, or in Mamba-2 (groups, V / groups)
+                               of all heads of a group, behind the gate */
     UMBRA_CONV_IN,          /* (3 * hidden, hidden) what opens, what closes, the input */
     UMBRA_CONV,             /* (hidden, conv) oldest position first */
-    UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim) */
+    UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim or out_groups * out_rank) */
     UMBRA_ATTN_OUT_BIAS,    /* (hidden) */
     UMBRA_ATTN_POST_NORM,   /* (hidden) of what attention gives, before it joins x */
     UMBRA_FFN_NORM,         /* (hidden) */
@@ -132,6 +215,7 @@ typedef enum umbra_role {
     UMBRA_ROUTER,           /* (experts, hidden) */
     UMBRA_ROUTER_BIAS,      /* (experts) */
     UMBRA_SELECTION_BIAS,   /* (experts) */
+    UMBRA_TOKEN_EXPERTS,    /* (vocabulary, experts_used) ids, in place of choosing; I32 */
     UMBRA_GATE_SCALE,       /* (experts) factors of what an expert's slices give, before biases */
     UMBRA_UP_SCALE,         /* (experts) */
     UMBRA_DOWN_SCALE,       /* (experts) */
@@ -146,10 +230,13 @@ typedef enum umbra_role {
 } umbra_role;
 
 typedef enum umbra_model_role {
-    UMBRA_TOKEN_EMBEDDING, /* (vocabulary, hidden) */
-    UMBRA_OUTPUT_NORM,     /* (hidden) */
-    UMBRA_OUTPUT,          /* (vocabulary, hidden); the embedding where it is tied */
-    UMBRA_ROPE_FACTORS,    /* (rope[0].dim / 2) by which each pair is slowed; may be NULL */
+    UMBRA_TOKEN_EMBEDDING,  /* (vocabulary, hidden) */
+    UMBRA_OUTPUT_NORM,      /* (hidden) */
+    UMBRA_OUTPUT,           /* (vocabulary, hidden); the embedding where it is tied */
+    UMBRA_ROPE_FACTORS,     /* (rope[0].dim / 2) by which each pair is slowed; may be NULL */
+    UMBRA_OUTPUT_MIX,       /* (streams, streams * hidden) how the output mixes streams */
+    UMBRA_OUTPUT_MIX_SCALE, /* (1) */
+    UMBRA_OUTPUT_MIX_BASE,  /* (streams) */
     UMBRA_MODEL_ROLES
 } umbra_model_role;
 
@@ -192,6 +279,22 @@ static inline bool umbra_has_dense_layers(const umbra_config *c)
 static inline bool umbra_layer_has_experts(const umbra_model *model, int layer)
 {
     return model->layers[layer].experts[UMBRA_GATE].tensor != NULL;
+}
+
+/* Rows of queries or keys, and of values, of a recurrent layer; and its convolved channels. */
+static inline int umbra_recurrent_keys(const umbra_attention *a)
+{
+    return a->recurrence.key_heads * a->key_dim;
+}
+
+static inline int umbra_recurrent_values(const umbra_attention *a)
+{
+    return a->heads * a->value_dim;
+}
+
+static inline int umbra_recurrent_channels(const umbra_attention *a)
+{
+    return 2 * umbra_recurrent_keys(a) + umbra_recurrent_values(a);
 }
 
 #endif

@@ -39,13 +39,20 @@ static int check_budget(umbra_store *s, umbra_error *err)
     return UMBRA_OK;
 }
 
+static uint64_t slice_bytes(const umbra_store *s, const umbra_slice *slice, int which)
+{
+    return s->fixed.places.at
+               ? umbra_places_bytes(s, slice)
+               : umbra_geometry_request(&s->fixed.geometry, slice, which, NULL).bytes;
+}
+
 uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert)
 {
     const umbra_slice *slices = umbra_store_slices(s, layer, expert);
     uint64_t bytes = 0;
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)
         if (slices[which].bytes > 0)
-            bytes += umbra_geometry_request(&s->fixed.geometry, &slices[which], which, NULL).bytes;
+            bytes += slice_bytes(s, &slices[which], which);
     return bytes;
 }
 
@@ -58,12 +65,17 @@ void umbra_store_note(umbra_store *s, const umbra_store_event *event)
 void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
 {
     s->stats.evictions += victim->any;
+    if (victim->any && s->fixed.places.at)
+        umbra_places_drop(s, victim->layer, victim->expert);
     if (victim->guess > 0)
         s->stats.ahead[victim->guess].wasted_bytes +=
             umbra_store_read_bytes(s, victim->layer, victim->expert);
 }
 
-/* Queues the reads into a slot that was just taken. Called with the lock held. */
+static void finish_slot(umbra_store *s, int32_t slot);
+
+/* Queues the reads into a slot that was just taken; where all is there, it has arrived. Called with
+ * the lock held. */
 static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance)
 {
     const umbra_slot *owner = &s->guarded.slots.slot[slot];
@@ -73,11 +85,14 @@ static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance
         .item = item, .distance = (int8_t)distance, .begun_ns = umbra_store_now(s)};
     const umbra_slice *slices = umbra_store_slices(s, owner->layer, owner->expert);
     for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
-        if (slices[which].bytes == 0)
+        if (slices[which].bytes == 0 ||
+            (s->fixed.places.at && umbra_places_bytes(s, &slices[which]) == 0))
             continue;
         reads->left++;
         queue_read(s, (uint64_t)slot * UMBRA_STORE_SLICES + (uint64_t)which);
     }
+    if (reads->left == 0)
+        finish_slot(s, slot);
 }
 
 /* Gives the next miss a slot and queues its reads. False: every slot is pinned.
@@ -231,6 +246,22 @@ static bool was_tried(const umbra_store *s, const place *p)
     return s->driver.reads[p->slot].attempts[p->which] > 0;
 }
 
+static umbra_io_request request_of(const umbra_store *s, const place *p)
+{
+    return s->fixed.places.at
+               ? umbra_places_request(s, p->slice)
+               : umbra_geometry_request(&s->fixed.geometry, p->slice, p->which, p->memory);
+}
+
+static bool extend_request(const umbra_store *s, umbra_io_request *request, const place *last,
+                           const place *next)
+{
+    if (s->fixed.places.at)
+        return umbra_places_extend(s, request, next->slice);
+    return umbra_geometry_extend(&s->fixed.geometry, request, last->slice, next->slice, next->which,
+                                 next->memory);
+}
+
 /* Makes a request of chosen[i] and whatever among those after it goes on where it ends; those are
  * struck out. */
 static void make_request(umbra_store *s, int i, int n, umbra_io_request *request)
@@ -238,7 +269,7 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
     umbra_assert(s->driver.first_free >= 0);
     umbra_flight *f = &s->driver.flights[s->driver.first_free];
     place last = place_of(s, s->driver.chosen[i]);
-    *request = umbra_geometry_request(&s->fixed.geometry, last.slice, last.which, last.memory);
+    *request = request_of(s, &last);
     request->user = (uint64_t)s->driver.first_free;
     s->driver.first_free = f->next_free;
     f->read[0] = s->driver.chosen[i];
@@ -248,8 +279,7 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
             continue;
         place next = place_of(s, s->driver.chosen[k]);
         if (next.which != last.which || was_tried(s, &last) || was_tried(s, &next) ||
-            !umbra_geometry_extend(&s->fixed.geometry, request, last.slice, next.slice, next.which,
-                                   next.memory))
+            !extend_request(s, request, &last, &next))
             continue;
         f->read[f->n++] = s->driver.chosen[k];
         s->driver.chosen[k] = (uint64_t)NO_READ;
@@ -392,7 +422,10 @@ static void finish_slot(umbra_store *s, int32_t slot)
     umbra_assert(reads->left == 0);
     umbra_assert(reads->item < 0 || b->items[reads->item].state == UMBRA_ITEM_READING);
     if (reads->failed) {
+        umbra_victim gone = {.layer = owner->layer, .expert = owner->expert};
         umbra_slots_failed(&s->guarded.slots, slot);
+        if (s->fixed.places.at)
+            umbra_places_drop(s, gone.layer, gone.expert);
         if (reads->item < 0)
             return;
         /* A part that failed before anybody demanded it was not told to the batch: it reads again.
@@ -432,9 +465,15 @@ static int32_t finish_read(umbra_store *s, uint64_t read, int error, bool alone)
     return --reads->left == 0 ? p.slot : -1;
 }
 
-/* The piece of the file that two slots share was read into the first one. */
+/* The piece of the file that two slots share was read into the first one; what a simulated disk
+ * delivers is brought to its place. */
 static void share_pieces(umbra_store *s, const umbra_flight *f)
 {
+    if (s->fixed.places.at) {
+        for (int k = 0; k < f->n && s->fixed.ops->data; k++)
+            umbra_places_copy(s, place_of(s, f->read[k]).slice);
+        return;
+    }
     for (int k = 1; k < f->n && !s->fixed.ops->data; k++) {
         place last = place_of(s, f->read[k - 1]), next = place_of(s, f->read[k]);
         umbra_geometry_share(&s->fixed.geometry, last.slice, last.memory, next.slice, next.which,

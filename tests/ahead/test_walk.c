@@ -18,6 +18,11 @@
 enum { TOKENS = 24, MOST_LAYERS = 16, MOST_EXPERTS = 64, MOST_USED = 8 };
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
+static const make_layout *const layouts[] = {
+    &make_llama,       &make_olmoe,      &make_qwen2moe,    &make_deepseek2,   &make_gpt_oss,
+    &make_glm4moe,     &make_minimax_m2, &make_bailingmoe2, &make_hunyuan_moe, &make_granitemoe,
+    &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe,     &make_glm_dsa,
+    &make_deepseek32,  &make_minimax_m3, &make_deepseek4,   &make_qwen35moe,   &make_qwen3next};
 
 /* ---- the walk ---- */
 
@@ -42,7 +47,7 @@ static int begin_here(void *user, const umbra_rows *rows)
         return 0;
     f->walked[MOST_LAYERS - 1] = true; /* once a token; the models have fewer layers */
     f->walks++;
-    umbra_walk_begin(f->walk, rows, f->from);
+    umbra_walk_begin(f->walk, rows, 0, f->from);
     for (int d = 1; umbra_walk_step(f->walk); d++) {
         int layer = umbra_walk_layer(f->walk);
         assert_int_equal(umbra_walk_distance(f->walk), d);
@@ -51,6 +56,10 @@ static int begin_here(void *user, const umbra_rows *rows)
         f->walked[layer] = true;
     }
     f->most_missing = fmaxf(f->most_missing, umbra_walk_missing(f->walk));
+    umbra_walk_next next;
+    while (umbra_walk_guess(f->walk, &next) && umbra_walk_token(f->walk, next.best))
+        while (umbra_walk_step(f->walk))
+            assert_true(umbra_walk_layer(f->walk) < f->layers);
     return 0;
 }
 
@@ -81,7 +90,7 @@ static follower follow(const umbra_model *model, uint64_t ram, umbra_tap_place f
                        int begin_layer, bool walking)
 {
     const umbra_model_info *info = umbra_model_get_info(model);
-    umbra_engine_options o = {.ram_bytes = ram, .threads = 2, .context = 64, .chunk = 4};
+    umbra_engine_options o = {.ram_bytes = ram, .threads = 2, .context = MAKE_INDEXED, .chunk = 4};
     umbra_error err = {0};
     follower f = {.from = from,
                   .layers = info->layers,
@@ -115,7 +124,7 @@ static follower follow(const umbra_model *model, uint64_t ram, umbra_tap_place f
 static uint64_t smallest(const umbra_model *model)
 {
     umbra_memory_plan plan;
-    umbra_engine_options o = {.ram_bytes = 1, .threads = 2, .context = 64, .chunk = 4};
+    umbra_engine_options o = {.ram_bytes = 1, .threads = 2, .context = MAKE_INDEXED, .chunk = 4};
     (void)umbra_engine_plan(model, &o, &plan, NULL);
     return plan.min_bytes;
 }
@@ -137,10 +146,6 @@ static int check_layout(const umbra_model *model)
 static void walks_change_nothing_in_any_layout(void **state)
 {
     (void)state;
-    static const make_layout *const layouts[] = {
-        &make_llama,       &make_olmoe,      &make_qwen2moe,    &make_deepseek2,   &make_gpt_oss,
-        &make_glm4moe,     &make_minimax_m2, &make_bailingmoe2, &make_hunyuan_moe, &make_granitemoe,
-        &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe};
     int waits = 0;
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
         umbra_memory_file file;
@@ -156,8 +161,9 @@ static void walks_change_nothing_in_any_layout(void **state)
 }
 
 /* Reads every expert once, so that nothing is missing. */
-static int fill(umbra_store *store, const umbra_model_info *info)
+static int fill(umbra_store *store, const umbra_model *model)
 {
+    const umbra_model_info *info = umbra_model_get_info(model);
     int list[MOST_EXPERTS];
     for (int e = 0; e < info->experts; e++)
         list[e] = e;
@@ -165,6 +171,8 @@ static int fill(umbra_store *store, const umbra_model_info *info)
         umbra_batch batch = {
             .kind = UMBRA_BATCH_PROBE, .layer = l, .experts = list, .n = info->experts};
         umbra_lease lease;
+        if (!umbra_layer_has_experts(model, l))
+            continue;
         if (umbra_store_begin(store, &batch, NULL) != 0)
             return -1;
         while (umbra_store_next(store, &lease, 1, NULL) > 0)
@@ -189,7 +197,7 @@ static void with_everything_in_memory_it_is_the_model(void **state)
                       .begin_layer = begin};
         assert_int_equal(umbra_engine_open(&f.engine, model, &o, &err), 0);
         assert_int_equal(umbra_walk_open(&f.walk, f.engine, &err), 0);
-        assert_int_equal(fill(umbra_engine_store(f.engine), info), 0);
+        assert_int_equal(fill(umbra_engine_store(f.engine), model), 0);
         const umbra_tap attached = {.user = &f, .at = {[UMBRA_TAP_ROUTED] = compare}};
         umbra_engine_attach(f.engine, &attached);
         for (int i = 0; i < TOKENS; i++) {
@@ -205,6 +213,195 @@ static void with_everything_in_memory_it_is_the_model(void **state)
         umbra_engine_close(&f.engine);
     }
     umbra_model_close(&model);
+}
+
+/* ---- across the token's end ---- */
+
+typedef struct crossing {
+    umbra_engine *engine;
+    umbra_walk *walk;
+    int layers, used, begin_layer;
+    int32_t next; /* the token that will come; -1: the walk's guess */
+    int32_t best; /* of the token before, by its logits */
+    umbra_walk_next guess;
+    int32_t named[MOST_LAYERS][MOST_USED];
+    bool walked; /* into the token in progress */
+    int compared, equal, guesses, right, walks;
+} crossing;
+
+static int32_t best_of(const float *logits, int n)
+{
+    int32_t best = 0;
+    for (int i = 1; i < n; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+static int take_best(void *user, int index, const float *logits)
+{
+    crossing *c = user;
+    (void)index;
+    const umbra_model_info *info = umbra_model_get_info(umbra_engine_model(c->engine));
+    c->best = best_of(logits, info->vocabulary);
+    return 0;
+}
+
+/* Two tokens on from here: to the end of this one, through the next, and its guess of the third. */
+static void cross(crossing *c)
+{
+    umbra_walk_next far;
+    umbra_walk *w = c->walk;
+    assert_false(umbra_walk_guess(w, &far)); /* not at the token's end yet */
+    assert_false(umbra_walk_token(w, 0));
+    while (umbra_walk_step(w))
+        assert_int_equal(umbra_walk_tokens(w), 0);
+    assert_int_equal(umbra_walk_layer(w), c->layers);
+    assert_false(umbra_walk_step(w));
+    assert_true(umbra_walk_guess(w, &c->guess));
+    assert_true(c->guess.best != c->guess.second && c->guess.probability > 0 &&
+                c->guess.probability >= c->guess.second_probability);
+    assert_true(c->guess.probability + c->guess.second_probability <= 1.0001f);
+    if (!umbra_walk_token(w, c->next >= 0 ? c->next : c->guess.best))
+        return; /* the context's end */
+    c->walks++;
+    for (int at = umbra_walk_distance(w); umbra_walk_step(w);) {
+        assert_int_equal(umbra_walk_distance(w), ++at);
+        assert_int_equal(umbra_walk_tokens(w), 1);
+        memcpy(c->named[umbra_walk_layer(w)], umbra_walk_experts(w),
+               (size_t)c->used * sizeof(int32_t));
+    }
+    assert_true(umbra_walk_guess(w, &far));
+    for (int more = 2; umbra_walk_token(w, far.best); more++) {
+        assert_true(more < UMBRA_WALK_TOKENS);
+        while (umbra_walk_step(w))
+            assert_int_equal(umbra_walk_tokens(w), more);
+        assert_true(umbra_walk_guess(w, &far));
+    }
+}
+
+static int cross_here(void *user, const umbra_rows *rows)
+{
+    crossing *c = user;
+    if (c->walked)
+        for (int j = 0; j < c->used; j++, c->compared++)
+            for (int i = 0; i < c->used; i++)
+                c->equal += c->named[rows->layer][i] == rows->experts[j];
+    if (rows->layer == c->begin_layer) {
+        umbra_walk_begin(c->walk, rows, 0, UMBRA_TAP_ROUTED);
+        c->walked = false; /* what was named of this token's later layers is overwritten */
+        cross(c);
+    }
+    return 0;
+}
+
+/* Every token is walked out of at begin_layer, the model's last layer with experts. */
+static crossing cross_all(const umbra_model *model, uint64_t ram, bool whole)
+{
+    const umbra_model_info *info = umbra_model_get_info(model);
+    umbra_error err = {0};
+    umbra_engine_options o = {.ram_bytes = ram, .threads = 2, .context = TOKENS, .chunk = 4};
+    crossing c = {
+        .layers = info->layers, .used = info->experts_used, .begin_layer = info->layers - 1};
+    if (umbra_engine_open(&c.engine, model, &o, &err) != 0 ||
+        umbra_walk_open(&c.walk, c.engine, &err) != 0)
+        fail_msg("%s", err.message);
+    if (whole)
+        assert_int_equal(fill(umbra_engine_store(c.engine), model), 0);
+    const umbra_tap attached = {.user = &c, .at = {[UMBRA_TAP_ROUTED] = cross_here}};
+    const umbra_tap tap = {.user = &c, .logits = take_best};
+    umbra_engine_attach(c.engine, &attached);
+    for (int i = 0; i < TOKENS; i++) {
+        umbra_token token = {1 + i * 37 % 200, 0, true};
+        c.next = i % 2 ? 1 + (i + 1) * 37 % 200 : -1;
+        if (umbra_engine_eval(c.engine, &token, 1, &tap, &err) != 0)
+            fail_msg("%s", err.message);
+        c.guesses++;
+        c.right += c.guess.best == c.best;
+        c.walked = c.next >= 0;
+    }
+    assert_int_equal(umbra_engine_length(c.engine, 0), TOKENS);
+    umbra_walk_close(&c.walk);
+    umbra_engine_close(&c.engine);
+    return c;
+}
+
+/* Every guess is the model's own, and every expert of a next token that was told is named. */
+static void across_the_end_it_is_the_model_too(void **state)
+{
+    (void)state;
+    umbra_model *model;
+    umbra_error err = {0};
+    if (umbra_model_open(&model, tiny, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_model_info *info = umbra_model_get_info(model);
+    crossing c = cross_all(model, 0, true);
+    assert_int_equal(c.right, c.guesses);
+    assert_int_equal(c.walks, TOKENS - 1);
+    assert_int_equal(c.compared, (TOKENS / 2 - 1) * info->layers * info->experts_used);
+    assert_int_equal(c.equal, c.compared);
+    crossing few = cross_all(model, smallest(model), false);
+    assert_true(few.compared == c.compared && few.equal < few.compared);
+    umbra_model_close(&model);
+}
+
+enum { CHAIN = 8 };
+
+static int32_t chain_id(int i)
+{
+    return 3 + i * 5 % 20;
+}
+
+/* What a walk in front of token `at`, on with those behind it, says that follows each. */
+static void walk_chain(umbra_walk *w, int at, int32_t (*says)[UMBRA_WALK_TOKENS])
+{
+    umbra_walk_next next;
+    assert_true(umbra_walk_begin_token(w, 0, at, chain_id(at)));
+    for (int on = 0; on < UMBRA_WALK_TOKENS && at + on < CHAIN; on++) {
+        assert_true(on == 0 || umbra_walk_token(w, chain_id(at + on)));
+        while (umbra_walk_step(w))
+            ;
+        assert_true(umbra_walk_guess(w, &next));
+        says[at + on][on] = next.best;
+    }
+}
+
+static void check_chain(const umbra_model *model)
+{
+    umbra_error err = {0};
+    umbra_engine_options o = {.threads = 2, .context = CHAIN};
+    crossing c = {.layers = umbra_model_get_info(model)->layers};
+    int32_t says[CHAIN][UMBRA_WALK_TOKENS];
+    assert_int_equal(umbra_engine_open(&c.engine, model, &o, &err), 0);
+    assert_int_equal(umbra_walk_open(&c.walk, c.engine, &err), 0);
+    assert_int_equal(fill(umbra_engine_store(c.engine), model), 0);
+    const umbra_tap tap = {.user = &c, .logits = take_best};
+    for (int i = 0; i < CHAIN; i++) {
+        umbra_token token = {chain_id(i), 0, true};
+        walk_chain(c.walk, i, says);
+        assert_int_equal(umbra_engine_eval(c.engine, &token, 1, &tap, &err), 0);
+        for (int on = 0; on < UMBRA_WALK_TOKENS && on <= i; on++)
+            assert_int_equal(says[i][on], c.best);
+    }
+    assert_false(umbra_walk_begin_token(c.walk, 0, CHAIN, 3));
+    umbra_walk_close(&c.walk);
+    umbra_engine_close(&c.engine);
+}
+
+/* A walk from a token that the engine has not seen, and on through given ones, says what the engine
+ * computes then, whatever a layer sees of its positions. */
+static void in_front_of_tokens_it_is_every_model(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
+            fail_msg("%s", err.message);
+        check_chain(model);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
 }
 
 /* ---- margins ---- */
@@ -269,6 +466,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_everything_in_memory_it_is_the_model),
+        cmocka_unit_test(across_the_end_it_is_the_model_too),
+        cmocka_unit_test(in_front_of_tokens_it_is_every_model),
         cmocka_unit_test(walks_change_nothing_in_any_layout),
         cmocka_unit_test(margins_learn_what_comes_true),
         cmocka_unit_test(scores_of_any_kind_pass),

@@ -140,7 +140,8 @@ static void of_the_shadow(void **state)
     check("collect", TINY " -o " WORK "/test --tokens 1500 --seed 2 --ctx 128");
     check("train", WORK "/train -o " WORK "/tiny.st --epochs 1 --hidden 16 --averages none");
     check("quantize-shadow", WORK "/tiny.st " WORK "/i8.st --force --on " WORK "/test");
-    check("eval", WORK "/test --shadow " WORK "/tiny.st");
+    check("eval",
+          WORK "/test --shadow " WORK "/tiny.st --model " TINY " --residency 0.5 --walk-tokens 66");
     check("bench",
           TINY " --ram 24M --policy off gate --rounds 1 --tokens 4 --warm 2 --against 'echo 1'");
     check("bench predictor", "--shape 256x64x4x32 --layers 6 --calls 20");

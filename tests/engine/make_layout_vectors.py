@@ -49,14 +49,16 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-ADJACENT = ("llama", "deepseek2", "granitemoe", "ernie4_5-moe", "llama4")
+GATED = ("qwen35moe", "qwen3next")
+COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
+ADJACENT = COMPRESSED + ("deepseek4", "llama", "granitemoe", "ernie4_5-moe", "llama4")
 
 
 class Rope:
     """Interpolates between the original and the stretched frequencies (YaRN, section 3.2)."""
 
-    def __init__(self, m, dim, base, slowed):
-        factor = m.key("rope.scaling.factor")
+    def __init__(self, m, dim, base, slowed, plain=False):
+        factor = None if plain else m.key("rope.scaling.factor")
         self.adjacent = m.name in ADJACENT
         if factor is None:
             slowed = np.ones(dim // 2) if slowed is None else slowed
@@ -80,7 +82,7 @@ class Rope:
             stretched = min(max((i - low) / max(high - low, 0.001), 0), 1)
             self.frequency.append(plain / factor * stretched + plain * (1 - stretched))
         # DeepSeek's mscale / mscale_all_dim is 1
-        self.magnitude = 1 if m.name == "deepseek2" else 0.1 * math.log(factor) + 1
+        self.magnitude = 1 if m.name in COMPRESSED + ("deepseek4",) else 0.1 * math.log(factor) + 1
 
     def turn(self, x, position):
         out = x.copy()
@@ -106,6 +108,10 @@ def rope_of(m, layer):
     base, slowed = m.key("rope.freq_base"), None
     key = m.key("attention.key_length", m.key("embedding_length") // m.key("attention.head_count"))
     dim = m.key("rope.dimension_count", key)
+    if m.name == "deepseek4":
+        pools = m.key("attention.compress_ratios")[layer] > 0
+        base = m.key("attention.compress_rope_freq_base") if pools else base
+        return Rope(m, dim, base, slowed, plain=not pools)
     if m.name == "gemma4" and is_local(m, layer):
         base, dim = m.key("rope.freq_base_swa"), m.key("rope.dimension_count_swa")
     elif m.name == "gemma4":
@@ -123,6 +129,8 @@ def project(m, layer, x, kind):
     if w is None:  # values are what keys are before norm and rotation
         return project(m, layer, x, "k")
     bias = m.get(f"attn_{kind}.bias", layer)
+    if kind == "q" and m.name in GATED:  # each head's query is followed by its gate
+        w = w.reshape(m.key("attention.head_count"), 2, -1, w.shape[1])[:, 0].reshape(-1, w.shape[1])
     return x @ w.T + (0 if bias is None else bias)
 
 
@@ -186,7 +194,8 @@ def latent_heads(m, layer, x, rope):
             k[t, h, key - turned :] = rope.turn(both[t, rank:], t)
             q[t, h, key - turned :] = rope.turn(q[t, h, key - turned :], t)
     # The key holds 0.1 mscale_all_dim.
-    mscale = m.key("rope.scaling.yarn_log_multiplier") * math.log(m.key("rope.scaling.factor")) + 1
+    stretch = math.log(m.key("rope.scaling.factor", 1))
+    mscale = m.key("rope.scaling.yarn_log_multiplier", 0) * stretch + 1
     return (q, k, v), mscale * mscale / math.sqrt(key)
 
 
@@ -200,10 +209,157 @@ def convolution(m, layer, x):
     return closes * out @ m.get("shortconv.out_proj.weight", layer).T
 
 
+def turn_end(rope, x, position):
+    """Turns the last values of x."""
+    n = 2 * len(rope.frequency)
+    return np.concatenate([x[:-n], rope.turn(x[-n:], position)])
+
+
+def pooled_rows(m, layer, x, rope):
+    """[(position that ends the block, row)]"""
+    ratio = m.key("attention.compress_ratios")[layer]
+    if ratio == 0:
+        return []
+    dim, eps = m.key("attention.key_length"), m.key("attention.layer_norm_rms_epsilon")
+    values = x @ m.get("attn_compressor_kv.weight", layer).T
+    scores = x @ m.get("attn_compressor_gate.weight", layer).T
+    scores += np.array([m.get("attn_compressor_ape.weight", layer)[t % ratio]
+                        for t in range(len(x))])
+    rows = []
+    for first in range(0, len(x) - ratio + 1, ratio):
+        own = slice(first, first + ratio)
+        v, s = values[own, -dim:], scores[own, -dim:]
+        if ratio == 4 and first > 0:
+            before = slice(first - ratio, first)
+            v = np.concatenate([values[before, :dim], v])
+            s = np.concatenate([scores[before, :dim], s])
+        row = np.array([softmax(s[:, i]) @ v[:, i] for i in range(dim)])
+        row = norm(row, m.get("attn_compressor_norm.weight", layer), eps)
+        rows.append((first + ratio - 1, turn_end(rope, row, first)))
+    return rows
+
+
+def pooled_attention(m, layer, x, rope):
+    heads, dim = m.key("attention.head_count"), m.key("attention.key_length")
+    eps, window = m.key("attention.layer_norm_rms_epsilon"), m.key("attention.sliding_window")
+    groups, rank = m.key("attention.output_group_count"), m.key("attention.output_lora_rank")
+    low = norm(x @ m.get("attn_q_a.weight", layer).T, m.get("attn_q_a_norm.weight", layer), eps)
+    q = norm((low @ m.get("attn_q_b.weight", layer).T).reshape(len(x), heads, dim), None, eps)
+    kv = norm(x @ m.get("attn_kv.weight", layer).T, m.get("attn_kv_a_norm.weight", layer), eps)
+    kv = np.array([turn_end(rope, row, t) for t, row in enumerate(kv)])
+    pooled = pooled_rows(m, layer, x, rope)
+    out = np.zeros((len(x), m.key("embedding_length")))
+    for t in range(len(x)):
+        seen = list(kv[max(0, t - window + 1) : t + 1]) + [r for end, r in pooled if end <= t]
+        given = []
+        for h in range(heads):
+            query = turn_end(rope, q[t, h], t)
+            scores = np.array([row @ query for row in seen]) / math.sqrt(dim)
+            scores = np.append(scores, m.get("attn_sinks.weight", layer)[h])
+            mixed = softmax(scores)[:-1] @ np.array(seen)
+            given.append(turn_end(rope, mixed, -t))
+        parts = np.array(given).reshape(groups, -1)
+        a = m.get("attn_output_a.weight", layer).reshape(groups, rank, -1)
+        both = np.concatenate([a[g] @ parts[g] for g in range(groups)])
+        out[t] = m.get("attn_output_b.weight", layer) @ both
+    return out
+
+
+class Streams:
+    """Several residual streams of one token (hyper-connections)."""
+
+    def __init__(self, m, x):
+        self.m, self.n = m, m.key("hyper_connection.count")
+        self.rows = np.array([x] * self.n)
+        self.eps = m.key("hyper_connection.epsilon")
+
+    def scores(self, name, layer):
+        m = self.m
+        flat = norm(self.rows.reshape(-1), None, m.key("attention.layer_norm_rms_epsilon"))
+        return (m.get(f"{name}_fn.weight", layer) @ flat, m.get(f"{name}_scale.weight", layer),
+                m.get(f"{name}_base.weight", layer))
+
+    def enter(self, name, layer):
+        z, scale, base = self.scores(name, layer)
+        n = self.n
+        self.gives = 2 * sigmoid(z[n : 2 * n] * scale[1] + base[n : 2 * n])
+        between = (z[2 * n :] * scale[2] + base[2 * n :]).reshape(n, n)
+        between = np.array([softmax(row) for row in between]) + self.eps
+        for i in range(self.m.key("hyper_connection.sinkhorn_iterations")):
+            if i > 0:
+                between = between / (between.sum(1, keepdims=True) + self.eps)
+            between = between / (between.sum(0, keepdims=True) + self.eps)
+        self.between = between
+        return (sigmoid(z[:n] * scale[0] + base[:n]) + self.eps) @ self.rows
+
+    def leave(self, block):
+        self.rows = np.outer(self.gives, block) + self.between.T @ self.rows
+
+    def last(self):
+        z, scale, base = self.scores("output_hc", None)
+        return (sigmoid(z * scale[0] + base) + self.eps) @ self.rows
+
+
+def delta_net(m, layer, x):
+    """Gated delta rule: what a key finds of its state is taken out, the new value put in."""
+    eps, n, nk = m.key("attention.layer_norm_rms_epsilon"), m.key("ssm.state_size"), m.key(
+        "ssm.group_count")
+    nv = m.key("ssm.time_step_rank")
+    r, keys = nv // nk, nk * n
+    whole = m.get("ssm_in.weight", layer)
+    if whole is None:
+        mixed, z = x @ m.get("attn_qkv.weight", layer).T, x @ m.get("attn_gate.weight", layer).T
+        z = z.reshape(len(x), nv, n)
+    else:
+        rows = (x @ whole.T).reshape(len(x), nk, -1)
+        q, k, v, z = np.split(rows, [n, 2 * n, 2 * n + r * n], 2)
+        mixed = np.concatenate([part.reshape(len(x), -1) for part in (q, k, v)], 1)
+        z = z.reshape(len(x), nv, n)
+    both = m.get("ssm_ba.weight", layer)
+    if both is None:
+        b, a = x @ m.get("ssm_beta.weight", layer).T, x @ m.get("ssm_alpha.weight", layer).T
+    else:
+        b, a = np.split((x @ both.T).reshape(len(x), nk, 2 * r), 2, 2)
+        b, a = b.reshape(len(x), nv), a.reshape(len(x), nv)
+    decay = np.exp(np.logaddexp(0, a + m.get("ssm_dt.bias", layer)) * m.get("ssm_a", layer))
+    mixed = short_convolution(mixed, m.get("ssm_conv1d.weight", layer))
+    q, k, v = np.split(mixed, [keys, 2 * keys], 1)
+    q, k = (unit(y.reshape(len(x), nk, n), eps) for y in (q, k))
+    v, out, state = v.reshape(len(x), nv, n), np.zeros((len(x), nv, n)), np.zeros((nv, n, n))
+    for t in range(len(x)):
+        for h in range(nv):
+            of = h % nk if m.name == "qwen35moe" else h // r
+            s = decay[t, h] * state[h]
+            s = s + np.outer(k[t, of], sigmoid(b[t, h]) * (v[t, h] - s.T @ k[t, of]))
+            state[h], out[t, h] = s, s.T @ q[t, of] / math.sqrt(n)
+    out = norm(out, m.get("ssm_norm.weight", layer), eps) * z * sigmoid(z)
+    return out.reshape(len(x), -1) @ m.get("ssm_out.weight", layer).T
+
+
+def short_convolution(x, taps, bias=0):
+    width, out = taps.shape[-1], np.zeros_like(x) + bias
+    taps = taps.reshape(-1, width)
+    for t in range(len(x)):
+        for back in range(min(width, t + 1)):
+            out[t] += taps[:, width - 1 - back] * x[t - back]
+    return out * sigmoid(out)
+
+
+def unit(x, eps):
+    return x / np.sqrt((x * x).sum(-1, keepdims=True) + eps)
+
+
 def attention(m, layer, x, rope):
+    if m.name == "deepseek4":
+        return pooled_attention(m, layer, x, rope)
+    if m.get("ssm_out.weight", layer) is not None:
+        return delta_net(m, layer, x)
     if m.get("shortconv.conv.weight", layer) is not None:
         return convolution(m, layer, x)
-    latent = m.key("attention.kv_lora_rank") is not None
+    latent, gate = m.key("attention.kv_lora_rank") is not None, 1
+    if m.name in GATED:
+        gate = (x @ m.get("attn_q.weight", layer).T).reshape(len(x), m.key("attention.head_count"), -1)
+        gate = sigmoid(gate[:, :, m.key("attention.key_length") :]).reshape(len(x), -1)
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
     out = np.zeros((len(x), q.shape[1], v.shape[2]))
@@ -214,31 +370,35 @@ def attention(m, layer, x, rope):
             if sinks is not None:
                 scores = np.append(scores, sinks[h])
             out[t, h] = softmax(scores)[: t + 1 - first] @ v[first : t + 1, h]
-    out = out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
+    out = gate * out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
     bias = m.get("attn_output.bias", layer)
     return out if bias is None else out + bias
 
 
-def swiglu(m, gate, up):
+def swiglu(m, gate, up, clamp=None):
+    if clamp is not None:
+        gate, up = np.minimum(gate, clamp), np.clip(up, -clamp, clamp)
     if m.name == "gemma4":
         inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
         return 0.5 * gate * (1 + np.tanh(inner)) * up
-    if m.name != "gpt-oss":
+    if m.name not in ("gpt-oss", "minimax-m3"):
         return gate * sigmoid(gate) * up
     gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
     return gate * sigmoid(1.702 * gate) * (up + 1)
 
 
-BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe")
+BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3")
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
-                "gemma4", "lfm2moe")
+                "gemma4", "lfm2moe", "qwen35moe", "qwen3next")
 
 
-def choose(m, layer, z):
+def choose(m, layer, z, token):
     """[(expert, weight)]"""
     k, experts = m.key("expert_used_count"), len(z)
     by_sigmoid = m.key("expert_gating_func") == 2 or m.name in BY_SIGMOID
     p = sigmoid(z) if by_sigmoid else softmax(z)
+    if m.key("expert_gating_func") == 4:
+        p = np.sqrt(np.log1p(np.exp(z)))
     bias = m.get("exp_probs_b.bias", layer)
     wish = p if bias is None else p + bias
     groups, best = m.key("expert_group_count", 1), m.key("expert_group_used_count", 1)
@@ -248,6 +408,9 @@ def choose(m, layer, z):
         keep = np.argsort(-worth)[:best]
         wish = np.array([w if e // (experts // groups) in keep else -9 for e, w in enumerate(wish)])
     used = np.argsort(-wish)[:k]
+    named = m.get("ffn_gate_tid2eid.weight", layer)
+    if named is not None:
+        used = named[token].astype(int)
     weights = p[used]
     if m.name in RENORMALISED or m.key("expert_weights_norm", False):
         weights = weights / weights.sum()
@@ -256,9 +419,9 @@ def choose(m, layer, z):
 
 def feed_forward(m, layer, x, state):
     """x: the normed state"""
-    def block(gate, up, down):
+    def block(gate, up, down, clamp=None):
         return lambda y: m.get(down, layer) @ swiglu(
-            m, m.get(gate, layer) @ y, m.get(up, layer) @ y)
+            m, m.get(gate, layer) @ y, m.get(up, layer) @ y, clamp)
 
     def has(name):
         return m.get(name, layer) is not None
@@ -283,17 +446,36 @@ def feed_forward(m, layer, x, state):
     for t, y in enumerate(x):
         z = m.get("ffn_gate_inp.weight", layer) @ routed[t]
         bias = m.get("ffn_gate_inp.bias", layer)
-        for e, w in choose(m, layer, z if bias is None else z + bias):
+        for e, w in choose(m, layer, z if bias is None else z + bias, TOKENS[t]):
             into, w = (w * y, 1) if m.name == "llama4" else (y, w)
-            given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into)))
+            given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into),
+                                          m.key("swiglu_clamp_exp")))
             out[t] += w * given * (1 if scale is None else scale[e])
         if m.get("ffn_gate_shexp.weight", layer) is not None:
-            out[t] += block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
-                            "ffn_down_shexp.weight")(y)
+            weigh = m.get("ffn_gate_inp_shexp.weight", layer)
+            weigh = 1 if weigh is None else sigmoid(weigh @ y)
+            out[t] += weigh * block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
+                                    "ffn_down_shexp.weight", m.key("swiglu_clamp_shexp"))(y)
     if m.name == "gemma4":
         out = beside + norm(out, m.get("post_ffw_norm_2.weight", layer), eps)
         return norm(out, m.get("post_ffw_norm.weight", layer), eps)
     return out
+
+
+def through_streams(m, x):
+    """x behind all layers"""
+    eps = m.key("attention.layer_norm_rms_epsilon")
+    streams = [Streams(m, row) for row in x]
+    for layer in range(m.key("block_count")):
+        x = np.array([s.enter("hc_attn", layer) for s in streams])
+        normed = norm(x, m.get("attn_norm.weight", layer), eps)
+        for s, given in zip(streams, attention(m, layer, normed, rope_of(m, layer))):
+            s.leave(given)
+        x = np.array([s.enter("hc_ffn", layer) for s in streams])
+        normed = norm(x, m.get("ffn_norm.weight", layer), eps)
+        for s, given in zip(streams, feed_forward(m, layer, normed, x)):
+            s.leave(given)
+    return np.array([s.last() for s in streams])
 
 
 def log_sum_exps(path):
@@ -303,7 +485,9 @@ def log_sum_exps(path):
     if m.name == "gemma4":
         x = x * math.sqrt(x.shape[1])
     part = m.key("residual_scale", 1)
-    for layer in range(m.key("block_count")):
+    if m.key("hyper_connection.count"):
+        x = through_streams(m, x)
+    for layer in range(m.key("block_count") if m.key("hyper_connection.count") is None else 0):
         normed = norm(x, m.get("attn_norm.weight", layer), eps)
         given = attention(m, layer, normed, rope_of(m, layer))
         if m.name == "gemma4":
@@ -325,7 +509,8 @@ def log_sum_exps(path):
 print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
-         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe")
+         "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
+         "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]

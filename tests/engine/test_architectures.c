@@ -2,7 +2,9 @@
  * 32-bit arithmetic on the same weights; the reference kernels must agree with them, and every
  * other table must be no further from them than llama.cpp on a CPU is. Random weights have
  * many near ties, which forgive no difference in arithmetic. And the bits must not depend on
- * budget, chunks, threads. */
+ * budget, chunks, threads.
+ *
+ *     test_architectures NAME    this layout alone */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -38,6 +40,13 @@ static const layout layouts[] = {
     {"gemma4", "arch2", "gemma4-q4_0.gguf", .113, .266, .9095, .9831, true},
     {"llama4", "arch2", "llama4-q4_0.gguf", .201, .527, .9346, .9791, false},
     {"lfm2moe", "arch2", "lfm2moe-q4_0.gguf", .079, .106, .9585, .9816, false},
+    {"glmdsa", "arch2", "glmdsa-iq1_s.gguf", .108, .237, .8992, .9781, true},
+    {"deepseek32", "arch2", "deepseek32-q5_0.gguf", .125, .197, .8989, .9695, false},
+    {"deepseek4", "arch2", "deepseek4-mxfp4.gguf", .133, .203, .9000, .9835, true},
+    {"minimaxm3", "arch2", "minimaxm3-mxfp4.gguf", .062, .204, .9562, .9887, false},
+    {"qwen3next", "arch2", "qwen3next-iq4_nl.gguf", .126, .176, .9451, .9849, true},
+    {"qwen35moe", "arch2", "qwen35moe-iq2_m.gguf", .075, .139, .9458, .9865, true},
+    {"qwen35fused", "arch2", "qwen35fused-q4_k_m.gguf", .094, .142, .8926, .9866, false},
 };
 
 static const char *const texts[] = {"own-chat", "own-code", "own-mixed", "own-prose", "own-long"};
@@ -221,11 +230,15 @@ static void check_bits(const layout *l)
     umbra_model_close(&model);
 }
 
+static const char *only; /* NULL: all */
+
 static void for_each_layout(void (*check)(const layout *l))
 {
     char path[512];
     for (int i = 0; i < LAYOUTS; i++)
-        if (find_file(path, sizeof path, &layouts[i]))
+        if (only && strcmp(only, layouts[i].name) != 0)
+            continue;
+        else if (find_file(path, sizeof path, &layouts[i]))
             check(&layouts[i]);
         else
             say_skipped(layouts[i].name, layouts[i].file);
@@ -243,9 +256,10 @@ static void bits_do_not_depend_on_the_way(void **state)
     for_each_layout(check_bits);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     char path[512];
+    only = argc > 1 ? argv[1] : NULL;
     if (!find_file(path, sizeof path, &layouts[0])) {
         say_skipped("model layouts", layouts[0].file);
         return 77;

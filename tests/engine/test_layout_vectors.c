@@ -63,6 +63,12 @@ static const make_tensor whole_tensors[] = {
     {0},
 };
 
+static const make_key stretched_keys[] = {
+    YARN,
+    {"rope.scaling.yarn_log_multiplier", 0.1, MAKE_F32, NULL},
+    {0},
+};
+
 static const struct {
     const char *name;
     const make_layout *layout;
@@ -83,6 +89,12 @@ static const struct {
     {"gemma4", &make_gemma4, NULL, NULL, vector_gemma4},
     {"llama4", &make_llama4, NULL, NULL, vector_llama4},
     {"lfm2moe", &make_lfm2moe, NULL, NULL, vector_lfm2moe},
+    {"glm-dsa", &make_glm_dsa, NULL, NULL, vector_glm_dsa},
+    {"deepseek32", &make_deepseek32, stretched_keys, NULL, vector_deepseek32},
+    {"minimax-m3", &make_minimax_m3, NULL, NULL, vector_minimax_m3},
+    {"deepseek4", &make_deepseek4, yarn_keys, NULL, vector_deepseek4},
+    {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
+    {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

@@ -33,13 +33,14 @@ static void project(const umbra_pass *p, int layer, const projections *from)
 {
     const umbra_attention *a = &p->model->config.attention[layer];
     umbra_scratch *s = p->scratch;
-    float *const out[] = {s->q, s->k, s->v};
-    umbra_product products[3];
-    int n = from->w[2].data ? 3 : 2;
-    for (int i = 0; i < n; i++)
-        products[i] = umbra_product_make(p->device, &from->w[i], &s->normed, p->rows, out[i]);
-    umbra_device_products(p->device, products, n);
-    if (n == 2) /* values are what keys are before anything is done to these */
+    int q = a->heads * a->key_dim;
+    const umbra_share shares[] = {{a->key_dim, s->q, q}, {a->key_dim, s->gate, q}};
+    int n = umbra_step_deal(p, &from->w[0], a->heads, shares, a->gated ? 2 : 1, s->dealt);
+    s->dealt[n++] = umbra_product_make(p->device, &from->w[1], &s->normed, p->rows, s->k);
+    if (from->w[2].data)
+        s->dealt[n++] = umbra_product_make(p->device, &from->w[2], &s->normed, p->rows, s->v);
+    umbra_device_products(p->device, s->dealt, n);
+    if (!from->w[2].data) /* values are what keys are before anything is done to these */
         memcpy(s->v, s->k, (size_t)(p->rows * a->kv_heads * a->value_dim) * sizeof *s->v);
 }
 
@@ -82,7 +83,7 @@ static void attend_heads(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     projections from = find_projections(p, layer);
     project(p, layer, &from);
-    umbra_device_enter(p->device, UMBRA_PROFILE_ATTEND);
+    umbra_device_profile(p->device, UMBRA_PROFILE_ATTEND);
     place(p, layer, &from);
     umbra_attend_step attend = {
         .q = s->q,
@@ -100,6 +101,8 @@ static void attend_heads(const umbra_pass *p, int layer)
         .runs_stride = s->runs_stride,
     };
     umbra_device_attend(p->device, &attend, p->rows);
+    if (a->gated)
+        umbra_device_gate(p->device, s->mixed.f32, s->gate, p->rows, a->heads * a->value_dim);
 }
 
 void umbra_step_attention(const umbra_pass *p, int layer)
@@ -109,20 +112,26 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_attention *a = &c->attention[layer];
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
-    umbra_device_enter(d, UMBRA_PROFILE_PROJECT);
+    umbra_activations *given = a->out_groups ? &s->groups_out : &s->mixed;
+    umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
-    if (a->conv)
+    if (a->recurrence.key_heads)
+        umbra_step_recurrent(p, layer);
+    else if (a->conv)
         umbra_step_convolution(p, layer);
     else if (a->kv_rank)
         umbra_step_attention_latent(p, layer);
+    else if (a->keys_are_values)
+        umbra_step_attention_pooled(p, layer);
     else
         attend_heads(p, layer);
-    umbra_device_enter(d, UMBRA_PROFILE_PROJECT);
-    umbra_device_round(d, &s->mixed, p->rows);
-    umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], &s->mixed, p->rows, s->block);
+    umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
+    umbra_device_round(d, given, p->rows);
+    umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], given, p->rows, s->block);
     umbra_device_products(d, &out, 1);
     umbra_device_add_bias(d, &w[UMBRA_ATTN_OUT_BIAS], s->block, p->rows);
     umbra_device_norm_rows(d, &w[UMBRA_ATTN_POST_NORM], s->block, c->rms_eps, p->rows);
-    umbra_device_add(d, s->x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
+    umbra_step_add(p, umbra_residual(s));
+    umbra_step_enter(p, layer, UMBRA_HALF_FFN);
 }

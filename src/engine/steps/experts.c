@@ -11,7 +11,7 @@ int umbra_step_route(const umbra_pass *p, int layer)
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
     const umbra_device *d = p->device;
-    umbra_device_enter(d, UMBRA_PROFILE_ROUTE);
+    umbra_device_profile(d, UMBRA_PROFILE_ROUTE);
     bool own_norm = w[UMBRA_ROUTER_NORM].data != NULL;
     umbra_device_norm(d, &s->normed, s->x, &w[own_norm ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM],
                       c->rms_eps, p->rows);
@@ -23,6 +23,8 @@ int umbra_step_route(const umbra_pass *p, int layer)
         .scores = s->router,
         .bias = &w[UMBRA_ROUTER_BIAS],
         .preference = &w[UMBRA_SELECTION_BIAS],
+        .of_token = w[UMBRA_TOKEN_EXPERTS].data,
+        .id = s->id,
         .router = &c->router,
         .experts = c->experts,
         .used = c->experts_used,
@@ -45,7 +47,7 @@ static void count_uses(const umbra_pass *p, int distinct)
     }
 }
 
-int umbra_step_sort_pairs(const umbra_pass *p)
+int umbra_step_sort_pairs(const umbra_pass *p, int layer)
 {
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
@@ -54,8 +56,10 @@ int umbra_step_sort_pairs(const umbra_pass *p)
     memset(s->computed, 0, (size_t)c->experts * sizeof *s->computed);
     for (int i = 0; i < pairs; i++)
         s->spans[s->experts[i]].count++;
+    const uint16_t *order = p->order ? p->order + (size_t)layer * (size_t)c->experts : NULL;
     int first = 0, distinct = 0;
-    for (int x = 0; x < c->experts; x++) {
+    for (int i = 0; i < c->experts; i++) {
+        int x = order ? order[i] : i;
         s->spans[x].expert = x;
         s->spans[x].first = first;
         first += s->spans[x].count;
@@ -123,6 +127,7 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
         .gate_bias = &w[UMBRA_GATE_BIAS],
         .up_bias = &w[UMBRA_UP_BIAS],
         .activation = p->model->config.activation,
+        .clamp = p->model->config.clamp ? p->model->config.clamp[layer].experts : 0,
         .weight = p->model->config.router.weighs_input ? s->pair_weight : NULL,
     };
     umbra_device_activate(p->device, &activate);
@@ -136,9 +141,9 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
     size_t hidden = (size_t)p->model->config.hidden;
     umbra_product products[UMBRA_MAX_USED];
     umbra_activations inner[UMBRA_MAX_USED];
-    umbra_device_enter(p->device, UMBRA_PROFILE_GATE_UP);
+    umbra_device_profile(p->device, UMBRA_PROFILE_GATE_UP);
     compute_inner(p, layer, leases, n);
-    umbra_device_enter(p->device, UMBRA_PROFILE_DOWN);
+    umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     for (int i = 0; i < n; i++) {
         const umbra_activate_span *span = &s->spans[leases[i].expert];
         size_t first = (size_t)span->first;
@@ -156,7 +161,7 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
         s->computed[leases[i].expert] = true;
 }
 
-void umbra_step_join(const umbra_pass *p, int layer, float *x)
+void umbra_step_join(const umbra_pass *p, int layer, float *residual)
 {
     const umbra_config *c = &p->model->config;
     const umbra_matrix *w = p->weights->layer[layer];
@@ -166,10 +171,14 @@ void umbra_step_join(const umbra_pass *p, int layer, float *x)
         umbra_device_norm_rows(d, &w[UMBRA_EXPERT_POST_NORM], s->block, c->rms_eps, p->rows);
         umbra_device_add(d, s->block, s->beside, NULL, 1, p->rows, c->hidden);
         umbra_device_norm_rows(d, &w[UMBRA_BLOCK_POST_NORM], s->block, c->rms_eps, p->rows);
+    } else if (s->streams && w[UMBRA_FFN_GATE].data) {
+        const float *weight = w[UMBRA_SHARED_ROUTER].data ? s->shared_weight : NULL;
+        umbra_device_add(d, s->block, s->beside, weight, 1, p->rows, c->hidden);
     }
-    umbra_device_add(d, x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
+    umbra_step_add(p, residual);
     if (w[UMBRA_LAYER_SCALE].data)
-        umbra_device_scale(d, x, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows, c->hidden);
+        umbra_device_scale(d, residual, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows,
+                           c->hidden);
 }
 
 void umbra_step_mix(const umbra_pass *p, int layer)
@@ -188,7 +197,7 @@ void umbra_step_mix(const umbra_pass *p, int layer)
         .used = c->experts_used,
         .hidden = c->hidden,
     };
-    umbra_device_enter(p->device, UMBRA_PROFILE_DOWN);
+    umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     umbra_device_mix(p->device, &mix, p->rows);
-    umbra_step_join(p, layer, s->x);
+    umbra_step_join(p, layer, umbra_residual(s));
 }

@@ -7,6 +7,7 @@ static void compute(const umbra_pass *p, int layer, float *out)
 {
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_matrix *weigh = &w[UMBRA_SHARED_ROUTER];
+    const umbra_clamp *clamp = p->model->config.clamp;
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_activations inner = s->ffn;
@@ -23,7 +24,8 @@ static void compute(const umbra_pass *p, int layer, float *out)
                                     .n_spans = 1,
                                     .inner = &inner,
                                     .up = s->up,
-                                    .activation = p->model->config.activation};
+                                    .activation = p->model->config.activation,
+                                    .clamp = clamp ? clamp[layer].shared : 0};
     umbra_device_activate(d, &activate);
     umbra_product down = umbra_product_make(d, &w[UMBRA_FFN_DOWN], &inner, p->rows, out);
     umbra_device_products(d, &down, 1);
@@ -37,10 +39,14 @@ void umbra_step_ffn(const umbra_pass *p, int layer)
     const umbra_config *c = &p->model->config;
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
-    umbra_device_enter(d, UMBRA_PROFILE_SHARED);
-    if (w[UMBRA_FFN_GATE].data && w[UMBRA_BLOCK_POST_NORM].data) {
+    bool mixed_later = s->streams && w[UMBRA_ROUTER].data;
+    umbra_device_profile(d, UMBRA_PROFILE_SHARED);
+    if (w[UMBRA_FFN_GATE].data && (mixed_later || w[UMBRA_BLOCK_POST_NORM].data)) {
         compute(p, layer, s->beside);
         umbra_device_norm_rows(d, &w[UMBRA_FFN_POST_NORM], s->beside, c->rms_eps, p->rows);
+    } else if (s->streams && w[UMBRA_FFN_GATE].data) {
+        compute(p, layer, s->block);
+        umbra_step_add(p, s->streams);
     } else if (w[UMBRA_FFN_GATE].data) {
         compute(p, layer, s->block);
         umbra_device_add(d, s->x, s->block, w[UMBRA_SHARED_ROUTER].data ? s->shared_weight : NULL,
@@ -53,7 +59,7 @@ void umbra_step_ffn(const umbra_pass *p, int layer)
 void umbra_step_ffn_dense(const umbra_pass *p, int layer)
 {
     umbra_scratch *s = p->scratch;
-    umbra_device_enter(p->device, UMBRA_PROFILE_SHARED);
+    umbra_device_profile(p->device, UMBRA_PROFILE_SHARED);
     umbra_device_norm(p->device, &s->normed, s->x, &p->weights->layer[layer][UMBRA_FFN_NORM],
                       p->model->config.rms_eps, p->rows);
     umbra_step_ffn(p, layer);

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "base/system.h"
 #include "lab/evaluate/prediction.h"
+#include "lab/evaluate/walks.h"
 
 enum { D = UMBRA_MAX_DISTANCE, FIXED_ROWS = 4, MOST_THREADS = 1024 };
 
@@ -62,7 +63,8 @@ static bool same_stem(const char *path, const char *other)
 /* The file's name without its endings; the path where that is the name of another row. */
 static const char *shadow_name(const umbra_evaluation *e, int index, size_t *length)
 {
-    static const char *const taken[] = {"oracle", "frequency", "previous", "gate", "control"};
+    static const char *const taken[] = {"oracle",  "frequency", "previous", "gate",
+                                        "control", "roll",      "runahead"};
     const char *path = e->shadows[index].path;
     bool unique = true;
     for (int i = 0; i < e->n_shadows; i++)
@@ -242,6 +244,8 @@ static int evaluate(evaluator *v, umbra_error *err)
     e->threads = umbra_system_threads(v->options->threads, MOST_THREADS);
     int rc = umbra_eval_input_open(&v->in, e, v->options, err);
     if (rc == UMBRA_OK)
+        rc = umbra_eval_walks_check(e, v->options, err);
+    if (rc == UMBRA_OK)
         rc = find_frequencies(v, err);
     if (rc == UMBRA_OK)
         rc = add_rows(e, err);
@@ -263,6 +267,8 @@ static int evaluate(evaluator *v, umbra_error *err)
         set_deviations(v);
     }
     umbra_prediction_close(&v->prediction);
+    if (rc == UMBRA_OK)
+        rc = umbra_eval_walks_run(e, &v->in, v->options, err);
     return rc;
 }
 

@@ -17,6 +17,10 @@ const umbra_eval_word umbra_eval_words[] = {
     {"previous",
      "the experts that the layer used for the token before, then for the one before that"},
     {"gate", "the model's own router of the coming layer, applied to the present state"},
+    {"roll", "the model run ahead from the present state, attention only, without its experts"},
+    {"runahead", "the same with those of the experts that are in memory"},
+    {"resident", "in memory when its layer asks for it; missing: not"},
+    {"beyond", "of the next token's layers, with the token that the walk itself guesses"},
     {"control", "d = 0: the router of the same layer; near 100 % if traces and routers fit"},
     {"source 0", "predictions from the token's embedding alone, before its first layer"},
     {"NLL", "mean -log of the probability that was given to what came, in nats per expert"},
@@ -96,6 +100,21 @@ double umbra_eval_loss(const umbra_evaluation *e, int shadow, int ablation, int 
                      : NAN;
 }
 
+double umbra_eval_share_of(const umbra_eval_share *share)
+{
+    return share->slots > 0 ? (double)share->hits / (double)share->slots : NAN;
+}
+
+double umbra_eval_named(const umbra_evaluation *e, const umbra_eval_walk *walk)
+{
+    umbra_eval_share sum = {0};
+    for (int i = 0; i < e->walk_reach; i++) {
+        sum.slots += walk->next[i].slots;
+        sum.hits += walk->next[i].hits;
+    }
+    return umbra_eval_share_of(&sum);
+}
+
 double umbra_eval_recall(const umbra_evaluation *e, const umbra_tally *tally, int m)
 {
     return umbra_tally_recall(tally, e->model.used, m);
@@ -162,6 +181,9 @@ void umbra_evaluation_free(umbra_evaluation **evaluation)
         umbra_free(e->rows[i].tallies);
         umbra_free(e->rows[i].counts);
     }
+    for (int i = 0; e->walks && i < e->n_walks; i++)
+        umbra_free(e->walks[i].shares);
+    umbra_free(e->walks);
     umbra_free(e->has_layer);
     umbra_free(e->folders);
     umbra_free(e->shadows);

@@ -31,6 +31,8 @@ typedef enum umbra_eval_kind {
     UMBRA_EVAL_PREVIOUS,
     UMBRA_EVAL_GATE,
     UMBRA_EVAL_SHADOW,
+    UMBRA_EVAL_ROLL,     /* the model run ahead without its experts, */
+    UMBRA_EVAL_RUNAHEAD, /* and with those that are in memory */
 } umbra_eval_kind;
 
 typedef enum umbra_eval_forecast {
@@ -70,6 +72,33 @@ typedef struct umbra_eval_shadow {
     uint64_t hits[UMBRA_MAX_DISTANCE]; /* whole, on the same positions */
 } umbra_eval_shadow;
 
+/* Used experts, and those of them that were named; or tokens, and those named. */
+typedef struct umbra_eval_share {
+    uint64_t slots, hits;
+} umbra_eval_share;
+
+/* Of the used experts: all, or those that were not in memory when their layer asked for them. */
+typedef enum umbra_eval_which {
+    UMBRA_EVAL_ALL,
+    UMBRA_EVAL_MISSING,
+    UMBRA_EVAL_WHICH
+} umbra_eval_which;
+
+/* What one predictor names at m = k while the model itself decodes with a part of the experts in
+ * memory, from the state of every layer with experts. Letter: M layers with experts, which is also
+ * how far it reaches. */
+typedef struct umbra_eval_walk {
+    char name[128];
+    umbra_eval_kind kind;
+    int shadow;       /* index, or -1 */
+    double residency; /* share of the experts that fit in memory */
+    /* (M) by distance - 1: layers of the same token, and of the next one as it was guessed. */
+    umbra_eval_share *within[UMBRA_EVAL_WHICH], *beyond[UMBRA_EVAL_WHICH];
+    umbra_eval_share *next; /* (M) by source: next tokens named as the model itself does */
+    uint64_t bytes, macs; /* of one prediction of all distances; for roll and runahead per layer */
+    umbra_eval_share *shares; /* what the pointers point into; owned */
+} umbra_eval_walk;
+
 typedef struct umbra_eval_amount {
     int documents;
     uint64_t tokens;
@@ -95,7 +124,10 @@ struct umbra_evaluation {
     int n_shadows;
     umbra_eval_row *rows;
     int n_rows;
-    umbra_tally *control; /* (sources): d = 0; entry 0 is empty */
+    umbra_eval_walk *walks;   /* by residency, then by predictor */
+    int n_walks, walk_reach;  /* M */
+    umbra_eval_amount walked; /* at each residency, those not counted included */
+    umbra_tally *control;     /* (sources): d = 0; entry 0 is empty */
     umbra_tally control_sum;
     uint64_t *control_counts;
     uint64_t ablation_slots[UMBRA_MAX_DISTANCE]; /* used experts at the ablation positions */
@@ -136,6 +168,11 @@ typedef double (*umbra_eval_figure)(const umbra_evaluation *e, const umbra_tally
 double umbra_eval_recall(const umbra_evaluation *e, const umbra_tally *tally, int m);
 double umbra_eval_all(const umbra_evaluation *e, const umbra_tally *tally, int m);
 double umbra_eval_top(const umbra_evaluation *e, const umbra_tally *tally, int m);
+
+/* hits / slots; not a number where nothing was counted. */
+double umbra_eval_share_of(const umbra_eval_share *share);
+/* The share of next tokens named, over all sources. */
+double umbra_eval_named(const umbra_evaluation *e, const umbra_eval_walk *walk);
 
 /* "residual, one network per layer, width 256, ..." */
 void umbra_eval_describe(const umbra_eval_shadow *shadow, char *out, int size);

@@ -6,7 +6,8 @@
 
 enum { D = UMBRA_MAX_DISTANCE };
 
-static const char *const kinds[] = {"oracle", "frequency", "previous", "gate", "shadow"};
+static const char *const kinds[] = {"oracle", "frequency", "previous", "gate",
+                                    "shadow", "roll",      "runahead"};
 static const char *const forecasts[] = {"none", "own", "platt"};
 
 static void put_number(umbra_json *j, const char *key, double value)
@@ -184,6 +185,54 @@ static void put_row(umbra_json *j, const umbra_evaluation *e, const umbra_eval_r
     umbra_json_close(j, '}');
 }
 
+/* ---- walks ---- */
+
+static void put_shares(umbra_json *j, const char *key, const umbra_eval_share *shares, int n)
+{
+    umbra_json_key(j, key);
+    umbra_json_open(j, '[');
+    for (int i = 0; i < n; i++)
+        umbra_json_double(j, umbra_eval_share_of(&shares[i]), 6);
+    umbra_json_close(j, ']');
+}
+
+/* "key": {"k": [d = 1, ... n]} */
+static void put_by_k(umbra_json *j, const umbra_evaluation *e, const char *key,
+                     const umbra_eval_share *shares, int n)
+{
+    char k[16];
+    snprintf(k, sizeof k, "%d", e->model.used);
+    umbra_json_key(j, key);
+    umbra_json_open(j, '{');
+    put_shares(j, k, shares, n);
+    umbra_json_close(j, '}');
+}
+
+static void put_walk(umbra_json *j, const umbra_evaluation *e, const umbra_eval_walk *walk)
+{
+    bool walks = walk->kind == UMBRA_EVAL_ROLL || walk->kind == UMBRA_EVAL_RUNAHEAD;
+    int near = e->walk_reach < D ? e->walk_reach : D, reach = walks ? e->walk_reach : near;
+    umbra_json_open(j, '{');
+    put_string(j, "name", walk->name);
+    put_string(j, "kind", kinds[walk->kind]);
+    put_number(j, "residency", walk->residency);
+    put_by_k(j, e, "recall", walk->within[UMBRA_EVAL_ALL], near);
+    put_by_k(j, e, "recall_missing", walk->within[UMBRA_EVAL_MISSING], near);
+    put_shares(j, "reach", walk->within[UMBRA_EVAL_ALL], reach);
+    put_shares(j, "reach_missing", walk->within[UMBRA_EVAL_MISSING], reach);
+    if (walks) {
+        put_by_k(j, e, "recall_beyond", walk->beyond[UMBRA_EVAL_ALL], near);
+        put_by_k(j, e, "recall_beyond_missing", walk->beyond[UMBRA_EVAL_MISSING], near);
+        put_shares(j, "beyond", walk->beyond[UMBRA_EVAL_ALL], reach);
+        put_shares(j, "beyond_missing", walk->beyond[UMBRA_EVAL_MISSING], reach);
+        put_number(j, "next_token", umbra_eval_named(e, walk));
+        put_shares(j, "next_token_by_layer", walk->next, e->walk_reach);
+    }
+    put_integer(j, "bytes", walk->bytes);
+    put_integer(j, "macs", walk->macs);
+    umbra_json_close(j, '}');
+}
+
 static void put_control(umbra_json *j, const umbra_evaluation *e)
 {
     umbra_json_key(j, "control");
@@ -219,6 +268,8 @@ static void put_data(umbra_json *j, const umbra_evaluation *e)
     put_amount(j, "evaluated", e->table);
     put_amount(j, "calibration", e->calibration);
     put_amount(j, "ablation", e->ablation);
+    if (e->n_walks > 0)
+        put_amount(j, "walked", e->walked);
     put_integer(j, "document_limit", e->document_limit);
     umbra_json_key(j, "folders");
     umbra_json_open(j, '[');
@@ -256,6 +307,8 @@ void umbra_evaluation_json(const umbra_evaluation *e, FILE *file)
     umbra_json_open(j, '[');
     for (int r = 0; r < e->n_rows; r++)
         put_row(j, e, &e->rows[r]);
+    for (int w = 0; w < e->n_walks; w++)
+        put_walk(j, e, &e->walks[w]);
     umbra_json_close(j, ']');
     put_control(j, e);
     put_string(j, "frequency_from", e->frequency_from);

@@ -24,6 +24,7 @@ static void write_page(FILE *f, void *user)
     umbra_report_headline(e, f);
     umbra_report_budget_tables(e, f);
     umbra_report_curves(e, f, p->x, p->y);
+    umbra_report_walks(e, f, p->x, p->y);
     umbra_report_heat_maps(e, f);
     umbra_report_difficulty(e, f, p->x, p->y);
     umbra_report_reliability(e, f);

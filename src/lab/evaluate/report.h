@@ -27,4 +27,7 @@ void umbra_report_training(const umbra_evaluation *e, FILE *f, double *x, double
 void umbra_report_heat_maps(const umbra_evaluation *e, FILE *f);
 void umbra_report_reliability(const umbra_evaluation *e, FILE *f);
 
+/* report_walks.c */
+void umbra_report_walks(const umbra_evaluation *e, FILE *f, double *x, double *y);
+
 #endif

@@ -92,7 +92,7 @@ static void put_curves(const umbra_evaluation *e, FILE *f, int d, double floor_s
 size_t umbra_report_points(const umbra_evaluation *e)
 {
     size_t n = (size_t)(e->curve_last - e->model.used + 1);
-    n = n > (size_t)e->model.layers ? n : (size_t)e->model.layers;
+    n = n > (size_t)e->model.layers ? n : (size_t)e->model.layers; /* also what walks reach */
     for (int s = 0; s < e->n_shadows; s++)
         if ((size_t)e->shadows[s].training.n_epochs > n)
             n = (size_t)e->shadows[s].training.n_epochs;

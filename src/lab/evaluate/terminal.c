@@ -160,6 +160,74 @@ static void put_control(const umbra_evaluation *e, FILE *f)
               f);
 }
 
+/* ---- walks ---- */
+
+static void put_shares(FILE *f, const umbra_eval_share *shares, int reach)
+{
+    for (int d = 0; d < D; d++)
+        put_percent(f, d < reach ? umbra_eval_share_of(&shares[d]) : NAN);
+    fputc(' ', f);
+}
+
+/* The next token from the first layer, a third, two thirds of the way, and from the last one. */
+static void put_next(const umbra_evaluation *e, FILE *f, const umbra_eval_walk *walk)
+{
+    int last = e->walk_reach - 1;
+    const int sources[] = {0, last / 3, 2 * last / 3, last};
+    put_text(f, walk->name, NAME_COLUMNS);
+    for (int i = 0; i < 4; i++)
+        put_percent(f, umbra_eval_share_of(&walk->next[sources[i]]));
+    fputs("  ", f);
+    put_amount(f, walk->bytes);
+    fputs("    ", f);
+    put_amount(f, walk->macs);
+    fputc('\n', f);
+}
+
+static bool is_walk(const umbra_eval_walk *walk)
+{
+    return walk->kind == UMBRA_EVAL_ROLL || walk->kind == UMBRA_EVAL_RUNAHEAD;
+}
+
+/* [first, end): the predictors of one residency. */
+static void put_residency(const umbra_evaluation *e, FILE *f, int first, int end)
+{
+    int reach = e->walk_reach, last = reach - 1;
+    fprintf(f,
+            "\n%3.0f %% in memory  recall at m = %-2d      missing experts      the next token\n",
+            100 * e->walks[first].residency, e->model.used);
+    fprintf(f, "%*s  d=1  d=2  d=3  d=4   d=1  d=2  d=3  d=4   d=1  d=2  d=3  d=4\n", NAME_COLUMNS,
+            "");
+    for (int i = first; i < end; i++) {
+        const umbra_eval_walk *walk = &e->walks[i];
+        put_text(f, walk->name, NAME_COLUMNS);
+        put_shares(f, walk->within[UMBRA_EVAL_ALL], reach);
+        put_shares(f, walk->within[UMBRA_EVAL_MISSING], reach);
+        put_shares(f, walk->beyond[UMBRA_EVAL_ALL], reach);
+        fputc('\n', f);
+    }
+    fprintf(f, "next token named %4d %4d %4d %4d (from the layer) bytes   mult-adds a layer\n", 0,
+            last / 3, 2 * last / 3, last);
+    for (int i = first; i < end; i++)
+        if (is_walk(&e->walks[i]))
+            put_next(e, f, &e->walks[i]);
+}
+
+static void put_walks(const umbra_evaluation *e, FILE *f)
+{
+    for (int first = 0, end; first < e->n_walks; first = end) {
+        for (end = first + 1; end < e->n_walks && e->walks[end].kind != UMBRA_EVAL_GATE; end++)
+            ;
+        put_residency(e, f, first, end);
+    }
+    if (e->n_walks > 0)
+        fprintf(f,
+                "(while the model decodes %" PRIu64
+                " tokens of %d documents; the first 64 only fill "
+                "the\nmemory. The next token: its layers, with the token as the walk guesses it)\n",
+                e->walked.tokens, e->walked.documents);
+}
+
 void umbra_evaluation_print(const umbra_evaluation *e, FILE *f)
 {
     static const int tops[] = {1, 4, 8};
@@ -175,5 +243,6 @@ void umbra_evaluation_print(const umbra_evaluation *e, FILE *f)
         put_table(e, f, "From embeddings", true, umbra_eval_recall, e->budgets, e->n_budgets);
         fputs("(slot recall, %, from the token's embedding alone: distance d is layer d - 1)\n", f);
     }
+    put_walks(e, f);
     put_ablations(e, f);
 }

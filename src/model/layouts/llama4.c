@@ -20,7 +20,9 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
         {"interleave_moe_layer_step", 1, 4096, 1, &c->moe_period},
         {"attention.sliding_window", CHUNK, CHUNK, CHUNK, &chunk},
     };
-    c->context = c->context < CHUNK ? c->context : CHUNK;
+    umbra_limit_context(c, CHUNK,
+                        "behind that its layers see chunks of the context alone, which is not "
+                        "supported");
     c->shared_width = c->expert_width;
     c->router.gating = UMBRA_GATING_SIGMOID_USED;
     c->router.weighs_input = true;

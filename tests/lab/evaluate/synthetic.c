@@ -125,6 +125,36 @@ static void add_shadow(umbra_evaluation *e, const char *path, bool plain)
         e->ablation_slots[d] = 100000;
 }
 
+/* Gate, a shadow, roll and runahead at two residencies; the farther, the worse. */
+static void add_walks(umbra_evaluation *e)
+{
+    static const umbra_eval_kind kinds[] = {UMBRA_EVAL_GATE, UMBRA_EVAL_SHADOW, UMBRA_EVAL_ROLL,
+                                            UMBRA_EVAL_RUNAHEAD};
+    static const char *const names[] = {"gate", "", "roll", "runahead"};
+    e->walk_reach = L;
+    e->walks = umbra_calloc(8, sizeof *e->walks);
+    for (int i = 0; i < 8; i++) {
+        umbra_eval_walk *w = &e->walks[e->n_walks++];
+        w->kind = kinds[i % 4];
+        w->shadow = w->kind == UMBRA_EVAL_SHADOW ? 0 : -1;
+        snprintf(w->name, sizeof w->name, "%s", i % 4 == 1 ? e->rows[4].name : names[i % 4]);
+        w->residency = i < 4 ? 0.3 : 0.5;
+        w->bytes = 900000;
+        w->macs = 400000;
+        w->shares = umbra_calloc(5 * L, sizeof *w->shares);
+        for (int which = 0; which < UMBRA_EVAL_WHICH; which++) {
+            w->within[which] = w->shares + which * L;
+            w->beyond[which] = w->shares + (2 + which) * L;
+        }
+        w->next = w->shares + 4 * L;
+        for (int d = 0; d < (i % 4 < 2 ? D : L - 1); d++)
+            for (int part = 0; part < (i % 4 < 2 ? 2 : 5); part++)
+                w->shares[part * L + d] =
+                    (umbra_eval_share){1000, (uint64_t)(700 + 60 * (i % 4) - 9 * d)};
+    }
+    e->walked = (umbra_eval_amount){3, 320};
+}
+
 umbra_evaluation *synthetic_evaluation(bool hostile)
 {
     umbra_evaluation *e = umbra_calloc(1, sizeof *e);
@@ -164,5 +194,6 @@ umbra_evaluation *synthetic_evaluation(bool hostile)
     for (int s = 1; s < L; s++)
         fill_tally(&e->control[s], &random, 40, false);
     umbra_eval_sum(e);
+    add_walks(e);
     return e;
 }

@@ -63,7 +63,7 @@ static void json_has_the_agreed_keys(void **state)
         assert_int_equal(json_integer_value(json_object_get(root, "layers")), 16);
         assert_numbers(json_object_get(root, "distances"), 4, false);
         const json_t *predictors = json_object_get(root, "predictors");
-        assert_int_equal(json_array_size(predictors), 6);
+        assert_int_equal(json_array_size(predictors), 6 + 8);
         for (size_t i = 0; i < 6; i++) {
             const json_t *p = json_array_get(predictors, i);
             assert_true(json_is_string(json_object_get(p, "name")));
@@ -77,6 +77,16 @@ static void json_has_the_agreed_keys(void **state)
             assert_int_equal(json_array_size(json_object_get(p, "by_layer")), 16);
             assert_numbers(json_array_get(json_object_get(p, "curve"), 3), 25, false);
             assert_by_m(json_object_get(json_object_get(p, "source0"), "recall"), budgets);
+        }
+        for (size_t i = 6; i < 14; i++) {
+            const json_t *p = json_array_get(predictors, i);
+            bool walks = i % 4 == 0 || i % 4 == 1;
+            assert_float_equal(json_number_value(json_object_get(p, "residency")),
+                               i < 10 ? 0.3 : 0.5, 1e-6);
+            assert_numbers(json_object_get(json_object_get(p, "recall"), "8"), 4, false);
+            assert_numbers(json_object_get(json_object_get(p, "recall_missing"), "8"), 4, false);
+            assert_numbers(json_object_get(p, "reach"), walks ? 16 : 4, true);
+            assert_true(walks == json_is_array(json_object_get(p, "next_token_by_layer")));
         }
         const json_t *gate = json_object_get(json_array_get(predictors, 3), "recall");
         assert_float_equal(json_number_value(json_array_get(json_object_get(gate, "12"), 1)),

@@ -1,0 +1,134 @@
+/* Messages as the tokens of a prompt. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "serve/internal.h"
+
+/* The value in the tree; NULL: a refusal was queued. */
+static const umbra_template_value *to_value(serve_exchange *x, umbra_template_tree *tree,
+                                            const json_t *j, const char *field,
+                                            enum MHD_Result *result)
+{
+    umbra_error err = {0};
+    serve_buffer text = {0};
+    serve_buffer_json(&text, j);
+    const umbra_template_value *v = NULL;
+    if (!text.failed)
+        v = umbra_template_json(tree, text.data, text.bytes, &err);
+    serve_buffer_free(&text);
+    if (!v)
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, field, "%s: %s", field, err.message);
+    return v;
+}
+
+/* Whether a tool must be called with what its schema says, which cannot be held here. */
+static bool has_strict(const json_t *tools)
+{
+    size_t i;
+    json_t *t;
+    json_array_foreach((json_t *)(uintptr_t)tools, i, t)
+    {
+        const json_t *inner = json_object_get(t, "function");
+        if (json_is_true(json_object_get(inner ? inner : t, "strict")))
+            return true;
+    }
+    return false;
+}
+
+static bool fill(serve_exchange *x, umbra_chat_request *r, const serve_chat *chat,
+                 enum MHD_Result *result)
+{
+    r->messages = to_value(x, r->tree, chat->messages, "messages", result);
+    if (r->messages && chat->tools)
+        r->tools = to_value(x, r->tree, chat->tools, "tools", result);
+    bool good = r->messages && (!chat->tools || r->tools);
+    if (good && chat->variables)
+        r->variables = to_value(x, r->tree, chat->variables, "chat_template_kwargs", result);
+    return good && (!chat->variables || r->variables);
+}
+
+bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
+                  enum MHD_Result *result)
+{
+    umbra_error err = {0};
+    umbra_chat_request r = {0};
+    bool good = false;
+    *out = (serve_prompt){0};
+    if (has_strict(chat->tools)) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tools",
+                               "tools: strict is not supported; response_format holds to a schema");
+    } else if (!x->server->chat) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, NULL,
+                               "the model has no chat template; umbra serve --template gives one");
+    } else if (!json_is_array(chat->messages) || json_array_size(chat->messages) == 0) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "messages",
+                               "messages: must be a list of at least one message");
+    } else if (umbra_template_tree_open(&out->tree, &err) != UMBRA_OK) {
+        *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
+    } else {
+        r.tree = out->tree;
+        if (fill(x, &r, chat, result)) {
+            int rc = umbra_chat_render(x->server->chat, &r, &out->prompt, &err);
+            good = rc == UMBRA_OK;
+            out->tools = r.tools;
+            if (!good)
+                *result = serve_refuse(
+                    x, rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST,
+                    "messages", "messages: %s", err.message);
+        }
+    }
+    if (!good)
+        serve_prompt_free(out);
+    return good;
+}
+
+void serve_prompt_free(serve_prompt *p)
+{
+    umbra_chat_prompt_free(&p->prompt);
+    umbra_template_tree_close(&p->tree);
+    p->tools = NULL;
+}
+
+bool serve_ask_chat(serve_answer *a, serve_ask *ask, serve_prompt *prompt, enum MHD_Result *result)
+{
+    umbra_error err = {0};
+    int32_t *tokens = prompt->prompt.tokens;
+    prompt->prompt.tokens = NULL;
+    a->prompt = prompt->prompt;
+    a->tree = prompt->tree;
+    if (!serve_ask_text(a, ask, tokens, a->prompt.count, result))
+        return false;
+    if (serve_text_parse(&a->text, &a->prompt, prompt->tools, &err) == UMBRA_OK)
+        return true;
+    *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
+    return false;
+}
+
+static enum MHD_Result apply(serve_exchange *x, const json_t *body)
+{
+    serve_chat chat = {0};
+    enum MHD_Result result;
+    serve_prompt prompt;
+    const serve_field fields[] = {
+        {"messages", SERVE_JSON, &chat.messages},
+        {"tools", SERVE_JSON, &chat.tools},
+        {"chat_template_kwargs", SERVE_JSON, &chat.variables},
+        {"model", SERVE_IGNORED},
+        {0},
+    };
+    if (!serve_read_fields(x, body, fields, &result) || !serve_render(x, &chat, &prompt, &result))
+        return result;
+    json_t *text = serve_json_text(prompt.prompt.rendering.text, prompt.prompt.rendering.bytes);
+    serve_prompt_free(&prompt);
+    return serve_reply_json(x, MHD_HTTP_OK, json_pack("{s:o}", "prompt", text));
+}
+
+enum MHD_Result serve_apply_template(serve_exchange *x)
+{
+    enum MHD_Result result = MHD_NO;
+    json_t *body = serve_read_body(x, &result);
+    if (body)
+        result = apply(x, body);
+    json_decref(body);
+    return result;
+}

@@ -1,0 +1,183 @@
+/* Running ahead across the token's end: the next token is guessed while the engine waits, the guess
+ * is handed out, and what is foretold by it is read; drafts go on by guesses; none of it changes a
+ * logit. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include <umbra/umbra.h>
+
+enum { STEPS = 24, SEQUENCES = 2, DRAFTS = 6 };
+
+static const char tiny[] = "models/tiny-q8_0.gguf";
+static umbra_model *model;
+
+typedef struct play {
+    umbra_engine *engine;
+    umbra_prefetch *prefetch;
+    int32_t best[SEQUENCES]; /* by the logits of the step */
+    uint64_t hash;
+    int guesses, right, drafts, first_right;
+} play;
+
+static int take(void *user, int index, const float *logits)
+{
+    play *p = user;
+    int n = umbra_model_get_info(model)->vocabulary;
+    int32_t best = 0;
+    for (int i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &logits[i], sizeof bits);
+        p->hash = (p->hash ^ bits) * 1099511628211u;
+        best = logits[i] > logits[best] ? i : best;
+    }
+    p->best[index] = best;
+    return 0;
+}
+
+static void check_guess(play *p, int sequence)
+{
+    umbra_token_guess g;
+    if (!umbra_prefetch_get_guess(p->prefetch, sequence, &g))
+        return;
+    const umbra_model_info *info = umbra_model_get_info(model);
+    assert_int_equal(g.position, umbra_engine_length(p->engine, sequence));
+    assert_true(g.layer >= 0 && g.layer < info->layers && g.best != g.second);
+    assert_true(g.best >= 0 && g.best < info->vocabulary && g.second >= 0);
+    assert_true(g.probability >= 0 && g.probability <= 1 && g.second_probability <= 0.5f);
+    p->guesses++;
+    p->right += g.best == p->best[sequence];
+}
+
+/* What follows the step's token is known from now on: a draft behind it. */
+static void check_draft(play *p, int32_t *said)
+{
+    umbra_token_guess out[DRAFTS];
+    int n = umbra_prefetch_draft(p->prefetch, 0, p->best[0], DRAFTS, out);
+    int room = STEPS - umbra_engine_length(p->engine, 0);
+    assert_int_equal(n, room < 4 ? room : 4);
+    for (int i = 0; i < n; i++)
+        assert_int_equal(out[i].position, umbra_engine_length(p->engine, 0) + i + 1);
+    *said = n > 0 ? out[0].best : -1;
+    p->drafts += n;
+}
+
+/* Decodes greedily, every sequence from a token of its own. */
+static play decode(umbra_policy policy, const char *io, uint64_t ram, int sequences, bool drafts)
+{
+    umbra_error err = {0};
+    play p = {.best = {5, 90}};
+    umbra_engine_options o = {
+        .ram_bytes = ram, .io = io, .threads = 2, .context = STEPS, .sequences = sequences};
+    const umbra_prefetch_options ahead = {.policy = policy};
+    const umbra_tap tap = {.user = &p, .logits = take};
+    if (umbra_engine_open(&p.engine, model, &o, &err) != 0 ||
+        umbra_prefetch_open(&p.prefetch, p.engine, &ahead, &err) != 0)
+        fail_msg("%s", err.message);
+    int32_t said = -1;
+    for (int step = 0; step < STEPS; step++) {
+        umbra_token tokens[SEQUENCES];
+        for (int s = 0; s < sequences; s++)
+            tokens[s] = (umbra_token){p.best[s], s, true};
+        if (umbra_engine_eval(p.engine, tokens, sequences, &tap, &err) != 0)
+            fail_msg("%s", err.message);
+        p.first_right += said == p.best[0];
+        for (int s = 0; s < sequences; s++)
+            check_guess(&p, s);
+        if (drafts)
+            check_draft(&p, &said);
+    }
+    umbra_prefetch_close(&p.prefetch);
+    umbra_engine_close(&p.engine);
+    return p;
+}
+
+static uint64_t small(int sequences)
+{
+    umbra_memory_plan plan;
+    const umbra_engine_options o = {
+        .ram_bytes = 1, .threads = 2, .context = STEPS, .sequences = sequences};
+    (void)umbra_engine_plan(model, &o, &plan, NULL);
+    return plan.min_bytes + 12 * plan.slot_bytes;
+}
+
+/* A disk that is slow enough for walks to come to the token's end. */
+static const char slow[] = "sim:100M,2ms";
+
+static void the_next_token_is_guessed_and_handed_out(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= SEQUENCES; n++) {
+        play off = decode(UMBRA_POLICY_OFF, slow, small(n), n, false);
+        play on = decode(UMBRA_POLICY_RUNAHEAD, slow, small(n), n, false);
+        assert_true(on.hash == off.hash);
+        assert_int_equal(off.guesses, 0);
+        assert_true(on.guesses > STEPS / 4);
+        assert_true(on.right > on.guesses / 2);
+    }
+}
+
+static void drafts_go_on_by_guesses(void **state)
+{
+    (void)state;
+    play off = decode(UMBRA_POLICY_OFF, slow, small(1), 1, false);
+    play on = decode(UMBRA_POLICY_RUNAHEAD, slow, small(1), 1, true);
+    assert_true(on.hash == off.hash);
+    assert_true(on.drafts > 3 * STEPS && on.first_right > STEPS / 3);
+    /* With everything in memory, once it is there, a draft is the model's own word. */
+    play whole = decode(UMBRA_POLICY_RUNAHEAD, NULL, 0, 1, true);
+    assert_true(whole.hash == off.hash && whole.first_right > STEPS / 2);
+}
+
+static void nonsense_is_refused(void **state)
+{
+    (void)state;
+    umbra_error err = {0};
+    umbra_engine *engine;
+    umbra_prefetch *p;
+    umbra_token_guess g;
+    const umbra_engine_options o = {.context = STEPS, .threads = 1};
+    const umbra_policy policies[] = {UMBRA_POLICY_RUNAHEAD, UMBRA_POLICY_GATE, UMBRA_POLICY_OFF};
+    assert_int_equal(umbra_engine_open(&engine, model, &o, &err), 0);
+    for (int i = 0; i < 3; i++) {
+        const umbra_prefetch_options ahead = {.policy = policies[i]};
+        assert_int_equal(umbra_prefetch_open(&p, engine, &ahead, &err), 0);
+        for (int sequence = -1; sequence < 2; sequence++)
+            assert_false(umbra_prefetch_get_guess(p, sequence, &g));
+        assert_int_equal(umbra_prefetch_draft(p, 1, 5, 1, &g), 0);
+        assert_int_equal(umbra_prefetch_draft(p, -1, 5, 1, &g), 0);
+        assert_int_equal(umbra_prefetch_draft(p, 0, -1, 1, &g), 0);
+        assert_int_equal(umbra_prefetch_draft(p, 0, 1 << 30, 1, &g), 0);
+        assert_int_equal(umbra_prefetch_draft(p, 0, 5, 0, &g), 0);
+        assert_int_equal(umbra_prefetch_draft(p, 0, 5, 1, &g), i == 0);
+        umbra_prefetch_close(&p);
+    }
+    umbra_engine_close(&engine);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    umbra_error err = {0};
+    return umbra_model_open(&model, tiny, &err);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    umbra_model_close(&model);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_next_token_is_guessed_and_handed_out),
+        cmocka_unit_test(drafts_go_on_by_guesses),
+        cmocka_unit_test(nonsense_is_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
