@@ -249,6 +249,17 @@ UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
 /* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
+/* Where an expert is. */
+typedef enum umbra_residency {
+    UMBRA_EXPERT_AWAY,    /* on disk alone */
+    UMBRA_EXPERT_HERE,    /* in the cache */
+    UMBRA_EXPERT_READING, /* on its way there */
+    UMBRA_EXPERT_GUESSED, /* there since it was read ahead, and not used so far */
+} umbra_residency;
+
+/* Where each expert is now, an umbra_residency each: out (n_layers, n_experts). Any thread may
+ * ask. */
+UMBRA_API void umbra_store_get_residency(const umbra_store *store, uint8_t *out);
 /* How many batches each expert was in since opening, probes aside: out (n_layers, n_experts). For
  * the thread that drives the store. */
 UMBRA_API void umbra_store_get_uses(const umbra_store *store, uint64_t *out);
