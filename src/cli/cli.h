@@ -53,6 +53,7 @@ int cli_score(int argc, char **argv);
 int cli_split(int argc, char **argv);
 int cli_template(int argc, char **argv);
 int cli_train(int argc, char **argv);
+int cli_under(int argc, char **argv);
 int cli_version(int argc, char **argv);
 
 /* ---- options ---- */

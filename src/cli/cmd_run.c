@@ -121,17 +121,25 @@ void run_close(run_machine *m)
     umbra_engine_close(&m->engine);
 }
 
+/* The rank that writes; alone, it is that too. */
+static int lead(const run_machine *m, const umbra_model *model, const run_options *r,
+                const int32_t *prompt, int count)
+{
+    run_output out;
+    int code = EXIT_FAILED;
+    if (run_output_open(&out, model, r, &code))
+        code = write_text(m, r, prompt, count, &out);
+    run_output_release(&out);
+    return code;
+}
+
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     run_machine m;
-    run_output out;
     int code = run_open(model, r, &m);
     if (code != 0)
         return code;
-    code = EXIT_FAILED;
-    if (run_output_open(&out, model, r, &code))
-        code = write_text(&m, r, prompt, count, &out);
-    run_output_release(&out);
+    code = cli_ranks_follows() ? cli_ranks_follow(m.engine) : lead(&m, model, r, prompt, count);
     run_close(&m);
     return code;
 }

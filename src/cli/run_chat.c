@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/ranks.h"
 #include "cli/run_chat.h"
 
 enum { MOST_CONTEXT = 4096 /* unless --ctx says otherwise */ };
@@ -278,7 +279,9 @@ int run_chat(const umbra_model *model, const char *path, run_options *r)
         r->engine.context = most < MOST_CONTEXT ? most : MOST_CONTEXT;
     if (code == 0)
         code = run_open(model, r, &t.m);
-    if (code == 0) {
+    if (code == 0 && cli_ranks_follows()) {
+        code = cli_ranks_follow(t.m.engine);
+    } else if (code == 0) {
         t.context = umbra_engine_get_plan(t.m.engine)->context;
         t.held = calloc((size_t)t.context + 1, sizeof *t.held);
         code = t.held ? converse(&t) : EXIT_FAILED;
