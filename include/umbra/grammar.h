@@ -14,9 +14,9 @@
  *     $ref          "#", "#/$defs/NAME", "#/definitions/NAME"; may go round
  *
  * title, description, default, examples, format, $schema, $id, $comment, deprecated, readOnly,
- * writeOnly and strict change nothing. Everything else is refused by name. Between the parts stand no spaces,
- * one, or a new line with indentation. Whatever is written from beginning to end is valid JSON, of
- * the schema. */
+ * writeOnly and strict change nothing. Everything else is refused by name. Between the parts stand
+ * no spaces, one, or a new line with indentation. Whatever is written from beginning to end is
+ * valid JSON, of the schema. */
 #ifndef UMBRA_GRAMMAR_H
 #define UMBRA_GRAMMAR_H
 
