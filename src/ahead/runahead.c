@@ -8,7 +8,8 @@
 #include "base/memory.h"
 #include "store/forecast.h"
 
-enum { DEEPEST = UMBRA_MAX_DISTANCE };
+/* How far ahead forecasts are read for: what a walk that has come so far has done its work. */
+enum { NEAR = UMBRA_MAX_DISTANCE };
 
 /* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
  * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there
@@ -18,6 +19,9 @@ enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0] };
 static const float enough = 0.6f;      /* of the waits let the walk come to its end: do more */
 static const float too_few = 0.15f;    /* do: do less */
 static const float recent = 1.0f / 64; /* the newest wait's part in that share */
+/* Where the nearest layers are walked with all their experts in most waits, every so many layers
+ * (a share of the token's) a walk goes on as far as a whole token, for the eviction's sake. */
+static const int far_share = 4;
 /* Guessing a token: what it is taken to cost before the first, and how many may be saved up. */
 static const double first_guess_ns = 1e5, most_guesses = 8;
 static const double recent_guess = 1.0 / 8; /* the newest one's part in what a guess costs */
@@ -45,12 +49,15 @@ struct umbra_runahead {
     next_token *next;          /* (S) */
     float *probability;        /* (experts) */
     float *order;              /* (experts) */
-    int sequences, deepest;    /* layers with experts that a walk goes at most */
-    int source;                /* layer from which walks go, -1: none yet in this step */
-    int row, turns;            /* whose turn it is, and how many rows had theirs in this layer */
-    bool more;                 /* the walk can go on */
-    int level;                 /* of experts_of_level */
-    float ended;               /* share of waits in which every walk came to its end */
+    int sequences;
+    int near, whole;  /* layers with experts that a walk goes: usually, and at most (a token) */
+    int reach;        /* that the walk in progress goes */
+    int source;       /* layer from which walks go, -1: none yet in this step */
+    int row, turns;   /* whose turn it is, and how many rows had theirs in this layer */
+    bool more;        /* the walk can go on */
+    uint64_t far_due; /* the store's clock from which on a walk may go farther than near */
+    int level;        /* of experts_of_level */
+    float ended;      /* share of waits in which every walk came to its end */
     /* The time that guessing tokens may take, of what the engine has waited for nothing else to do;
      * how much it had waited at the step's beginning; what a guess takes. */
     double credit_ns, guess_ns;
@@ -100,7 +107,8 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error 
         return umbra_fail_nomem(err, "running ahead", sizeof *r);
     r->engine = engine;
     r->sequences = umbra_engine_sequences(engine);
-    r->deepest = model->info.moe_layers < DEEPEST ? model->info.moe_layers : DEEPEST;
+    r->whole = model->info.moe_layers;
+    r->near = r->whole < NEAR ? r->whole : NEAR;
     r->ended = (enough + too_few) / 2;
     r->guess_ns = first_guess_ns;
     umbra_margins_init(&r->margins);
@@ -242,9 +250,20 @@ static bool cross(umbra_runahead *r, const umbra_rows *rows)
 /* One layer on. */
 static bool go_on(umbra_runahead *r, const umbra_rows *rows)
 {
-    if (umbra_walk_distance(r->walk) >= r->deepest)
+    if (umbra_walk_distance(r->walk) >= r->reach)
         return false;
     return umbra_walk_step(r->walk) || (cross(r, rows) && umbra_walk_step(r->walk));
+}
+
+/* How far the walk goes that has just begun: a walk of one row among several would keep the others
+ * from theirs. */
+static void choose_reach(umbra_runahead *r, const umbra_rows *rows)
+{
+    uint64_t clock = umbra_store_clock(umbra_engine_store(r->engine));
+    bool far = rows->n == 1 && r->level == LEVELS - 1 && r->ended > enough && clock >= r->far_due;
+    r->reach = far ? r->whole : r->near;
+    if (far)
+        r->far_due = clock + (uint64_t)(r->whole / far_share);
 }
 
 /* The walk of the next row that decodes, of those that had no turn in this layer. */
@@ -255,6 +274,7 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
         r->row = (r->row + 1) % rows->n;
         if (!rows->prompt[r->row]) {
             umbra_walk_begin(r->walk, rows, r->row, UMBRA_TAP_WAIT);
+            choose_reach(r, rows);
             return true;
         }
     }
@@ -264,7 +284,8 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
 /* A layer's waits are over: whether walks get far enough to do more, or should do less. */
 static void choose_level(umbra_runahead *r)
 {
-    r->ended += recent * ((r->more ? 0.0f : 1.0f) - r->ended);
+    bool done = !r->more || umbra_walk_distance(r->walk) >= r->near;
+    r->ended += recent * ((done ? 1.0f : 0.0f) - r->ended);
     int level = r->level;
     if (r->ended > enough && level + 1 < LEVELS)
         level++;
