@@ -274,12 +274,14 @@ static void test_far_ahead(void **state)
 {
     (void)state;
     const int far = UMBRA_MAX_DISTANCE + 5;
-    umbra_store *s = open_ahead(3, 8);
+    umbra_store *s = open_ahead(4, 8);
     warm_up(s, 1);
     for (int i = 0; i < 6; i++) {
         batch(s, 0, 2);
         pass(s, 2 * MS);
     }
+    batch(s, 4, 4);
+    batch(s, 4, 4);
     batch(s, 1, 3); /* least used: next to go */
     assert_true(foretell(s, 1, far, UMBRA_MAX_DISTANCE + 1, 3, 0.9f));
     assert_true(foretell(s, 4, far, UMBRA_MAX_DISTANCE + 1, 7, 0.9f));
