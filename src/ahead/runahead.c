@@ -10,6 +10,8 @@
 
 /* How far ahead forecasts are read for: what a walk that has come so far has done its work. */
 enum { NEAR = UMBRA_MAX_DISTANCE };
+/* How far the routers alone are asked, where no walk has come: what is farther a walk will know. */
+enum { GLANCES = 2 };
 
 /* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
  * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there
@@ -31,6 +33,7 @@ typedef struct foretold {
     umbra_margin_row row;
     int position; /* of the token it was foretold for, */
     int32_t id;   /* and which that was taken to be; -1: it was known */
+    bool by_glance;
 } foretold;
 
 /* What was guessed of a sequence's next token. */
@@ -42,13 +45,13 @@ typedef struct next_token {
 struct umbra_runahead {
     umbra_engine *engine;
     umbra_walk *walk;
-    umbra_margins margins;
-    umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
-    foretold *foretold;        /* (S, layers) */
-    uint8_t *steps;            /* (S, layers, experts) of these */
-    next_token *next;          /* (S) */
-    float *probability;        /* (experts) */
-    float *order;              /* (experts) */
+    umbra_margins walked, glanced; /* margins of walks, and of routers on the present state */
+    umbra_calibration guessed;     /* what became of guesses; only distance 0 is in use */
+    foretold *foretold;            /* (S, layers) */
+    uint8_t *steps;                /* (S, layers, experts) of these */
+    next_token *next;              /* (S) */
+    float *probability;            /* (experts) */
+    float *order;                  /* (experts) */
     int sequences;
     int near, whole;  /* layers with experts that a walk goes: usually, and at most (a token) */
     int reach;        /* that the walk in progress goes */
@@ -111,7 +114,8 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error 
     r->near = r->whole < NEAR ? r->whole : NEAR;
     r->ended = (enough + too_few) / 2;
     r->guess_ns = first_guess_ns;
-    umbra_margins_init(&r->margins);
+    umbra_margins_init(&r->walked);
+    umbra_margins_init(&r->glanced);
     int rc = open_tables(r, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_walk_open(&r->walk, engine, err);
@@ -164,18 +168,16 @@ static foretold *foretold_of(umbra_runahead *r, int sequence, int layer)
     return &r->foretold[(size_t)sequence * (size_t)layers + (size_t)layer];
 }
 
-void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows)
+/* What was foretold of the layer has come true or not, unless it was of another token. */
+static void learn(umbra_runahead *r, const umbra_rows *rows, int t)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    for (int t = 0; t < rows->n; t++) {
-        foretold *f = foretold_of(r, rows->tokens[t].sequence, rows->layer);
-        bool same = f->position == rows->position[t] && (f->id < 0 || f->id == rows->tokens[t].id);
-        if (same)
-            umbra_margins_learn(&r->margins, &f->row, c->experts,
-                                rows->experts + (size_t)t * (size_t)c->experts_used,
-                                c->experts_used);
-        f->row.distance = 0;
-    }
+    foretold *f = foretold_of(r, rows->tokens[t].sequence, rows->layer);
+    bool same = f->position == rows->position[t] && (f->id < 0 || f->id == rows->tokens[t].id);
+    if (same)
+        umbra_margins_learn(f->by_glance ? &r->glanced : &r->walked, &f->row, c->experts,
+                            rows->experts + (size_t)t * (size_t)c->experts_used, c->experts_used);
+    f->row.distance = 0;
 }
 
 /* ---- walking ---- */
@@ -194,24 +196,52 @@ static void temper(const umbra_config *c, float sure, float *probability)
         probability[e] = sure * probability[e] + (1 - sure) * any;
 }
 
-static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
+/* Of the layer that the walk, or the glance, is at. */
+static void foretell(umbra_runahead *r, const umbra_rows *rows, int t, uint64_t clock, bool glance)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    int sequence = rows->tokens[r->row].sequence;
+    int sequence = rows->tokens[t].sequence;
     int layer = umbra_walk_layer(r->walk), distance = umbra_walk_distance(r->walk);
     int tokens = umbra_walk_tokens(r->walk);
     const next_token *n = &r->next[sequence];
     foretold *f = foretold_of(r, sequence, layer);
-    umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
-                           umbra_walk_preference(r->walk), c->experts, c->experts_used, distance,
-                           umbra_walk_missing(r->walk), r->order, r->probability, &f->row);
-    f->position = rows->position[r->row] + tokens;
+    umbra_margins_foretell(glance ? &r->glanced : &r->walked, c->router.gating,
+                           umbra_walk_scores(r->walk), umbra_walk_preference(r->walk), c->experts,
+                           c->experts_used, distance, umbra_walk_missing(r->walk), r->order,
+                           r->probability, &f->row);
+    f->position = rows->position[t] + tokens;
     f->id = tokens > 0 ? n->guess.best : -1;
+    f->by_glance = glance;
     if (tokens > 0)
         temper(c, surety(r, n), r->probability);
     umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance,
                          clock + (uint64_t)distance, r->probability);
     r->stats.predictions++;
+}
+
+/* Of the next layers, as far as no walk has come. */
+static void glance(umbra_runahead *r, const umbra_rows *rows, int t)
+{
+    uint64_t clock = umbra_store_clock(umbra_engine_store(r->engine));
+    const umbra_model *model = umbra_engine_model(r->engine);
+    for (int layer = rows->layer + 1, d = 0; layer < model->config.layers && d < GLANCES; layer++) {
+        if (!umbra_layer_has_experts(model, layer))
+            continue;
+        d++;
+        const foretold *f = foretold_of(r, rows->tokens[t].sequence, layer);
+        bool walked = f->row.distance > 0 && !f->by_glance && f->position == rows->position[t];
+        if (!walked && umbra_walk_glance(r->walk, rows, t, d))
+            foretell(r, rows, t, clock, true);
+    }
+}
+
+void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows, bool on)
+{
+    for (int t = 0; t < rows->n; t++)
+        learn(r, rows, t);
+    for (int t = 0; on && t < rows->n; t++)
+        if (!rows->prompt[t])
+            glance(r, rows, t);
 }
 
 /* The walk is behind the last layer: what it guesses there. */
@@ -309,7 +339,7 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
     }
     while (r->more && !umbra_store_ready(store)) {
         if (go_on(r, rows))
-            foretell(r, rows, clock);
+            foretell(r, rows, r->row, clock, false);
         else
             r->more = next_row(r, rows);
     }

@@ -128,18 +128,34 @@ static void begin(umbra_walk *w, int sequence, int position, int source)
     w->scratch.prompt[0] = false;
 }
 
+static void copy_state(umbra_walk *w, const umbra_rows *rows, int t)
+{
+    size_t hidden = (size_t)w->pass.model->config.hidden;
+    memcpy(w->scratch.x, rows->x + (size_t)t * hidden, hidden * sizeof *rows->x);
+}
+
 void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place)
 {
-    int hidden = w->pass.model->config.hidden;
     begin(w, rows->tokens[t].sequence, rows->position[t], rows->layer);
     umbra_engine_angles(w->engine, t, w->scratch.rope);
     if (place == UMBRA_TAP_WAIT) {
         w->missing = umbra_engine_partial(w->engine, w->layer, t, w->scratch.x);
     } else {
-        memcpy(w->scratch.x, rows->x + (size_t)t * (size_t)hidden,
-               (size_t)hidden * sizeof *rows->x);
+        copy_state(w, rows, t);
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
     }
+}
+
+bool umbra_walk_glance(umbra_walk *w, const umbra_rows *rows, int t, int distance)
+{
+    const umbra_model *model = w->pass.model;
+    begin(w, rows->tokens[t].sequence, rows->position[t], rows->layer);
+    while (w->distance < distance && ++w->layer < model->config.layers)
+        w->distance += umbra_layer_has_experts(model, w->layer);
+    if (w->distance < distance)
+        return false;
+    copy_state(w, rows, t);
+    return umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
 }
 
 /* The next token's embedding, in front of layer 0. */
