@@ -2,7 +2,7 @@
 # The order of knowledge, as src/layers.txt gives it: a file includes headers of its own module and of
 # modules that stand lower, internal ones as well as <umbra/...>. A header named internal.h or
 # ..._internal.h is for the sources of its folder and of those in it. The command line uses public
-# headers, its own, the JSON writer and the quoting of text. (Tests, tools and benchmarks may look
+# headers, its own, the JSON writer, the quoting of text and the server. (Tests, tools and benchmarks may look
 # inside.)
 #   scripts/check-layers.sh [ROOT]     ROOT: another tree than this one
 set -eu
@@ -43,7 +43,7 @@ function check_include(file, header, quoted)
         complain(what ", an internal header, in a public one")
     else if (!(("src/" header) in exists))
         complain(what ", which is not there")
-    else if (own == "cli" && header !~ /^cli\// && header !~ /^base\/(json_writer|quote)\.h$/)
+    else if (own == "cli" && header !~ /^cli\// && header !~ /^(base\/(json_writer|quote)|serve\/serve)\.h$/)
         complain(what ", an internal header, in the command line")
     else {
         must_be_below(module(header), what)

@@ -16,6 +16,7 @@
 
 #include <umbra/model.h>
 #include <umbra/progress.h>
+#include <umbra/ranks.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
 
@@ -43,7 +44,9 @@ typedef struct umbra_engine_options {
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
-    uint64_t reserved[8];           /* room for options to come: zeros */
+    const umbra_ranks *ranks;       /* with whom the experts are divided (see ranks.h); NULL: with
+                                       nobody. Copied, but for its uses */
+    uint64_t reserved[7];           /* room for options to come: zeros */
 } umbra_engine_options;
 
 enum { UMBRA_NOTE_BYTES = 512 /* of a note in a plan, the NUL included */ };
@@ -62,7 +65,8 @@ typedef struct umbra_memory_plan {
     uint64_t cache_bytes;    /* expert slots */
     uint64_t slot_bytes;     /* one expert's slot, alignment included */
     uint64_t slots;          /* expert slots in the cache */
-    double residency;        /* share of the experts that fit in the slots, 0..1 */
+    double residency;        /* share of the experts (of this rank's, if there are several) that
+                                fit in the slots, 0..1 */
     int context;             /* positions per sequence */
     int chunk;               /* most tokens computed together */
     int threads;             /* that compute */
@@ -125,7 +129,8 @@ typedef struct umbra_rows {
     const umbra_token *tokens; /* (n) what they are */
     const int32_t *position;   /* (n) in their sequences */
     const bool *prompt;        /* (n) whether the row's sequence has more rows among these: it is
-                                  a prompt's; a row by itself is decoded */
+                                  a prompt's; a row by itself is decoded, and so are guessed tokens
+                                  that umbra_generate checks together */
     const float *x;            /* (n, H) */
     const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED
                                   and UMBRA_TAP_WAIT */
@@ -157,8 +162,10 @@ UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens,
 /* Tokens a sequence holds. */
 UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
 /* Forgets the tokens of a sequence from position `length` on. Returns how many it holds now:
- * `length`, or 0 where a layer with a window has forgotten what that position would see; the tokens
- * up to there are to be computed again then. */
+ * `length`, or 0 where a layer with a window has forgotten what that position would see, or a
+ * recurrent layer has no state of it; the tokens up to there are to be computed again then. A
+ * recurrent layer has the states of what the last call of umbra_engine_eval computed, if these were
+ * at most 8 tokens of the sequence (in one chunk): all of them or any number can be taken back. */
 UMBRA_API int umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
 /* Sequence `to` becomes what `from` is, in no time worth naming: they share what they hold. Both go
  * on independently. UMBRA_E_ARGUMENT: there is no such sequence. */

@@ -23,6 +23,14 @@
  * be used soon: by how often it was used lately, and by forecasts. A guess never evicts anything
  * likelier than itself.
  *
+ * Fixed places. A caller that looks for experts at addresses of its own, such as a mapping of the
+ * model file, names them (umbra_store_options.places), each as far into its page as its slice is
+ * into the file's page. From opening on, the pages there are the store's own empty memory, all but
+ * those that hold other bytes besides; an expert's are filled when it is read and given back when
+ * it is evicted, so that only what is leased may be looked at. A slot is then a count of pages, of
+ * the widest expert's, with edges that two experts share counted for both. When the store closes,
+ * the pages are mappings of the files, to be read.
+ *
  * One thread at a time drives the store: begin, next, release, poll, clear and record. Forecasts
  * and statistics may come from any thread. */
 #ifndef UMBRA_STORE_H
@@ -70,7 +78,10 @@ typedef struct umbra_store_options {
     bool verify;               /* hold every expert that arrives against a checksum of what the
                                   file holds, read once by another way; slow */
     int n_sequences;           /* that may foretell; 0: 1. See umbra_store_forecast_bytes */
-    uint64_t reserved[4];      /* room for options to come: zeros */
+    void *const *places;       /* (n_layers, n_experts, UMBRA_STORE_SLICES), copied: where each
+                                  slice shall lie in memory, or NULL (default): in an arena of
+                                  the store's. See "Fixed places" above */
+    uint64_t reserved[3];      /* room for options to come: zeros */
 } umbra_store_options;
 
 /* What the experts of a batch are computed for, which is all that the store knows of how soon they

@@ -81,6 +81,12 @@ UMBRA_API int umbra_template_append(umbra_template_tree *tree, umbra_template_va
 UMBRA_API int umbra_template_set(umbra_template_tree *tree, umbra_template_value *dict,
                                  const char *key, size_t key_bytes, umbra_template_value *item);
 
+/* The value that a JSON text is, all of it input. Numbers without fraction and exponent that fit
+ * are whole ones. NULL: the text is no JSON (UMBRA_E_FORMAT with its byte), holds U+0000 or values
+ * more than 64 deep, or memory is out. */
+UMBRA_API umbra_template_value *umbra_template_json(umbra_template_tree *tree, const char *text,
+                                                    size_t bytes, umbra_error *err);
+
 /* ---- rendering ---- */
 
 enum {

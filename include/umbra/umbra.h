@@ -10,8 +10,12 @@
  *         umbra_store    the experts: cache, reads, reading ahead                     store.h
  *         umbra_prefetch   foretells to the engine's store what comes next            prefetch.h
  *           umbra_runner     the same for any engine that has a store                 runner.h
+ *         umbra_drafts     guesses tokens, to check several in a step                 draft.h
  *       umbra_sampler  chooses a token from logits                                    generate.h
- *     umbra_template   turns a chat into a prompt; needs nothing else                 template.h
+ *       umbra_chat     messages to a prompt in the model's own form                   chat.h
+ *         umbra_answer   what the model wrote: text, reasoning, calls of tools        answer.h
+ *     umbra_template   the Jinja engine under it; needs nothing else                  template.h
+ *     umbra_stops      ends a text at what must not stand in it                       stops.h
  *
  * Each is made by its function _open, which writes *out, and belongs to who called that and ends it
  * by its function _close, which accepts NULL and nulls the pointer. An object further in uses the
@@ -116,7 +120,10 @@
 #ifndef UMBRA_UMBRA_H
 #define UMBRA_UMBRA_H
 
+#include <umbra/answer.h>
+#include <umbra/chat.h>
 #include <umbra/engine.h>
+#include <umbra/draft.h>
 #include <umbra/generate.h>
 #include <umbra/model.h>
 #include <umbra/prefetch.h>
@@ -125,6 +132,7 @@
 #include <umbra/score.h>
 #include <umbra/shadow.h>
 #include <umbra/status.h>
+#include <umbra/stops.h>
 #include <umbra/store.h>
 #include <umbra/template.h>
 #include <umbra/usage.h>

@@ -157,8 +157,7 @@ void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows)
         next_token *n = &r->next[rows->tokens[t].sequence];
         if (n->guess.position == rows->position[t])
             umbra_calibration_add(&r->guessed, 0, n->said, n->guess.best == rows->tokens[t].id);
-        if (n->guess.position <= rows->position[t])
-            n->guess.position = -1;
+        n->guess.position = -1;
     }
 }
 
@@ -240,7 +239,7 @@ void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows, bool on)
     for (int t = 0; t < rows->n; t++)
         learn(r, rows, t);
     for (int t = 0; on && t < rows->n; t++)
-        if (!rows->prompt[t])
+        if (!rows->prompt[t] && !umbra_is_draft(rows, t))
             glance(r, rows, t);
 }
 
@@ -302,7 +301,7 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
     while (r->turns < rows->n) {
         r->turns++;
         r->row = (r->row + 1) % rows->n;
-        if (!rows->prompt[r->row]) {
+        if (!rows->prompt[r->row] && !umbra_is_draft(rows, r->row)) {
             umbra_walk_begin(r->walk, rows, r->row, UMBRA_TAP_WAIT);
             choose_reach(r, rows);
             return true;
@@ -350,8 +349,9 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 
 bool umbra_runahead_get_guess(const umbra_runahead *r, int sequence, umbra_token_guess *out)
 {
-    if (sequence < 0 || sequence >= r->sequences || r->next[sequence].guess.position < 0)
-        return false;
+    if (sequence < 0 || sequence >= r->sequences ||
+        r->next[sequence].guess.position != umbra_engine_length(r->engine, sequence))
+        return false; /* what it was guessed behind may have been cut off */
     *out = r->next[sequence].guess;
     out->probability = surety(r, &r->next[sequence]);
     return true;

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "engine/steps/steps.h"
 
-/* Where a layer keeps the walk's own keys and values. */
+/* Where a layer keeps the walk's own keys and values, or its recurrent state. */
 typedef struct walk_rows {
     uint64_t page; /* bytes from the arena's start */
     int row;       /* of that page */
@@ -42,6 +42,13 @@ static bool look_alike(const umbra_attention *a, const umbra_attention *b)
            a->cache_value == b->cache_value && (a->conv > 0) == (b->conv > 0);
 }
 
+/* 0 for a layer that is not recurrent. */
+static uint64_t state_bytes(const umbra_attention *a)
+{
+    umbra_recurrent_form form = umbra_recurrent_make(a);
+    return umbra_recurrent_page_bytes(&form);
+}
+
 /* Places for the rows of every layer; layers whose rows look alike share pages. places: (layers) or
  * NULL. Returns the bytes of all pages, at the widest unit. */
 static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
@@ -51,6 +58,12 @@ static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
         const umbra_attention *a = &c->attention[l];
         const umbra_kv_form form = {a->cache_heads, a->cache_key, a->cache_value, 0, sizeof(float)};
         int before = 0, last = -1; /* of those alike */
+        if (state_bytes(a) > 0) {
+            if (places)
+                places[l] = (walk_rows){used, 0};
+            used += state_bytes(a);
+            continue;
+        }
         for (int i = 0; i < l; i++) {
             if (look_alike(a, &c->attention[i])) {
                 before++;
@@ -190,7 +203,7 @@ static void add_experts(umbra_walk *w)
     umbra_lease leases[UMBRA_MAX_USED];
     int n = 0;
     float all = 0, missing = 0;
-    umbra_step_sort_pairs(&w->pass);
+    umbra_step_sort_pairs(&w->pass, w->layer);
     umbra_step_ffn(&w->pass, w->layer);
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
         bool there = n < w->most_experts &&
@@ -211,10 +224,31 @@ static void add_experts(umbra_walk *w)
         w->missing = missing / all;
 }
 
+/* A recurrent layer: from the sequence's state at first, then from the walk's own, which lies
+ * apart. In layers up to the source the sequence's step has the walk's first token already. */
+static void recur(umbra_walk *w)
+{
+    umbra_scratch *s = &w->scratch;
+    float *own = (float *)(void *)(w->pages + w->places[w->layer].page);
+    umbra_recurrent_view held = umbra_engine_recurrent(w->engine, w->layer, w->sequence);
+    bool stepped = w->layer <= w->source;
+    const float *from = stepped ? held.to : held.from;
+    bool first = w->tokens == (stepped ? 1 : 0);
+    s->chains.n = 1;
+    s->chains.first[0] = 0;
+    s->chains.before[0] = s->chains.after[0] = -1;
+    s->recurrent[0] = (umbra_recurrent_view){first ? from : own, own};
+    umbra_step_attention(&w->pass, w->layer);
+}
+
 /* Attention over what the sequence holds and the walk's own rows: of those of its first token, the
  * layers up to the source are the sequence's already. */
 static void attend(umbra_walk *w)
 {
+    if (w->pass.recurrent[w->layer].heads > 0) {
+        recur(w);
+        return;
+    }
     int held = w->layer <= w->source ? 1 : 0;
     umbra_kv_view view =
         umbra_engine_view(w->engine, w->layer, w->sequence, w->position + w->tokens);

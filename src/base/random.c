@@ -8,14 +8,20 @@ static uint64_t rotate_left(uint64_t x, int bits)
     return x << bits | x >> (64 - bits);
 }
 
+static const uint64_t weyl = 0x9e3779b97f4a7c15u; /* splitmix64's step */
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
 void umbra_random_seed(umbra_random *r, uint64_t seed)
 {
     for (int i = 0; i < 4; i++) {
-        seed += 0x9e3779b97f4a7c15u;
-        uint64_t z = seed;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-        r->state[i] = z ^ z >> 31;
+        seed += weyl;
+        r->state[i] = mix(seed);
     }
 }
 
@@ -36,6 +42,11 @@ uint64_t umbra_random_u64(umbra_random *r)
 double umbra_random_unit(umbra_random *r)
 {
     return (double)(umbra_random_u64(r) >> 11) * 0x1p-53;
+}
+
+double umbra_random_unit_at(uint64_t seed, uint64_t position)
+{
+    return (double)(mix(mix(seed + weyl) + (position + 1) * weyl) >> 11) * 0x1p-53;
 }
 
 uint64_t umbra_random_below(umbra_random *r, uint64_t n)

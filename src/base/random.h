@@ -15,6 +15,9 @@ uint64_t umbra_random_u64(umbra_random *r);
 double umbra_random_unit(umbra_random *r);
 /* Uniform in [0, n), n >= 1. */
 uint64_t umbra_random_below(umbra_random *r, uint64_t n);
+/* Uniform in [0, 1), 53 bits: the number at a position of the seed's sequence, which needs none of
+ * those before it. */
+double umbra_random_unit_at(uint64_t seed, uint64_t position);
 /* Standard normal. */
 double umbra_random_normal(umbra_random *r);
 

@@ -26,6 +26,7 @@ typedef struct cli_command {
     const char *name;                  /* one word, or two: "bench predictor" */
     const char *summary;               /* one line, lower case, no full stop */
     int (*run)(int argc, char **argv); /* argv[0] is the name's last word; returns an exit code */
+    bool ranks;                        /* divides its work among the ranks of mpirun */
 } cli_command;
 
 extern const cli_command cli_commands[]; /* a NULL name ends the table */
@@ -47,7 +48,9 @@ int cli_help(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_quantize_shadow(int argc, char **argv);
 int cli_run(int argc, char **argv);
+int cli_serve(int argc, char **argv);
 int cli_score(int argc, char **argv);
+int cli_split(int argc, char **argv);
 int cli_template(int argc, char **argv);
 int cli_train(int argc, char **argv);
 int cli_version(int argc, char **argv);

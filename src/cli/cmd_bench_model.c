@@ -6,6 +6,7 @@
 #include "base/json_writer.h"
 #include "base/quote.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 /* ---- printing ---- */
 
@@ -303,5 +304,6 @@ int cli_bench_model(int argc, char **argv)
     o.warn = cli_warn_without;
     o.temperature = cli_amount(temperature);
     o.engine.progress = cli_progress();
+    o.engine.ranks = cli_ranks();
     return measure(path, &o, &w);
 }

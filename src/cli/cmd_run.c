@@ -4,202 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json_writer.h"
-#include "cli/cli.h"
+#include "cli/ranks.h"
+#include "cli/run.h"
 
-enum { DEFAULT_TOKENS = 128, TOKEN_BYTES = 256 };
-
-typedef struct run_options {
-    umbra_engine_options engine;
-    umbra_prefetch_options prefetch;
-    umbra_sampling sampling;
-    const char *prompt, *file;
-    const char *usage;
-    float pin;  /* percent of the slots */
-    int tokens; /* negative: not given */
-    bool ignore_end, stats, json;
-} run_options;
-
-/* What was written, as it grows. */
-typedef struct output {
-    const umbra_model *model;
-    bool stream; /* print as it comes */
-    char *text;  /* kept for --json */
-    size_t bytes, room;
-    int32_t *tokens;
-    int count;
-    bool failed;
-} output;
-
-static int take_token(void *user, int32_t id)
-{
-    output *o = user;
-    char small[TOKEN_BYTES];
-    char *piece = small;
-    size_t n = umbra_detokenize(o->model, id, false, small, sizeof small);
-    if (n > sizeof small) {
-        piece = malloc(n);
-        if (!piece)
-            return 1;
-        umbra_detokenize(o->model, id, false, piece, n);
-    }
-    o->tokens[o->count++] = id;
-    if (o->stream) {
-        cli_progress_end();
-        fwrite(piece, 1, n, stdout);
-        o->failed = fflush(stdout) != 0;
-    }
-    if (!o->stream && o->bytes + n > o->room) {
-        o->room = (o->bytes + n) * 2;
-        char *larger = realloc(o->text, o->room);
-        o->failed = larger == NULL;
-        o->text = larger ? larger : o->text;
-    }
-    if (!o->stream && !o->failed) {
-        memcpy(o->text + o->bytes, piece, n);
-        o->bytes += n;
-    }
-    if (piece != small)
-        free(piece);
-    return o->failed;
-}
-
-static double per_second(int n, double seconds)
-{
-    return seconds > 0 ? n / seconds : 0;
-}
-
-typedef struct ahead {
-    uint64_t read, useful, late, wasted; /* bytes */
-} ahead;
-
-static ahead sum_ahead(const umbra_store_stats *s)
-{
-    ahead a = {0};
-    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
-        a.read += s->ahead[d].bytes;
-        a.useful += s->ahead[d].useful_bytes;
-        a.late += s->ahead[d].late_bytes;
-        a.wasted += s->ahead[d].wasted_bytes;
-    }
-    return a;
-}
-
-/* One sentence on what limited decoding, and what would help most. */
-static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
-                          const umbra_prefetch_stats *f)
-{
-    double share = g->decode_seconds > 0 ? g->decode_wait_seconds / g->decode_seconds : 0;
-    if (g->decode_steps == 0)
-        return;
-    fprintf(stderr, "verdict    ");
-    if (share < 0.1)
-        fprintf(
-            stderr,
-            "the processor limits: reads were waited for in %.0f %% of the time; more or faster "
-            "cores would help most\n",
-            share * 100);
-    else if (p->residency >= 1)
-        fprintf(stderr,
-                "the disk limited the beginning: %.0f %% of the time went into reading experts for "
-                "the first time; a longer text will not wait\n",
-                share * 100);
-    else
-        fprintf(stderr,
-                "%s: %.0f %% of the time went into waiting for reads; more memory would help most "
-                "(everything fits in --ram %s), then a faster disk%s\n",
-                share > 0.5 ? "the disk limits" : "disk and processor limit alike", share * 100,
-                cli_size(p->all_bytes),
-                f->policy == UMBRA_POLICY_SHADOW ? "" : ", then a shadow model (umbra train)");
-}
-
-static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *f)
-{
-    ahead a = sum_ahead(s);
-    if (f->policy == UMBRA_POLICY_OFF)
-        return;
-    fprintf(stderr, "disk       a read takes about %.0f us, and 1 s more per %s\n",
-            s->disk_latency_ns * 1e-3, cli_size((uint64_t)s->disk_bytes_per_s));
-    fprintf(stderr,
-            "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
-            cli_size(a.read), umbra_policy_name(f->policy),
-            f->tokens > 0 ? 100.0 * (double)f->tokens_on / (double)f->tokens : 0.0,
-            cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
-}
-
-static void print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                        const umbra_generation *g)
-{
-    umbra_store_stats s;
-    umbra_prefetch_stats f;
-    umbra_engine_get_store_stats(engine, &s);
-    umbra_prefetch_get_stats(prefetch, &f);
-    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
-    uint64_t asked = s.hits + s.late + s.misses;
-    fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
-            per_second(g->prompt_tokens, g->prefill_seconds));
-    fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
-            per_second(g->decode_steps, g->decode_seconds));
-    fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
-            (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
-            asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
-    fprintf(stderr, "read       %s in %llu reads (%s%s)\n", cli_size(s.bytes_read),
-            (unsigned long long)s.reads, s.io, s.direct ? ", O_DIRECT" : ", buffered");
-    print_ahead(&s, &f);
-    fprintf(stderr, "resident   at most %s of experts of %s, %.1f %% fit\n",
-            cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
-    fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
-            cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
-    if (p->threads_note[0] != '\0')
-        fprintf(stderr, "threads    %d: %s\n", p->threads, p->threads_note);
-    print_verdict(p, g, &f);
-}
-
-static void print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                       const umbra_generation *g, const output *o)
-{
-    umbra_store_stats s;
-    umbra_prefetch_stats f;
-    umbra_engine_get_store_stats(engine, &s);
-    umbra_prefetch_get_stats(prefetch, &f);
-    ahead a = sum_ahead(&s);
-    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
-    umbra_json j;
-    umbra_json_begin(&j, stdout);
-    umbra_json_open(&j, '{');
-    umbra_json_key(&j, "text");
-    umbra_json_string(&j, o->text ? o->text : "", o->bytes);
-    umbra_json_key(&j, "tokens");
-    umbra_json_open(&j, '[');
-    for (int i = 0; i < o->count; i++)
-        umbra_json_int(&j, o->tokens[i]);
-    umbra_json_close(&j, ']');
-    umbra_json_put_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
-    umbra_json_put_bool(&j, "ended", g->ended);
-    umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
-    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds), 6);
-    umbra_json_put_uint(&j, "expert_hits", s.hits);
-    umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
-    umbra_json_put_uint(&j, "bytes_read", s.bytes_read);
-    umbra_json_put_uint(&j, "reads", s.reads);
-    umbra_json_put_double(&j, "wait_s", (double)s.wait_ns * 1e-9, 6);
-    umbra_json_put_double(&j, "decode_wait_s", g->decode_wait_seconds, 6);
-    umbra_json_put_text(&j, "prefetch", umbra_policy_name(f.policy));
-    umbra_json_put_uint(&j, "prefetch_tokens", f.tokens_on);
-    umbra_json_put_uint(&j, "ahead_bytes", a.read);
-    umbra_json_put_uint(&j, "useful_bytes", a.useful);
-    umbra_json_put_uint(&j, "late_bytes", a.late);
-    umbra_json_put_uint(&j, "wasted_bytes", a.wasted);
-    umbra_json_put_uint(&j, "resident_bytes_max", s.resident_bytes_max);
-    umbra_json_put_uint(&j, "cache_bytes", s.budget_bytes);
-    umbra_json_put_uint(&j, "ram_bytes", p->ram_bytes);
-    umbra_json_put_uint(&j, "rss_bytes_max", umbra_process_rss_max());
-    umbra_json_put_uint(&j, "threads", (uint64_t)p->threads);
-    umbra_json_put_text(&j, "kernels", p->kernels);
-    umbra_json_put_text(&j, "io", s.io);
-    umbra_json_close(&j, '}');
-    putchar('\n');
-}
+enum { DEFAULT_TOKENS = 128 };
 
 /* One more token than can be used, so that what is longer is seen to be. */
 static size_t most_tokens(const umbra_model *model, const run_options *r)
@@ -229,14 +37,67 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
     return -1;
 }
 
+/* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
+ * exit code; free *uses when the engine is open. */
+static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+{
+    *uses = NULL;
+    if (!cli_ranks())
+        return 0;
+    int code = cli_ranks_read_usage(model, r->usage, uses);
+    *ranks = *cli_ranks();
+    ranks->uses = *uses;
+    r->engine.ranks = ranks;
+    return code;
+}
+
+/* Continues the prompt with an engine that is open. */
+static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, umbra_drafts *drafts,
+                      const run_options *r, const int32_t *prompt, int count, run_output *out)
+{
+    umbra_error err = {0};
+    const umbra_generate_options options = {
+        .sampling = r->sampling,
+        .max_tokens = cli_count(r->tokens),
+        .ignore_end = r->ignore_end,
+        .progress = cli_progress(),
+        .on_token = run_output_take,
+        .user = out,
+        .drafts = drafts,
+    };
+    run_report made = {.engine = engine, .prefetch = prefetch, .drafts = drafts};
+    int rc = umbra_generate(engine, out->model, prompt, count, &options, &made.generation, &err);
+    run_output_end(out);
+    if (out->stream && made.generation.new_tokens > 0)
+        putchar('\n');
+    bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
+    if (report && r->json)
+        run_print_json(&made, out);
+    fflush(stdout);
+    if (rc == UMBRA_OK && r->usage)
+        rc = umbra_usage_add(engine, r->usage, &err);
+    int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+    if (report && r->stats)
+        run_print_stats(&made);
+    return code;
+}
+
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
     umbra_error err = {0};
+    umbra_ranks ranks;
+    uint64_t *uses;
+    int code = join_ranks(model, r, &ranks, &uses);
+    if (code != 0)
+        return code;
     umbra_engine *engine = NULL;
     umbra_prefetch *prefetch = NULL;
+    umbra_drafts *drafts = NULL;
     r->engine.progress = cli_progress();
     r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
         rc = umbra_engine_open(&engine, model, &r->engine, &err);
@@ -246,38 +107,21 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&drafts, engine, &r->draft, &err);
     cli_progress_end();
+    free(uses);
     if (rc != UMBRA_OK) {
+        umbra_prefetch_close(&prefetch);
         umbra_engine_close(&engine);
         return cli_fail(&err);
     }
-    output out = {.model = model, .stream = !r->json};
-    out.tokens = calloc((size_t)r->tokens + 1, sizeof *out.tokens);
-    const umbra_generate_options options = {
-        .sampling = r->sampling,
-        .max_tokens = cli_count(r->tokens),
-        .ignore_end = r->ignore_end,
-        .progress = cli_progress(),
-        .on_token = take_token,
-        .user = &out,
-    };
-    umbra_generation result = {0};
-    rc = UMBRA_E_NOMEM;
-    if (out.tokens)
-        rc = umbra_generate(engine, model, prompt, count, &options, &result, &err);
-    if (out.stream && result.new_tokens > 0)
-        putchar('\n');
-    bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
-    if (report && r->json)
-        print_json(engine, prefetch, &result, &out);
-    fflush(stdout);
-    if (rc == UMBRA_OK && r->usage)
-        rc = umbra_usage_add(engine, r->usage, &err);
-    int code = out.failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
-    if (report && r->stats)
-        print_stats(engine, prefetch, &result);
-    free(out.text);
-    free(out.tokens);
+    run_output out;
+    code = EXIT_FAILED;
+    if (run_output_open(&out, model, r, &code))
+        code = write_text(engine, prefetch, drafts, r, prompt, count, &out);
+    run_output_release(&out);
+    umbra_drafts_close(&drafts);
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
     return code;
@@ -295,7 +139,7 @@ static int read_prompt(const umbra_model *model, const run_options *r, const cha
     if (!r->file)
         return 0;
     size_t most = cli_most_text(r->engine.ram_bytes, most_tokens(model, r) * TOKEN_BYTES_MOST);
-    int code = cli_read_file(r->file, most, owned, bytes);
+    int code = cli_ranks_read_file(r->file, most, owned, bytes);
     *text = *owned;
     return code;
 }
@@ -352,7 +196,7 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
@@ -365,12 +209,39 @@ int cli_run(int argc, char **argv)
         {"--top-p", 0, CLI_FLOAT, "P",
          "keep the most probable tokens up to this sum; 0 keeps the best alone (default: 1)",
          &r.sampling.top_p, 0, 1},
+        {"--top-k", 0, CLI_INT, "K", "keep so many of the most probable tokens (default: all)",
+         &r.sampling.top_k, 1},
+        {"--min-p", 0, CLI_FLOAT, "P",
+         "keep what is at least so many times as probable as the best token (default: 0, all)",
+         &r.sampling.min_p, 0, 1},
+        {"--typical-p", 0, CLI_FLOAT, "P",
+         "keep the tokens of the most usual surprise up to this sum (default: 1, all)",
+         &r.sampling.typical_p, 0.001, 1},
+        {"--repetition-penalty", 0, CLI_FLOAT, "R",
+         "divide logits of tokens that were there by this, or multiply negative ones (default: 1)",
+         &r.sampling.repetition_penalty, 0.1, 10},
+        {"--presence-penalty", 0, CLI_FLOAT, "P",
+         "take this from the logits of tokens that were there (default: 0)",
+         &r.sampling.presence_penalty, -2, 2},
+        {"--frequency-penalty", 0, CLI_FLOAT, "P",
+         "the same for every time that they were there (default: 0)", &r.sampling.frequency_penalty,
+         -2, 2},
+        {"--penalty-tokens", 0, CLI_INT, "N",
+         "how many of the last tokens penalties look at (default: 64)", &r.sampling.penalty_tokens,
+         1},
+        {"--stop", 0, CLI_LIST, "TEXT", "end before any of these texts", &r.stop},
         {"--seed", 0, CLI_U64, "S", "seed for --temp (default: 0)", &r.sampling.seed},
         {"--ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", &r.ignore_end},
         {"--prefetch", 0, CLI_TEXT, "auto|off|previous|gate|shadow|runahead",
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+         "guess tokens by this source and check several at once, which changes the speed alone; "
+         "auto takes whatever saves time, while it does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
+         &r.draft.most, 1, 8},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -401,6 +272,8 @@ int cli_run(int argc, char **argv)
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    if (code < 0 && umbra_draft_parse(draft, &r.draft.source, &err) != UMBRA_OK)
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

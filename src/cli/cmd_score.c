@@ -5,6 +5,7 @@
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 enum { DEFAULT_CONTEXT = 512 };
 
@@ -183,7 +184,7 @@ static int read_texts(const umbra_model *model, const cli_list *files, size_t mo
     for (int i = 0; i < files->count; i++) {
         char *data;
         size_t bytes, count;
-        int code = cli_read_file(files->words[i], most, &data, &bytes);
+        int code = cli_ranks_read_file(files->words[i], most, &data, &bytes);
         if (code)
             return code;
         umbra_error err = {0};
@@ -226,6 +227,7 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
     if (code < 0) {
         if (engine->context == 0)
             engine->context = context_for(model, texts, files->count);
+        engine->ranks = cli_ranks();
         engine->progress = run->options.progress = cli_progress();
         cli_warn_budget(model, engine);
         if (umbra_engine_open(&run->engine, model, engine, &err) != UMBRA_OK) {

@@ -3,6 +3,7 @@
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 static bool cpu_runs(const char *kernels)
 {
@@ -88,7 +89,9 @@ int cli_version(int argc, char **argv)
                                  {"jansson", lab.jansson},
                                  {"liburing", b.liburing},
                                  {"xxhash", b.xxhash},
-                                 {"utf8proc", b.utf8proc}};
-    (json ? print_json : print_text)(&b, libraries, sizeof libraries / sizeof libraries[0]);
+                                 {"utf8proc", b.utf8proc},
+                                 {"mpi", cli_ranks_library()}};
+    int n = sizeof libraries / sizeof libraries[0];
+    (json ? print_json : print_text)(&b, libraries, libraries[n - 1].version ? n : n - 1);
     return EXIT_DONE;
 }

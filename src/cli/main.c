@@ -4,18 +4,22 @@
 
 #include "base/quote.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 const cli_command cli_commands[] = {
     {"demo", "go the whole way on the embedded model and show each command", cli_demo},
     {"inspect", "show what a model file holds and what memory it needs", cli_inspect},
-    {"run", "continue a prompt", cli_run},
+    {"run", "continue a prompt", cli_run, .ranks = true},
+    {"serve", "answer people and programs over HTTP", cli_serve},
     {"collect", "record traces for training and judging shadow models", cli_collect},
     {"train", "train a shadow model on traces", cli_train},
     {"quantize-shadow", "round the weights of a shadow model", cli_quantize_shadow},
     {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},
-    {"bench", "time reading ahead on a model, policy by policy", cli_bench_model},
+    {"bench", "time reading ahead on a model, policy by policy", cli_bench_model, .ranks = true},
     {"bench predictor", "time predictions on this machine", cli_bench_predictor},
-    {"score", "print log-probabilities, best tokens and experts for given texts", cli_score},
+    {"score", "print log-probabilities, best tokens and experts for given texts", cli_score,
+     .ranks = true},
+    {"split", "write the part of a model that one rank of mpirun needs", cli_split},
     {"template", "render a chat template with a case", cli_template},
     {"help", "show this, or the help of a command", cli_help},
     {"version", "show the version and what this build can use here", cli_version},
@@ -76,7 +80,10 @@ int main(int argc, char **argv)
     const cli_command *command = cli_find_command(argc - 1, argv + 1, &words);
     if (!command)
         return no_command(argv[1]);
-    int code = command->run(argc - words, argv + words);
+    int code = cli_ranks_begin(command);
+    if (code >= 0)
+        return code;
+    code = cli_ranks_end(command->run(argc - words, argv + words));
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fputs("umbra: cannot write the output\n", stderr);
         return code == EXIT_DONE ? EXIT_FAILED : code;

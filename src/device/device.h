@@ -17,6 +17,7 @@
 
 #include "base/pool.h"
 #include "device/kv.h"
+#include "device/recurrent.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
@@ -180,6 +181,79 @@ typedef struct umbra_convolve_step {
     int runs_stride;           /* umbra_kv_most_runs */
 } umbra_convolve_step;
 void umbra_device_convolve(const umbra_device *d, const umbra_convolve_step *s, int rows);
+
+/* ---- recurrent layers ---- */
+
+/* The rows of a pass by their sequences: a row's neighbours among those of its sequence. */
+typedef struct umbra_chains {
+    int32_t *first;  /* (n) the first row of each sequence */
+    int32_t *before; /* (T) -1: the row is the first */
+    int32_t *after;  /* (T) -1: the row is the last */
+    int n;
+} umbra_chains;
+
+/* What a layer keeps that attends so. */
+umbra_recurrent_form umbra_recurrent_make(const umbra_attention *a);
+
+/* What the positions of a pass give to the state of a recurrent layer, and how they leave it.
+ * Each step below goes through all rows: */
+typedef struct umbra_recurrent_step {
+    const umbra_recurrent_form *form;
+    const umbra_chains *chains;
+    const umbra_recurrent_view *view; /* (chains) */
+    float *input;                     /* (T, channels) before the convolution */
+    float *mixed;                     /* (T, channels) behind it */
+    float *decay;                     /* (T, heads), or (T, heads, key_dim) */
+    float *rate;                      /* (T, heads) */
+    float *out;                       /* (T, heads, value_dim) */
+} umbra_recurrent_step;
+
+/* mixed = silu(convolution of input + bias); with `norm_eps` > 0 queries and keys become unit
+ * vectors x / sqrt(sum x^2 + norm_eps), queries divided by sqrt(key_dim) besides. The channels may
+ * lie in up to three tensors of weights, one behind the other. */
+typedef struct umbra_mix_inputs {
+    const umbra_matrix *weights[3]; /* (channels of it, taps); data may be NULL */
+    const umbra_matrix *bias;       /* (channels); data may be NULL */
+    float norm_eps;
+} umbra_mix_inputs;
+void umbra_device_mix_inputs(const umbra_device *d, const umbra_recurrent_step *s,
+                             const umbra_mix_inputs *m, int rows);
+
+/* decay = exp(softplus(step + bias) * a), in double; rate = sigmoid(rates), or where there are
+ * none softplus(step + bias). Steps and rates lie per row in groups of so many heads. */
+typedef struct umbra_recurrent_gates {
+    const float *steps;       /* (T, stride): those of heads, or of their keys */
+    const float *rates;       /* (T, stride); NULL: rates are steps */
+    int stride;               /* of rows of both */
+    int group, group_stride;  /* head h's lies at h / group * group_stride + h % group */
+    const umbra_matrix *bias; /* (heads), or (heads, key_dim) */
+    const umbra_matrix *a;    /* (heads) */
+} umbra_recurrent_gates;
+void umbra_device_open_gates(const umbra_device *d, const umbra_recurrent_step *s,
+                             const umbra_recurrent_gates *g, int rows);
+
+/* States go through their rows in the order of positions, heads beside each other; `to` keeps what
+ * it needs to be taken back, as recurrent.h says. */
+void umbra_device_recur(const umbra_device *d, const umbra_recurrent_step *s);
+/* The state `to` that `from` becomes by the first n of the rows that `kept` keeps, which are kept
+ * there; kept may be `to`. n is at least 1. */
+void umbra_device_recur_again(const umbra_device *d, const umbra_recurrent_form *form,
+                              const umbra_recurrent_view *view, const float *kept, int n);
+
+/* out of every head is normed and gated, or the other way round, over all of a group's heads. */
+typedef struct umbra_recurrent_close {
+    const float *gate;           /* (T, heads, value_dim) */
+    const umbra_matrix *norm;    /* (value_dim), or (groups, values of a group) */
+    const umbra_matrix *skip;    /* (heads) out += skip * value first; data may be NULL */
+    bool gate_first, by_sigmoid; /* else by silu */
+    int groups;                  /* with gate_first */
+    float eps;
+} umbra_recurrent_close;
+void umbra_device_close_gates(const umbra_device *d, const umbra_recurrent_step *s,
+                              const umbra_recurrent_close *c, int rows);
+
+/* x (T, n) *= sigmoid(gate (T, n)). */
+void umbra_device_gate(const umbra_device *d, float *x, const float *gate, int rows, int n);
 
 /* Turns the rope.dim values at x by a row's angles. */
 void umbra_rope_rotate(const umbra_kernels *kernels, const umbra_rope *rope, float *x,

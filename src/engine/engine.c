@@ -1,14 +1,17 @@
 /* Opens and closes an engine, and answers what it is. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
 #include "engine/internal.h"
+#include "engine/part.h"
 
-int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
-                            const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
+static int open_store(umbra_store **out, const umbra_model *model, const umbra_slice *slices,
+                      const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
 {
     uint32_t n_paths = umbra_gguf_file_count(model->gguf);
     const char **paths = umbra_calloc(n_paths, sizeof *paths);
@@ -22,7 +25,7 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
         .n_layers = model->config.layers,
         .n_experts = model->config.experts,
         .n_sequences = o->sequences,
-        .slices = model->slices,
+        .slices = slices,
         .budget_bytes = bytes,
         .io = o->io,
         .buffered = o->buffered,
@@ -30,6 +33,24 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
     };
     int rc = umbra_store_open(out, &options, err);
     umbra_free(paths);
+    return rc;
+}
+
+int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
+                            const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
+{
+    return open_store(out, model, model->slices, o, bytes, err);
+}
+
+/* The store of this rank's experts. */
+static int open_own_store(umbra_engine *e, const umbra_engine_options *o, umbra_error *err)
+{
+    if (!e->division.owner)
+        return open_store(&e->store, e->model, e->model->slices, o, e->plan.cache_bytes, err);
+    umbra_slice *slices = umbra_division_slices(&e->division, e->model);
+    int rc = slices ? open_store(&e->store, e->model, slices, o, e->plan.cache_bytes, err)
+                    : umbra_fail_nomem(err, "the table of experts", 0);
+    umbra_free(slices);
     return rc;
 }
 
@@ -62,12 +83,16 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_place(&e->scratch, arena, c, p->chunk, UMBRA_LOGITS_ROWS, p->context, p->threads);
     e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
+    e->recurrent = umbra_calloc((size_t)c->layers, sizeof *e->recurrent);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
-    if (!arena || !e->forms || !e->rope_frequency)
+    e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
+    if (!arena || !e->checks || !e->forms || !e->recurrent || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
-    umbra_state_shape shape = {e->forms, c->layers, e->sequences, p->context, p->chunk};
+    e->has_recurrent = umbra_plan_recurrent(e->model, e->recurrent);
+    umbra_state_shape shape = {e->forms, c->layers,    e->sequences, p->context,
+                               p->chunk, e->recurrent, &e->device};
     return umbra_state_open(&e->state, &shape, err);
 }
 
@@ -114,12 +139,74 @@ static int check_widths(const umbra_model *model, umbra_error *err)
         const width attention[] = {
             {"attention (heads x values)", a->heads * a->value_dim},
             {"query bottleneck", a->q_rank},
+            {"bottleneck of decays", a->recurrence.key_decay ? a->key_dim : 0},
             {"latent", a->kv_rank},
             {"unrotated key", a->kv_rank ? a->key_dim - c->rope[a->rope].dim : 0},
         };
         rc = check_blocks(model, attention, sizeof attention / sizeof attention[0], err);
     }
     return rc;
+}
+
+/* ---- with ranks ---- */
+
+/* Rank 0's division, and the chunk that every rank has room for. */
+static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *err)
+{
+    int rc = umbra_engine_plan(e->model, o, &e->plan, err);
+    if (!e->division.owner)
+        return rc;
+    rc = umbra_division_agree(&e->division, rc, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_division_share(&e->division, e->model, err);
+    int chunk = e->plan.chunk;
+    if (rc == UMBRA_OK)
+        rc = umbra_division_least(&e->division, &chunk, err);
+    if (rc != UMBRA_OK || chunk == e->plan.chunk)
+        return rc;
+    o->chunk = chunk;
+    return umbra_engine_plan(e->model, o, &e->plan, err);
+}
+
+static void claim(umbra_division_claim *c, const char *what, const char *value)
+{
+    c->what = what;
+    snprintf(c->value, sizeof c->value, "%s", value);
+}
+
+/* That all run the same model the same way, so that they come to the same bits. */
+static int compare_ranks(const umbra_engine *e, umbra_error *err)
+{
+    enum { CLAIMS = 5 };
+    umbra_division_claim c[CLAIMS] = {0};
+    char text[64], hash[UMBRA_MODEL_HASH_CHARS] = "";
+    const umbra_division *d = &e->division;
+    int rc = umbra_division_agree(d, umbra_model_hash(e->model, hash, err), err);
+    if (rc != UMBRA_OK)
+        return rc;
+    claim(&c[0], "the version of Umbra", UMBRA_VERSION);
+    claim(&c[1], "the set of kernels", e->plan.kernels);
+    snprintf(text, sizeof text, "%d sequences of %d", e->sequences, e->plan.context);
+    claim(&c[2], "the context", text);
+    claim(&c[3], "the header of the model file", hash);
+    snprintf(text, sizeof text, "%016" PRIx64,
+             (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
+    claim(&c[4], "the model's dense weights", text);
+    return umbra_division_compare(d, c, CLAIMS, err);
+}
+
+static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_error *err)
+{
+    int rc = umbra_part_check(e->model, &e->division, err);
+    if (rc == UMBRA_OK)
+        rc = open_device(e, err);
+    if (rc == UMBRA_OK)
+        umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
+    if (rc == UMBRA_OK)
+        rc = open_memory(e, err);
+    if (rc == UMBRA_OK)
+        rc = load_weights(e, o->progress, err);
+    return rc == UMBRA_OK ? open_own_store(e, o, err) : rc;
 }
 
 int umbra_engine_open(umbra_engine **out, const umbra_model *model,
@@ -133,18 +220,16 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     e->model = model;
     e->sequences = o.sequences ? o.sequences : 1;
     int rc = check_widths(model, err);
+    if (rc == UMBRA_OK && o.ranks && (!o.ranks->gather || !o.ranks->share || !o.ranks->agree))
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "ranks need gather, share and agree");
     if (rc == UMBRA_OK)
-        rc = umbra_engine_plan(model, &o, &e->plan, err);
+        rc = umbra_division_init(&e->division, model, o.ranks, err);
     if (rc == UMBRA_OK)
-        rc = open_device(e, err);
+        rc = plan_together(e, &o, err);
     if (rc == UMBRA_OK)
-        umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
-    if (rc == UMBRA_OK)
-        rc = open_memory(e, err);
-    if (rc == UMBRA_OK)
-        rc = load_weights(e, o.progress, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_engine_open_store(&e->store, model, &o, e->plan.cache_bytes, err);
+        rc = umbra_division_agree(&e->division, open_parts(e, &o, err), err);
+    if (rc == UMBRA_OK && e->division.owner)
+        rc = compare_ranks(e, err);
     if (rc != UMBRA_OK) {
         umbra_engine_close(&e);
         return rc;
@@ -162,9 +247,12 @@ void umbra_engine_close(umbra_engine **p)
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
     umbra_free(e->forms);
+    umbra_free(e->recurrent);
+    umbra_free(e->checks);
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
+    umbra_division_free(&e->division);
     umbra_free(e);
     *p = NULL;
 }
@@ -204,13 +292,38 @@ umbra_pool *umbra_engine_pool(const umbra_engine *e)
     return e->pool;
 }
 
+int umbra_engine_rank(const umbra_engine *e)
+{
+    return e->division.ranks.rank;
+}
+
+int umbra_engine_ranks(const umbra_engine *e)
+{
+    return e->division.ranks.count > 1 ? e->division.ranks.count : 1;
+}
+
+bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
+{
+    const umbra_division *d = &e->division;
+    return !d->owner ||
+           d->owner[(size_t)layer * (size_t)d->experts + (size_t)expert] == d->ranks.rank;
+}
+
+int umbra_engine_uses(const umbra_engine *e, uint64_t *out, umbra_error *err)
+{
+    umbra_store_get_uses(e->store, out);
+    return umbra_division_sum(&e->division, out, err);
+}
+
 void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
 {
     *out = (umbra_pass){.device = &e->device,
                         .model = e->model,
                         .weights = &e->weights,
                         .forms = e->forms,
-                        .rope_frequency = e->rope_frequency};
+                        .recurrent = e->recurrent,
+                        .rope_frequency = e->rope_frequency,
+                        .order = e->division.order};
 }
 
 void umbra_engine_lend_output(const umbra_engine *e, umbra_scratch *scratch)
@@ -222,6 +335,16 @@ void umbra_engine_lend_output(const umbra_engine *e, umbra_scratch *scratch)
 umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, int position)
 {
     return umbra_state_view(e->state, layer, sequence, position);
+}
+
+umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *e, int layer, int sequence)
+{
+    return umbra_state_recurrent(e->state, layer, sequence);
+}
+
+void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
+{
+    e->checks[sequence] = on;
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

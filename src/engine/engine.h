@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "device/kv.h"
+#include "device/recurrent.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 
@@ -21,10 +22,23 @@ umbra_store *umbra_engine_store(const umbra_engine *engine);
 int umbra_engine_sequences(const umbra_engine *engine);
 umbra_pool *umbra_engine_pool(const umbra_engine *engine);
 
+/* Among ranks: which one this is (alone: 0), and whether it has the expert. */
+int umbra_engine_rank(const umbra_engine *engine);
+/* How many there are; alone: 1. */
+int umbra_engine_ranks(const umbra_engine *engine);
+bool umbra_engine_owns(const umbra_engine *engine, int layer, int expert);
+/* umbra_store_get_uses, of all ranks together, who must all call it. */
+int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *err);
+
 /* A store of so many bytes for the model's experts, as an engine with these options would open it.
  */
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
                             const umbra_engine_options *options, uint64_t bytes, umbra_error *err);
+
+/* Several rows of this sequence in one call are the next token and guesses of those behind it,
+ * which are checked together: they count as decoding, not as a prompt. Holds until it is set
+ * otherwise. */
+void umbra_engine_set_checking(umbra_engine *engine, int sequence, bool on);
 
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */
@@ -35,6 +49,8 @@ void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
 void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
 /* What a row at `position` of a sequence sees of a layer. */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
+/* The states of a recurrent layer before and behind the step in progress. */
+umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *engine, int layer, int sequence);
 /* From UMBRA_TAP_WAIT: the state of the chunk's row t, x (hidden), with the experts of the layer
  * that are computed so far. Returns the share of their weight that is not yet there, 0 to 1. */
 float umbra_engine_partial(umbra_engine *engine, int layer, int t, float *x);

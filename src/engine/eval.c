@@ -12,6 +12,7 @@ typedef struct chunk {
     const umbra_tap *tap; /* the call's */
     umbra_pass pass;
     umbra_rows rows;
+    umbra_error failure; /* with ranks: why this one fails, until it has made the others stop too */
 } chunk;
 
 static int tell(chunk *c, umbra_tap_place place)
@@ -50,6 +51,21 @@ static int check_states(const chunk *c, const char *what, int layer, umbra_error
     return refuse_nonfinite(c, row, what, layer, err);
 }
 
+/* Joins row t to the row of its sequence before it. */
+static void chain_row(umbra_scratch *s, int t, bool first)
+{
+    umbra_chains *c = &s->chains;
+    int before = first ? -1 : t - 1;
+    while (before >= 0 && s->sequence[before] != s->sequence[t])
+        before--;
+    c->before[t] = before;
+    c->after[t] = -1;
+    if (before < 0)
+        c->first[c->n++] = t;
+    else
+        c->after[before] = t;
+}
+
 /* The chunk's ids, sequences and positions, with room for them in their sequences. */
 static void place_rows(chunk *c)
 {
@@ -57,30 +73,46 @@ static void place_rows(chunk *c)
     umbra_scratch *s = &e->scratch;
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_begin(e->state, c->rows.tokens[t].sequence);
+    s->chains.n = 0;
     for (int t = 0; t < c->rows.n; t++) {
         s->id[t] = c->rows.tokens[t].id;
         s->sequence[t] = c->rows.tokens[t].sequence;
         s->position[t] = umbra_state_reserve(e->state, s->sequence[t]);
+        if (e->has_recurrent)
+            chain_row(s, t, umbra_state_pending(e->state, s->sequence[t]) == 1);
     }
     for (int t = 0; t < c->rows.n; t++)
-        s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
+        s->prompt[t] =
+            umbra_state_pending(e->state, s->sequence[t]) > 1 && !e->checks[s->sequence[t]];
 }
 
-/* Tells the store what the chunk is for: rows of prompts scan all experts, those that
- * decode say which ones are in use. */
-static int begin_batch(chunk *c, umbra_error *err)
+/* What the chunk is for: rows of prompts scan all experts, those that decode, or are checked, say
+ * which ones are in use. */
+static umbra_batch_kind kind_of(const chunk *c)
+{
+    const umbra_scratch *s = &c->e->scratch;
+    umbra_batch_kind kind = UMBRA_BATCH_PROMPT;
+    for (int t = 0; t < c->rows.n; t++) {
+        if (s->prompt[t])
+            continue;
+        if (umbra_state_pending(c->e->state, s->sequence[t]) > 1)
+            return UMBRA_BATCH_VERIFY;
+        kind = UMBRA_BATCH_DECODE;
+    }
+    return kind;
+}
+
+static int begin_batch(chunk *c, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &c->e->scratch;
+    int first, own = umbra_division_own(&c->e->division, s, c->rows.layer, distinct, &first);
     umbra_batch batch = {
-        .kind = UMBRA_BATCH_PROMPT,
+        .kind = kind_of(c),
         .layer = c->rows.layer,
-        .experts = s->span_expert,
-        .uses = s->span_uses,
-        .n = umbra_step_sort_pairs(&c->pass),
+        .experts = s->span_expert + first,
+        .uses = s->span_uses + first,
+        .n = own,
     };
-    for (int t = 0; t < c->rows.n; t++)
-        if (!s->prompt[t])
-            batch.kind = UMBRA_BATCH_DECODE;
     return umbra_store_begin(c->e->store, &batch, err);
 }
 
@@ -95,39 +127,82 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
 
 /* Experts in the order in which the store delivers; a stop that a tap asks for waits for the
  * layer's end, so that the store's batch ends too. */
-static int compute_experts(chunk *c, umbra_error *err)
+static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    int layer = c->rows.layer, rc = begin_batch(c, err);
+    int layer = c->rows.layer, rc = begin_batch(c, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
-    int stop = tell(c, UMBRA_TAP_ROUTED);
+    *stop = tell(c, UMBRA_TAP_ROUTED);
     umbra_step_ffn(&c->pass, layer); /* while the reads are under way */
     umbra_lease leases[UMBRA_MAX_USED];
     int n;
-    while ((n = next_leases(c, leases, &stop, err)) > 0) {
+    while ((n = next_leases(c, leases, stop, err)) > 0) {
         umbra_step_experts(&c->pass, layer, leases, n);
         for (int i = 0; i < n; i++)
             umbra_store_release(e->store, &leases[i]);
     }
-    if (n < 0)
-        return n;
-    umbra_step_mix(&c->pass, layer);
+    return n;
+}
+
+/* The ranks' parts come together. One that fails waits for a layer in which it has a part, to hand
+ * out what is no number: then all stop behind the same layer. */
+static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
+{
+    umbra_engine *e = c->e;
+    if (!e->division.owner)
+        return rc;
+    if (rc != UMBRA_OK)
+        c->failure = err ? *err : (umbra_error){.status = rc};
+    int status = c->failure.status;
+    (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
+    return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
+}
+
+static int compute_experts(chunk *c, umbra_error *err)
+{
+    int stop = UMBRA_OK, distinct = umbra_step_sort_pairs(&c->pass, c->rows.layer);
+    int rc = compute_leases(c, distinct, &stop, err);
+    rc = gather_experts(c, distinct, rc, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_step_mix(&c->pass, c->rows.layer);
     return stop;
+}
+
+/* With ranks the interruption is first handed to the others. */
+static int check_interruption(chunk *c, umbra_error *err)
+{
+    if (!umbra_progress_interrupted(c->tap->progress) || c->failure.status != UMBRA_OK)
+        return UMBRA_OK;
+    umbra_error *at = c->e->division.owner ? &c->failure : err;
+    int rc = umbra_fail(at, UMBRA_E_INTERRUPTED, "interrupted");
+    return at == err ? rc : UMBRA_OK;
+}
+
+/* What the rows see of the layer, and the states that they go on from. */
+static void show_layer(chunk *c)
+{
+    umbra_engine *e = c->e;
+    umbra_scratch *s = &e->scratch;
+    int layer = c->rows.layer;
+    bool recurrent = e->recurrent[layer].heads > 0;
+    for (int t = 0; !recurrent && t < c->rows.n; t++)
+        s->view[t] = umbra_state_view(e->state, layer, s->sequence[t], s->position[t]);
+    for (int i = 0; recurrent && i < s->chains.n; i++)
+        s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
 }
 
 static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    if (umbra_progress_interrupted(c->tap->progress))
-        return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
-    int rc = tell(c, UMBRA_TAP_INPUT);
+    int rc = check_interruption(c, err);
+    if (rc == UMBRA_OK)
+        rc = tell(c, UMBRA_TAP_INPUT);
     if (rc != UMBRA_OK)
         return rc;
-    for (int t = 0; t < c->rows.n; t++)
-        e->scratch.view[t] =
-            umbra_state_view(e->state, layer, e->scratch.sequence[t], e->scratch.position[t]);
+    show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
@@ -258,6 +333,13 @@ void umbra_engine_angles(const umbra_engine *e, int t, float *const *angles)
     }
 }
 
+static int fail_as(const umbra_error *failure, umbra_error *err)
+{
+    if (err)
+        *err = *failure;
+    return failure->status;
+}
+
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
                       umbra_error *err)
 {
@@ -272,7 +354,9 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .model = e->model,
                      .weights = &e->weights,
                      .forms = e->forms,
+                     .recurrent = e->recurrent,
                      .rope_frequency = e->rope_frequency,
+                     .order = e->division.order,
                      .scratch = &e->scratch,
                      .rows = count},
             .rows = {.first = first,
@@ -283,6 +367,8 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .x = e->scratch.x},
         };
         rc = compute_chunk(&c, err);
+        if (rc != UMBRA_OK && c.failure.status != UMBRA_OK)
+            rc = fail_as(&c.failure, err);
     }
-    return rc;
+    return rc == UMBRA_OK ? rc : umbra_division_agree(&e->division, rc, err);
 }

@@ -3,6 +3,7 @@
 #ifndef UMBRA_ENGINE_INTERNAL_H
 #define UMBRA_ENGINE_INTERNAL_H
 
+#include "engine/division.h"
 #include "engine/engine.h"
 #include "engine/steps/steps.h"
 #include "state/state.h"
@@ -15,15 +16,19 @@ enum {
 struct umbra_engine {
     const umbra_model *model;
     umbra_memory_plan plan;
+    umbra_division division;
     int sequences;
     umbra_device device;
     umbra_pool *pool;
     umbra_store *store;
     umbra_weights weights;
-    umbra_kv_form *forms;   /* (layers) */
+    umbra_kv_form *forms;            /* (layers) */
+    umbra_recurrent_form *recurrent; /* (layers) */
+    bool has_recurrent;
     double *rope_frequency; /* (rope.dim / 2) */
     umbra_state *state;
     umbra_scratch scratch;
+    bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
     bool has_identity;
     uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
@@ -37,7 +42,9 @@ void umbra_limits_started(umbra_memory_plan *plan, int threads);
  * be had here, or, for 0, what is free. */
 void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 
-/* plan.c: what a layer keeps of every position, forms (layers). */
+/* plan.c: what a layer keeps of every position, forms (layers), and which layers keep a state of
+ * all, recurrent (layers). Returns whether any does. */
+bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent);
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
 

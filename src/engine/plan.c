@@ -47,6 +47,17 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
         };
 }
 
+bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent)
+{
+    const umbra_config *c = &model->config;
+    bool any = false;
+    for (int l = 0; l < c->layers; l++) {
+        recurrent[l] = umbra_recurrent_make(&c->attention[l]);
+        any = any || recurrent[l].heads > 0;
+    }
+    return any;
+}
+
 static int check_range(umbra_error *err, const char *what, int value, int least, int most)
 {
     if (value >= least && value <= most)
@@ -104,8 +115,10 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->context = o->context;
     p->process_bytes = process_bytes + thread_bytes * (uint64_t)(o->threads + IO_THREADS);
     uint64_t index = (uint64_t)c->layers * (uint64_t)c->experts * UMBRA_STORE_SLICES;
+    uint64_t owners = o->ranks ? 2 * sizeof(uint16_t) : 0; /* engine/division.c */
     p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
-                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice);
+                        umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice) +
+                        owners * (uint64_t)c->layers * (uint64_t)c->experts;
     p->dense_bytes = umbra_plan_dense_bytes(model);
     p->reserved_bytes = o->reserved_bytes;
     return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->reserved_bytes;
@@ -116,7 +129,7 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
 typedef struct chunk_plan {
     const umbra_model *model;
     const umbra_memory_plan *plan;
-    umbra_state_shape shape; /* but for the step; owns its forms */
+    umbra_state_shape shape; /* but for the step */
 } chunk_plan;
 
 static uint64_t scratch_bytes(const chunk_plan *c, int chunk)
@@ -163,13 +176,13 @@ static int find_alignment(const umbra_model *model, const umbra_engine_options *
     return rc;
 }
 
-/* The budget's division, when the options are complete. */
-static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t fixed,
-                  umbra_memory_plan *p, umbra_error *err)
+/* The budget's division, when the options are complete; experts: to be kept, at most. */
+static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t experts,
+                  uint64_t fixed, umbra_memory_plan *p, umbra_error *err)
 {
     const umbra_model *model = c->model;
     uint64_t used = (uint64_t)model->config.experts_used;
-    uint64_t experts = (uint64_t)model->info.moe_layers * (uint64_t)model->config.experts;
+    used = used < experts ? used : experts;
     p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
     p->all_bytes =
         fixed + chunk_bytes(c, o->chunk ? o->chunk : MAX_AUTO_CHUNK) + experts * p->slot_bytes;
@@ -206,15 +219,26 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *config = &model->config;
-    umbra_kv_form *forms = umbra_calloc((size_t)config->layers, sizeof *forms);
-    if (!forms)
-        return umbra_fail_nomem(err, "the plan", (uint64_t)config->layers * sizeof *forms);
+    size_t layers = (size_t)config->layers;
+    umbra_kv_form *forms = umbra_calloc(layers, sizeof *forms);
+    umbra_recurrent_form *recurrent = umbra_calloc(layers, sizeof *recurrent);
+    if (!forms || !recurrent) {
+        umbra_free(forms);
+        umbra_free(recurrent);
+        return umbra_fail_nomem(err, "the plan", layers * (sizeof *forms + sizeof *recurrent));
+    }
     umbra_plan_forms(model, kernels, forms);
+    umbra_plan_recurrent(model, recurrent);
     p->slot_bytes =
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0}};
-    rc = divide(&o, &c, fixed, p, err);
+    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0, recurrent, NULL}};
+    umbra_division division;
+    rc = umbra_division_init(&division, model, o.ranks, err);
+    if (rc == UMBRA_OK)
+        rc = divide(&o, &c, division.owned, fixed, p, err);
+    umbra_division_free(&division);
     umbra_free(forms);
+    umbra_free(recurrent);
     return rc;
 }

@@ -1,4 +1,6 @@
 /* Writes tokens one by one: the prompt in chunks, then decoding. */
+#include <string.h>
+
 #include <umbra/generate.h>
 
 #include "base/clock.h"
@@ -6,29 +8,32 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "engine/engine.h"
+#include "generate/decode.h"
 
-typedef struct step {
-    umbra_sampler *sampler;
-    int32_t next;
+/* The prompt being read. */
+typedef struct reading {
+    umbra_decoder *decoder;
+    int count; /* tokens of the text, with what the sequence held before */
     const umbra_progress *progress;
     int prompt_tokens;
-} step;
+} reading;
 
 /* Called for each chunk of the prompt that is done. */
 static int report_prompt(void *user, const umbra_rows *rows)
 {
-    const step *s = user;
-    umbra_progress_report(s->progress, "reading the prompt", "tokens",
-                          (uint64_t)(rows->first + rows->n), (uint64_t)s->prompt_tokens);
+    const reading *r = user;
+    umbra_progress_report(r->progress, "reading the prompt", "tokens",
+                          (uint64_t)(rows->first + rows->n), (uint64_t)r->prompt_tokens);
     return 0;
 }
 
 static int take_logits(void *user, int index, const float *logits)
 {
     (void)index;
-    step *s = user;
-    s->next = umbra_sampler_next(s->sampler, logits);
-    return 0;
+    reading *r = user;
+    umbra_decoder *d = r->decoder;
+    d->next = umbra_sampler_next(d->sampler, logits, d->text, r->count);
+    return d->next < 0 ? d->next : 0;
 }
 
 static int prefill(umbra_engine *engine, const int32_t *prompt, int n, int sequence,
@@ -68,27 +73,35 @@ static int check(umbra_engine *engine, int prompt_tokens, const umbra_generate_o
     return UMBRA_OK;
 }
 
-/* The decode loop: s->next is the token that follows what the engine holds. */
-static int decode(umbra_engine *engine, const umbra_model *model, const umbra_generate_options *o,
-                  int most, step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
+/* Opens what draws, and lays out the text so far. */
+static int begin(umbra_decoder *d, const int32_t *prompt, int prompt_tokens, umbra_error *err)
 {
-    while (out->new_tokens < most) {
-        if (!o->ignore_end && umbra_is_end_token(model, s->next)) {
-            out->ended = true;
-            return UMBRA_OK;
-        }
-        out->new_tokens++;
-        if (o->on_token && o->on_token(o->user, s->next) != 0)
-            return UMBRA_OK;
-        if (out->new_tokens == most)
-            return UMBRA_OK;
-        umbra_token token = {s->next, o->sequence, true};
-        int rc = umbra_engine_eval(engine, &token, 1, tap, err);
-        if (rc != UMBRA_OK)
-            return rc;
-        out->decode_steps++;
-    }
-    return UMBRA_OK;
+    const umbra_generate_options *o = d->options;
+    int held = umbra_engine_length(d->engine, o->sequence);
+    size_t n = (size_t)held + (size_t)prompt_tokens + (size_t)d->most;
+    d->text = umbra_calloc(n, sizeof *d->text);
+    if (!d->text)
+        return umbra_fail_nomem(err, "the text", (uint64_t)n * sizeof *d->text);
+    for (int i = 0; i < held; i++)
+        d->text[i] = o->before ? o->before[i] : -1; /* no token: nothing looks at it */
+    d->known_from = o->before ? 0 : held;
+    memcpy(d->text + held, prompt, (size_t)prompt_tokens * sizeof *prompt);
+    return umbra_sampler_open(&d->sampler, &o->sampling, umbra_model_get_info(d->model)->vocabulary,
+                              err);
+}
+
+/* The decode loop, with its drafts. */
+static int decode(umbra_decoder *d, int held, int prompt_tokens, umbra_error *err)
+{
+    const umbra_store *store = umbra_engine_store(d->engine);
+    uint64_t start = umbra_clock_ns(), waited_ns = umbra_store_waited_ns(store);
+    if (d->options->drafts)
+        umbra_drafts_begin(d->options->drafts, d->options->sequence, held, d->text + held,
+                           prompt_tokens, d->next);
+    int rc = umbra_decode(d, err);
+    d->out->decode_seconds = umbra_seconds_since(start);
+    d->out->decode_wait_seconds = (double)(umbra_store_waited_ns(store) - waited_ns) * 1e-9;
+    return rc;
 }
 
 int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
@@ -102,26 +115,23 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     int rc = check(engine, prompt_tokens, o, &most, err);
     if (rc != UMBRA_OK)
         return rc;
-    step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
-    rc = umbra_sampler_open(&s.sampler, &o->sampling, umbra_model_get_info(model)->vocabulary, err);
-    if (rc != UMBRA_OK)
-        return rc;
-    umbra_tap tap = {.user = &s,
+    int held = umbra_engine_length(engine, o->sequence);
+    umbra_decoder d = {.engine = engine, .model = model, .options = o, .most = most, .out = out};
+    reading r = {&d, held + prompt_tokens, o->progress, prompt_tokens};
+    umbra_tap tap = {.user = &r,
                      .logits = take_logits,
                      .at = {[UMBRA_TAP_LEAVE] = report_prompt},
                      .progress = o->progress};
+    rc = begin(&d, prompt, prompt_tokens, err);
     uint64_t start = umbra_clock_ns();
-    rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
+    if (rc == UMBRA_OK)
+        rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
     out->prefill_seconds = umbra_seconds_since(start);
-    tap.at[UMBRA_TAP_LEAVE] = NULL;
-    if (rc == UMBRA_OK) {
-        start = umbra_clock_ns();
-        uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(engine));
-        rc = decode(engine, model, o, most, &s, &tap, out, err);
-        out->decode_seconds = umbra_seconds_since(start);
-        out->decode_wait_seconds =
-            (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;
-    }
-    umbra_sampler_close(&s.sampler);
+    if (d.next < 0)
+        rc = umbra_fail_draw(d.next, r.count, err);
+    if (rc == UMBRA_OK)
+        rc = decode(&d, held, prompt_tokens, err);
+    umbra_sampler_close(&d.sampler);
+    umbra_free(d.text);
     return rc;
 }

@@ -164,17 +164,33 @@ static void write_counts(FILE *f, void *user)
     fputs("]}\n", f);
 }
 
+static int replace_file(usage *u, const char *path, umbra_error *err)
+{
+    int rc = access(path, F_OK) == 0 ? add_file(u, path, err) : UMBRA_OK;
+    return rc == UMBRA_OK ? umbra_replace_file(path, write_counts, u, NULL, err) : rc;
+}
+
+int umbra_usage_read(const umbra_model *model, const char *path, uint64_t *counts, umbra_error *err)
+{
+    usage u;
+    int rc = open_usage(&u, model, err);
+    if (rc == UMBRA_OK)
+        rc = add_file(&u, path, err);
+    for (size_t i = 0; rc == UMBRA_OK && i < (size_t)u.layers * (size_t)u.experts; i++)
+        counts[i] += u.counts[i];
+    umbra_free(u.counts);
+    return rc;
+}
+
 int umbra_usage_add(const umbra_engine *engine, const char *path, umbra_error *err)
 {
     usage u;
     int rc = open_usage(&u, umbra_engine_model(engine), err);
     if (rc == UMBRA_OK) {
-        umbra_store_get_uses(umbra_engine_store(engine), u.counts);
-        if (access(path, F_OK) == 0)
-            rc = add_file(&u, path, err);
+        rc = umbra_engine_uses(engine, u.counts, err);
+        if (rc == UMBRA_OK && umbra_engine_rank(engine) == 0)
+            rc = replace_file(&u, path, err);
     }
-    if (rc == UMBRA_OK)
-        rc = umbra_replace_file(path, write_counts, &u, NULL, err);
     umbra_free(u.counts);
     return rc;
 }
@@ -206,12 +222,15 @@ static int keep(umbra_store *store, int layer, const int *experts, int n, umbra_
     return rc;
 }
 
-static int keep_best(umbra_store *store, const usage *u, rank *ranks, int *list, int want,
+static int keep_best(umbra_engine *engine, const usage *u, rank *ranks, int *list, int want,
                      int *pinned, umbra_error *err)
 {
+    umbra_store *store = umbra_engine_store(engine);
     int pairs = u->layers * u->experts, rc = UMBRA_OK;
-    for (int i = 0; i < pairs; i++)
-        ranks[i] = (rank){u->counts[i], i};
+    for (int i = 0; i < pairs; i++) {
+        bool own = umbra_engine_owns(engine, i / u->experts, i % u->experts);
+        ranks[i] = (rank){own ? u->counts[i] : 0, i};
+    }
     qsort(ranks, (size_t)pairs, sizeof *ranks, by_count);
     while (want > 0 && ranks[want - 1].count == 0)
         want--; /* what was never used is not worth keeping */
@@ -248,7 +267,7 @@ int umbra_usage_pin(umbra_engine *engine, const char *path, double share, int *p
     if (rc == UMBRA_OK && (!ranks || !list))
         rc = umbra_fail_nomem(err, "the usage of experts", 0);
     if (rc == UMBRA_OK && want > 0)
-        rc = keep_best(umbra_engine_store(engine), &u, ranks, list, want, &count, err);
+        rc = keep_best(engine, &u, ranks, list, want, &count, err);
     umbra_free(ranks);
     umbra_free(list);
     umbra_free(u.counts);

@@ -85,6 +85,36 @@ typedef struct umbra_attend {
     float scale;
 } umbra_attend;
 
+enum { UMBRA_STATE_COLUMNS = 32 };
+
+/* One position's step of up to UMBRA_STATE_COLUMNS columns of a recurrent state S, which is
+ * (keys, UMBRA_STATE_COLUMNS):
+ *   S[i] *= decay[i];  w = rate * (v - S^T k) if delta, rate * v if not;  S += k w^T;  out = S^T q.
+ * No column depends on another. Whether `from` and `to` are the same leaves no trace in the bits.
+ */
+typedef struct umbra_recur {
+    const float *from;  /* S before */
+    float *to;          /* S behind */
+    const float *k;     /* (keys) */
+    const float *q;     /* (keys); NULL: nothing is read out */
+    const float *v;     /* (columns); columns of S behind these stay 0 if they were */
+    const float *decay; /* (keys), or one for all */
+    float *out;         /* (columns) */
+    float rate;
+    int keys, columns;
+    bool key_decay, delta;
+} umbra_recur;
+
+/* Causal convolution of n channels by themselves, each over its last `taps` inputs:
+ * out[c] = silu(bias[c] + sum_j weights[c][j] * input[j][c]). */
+typedef struct umbra_causal {
+    const float *const *input; /* (taps) rows (n), oldest first; NULL: zeros */
+    const float *weights;      /* (n, taps) */
+    const float *bias;         /* (n) or NULL */
+    float *out;                /* (n) */
+    int taps, n;
+} umbra_causal;
+
 typedef struct umbra_kernels {
     const char *name;  /* "reference", "scalar", "avx2", "avx512", "neon" */
     bool exact;        /* reference: activations stay 32-bit, keys and values are f32 */
@@ -108,9 +138,13 @@ typedef struct umbra_kernels {
     void (*softmax)(float *x, int n);
     /* out = silu(gate) * up, silu(v) = v / (1 + exp(-v)); out may be gate or up. */
     void (*swiglu)(float *out, const float *gate, const float *up, int n);
+    /* out = sigmoid(gate) * x; out may be gate or x. */
+    void (*open_gate)(float *out, const float *gate, const float *x, int n);
     /* y += a * x */
     void (*add_scaled)(float *y, const float *x, float a, int n);
     void (*attend)(const umbra_attend *a);
+    void (*recur)(const umbra_recur *r);
+    void (*convolve)(const umbra_causal *c);
     /* Rounds n floats to the cache format (kv_bytes each): nearest even; too large is infinity. */
     void (*store_kv)(void *out, const float *x, int n);
     /* log(sum(exp(x))), summed in double. */

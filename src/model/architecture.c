@@ -19,6 +19,7 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_gemma4,      &umbra_architecture_llama4,
     &umbra_architecture_lfm2moe,     &umbra_architecture_glm_dsa,
     &umbra_architecture_deepseek32,  &umbra_architecture_minimax_m3,
+    &umbra_architecture_qwen35moe,   &umbra_architecture_qwen3next,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -237,13 +238,14 @@ void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int la
 {
     const umbra_attention *a = &c->attention[layer];
     uint64_t hidden = (uint64_t)c->hidden, values = (uint64_t)(a->heads * a->value_dim);
-    uint64_t q = (uint64_t)(a->heads * a->key_dim), k = (uint64_t)(a->kv_heads * a->key_dim);
+    uint64_t q = (uint64_t)(a->heads * a->key_dim * (a->gated ? 2 : 1));
+    uint64_t k = (uint64_t)(a->kv_heads * a->key_dim);
     uint64_t v = (uint64_t)(a->kv_heads * a->value_dim);
     rules[UMBRA_ATTN_NORM] = (umbra_tensor_rule){"attn_norm.weight", {hidden}, true, false};
     rules[UMBRA_ATTN_OUT] =
         (umbra_tensor_rule){"attn_output.weight", {values, hidden}, false, false};
     rules[UMBRA_ATTN_OUT_BIAS] = (umbra_tensor_rule){"attn_output.bias", {hidden}, true, true};
-    if (umbra_has_tensor(gguf, layer, "attn_qkv.weight")) {
+    if (!a->gated && umbra_has_tensor(gguf, layer, "attn_qkv.weight")) {
         rules[UMBRA_ATTN_QKV] =
             (umbra_tensor_rule){"attn_qkv.weight", {hidden, q + k + v}, false, false};
         rules[UMBRA_ATTN_QKV_BIAS] = (umbra_tensor_rule){"attn_qkv.bias", {q + k + v}, true, true};

@@ -72,6 +72,18 @@ void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor
  * the shared expert where there is one. */
 void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rule *rules);
 
+/* recurrent.c: layers with a delta net, and full attention with gated output between them (the
+ * Qwen3-Next family): which layers are recurrent, with the keys ssm.*; and what these have
+ * before their feed-forward block. */
+int umbra_read_delta_nets(umbra_keys *keys, umbra_config *c, umbra_error *err);
+void umbra_rules_delta_net(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                           umbra_tensor_rule *rules);
+/* A whole layer of this family. */
+void umbra_rules_gated_layers(const umbra_gguf *gguf, const umbra_config *c, int layer,
+                              umbra_tensor_rule *rules);
+/* A shared expert of its own width, weighed by a sigmoid; width 0: as wide as the others. */
+int umbra_read_gated_shared(umbra_keys *keys, umbra_config *c, umbra_error *err);
+
 /* experts.c: finds the experts of a layer and where their slices lie. They are stacked in one
  * tensor per slice, gate and up may be in one, or each expert has tensors of its own. */
 int umbra_find_experts(umbra_model *model, int layer, umbra_error *err);
@@ -103,5 +115,7 @@ extern const umbra_architecture umbra_architecture_lfm2moe;
 extern const umbra_architecture umbra_architecture_glm_dsa;
 extern const umbra_architecture umbra_architecture_deepseek32;
 extern const umbra_architecture umbra_architecture_minimax_m3;
+extern const umbra_architecture umbra_architecture_qwen35moe;
+extern const umbra_architecture umbra_architecture_qwen3next;
 
 #endif

@@ -57,8 +57,21 @@ typedef enum umbra_activation {
     UMBRA_GEGLU,          /* gelu(gate) * up, gelu in its tanh form */
 } umbra_activation;
 
+/* A recurrent layer: its positions go one by one into a state of (key_dim, value_dim) for each
+ * head. A short convolution over queries, keys and values (their channels) stands in front. */
+typedef struct umbra_recurrence {
+    int key_heads;  /* of queries and keys; 0: the layer is not recurrent */
+    bool tiled;     /* head h has the key head h % key_heads; else h / (heads / key_heads) */
+    bool delta;     /* what is written is the difference to what its key finds, queries and keys are
+                       unit vectors (delta net); else the value as it is (Mamba-2) */
+    bool key_decay; /* states fade by a factor for each of key_dim, not one for a head */
+    bool by_sigmoid; /* what gates the output: sigmoid, not silu */
+    int taps;        /* positions that the convolution takes in */
+} umbra_recurrence;
+
 /* How a layer attends, and what it keeps of every position. */
 typedef struct umbra_attention {
+    umbra_recurrence recurrence; /* in place of attention; heads, key_dim, value_dim are its own */
     int conv; /* positions that a short convolution, which stands in place of attention, takes in;
                  0: none does. It keeps its inputs (hidden) as keys. */
     int heads, kv_heads, key_dim, value_dim; /* dims per head */
@@ -72,6 +85,7 @@ typedef struct umbra_attention {
     bool norms_rotated; /* queries and keys are normed behind the rotation, not before it */
     bool bare_qk_norm;  /* of each head, without weights */
     bool bare_v_norm;
+    bool gated; /* the rows of each head's query are followed by those of a gate for its output */
 } umbra_attention;
 
 typedef struct umbra_config {
@@ -100,25 +114,48 @@ typedef struct umbra_config {
 /* Tensors that every token needs, by role. Shapes in the terms of umbra_config; matrices are
  * (rows, columns) with columns contiguous. A layout names those that it has. */
 typedef enum umbra_role {
-    UMBRA_ATTN_NORM,        /* (hidden) */
-    UMBRA_ATTN_Q,           /* (heads * key_dim, hidden or q_rank) */
-    UMBRA_ATTN_K,           /* (kv_heads * key_dim, hidden) */
-    UMBRA_ATTN_V,           /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
-    UMBRA_ATTN_QKV,         /* the rows of all three, in place of them */
-    UMBRA_ATTN_Q_BIAS,      /* (heads * key_dim) */
-    UMBRA_ATTN_K_BIAS,      /* (kv_heads * key_dim) */
-    UMBRA_ATTN_V_BIAS,      /* (kv_heads * value_dim) */
-    UMBRA_ATTN_QKV_BIAS,    /* of all three */
-    UMBRA_ATTN_Q_NORM,      /* (key_dim), each head alone, or (heads * key_dim) */
-    UMBRA_ATTN_K_NORM,      /* (key_dim) or (kv_heads * key_dim) */
-    UMBRA_ATTN_SINKS,       /* (heads) a score that takes part in the softmax and has no value */
-    UMBRA_ATTN_Q_A,         /* (q_rank, hidden) */
-    UMBRA_ATTN_Q_A_NORM,    /* (q_rank) */
-    UMBRA_ATTN_KV_A,        /* (kv_rank + rope.dim, hidden) */
-    UMBRA_ATTN_KV_A_NORM,   /* (kv_rank) */
-    UMBRA_ATTN_K_B,         /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
-    UMBRA_ATTN_V_B,         /* (heads, value_dim, kv_rank) */
-    UMBRA_ATTN_KV_B,        /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_ATTN_NORM,      /* (hidden) */
+    UMBRA_ATTN_Q,         /* (heads * key_dim, hidden or q_rank); twice the rows if gated */
+    UMBRA_ATTN_K,         /* (kv_heads * key_dim, hidden) */
+    UMBRA_ATTN_V,         /* (kv_heads * value_dim, hidden); neither it nor QKV: what K gives */
+    UMBRA_ATTN_QKV,       /* the rows of all three, in place of them */
+    UMBRA_ATTN_Q_BIAS,    /* (heads * key_dim) */
+    UMBRA_ATTN_K_BIAS,    /* (kv_heads * key_dim) */
+    UMBRA_ATTN_V_BIAS,    /* (kv_heads * value_dim) */
+    UMBRA_ATTN_QKV_BIAS,  /* of all three */
+    UMBRA_ATTN_Q_NORM,    /* (key_dim), each head alone, or (heads * key_dim) */
+    UMBRA_ATTN_K_NORM,    /* (key_dim) or (kv_heads * key_dim) */
+    UMBRA_ATTN_SINKS,     /* (heads) a score that takes part in the softmax and has no value */
+    UMBRA_ATTN_Q_A,       /* (q_rank, hidden) */
+    UMBRA_ATTN_Q_A_NORM,  /* (q_rank) */
+    UMBRA_ATTN_KV_A,      /* (kv_rank + rope.dim, hidden) */
+    UMBRA_ATTN_KV_A_NORM, /* (kv_rank) */
+    UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
+    UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
+    UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    /* Of recurrent layers. Their channels are queries, keys, values (ATTN_QKV, or Q, K and V); in
+     * Mamba-2 values, keys, queries. K: key_heads * key_dim, V: heads * value_dim. */
+    UMBRA_SSM_IN,           /* (2 K + 2 V, hidden) for each key head in turn query, key, values of
+                               its heads, gates of its heads; in place of ATTN_QKV and SSM_GATE. */
+    UMBRA_SSM_GATE,         /* (V, hidden) */
+    UMBRA_SSM_GATE_A,       /* (bottleneck, hidden), with SSM_GATE_B in place of SSM_GATE */
+    UMBRA_SSM_GATE_B,       /* (V, bottleneck) */
+    UMBRA_SSM_RATES,        /* (2 heads, hidden) for each key head in turn rates of its heads, steps
+                               of its heads; or */
+    UMBRA_SSM_RATE,         /* (heads, hidden) */
+    UMBRA_SSM_STEP,         /* (heads, hidden) */
+    UMBRA_SSM_STEP_A,       /* (bottleneck, hidden), with SSM_STEP_B in place of SSM_STEP */
+    UMBRA_SSM_STEP_B,       /* (heads * key_dim, bottleneck) */
+    UMBRA_SSM_STEP_BIAS,    /* (heads), or (heads * key_dim) */
+    UMBRA_SSM_A,            /* (heads) states fade by exp(softplus(step + bias) * it) */
+    UMBRA_SSM_SKIP,         /* (heads) how much of a value goes by the state */
+    UMBRA_SSM_CONV,         /* (channels, taps) oldest position first, or one of each: */
+    UMBRA_SSM_CONV_Q,       /* (K, taps) */
+    UMBRA_SSM_CONV_K,       /* (K, taps) */
+    UMBRA_SSM_CONV_V,       /* (V, taps) */
+    UMBRA_SSM_CONV_BIAS,    /* (channels) */
+    UMBRA_SSM_NORM,         /* (value_dim) of each head's output, or in Mamba-2 (groups, V / groups)
+                               of all heads of a group, behind the gate */
     UMBRA_CONV_IN,          /* (3 * hidden, hidden) what opens, what closes, the input */
     UMBRA_CONV,             /* (hidden, conv) oldest position first */
     UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim) */
@@ -194,6 +231,22 @@ static inline bool umbra_has_dense_layers(const umbra_config *c)
 static inline bool umbra_layer_has_experts(const umbra_model *model, int layer)
 {
     return model->layers[layer].experts[UMBRA_GATE].tensor != NULL;
+}
+
+/* Rows of queries or keys, and of values, of a recurrent layer; and its convolved channels. */
+static inline int umbra_recurrent_keys(const umbra_attention *a)
+{
+    return a->recurrence.key_heads * a->key_dim;
+}
+
+static inline int umbra_recurrent_values(const umbra_attention *a)
+{
+    return a->heads * a->value_dim;
+}
+
+static inline int umbra_recurrent_channels(const umbra_attention *a)
+{
+    return 2 * umbra_recurrent_keys(a) + umbra_recurrent_values(a);
 }
 
 #endif

@@ -12,7 +12,7 @@ static int rows_of(const umbra_kv_form *f, int length, int *first)
 
 uint64_t umbra_state_save_bytes(const umbra_state *s, int length)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = umbra_recurrent_save_bytes(s);
     for (int l = 0; l < s->layers; l++) {
         const umbra_kv_form *f = &s->forms[l];
         int first;
@@ -45,6 +45,7 @@ static char *copy_layer(const umbra_kv_form *f, char *const *table, int length, 
 
 void umbra_state_save(const umbra_state *s, int sequence, char *out)
 {
+    out = umbra_recurrent_save(s, sequence, out);
     for (int l = 0; l < s->layers; l++)
         out = copy_layer(&s->forms[l], umbra_state_table(s, sequence, l), s->length[sequence], out,
                          true);
@@ -53,6 +54,7 @@ void umbra_state_save(const umbra_state *s, int sequence, char *out)
 void umbra_state_load(umbra_state *s, int sequence, int length, const char *in)
 {
     umbra_state_truncate(s, sequence, 0);
+    in = umbra_recurrent_load(s, sequence, length, in);
     for (int l = 0; l < s->layers; l++) {
         int first;
         rows_of(&s->forms[l], length, &first);

@@ -23,18 +23,34 @@ static int most_pages(const umbra_state_shape *shape, const umbra_kv_form *f)
     return pages < whole ? (int)pages : whole;
 }
 
+/* States of one sequence in a recurrent layer: before and behind a step. */
+enum { STATES = 2 };
+
+/* Bytes of a layer's pages, and how many pages all sequences may hold at once. Neither for a layer
+ * that keeps nothing. */
+static size_t page_of(const umbra_state_shape *shape, int layer, int *pages)
+{
+    size_t state = shape->recurrent ? umbra_recurrent_page_bytes(&shape->recurrent[layer]) : 0;
+    size_t bytes = state ? state : umbra_kv_page_bytes(&shape->forms[layer]);
+    *pages = state ? STATES : bytes ? most_pages(shape, &shape->forms[layer]) : 0;
+    *pages *= shape->sequences;
+    return bytes;
+}
+
 static uint64_t table_bytes(const umbra_state_shape *shape)
 {
     uint64_t entries = (uint64_t)shape->sequences * (uint64_t)shape->layers;
-    return entries * ((uint64_t)pages_for(shape->context) * sizeof(char *) + sizeof(int));
+    uint64_t pages = (uint64_t)pages_for(shape->context);
+    return entries * (pages * sizeof(char *) + sizeof(int) + sizeof(umbra_held));
 }
 
 uint64_t umbra_state_bytes(const umbra_state_shape *shape)
 {
     uint64_t bytes = table_bytes(shape);
     for (int l = 0; l < shape->layers; l++) {
-        uint64_t pages = (uint64_t)shape->sequences * (uint64_t)most_pages(shape, &shape->forms[l]);
-        bytes += pages * (umbra_kv_page_bytes(&shape->forms[l]) + 2 * sizeof(int32_t));
+        int pages;
+        size_t page = page_of(shape, l, &pages);
+        bytes += (uint64_t)pages * (page + 2 * sizeof(int32_t));
     }
     return bytes;
 }
@@ -43,13 +59,13 @@ uint64_t umbra_state_bytes(const umbra_state_shape *shape)
 static void plan_pools(umbra_state *s, const umbra_state_shape *shape)
 {
     for (int l = 0; l < s->layers; l++) {
-        size_t bytes = umbra_kv_page_bytes(&s->forms[l]);
-        int p = 0;
+        int p = 0, pages;
+        size_t bytes = page_of(shape, l, &pages);
         while (p < s->n_pools && s->pools[p].bytes != bytes)
             p++;
         s->n_pools += p == s->n_pools;
         s->pools[p].bytes = bytes;
-        s->pools[p].pages += s->sequences * most_pages(shape, &s->forms[l]);
+        s->pools[p].pages += pages;
         s->pool[l] = p;
     }
 }
@@ -59,6 +75,8 @@ static int open_pools(umbra_state *s, const umbra_state_shape *shape, umbra_erro
     plan_pools(s, shape);
     for (int i = 0; i < s->n_pools; i++) {
         umbra_page_pool *p = &s->pools[i];
+        if (p->bytes == 0)
+            continue;
         p->arena = umbra_map((uint64_t)p->pages * p->bytes);
         p->free = umbra_calloc((size_t)p->pages, sizeof *p->free);
         p->owners = umbra_calloc((size_t)p->pages, sizeof *p->owners);
@@ -82,7 +100,11 @@ int umbra_state_open(umbra_state **out, const umbra_state_shape *shape, umbra_er
     s->context = shape->context;
     s->step = shape->step;
     s->table_pages = pages_for(shape->context);
+    s->device = shape->device;
     s->forms = umbra_calloc(layers, sizeof *s->forms);
+    s->recurrent = umbra_calloc(layers, sizeof *s->recurrent);
+    s->held = umbra_calloc(sequences * layers, sizeof *s->held);
+    s->base = umbra_calloc(sequences, sizeof *s->base);
     s->pools = umbra_calloc(layers, sizeof *s->pools);
     s->pool = umbra_calloc(layers, sizeof *s->pool);
     s->table = umbra_calloc(sequences * layers * (size_t)s->table_pages, sizeof *s->table);
@@ -90,10 +112,13 @@ int umbra_state_open(umbra_state **out, const umbra_state_shape *shape, umbra_er
     s->length = umbra_calloc(sequences, sizeof *s->length);
     s->reserved = umbra_calloc(sequences, sizeof *s->reserved);
     int rc = UMBRA_OK;
-    if (!s->forms || !s->pools || !s->pool || !s->table || !s->first || !s->length || !s->reserved)
+    if (!s->forms || !s->recurrent || !s->pools || !s->pool || !s->table || !s->first ||
+        !s->length || !s->reserved || !s->held || !s->base)
         rc = umbra_fail_nomem(err, "the sequences", table_bytes(shape));
     if (rc == UMBRA_OK) {
         memcpy(s->forms, shape->forms, layers * sizeof *s->forms);
+        if (shape->recurrent)
+            memcpy(s->recurrent, shape->recurrent, layers * sizeof *s->recurrent);
         rc = open_pools(s, shape, err);
     }
     if (rc != UMBRA_OK) {
@@ -115,6 +140,9 @@ void umbra_state_close(umbra_state **state)
         umbra_free(s->pools[i].owners);
     }
     umbra_free(s->forms);
+    umbra_free(s->recurrent);
+    umbra_free(s->held);
+    umbra_free(s->base);
     umbra_free(s->pools);
     umbra_free(s->pool);
     umbra_free(s->table);
@@ -137,7 +165,7 @@ int umbra_state_length(const umbra_state *s, int sequence)
 
 /* ---- pages ---- */
 
-static char *take_page(umbra_page_pool *p)
+char *umbra_state_take_page(umbra_page_pool *p)
 {
     int32_t page = p->free[--p->n_free];
     p->owners[page] = 1;
@@ -149,22 +177,39 @@ static int32_t *owners_of(umbra_page_pool *p, const char *page)
     return &p->owners[(size_t)(page - p->arena) / p->bytes];
 }
 
-static void drop_page(umbra_page_pool *p, char **entry)
+void umbra_state_drop_page(umbra_page_pool *p, char **entry)
 {
     if (*entry && --*owners_of(p, *entry) == 0)
         p->free[p->n_free++] = (int32_t)((size_t)(*entry - p->arena) / p->bytes);
     *entry = NULL;
 }
 
+int umbra_state_page_owners(umbra_page_pool *p, const char *page)
+{
+    return *owners_of(p, page);
+}
+
+void umbra_state_share_page(umbra_page_pool *p, char *page)
+{
+    if (page)
+        ++*owners_of(p, page);
+}
+
 /* The page is about to be written behind what is shared: a copy of its own, if others hold it. */
 static void own_page(umbra_page_pool *p, char **entry)
 {
-    if (*owners_of(p, *entry) == 1)
+    if (!*entry || *owners_of(p, *entry) == 1)
         return;
-    char *copy = take_page(p);
+    char *copy = umbra_state_take_page(p);
     memcpy(copy, *entry, p->bytes);
-    drop_page(p, entry);
+    umbra_state_drop_page(p, entry);
     *entry = copy;
+}
+
+/* Whether a layer keeps keys and values. */
+static bool is_paged(const umbra_state *s, int layer)
+{
+    return umbra_kv_page_bytes(&s->forms[layer]) > 0;
 }
 
 /* Drops a layer's pages [begin, end). */
@@ -172,7 +217,7 @@ static void drop_pages(umbra_state *s, int sequence, int layer, int begin, int e
 {
     char **table = umbra_state_table(s, sequence, layer);
     for (int page = begin; page < end; page++)
-        drop_page(&s->pools[s->pool[layer]], &table[page]);
+        umbra_state_drop_page(&s->pools[s->pool[layer]], &table[page]);
 }
 
 /* ---- growing and forgetting ---- */
@@ -189,15 +234,19 @@ void umbra_state_begin(umbra_state *s, int sequence)
         }
     }
     s->reserved[sequence] = length;
+    umbra_recurrent_begin(s, sequence);
 }
 
 int umbra_state_reserve(umbra_state *s, int sequence)
 {
     int position = s->reserved[sequence]++, page = position / UMBRA_KV_PAGE;
-    if (umbra_state_table(s, sequence, 0)[page]) /* then every layer has it */
-        return position;
-    for (int l = 0; l < s->layers; l++)
-        umbra_state_table(s, sequence, l)[page] = take_page(&s->pools[s->pool[l]]);
+    for (int l = 0; l < s->layers; l++) {
+        char **entry = &umbra_state_table(s, sequence, l)[page];
+        if (*entry) /* then every layer that keeps any has it */
+            return position;
+        if (is_paged(s, l))
+            *entry = umbra_state_take_page(&s->pools[s->pool[l]]);
+    }
     return position;
 }
 
@@ -210,12 +259,13 @@ void umbra_state_hold(umbra_state *s, int sequence, int layer, int first, int le
 {
     char **table = umbra_state_table(s, sequence, layer);
     s->first[(size_t)sequence * (size_t)s->layers + (size_t)layer] = first;
-    for (int page = first / UMBRA_KV_PAGE; page < pages_for(length); page++)
-        table[page] = take_page(&s->pools[s->pool[layer]]);
+    for (int page = first / UMBRA_KV_PAGE; is_paged(s, layer) && page < pages_for(length); page++)
+        table[page] = umbra_state_take_page(&s->pools[s->pool[layer]]);
 }
 
 void umbra_state_advance(umbra_state *s, int sequence, int n)
 {
+    umbra_recurrent_advance(s, sequence);
     s->length[sequence] += n;
 }
 
@@ -230,6 +280,8 @@ umbra_kv_view umbra_state_view(const umbra_state *s, int layer, int sequence, in
 static bool reaches(const umbra_state *s, int sequence, int length)
 {
     const int *first = s->first + (size_t)sequence * (size_t)s->layers;
+    if (length < s->base[sequence])
+        return false;
     for (int l = 0; l < s->layers; l++)
         if (length > 0 && umbra_state_first_seen(&s->forms[l], length) < first[l])
             return false;
@@ -251,6 +303,7 @@ int umbra_state_truncate(umbra_state *s, int sequence, int length)
             own_page(&s->pools[s->pool[l]],
                      &umbra_state_table(s, sequence, l)[length / UMBRA_KV_PAGE]);
     }
+    umbra_recurrent_truncate(s, sequence, length);
     s->length[sequence] = s->reserved[sequence] = length;
     return length;
 }
@@ -264,12 +317,12 @@ void umbra_state_fork(umbra_state *s, int from, int to)
         char **source = umbra_state_table(s, from, l), **table = umbra_state_table(s, to, l);
         umbra_page_pool *p = &s->pools[s->pool[l]];
         for (int page = 0; page < pages_for(s->length[from]); page++)
-            if ((table[page] = source[page]) != NULL)
-                ++*owners_of(p, table[page]);
+            umbra_state_share_page(p, table[page] = source[page]);
         if (s->length[from] % UMBRA_KV_PAGE != 0)
             own_page(p, &table[s->length[from] / UMBRA_KV_PAGE]);
         s->first[(size_t)to * (size_t)s->layers + (size_t)l] =
             s->first[(size_t)from * (size_t)s->layers + (size_t)l];
     }
+    umbra_recurrent_fork(s, from, to);
     s->length[to] = s->reserved[to] = s->length[from];
 }

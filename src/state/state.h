@@ -1,8 +1,12 @@
-/* What sequences remember: per layer, keys and values (or latents) of their positions.
+/* What sequences remember: per layer, keys and values (or latents) of their positions, or the state
+ * that a recurrent layer makes of them all.
  *
  * Memory is one arena per size of page, planned for every sequence at its full context, so nothing
  * here fails for want of room once it is open. A layer with a window keeps the pages of its window
- * alone. Forks share whole pages; a page that is still being written belongs to one sequence.
+ * alone. Forks share whole pages; a page that is still being written belongs to one sequence. A
+ * recurrent layer has two states of each sequence: the one before the last step and the one behind
+ * it, so that a step that fails leaves no trace, and one of at most UMBRA_TAKE_BACK positions can
+ * be taken back from its end.
  *
  * One thread drives a state. Another may read, through a view, what lies below the length at which
  * it took the view, while the driver goes on with the sequence: rows of positions are
@@ -13,7 +17,7 @@
 
 #include <umbra/status.h>
 
-#include "device/kv.h"
+#include "device/device.h"
 
 typedef struct umbra_state umbra_state;
 
@@ -22,8 +26,10 @@ typedef struct umbra_state_shape {
     const umbra_kv_form *forms; /* (layers); copied */
     int layers;
     int sequences;
-    int context; /* positions of each */
-    int step;    /* most positions added to a sequence at once */
+    int context;                           /* positions of each */
+    int step;                              /* most positions added to a sequence at once */
+    const umbra_recurrent_form *recurrent; /* (layers); copied. NULL: no layer is recurrent */
+    const umbra_device *device;            /* computes states again; outlives the state */
 } umbra_state_shape;
 
 /* Bytes that a state of this shape takes. */
@@ -50,14 +56,20 @@ void umbra_state_advance(umbra_state *s, int sequence, int n);
  * reserved. */
 umbra_kv_view umbra_state_view(const umbra_state *s, int layer, int sequence, int position);
 
+/* The states that a recurrent layer goes on from, and to, in the step in progress. */
+umbra_recurrent_view umbra_state_recurrent(const umbra_state *s, int layer, int sequence);
+
 /* Forgets positions from `length` on. Returns what is held now: `length`, or 0 where a windowed
- * layer has forgotten what position `length` would see. */
+ * layer has forgotten what position `length` would see, or a recurrent one has no state of it: it
+ * has those of the last step's positions, if these are at most UMBRA_TAKE_BACK, and of the one
+ * before. */
 int umbra_state_truncate(umbra_state *s, int sequence, int length);
 /* `to` becomes what `from` is; both go on independently. */
 void umbra_state_fork(umbra_state *s, int from, int to);
 
 /* snapshot.c: a sequence as bytes, without any header: for each layer the rows that its last
- * position sees, so that this one can be taken back and computed again. */
+ * position sees, so that this one can be taken back and computed again; of recurrent layers what is
+ * needed to take back as much as here. */
 uint64_t umbra_state_save_bytes(const umbra_state *s, int length);
 void umbra_state_save(const umbra_state *s, int sequence, char *out);
 /* in: umbra_state_save_bytes(s, length) of a state of the same forms; length is within the

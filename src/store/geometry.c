@@ -13,8 +13,6 @@
 #include "base/memory.h"
 #include "store/geometry.h"
 
-/* A longer read would keep what has arrived from being computed with. */
-enum { MERGED_BYTES = 256 << 10 };
 enum { MIN_DIRECT_ALIGN = 512, MAX_DIRECT_ALIGN = 4096, TRIAL_BYTES = 8192, REGION_ALIGN = 64 };
 
 static uint64_t span_begin(const umbra_slice *s, uint32_t alignment)
@@ -72,7 +70,7 @@ bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *r,
     uint64_t own = span_bytes(next, geometry->alignment) - shared_bytes(geometry, next);
     if (next->bytes == 0 || next->file != last->file ||
         next->offset != last->offset + last->bytes || r->n_parts == UMBRA_IO_PARTS || own == 0 ||
-        r->bytes + own > MERGED_BYTES)
+        r->bytes + own > UMBRA_MERGED_BYTES)
         return false;
     if (r->n_parts == 0)
         r->parts[r->n_parts++] = (struct iovec){r->buffer, r->bytes};

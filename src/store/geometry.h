@@ -15,6 +15,9 @@ typedef struct umbra_geometry {
     uint64_t slot_bytes;
 } umbra_geometry;
 
+/* A longer read would keep what has arrived from being computed with. */
+enum { UMBRA_MERGED_BYTES = 256 << 10 };
+
 void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers,
                          int n_experts, uint32_t alignment);
 

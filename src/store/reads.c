@@ -39,13 +39,20 @@ static int check_budget(umbra_store *s, umbra_error *err)
     return UMBRA_OK;
 }
 
+static uint64_t slice_bytes(const umbra_store *s, const umbra_slice *slice, int which)
+{
+    return s->fixed.places.at
+               ? umbra_places_bytes(s, slice)
+               : umbra_geometry_request(&s->fixed.geometry, slice, which, NULL).bytes;
+}
+
 uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert)
 {
     const umbra_slice *slices = umbra_store_slices(s, layer, expert);
     uint64_t bytes = 0;
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)
         if (slices[which].bytes > 0)
-            bytes += umbra_geometry_request(&s->fixed.geometry, &slices[which], which, NULL).bytes;
+            bytes += slice_bytes(s, &slices[which], which);
     return bytes;
 }
 
@@ -58,6 +65,8 @@ void umbra_store_note(umbra_store *s, const umbra_store_event *event)
 void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
 {
     s->stats.evictions += victim->any;
+    if (victim->any && s->fixed.places.at)
+        umbra_places_drop(s, victim->layer, victim->expert);
     if (victim->guess > 0)
         s->stats.ahead[victim->guess].wasted_bytes +=
             umbra_store_read_bytes(s, victim->layer, victim->expert);
@@ -232,6 +241,22 @@ static bool was_tried(const umbra_store *s, const place *p)
     return s->driver.reads[p->slot].attempts[p->which] > 0;
 }
 
+static umbra_io_request request_of(const umbra_store *s, const place *p)
+{
+    return s->fixed.places.at
+               ? umbra_places_request(s, p->slice)
+               : umbra_geometry_request(&s->fixed.geometry, p->slice, p->which, p->memory);
+}
+
+static bool extend_request(const umbra_store *s, umbra_io_request *request, const place *last,
+                           const place *next)
+{
+    if (s->fixed.places.at)
+        return umbra_places_extend(s, request, next->slice);
+    return umbra_geometry_extend(&s->fixed.geometry, request, last->slice, next->slice, next->which,
+                                 next->memory);
+}
+
 /* Makes a request of chosen[i] and whatever among those after it goes on where it ends; those are
  * struck out. */
 static void make_request(umbra_store *s, int i, int n, umbra_io_request *request)
@@ -239,7 +264,7 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
     umbra_assert(s->driver.first_free >= 0);
     umbra_flight *f = &s->driver.flights[s->driver.first_free];
     place last = place_of(s, s->driver.chosen[i]);
-    *request = umbra_geometry_request(&s->fixed.geometry, last.slice, last.which, last.memory);
+    *request = request_of(s, &last);
     request->user = (uint64_t)s->driver.first_free;
     s->driver.first_free = f->next_free;
     f->read[0] = s->driver.chosen[i];
@@ -249,8 +274,7 @@ static void make_request(umbra_store *s, int i, int n, umbra_io_request *request
             continue;
         place next = place_of(s, s->driver.chosen[k]);
         if (next.which != last.which || was_tried(s, &last) || was_tried(s, &next) ||
-            !umbra_geometry_extend(&s->fixed.geometry, request, last.slice, next.slice, next.which,
-                                   next.memory))
+            !extend_request(s, request, &last, &next))
             continue;
         f->read[f->n++] = s->driver.chosen[k];
         s->driver.chosen[k] = (uint64_t)NO_READ;
@@ -393,7 +417,10 @@ static void finish_slot(umbra_store *s, int32_t slot)
     umbra_assert(reads->left == 0);
     umbra_assert(reads->item < 0 || b->items[reads->item].state == UMBRA_ITEM_READING);
     if (reads->failed) {
+        umbra_victim gone = {.layer = owner->layer, .expert = owner->expert};
         umbra_slots_failed(&s->guarded.slots, slot);
+        if (s->fixed.places.at)
+            umbra_places_drop(s, gone.layer, gone.expert);
         if (reads->item < 0)
             return;
         /* A part that failed before anybody demanded it was not told to the batch: it reads again.
@@ -433,9 +460,15 @@ static int32_t finish_read(umbra_store *s, uint64_t read, int error, bool alone)
     return --reads->left == 0 ? p.slot : -1;
 }
 
-/* The piece of the file that two slots share was read into the first one. */
+/* The piece of the file that two slots share was read into the first one; what a simulated disk
+ * delivers is brought to its place. */
 static void share_pieces(umbra_store *s, const umbra_flight *f)
 {
+    if (s->fixed.places.at) {
+        for (int k = 0; k < f->n && s->fixed.ops->data; k++)
+            umbra_places_copy(s, place_of(s, f->read[k]).slice);
+        return;
+    }
     for (int k = 1; k < f->n && !s->fixed.ops->data; k++) {
         place last = place_of(s, f->read[k - 1]), next = place_of(s, f->read[k]);
         umbra_geometry_share(&s->fixed.geometry, last.slice, last.memory, next.slice, next.which,

@@ -90,6 +90,14 @@ static int open_files(umbra_store *s, const umbra_store_options *o, umbra_error 
     return UMBRA_OK;
 }
 
+/* Experts that have places are mapped when all else is there. */
+static int take_places(umbra_store *s, const umbra_store_options *o, umbra_error *err)
+{
+    if (!o->places)
+        return UMBRA_OK;
+    return umbra_places_take(s, o->places, &s->fixed.geometry.slot_bytes, err);
+}
+
 static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, umbra_error *err)
 {
     uint64_t slot_bytes = s->fixed.geometry.slot_bytes;
@@ -104,10 +112,12 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     s->stats.budget_bytes = budget_bytes;
     s->stats.slot_bytes = slot_bytes;
     s->stats.slots = n;
-    s->fixed.arena_bytes = n * slot_bytes;
-    s->fixed.arena = umbra_map(s->fixed.arena_bytes);
-    if (!s->fixed.arena)
-        return umbra_fail_nomem(err, "the expert slots", s->fixed.arena_bytes);
+    if (!s->fixed.places.at) {
+        s->fixed.arena_bytes = n * slot_bytes;
+        s->fixed.arena = umbra_map(s->fixed.arena_bytes);
+        if (!s->fixed.arena)
+            return umbra_fail_nomem(err, "the expert slots", s->fixed.arena_bytes);
+    }
     s->driver.reads = umbra_calloc(n, sizeof *s->driver.reads);
     if (!s->driver.reads)
         return umbra_fail_nomem(err, "the table of reads", n * sizeof *s->driver.reads);
@@ -186,6 +196,8 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
     if (rc == UMBRA_OK)
         rc = take_slices(s, o, &n_used, err);
     if (rc == UMBRA_OK)
+        rc = take_places(s, o, err);
+    if (rc == UMBRA_OK)
         rc = make_arena(s, o->budget_bytes, n_used, err);
     if (rc == UMBRA_OK)
         rc = make_queues(s, err);
@@ -201,6 +213,8 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
                        err);
     if (rc == UMBRA_OK && o->verify)
         rc = umbra_verifier_open(s, err);
+    if (rc == UMBRA_OK && s->fixed.places.at)
+        rc = umbra_places_map(s, err);
     if (rc != UMBRA_OK) {
         umbra_store_close(&s);
         return rc;
@@ -236,6 +250,8 @@ void umbra_store_close(umbra_store **p)
     if (s->fixed.io)
         s->fixed.ops->close(&s->fixed.io);
     umbra_verifier_close(s);
+    umbra_places_unmap(s);
+    umbra_free(s->fixed.places.at);
     for (int i = 0; i < s->fixed.n_files; i++) {
         close(s->fixed.files[i].fd);
         umbra_free((char *)s->fixed.files[i].path);
@@ -394,6 +410,10 @@ int umbra_store_clear(umbra_store *s, umbra_error *err)
         umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
     }
     umbra_slots_clear(&s->guarded.slots);
+    for (int layer = 0; s->fixed.places.at && layer < s->fixed.n_layers; layer++)
+        for (int e = 0; e < s->fixed.n_experts; e++)
+            if (umbra_slots_find(&s->guarded.slots, layer, e) < 0)
+                umbra_places_drop(s, layer, e);
     umbra_store_unlock(s);
     return UMBRA_OK;
 }

@@ -1,5 +1,5 @@
-/* The store's own parts, shared by store.c (opening, statistics), batch.c (batches) and reads.c
- * (the disk: demands first, then guesses). */
+/* The store's own parts, shared by store.c (opening, statistics), batch.c (batches), reads.c (the
+ * disk: demands first, then guesses) and places.c (experts at addresses of the caller's). */
 #ifndef UMBRA_STORE_STORE_INTERNAL_H
 #define UMBRA_STORE_STORE_INTERNAL_H
 
@@ -13,6 +13,7 @@
 #include "store/guess.h"
 #include "store/io/io.h"
 #include "store/geometry.h"
+#include "store/places.h"
 #include "store/slots.h"
 
 /* The reads under way into a slot. */
@@ -80,7 +81,8 @@ typedef struct umbra_store_fixed {
     int n_sequences;
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     umbra_geometry geometry;
-    char *arena;
+    umbra_places places;
+    char *arena; /* NULL where experts have places */
     uint64_t arena_bytes;
     int depth;
     const umbra_io_ops *ops;
@@ -188,7 +190,7 @@ static inline const umbra_slice *umbra_store_slices(const umbra_store *s, int la
 
 static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)
 {
-    return s->fixed.arena + (uint64_t)slot * s->fixed.geometry.slot_bytes;
+    return s->fixed.arena ? s->fixed.arena + (uint64_t)slot * s->fixed.geometry.slot_bytes : NULL;
 }
 
 static inline uint64_t umbra_store_now(const umbra_store *s)
@@ -201,6 +203,8 @@ static inline const void *umbra_store_data(const umbra_store *s, const umbra_sli
                                            int which, const char *slot)
 {
     const umbra_store_fixed *f = &s->fixed;
+    if (f->places.at)
+        return f->places.at[slice - f->slices];
     if (f->ops->data && slice->bytes > 0)
         return f->ops->data(f->io, slice->file, slice->offset);
     return umbra_geometry_data(&f->geometry, slice, which, slot);

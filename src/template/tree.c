@@ -47,6 +47,16 @@ static umbra_template_value *keep(umbra_template_tree *tree, int rc, umbra_tpl_v
     return out;
 }
 
+umbra_tpl_context *umbra_tpl_tree_context(umbra_template_tree *tree)
+{
+    return &tree->c;
+}
+
+umbra_template_value *umbra_tpl_to_tree(umbra_template_tree *tree, umbra_tpl_value v)
+{
+    return keep(tree, UMBRA_OK, v);
+}
+
 static umbra_template_value *keep_scalar(umbra_template_tree *tree, umbra_tpl_value v)
 {
     v.input = true;

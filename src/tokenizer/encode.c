@@ -318,31 +318,48 @@ static int encode_text(encoder *e, const char *text, size_t n)
                                                              : encode_run(e, text, n);
 }
 
-static int encode_all(encoder *e, bool control, const char *text, size_t n)
+/* Text of which special tokens of one sort become those; *plain: where the text not yet encoded
+ * begins, which ends at text + n at the latest. */
+static int encode_specials(encoder *e, umbra_specials which, const char **plain, const char *text,
+                           size_t n)
 {
     const umbra_vocabulary *v = &e->tokenizer->vocabulary;
-    size_t plain = 0; /* where the text not yet encoded begins */
     for (size_t at = 0; at < n;) {
-        int32_t id = umbra_specials_find(v, control, text + at, n - at);
+        int32_t id = umbra_specials_find(v, which, text + at, n - at);
         if (id < 0) {
             at++;
             continue;
         }
-        int rc = encode_text(e, text + plain, at - plain);
+        int rc = encode_text(e, *plain, (size_t)(text + at - *plain));
         if (rc == UMBRA_OK)
             rc = emit(e, id);
         if (rc != UMBRA_OK)
             return rc;
         e->begins = true;
         at += v->tokens[id].bytes;
-        plain = at;
+        *plain = text + at;
     }
-    return encode_text(e, text + plain, n - plain);
+    return UMBRA_OK;
 }
 
-int umbra_tokenizer_encode_first(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,
-                                 bool add_bos, bool special, size_t limit, int32_t **ids,
-                                 size_t *count, umbra_error *err)
+static int encode_all(encoder *e, const umbra_template_span *spans, size_t n_spans,
+                      umbra_specials which, const char *text, size_t n)
+{
+    const umbra_template_span whole = {.end = n};
+    const char *plain = text;
+    int rc = UMBRA_OK;
+    if (!spans)
+        spans = &whole;
+    for (size_t i = 0; rc == UMBRA_OK && i < n_spans; i++)
+        rc = encode_specials(e, spans[i].input ? UMBRA_SPECIALS_INPUT : which, &plain,
+                             text + spans[i].begin, spans[i].end - spans[i].begin);
+    return rc == UMBRA_OK ? encode_text(e, plain, (size_t)(text + n - plain)) : rc;
+}
+
+static int encode(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,
+                  const umbra_template_span *spans, size_t n_spans, bool add_bos,
+                  umbra_specials which, size_t limit, int32_t **ids, size_t *count,
+                  umbra_error *err)
 {
     const umbra_vocabulary *v = &tokenizer->vocabulary;
     *ids = NULL;
@@ -364,7 +381,7 @@ int umbra_tokenizer_encode_first(const umbra_tokenizer *tokenizer, const char *t
     if (rc == UMBRA_OK && add_bos && v->add_bos)
         rc = emit(&e, v->bos);
     if (rc == UMBRA_OK)
-        rc = encode_all(&e, special, text, bytes);
+        rc = encode_all(&e, spans, n_spans, which, text, bytes);
     pcre2_match_data_free(e.match);
     umbra_window_release(&e.window);
     umbra_free(e.escaped);
@@ -376,6 +393,23 @@ int umbra_tokenizer_encode_first(const umbra_tokenizer *tokenizer, const char *t
     *ids = trimmed ? trimmed : e.ids;
     *count = e.count;
     return UMBRA_OK;
+}
+
+int umbra_tokenizer_encode_first(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,
+                                 bool add_bos, bool special, size_t limit, int32_t **ids,
+                                 size_t *count, umbra_error *err)
+{
+    return encode(tokenizer, text, bytes, NULL, 1, add_bos,
+                  special ? UMBRA_SPECIALS_ALL : UMBRA_SPECIALS_DEFINED, limit, ids, count, err);
+}
+
+int umbra_tokenizer_encode_spans(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,
+                                 const umbra_template_span *spans, size_t n_spans, int32_t **ids,
+                                 size_t *count, umbra_error *err)
+{
+    static const umbra_template_span none = {0};
+    return encode(tokenizer, text, bytes, spans ? spans : &none, n_spans, false, UMBRA_SPECIALS_ALL,
+                  SIZE_MAX, ids, count, err);
 }
 
 int umbra_tokenizer_encode(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,

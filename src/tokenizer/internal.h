@@ -128,9 +128,15 @@ static inline bool umbra_token_is_text(const umbra_vocabulary *v, int32_t id)
 int umbra_roles_init(umbra_tokenizer *t, const umbra_gguf *gguf, bool adds_bos, umbra_error *err);
 /* Lists the special tokens, once all types are known. */
 int umbra_specials_list(umbra_vocabulary *v, umbra_error *err);
-/* The longest special token that text (at least a byte) begins with, or -1. control: those too,
- * not only what the user defined. */
-int32_t umbra_specials_find(const umbra_vocabulary *v, bool control, const char *text, size_t n);
+/* Which special tokens a text may become. */
+typedef enum umbra_specials {
+    UMBRA_SPECIALS_INPUT,   /* user-defined ones that do not look like markup */
+    UMBRA_SPECIALS_DEFINED, /* all user-defined ones */
+    UMBRA_SPECIALS_ALL      /* control tokens too */
+} umbra_specials;
+/* The longest of those that text (at least a byte) begins with, or -1. */
+int32_t umbra_specials_find(const umbra_vocabulary *v, umbra_specials which, const char *text,
+                            size_t n);
 
 /* --- merges: tokenizer_merges.c --- */
 

@@ -60,7 +60,23 @@ static uint32_t lower_bound(const umbra_vocabulary *v, uint32_t low, uint32_t hi
     return low;
 }
 
-int32_t umbra_specials_find(const umbra_vocabulary *v, bool control, const char *text, size_t n)
+/* In brackets: "<think>", "[INST]", as markup is written. */
+static bool is_markup(umbra_string s)
+{
+    char first = s.data[0], last = s.data[s.bytes - 1];
+    return (first == '<' && last == '>') || (first == '[' && last == ']');
+}
+
+static bool may_be(const umbra_vocabulary *v, umbra_specials which, int32_t id)
+{
+    if (which == UMBRA_SPECIALS_ALL)
+        return true;
+    return v->tokens[id].type == UMBRA_TOKEN_USER_DEFINED &&
+           (which == UMBRA_SPECIALS_DEFINED || !is_markup(umbra_vocabulary_text(v, id)));
+}
+
+int32_t umbra_specials_find(const umbra_vocabulary *v, umbra_specials which, const char *text,
+                            size_t n)
 {
     int32_t found = -1;
     uint32_t low = 0, high = v->n_specials;
@@ -71,7 +87,7 @@ int32_t umbra_specials_find(const umbra_vocabulary *v, bool control, const char 
         low = lower_bound(v, low, high, depth, byte);
         high = lower_bound(v, low, high, depth, byte + 1);
         for (; low < high && v->tokens[v->specials[low]].bytes == depth + 1; low++)
-            if (control || v->tokens[v->specials[low]].type == UMBRA_TOKEN_USER_DEFINED)
+            if (may_be(v, which, v->specials[low]))
                 found = v->specials[low];
     }
     return found;

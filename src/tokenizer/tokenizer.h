@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include <umbra/status.h>
+#include <umbra/template.h>
 
 #include "gguf/gguf.h"
 #include "base/notes.h"
@@ -58,6 +59,14 @@ int umbra_tokenizer_encode(const umbra_tokenizer *tokenizer, const char *text, s
 /* The same, but stops at `limit` tokens: memory and time are those of the first ones. */
 int umbra_tokenizer_encode_first(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,
                                  bool add_bos, bool special, size_t limit, int32_t **ids,
+                                 size_t *count, umbra_error *err);
+
+/* Encodes what a chat template has rendered: special tokens only where their whole text stems from
+ * the template, so that nobody's input becomes one. User-defined tokens of the input that are not
+ * written in brackets (runs of spaces and newlines in some vocabularies) are text like any other.
+ * No BOS is added. The spans lie side by side over all of the text. */
+int umbra_tokenizer_encode_spans(const umbra_tokenizer *tokenizer, const char *text, size_t bytes,
+                                 const umbra_template_span *spans, size_t n_spans, int32_t **ids,
                                  size_t *count, umbra_error *err);
 
 /* Bytes of one token (of a sentence piece with its leading space): writes at most `size` to out and

@@ -49,6 +49,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+GATED = ("qwen35moe", "qwen3next")
 COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
 ADJACENT = COMPRESSED + ("llama", "granitemoe", "ernie4_5-moe", "llama4")
 
@@ -124,6 +125,8 @@ def project(m, layer, x, kind):
     if w is None:  # values are what keys are before norm and rotation
         return project(m, layer, x, "k")
     bias = m.get(f"attn_{kind}.bias", layer)
+    if kind == "q" and m.name in GATED:  # each head's query is followed by its gate
+        w = w.reshape(m.key("attention.head_count"), 2, -1, w.shape[1])[:, 0].reshape(-1, w.shape[1])
     return x @ w.T + (0 if bias is None else bias)
 
 
@@ -202,10 +205,64 @@ def convolution(m, layer, x):
     return closes * out @ m.get("shortconv.out_proj.weight", layer).T
 
 
+def delta_net(m, layer, x):
+    """Gated delta rule: what a key finds of its state is taken out, the new value put in."""
+    eps, n, nk = m.key("attention.layer_norm_rms_epsilon"), m.key("ssm.state_size"), m.key(
+        "ssm.group_count")
+    nv = m.key("ssm.time_step_rank")
+    r, keys = nv // nk, nk * n
+    whole = m.get("ssm_in.weight", layer)
+    if whole is None:
+        mixed, z = x @ m.get("attn_qkv.weight", layer).T, x @ m.get("attn_gate.weight", layer).T
+        z = z.reshape(len(x), nv, n)
+    else:
+        rows = (x @ whole.T).reshape(len(x), nk, -1)
+        q, k, v, z = np.split(rows, [n, 2 * n, 2 * n + r * n], 2)
+        mixed = np.concatenate([part.reshape(len(x), -1) for part in (q, k, v)], 1)
+        z = z.reshape(len(x), nv, n)
+    both = m.get("ssm_ba.weight", layer)
+    if both is None:
+        b, a = x @ m.get("ssm_beta.weight", layer).T, x @ m.get("ssm_alpha.weight", layer).T
+    else:
+        b, a = np.split((x @ both.T).reshape(len(x), nk, 2 * r), 2, 2)
+        b, a = b.reshape(len(x), nv), a.reshape(len(x), nv)
+    decay = np.exp(np.logaddexp(0, a + m.get("ssm_dt.bias", layer)) * m.get("ssm_a", layer))
+    mixed = short_convolution(mixed, m.get("ssm_conv1d.weight", layer))
+    q, k, v = np.split(mixed, [keys, 2 * keys], 1)
+    q, k = (unit(y.reshape(len(x), nk, n), eps) for y in (q, k))
+    v, out, state = v.reshape(len(x), nv, n), np.zeros((len(x), nv, n)), np.zeros((nv, n, n))
+    for t in range(len(x)):
+        for h in range(nv):
+            of = h % nk if m.name == "qwen35moe" else h // r
+            s = decay[t, h] * state[h]
+            s = s + np.outer(k[t, of], sigmoid(b[t, h]) * (v[t, h] - s.T @ k[t, of]))
+            state[h], out[t, h] = s, s.T @ q[t, of] / math.sqrt(n)
+    out = norm(out, m.get("ssm_norm.weight", layer), eps) * z * sigmoid(z)
+    return out.reshape(len(x), -1) @ m.get("ssm_out.weight", layer).T
+
+
+def short_convolution(x, taps, bias=0):
+    width, out = taps.shape[-1], np.zeros_like(x) + bias
+    taps = taps.reshape(-1, width)
+    for t in range(len(x)):
+        for back in range(min(width, t + 1)):
+            out[t] += taps[:, width - 1 - back] * x[t - back]
+    return out * sigmoid(out)
+
+
+def unit(x, eps):
+    return x / np.sqrt((x * x).sum(-1, keepdims=True) + eps)
+
+
 def attention(m, layer, x, rope):
+    if m.get("ssm_out.weight", layer) is not None:
+        return delta_net(m, layer, x)
     if m.get("shortconv.conv.weight", layer) is not None:
         return convolution(m, layer, x)
-    latent = m.key("attention.kv_lora_rank") is not None
+    latent, gate = m.key("attention.kv_lora_rank") is not None, 1
+    if m.name in GATED:
+        gate = (x @ m.get("attn_q.weight", layer).T).reshape(len(x), m.key("attention.head_count"), -1)
+        gate = sigmoid(gate[:, :, m.key("attention.key_length") :]).reshape(len(x), -1)
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
     out = np.zeros((len(x), q.shape[1], v.shape[2]))
@@ -216,7 +273,7 @@ def attention(m, layer, x, rope):
             if sinks is not None:
                 scores = np.append(scores, sinks[h])
             out[t, h] = softmax(scores)[: t + 1 - first] @ v[first : t + 1, h]
-    out = out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
+    out = gate * out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
     bias = m.get("attn_output.bias", layer)
     return out if bias is None else out + bias
 
@@ -233,7 +290,7 @@ def swiglu(m, gate, up):
 
 BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3")
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
-                "gemma4", "lfm2moe")
+                "gemma4", "lfm2moe", "qwen35moe", "qwen3next")
 
 
 def choose(m, layer, z):
@@ -290,8 +347,10 @@ def feed_forward(m, layer, x, state):
             given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into)))
             out[t] += w * given * (1 if scale is None else scale[e])
         if m.get("ffn_gate_shexp.weight", layer) is not None:
-            out[t] += block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
-                            "ffn_down_shexp.weight")(y)
+            weigh = m.get("ffn_gate_inp_shexp.weight", layer)
+            weigh = 1 if weigh is None else sigmoid(weigh @ y)
+            out[t] += weigh * block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
+                                    "ffn_down_shexp.weight")(y)
     if m.name == "gemma4":
         out = beside + norm(out, m.get("post_ffw_norm_2.weight", layer), eps)
         return norm(out, m.get("post_ffw_norm.weight", layer), eps)
@@ -328,7 +387,7 @@ print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
          "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
-         "deepseek32", "minimax-m3")
+         "deepseek32", "minimax-m3", "qwen35moe", "qwen3next")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]

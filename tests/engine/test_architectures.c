@@ -43,6 +43,9 @@ static const layout layouts[] = {
     {"glmdsa", "arch2", "glmdsa-iq1_s.gguf", .108, .237, .8992, .9781, true},
     {"deepseek32", "arch2", "deepseek32-q5_0.gguf", .125, .197, .8989, .9695, false},
     {"minimaxm3", "arch2", "minimaxm3-mxfp4.gguf", .062, .204, .9562, .9887, false},
+    {"qwen3next", "arch2", "qwen3next-iq4_nl.gguf", .126, .176, .9451, .9849, true},
+    {"qwen35moe", "arch2", "qwen35moe-iq2_m.gguf", .075, .139, .9458, .9865, true},
+    {"qwen35fused", "arch2", "qwen35fused-q4_k_m.gguf", .094, .142, .8926, .9866, false},
 };
 
 static const char *const texts[] = {"own-chat", "own-code", "own-mixed", "own-prose", "own-long"};

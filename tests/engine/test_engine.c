@@ -500,7 +500,7 @@ static void sampling_follows_the_probabilities(void **state)
     assert_int_equal(umbra_sampler_open(&sampler, &sampling, 4, NULL), 0);
     int seen[4] = {0};
     for (int i = 0; i < 20000; i++)
-        seen[umbra_sampler_next(sampler, logits)]++;
+        seen[umbra_sampler_next(sampler, logits, NULL, i)]++;
     umbra_sampler_close(&sampler);
     assert_in_range(seen[0], 1650, 1950);   /* 0.0900 */
     assert_in_range(seen[1], 13000, 13600); /* 0.6652 */
@@ -509,7 +509,7 @@ static void sampling_follows_the_probabilities(void **state)
     sampling.top_p = 0.6f; /* only the best one is needed for that much */
     assert_int_equal(umbra_sampler_open(&sampler, &sampling, 4, NULL), 0);
     for (int i = 0; i < 100; i++)
-        assert_int_equal(umbra_sampler_next(sampler, logits), 1);
+        assert_int_equal(umbra_sampler_next(sampler, logits, NULL, i), 1);
     umbra_sampler_close(&sampler);
     sampling.temperature = -1;
     assert_int_equal(umbra_sampler_open(&sampler, &sampling, 4, NULL), UMBRA_E_ARGUMENT);

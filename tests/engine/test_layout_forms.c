@@ -38,6 +38,20 @@ static void heads_in_any_form_are_the_same(void **state)
     free(joined);
 }
 
+static void delta_nets_in_any_form_are_the_same(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 2};
+    answer *mixed = answer_of(&make_qwen3next, NULL, NULL, &options);
+    answer *by_head = answer_of(&make_qwen3next, NULL, make_by_key_head, &options);
+    answer *by_kind = answer_of(&make_qwen3next, NULL, make_by_kind, &options);
+    assert_memory_equal(mixed, by_head, sizeof *mixed);
+    assert_memory_equal(mixed, by_kind, sizeof *mixed);
+    free(mixed);
+    free(by_head);
+    free(by_kind);
+}
+
 /* K_B^T q is a product in one form and a sum of rows in the other. */
 static void latents_in_any_form_are_the_same(void **state)
 {
@@ -109,6 +123,8 @@ static const variant variants[] = {
     {&make_glm_dsa, NULL, NULL},
     {&make_deepseek32, NULL, NULL},
     {&make_minimax_m3, NULL, NULL},
+    {&make_qwen35moe, NULL, make_fused},
+    {&make_qwen3next, NULL, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
@@ -397,6 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(experts_in_any_form_are_the_same),
         cmocka_unit_test(heads_in_any_form_are_the_same),
+        cmocka_unit_test(delta_nets_in_any_form_are_the_same),
         cmocka_unit_test(latents_in_any_form_are_the_same),
         cmocka_unit_test(a_window_ends_where_it_should),
         cmocka_unit_test(bits_do_not_depend_on_the_way),

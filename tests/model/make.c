@@ -129,6 +129,51 @@ static void join_heads(const char *name, uint64_t rows, float *out)
     }
 }
 
+/* For each key head in turn, its rows of each of the parts (groups, rows of it, MAKE_HIDDEN). */
+static void deal_rows(float *out, float *const *parts, const size_t *rows, int n)
+{
+    for (size_t g = 0; g < MAKE_KEY_HEADS; g++)
+        for (int i = 0; i < n; i++) {
+            size_t values = rows[i] * MAKE_HIDDEN;
+            memcpy(out, parts[i] + g * values, values * sizeof *out);
+            out += values;
+        }
+}
+
+/* ssm_in by key head of attn_qkv and attn_gate, ssm_ba of ssm_beta and ssm_alpha. */
+static void deal_heads(const char *name, bool rates, float *out)
+{
+    const size_t keys = MAKE_KEY_HEADS * MAKE_STATE, values = MAKE_STATE_HEADS * MAKE_STATE;
+    const size_t heads = MAKE_STATE_HEADS / MAKE_KEY_HEADS;
+    if (rates) {
+        float *b = sibling(name, "ssm_beta.weight", MAKE_HIDDEN, MAKE_STATE_HEADS, 1);
+        float *a = sibling(name, "ssm_alpha.weight", MAKE_HIDDEN, MAKE_STATE_HEADS, 1);
+        deal_rows(out, (float *[]){b, a}, (size_t[]){heads, heads}, 2);
+        free(a);
+        free(b);
+        return;
+    }
+    float *qkv = sibling(name, "attn_qkv.weight", MAKE_HIDDEN, 2 * keys + values, 1);
+    float *gate = sibling(name, "attn_gate.weight", MAKE_HIDDEN, values, 1);
+    deal_rows(out, (float *[]){qkv, qkv + keys * MAKE_HIDDEN, qkv + 2 * keys * MAKE_HIDDEN, gate},
+              (size_t[]){MAKE_STATE, MAKE_STATE, heads * MAKE_STATE, heads * MAKE_STATE}, 4);
+    free(qkv);
+    free(gate);
+}
+
+/* States must fade: negative numbers. */
+static void make_fading(float *out, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = -0.05f - (out[i] < 0 ? -out[i] : out[i]);
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
 /* "blk.N.ffn_gate.E.weight" of "ffn_gate_exps". */
 static bool single_expert(const char *name, const uint64_t *shape, float *out)
 {
@@ -159,8 +204,12 @@ void make_values(const char *name, const uint64_t *shape, float *out)
         fuse_experts(name, out);
     else if (strstr(name, "attn_qkv.weight"))
         join_heads(name, shape[1], out);
+    else if (ends_with(name, "ssm_in.weight") || ends_with(name, "ssm_ba.weight"))
+        deal_heads(name, ends_with(name, "ssm_ba.weight"), out);
     else if (!single_expert(name, shape, out))
         random_values(name, shape[0], n, out);
+    if (ends_with(name, ".ssm_a"))
+        make_fading(out, n);
 }
 
 /* ---- building ---- */

@@ -20,6 +20,9 @@ enum {
     MAKE_USED = 2,
     MAKE_CONTEXT = 64,
     MAKE_INDEXED = 48, /* positions that attention sees at once where an index picks them */
+    MAKE_STATE = 40,   /* recurrent layers: of a head's keys and values */
+    MAKE_KEY_HEADS = 2,
+    MAKE_STATE_HEADS = 4,
 };
 
 /* What a case changes: a key's value, or a tensor's type, shape or presence. */
@@ -63,7 +66,7 @@ typedef struct make_layout {
 
 /* The values of a tensor (n of them, by its whole name): random, the same for the same name. Norms
  * are near 1. Tensors that hold what others do in another form (attn_k_b and attn_v_b, fused and
- * single experts, attn_qkv) are derived from those. */
+ * single experts, attn_qkv, ssm_in, ssm_ba) are derived from those. */
 void make_values(const char *name, const uint64_t *shape, float *out);
 
 /* Builds the model in memory. Entries of keys and tensors (NULL: none) replace the layout's of the
@@ -79,6 +82,11 @@ extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, 
 extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_hunyuan_moe,
     make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4, make_lfm2moe;
 extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3;
+
+/* make_recurrent.c: two recurrent layers, and one that attends. */
+extern const make_layout make_qwen35moe, make_qwen3next;
+/* Two forms of qwen3next's, by key head and by kind. */
+extern const make_tensor make_by_key_head[], make_by_kind[];
 
 /* Other forms of the same weights: one tensor per expert, gate and up in one; queries, keys and
  * values in one; for deepseek2 attn_k_b and attn_v_b, with the keys that come with them. */

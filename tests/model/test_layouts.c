@@ -124,6 +124,20 @@ static const refusal more_refusals[] = {
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", VALUE, 3, NULL, "shortconv.conv.weight"}},
     {&make_lfm2moe, {"blk.2.shortconv.in_proj.weight", ABSENT, 0, NULL, "in_proj"}},
     {&make_lfm2moe, {"token_embd_norm.weight", ABSENT, 0, NULL, "token_embd_norm"}},
+    {&make_qwen35moe, {"qwen35moe.ssm.state_size", ABSENT, 0, NULL, "state_size is missing"}},
+    {&make_qwen35moe, {"qwen35moe.ssm.group_count", VALUE, 3, NULL, "shared by 3 key heads"}},
+    {&make_qwen35moe, {"qwen35moe.ssm.inner_size", VALUE, 128, NULL, "be 128 values together"}},
+    {&make_qwen35moe, {"qwen35moe.ssm.conv_kernel", VALUE, 3, NULL, "ssm_conv1d"}},
+    {&make_qwen35moe, {"qwen35moe.ssm.conv_kernel", VALUE, 65, NULL, "must be 1 to 64"}},
+    {&make_qwen35moe, {"qwen35moe.attention.value_length", VALUE, 64, NULL, "their gates 32"}},
+    {&make_qwen35moe, {"blk.2.attn_q.weight", SHAPE, 64, NULL, "attn_q"}},
+    {&make_qwen35moe, {"blk.0.ssm_alpha.weight", ABSENT, 0, NULL, "ssm_alpha"}},
+    {&make_qwen35moe, {"blk.1.ssm_dt.bias", SHAPE, 3, NULL, "ssm_dt"}},
+    {&make_qwen35moe, {"blk.1.ffn_gate_inp_shexp.weight", ABSENT, 0, NULL, "gate_inp_shexp"}},
+    {&make_qwen3next, {"qwen3next.full_attention_interval", VALUE, 2, NULL, "blk.1.attn_q"}},
+    {&make_qwen3next, {"blk.0.ssm_in.weight", SHAPE, 320, NULL, "ssm_in"}},
+    {&make_qwen3next, {"blk.1.attn_gate.weight", ABSENT, 0, NULL, "attn_gate"}},
+    {&make_qwen3next, {"blk.0.ssm_a", DTYPE, UMBRA_F16, NULL, "only F32"}},
 };
 
 static void check_refusals(const refusal *refused, size_t n, const make_key *keys)
@@ -283,6 +297,35 @@ static void files_are_described(void **state)
     }
 }
 
+/* A sequence has two states of (key, value) for each head, whatever the context, and pages where
+ * layers attend; nothing for layers that do not. */
+static void recurrent_layers_are_planned(void **state)
+{
+    (void)state;
+    umbra_memory_file file;
+    umbra_model *model;
+    umbra_error err = {0};
+    if (make_open(&make_qwen35moe, NULL, NULL, NULL, &file, &model, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_model_info *info = umbra_model_get_info(model);
+    assert_int_equal(info->heads, MAKE_HEADS);
+    assert_int_equal(info->kv_heads, 1);
+    assert_int_equal(info->head_dim, MAKE_DIM);
+    assert_int_equal(info->cached_values, 2 * MAKE_DIM);
+    uint64_t padded = 64, heads = 4; /* blocks of 32 columns */
+    uint64_t s = heads * MAKE_STATE * padded * sizeof(float), page = 4 * 64 * 2 * MAKE_DIM;
+    umbra_memory_plan plan;
+    umbra_engine_options options = {.threads = 1, .kernels = "reference", .context = 10};
+    assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
+    assert_true(plan.kv_bytes > page + 2 * 2 * s && plan.kv_bytes < page + 2 * 2 * 2 * s);
+    uint64_t one = plan.kv_bytes;
+    options.sequences = 5;
+    assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
+    assert_int_equal(plan.kv_bytes, 5 * one);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+}
+
 /* Where attention would have to pick what it sees, contexts end, and a longer one is refused. */
 static void contexts_end_before_the_index(void **state)
 {
@@ -344,6 +387,7 @@ int main(void)
         cmocka_unit_test(sections_must_follow_the_text),
         cmocka_unit_test(single_experts_must_be_alike),
         cmocka_unit_test(files_are_described),
+        cmocka_unit_test(recurrent_layers_are_planned),
         cmocka_unit_test(contexts_end_before_the_index),
         cmocka_unit_test(yarn_is_read),
     };

@@ -26,8 +26,12 @@ static void test_sizes(void **state)
     SIZE(umbra_token, 12);
     SIZE(umbra_rows, 64);
     SIZE(umbra_tap, 72);
-    SIZE(umbra_sampling, 48);
-    SIZE(umbra_generate_options, 120);
+    SIZE(umbra_sampling, 104);
+    SIZE(umbra_bias, 8);
+    SIZE(umbra_logprob, 8);
+    SIZE(umbra_draft_options, 40);
+    SIZE(umbra_draft_stats, 168);
+    SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);
     SIZE(umbra_prefetch_options, 80);
@@ -49,6 +53,9 @@ static void test_sizes(void **state)
     SIZE(umbra_template_options, 72);
     SIZE(umbra_template_span, 24);
     SIZE(umbra_template_output, 32);
+    SIZE(umbra_chat_request, 80);
+    SIZE(umbra_chat_prompt, 48);
+    SIZE(umbra_answer_event, 48);
     SIZE(umbra_build, 152);
     SIZE(umbra_bench_predictor_options, 88);
     SIZE(umbra_latency, 24);
@@ -162,7 +169,7 @@ static void test_null_is_the_default(void **state)
     assert_int_equal(umbra_engine_open(&engine, model, NULL, &err), 0);
     assert_int_equal(umbra_prefetch_open(&prefetch, engine, NULL, &err), 0);
     assert_int_equal(umbra_sampler_open(&sampler, NULL, 3, &err), 0);
-    assert_int_equal(umbra_sampler_next(sampler, logits), 1);
+    assert_int_equal(umbra_sampler_next(sampler, logits, NULL, 0), 1);
     const int32_t prompt[] = {1, 2, 3};
     assert_int_equal(umbra_score(engine, model, prompt, 3, NULL, &scores, &err), 0);
     assert_int_equal(scores.predicted, 2);
@@ -235,6 +242,11 @@ static void test_room_is_refused(void **state)
     REFUSED(umbra_template_render(t, NULL, &to, &out, &err));
     assert_null(out.text);
     umbra_template_close(&t);
+    umbra_chat *chat;
+    umbra_chat_prompt prompted;
+    assert_int_equal(umbra_chat_open(&chat, model, "x", 1, &err), 0);
+    REFUSED(umbra_chat_render(chat, &(umbra_chat_request){.reserved = {1}}, &prompted, &err));
+    umbra_chat_close(&chat);
     const char *const paths[] = {tiny};
     const umbra_slice slices[UMBRA_STORE_SLICES] = {{0, 64, 0}};
     umbra_store_options sto = {.paths = paths,

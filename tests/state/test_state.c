@@ -24,7 +24,8 @@ static const umbra_kv_form forms[LAYERS] = {
 
 static umbra_state_shape shape(int sequences)
 {
-    return (umbra_state_shape){forms, LAYERS, sequences, CONTEXT, STEP};
+    return (umbra_state_shape){
+        .forms = forms, .layers = LAYERS, .sequences = sequences, .context = CONTEXT, .step = STEP};
 }
 
 static umbra_state *open_state(int sequences)
@@ -157,8 +158,10 @@ static void forgetting_goes_back_as_far_as_windows_reach(void **state)
 static void windows_keep_their_window_alone(void **state)
 {
     (void)state;
-    umbra_state_shape windowed = {&forms[WINDOWED], 1, 1, 100000, STEP};
-    umbra_state_shape whole = {&forms[0], 1, 1, 100000, STEP};
+    umbra_state_shape windowed = {
+        .forms = &forms[WINDOWED], .layers = 1, .sequences = 1, .context = 100000, .step = STEP};
+    umbra_state_shape whole = windowed;
+    whole.forms = &forms[0];
     uint64_t page = umbra_kv_page_bytes(&forms[0]);
     assert_true(umbra_state_bytes(&windowed) < 6 * page + 100000);
     assert_true(umbra_state_bytes(&whole) > 1562 * page);

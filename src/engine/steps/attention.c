@@ -33,13 +33,14 @@ static void project(const umbra_pass *p, int layer, const projections *from)
 {
     const umbra_attention *a = &p->model->config.attention[layer];
     umbra_scratch *s = p->scratch;
-    float *const out[] = {s->q, s->k, s->v};
-    umbra_product products[3];
-    int n = from->w[2].data ? 3 : 2;
-    for (int i = 0; i < n; i++)
-        products[i] = umbra_product_make(p->device, &from->w[i], &s->normed, p->rows, out[i]);
-    umbra_device_products(p->device, products, n);
-    if (n == 2) /* values are what keys are before anything is done to these */
+    int q = a->heads * a->key_dim;
+    const umbra_share shares[] = {{a->key_dim, s->q, q}, {a->key_dim, s->gate, q}};
+    int n = umbra_step_deal(p, &from->w[0], a->heads, shares, a->gated ? 2 : 1, s->dealt);
+    s->dealt[n++] = umbra_product_make(p->device, &from->w[1], &s->normed, p->rows, s->k);
+    if (from->w[2].data)
+        s->dealt[n++] = umbra_product_make(p->device, &from->w[2], &s->normed, p->rows, s->v);
+    umbra_device_products(p->device, s->dealt, n);
+    if (!from->w[2].data) /* values are what keys are before anything is done to these */
         memcpy(s->v, s->k, (size_t)(p->rows * a->kv_heads * a->value_dim) * sizeof *s->v);
 }
 
@@ -99,6 +100,8 @@ static void attend_heads(const umbra_pass *p, int layer)
         .runs_stride = s->runs_stride,
     };
     umbra_device_attend(p->device, &attend, p->rows);
+    if (a->gated)
+        umbra_device_gate(p->device, s->mixed.f32, s->gate, p->rows, a->heads * a->value_dim);
 }
 
 void umbra_step_attention(const umbra_pass *p, int layer)
@@ -110,7 +113,9 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
-    if (a->conv)
+    if (a->recurrence.key_heads)
+        umbra_step_recurrent(p, layer);
+    else if (a->conv)
         umbra_step_convolution(p, layer);
     else if (a->kv_rank)
         umbra_step_attention_latent(p, layer);

@@ -44,7 +44,7 @@ static void count_uses(const umbra_pass *p, int distinct)
     }
 }
 
-int umbra_step_sort_pairs(const umbra_pass *p)
+int umbra_step_sort_pairs(const umbra_pass *p, int layer)
 {
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
@@ -53,8 +53,10 @@ int umbra_step_sort_pairs(const umbra_pass *p)
     memset(s->computed, 0, (size_t)c->experts * sizeof *s->computed);
     for (int i = 0; i < pairs; i++)
         s->spans[s->experts[i]].count++;
+    const uint16_t *order = p->order ? p->order + (size_t)layer * (size_t)c->experts : NULL;
     int first = 0, distinct = 0;
-    for (int x = 0; x < c->experts; x++) {
+    for (int i = 0; i < c->experts; i++) {
+        int x = order ? order[i] : i;
         s->spans[x].expert = x;
         s->spans[x].first = first;
         first += s->spans[x].count;

@@ -27,10 +27,26 @@ static uint64_t larger(uint64_t a, uint64_t b)
 
 /* The most that a layer's attention has of each. */
 typedef struct widest {
-    uint64_t q_low, q, k, v, mixed;
-    uint64_t group;                /* query heads that go through the cache together */
-    const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
+    uint64_t q_low, q, k, v, mixed, gate;
+    uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
+    uint64_t group;                   /* query heads that go through the cache together */
+    const umbra_attention *latent;    /* a layer with a compressed cache, of which all are alike */
 } widest;
+
+static void widen_recurrent(widest *w, const umbra_attention *a)
+{
+    enum { OTHERS = 8 }; /* products beside those by key head */
+    const umbra_recurrence *r = &a->recurrence;
+    uint64_t heads = (uint64_t)a->heads, channels = (uint64_t)umbra_recurrent_channels(a);
+    uint64_t decays = r->key_decay ? heads * (uint64_t)a->key_dim : heads;
+    w->q = larger(w->q, channels);
+    w->k = larger(w->k, channels);
+    w->gate = larger(w->gate, (uint64_t)umbra_recurrent_values(a));
+    w->decays = larger(w->decays, decays);
+    w->steps = larger(w->steps, heads + decays);
+    w->products = larger(w->products, 4 * (uint64_t)r->key_heads + OTHERS);
+    w->q_low = larger(w->q_low, r->key_decay ? (uint64_t)a->key_dim : 0);
+}
 
 static widest find_widest(const umbra_config *c)
 {
@@ -38,11 +54,17 @@ static widest find_widest(const umbra_config *c)
     for (int l = 0; l < c->layers; l++) {
         const umbra_attention *a = &c->attention[l];
         uint64_t heads = (uint64_t)a->heads, kept = (uint64_t)a->cache_heads;
+        w.mixed = larger(w.mixed, heads * (uint64_t)a->value_dim);
+        if (a->recurrence.key_heads) {
+            widen_recurrent(&w, a);
+            continue;
+        }
+        w.products = larger(w.products, (a->gated ? 2 : 1) * heads + 2);
+        w.gate = larger(w.gate, a->gated ? heads * (uint64_t)a->value_dim : 0);
         w.q_low = larger(w.q_low, (uint64_t)a->q_rank);
         w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
         w.k = larger(w.k, kept * (uint64_t)a->cache_key);
         w.v = larger(w.v, kept * (uint64_t)a->cache_value);
-        w.mixed = larger(w.mixed, heads * (uint64_t)a->value_dim);
         w.group = larger(w.group, a->kv_rank ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
         if (a->kv_rank)
             w.latent = a;
@@ -65,6 +87,15 @@ static void lay_latent(umbra_arena *c, umbra_latent *l, const umbra_config *conf
     l->products = umbra_arena_take(c, heads, sizeof *l->products);
 }
 
+/* Recurrent layers go through rows by their sequences. */
+static void lay_chains(umbra_arena *c, umbra_scratch *s, uint64_t rows)
+{
+    s->chains.first = umbra_arena_take(c, rows, sizeof *s->chains.first);
+    s->chains.before = umbra_arena_take(c, rows, sizeof *s->chains.before);
+    s->chains.after = umbra_arena_take(c, rows, sizeof *s->chains.after);
+    s->recurrent = umbra_arena_take(c, rows, sizeof *s->recurrent);
+}
+
 static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
@@ -75,6 +106,12 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
     s->k = take_floats(c, tokens, w.k);
     s->v = take_floats(c, tokens, w.v);
     s->mixed = take_activations(c, tokens, w.mixed);
+    s->gate = take_floats(c, tokens, w.gate);
+    s->steps = take_floats(c, tokens, w.steps);
+    s->decay = take_floats(c, tokens, w.decays);
+    s->rate = take_floats(c, tokens, w.steps - w.decays);
+    s->dealt = umbra_arena_take(c, w.products, sizeof *s->dealt);
+    lay_chains(c, s, w.steps ? tokens : 0);
     for (int i = 0; i < UMBRA_ROPES; i++)
         s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
     s->view = umbra_arena_take(c, tokens, sizeof *s->view);

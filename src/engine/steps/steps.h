@@ -39,11 +39,18 @@ typedef struct umbra_scratch {
     float *x;                 /* (C, hidden) residual stream */
     umbra_activations normed; /* (C, hidden) input of a block */
     umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
-    float *q, *k, *v;        /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
-                                (C, 3 * hidden) of one that convolves */
-    umbra_activations mixed; /* (C, heads * value_dim) attention's output */
-    float *block;            /* (C, hidden) output of a block, before it joins x */
-    float *beside;           /* (C, hidden) with post norms: what the block beside experts gives */
+    float *q, *k, *v;    /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
+                            (C, 3 * hidden) of one that convolves; q and k (C, channels) of a
+                            recurrent one, before and behind its convolution */
+    float *gate;         /* (C, heads * value_dim) of attention's output */
+    float *steps;        /* (C, heads + decays) of a recurrent layer, before the next two: */
+    float *decay, *rate; /* (C, heads) or (C, heads * key_dim); (C, heads) */
+    umbra_chains chains; /* rows by sequence, (C) each */
+    umbra_recurrent_view *recurrent; /* (chains) of the layer in progress */
+    umbra_product *dealt;            /* parts of a matrix that go to several outputs */
+    umbra_activations mixed;         /* (C, heads * value_dim) attention's output */
+    float *block;                    /* (C, hidden) output of a block, before it joins x */
+    float *beside;            /* (C, hidden) with post norms: what the block beside experts gives */
     float *rope[UMBRA_ROPES]; /* (C, its dim) cos, sin of each pair */
     umbra_kv_view *view;      /* (C) what each row sees of the layer in progress */
     float *scores;            /* (threads, heads per item, scores_stride) */
@@ -61,7 +68,7 @@ typedef struct umbra_scratch {
     int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
     float *pair_weight;                /* (P) where weights multiply what experts get */
     umbra_activate_span *spans;        /* (experts) the pairs of each expert */
-    int *span_expert;                  /* (experts) those that have pairs, ascending */
+    int *span_expert;                  /* (experts) those that have pairs, in the pass's order */
     int *span_uses;                    /* (experts) how many rows that decode use each of these */
     float *up;                         /* (P, width) */
     umbra_activations inner;           /* (P, width): gate's output, then silu(gate) * up */
@@ -81,9 +88,11 @@ typedef struct umbra_pass {
     const umbra_device *device;
     const umbra_model *model;
     const umbra_weights *weights;
-    const umbra_kv_form *forms;   /* (layers) */
-    const double *rope_frequency; /* radians per position of each pair, rope r's from
-                                     umbra_rope_at(r) on */
+    const umbra_kv_form *forms;            /* (layers) */
+    const umbra_recurrent_form *recurrent; /* (layers) */
+    const double *rope_frequency;          /* radians per position of each pair, rope r's from
+                                              umbra_rope_at(r) on */
+    const uint16_t *order; /* (layers, experts) in which their pairs lie, or NULL: by id */
     umbra_scratch *scratch;
     int rows; /* C */
 } umbra_pass;
@@ -112,17 +121,30 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n);
 
 /* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. */
 void umbra_step_attention(const umbra_pass *p, int layer);
-/* attention_latent.c, convolution.c: what stands in its place with a compressed cache and in layers
- * that convolve, from normed to mixed.f32. */
+/* A part of each of the groups of rows of a matrix: `rows` of them go to out (C, stride), group g's
+ * g * rows further on. */
+typedef struct umbra_share {
+    int rows;
+    float *out;
+    int stride;
+} umbra_share;
+/* products.c: products of the normed rows with w, whose rows are `groups` groups of n shares one
+ * behind the other. Returns how many products (groups * n) it makes at `products`. */
+int umbra_step_deal(const umbra_pass *p, const umbra_matrix *w, int groups,
+                    const umbra_share *shares, int n, umbra_product *products);
+/* attention_latent.c, convolution.c, recurrent.c: what stands in its place with a compressed cache,
+ * in layers that convolve and in recurrent ones, from normed to mixed.f32; the last goes on from
+ * scratch->recurrent, by scratch->chains. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
 void umbra_step_convolution(const umbra_pass *p, int layer);
+void umbra_step_recurrent(const umbra_pass *p, int layer);
 
 /* experts.c: which experts each row uses; fills normed, experts, weights. Returns the first row
  * whose scores are not finite, or UMBRA_NO_ROW. */
 int umbra_step_route(const umbra_pass *p, int layer);
-/* Sorts the pairs by expert: fills spans, span_expert, span_uses and both tables of pairs. Returns
- * the number of distinct experts. */
-int umbra_step_sort_pairs(const umbra_pass *p);
+/* Sorts the pairs by expert, in the pass's order: fills spans, span_expert, span_uses and both
+ * tables of pairs. Returns the number of distinct experts. */
+int umbra_step_sort_pairs(const umbra_pass *p, int layer);
 /* The contributions of n leased experts, at most UMBRA_MAX_USED. */
 void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n);
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no

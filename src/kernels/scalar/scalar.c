@@ -276,6 +276,13 @@ static void swiglu(float *out, const float *gate, const float *up, int n)
     }
 }
 
+static void open_gate(float *out, const float *gate, const float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        out[i] = x[i] / (1.0f + expf(-gate[i]));
+    }
+}
+
 static void add_scaled(float *y, const float *x, float a, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -365,8 +372,10 @@ void umbra_kernels_fill_scalar(umbra_kernels *k)
     k->rope_adjacent = rope_adjacent;
     k->softmax = softmax;
     k->swiglu = swiglu;
+    k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = attend;
+    umbra_kernels_fill_scalar_state(k);
     k->store_kv = store_kv;
     k->log_sum_exp = log_sum_exp;
 }

@@ -53,7 +53,7 @@ static int take_logits(void *user, int index, const float *logits)
     if (r->writing) {
         b->hashes[r->at] = hash;
         if (r->at + 1 < b->total)
-            b->text[r->at + 1] = umbra_sampler_next(r->sampler, logits);
+            b->text[r->at + 1] = umbra_sampler_next(r->sampler, logits, b->text, r->at + 1);
     }
     r->differs = r->differs || b->hashes[r->at] != hash;
     return 0;

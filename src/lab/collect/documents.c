@@ -212,7 +212,7 @@ static int take_logits(void *user, int index, const float *logits)
 {
     umbra_documents *d = user;
     writer *w = &d->writers[d->batch[index].sequence];
-    int32_t id = umbra_sampler_next(w->sampler, logits);
+    int32_t id = umbra_sampler_next(w->sampler, logits, w->text.tokens, w->text.count);
     bool end = umbra_is_end_token(d->model, id);
     int rc = end ? UMBRA_OK : append(&w->text, &id, 1, NULL);
     if (rc == UMBRA_OK && (end || w->text.count == d->longest))

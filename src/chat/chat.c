@@ -1,0 +1,104 @@
+/* Opens a chat: parses the template and tries out what it takes. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/error.h"
+#include "chat/internal.h"
+
+/* ---- what the template takes ---- */
+
+static const char probe[] = "umbra-probe";
+
+#define PROBE_CALL(arguments)                                                                      \
+    "[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"\","             \
+    "\"tool_calls\":[{\"id\":\"call00001\",\"type\":\"function\",\"function\":{\"name\":\"f\","    \
+    "\"arguments\":" arguments "}}]},{\"role\":\"tool\",\"tool_call_id\":\"call00001\","           \
+    "\"name\":\"f\",\"content\":\"t\"}]"
+
+static const char with_text[] = "[{\"role\":\"user\",\"content\":\"umbra-probe\"}]";
+static const char with_parts[] =
+    "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"umbra-probe\"}]}]";
+static const char with_object[] = PROBE_CALL("{\"key\":\"umbra-probe\"}");
+static const char with_json[] = PROBE_CALL("\"{\\\"key\\\":\\\"umbra-probe\\\"}\"");
+static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":"
+                            "\"d\",\"parameters\":{\"type\":\"object\",\"properties\":{\"key\":"
+                            "{\"type\":\"string\",\"description\":\"d\"}}}}}]";
+
+/* Whether these messages are printed with the probe in them, and not as a language would show its
+ * own values. */
+static bool takes(const umbra_template *t, const char *messages, bool with_tools)
+{
+    static const struct tm now = {.tm_year = 126, .tm_mday = 1};
+    umbra_template_tree *tree;
+    umbra_template_output out = {0};
+    if (umbra_template_tree_open(&tree, NULL) != UMBRA_OK)
+        return false;
+    umbra_template_value *v = umbra_template_dict(tree);
+    int rc = umbra_template_set(tree, v, "messages", 8,
+                                umbra_template_json(tree, messages, strlen(messages), NULL));
+    if (rc == UMBRA_OK && with_tools)
+        rc = umbra_template_set(tree, v, "tools", 5,
+                                umbra_template_json(tree, tools, strlen(tools), NULL));
+    umbra_template_set(tree, v, "bos_token", 9,
+                       umbra_template_text(tree, "", 0, UMBRA_TEMPLATE_MARKUP));
+    umbra_template_set(tree, v, "eos_token", 9,
+                       umbra_template_text(tree, "", 0, UMBRA_TEMPLATE_MARKUP));
+    if (rc == UMBRA_OK)
+        rc = umbra_template_render(t, v, &(umbra_template_options){.now = &now}, &out, NULL);
+    bool yes = rc == UMBRA_OK && strstr(out.text, probe) && !strstr(out.text, "'text'") &&
+               !strstr(out.text, "'key'");
+    umbra_template_output_free(&out);
+    umbra_template_tree_close(&tree);
+    return yes;
+}
+
+static umbra_chat_ways try_out(const umbra_template *t)
+{
+    umbra_chat_ways w = {.parts = takes(t, with_parts, false)};
+    w.only_parts = w.parts && !takes(t, with_text, false);
+    w.text_arguments = !takes(t, with_object, true) && takes(t, with_json, true);
+    return w;
+}
+
+int umbra_chat_open(umbra_chat **out, const umbra_model *model, const char *source, size_t bytes,
+                    umbra_error *err)
+{
+    *out = NULL;
+    umbra_chat *chat = umbra_calloc(1, sizeof *chat);
+    if (!chat)
+        return umbra_fail_nomem(err, "a chat", sizeof *chat);
+    chat->model = model;
+    int rc = umbra_template_open(&chat->template, source, bytes, err);
+    if (rc != UMBRA_OK) {
+        umbra_chat_close(&chat);
+        return rc;
+    }
+    chat->ways = try_out(chat->template);
+    chat->family = umbra_family_find(source, bytes);
+    *out = chat;
+    return UMBRA_OK;
+}
+
+void umbra_chat_close(umbra_chat **chat)
+{
+    if (!*chat)
+        return;
+    umbra_template_close(&(*chat)->template);
+    umbra_free(*chat);
+    *chat = NULL;
+}
+
+const char *umbra_chat_family(const umbra_chat *chat)
+{
+    return chat->family ? chat->family->name : NULL;
+}
+
+bool umbra_chat_is_end(const umbra_chat *chat, int32_t id)
+{
+    char text[64];
+    const char *goes_on = chat->family ? chat->family->goes_on : NULL;
+    if (!umbra_is_end_token(chat->model, id))
+        return false;
+    size_t n = umbra_detokenize(chat->model, id, true, text, sizeof text);
+    return !goes_on || n != strlen(goes_on) || memcmp(text, goes_on, n) != 0;
+}

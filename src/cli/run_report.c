@@ -1,0 +1,193 @@
+/* What a run tells about itself: figures for people, and one JSON object for programs. */
+#include <stdio.h>
+
+#include "base/json_writer.h"
+#include "cli/run.h"
+
+static double per_second(int n, double seconds)
+{
+    return seconds > 0 ? n / seconds : 0;
+}
+
+typedef struct ahead {
+    uint64_t read, useful, late, wasted; /* bytes */
+} ahead;
+
+static ahead sum_ahead(const umbra_store_stats *s)
+{
+    ahead a = {0};
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        a.read += s->ahead[d].bytes;
+        a.useful += s->ahead[d].useful_bytes;
+        a.late += s->ahead[d].late_bytes;
+        a.wasted += s->ahead[d].wasted_bytes;
+    }
+    return a;
+}
+
+/* One sentence on what limited decoding, and what would help most. */
+static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
+                          const umbra_prefetch_stats *f)
+{
+    double share = g->decode_seconds > 0 ? g->decode_wait_seconds / g->decode_seconds : 0;
+    if (g->decode_steps == 0)
+        return;
+    fprintf(stderr, "verdict    ");
+    if (share < 0.1)
+        fprintf(
+            stderr,
+            "the processor limits: reads were waited for in %.0f %% of the time; more or faster "
+            "cores would help most\n",
+            share * 100);
+    else if (p->residency >= 1)
+        fprintf(stderr,
+                "the disk limited the beginning: %.0f %% of the time went into reading experts for "
+                "the first time; a longer text will not wait\n",
+                share * 100);
+    else
+        fprintf(stderr,
+                "%s: %.0f %% of the time went into waiting for reads; more memory would help most "
+                "(everything fits in --ram %s), then a faster disk%s\n",
+                share > 0.5 ? "the disk limits" : "disk and processor limit alike", share * 100,
+                cli_size(p->all_bytes),
+                f->policy == UMBRA_POLICY_SHADOW ? "" : ", then a shadow model (umbra train)");
+}
+
+static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *f)
+{
+    ahead a = sum_ahead(s);
+    if (f->policy == UMBRA_POLICY_OFF)
+        return;
+    fprintf(stderr, "disk       a read takes about %.0f us, and 1 s more per %s\n",
+            s->disk_latency_ns * 1e-3, cli_size((uint64_t)s->disk_bytes_per_s));
+    fprintf(stderr,
+            "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
+            cli_size(a.read), umbra_policy_name(f->policy),
+            f->tokens > 0 ? 100.0 * (double)f->tokens_on / (double)f->tokens : 0.0,
+            cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
+}
+
+static uint64_t sum(const uint64_t *of_sources)
+{
+    uint64_t all = 0;
+    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
+        all += of_sources[i];
+    return all;
+}
+
+static double share_of(uint64_t part, uint64_t all)
+{
+    return all > 0 ? (double)part / (double)all : 0;
+}
+
+static void print_drafts(const umbra_drafts *drafts)
+{
+    umbra_draft_stats s;
+    umbra_drafts_get_stats(drafts, &s);
+    if (s.source == UMBRA_DRAFT_OFF)
+        return;
+    uint64_t drafted = sum(s.drafted), accepted = sum(s.accepted);
+    fprintf(stderr,
+            "drafts     %llu by %s, %llu accepted (%.0f %%), in %llu of %llu steps: %.2f "
+            "tokens a step",
+            (unsigned long long)drafted, umbra_draft_name(s.source), (unsigned long long)accepted,
+            100 * share_of(accepted, drafted), (unsigned long long)s.checks,
+            (unsigned long long)s.steps, share_of(s.tokens, s.steps));
+    if (s.checks > 0)
+        fprintf(stderr, "; experts of a step %.0f, of one with drafts %.0f",
+                share_of(s.step_experts, s.steps - s.checks), share_of(s.check_experts, s.checks));
+    if (s.gain > 0)
+        fprintf(stderr, "; gain x%.2f", s.gain);
+    fputc('\n', stderr);
+}
+
+void run_print_stats(const run_report *r)
+{
+    umbra_store_stats s;
+    umbra_prefetch_stats f;
+    const umbra_generation *g = &r->generation;
+    umbra_engine_get_store_stats(r->engine, &s);
+    umbra_prefetch_get_stats(r->prefetch, &f);
+    const umbra_memory_plan *p = umbra_engine_get_plan(r->engine);
+    uint64_t asked = s.hits + s.late + s.misses;
+    fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
+            per_second(g->prompt_tokens, g->prefill_seconds));
+    fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
+            per_second(g->decode_tokens, g->decode_seconds));
+    print_drafts(r->drafts);
+    fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
+            (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
+            asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
+    fprintf(stderr, "read       %s in %llu reads (%s%s)\n", cli_size(s.bytes_read),
+            (unsigned long long)s.reads, s.io, s.direct ? ", O_DIRECT" : ", buffered");
+    print_ahead(&s, &f);
+    fprintf(stderr, "resident   at most %s of experts of %s, %.1f %% fit\n",
+            cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
+    fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
+            cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
+    if (p->threads_note[0] != '\0')
+        fprintf(stderr, "threads    %d: %s\n", p->threads, p->threads_note);
+    print_verdict(p, g, &f);
+}
+
+static void json_drafts(umbra_json *j, const umbra_drafts *drafts)
+{
+    umbra_draft_stats s;
+    umbra_drafts_get_stats(drafts, &s);
+    umbra_json_put_text(j, "draft", umbra_draft_name(s.source));
+    umbra_json_put_uint(j, "drafted", sum(s.drafted));
+    umbra_json_put_uint(j, "accepted", sum(s.accepted));
+    umbra_json_put_uint(j, "checks", s.checks);
+    umbra_json_put_double(j, "step_experts", share_of(s.step_experts, s.steps - s.checks), 6);
+    umbra_json_put_double(j, "check_experts", share_of(s.check_experts, s.checks), 6);
+    umbra_json_put_double(j, "draft_gain", s.gain, 6);
+}
+
+void run_print_json(const run_report *r, const run_output *o)
+{
+    umbra_store_stats s;
+    umbra_prefetch_stats f;
+    const umbra_generation *g = &r->generation;
+    umbra_engine_get_store_stats(r->engine, &s);
+    umbra_prefetch_get_stats(r->prefetch, &f);
+    ahead a = sum_ahead(&s);
+    const umbra_memory_plan *p = umbra_engine_get_plan(r->engine);
+    umbra_json j;
+    umbra_json_begin(&j, stdout);
+    umbra_json_open(&j, '{');
+    umbra_json_key(&j, "text");
+    umbra_json_string(&j, o->text ? o->text : "", o->bytes);
+    umbra_json_key(&j, "tokens");
+    umbra_json_open(&j, '[');
+    for (int i = 0; i < o->count; i++)
+        umbra_json_int(&j, o->tokens[i]);
+    umbra_json_close(&j, ']');
+    umbra_json_put_uint(&j, "prompt_tokens", (uint64_t)g->prompt_tokens);
+    umbra_json_put_bool(&j, "ended", g->ended);
+    umbra_json_put_bool(&j, "stopped", o->stopped);
+    umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
+    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_tokens, g->decode_seconds), 6);
+    umbra_json_put_uint(&j, "decode_steps", (uint64_t)g->decode_steps);
+    json_drafts(&j, r->drafts);
+    umbra_json_put_uint(&j, "expert_hits", s.hits);
+    umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
+    umbra_json_put_uint(&j, "bytes_read", s.bytes_read);
+    umbra_json_put_uint(&j, "reads", s.reads);
+    umbra_json_put_double(&j, "wait_s", (double)s.wait_ns * 1e-9, 6);
+    umbra_json_put_double(&j, "decode_wait_s", g->decode_wait_seconds, 6);
+    umbra_json_put_text(&j, "prefetch", umbra_policy_name(f.policy));
+    umbra_json_put_uint(&j, "prefetch_tokens", f.tokens_on);
+    umbra_json_put_uint(&j, "ahead_bytes", a.read);
+    umbra_json_put_uint(&j, "useful_bytes", a.useful);
+    umbra_json_put_uint(&j, "late_bytes", a.late);
+    umbra_json_put_uint(&j, "wasted_bytes", a.wasted);
+    umbra_json_put_uint(&j, "resident_bytes_max", s.resident_bytes_max);
+    umbra_json_put_uint(&j, "cache_bytes", s.budget_bytes);
+    umbra_json_put_uint(&j, "ram_bytes", p->ram_bytes);
+    umbra_json_put_uint(&j, "rss_bytes_max", umbra_process_rss_max());
+    umbra_json_put_uint(&j, "threads", (uint64_t)p->threads);
+    umbra_json_put_text(&j, "kernels", p->kernels);
+    umbra_json_put_text(&j, "io", s.io);
+    umbra_json_close(&j, '}');
+    putchar('\n');
+}

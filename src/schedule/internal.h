@@ -1,0 +1,48 @@
+/* Inside of the scheduler. */
+#ifndef UMBRA_SCHEDULE_INTERNAL_H
+#define UMBRA_SCHEDULE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "schedule/scheduler.h"
+
+typedef struct umbra_slot {
+    umbra_job *job;  /* NULL: idle */
+    int32_t *tokens; /* (context + 1) what the sequence holds, then what it is to hold */
+    int count;       /* tokens known; of an idle slot, those held */
+    int held;        /* of these, computed */
+    bool written;    /* what is held is on disk */
+    uint64_t used;   /* step at which it was last of use */
+    uint64_t turn;   /* of the pieces of all prompts, the number of its last */
+    int rows;        /* of the step in progress */
+    int32_t next;    /* chosen in the step in progress */
+    bool chosen;
+} umbra_slot;
+
+struct umbra_scheduler {
+    umbra_scheduler_options o;
+    int context, chunk;
+    umbra_slot *slots;   /* (sequences) */
+    umbra_token *tokens; /* (chunk + sequences) of a step */
+    int *slot_of;        /* the same: whose they are */
+    umbra_job *waiting;  /* in order of arrival */
+    uint64_t steps, pieces;
+    double prompt_per_second;
+
+    pthread_mutex_t mutex; /* of what follows */
+    pthread_cond_t changed;
+    umbra_job *arrived, **last_arrived;
+    bool finishing, finish_now;
+    umbra_scheduler_stats stats;
+    umbra_slot_stats *slot_stats; /* (sequences) */
+};
+
+/* admit.c: gives the job a slot, and the slot what is held of its prompt's beginning. False: it has
+ * to wait for a slot, or for a prompt that is being read. */
+bool umbra_scheduler_admit(umbra_scheduler *s, umbra_job *job);
+/* Puts what an idle slot holds on disk, if that is worth it; wait: also if another is being
+ * written.
+ */
+void umbra_scheduler_keep(umbra_scheduler *s, int slot, bool wait);
+
+#endif

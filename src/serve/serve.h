@@ -1,0 +1,52 @@
+/* The model at a port: an HTTP server that speaks the APIs of OpenAI and Anthropic.
+ *
+ * One thread drives the engine (schedule/scheduler.h); each connection has a thread of its own that
+ * reads the request, hands it over and writes the answer. A slow client costs its own connection
+ * alone. */
+#ifndef UMBRA_SERVE_SERVE_H
+#define UMBRA_SERVE_SERVE_H
+
+#include <umbra/umbra.h>
+
+typedef struct serve serve;
+
+typedef struct serve_options {
+    const umbra_model *model;
+    umbra_engine *engine;      /* the server alone uses it until it is closed */
+    umbra_prefetch *prefetch;  /* of the engine, for figures; may be NULL */
+    int sequences;             /* of the engine */
+    const char *name;          /* of the model, as clients see it */
+    const char *host;          /* name or address; NULL: 127.0.0.1 */
+    int port;                  /* 0: any that is free */
+    const char *keys;          /* text, a key per line, # begins a comment; NULL: anybody may ask.
+                                  Demanded unless host is a loopback address */
+    const char *origin;        /* pages of this origin may ask ("*": any); NULL: own alone */
+    const char *template_text; /* chat template; NULL: none, chat is refused */
+    size_t template_bytes;
+    const char *state_folder;    /* NULL: states are kept in memory alone */
+    uint64_t state_bytes;        /* of all files there */
+    uint64_t state_buffer_bytes; /* of the largest of them */
+    uint64_t body_bytes;         /* of a request; 0: 8 MiB */
+    int connections;             /* at once; 0: 64 */
+    int request_seconds;         /* for a request to arrive whole; 0: 30 */
+    int alive_seconds;           /* between signs of life on a quiet stream; 0: 10 */
+    void (*log)(void *user, const char *message); /* one line; from any thread; may be NULL */
+    void *user;
+} serve_options;
+
+/* Memory that a server takes beside its engine, but for states on their way to disk: for
+ * umbra_engine_options.reserved_bytes. */
+uint64_t serve_memory_bytes(const serve_options *options);
+
+/* Listens and answers. Options are copied, what they point to must stay. UMBRA_E_ARGUMENT: a key is
+ * missing, or the template is none; UMBRA_E_SYSTEM: the address cannot be used. On failure *out is
+ * NULL. */
+int serve_open(serve **out, const serve_options *options, umbra_error *err);
+int serve_port(const serve *s);
+/* Takes no more requests, lets those under way end for so many seconds, then cuts them; returns how
+ * many were cut. States are kept. */
+int serve_finish(serve *s, double grace_seconds);
+/* Accepts NULL and nulls the pointer. */
+void serve_close(serve **s);
+
+#endif

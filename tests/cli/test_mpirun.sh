@@ -1,0 +1,94 @@
+#!/bin/sh
+# umbra under mpirun: the text and the scores of one process, at every number of ranks, and plain words
+# when a rank fails. Usage: test_mpirun.sh UMBRA
+set -eu
+umbra=$1
+tiny=models/tiny-q8_0.gguf
+shared=${UMBRA_SHARED:-../shared}
+
+skip()
+{
+    echo "SKIPPED: $1"
+    exit 77
+}
+fail()
+{
+    echo "$1" >&2
+    exit 1
+}
+
+command -v mpirun >/dev/null || skip "there is no mpirun"
+"$umbra" version | grep -q ' mpi ' || skip "this build has no MPI (-DUMBRA_MPI=ON)"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# Open MPI as root, on fewer processors than ranks, with no network but the loopback.
+OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe
+export OMPI_MCA_btl OMPI_MCA_btl_vader_single_copy_mechanism
+mpirun -n 2 true >/dev/null 2>&1 || skip "mpirun cannot start processes here"
+
+
+printf 'Once upon a time there was a disk that' >"$folder/prompt"
+"$umbra" run $tiny -f "$folder/prompt" -n 40 >"$folder/alone"
+for ranks in 1 2 4; do
+    mpirun -n $ranks "$umbra" run $tiny -f - -n 40 --ram 22M <"$folder/prompt" >"$folder/text"
+    cmp "$folder/alone" "$folder/text" || fail "$ranks ranks write another text"
+done
+"$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 >"$folder/alone"
+mpirun -n 3 "$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --prefetch gate \
+    --usage "$folder/usage" >"$folder/text"
+cmp "$folder/alone" "$folder/text" || fail "3 ranks that sample write another text"
+# The usage of all, which then divides the experts.
+"$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --usage "$folder/usage1" >/dev/null
+cmp "$folder/usage" "$folder/usage1" || fail "the usage of ranks does not add up"
+mpirun -n 2 "$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --pin 20 \
+    --usage "$folder/usage" >"$folder/text"
+cmp "$folder/alone" "$folder/text" || fail "ranks that divide by usage write another text"
+
+for model in $tiny "$shared"/models/lab-q4_0.gguf "$shared"/arch/*.gguf; do
+    [ -e "$model" ] || continue
+    printf 'A page that nobody reads keeps its secret, and the shelf keeps the page.' >"$folder/words"
+    "$umbra" score "$model" --text "$folder/words" --json --top 3 --experts |
+        sed 's/"tok_s": *[-0-9.e+]*//g' >"$folder/alone"
+    mpirun -n 2 "$umbra" score "$model" --text "$folder/words" --json --top 3 --experts |
+        sed 's/"tok_s": *[-0-9.e+]*//g' >"$folder/text"
+    cmp "$folder/alone" "$folder/text" || fail "$model: 2 ranks score otherwise"
+done
+
+# A rank needs no more than its part of the file, and a part runs with the others alone.
+"$umbra" run $tiny -f "$folder/prompt" -n 20 >"$folder/alone"
+for rank in 0 1 2; do
+    mkdir "$folder/$rank"
+    "$umbra" split $tiny "$folder/$rank" --ranks 3 --experts-of $rank --usage "$folder/usage" >/dev/null
+    [ "$(stat -c %s "$folder/$rank/tiny-q8_0.gguf")" -ge "$(stat -c %s $tiny)" ] || fail "a short part"
+done
+part()
+{
+    echo "-n 1 $umbra run $folder/$1/tiny-q8_0.gguf -f - -n 20"
+}
+mpirun $(part 0) : $(part 1) : $(part 2) <"$folder/prompt" >"$folder/text"
+cmp "$folder/alone" "$folder/text" || fail "parts write another text"
+
+# Failures: one message, with the rank where only one fails, and no rank is left behind.
+expect()
+{
+    words=$1
+    shift
+    if timeout 60 mpirun "$@" >"$folder/out" 2>&1; then fail "no failure: $*"; fi
+    grep -q "$words" "$folder/out" || { cat "$folder/out"; fail "no word of \"$words\": $*"; }
+}
+expect 'inspect does not divide its work' -n 2 "$umbra" inspect $tiny
+expect 'a budget of 9000000 bytes is too small' -n 2 "$umbra" run $tiny -p x --ram 9M
+expect 'rank 1 (.*failed: umbra: nothing.gguf: cannot open' \
+    -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run nothing.gguf -p x -n 5
+expect 'rank 1 (.*the context differs from rank 0' \
+    -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run $tiny -p x -n 5 --ctx 77
+expect 'rank 1 (.*the set of kernels differs from rank 0' \
+    -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run $tiny -p x -n 5 --kernels reference
+expect 'has the experts of rank 2 of 3 alone' $(part 0) : $(part 2) : $(part 1)
+"$umbra" split $tiny "$folder/1" --ranks 3 --experts-of 1 >/dev/null
+expect 'experts were divided otherwise' $(part 0) : $(part 1) : $(part 2)
+if "$umbra" run "$folder/1/tiny-q8_0.gguf" -p x -n 1 2>"$folder/out"; then fail "a part runs alone"; fi
+grep -q 'has the experts of rank 1 of 3 alone' "$folder/out"

@@ -1,0 +1,113 @@
+/* What the small models of layouts with recurrent layers hold. */
+#include "make.h"
+
+enum {
+    PROJECTION = MAKE_HEADS * MAKE_DIM,
+    KEYS = MAKE_KEY_HEADS * MAKE_STATE,
+    VALUES = MAKE_STATE_HEADS * MAKE_STATE,
+    CHANNELS = 2 * KEYS + VALUES,
+    TAPS = 4,
+};
+
+#define KEYS_OF_GATED                                                                              \
+    {"block_count", MAKE_LAYERS, MAKE_U32, NULL},                                                  \
+        {"context_length", MAKE_CONTEXT, MAKE_U32, NULL},                                          \
+        {"embedding_length", MAKE_HIDDEN, MAKE_U32, NULL},                                         \
+        {"attention.head_count", MAKE_HEADS, MAKE_U32, NULL},                                      \
+        {"attention.head_count_kv", 1, MAKE_U32, NULL},                                            \
+        {"attention.key_length", MAKE_DIM, MAKE_U32, NULL},                                        \
+        {"attention.value_length", MAKE_DIM, MAKE_U32, NULL},                                      \
+        {"attention.layer_norm_rms_epsilon", 1e-5, MAKE_F32, NULL},                                \
+        {"rope.freq_base", 1000, MAKE_F32, NULL},                                                  \
+        {"rope.dimension_count", MAKE_ROPE, MAKE_U32, NULL},                                       \
+        {"expert_count", MAKE_EXPERTS, MAKE_U32, NULL},                                            \
+        {"expert_used_count", MAKE_USED, MAKE_U32, NULL},                                          \
+        {"expert_feed_forward_length", MAKE_WIDTH, MAKE_U32, NULL},                                \
+        {"expert_shared_feed_forward_length", 64, MAKE_U32, NULL},                                 \
+        {"ssm.conv_kernel", TAPS, MAKE_U32, NULL}, {"ssm.state_size", MAKE_STATE, MAKE_U32, NULL}, \
+        {"ssm.group_count", MAKE_KEY_HEADS, MAKE_U32, NULL},                                       \
+        {"ssm.time_step_rank", MAKE_STATE_HEADS, MAKE_U32, NULL},                                  \
+    {                                                                                              \
+        "ssm.inner_size", VALUES, MAKE_U32, NULL                                                   \
+    }
+/* Attention in the last layer, experts in all. */
+#define TENSORS_OF_GATED                                                                           \
+    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},                                                     \
+        {"attn_q.weight", {MAKE_HIDDEN, 2 * PROJECTION}, 2, 0},                                    \
+        {"attn_k.weight", {MAKE_HIDDEN, MAKE_DIM}, 2, 0},                                          \
+        {"attn_v.weight", {MAKE_HIDDEN, MAKE_DIM}, 2, 0},                                          \
+        {"attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 2, 0},                                   \
+        {"attn_q_norm.weight", {MAKE_DIM}, 2, 0}, {"attn_k_norm.weight", {MAKE_DIM}, 2, 0},        \
+        {"ssm_conv1d.weight", {TAPS, CHANNELS}, 0, 2}, {"ssm_dt.bias", {MAKE_STATE_HEADS}, 0, 2},  \
+        {"ssm_a", {MAKE_STATE_HEADS}, 0, 2}, {"ssm_norm.weight", {MAKE_STATE}, 0, 2},              \
+        {"ssm_out.weight", {VALUES, MAKE_HIDDEN}, 0, 2},                                           \
+        {"post_attention_norm.weight", {MAKE_HIDDEN}, 0, 0},                                       \
+        {"ffn_gate_inp.weight", {MAKE_HIDDEN, MAKE_EXPERTS}, 0, 0},                                \
+        {"ffn_gate_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, 0, 0},                   \
+        {"ffn_up_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, 0, 0},                     \
+        {"ffn_down_exps.weight", {MAKE_WIDTH, MAKE_HIDDEN, MAKE_EXPERTS}, 0, 0},                   \
+        {"ffn_gate_shexp.weight", {MAKE_HIDDEN, 64}, 0, 0},                                        \
+        {"ffn_up_shexp.weight", {MAKE_HIDDEN, 64}, 0, 0},                                          \
+        {"ffn_down_shexp.weight", {64, MAKE_HIDDEN}, 0, 0},                                        \
+    {                                                                                              \
+        "ffn_gate_inp_shexp.weight", {MAKE_HIDDEN}, 0, 0                                           \
+    }
+#define BY_KIND(FROM, TO)                                                                          \
+    {"attn_qkv.weight", {MAKE_HIDDEN, CHANNELS}, FROM, TO},                                        \
+    {                                                                                              \
+        "attn_gate.weight", {MAKE_HIDDEN, VALUES}, FROM, TO                                        \
+    }
+#define RATES_BY_KIND(FROM, TO)                                                                    \
+    {"ssm_beta.weight", {MAKE_HIDDEN, MAKE_STATE_HEADS}, FROM, TO},                                \
+    {                                                                                              \
+        "ssm_alpha.weight", {MAKE_HIDDEN, MAKE_STATE_HEADS}, FROM, TO                              \
+    }
+#define BY_KEY_HEAD(FROM, TO)                                                                      \
+    {"ssm_in.weight", {MAKE_HIDDEN, CHANNELS + VALUES}, FROM, TO},                                 \
+    {                                                                                              \
+        "ssm_ba.weight", {MAKE_HIDDEN, 2 * MAKE_STATE_HEADS}, FROM, TO                             \
+    }
+#define NO(NAME)                                                                                   \
+    {                                                                                              \
+        NAME, {0}, 0, 0                                                                            \
+    }
+
+static const make_key qwen35moe_keys[] = {
+    KEYS_OF_GATED,
+    {"attention.recurrent_layers", 0, MAKE_BOOLS, "110"},
+    {"rope.dimension_sections", 0, MAKE_U32S, "3320"},
+    {0},
+};
+static const make_tensor qwen35moe_tensors[] = {
+    TENSORS_OF_GATED,
+    BY_KIND(0, 2),
+    RATES_BY_KIND(0, 2),
+    {0},
+};
+const make_layout make_qwen35moe = {"qwen35moe", qwen35moe_keys, qwen35moe_tensors};
+
+/* The first layer as older files have it. */
+static const make_key qwen3next_keys[] = {
+    KEYS_OF_GATED,
+    {"full_attention_interval", 3, MAKE_U32, NULL},
+    {0},
+};
+static const make_tensor qwen3next_tensors[] = {
+    TENSORS_OF_GATED,
+    BY_KEY_HEAD(0, 1),
+    BY_KIND(1, 2),
+    {"ssm_ba.weight", {MAKE_HIDDEN, 2 * MAKE_STATE_HEADS}, 1, 2},
+    {0},
+};
+const make_layout make_qwen3next = {"qwen3next", qwen3next_keys, qwen3next_tensors};
+
+const make_tensor make_by_key_head[] = {
+    NO("attn_qkv.weight"),
+    NO("attn_gate.weight"),
+    BY_KEY_HEAD(0, 2),
+    {0},
+};
+
+const make_tensor make_by_kind[] = {
+    NO("ssm_in.weight"), NO("ssm_ba.weight"), BY_KIND(0, 2), RATES_BY_KIND(0, 2), {0},
+};
