@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "lab/trace/trace.h"
+#include "numbers.h"
 
 enum { MOST = 16, DOCUMENT = 512 /* tokens taken of a document at most */ };
 
@@ -273,7 +274,7 @@ static void print(const record *r, const char *name, const policy *p, const doub
 
 int main(int argc, char **argv)
 {
-    double residencies[MOST] = {0.3, 0.5, 0.7}, recall[64] = {0.97, 0.96, 0.95, 0.94},
+    double residencies[MOST] = {0.3, 0.5, 0.7}, recall[MOST] = {0.97, 0.96, 0.95, 0.94},
            known[MOST] = {4, 16, 32};
     int n_residencies = 3, n_recall = 4, n_known = 3;
     size_t tokens = 3000, warm = 500;
@@ -281,21 +282,19 @@ int main(int argc, char **argv)
         fputs("usage: misses TRACES [OPTIONS]; the source's head explains them\n", stderr);
         return 2;
     }
-    for (int i = 2; i + 1 < argc; i++) {
+    for (int i = 2; i < argc; i++) {
         const char *option = argv[i];
-        for (int n = 0; i + 1 < argc && argv[i + 1][0] != '-' && n < MOST; n++) {
-            double value = atof(argv[++i]);
-            if (strcmp(option, "--residency") == 0)
-                residencies[n] = value, n_residencies = n + 1;
-            else if (strcmp(option, "--known") == 0)
-                known[n] = value, n_known = n + 1;
-            else if (strcmp(option, "--recall") == 0)
-                recall[n] = value, n_recall = n + 1;
-            else if (strcmp(option, "--tokens") == 0)
-                tokens = (size_t)value;
-            else if (strcmp(option, "--warm") == 0)
-                warm = (size_t)value;
-        }
+        double one = 0;
+        if (strcmp(option, "--residency") == 0)
+            n_residencies = numbers_of(argc, argv, &i, residencies, MOST);
+        else if (strcmp(option, "--known") == 0)
+            n_known = numbers_of(argc, argv, &i, known, MOST);
+        else if (strcmp(option, "--recall") == 0)
+            n_recall = numbers_of(argc, argv, &i, recall, MOST);
+        else if (strcmp(option, "--tokens") == 0 && numbers_of(argc, argv, &i, &one, 1))
+            tokens = (size_t)one;
+        else if (strcmp(option, "--warm") == 0 && numbers_of(argc, argv, &i, &one, 1))
+            warm = (size_t)one;
     }
     umbra_error err = {0};
     umbra_trace *trace;

@@ -14,6 +14,7 @@
 #include "ahead/margins.h"
 #include "ahead/walk.h"
 #include "lab/trace/trace.h"
+#include "numbers.h"
 #include "store/store_internal.h"
 
 enum { MOST = 16, DOCUMENT = 512 /* tokens taken of a document at most */ };
@@ -160,21 +161,21 @@ int main(int argc, char **argv)
               stderr);
         return 2;
     }
-    for (int i = 3; i + 1 < argc; i++) {
+    for (int i = 3; i < argc; i++) {
         const char *option = argv[i];
-        for (int n = 0; i + 1 < argc && argv[i + 1][0] != '-' && n < MOST; n++) {
-            double value = atof(argv[++i]);
-            if (strcmp(option, "--residency") == 0)
-                residencies[n] = value, n_residencies = n + 1;
-            else if (strcmp(option, "--known") == 0)
-                known[n] = value, n_known = n + 1;
-            else if (strcmp(option, "--tokens") == 0)
-                tokens = (int)value;
-            else if (strcmp(option, "--warm") == 0)
-                warm = (int)value;
-            else if (strcmp(option, "--every") == 0)
-                every = (int)value;
-        }
+        double one = 0;
+        if (strcmp(option, "--residency") == 0)
+            n_residencies = numbers_of(argc, argv, &i, residencies, MOST);
+        else if (strcmp(option, "--known") == 0)
+            n_known = numbers_of(argc, argv, &i, known, MOST);
+        else if (numbers_of(argc, argv, &i, &one, 1) == 0)
+            continue;
+        else if (strcmp(option, "--tokens") == 0)
+            tokens = (int)one;
+        else if (strcmp(option, "--warm") == 0)
+            warm = (int)one;
+        else if (strcmp(option, "--every") == 0 && one >= 1)
+            every = (int)one;
     }
     umbra_error err = {0};
     umbra_model *model;
