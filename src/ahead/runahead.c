@@ -2,6 +2,7 @@
 #include "ahead/runahead.h"
 
 #include <limits.h>
+#include <string.h>
 
 #include "ahead/margins.h"
 #include "ahead/walk.h"
@@ -213,6 +214,25 @@ static bool is_known(const foretold *f, int position, int distance)
            f->distance <= distance;
 }
 
+/* From where the trip is, probability (experts) by what its router says, or 0 and 1 where the id of
+ * the token names the experts. */
+static void rate(umbra_runahead *r, const trip *at, bool named, foretold *f)
+{
+    const umbra_config *c = &umbra_engine_model(r->engine)->config;
+    const int32_t *experts = umbra_walk_experts(at->walk);
+    if (!named) {
+        umbra_margins_foretell(f->by_glance ? &r->glanced : &r->walked, c->router.gating,
+                               umbra_walk_scores(at->walk), umbra_walk_preference(at->walk),
+                               c->experts, c->experts_used, umbra_walk_distance(at->walk),
+                               umbra_walk_missing(at->walk), r->order, r->probability, &f->row);
+        return;
+    }
+    memset(r->probability, 0, (size_t)c->experts * sizeof *r->probability);
+    for (int j = 0; j < c->experts_used; j++)
+        r->probability[experts[j]] = 1;
+    f->row.distance = 0; /* nothing is to be learnt of it */
+}
+
 /* Of the layer to which the trip has come, by a walk or a glance. */
 static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at, bool glance)
 {
@@ -223,14 +243,11 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at, 
     foretold *f = foretold_of(r, sequence, layer);
     if (is_known(f, position, distance - 1))
         return;
-    umbra_margins_foretell(glance ? &r->glanced : &r->walked, c->router.gating,
-                           umbra_walk_scores(at->walk), umbra_walk_preference(at->walk), c->experts,
-                           c->experts_used, distance, umbra_walk_missing(at->walk), r->order,
-                           r->probability, &f->row);
     f->position = position;
     f->id = tokens > 0 ? at->next.guess.best : -1;
     f->distance = distance;
     f->by_glance = glance;
+    rate(r, at, umbra_engine_token_experts(r->engine, layer, 0) != NULL, f);
     if (tokens > 0)
         temper(c, surety(r, &at->next), r->probability);
     umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance,
@@ -250,6 +267,8 @@ static void glance(umbra_runahead *r, const umbra_rows *rows, int t)
         if (!umbra_layer_has_experts(model, layer))
             continue;
         d++;
+        if (umbra_engine_token_experts(r->engine, layer, 0))
+            continue; /* named since the token is there */
         const foretold *f = foretold_of(r, rows->tokens[t].sequence, layer);
         if (!is_known(f, rows->position[t], INT_MAX) && umbra_walk_glance(at.walk, rows, t, d))
             foretell(r, rows, &at, true);
