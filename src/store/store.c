@@ -293,7 +293,7 @@ bool umbra_store_foretell(umbra_store *s, int sequence, int layer, int distance,
                           const float *probability)
 {
     if (sequence < 0 || sequence >= s->fixed.n_sequences || layer < 0 ||
-        layer >= s->fixed.n_layers || distance < 1 || distance > UMBRA_MAX_DISTANCE)
+        layer >= s->fixed.n_layers || distance < 1)
         return false;
     umbra_store_lock(s);
     bool taken = s->guarded.guessing && umbra_forecast_take(&s->guarded.forecast, sequence, layer,
