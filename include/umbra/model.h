@@ -35,6 +35,8 @@ typedef struct umbra_model_info {
     int cached_values;         /* the most that a layer's key/value cache keeps per position */
     int window;                /* positions that the layers with a window see; 0: none has one */
     int windowed_layers;       /* how many have one */
+    int recurrent_layers;      /* that keep a state of all positions in place of keys and values */
+    uint64_t state_bytes;      /* of one sequence's states in all of these; kept twice */
     int experts;               /* per layer */
     int experts_used;          /* per token and layer (k) */
     int expert_width;          /* inner width of an expert */

@@ -66,6 +66,9 @@ static void print_layers(const umbra_model_info *m)
         printf(", compressed: a latent of %d", m->latent_width);
     if (m->window)
         printf("; %d layers see %d positions", m->windowed_layers, m->window);
+    if (m->recurrent_layers)
+        printf("; %d layers keep %s of state instead, twice", m->recurrent_layers,
+               cli_size(m->state_bytes));
     printf("\n  experts       %d per layer, %d used per token, width %d, in %d layers\n",
            m->experts, m->experts_used, m->expert_width, m->moe_layers);
     printf("  router        %s\n", m->router);
@@ -226,6 +229,8 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         {"latent_width", (uint64_t)m->latent_width},
         {"cached_values", (uint64_t)m->cached_values},
         {"window", (uint64_t)m->window},
+        {"recurrent_layers", (uint64_t)m->recurrent_layers},
+        {"state_bytes", m->state_bytes},
         {"experts", (uint64_t)m->experts},
         {"experts_used", (uint64_t)m->experts_used},
         {"expert_width", (uint64_t)m->expert_width},

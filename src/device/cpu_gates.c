@@ -94,7 +94,7 @@ static double softplus(double x)
     return x > 30 ? x : log1p(exp(x));
 }
 
-static void open_row(const gates_run *run, int t)
+static void open_head(const gates_run *run, int t, int h)
 {
     const umbra_recurrent_form *f = run->s->form;
     const umbra_recurrent_gates *g = run->g;
@@ -104,29 +104,30 @@ static void open_row(const gates_run *run, int t)
     float *decay = run->s->decay + (size_t)t * (size_t)umbra_recurrent_decays(f);
     float *rate = run->s->rate + (size_t)t * (size_t)f->heads;
     int of_head = f->key_decay ? f->key_dim : 1;
-    for (int h = 0; h < f->heads; h++) {
-        int at = h / g->group * g->group_stride + h % g->group;
-        double step = 0;
-        for (int i = 0; i < of_head; i++) {
-            step = softplus((double)steps[at * of_head + i] + (double)bias[h * of_head + i]);
-            decay[h * of_head + i] = (float)exp(step * (double)a[h]);
-        }
-        rate[h] = (float)(rates ? 1 / (1 + exp(-(double)rates[at])) : step);
+    int at = h / g->group * g->group_stride + h % g->group;
+    double step = 0;
+    for (int i = 0; i < of_head; i++) {
+        step = softplus((double)steps[at * of_head + i] + (double)bias[h * of_head + i]);
+        decay[h * of_head + i] = (float)exp(step * (double)a[h]);
     }
+    rate[h] = (float)(rates ? 1 / (1 + exp(-(double)rates[at])) : step);
 }
 
-static void open_rows(void *context, int begin, int end, int worker)
+/* Items are (row, head). */
+static void open_heads(void *context, int begin, int end, int worker)
 {
     (void)worker;
-    for (int t = begin; t < end; t++)
-        open_row(context, t);
+    const gates_run *run = context;
+    for (int i = begin; i < end; i++)
+        open_head(run, i / run->s->form->heads, i % run->s->form->heads);
 }
 
 void umbra_device_open_gates(const umbra_device *d, const umbra_recurrent_step *s,
                              const umbra_recurrent_gates *g, int rows)
 {
     gates_run run = {s, g};
-    umbra_device_run(d, rows, 1, open_rows, &run);
+    int grain = s->form->key_decay ? 2 : 64; /* numbers of a head */
+    umbra_device_run(d, rows * s->form->heads, grain, open_heads, &run);
 }
 
 /* ---- what states give ---- */

@@ -71,6 +71,10 @@ static void describe_attention(umbra_model *model)
             info->head_dim = a->key_dim;
             info->latent_width = a->kv_rank;
         }
+        if (a->recurrence.key_heads > 0) {
+            info->recurrent_layers++;
+            info->state_bytes += (uint64_t)umbra_recurrent_values(a) * (uint64_t)a->key_dim * 4;
+        }
         int kept = a->cache_heads * (a->cache_key + a->cache_value);
         info->cached_values = kept > info->cached_values ? kept : info->cached_values;
         info->window = a->window > info->window ? a->window : info->window;

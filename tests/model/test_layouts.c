@@ -342,6 +342,8 @@ static void recurrent_layers_are_planned(void **state)
     assert_int_equal(info->kv_heads, 1);
     assert_int_equal(info->head_dim, MAKE_DIM);
     assert_int_equal(info->cached_values, 2 * MAKE_DIM);
+    assert_int_equal(info->recurrent_layers, 2);
+    assert_int_equal(info->state_bytes, 2 * 4 * MAKE_STATE * MAKE_STATE * sizeof(float));
     uint64_t padded = 64, heads = 4; /* blocks of 32 columns */
     uint64_t s = heads * MAKE_STATE * padded * sizeof(float), page = 4 * 64 * 2 * MAKE_DIM;
     umbra_memory_plan plan;
