@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "engine/engine.h"
 #include "generate/lookup.h"
+#include "generate/mtp.h"
 
 enum { MOST_SOURCES = UMBRA_DRAFT_SOURCES };
 
@@ -32,10 +33,9 @@ struct umbra_drafts {
 const char *umbra_draft_name(umbra_draft draft)
 {
     static const char *const names[UMBRA_DRAFT_SOURCES] = {
-        [UMBRA_DRAFT_AUTO] = "auto",
-        [UMBRA_DRAFT_OFF] = "off",
-        [UMBRA_DRAFT_LOOKUP] = "lookup",
-        [UMBRA_DRAFT_RUNAHEAD] = "runahead",
+        [UMBRA_DRAFT_AUTO] = "auto",     [UMBRA_DRAFT_OFF] = "off",
+        [UMBRA_DRAFT_LOOKUP] = "lookup", [UMBRA_DRAFT_RUNAHEAD] = "runahead",
+        [UMBRA_DRAFT_MTP] = "mtp",
     };
     return (unsigned)draft < UMBRA_DRAFT_SOURCES ? names[draft] : NULL;
 }
@@ -48,7 +48,7 @@ int umbra_draft_parse(const char *name, umbra_draft *out, umbra_error *err)
     if (!umbra_draft_name(d))
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "no source of drafts is called \"%s\"; there are auto, off, lookup, "
-                          "runahead",
+                          "runahead, mtp",
                           name);
     *out = d;
     return UMBRA_OK;
@@ -110,10 +110,10 @@ static int open_lookup(umbra_draft_source *out, umbra_engine *engine,
     return UMBRA_OK;
 }
 
-static uint64_t lookup_bytes(const umbra_model *model, int context)
+static uint64_t lookup_bytes(const umbra_model *model, const umbra_memory_plan *plan)
 {
     (void)model;
-    return umbra_lookup_bytes(context);
+    return umbra_lookup_bytes(plan->context);
 }
 
 /* ---- runahead ---- */
@@ -181,18 +181,80 @@ static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
 }
 
 /* What it walks with stands in the budget of reading ahead. */
-static uint64_t runahead_bytes(const umbra_model *model, int context)
+static uint64_t runahead_bytes(const umbra_model *model, const umbra_memory_plan *plan)
 {
     (void)model;
-    (void)context;
+    (void)plan;
     return 0;
+}
+
+/* ---- mtp ---- */
+
+typedef struct mtp {
+    umbra_mtp *mtp;
+    bool began; /* what is added next is the prompt, whose rows have told of it */
+} mtp;
+
+static void mtp_begin(void *self, int sequence, int length)
+{
+    (void)sequence;
+    (void)length;
+    ((mtp *)self)->began = true;
+}
+
+static void mtp_add(void *self, const int32_t *tokens, int n)
+{
+    mtp *m = self;
+    if (!m->began)
+        umbra_mtp_follow(m->mtp, tokens, n);
+    m->began = false;
+}
+
+static void mtp_rows(void *self, const umbra_rows *rows)
+{
+    umbra_mtp_rows(((mtp *)self)->mtp, rows);
+}
+
+static int mtp_make(void *self, int most, int32_t *out, int *kind)
+{
+    *kind = 0;
+    return umbra_mtp_draft(((mtp *)self)->mtp, most, out);
+}
+
+static void mtp_close(void *self)
+{
+    umbra_mtp_close(&((mtp *)self)->mtp);
+    umbra_free(self);
+}
+
+static int open_mtp(umbra_draft_source *out, umbra_engine *engine,
+                    const umbra_draft_options *options, umbra_error *err)
+{
+    (void)options;
+    mtp *m = umbra_calloc(1, sizeof *m);
+    if (!m)
+        return umbra_fail_nomem(err, "drafts by the model's block", sizeof *m);
+    int rc = umbra_mtp_open(&m->mtp, engine, err);
+    if (rc != UMBRA_OK) {
+        umbra_free(m);
+        return rc;
+    }
+    *out = (umbra_draft_source){.name = UMBRA_DRAFT_MTP,
+                                .kinds = 1,
+                                .begin = mtp_begin,
+                                .add = mtp_add,
+                                .rows = mtp_rows,
+                                .make = mtp_make,
+                                .close = mtp_close,
+                                .self = m};
+    return UMBRA_OK;
 }
 
 /* ---- the table ---- */
 
 typedef struct row {
     umbra_draft name;
-    uint64_t (*bytes)(const umbra_model *model, int context);
+    uint64_t (*bytes)(const umbra_model *model, const umbra_memory_plan *plan);
     /* Leaves *out all zeros where auto is to go without. */
     int (*open)(umbra_draft_source *out, umbra_engine *engine, const umbra_draft_options *options,
                 umbra_error *err);
@@ -202,13 +264,15 @@ typedef struct row {
 static const row table[] = {
     {UMBRA_DRAFT_LOOKUP, lookup_bytes, open_lookup},
     {UMBRA_DRAFT_RUNAHEAD, runahead_bytes, open_runahead},
+    {UMBRA_DRAFT_MTP, umbra_mtp_bytes, open_mtp},
 };
 
 enum { ROWS = sizeof table / sizeof table[0] };
 
+/* The block takes memory that experts could have, so it is asked for by name. */
 static bool is_wanted(const row *r, umbra_draft asked)
 {
-    return asked == UMBRA_DRAFT_AUTO || asked == r->name;
+    return asked == r->name || (asked == UMBRA_DRAFT_AUTO && r->name != UMBRA_DRAFT_MTP);
 }
 
 static int check(const umbra_draft_options *o, umbra_error *err)
@@ -237,7 +301,7 @@ int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine, umb
         return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
     for (int i = 0; i < ROWS; i++)
         if (is_wanted(&table[i], o->source))
-            engine->reserved_bytes += table[i].bytes(model, plan.context);
+            engine->reserved_bytes += table[i].bytes(model, &plan);
     if (o->source != UMBRA_DRAFT_AUTO)
         return UMBRA_OK;
     rc = umbra_engine_plan(model, engine, &plan, err);
@@ -276,7 +340,7 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     d->clock = clock ? clock : umbra_clock_real();
     d->stats.source = asked;
     d->most = o->most ? o->most : UMBRA_DRAFT_MOST;
-    d->gated = gated || asked == UMBRA_DRAFT_AUTO;
+    d->gated = gated || asked == UMBRA_DRAFT_AUTO || asked == UMBRA_DRAFT_MTP;
     d->sequence = -1;
     umbra_gate_init(&d->gate, d->most);
     if (source)
@@ -353,6 +417,13 @@ void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t
         d->source[i].begin(d->source[i].self, sequence, d->length);
     add(d, tokens, n);
     add(d, &next, 1);
+}
+
+void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows)
+{
+    for (int i = 0; i < d->n_sources; i++)
+        if (d->source[i].rows)
+            d->source[i].rows(d->source[i].self, rows);
 }
 
 /* Drafts of one source, in the time that it takes. */

@@ -18,6 +18,9 @@ typedef struct umbra_draft_source {
     void (*begin)(void *self, int sequence, int length);
     /* The text has n tokens more. */
     void (*add)(void *self, const int32_t *tokens, int n);
+    /* Rows of the text leave the last layer, of a prompt too; drafts that are checked with them
+     * included, of which the next `add` tells. May be NULL. */
+    void (*rows)(void *self, const umbra_rows *rows);
     /* Makes up to `most` drafts of what comes next; returns how many. *kind: 0 to kinds - 1. */
     int (*make)(void *self, int most, int32_t *out, int *kind);
     void (*close)(void *self); /* may be NULL */
@@ -33,6 +36,8 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
 /* A prompt of n tokens was read, which the sequence holds behind `length` others; next follows. */
 void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
                         int32_t next);
+/* UMBRA_TAP_LEAVE of the text, also before umbra_drafts_begin. */
+void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows);
 /* The drafts that the coming step checks, at most `most`, into out. Returns how many. A step is the
  * time from here to umbra_drafts_end. */
 int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out);
