@@ -10,6 +10,7 @@
 
 #include <umbra/lab/lab.h>
 #include <umbra/umbra.h>
+#include <umbra/under.h>
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
 
@@ -50,6 +51,8 @@ static void test_sizes(void **state)
     SIZE(umbra_ahead_stats, 40);
     SIZE(umbra_store_stats, 416);
     SIZE(umbra_store_event, 40);
+    SIZE(umbra_under_options, 96);
+    SIZE(umbra_under_stats, 576);
     SIZE(umbra_template_options, 72);
     SIZE(umbra_template_span, 24);
     SIZE(umbra_template_output, 32);
