@@ -24,7 +24,7 @@ typedef enum umbra_draft {
     UMBRA_DRAFT_RUNAHEAD, /* from the model itself, run ahead on what is in memory: needs reading
                              ahead by that policy; at most 4 of a step */
     UMBRA_DRAFT_MTP,      /* from the block for further tokens that some files have (nextn.*): its
-                             weights, keys and values count in the budget, so auto goes without it */
+                             weights, keys and values count in the budget, so auto goes without */
 } umbra_draft;
 
 enum { UMBRA_DRAFT_SOURCES = 5 /* enumerators of umbra_draft */ };

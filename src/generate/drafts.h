@@ -27,6 +27,14 @@ typedef struct umbra_draft_source {
     void *self;
 } umbra_draft_source;
 
+/* sources.c: what the sources that are asked for take of the budget beside that plan; */
+uint64_t umbra_draft_sources_bytes(umbra_draft asked, const umbra_model *model,
+                                   const umbra_memory_plan *plan);
+/* and opens them, into out (UMBRA_DRAFT_SOURCES), *n of them also on failure: the caller's. */
+int umbra_draft_sources_open(umbra_draft asked, umbra_engine *engine,
+                             const umbra_draft_options *options, umbra_draft_source *out, int *n,
+                             umbra_error *err);
+
 /* umbra_drafts_open with a source that is not in the table, and another clock; both may be NULL.
  * gated: what a source makes goes through the gate, whatever its name. */
 int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
