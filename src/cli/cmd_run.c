@@ -79,6 +79,8 @@ static int write_text(const run_machine *m, const run_options *r, const int32_t 
     int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         run_print_stats(m, &did);
+    if (report && r->engine.profile)
+        cli_profile_engine(m->engine);
     return code;
 }
 
@@ -291,6 +293,7 @@ int cli_run(int argc, char **argv)
          &r.engine.verify},
         {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object instead of the text", &r.json},
+        CLI_PROFILE_OPTION(r.engine),
         CLI_ENGINE_OPTIONS(r.engine),
         {0},
     };

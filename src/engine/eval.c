@@ -18,6 +18,8 @@ typedef struct chunk {
 static int tell(chunk *c, umbra_tap_place place)
 {
     const umbra_tap *taps[] = {&c->e->attached, c->tap};
+    int of = place == UMBRA_TAP_WAIT ? UMBRA_PROFILE_DISK : UMBRA_PROFILE_REST;
+    umbra_device_profile(&c->e->device, of);
     bool routed = place == UMBRA_TAP_ROUTED || place == UMBRA_TAP_WAIT;
     c->rows.experts = routed ? c->e->scratch.experts : NULL;
     c->rows.weights = routed ? c->e->scratch.weights : NULL;
@@ -47,6 +49,7 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
+    umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
     const umbra_config *config = &e->model->config;
     int row = umbra_device_first_bad(&e->device, umbra_residual(&e->scratch),
                                      config->streams.count * config->hidden, c->rows.n);
@@ -124,6 +127,7 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
     umbra_store *store = c->e->store;
     if (c->e->attached.at[UMBRA_TAP_WAIT] && *stop == UMBRA_OK && !umbra_store_ready(store))
         *stop = tell(c, UMBRA_TAP_WAIT);
+    umbra_device_profile(&c->e->device, UMBRA_PROFILE_DISK);
     return umbra_store_next(store, leases, UMBRA_MAX_USED, err);
 }
 
@@ -132,7 +136,9 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
 static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    int layer = c->rows.layer, rc = begin_batch(c, distinct, err);
+    int layer = c->rows.layer;
+    umbra_device_profile(&e->device, UMBRA_PROFILE_DISK);
+    int rc = begin_batch(c, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
     *stop = tell(c, UMBRA_TAP_ROUTED);
@@ -240,6 +246,7 @@ static int compute_layer(chunk *c, umbra_error *err)
 static int hand_out_logits(chunk *c, const int *index, int n, umbra_error *err)
 {
     umbra_step_output(&c->pass, index, n);
+    umbra_device_profile(&c->e->device, UMBRA_PROFILE_REST);
     size_t vocabulary = (size_t)c->e->model->config.vocabulary;
     for (int i = 0; i < n; i++) {
         const float *logits = c->e->scratch.logits + (size_t)i * vocabulary;
@@ -280,6 +287,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     place_rows(c);
+    umbra_profile_begin(e, c->rows.n);
     umbra_step_embed(&c->pass);
     int rc = check_states(c, "embedding's values", -1, err);
     if (rc == UMBRA_OK)
@@ -407,6 +415,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
         rc = umbra_lead_chunk(e, tokens + first, count, err);
         if (rc == UMBRA_OK)
             rc = compute_chunk(&c, err);
+        umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
     }
     return rc;
 }

@@ -57,6 +57,10 @@ bool umbra_check_clear_values(umbra_dtype type, uint8_t *blocks, size_t count);
 umbra_activations umbra_check_activations(const umbra_kernels *k, int rows, int columns,
                                           check_pattern p, size_t shift);
 
+/* emulated_avx512.c: a table for processors without the instructions, or NULL where it is not
+ * needed. Only on x86-64. */
+const umbra_kernels *umbra_check_emulated(void);
+
 void umbra_check_dequantize(const umbra_kernels *k);
 void umbra_check_halves(const umbra_kernels *k);
 void umbra_check_matmul(const umbra_kernels *k);

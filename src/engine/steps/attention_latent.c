@@ -112,6 +112,7 @@ void umbra_step_attention_latent(const umbra_pass *p, int layer)
         .kv_rank = a->kv_rank,
         .eps = c->rms_eps,
     };
+    umbra_device_profile(d, UMBRA_PROFILE_ATTEND);
     umbra_device_place_latents(d, &place, p->rows);
     for (piece at = {0}; at.first < p->rows; at.first += UMBRA_LATENT_TOKENS) {
         int left = p->rows - at.first;

@@ -11,6 +11,7 @@ int umbra_step_route(const umbra_pass *p, int layer)
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
     const umbra_device *d = p->device;
+    umbra_device_profile(d, UMBRA_PROFILE_ROUTE);
     bool own_norm = w[UMBRA_ROUTER_NORM].data != NULL;
     umbra_device_norm(d, &s->normed, s->x, &w[own_norm ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM],
                       c->rms_eps, p->rows);
@@ -146,7 +147,9 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
     size_t hidden = (size_t)p->model->config.expert_hidden;
     umbra_product products[UMBRA_MAX_USED];
     umbra_activations inner[UMBRA_MAX_USED];
+    umbra_device_profile(p->device, UMBRA_PROFILE_GATE_UP);
     compute_inner(p, layer, leases, n);
+    umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     for (int i = 0; i < n; i++) {
         const umbra_activate_span *span = &s->spans[leases[i].expert];
         size_t first = (size_t)span->first;
@@ -217,6 +220,7 @@ void umbra_step_mix(const umbra_pass *p, int layer)
         .used = c->experts_used,
         .hidden = c->expert_hidden,
     };
+    umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     umbra_device_mix(p->device, &mix, p->rows);
     umbra_step_raise(p, layer);
     umbra_step_join(p, layer, umbra_residual(s));

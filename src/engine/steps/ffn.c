@@ -42,6 +42,7 @@ void umbra_step_ffn(const umbra_pass *p, int layer)
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     bool mixed_later = s->streams && w[UMBRA_ROUTER].data;
+    umbra_device_profile(d, UMBRA_PROFILE_SHARED);
     if (w[UMBRA_FFN_DOWN].data && (mixed_later || w[UMBRA_BLOCK_POST_NORM].data)) {
         compute(p, layer, s->beside);
         umbra_device_norm_rows(d, &w[UMBRA_FFN_POST_NORM], s->beside, c->rms_eps, p->rows);
@@ -68,6 +69,7 @@ void umbra_step_ffn_dense(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     if (p->model->config.attention[layer].alone)
         return;
+    umbra_device_profile(p->device, UMBRA_PROFILE_SHARED);
     umbra_device_norm(p->device, &s->normed, s->x, &p->weights->layer[layer][UMBRA_FFN_NORM],
                       p->model->config.rms_eps, p->rows);
     umbra_step_ffn(p, layer);

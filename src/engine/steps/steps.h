@@ -6,6 +6,7 @@
 #ifndef UMBRA_ENGINE_STEPS_H
 #define UMBRA_ENGINE_STEPS_H
 
+#include <umbra/profile.h>
 #include <umbra/store.h>
 
 #include "device/device.h"
