@@ -23,11 +23,14 @@ typedef enum umbra_draft {
                              the last tokens */
     UMBRA_DRAFT_RUNAHEAD, /* from the model itself, run ahead on what is in memory: needs reading
                              ahead by that policy; at most 4 of a step */
+    UMBRA_DRAFT_MTP,      /* from the block for further tokens that some files have (nextn.*): its
+                             weights, keys and values count in the budget, so auto goes without */
 } umbra_draft;
 
-enum { UMBRA_DRAFT_SOURCES = 4 /* enumerators of umbra_draft */ };
+enum { UMBRA_DRAFT_SOURCES = 5 /* enumerators of umbra_draft */ };
 
-/* "auto", "off", "lookup", "runahead"; NULL past the last one. Static storage. Any thread. */
+/* "auto", "off", "lookup", "runahead", "mtp"; NULL past the last one. Static storage. Any thread.
+ */
 UMBRA_API const char *umbra_draft_name(umbra_draft draft);
 /* The source of that name; NULL is "auto". UMBRA_E_ARGUMENT: there is none, the message lists all,
  * and *out is not touched. Any thread. */
@@ -39,7 +42,8 @@ typedef struct umbra_drafts umbra_drafts;
 
 /* How to draft. Zeros are the default (see umbra.h). */
 typedef struct umbra_draft_options {
-    umbra_draft source; /* auto; or this one alone, and then always as many drafts as it makes */
+    umbra_draft source; /* auto; or this one alone, and then always as many drafts as it makes,
+                             but for mtp, of which as many are made as pay */
     int most;           /* drafts of a step, 1 to 8; 0: 8 */
     /* Of the same engine, which must outlive the drafts: what runahead drafts with. Not looked at
      * before opening. NULL, or of another policy: auto goes without it. */

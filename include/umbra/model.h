@@ -25,7 +25,7 @@ typedef struct umbra_model_info {
     char name[128];            /* general.name, or "": UTF-8, cut between characters; control
                                   characters and bytes that are no UTF-8 are escaped in hex */
     int layers;                /* all of them */
-    int mtp_layers;            /* blocks behind them that foretell further tokens; not run */
+    int mtp_layers;            /* blocks behind them that foretell further tokens, for drafts */
     int moe_layers;            /* layers with experts */
     int hidden;                /* width of the residual stream */
     int heads;                 /* query heads */

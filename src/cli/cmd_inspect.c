@@ -58,7 +58,7 @@ static void print_layers(const umbra_model_info *m)
     printf("  layers        %d, hidden %d, %d heads (%d for keys and values) of %d\n", m->layers,
            m->hidden, m->heads, m->kv_heads, m->head_dim);
     if (m->mtp_layers)
-        printf("  left out      the last %d of the file's %d blocks, which foretell further tokens "
+        printf("  for drafts    the last %d of the file's %d blocks, which foretell further tokens "
                "(MTP)\n",
                m->mtp_layers, m->layers + m->mtp_layers);
     printf("  cache         %d values per position and layer", m->cached_values);

@@ -274,7 +274,7 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
-        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead",
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead|mtp",
          "guess tokens by this source and check several at once, which changes the speed alone; "
          "auto takes whatever saves time, while it does (default: auto)",
          &draft},

@@ -246,6 +246,22 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     return UMBRA_OK;
 }
 
+int umbra_engine_open_block(umbra_engine **out, const umbra_model *block,
+                            const umbra_engine *lender, const umbra_engine_options *options,
+                            umbra_error *err)
+{
+    int rc = umbra_engine_open(out, block, options, err);
+    for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++)
+        if (umbra_weights_are_lent(block, i))
+            (*out)->weights.model[i] = lender->weights.model[i];
+    return rc;
+}
+
+float *umbra_engine_states(umbra_engine *e)
+{
+    return e->scratch.x;
+}
+
 void umbra_engine_close(umbra_engine **p)
 {
     umbra_engine *e = *p;

@@ -40,6 +40,14 @@ int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
  * otherwise. */
 void umbra_engine_set_checking(umbra_engine *engine, int sequence, bool on);
 
+/* An engine for a block of the lender's model (model/nextn.h), whose weights it uses where they are
+ * the same; the lender must outlive it. */
+int umbra_engine_open_block(umbra_engine **out, const umbra_model *block,
+                            const umbra_engine *lender, const umbra_engine_options *options,
+                            umbra_error *err);
+/* The states of the rows in progress (rows, hidden): at UMBRA_TAP_ENTER they may be replaced. */
+float *umbra_engine_states(umbra_engine *engine);
+
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */
 void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);

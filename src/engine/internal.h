@@ -60,6 +60,13 @@ void umbra_profile_begin(umbra_engine *e, int rows);
 /* snapshot.c: what a snapshot that was checked holds. */
 void umbra_snapshot_load(umbra_engine *engine, int sequence, const void *in);
 
+/* Whether the weights of a model's role are those of another engine's model. */
+static inline bool umbra_weights_are_lent(const umbra_model *model, int role)
+{
+    return model->lender && role != UMBRA_ROPE_FACTORS &&
+           model->role[role] == model->lender->role[role];
+}
+
 /* weights.c */
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
                        const umbra_progress *progress, umbra_error *err);

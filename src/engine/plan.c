@@ -29,7 +29,7 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < UMBRA_MODEL_ROLES; i++)
-        if (model->role[i] &&
+        if (model->role[i] && !umbra_weights_are_lent(model, i) &&
             (i != UMBRA_OUTPUT || model->role[i] != model->role[UMBRA_TOKEN_EMBEDDING]))
             bytes += umbra_align_up(model->role[i]->bytes, 64);
     for (int l = 0; l < model->config.layers; l++)

@@ -105,6 +105,8 @@ static int load_all(loader *ld, umbra_weights *w)
     const umbra_model *model = ld->model;
     int rc = UMBRA_OK;
     for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++) {
+        if (umbra_weights_are_lent(model, i))
+            continue;
         if (i == UMBRA_OUTPUT && model->role[i] == model->role[UMBRA_TOKEN_EMBEDDING])
             w->model[i] = w->model[UMBRA_TOKEN_EMBEDDING];
         else if (model->role[i])

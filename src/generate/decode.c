@@ -38,6 +38,14 @@ static int take_logits(void *user, int index, const float *logits)
     return 0;
 }
 
+static int take_rows(void *user, const umbra_rows *rows)
+{
+    umbra_decoder *d = user;
+    if (d->options->drafts)
+        umbra_drafts_rows(d->options->drafts, rows);
+    return 0;
+}
+
 /* Computes n tokens of the text, the first of them at position `first`. */
 static int compute(umbra_decoder *d, int first, int n, const umbra_tap *tap, umbra_error *err)
 {
@@ -74,7 +82,10 @@ static int go_back(umbra_decoder *d, int length, umbra_error *err)
  * token and those drafts that agree, of which d->given tells; on failure no draft. */
 static int check(umbra_decoder *d, umbra_error *err)
 {
-    const umbra_tap tap = {.user = d, .logits = take_logits, .progress = d->options->progress};
+    const umbra_tap tap = {.user = d,
+                           .logits = take_logits,
+                           .at = {[UMBRA_TAP_LEAVE] = take_rows},
+                           .progress = d->options->progress};
     int rows = 1 + d->drafts;
     d->held = length_of(d);
     d->text[d->held] = d->next;

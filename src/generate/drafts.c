@@ -7,7 +7,6 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "engine/engine.h"
-#include "generate/lookup.h"
 
 enum { MOST_SOURCES = UMBRA_DRAFT_SOURCES };
 
@@ -32,10 +31,9 @@ struct umbra_drafts {
 const char *umbra_draft_name(umbra_draft draft)
 {
     static const char *const names[UMBRA_DRAFT_SOURCES] = {
-        [UMBRA_DRAFT_AUTO] = "auto",
-        [UMBRA_DRAFT_OFF] = "off",
-        [UMBRA_DRAFT_LOOKUP] = "lookup",
-        [UMBRA_DRAFT_RUNAHEAD] = "runahead",
+        [UMBRA_DRAFT_AUTO] = "auto",     [UMBRA_DRAFT_OFF] = "off",
+        [UMBRA_DRAFT_LOOKUP] = "lookup", [UMBRA_DRAFT_RUNAHEAD] = "runahead",
+        [UMBRA_DRAFT_MTP] = "mtp",
     };
     return (unsigned)draft < UMBRA_DRAFT_SOURCES ? names[draft] : NULL;
 }
@@ -48,167 +46,10 @@ int umbra_draft_parse(const char *name, umbra_draft *out, umbra_error *err)
     if (!umbra_draft_name(d))
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "no source of drafts is called \"%s\"; there are auto, off, lookup, "
-                          "runahead",
+                          "runahead, mtp",
                           name);
     *out = d;
     return UMBRA_OK;
-}
-
-/* ---- lookup ---- */
-
-enum { LOOKUP_KINDS = 4 };
-
-static void lookup_begin(void *self, int sequence, int length)
-{
-    (void)sequence;
-    umbra_lookup_cut(self, length);
-}
-
-static void lookup_add(void *self, const int32_t *tokens, int n)
-{
-    for (int i = 0; i < n; i++)
-        umbra_lookup_add(self, tokens[i]);
-}
-
-/* The longer the occurrence, the surer what followed it. */
-static int lookup_make(void *self, int most, int32_t *out, int *kind)
-{
-    static const int from[LOOKUP_KINDS] = {0, 4, 8, 16};
-    int matched, n = umbra_lookup_draft(self, most, out, &matched);
-    *kind = LOOKUP_KINDS - 1;
-    while (matched < from[*kind])
-        --*kind;
-    return n;
-}
-
-static void lookup_close(void *self)
-{
-    umbra_lookup_close(self);
-    umbra_free(self);
-}
-
-static int open_lookup(umbra_draft_source *out, umbra_engine *engine,
-                       const umbra_draft_options *options, umbra_error *err)
-{
-    (void)options;
-    umbra_lookup *l = umbra_calloc(1, sizeof *l);
-    if (!l)
-        return umbra_fail_nomem(err, "looking drafts up", sizeof *l);
-    int rc = umbra_lookup_open(l, umbra_engine_get_plan(engine)->context, err);
-    if (rc != UMBRA_OK) {
-        umbra_free(l);
-        return rc;
-    }
-    *out = (umbra_draft_source){.name = UMBRA_DRAFT_LOOKUP,
-                                .kinds = LOOKUP_KINDS,
-                                .free = true,
-                                .begin = lookup_begin,
-                                .add = lookup_add,
-                                .make = lookup_make,
-                                .close = lookup_close,
-                                .self = l};
-    return UMBRA_OK;
-}
-
-static uint64_t lookup_bytes(const umbra_model *model, int context)
-{
-    (void)model;
-    return umbra_lookup_bytes(context);
-}
-
-/* ---- runahead ---- */
-
-typedef struct runahead {
-    umbra_prefetch *prefetch;
-    int sequence;
-    int32_t last; /* of the text; not computed yet */
-} runahead;
-
-static void runahead_begin(void *self, int sequence, int length)
-{
-    (void)length;
-    ((runahead *)self)->sequence = sequence;
-}
-
-static void runahead_add(void *self, const int32_t *tokens, int n)
-{
-    if (n > 0)
-        ((runahead *)self)->last = tokens[n - 1];
-}
-
-static int runahead_make(void *self, int most, int32_t *out, int *kind)
-{
-    runahead *r = self;
-    umbra_token_guess guess[UMBRA_DRAFT_MOST];
-    int n = umbra_prefetch_draft(r->prefetch, r->sequence, r->last, most, guess);
-    for (int i = 0; i < n; i++)
-        out[i] = guess[i].best;
-    *kind = 0;
-    return n;
-}
-
-static bool runs_ahead(umbra_prefetch *prefetch)
-{
-    umbra_prefetch_stats s = {.policy = UMBRA_POLICY_OFF};
-    if (prefetch)
-        umbra_prefetch_get_stats(prefetch, &s);
-    return s.policy == UMBRA_POLICY_RUNAHEAD;
-}
-
-static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
-                         const umbra_draft_options *options, umbra_error *err)
-{
-    (void)engine;
-    *out = (umbra_draft_source){0};
-    if (!runs_ahead(options->ahead))
-        return options->source == UMBRA_DRAFT_AUTO
-                   ? UMBRA_OK
-                   : umbra_fail(err, UMBRA_E_ARGUMENT,
-                                "drafts by runahead need reading ahead by runahead (--prefetch "
-                                "runahead), which is off here");
-    runahead *r = umbra_calloc(1, sizeof *r);
-    if (!r)
-        return umbra_fail_nomem(err, "drafts by running ahead", sizeof *r);
-    r->prefetch = options->ahead;
-    *out = (umbra_draft_source){.name = UMBRA_DRAFT_RUNAHEAD,
-                                .kinds = 1,
-                                .begin = runahead_begin,
-                                .add = runahead_add,
-                                .make = runahead_make,
-                                .close = umbra_free,
-                                .self = r};
-    return UMBRA_OK;
-}
-
-/* What it walks with stands in the budget of reading ahead. */
-static uint64_t runahead_bytes(const umbra_model *model, int context)
-{
-    (void)model;
-    (void)context;
-    return 0;
-}
-
-/* ---- the table ---- */
-
-typedef struct row {
-    umbra_draft name;
-    uint64_t (*bytes)(const umbra_model *model, int context);
-    /* Leaves *out all zeros where auto is to go without. */
-    int (*open)(umbra_draft_source *out, umbra_engine *engine, const umbra_draft_options *options,
-                umbra_error *err);
-} row;
-
-/* In the order in which auto prefers them where they promise the same. */
-static const row table[] = {
-    {UMBRA_DRAFT_LOOKUP, lookup_bytes, open_lookup},
-    {UMBRA_DRAFT_RUNAHEAD, runahead_bytes, open_runahead},
-};
-
-enum { ROWS = sizeof table / sizeof table[0] };
-
-static bool is_wanted(const row *r, umbra_draft asked)
-{
-    return asked == UMBRA_DRAFT_AUTO || asked == r->name;
 }
 
 static int check(const umbra_draft_options *o, umbra_error *err)
@@ -235,9 +76,7 @@ int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine, umb
     rc = umbra_engine_plan(model, engine, &plan, err);
     if (rc != UMBRA_OK) /* where the budget is too small, that is told at opening */
         return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
-    for (int i = 0; i < ROWS; i++)
-        if (is_wanted(&table[i], o->source))
-            engine->reserved_bytes += table[i].bytes(model, plan.context);
+    engine->reserved_bytes += umbra_draft_sources_bytes(o->source, model, &plan);
     if (o->source != UMBRA_DRAFT_AUTO)
         return UMBRA_OK;
     rc = umbra_engine_plan(model, engine, &plan, err);
@@ -276,19 +115,17 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     d->clock = clock ? clock : umbra_clock_real();
     d->stats.source = asked;
     d->most = o->most ? o->most : UMBRA_DRAFT_MOST;
-    d->gated = gated || asked == UMBRA_DRAFT_AUTO;
+    d->gated = gated || asked == UMBRA_DRAFT_AUTO || asked == UMBRA_DRAFT_MTP;
     d->sequence = -1;
     umbra_gate_init(&d->gate, d->most);
     if (source)
         join(d, source);
-    for (int i = 0; rc == UMBRA_OK && !source && i < ROWS; i++) {
-        umbra_draft_source opened;
-        if (!is_wanted(&table[i], asked))
-            continue;
-        rc = table[i].open(&opened, engine, o, err);
-        if (rc == UMBRA_OK && opened.make)
-            join(d, &opened);
-    }
+    umbra_draft_source opened[MOST_SOURCES];
+    int n = 0;
+    if (!source)
+        rc = umbra_draft_sources_open(asked, engine, o, opened, &n, err);
+    for (int i = 0; i < n; i++)
+        join(d, &opened[i]);
     if (rc != UMBRA_OK)
         umbra_drafts_close(&d);
     *out = d;
@@ -353,6 +190,13 @@ void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t
         d->source[i].begin(d->source[i].self, sequence, d->length);
     add(d, tokens, n);
     add(d, &next, 1);
+}
+
+void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows)
+{
+    for (int i = 0; i < d->n_sources; i++)
+        if (d->source[i].rows)
+            d->source[i].rows(d->source[i].self, rows);
 }
 
 /* Drafts of one source, in the time that it takes. */

@@ -18,11 +18,22 @@ typedef struct umbra_draft_source {
     void (*begin)(void *self, int sequence, int length);
     /* The text has n tokens more. */
     void (*add)(void *self, const int32_t *tokens, int n);
+    /* Rows of the text leave the last layer, of a prompt too; drafts that are checked with them
+     * included, of which the next `add` tells. May be NULL. */
+    void (*rows)(void *self, const umbra_rows *rows);
     /* Makes up to `most` drafts of what comes next; returns how many. *kind: 0 to kinds - 1. */
     int (*make)(void *self, int most, int32_t *out, int *kind);
     void (*close)(void *self); /* may be NULL */
     void *self;
 } umbra_draft_source;
+
+/* sources.c: what the sources that are asked for take of the budget beside that plan; */
+uint64_t umbra_draft_sources_bytes(umbra_draft asked, const umbra_model *model,
+                                   const umbra_memory_plan *plan);
+/* and opens them, into out (UMBRA_DRAFT_SOURCES), *n of them also on failure: the caller's. */
+int umbra_draft_sources_open(umbra_draft asked, umbra_engine *engine,
+                             const umbra_draft_options *options, umbra_draft_source *out, int *n,
+                             umbra_error *err);
 
 /* umbra_drafts_open with a source that is not in the table, and another clock; both may be NULL.
  * gated: what a source makes goes through the gate, whatever its name. */
@@ -33,6 +44,8 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
 /* A prompt of n tokens was read, which the sequence holds behind `length` others; next follows. */
 void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
                         int32_t next);
+/* UMBRA_TAP_LEAVE of the text, also before umbra_drafts_begin. */
+void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows);
 /* The drafts that the coming step checks, at most `most`, into out. Returns how many. A step is the
  * time from here to umbra_drafts_end. */
 int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out);

@@ -22,6 +22,8 @@ typedef struct reading {
 static int report_prompt(void *user, const umbra_rows *rows)
 {
     const reading *r = user;
+    if (r->decoder->options->drafts)
+        umbra_drafts_rows(r->decoder->options->drafts, rows);
     umbra_progress_report(r->progress, "reading the prompt", "tokens",
                           (uint64_t)(rows->first + rows->n), (uint64_t)r->prompt_tokens);
     return 0;

@@ -378,8 +378,8 @@ static int check_ids(const umbra_model *model, const umbra_gguf_tensor *t, umbra
                          umbra_dtype_get(t->dtype).name);
 }
 
-static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, int layer,
-                              umbra_error *err)
+int umbra_find_layer_tensors(const umbra_architecture *a, umbra_model *model, int layer,
+                             umbra_error *err)
 {
     const umbra_config *c = &model->config;
     umbra_tensor_rule rules[UMBRA_LAYER_ROLES] = {0};
@@ -414,7 +414,7 @@ static int find_tensors(const umbra_architecture *a, umbra_model *model, umbra_e
     if (!model->layers || !model->slices)
         return umbra_fail_nomem(err, "the tables of layers and experts", 0);
     for (int l = 0; rc == UMBRA_OK && l < c->layers; l++)
-        rc = find_layer_tensors(a, model, l, err);
+        rc = umbra_find_layer_tensors(a, model, l, err);
     return rc;
 }
 

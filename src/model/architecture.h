@@ -40,6 +40,10 @@ const char *umbra_architecture_names(char *out, size_t size);
 /* Fills config, role, layers and slices of a model whose gguf and tokenizer are open. */
 int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umbra_error *err);
 
+/* The tensors of one layer, its experts' slices included; there is room for them. */
+int umbra_find_layer_tensors(const umbra_architecture *a, umbra_model *model, int layer,
+                             umbra_error *err);
+
 /* ---- for the layouts ---- */
 
 /* Leading layers without experts, and shared experts that are as wide as the others. */

@@ -121,8 +121,9 @@ typedef struct umbra_config {
     int layers, hidden, vocabulary;
     int context;                /* positions, at most */
     const char *context_reason; /* why that is less than the file's own; NULL: it is not */
-    int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
-    umbra_attention usual;      /* what the keys say of all layers, and most are */
+    int mtp_layers;        /* blocks behind the layers that foretell further tokens (nextn.h) */
+    bool mtp_normed;       /* what these get of a token is behind the output norm, not before it */
+    umbra_attention usual; /* what the keys say of all layers, and most are */
     umbra_attention *attention; /* (layers) */
     int kept;                   /* what the state keeps apart: of each layer, then of those that
                                    pool, what attention[].pooled and .pooling name */
@@ -232,6 +233,10 @@ typedef enum umbra_role {
     UMBRA_FFN_UP,        /* the same   every token uses beside the chosen experts */
     UMBRA_FFN_DOWN,      /* (hidden, dense_width or shared_width) */
     UMBRA_SHARED_ROUTER, /* (1, hidden): sigmoid of it weighs the shared expert */
+    /* Of a block that foretells a further token alone (nextn.h). */
+    UMBRA_NEXTN_PROJECTION,     /* (hidden, 2 * hidden) */
+    UMBRA_NEXTN_EMBEDDING_NORM, /* (hidden) */
+    UMBRA_NEXTN_STATE_NORM,     /* (hidden) */
     UMBRA_LAYER_ROLES
 } umbra_role;
 
@@ -267,8 +272,10 @@ struct umbra_model {
     umbra_config config;
     umbra_model_info info;
     const umbra_gguf_tensor *role[UMBRA_MODEL_ROLES];
-    umbra_layer_tensors *layers; /* (layers) */
-    umbra_slice *slices;         /* (layers, experts, UMBRA_STORE_SLICES) */
+    umbra_layer_tensors *layers;      /* (layers) */
+    umbra_slice *slices;              /* (layers, experts, UMBRA_STORE_SLICES) */
+    const struct umbra_model *lender; /* a block's (nextn.h): whose weights serve for the roles that
+                                         are the same tensor */
 };
 
 /* Whether a layer is to have experts. */

@@ -577,15 +577,41 @@ def log_sum_exps(path):
     return [math.log(np.exp(row).sum()) for row in logits]
 
 
+def further_log_sum_exps(path):
+    """Of the block for further tokens, behind states that are made up."""
+    m = Model(path)
+    eps, block = m.key("attention.layer_norm_rms_epsilon"), m.key("block_count") - 1
+    own = m.get("nextn.embed_tokens.weight", block)
+    x = (m.get("token_embd.weight") if own is None else own)[TOKENS]
+    states = np.array([[((t * 37 + i * 11) % 19 - 9) / 8 for i in range(x.shape[1])]
+                       for t in range(len(TOKENS))])
+    x = np.concatenate([norm(x, m.get("nextn.enorm.weight", block), eps),
+                        norm(states, m.get("nextn.hnorm.weight", block), eps)], 1)
+    x = x @ m.get("nextn.eh_proj.weight", block).T
+    normed = norm(x, m.get("attn_norm.weight", block), eps)
+    x = x + attention(m, block, normed, rope_of(m, block))
+    before = m.get("ffn_norm.weight", block)
+    before = m.get("post_attention_norm.weight", block) if before is None else before
+    x = x + feed_forward(m, block, norm(x, before, eps), x)
+    last = [w for w in (m.get("nextn.shared_head_norm.weight", block),
+                        m.get("layer_output_norm.weight", block),
+                        m.get("output_norm.weight")) if w is not None][0]
+    head = m.get("nextn.shared_head_head.weight", block)
+    logits = norm(x, last, eps) @ (m.get("output.weight") if head is None else head).T
+    return [math.log(np.exp(row).sum()) for row in logits]
+
+
 print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
          "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
          "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next",
-         "kimi-linear", "nemotron-h-moe")
+         "kimi-linear", "nemotron-h-moe", "further-glm4moe", "further-bailingmoe2",
+         "further-glm-dsa")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
-    values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]
+    of = further_log_sum_exps if case.startswith("further-") else log_sum_exps
+    values = [f"{v:.7f}," for v in of(f"{sys.argv[1]}/{case}.gguf")]
     for i in range(0, len(values), 8):
         print("    " + " ".join(values[i : i + 8]))
     print("};")

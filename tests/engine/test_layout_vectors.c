@@ -16,6 +16,7 @@
 #include <umbra/umbra.h>
 
 #include "../model/make.h"
+#include "generate/mtp.h"
 #include "layout_vectors.h"
 
 #define YARN                                                                                       \
@@ -69,6 +70,27 @@ static const make_key stretched_keys[] = {
     {0},
 };
 
+/* A block for further tokens, with a head's norm under either name, with and without an embedding
+ * and a head of its own. */
+static const make_key further_keys[] = {{"block_count", MAKE_LAYERS + 1, MAKE_U32, NULL},
+                                        {"nextn_predict_layers", 1, MAKE_U32, NULL},
+                                        {0}};
+#define FURTHER                                                                                    \
+    {"nextn.eh_proj.weight", {2 * MAKE_HIDDEN, MAKE_HIDDEN}, MAKE_LAYERS, 0},                      \
+        {"nextn.enorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},                                     \
+    {                                                                                              \
+        "nextn.hnorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0                                        \
+    }
+static const make_tensor further_tensors[] = {
+    FURTHER, {"nextn.shared_head_norm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0}, {0}};
+static const make_tensor own_tensors[] = {
+    FURTHER,
+    {"layer_output_norm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
+    {"nextn.embed_tokens.weight", {MAKE_HIDDEN, MAKE_TOKENS}, MAKE_LAYERS, 0},
+    {"nextn.shared_head_head.weight", {MAKE_HIDDEN, MAKE_TOKENS}, MAKE_LAYERS, 0},
+    {0}};
+static const make_tensor plain_tensors[] = {FURTHER, {0}};
+
 static const struct {
     const char *name;
     const make_layout *layout;
@@ -101,6 +123,24 @@ static const struct {
 
 enum { CASES = sizeof cases / sizeof cases[0] };
 
+static const struct {
+    const char *name;
+    const make_layout *layout;
+    const make_tensor *tensors;
+    const double *lse; /* (LAYOUT_VECTOR_TOKENS) */
+} blocks[] = {
+    {"further-glm4moe", &make_glm4moe, further_tensors, vector_further_glm4moe},
+    {"further-bailingmoe2", &make_bailingmoe2, own_tensors, vector_further_bailingmoe2},
+    {"further-glm-dsa", &make_glm_dsa, plain_tensors, vector_further_glm_dsa},
+};
+
+enum { BLOCKS = sizeof blocks / sizeof blocks[0] };
+
+static int32_t token_of(int t)
+{
+    return t == 0 ? 256 : (t * 37 + 11) % 250;
+}
+
 static void layouts_compute_the_published_formulas(void **state)
 {
     (void)state;
@@ -116,7 +156,7 @@ static void layouts_compute_the_published_formulas(void **state)
             fail_msg("%s", err.message);
         int32_t tokens[LAYOUT_VECTOR_TOKENS];
         for (int t = 0; t < LAYOUT_VECTOR_TOKENS; t++)
-            tokens[t] = t == 0 ? 256 : (t * 37 + 11) % 250;
+            tokens[t] = token_of(t);
         umbra_scores scores;
         const umbra_score_options wanted = {.top = 1};
         assert_int_equal(
@@ -132,16 +172,66 @@ static void layouts_compute_the_published_formulas(void **state)
     }
 }
 
+static double log_sum_exp(const float *logits)
+{
+    double sum = 0;
+    for (int i = 0; i < MAKE_TOKENS; i++)
+        sum += exp((double)logits[i]);
+    return log(sum);
+}
+
+static void blocks_for_further_tokens_compute_theirs(void **state)
+{
+    (void)state;
+    static float states[LAYOUT_VECTOR_TOKENS][MAKE_HIDDEN],
+        logits[LAYOUT_VECTOR_TOKENS][MAKE_TOKENS];
+    int32_t tokens[LAYOUT_VECTOR_TOKENS];
+    for (int t = 0; t < LAYOUT_VECTOR_TOKENS; t++) {
+        tokens[t] = token_of(t);
+        for (int i = 0; i < MAKE_HIDDEN; i++)
+            states[t][i] = (float)((t * 37 + i * 11) % 19 - 9) / 8;
+    }
+    for (int i = 0; i < BLOCKS; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_engine *engine;
+        umbra_mtp *mtp;
+        umbra_error err = {0};
+        umbra_engine_options options = {.kernels = "reference", .context = 48};
+        if (make_open(blocks[i].layout, further_keys, blocks[i].tensors, NULL, &file, &model,
+                      &err) != 0 ||
+            umbra_engine_open(&engine, model, &options, &err) != 0 ||
+            umbra_mtp_open(&mtp, engine, &err) != 0 ||
+            umbra_mtp_logits(mtp, states[0], tokens, LAYOUT_VECTOR_TOKENS, logits[0], &err) != 0)
+            fail_msg("%s: %s", blocks[i].name, err.message);
+        for (int t = 0; t < LAYOUT_VECTOR_TOKENS; t++)
+            if (!(fabs(log_sum_exp(logits[t]) - blocks[i].lse[t]) < 2e-5))
+                fail_msg("%s, token %d: %.7f, should be %.7f", blocks[i].name, t,
+                         log_sum_exp(logits[t]), blocks[i].lse[t]);
+        umbra_mtp_close(&mtp);
+        umbra_engine_close(&engine);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+}
+
+static void write_model(const char *folder, const char *name, const make_layout *layout,
+                        const make_key *keys, const make_tensor *tensors)
+{
+    char path[512];
+    umbra_builder b;
+    snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
+    make_build(&b, layout, keys, tensors, NULL);
+    umbra_builder_write(&b, path);
+    umbra_builder_release(&b);
+}
+
 static int write_models(const char *folder)
 {
-    for (int i = 0; i < CASES; i++) {
-        char path[512];
-        umbra_builder b;
-        snprintf(path, sizeof path, "%s/%s.gguf", folder, cases[i].name);
-        make_build(&b, cases[i].layout, cases[i].keys, cases[i].tensors, NULL);
-        umbra_builder_write(&b, path);
-        umbra_builder_release(&b);
-    }
+    for (int i = 0; i < CASES; i++)
+        write_model(folder, cases[i].name, cases[i].layout, cases[i].keys, cases[i].tensors);
+    for (int i = 0; i < BLOCKS; i++)
+        write_model(folder, blocks[i].name, blocks[i].layout, further_keys, blocks[i].tensors);
     return 0;
 }
 
@@ -151,6 +241,7 @@ int main(int argc, char **argv)
         return write_models(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layouts_compute_the_published_formulas),
+        cmocka_unit_test(blocks_for_further_tokens_compute_theirs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

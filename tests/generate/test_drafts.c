@@ -13,6 +13,7 @@
 #include "../engine/answers.h"
 #include "base/random.h"
 #include "generate/drafts.h"
+#include "generate/mtp.h"
 
 enum { CONTEXT = 48, PROMPT = 5, NEW = 28 };
 
@@ -414,6 +415,115 @@ static void the_model_drafts_for_itself(void **state)
     }
 }
 
+/* ---- the block for further tokens ---- */
+
+static const make_key further_keys[] = {{"block_count", MAKE_LAYERS + 1, MAKE_U32, NULL},
+                                        {"nextn_predict_layers", 1, MAKE_U32, NULL},
+                                        {0}};
+static const make_tensor further_tensors[] = {
+    {"nextn.eh_proj.weight", {2 * MAKE_HIDDEN, MAKE_HIDDEN}, MAKE_LAYERS, 0},
+    {"nextn.enorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
+    {"nextn.hnorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
+    {0}};
+
+/* The text so far, as the block's input: states, and the tokens that follow them. */
+typedef struct seen {
+    umbra_mtp *mtp;
+    float state[CONTEXT][MAKE_HIDDEN];
+} seen;
+
+static int see(void *user, const umbra_rows *rows)
+{
+    seen *s = user;
+    memcpy(s->state[rows->position[0]], rows->x, (size_t)rows->n * sizeof s->state[0]);
+    umbra_mtp_rows(s->mtp, rows);
+    return 0;
+}
+
+/* The block's drafts must be those of a block that sees the n pairs at once. */
+static void check_block(const opened *o, seen *s, const int32_t *follows, int n)
+{
+    static float logits[CONTEXT][MAKE_TOKENS];
+    umbra_mtp *fresh;
+    int32_t drafts[3], best = 0;
+    assert_int_equal(umbra_mtp_open(&fresh, o->engine, NULL), 0);
+    assert_int_equal(umbra_mtp_logits(fresh, s->state[0], follows, n, logits[0], NULL), 0);
+    for (int i = 1; i < MAKE_TOKENS; i++)
+        best = logits[n - 1][i] > logits[n - 1][best] ? i : best;
+    assert_int_equal(umbra_mtp_draft(s->mtp, 3, drafts), 3);
+    assert_int_equal(drafts[0], best);
+    umbra_mtp_close(&fresh);
+}
+
+/* A prompt in chunks, then checks of which a part was right, with drafts asked for in between. */
+static void the_block_sees_the_text(void **state)
+{
+    (void)state;
+    static const int rows[] = {1, 4, 3, 1, 2, 5}, right[] = {1, 2, 3, 1, 1, 4};
+    umbra_builder b;
+    const umbra_engine_options options = {.threads = 1, .context = CONTEXT, .chunk = 7};
+    make_build(&b, &make_glm4moe, further_keys, further_tensors, NULL);
+    opened o = open_built(&b, &options);
+    seen s;
+    umbra_error err = {0};
+    if (umbra_mtp_open(&s.mtp, o.engine, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_tap tap = {.user = &s, .at = {[UMBRA_TAP_LEAVE] = see}};
+    umbra_token tokens[CONTEXT];
+    int32_t follows[CONTEXT];
+    for (int i = 0; i < CONTEXT; i++) {
+        tokens[i] = (umbra_token){(i * 37 + 11) % 250, 0, false};
+        follows[i] = ((i + 1) * 37 + 11) % 250;
+    }
+    int held = 15; /* 7, 7 and a single row */
+    assert_int_equal(umbra_engine_eval(o.engine, tokens, held, &tap, NULL), 0);
+    umbra_mtp_follow(s.mtp, follows + held - 1, 1);
+    for (int i = 0; i < 6; i++) {
+        if (i != 3)
+            check_block(&o, &s, follows, held);
+        umbra_engine_set_checking(o.engine, 0, rows[i] > 1);
+        assert_int_equal(umbra_engine_eval(o.engine, tokens + held, rows[i], &tap, NULL), 0);
+        umbra_engine_truncate(o.engine, 0, held + right[i]);
+        umbra_mtp_follow(s.mtp, follows + held, right[i]);
+        held += right[i];
+    }
+    check_block(&o, &s, follows, held);
+    umbra_mtp_close(&s.mtp);
+    umbra_mtp_close(&s.mtp);
+    close_it(&o);
+}
+
+/* Random weights foretell nothing: always checked the text stays the same, and the gate leaves them
+ * alone. */
+static void a_block_that_knows_nothing_is_left_alone(void **state)
+{
+    (void)state;
+    umbra_builder b;
+    const umbra_engine_options options = {.threads = 1, .context = CONTEXT};
+    make_build(&b, &make_bailingmoe2, further_keys, further_tensors, NULL);
+    opened o = open_built(&b, &options);
+    umbra_drafts *drafts;
+    umbra_error err = {0};
+    umbra_draft_options draft = {.source = UMBRA_DRAFT_MTP, .most = 3};
+    text alone = {0}, told = {0};
+    umbra_engine_options engine = options;
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &draft, NULL), 0);
+    assert_true(engine.reserved_bytes > 0);
+    if (umbra_drafts_open(&drafts, o.engine, &draft, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_generate_options go = {.ignore_end = true};
+    generate(&o, go, NULL, &alone);
+    generate(&o, go, drafts, &told);
+    assert_same(&alone, &told);
+    assert_true(told.stats.checks < NEW / 4);
+    umbra_drafts_close(&drafts);
+    close_it(&o);
+    o = open_it(&make_bailingmoe2, NULL, NULL, &options);
+    assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, &err), UMBRA_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "nextn.*"));
+    close_it(&o);
+}
+
 /* Auto gives way where the budget has no room for it; what is asked for by name is an error then.
  */
 static void drafts_stand_in_the_budget(void **state)
@@ -449,7 +559,7 @@ static void sources_have_names(void **state)
     }
     assert_null(umbra_draft_name((umbra_draft)UMBRA_DRAFT_SOURCES));
     assert_int_equal(umbra_draft_parse("magic", &draft, &err), UMBRA_E_ARGUMENT);
-    assert_non_null(strstr(err.message, "\"magic\"; there are auto, off, lookup, runahead"));
+    assert_non_null(strstr(err.message, "\"magic\"; there are auto, off, lookup, runahead, mtp"));
     assert_int_equal(umbra_draft_parse(NULL, &draft, NULL), 0);
     assert_int_equal(draft, UMBRA_DRAFT_AUTO);
 }
@@ -465,6 +575,8 @@ int main(void)
         cmocka_unit_test(lookups_go_on_with_the_text),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(the_model_drafts_for_itself),
+        cmocka_unit_test(the_block_sees_the_text),
+        cmocka_unit_test(a_block_that_knows_nothing_is_left_alone),
         cmocka_unit_test(drafts_stand_in_the_budget),
         cmocka_unit_test(sources_have_names),
     };

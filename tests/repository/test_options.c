@@ -34,7 +34,7 @@ static void test_sizes(void **state)
     SIZE(umbra_bias, 8);
     SIZE(umbra_logprob, 8);
     SIZE(umbra_draft_options, 40);
-    SIZE(umbra_draft_stats, 184);
+    SIZE(umbra_draft_stats, 200);
     SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);

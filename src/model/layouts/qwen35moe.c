@@ -8,6 +8,7 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
     c->router.renormalise = true;
     c->usual.recurrence.tiled = true;
+    c->mtp_normed = true;
     return umbra_read_gated_shared(keys, c, err);
 }
 
