@@ -107,7 +107,9 @@ typedef struct umbra_token {
     bool want_logits; /* hand out its logits */
 } umbra_token;
 
-/* Where a tap looks at rows on their way. */
+/* Where a tap looks at rows on their way. In models with several residual streams x is what the
+ * next half of a layer takes of them; at UMBRA_TAP_WAIT it stays that, at UMBRA_TAP_LEAVE it is
+ * what the output does. */
 typedef enum umbra_tap_place {
     UMBRA_TAP_ENTER,  /* x: the embeddings; layer 0 */
     UMBRA_TAP_INPUT,  /* x: the residual stream entering a layer */
@@ -132,7 +134,8 @@ typedef struct umbra_rows {
                                   a prompt's; a row by itself is decoded, and so are guessed tokens
                                   that umbra_generate checks together */
     const float *x;            /* (n, H) */
-    const int32_t *experts;    /* (n, k) used, best first; NULL but at UMBRA_TAP_ROUTED
+    const int32_t *experts;    /* (n, k) used, best first, or as the token
+                                  names them; NULL but at UMBRA_TAP_ROUTED
                                   and UMBRA_TAP_WAIT */
     const float *weights;      /* (n, k) of the experts; the same */
 } umbra_rows;
@@ -158,6 +161,13 @@ typedef struct umbra_tap {
  * finished. tap may be NULL. */
 UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
                                 const umbra_tap *tap, umbra_error *err);
+
+/* For the ranks behind the first (ranks.h): does what rank 0's engine is told, until that is
+ * closed. progress (may be NULL) can interrupt rank 0's computing, which then ends there as
+ * interrupted. What fails is told at rank 0. UMBRA_E_IO: the others cannot be reached any more. For
+ * the thread that drives the engine. */
+UMBRA_API int umbra_engine_follow(umbra_engine *engine, const umbra_progress *progress,
+                                  umbra_error *err);
 
 /* Tokens a sequence holds. */
 UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);

@@ -73,6 +73,8 @@ typedef struct umbra_runner_options {
     int experts;            /* per layer */
     int used;               /* k, experts per token and layer */
     const bool *sparse;     /* (L) whether a layer has experts; NULL: all have. Copied */
+    const bool *known;      /* (L) whether its experts are certain, and foretold by somebody else;
+                               NULL: of none. Copied */
     const char *shadow;     /* file, for UMBRA_POLICY_SHADOW */
     const char *model_hash; /* that the shadow must be made for; NULL: any model of this shape */
     const char *model_name; /* for messages; may be NULL */
@@ -86,7 +88,7 @@ typedef struct umbra_runner_options {
     int sequences;        /* texts that may be in progress; 0: 1 */
     bool own_thread;      /* predict on a thread of the runner, not in umbra_runner_work */
     const char *kernels;  /* of the predictions: "scalar", "avx2", "avx512", "neon"; NULL: best */
-    uint64_t reserved[4]; /* room for options to come: zeros */
+    uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_runner_options;
 
 /* Counters since opening. */

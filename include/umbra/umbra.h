@@ -14,6 +14,8 @@
  *       umbra_sampler  chooses a token from logits                                    generate.h
  *       umbra_chat     messages to a prompt in the model's own form                   chat.h
  *         umbra_answer   what the model wrote: text, reasoning, calls of tools        answer.h
+ *       umbra_spellings  the bytes of its tokens                                     grammar.h
+ *         umbra_grammar    what may be drawn for a JSON schema                        grammar.h
  *     umbra_template   the Jinja engine under it; needs nothing else                  template.h
  *     umbra_stops      ends a text at what must not stand in it                       stops.h
  *
@@ -125,6 +127,7 @@
 #include <umbra/engine.h>
 #include <umbra/draft.h>
 #include <umbra/generate.h>
+#include <umbra/grammar.h>
 #include <umbra/model.h>
 #include <umbra/prefetch.h>
 #include <umbra/progress.h>

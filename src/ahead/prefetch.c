@@ -12,6 +12,7 @@
 #include "base/options.h"
 #include "base/system.h"
 #include "engine/engine.h"
+#include "ahead/certain.h"
 #include "ahead/judge.h"
 #include "ahead/runahead.h"
 
@@ -24,6 +25,7 @@ struct umbra_prefetch {
     bool own_thread;
     int *next_position; /* (sequences) that the runner expects, or one behind it but at most */
     int *last_position; /* (sequences) this: guesses that were checked, and may have been right */
+    float *probability; /* (experts) */
     bool on;            /* for the chunk in progress */
     int decoded;        /* rows of it that decode; the others are prompts' */
     umbra_judge judge;  /* of automatic */
@@ -117,6 +119,8 @@ static int enter(void *user, const umbra_rows *rows)
     p->begun_ns = umbra_clock_ns();
     p->waited_ns = umbra_store_waited_ns(store);
     p->needed = umbra_store_needed(store);
+    if (p->on)
+        umbra_certain_foretell(p->engine, rows, p->probability);
     if (p->runahead)
         umbra_runahead_enter(p->runahead, rows);
     else
@@ -197,9 +201,9 @@ bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow)
 typedef struct choice {
     umbra_policy policy;
     bool automatic;
-    bool found;   /* automatic by a shadow that nobody named */
-    char *beside; /* owned */
-    bool *sparse; /* owned: (layers) */
+    bool found;           /* automatic by a shadow that nobody named */
+    char *beside;         /* owned */
+    bool *sparse, *known; /* owned: (layers) */
     char hash[UMBRA_MODEL_HASH_CHARS];
     umbra_runner_options runner; /* but for the store and the routers */
 } choice;
@@ -208,6 +212,7 @@ static void release(choice *c)
 {
     umbra_free(c->beside);
     umbra_free(c->sparse);
+    umbra_free(c->known);
 }
 
 /* How often to predict: so that predictions read at most an eighth of the bytes that the layers
@@ -243,10 +248,13 @@ static int choose(choice *c, const umbra_model *model, int sequences,
         return rc;
     c->beside = path_beside(umbra_gguf_path(model->gguf));
     c->sparse = umbra_calloc((size_t)info->layers, sizeof *c->sparse);
-    if (!c->beside || !c->sparse)
+    c->known = umbra_calloc((size_t)info->layers, sizeof *c->known);
+    if (!c->beside || !c->sparse || !c->known)
         return umbra_fail_nomem(err, "the choice of a predictor", 0);
-    for (int l = 0; l < info->layers; l++)
+    for (int l = 0; l < info->layers; l++) {
         c->sparse[l] = umbra_layer_has_experts(model, l);
+        c->known[l] = model->layers[l].role[UMBRA_TOKEN_EXPERTS] != NULL;
+    }
     if (c->automatic)
         c->policy = !o->no_shadow && umbra_prefetch_has_shadow(model, o->shadow)
                         ? UMBRA_POLICY_SHADOW
@@ -259,6 +267,7 @@ static int choose(choice *c, const umbra_model *model, int sequences,
         .experts = info->experts,
         .used = info->experts_used,
         .sparse = c->sparse,
+        .known = c->known,
         .shadow = o->shadow ? o->shadow : c->beside,
         .model_hash = c->hash,
         .model_name = info->name,
@@ -402,7 +411,9 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
     int sequences = umbra_engine_sequences(engine);
     p->next_position = umbra_calloc((size_t)sequences, sizeof *p->next_position);
     p->last_position = umbra_calloc((size_t)sequences, sizeof *p->last_position);
-    bool room = p->next_position && p->last_position;
+    int experts = umbra_engine_model(engine)->config.experts;
+    p->probability = umbra_calloc((size_t)experts, sizeof *p->probability);
+    bool room = p->next_position && p->last_position && p->probability;
     int rc = room ? open_runner(p, options ? options : &defaults, err)
                   : umbra_fail_nomem(err, "reading ahead", 0);
     for (int i = 0; room && i < sequences; i++)
@@ -436,6 +447,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
     umbra_runahead_close(&p->runahead);
     umbra_free(p->next_position);
     umbra_free(p->last_position);
+    umbra_free(p->probability);
     umbra_free(p);
     *prefetch = NULL;
 }

@@ -1,6 +1,8 @@
 /* Walks while the engine waits, and foretells what the walk names. */
 #include "ahead/runahead.h"
 
+#include <string.h>
+
 #include "ahead/margins.h"
 #include "ahead/walk.h"
 #include "base/clock.h"
@@ -186,6 +188,25 @@ static void temper(const umbra_config *c, float sure, float *probability)
         probability[e] = sure * probability[e] + (1 - sure) * any;
 }
 
+/* From where the walk is, probability (experts) by what its router says, or 0 and 1 where the id of
+ * the token names the experts. */
+static void rate(umbra_runahead *r, bool named, int distance, foretold *f)
+{
+    const umbra_config *c = &umbra_engine_model(r->engine)->config;
+    const int32_t *experts = umbra_walk_experts(r->walk);
+    if (!named) {
+        umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
+                               umbra_walk_preference(r->walk), c->experts, c->experts_used,
+                               distance, umbra_walk_missing(r->walk), r->order, r->probability,
+                               &f->row);
+        return;
+    }
+    memset(r->probability, 0, (size_t)c->experts * sizeof *r->probability);
+    for (int j = 0; j < c->experts_used; j++)
+        r->probability[experts[j]] = 1;
+    f->row.distance = 0; /* nothing is to be learnt of it */
+}
+
 static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
@@ -194,9 +215,7 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
     int tokens = umbra_walk_tokens(r->walk);
     const next_token *n = &r->next[sequence];
     foretold *f = foretold_of(r, sequence, layer);
-    umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
-                           umbra_walk_preference(r->walk), c->experts, c->experts_used, distance,
-                           umbra_walk_missing(r->walk), r->order, r->probability, &f->row);
+    rate(r, umbra_engine_token_experts(r->engine, layer, 0) != NULL, distance, f);
     f->position = rows->position[r->row] + tokens;
     f->id = tokens > 0 ? n->guess.best : -1;
     if (tokens > 0)

@@ -35,6 +35,7 @@ struct umbra_runner {
     int sequences, layers, hidden, experts, used;
     int *rank;    /* (L) layers with experts up to this one, it included */
     bool *sparse; /* (L) */
+    bool *known;  /* (L) */
 
     memory *memory;  /* (S) the calling thread's */
     uint16_t *table; /* (S, 3, L, k) where their routing lies */
@@ -88,7 +89,7 @@ static void foretell(umbra_runner *r, const umbra_job *job, const float *probabi
     int base = job->source > 0 ? r->rank[job->source - 1] : 0;
     for (int d = 1; d <= D && job->source + d <= r->layers; d++) {
         int layer = umbra_shadow_target(job->source, d);
-        if (r->sparse[layer])
+        if (r->sparse[layer] && !r->known[layer])
             umbra_store_foretell(r->store, job->sequence, layer, d,
                                  job->clock + (uint64_t)(r->rank[layer] - base),
                                  probability + (size_t)(d - 1) * (size_t)r->experts);
@@ -388,9 +389,10 @@ static int open_tables(umbra_runner *r, const umbra_runner_options *o, umbra_err
     size_t routing = (size_t)r->sequences * 3 * table;
     r->rank = umbra_calloc(layers, sizeof *r->rank);
     r->sparse = umbra_calloc(layers, sizeof *r->sparse);
+    r->known = umbra_calloc(layers, sizeof *r->known);
     r->memory = umbra_calloc((size_t)r->sequences, sizeof *r->memory);
     r->table = umbra_calloc(routing, sizeof *r->table);
-    if (!r->rank || !r->sparse || !r->memory || !r->table)
+    if (!r->rank || !r->sparse || !r->known || !r->memory || !r->table)
         return umbra_fail_nomem(err, "the shadow runner's memory of sequences",
                                 routing * sizeof *r->table);
     memset(r->table, 0xff, routing * sizeof *r->table);
@@ -401,6 +403,7 @@ static int open_tables(umbra_runner *r, const umbra_runner_options *o, umbra_err
     }
     for (int l = 0; l < o->layers; l++) {
         r->sparse[l] = !o->sparse || o->sparse[l];
+        r->known[l] = o->known && o->known[l];
         r->rank[l] = (l > 0 ? r->rank[l - 1] : 0) + r->sparse[l];
     }
     return UMBRA_OK;
@@ -497,6 +500,7 @@ void umbra_runner_close(umbra_runner **p)
     umbra_free(r->idle);
     umbra_free(r->rank);
     umbra_free(r->sparse);
+    umbra_free(r->known);
     umbra_free(r->memory);
     umbra_free(r->table);
     pthread_cond_destroy(&r->queued);

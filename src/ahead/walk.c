@@ -21,7 +21,7 @@ struct umbra_walk {
     umbra_scratch scratch;
     uint64_t scratch_bytes, pages_bytes;
     char *pages;
-    walk_rows *places; /* (layers) */
+    walk_rows *places; /* (umbra_config.kept) */
     /* Where it began: positions of the sequence before the walk's first token, and the last of the
      * layers in which the sequence itself holds that token. */
     int sequence, position, source;
@@ -36,43 +36,39 @@ struct umbra_walk {
 /* A page holds UMBRA_KV_PAGE rows, a layer needs UMBRA_WALK_TOKENS of them. */
 enum { LAYERS_OF_PAGE = UMBRA_KV_PAGE / UMBRA_WALK_TOKENS };
 
-static bool look_alike(const umbra_attention *a, const umbra_attention *b)
+/* Rows of the same width and unit; that of the kernels is taken for 2 bytes. */
+static bool look_alike(const umbra_config *c, int a, int b)
 {
-    return a->cache_heads == b->cache_heads && a->cache_key == b->cache_key &&
-           a->cache_value == b->cache_value && (a->conv > 0) == (b->conv > 0);
+    umbra_kv_form x = umbra_engine_form(c, a, 2), y = umbra_engine_form(c, b, 2);
+    return x.heads == y.heads && x.key == y.key && x.value == y.value && x.unit == y.unit;
 }
 
-/* 0 for a layer that is not recurrent. */
-static uint64_t state_bytes(const umbra_attention *a)
-{
-    umbra_recurrent_form form = umbra_recurrent_make(a);
-    return umbra_recurrent_page_bytes(&form);
-}
-
-/* Places for the rows of every layer; layers whose rows look alike share pages. places: (layers) or
+/* Places for the rows of all that layers keep; what looks alike shares pages. places: (kept) or
  * NULL. Returns the bytes of all pages, at the widest unit. */
 static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
 {
     uint64_t used = 0;
-    for (int l = 0; l < c->layers; l++) {
-        const umbra_attention *a = &c->attention[l];
-        const umbra_kv_form form = {a->cache_heads, a->cache_key, a->cache_value, 0, sizeof(float)};
+    for (int k = 0; k < c->kept; k++) {
+        const umbra_kv_form form = umbra_engine_form(c, k, sizeof(float));
         int before = 0, last = -1; /* of those alike */
-        if (state_bytes(a) > 0) {
+        umbra_recurrent_form state = {0};
+        if (k < c->layers)
+            state = umbra_recurrent_make(&c->attention[k]);
+        if (state.heads > 0) {
             if (places)
-                places[l] = (walk_rows){used, 0};
-            used += state_bytes(a);
+                places[k] = (walk_rows){used, 0};
+            used += umbra_recurrent_page_bytes(&state);
             continue;
         }
-        for (int i = 0; i < l; i++) {
-            if (look_alike(a, &c->attention[i])) {
+        for (int i = 0; i < k; i++) {
+            if (look_alike(c, k, i)) {
                 before++;
                 last = i;
             }
         }
         bool opens = before % LAYERS_OF_PAGE == 0;
         if (places)
-            places[l] = (walk_rows){opens ? used : places[last].page,
+            places[k] = (walk_rows){opens ? used : places[last].page,
                                     before % LAYERS_OF_PAGE * UMBRA_WALK_TOKENS};
         used += opens ? umbra_kv_page_bytes(&form) : 0;
     }
@@ -84,7 +80,7 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) + lay_pages(c, NULL) +
-           (uint64_t)c->layers * sizeof(walk_rows) + sizeof(umbra_walk);
+           (uint64_t)c->kept * sizeof(walk_rows) + sizeof(umbra_walk);
 }
 
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
@@ -102,7 +98,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     umbra_engine_pass(engine, &w->pass);
     char *arena = umbra_map(w->scratch_bytes);
     w->pages = umbra_map(w->pages_bytes);
-    w->places = umbra_calloc((size_t)c->layers, sizeof *w->places);
+    w->places = umbra_calloc((size_t)c->kept, sizeof *w->places);
     if (arena)
         umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
     if (!arena || !w->pages || !w->places) {
@@ -143,16 +139,12 @@ static void begin(umbra_walk *w, int sequence, int position, int source)
 
 void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place)
 {
-    int hidden = w->pass.model->config.hidden;
     begin(w, rows->tokens[t].sequence, rows->position[t], rows->layer);
-    umbra_engine_angles(w->engine, t, w->scratch.rope);
-    if (place == UMBRA_TAP_WAIT) {
-        w->missing = umbra_engine_partial(w->engine, w->layer, t, w->scratch.x);
-    } else {
-        memcpy(w->scratch.x, rows->x + (size_t)t * (size_t)hidden,
-               (size_t)hidden * sizeof *rows->x);
+    umbra_engine_row(w->engine, t, &w->scratch);
+    if (place == UMBRA_TAP_WAIT)
+        w->missing = umbra_engine_partial(w->engine, w->layer, t, umbra_residual(&w->scratch));
+    else
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
-    }
 }
 
 /* The next token's embedding, in front of layer 0. */
@@ -225,27 +217,40 @@ static void recur(umbra_walk *w)
     umbra_step_attention(&w->pass, w->layer);
 }
 
-/* Attention over what the sequence holds and the walk's own rows: of those of its first token, the
- * layers up to the source are the sequence's already. */
-static void attend(umbra_walk *w)
+/* What the walk sees of something that is kept: `held` rows of the sequence's, of the first `seen`,
+ * and its own. */
+static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
 {
-    if (w->pass.recurrent[w->layer].heads > 0) {
-        recur(w);
-        return;
-    }
-    int held = w->layer <= w->source ? 1 : 0;
-    umbra_kv_view view =
-        umbra_engine_view(w->engine, w->layer, w->sequence, w->position + w->tokens);
-    view.kept = w->position + held;
-    view.extra = w->pages + w->places[w->layer].page;
-    view.extra_at = w->places[w->layer].row;
-    view.extras = w->tokens + 1 - held;
+    umbra_kv_view view = umbra_engine_view(w->engine, kept, w->sequence, w->position + w->tokens);
+    view.kept = held;
+    view.extra = w->pages + w->places[kept].page;
+    view.extra_at = w->places[kept].row;
+    view.extras = seen - held;
     if (view.first > view.kept) { /* a short window: it does not see all of the walk's rows */
         view.extra_at += view.first - view.kept;
         view.extras -= view.first - view.kept;
         view.first = view.kept;
     }
-    w->scratch.view[0] = view;
+    return view;
+}
+
+/* Attention over what the sequence holds and the walk's own rows: of those of its first token, the
+ * layers up to the source are the sequence's already. */
+static void attend(umbra_walk *w)
+{
+    const umbra_attention *a = &w->pass.model->config.attention[w->layer];
+    umbra_scratch *s = &w->scratch;
+    umbra_step_enter(&w->pass, w->layer, UMBRA_HALF_ATTENTION);
+    if (w->pass.recurrent[w->layer].heads > 0) {
+        recur(w);
+        return;
+    }
+    int held = w->position + (w->layer <= w->source ? 1 : 0), seen = w->position + w->tokens + 1;
+    s->view[0] = look(w, w->layer, held, seen);
+    if (a->ratio) {
+        s->pooling[0] = look(w, a->pooling, held, seen);
+        s->pooled[0] = look(w, a->pooled, held / a->ratio, seen / a->ratio);
+    }
     umbra_step_attention(&w->pass, w->layer);
 }
 
@@ -280,6 +285,7 @@ bool umbra_walk_guess(umbra_walk *w, umbra_walk_next *out)
     static const int row = 0;
     if (!is_at_end(w))
         return false;
+    umbra_step_leave(&w->pass);
     umbra_step_output(&w->pass, &row, 1);
     const float *logits = w->scratch.logits;
     int32_t best[2] = {0, 0};

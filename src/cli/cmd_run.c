@@ -39,21 +39,21 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
 
 /* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
  * exit code; free *uses when the engine is open. */
-static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+static int join_ranks(const umbra_model *model, run_options *r, uint64_t **uses)
 {
     *uses = NULL;
     if (!cli_ranks())
         return 0;
     int code = cli_ranks_read_usage(model, r->usage, uses);
-    *ranks = *cli_ranks();
-    ranks->uses = *uses;
-    r->engine.ranks = ranks;
+    r->ranks = *cli_ranks();
+    r->ranks.uses = *uses;
+    r->engine.ranks = &r->ranks;
     return code;
 }
 
 /* Continues the prompt with an engine that is open. */
-static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, umbra_drafts *drafts,
-                      const run_options *r, const int32_t *prompt, int count, run_output *out)
+static int write_text(const run_machine *m, const run_options *r, const int32_t *prompt, int count,
+                      run_output *out)
 {
     umbra_error err = {0};
     const umbra_generate_options options = {
@@ -63,36 +63,33 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, umbra_draf
         .progress = cli_progress(),
         .on_token = run_output_take,
         .user = out,
-        .drafts = drafts,
+        .drafts = m->drafts,
     };
-    run_report made = {.engine = engine, .prefetch = prefetch, .drafts = drafts};
-    int rc = umbra_generate(engine, out->model, prompt, count, &options, &made.generation, &err);
+    umbra_generation did = {0};
+    int rc = umbra_generate(m->engine, out->model, prompt, count, &options, &did, &err);
     run_output_end(out);
-    if (out->stream && made.generation.new_tokens > 0)
+    if (out->stream && did.new_tokens > 0)
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        run_print_json(&made, out);
+        run_print_json(m, &did, out);
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
-        rc = umbra_usage_add(engine, r->usage, &err);
+        rc = umbra_usage_add(m->engine, r->usage, &err);
     int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        run_print_stats(&made);
+        run_print_stats(m, &did);
     return code;
 }
 
-static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+int run_open(const umbra_model *model, run_options *r, run_machine *m)
 {
     umbra_error err = {0};
-    umbra_ranks ranks;
     uint64_t *uses;
-    int code = join_ranks(model, r, &ranks, &uses);
+    *m = (run_machine){0};
+    int code = join_ranks(model, r, &uses);
     if (code != 0)
         return code;
-    umbra_engine *engine = NULL;
-    umbra_prefetch *prefetch = NULL;
-    umbra_drafts *drafts = NULL;
     r->engine.progress = cli_progress();
     r->prefetch.warn = cli_warn_without;
     int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
@@ -100,30 +97,50 @@ static int generate(const umbra_model *model, run_options *r, const int32_t *pro
         rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
     if (rc == UMBRA_OK) {
         cli_warn_budget(model, &r->engine);
-        rc = umbra_engine_open(&engine, model, &r->engine, &err);
+        rc = umbra_engine_open(&m->engine, model, &r->engine, &err);
     }
     /* Also without a share to pin: a file that is none is refused before the text is written. */
     if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
-        rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
+        rc = umbra_usage_pin(m->engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
-        rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
+        rc = umbra_prefetch_open(&m->prefetch, m->engine, &r->prefetch, &err);
     if (rc == UMBRA_OK)
-        rc = umbra_drafts_open(&drafts, engine, &r->draft, &err);
+        rc = umbra_drafts_open(&m->drafts, m->engine, &r->draft, &err);
     cli_progress_end();
     free(uses);
-    if (rc != UMBRA_OK) {
-        umbra_prefetch_close(&prefetch);
-        umbra_engine_close(&engine);
-        return cli_fail(&err);
-    }
+    if (rc == UMBRA_OK)
+        return 0;
+    run_close(m);
+    return cli_fail(&err);
+}
+
+void run_close(run_machine *m)
+{
+    umbra_drafts_close(&m->drafts);
+    umbra_prefetch_close(&m->prefetch);
+    umbra_engine_close(&m->engine);
+}
+
+/* The rank that writes; alone, it is that too. */
+static int lead(const run_machine *m, const umbra_model *model, const run_options *r,
+                const int32_t *prompt, int count)
+{
     run_output out;
-    code = EXIT_FAILED;
+    int code = EXIT_FAILED;
     if (run_output_open(&out, model, r, &code))
-        code = write_text(engine, prefetch, drafts, r, prompt, count, &out);
+        code = write_text(m, r, prompt, count, &out);
     run_output_release(&out);
-    umbra_drafts_close(&drafts);
-    umbra_prefetch_close(&prefetch);
-    umbra_engine_close(&engine);
+    return code;
+}
+
+static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
+{
+    run_machine m;
+    int code = run_open(model, r, &m);
+    if (code != 0)
+        return code;
+    code = cli_ranks_follows() ? cli_ranks_follow(m.engine) : lead(&m, model, r, prompt, count);
+    run_close(&m);
     return code;
 }
 
@@ -175,6 +192,12 @@ static int run(const char *path, run_options *r)
         fputs("umbra run: give --prompt or --file, not both\n", stderr);
         return EXIT_MISUSE;
     }
+    if (r->chat && (r->prompt || r->file || r->json || cli_ranks())) {
+        fputs("umbra run: --chat reads messages from stdin and prints text, in one process: leave "
+              "out --prompt, --file, --json and mpirun\n",
+              stderr);
+        return EXIT_MISUSE;
+    }
     umbra_error err = {0};
     umbra_model *model;
     int32_t *prompt = NULL;
@@ -182,6 +205,11 @@ static int run(const char *path, run_options *r)
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
     cli_print_notes(model);
+    if (r->chat) {
+        int chat_code = run_chat(model, path, r);
+        umbra_model_close(&model);
+        return chat_code;
+    }
     int code = tokenize_prompt(model, r, &prompt, &count);
     if (code == 0) {
         code = fit_context(model, r, count > 1 << 30 ? 1 << 30 : (int)count);
@@ -202,8 +230,15 @@ int cli_run(int argc, char **argv)
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
          &r.prompt},
         {"--file", 'f', CLI_TEXT, "FILE", "read the prompt from a file; - is stdin", &r.file},
+        {"--chat", 0, CLI_FLAG, NULL,
+         "talk: every line is a message, answered by the model's chat template", &r.chat},
+        {"--system", 0, CLI_TEXT, "TEXT", "with --chat: what the model is told first", &r.system},
+        {"--template", 0, CLI_TEXT, "FILE",
+         "with --chat: a Jinja template in place of the model's own", &r.template},
         {"--tokens", 'n', CLI_INT, "N",
-         "new tokens at most; 0 only reads the prompt (default: 128, or what fits)", &r.tokens},
+         "new tokens at most, of each answer; 0 only reads the prompt (default: 128, or what fits; "
+         "with --chat: what fits)",
+         &r.tokens},
         {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0)",
          &r.sampling.temperature, 0, 100},
         {"--top-p", 0, CLI_FLOAT, "P",
@@ -267,6 +302,7 @@ int cli_run(int argc, char **argv)
         1,
         "umbra run MODEL.gguf --ram 8G -p \"Once\" --stats\n"
         "umbra run MODEL.gguf -f prompt.txt -n 200 --temp 0.8 --top-p 0.95 --seed 7\n"
+        "umbra run MODEL.gguf --chat --system \"Be brief.\" --temp 0.7 --min-p 0.05\n"
         "umbra run MODEL.gguf -p \"Once\" --json | jq .decode_tok_s\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);

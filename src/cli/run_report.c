@@ -101,20 +101,19 @@ static void print_drafts(const umbra_drafts *drafts)
     fputc('\n', stderr);
 }
 
-void run_print_stats(const run_report *r)
+void run_print_stats(const run_machine *m, const umbra_generation *g)
 {
     umbra_store_stats s;
     umbra_prefetch_stats f;
-    const umbra_generation *g = &r->generation;
-    umbra_engine_get_store_stats(r->engine, &s);
-    umbra_prefetch_get_stats(r->prefetch, &f);
-    const umbra_memory_plan *p = umbra_engine_get_plan(r->engine);
+    umbra_engine_get_store_stats(m->engine, &s);
+    umbra_prefetch_get_stats(m->prefetch, &f);
+    const umbra_memory_plan *p = umbra_engine_get_plan(m->engine);
     uint64_t asked = s.hits + s.late + s.misses;
     fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
             per_second(g->prompt_tokens, g->prefill_seconds));
     fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
             per_second(g->decode_tokens, g->decode_seconds));
-    print_drafts(r->drafts);
+    print_drafts(m->drafts);
     fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
             (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
             asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
@@ -143,15 +142,14 @@ static void json_drafts(umbra_json *j, const umbra_drafts *drafts)
     umbra_json_put_double(j, "draft_gain", s.gain, 6);
 }
 
-void run_print_json(const run_report *r, const run_output *o)
+void run_print_json(const run_machine *m, const umbra_generation *g, const run_output *o)
 {
     umbra_store_stats s;
     umbra_prefetch_stats f;
-    const umbra_generation *g = &r->generation;
-    umbra_engine_get_store_stats(r->engine, &s);
-    umbra_prefetch_get_stats(r->prefetch, &f);
+    umbra_engine_get_store_stats(m->engine, &s);
+    umbra_prefetch_get_stats(m->prefetch, &f);
     ahead a = sum_ahead(&s);
-    const umbra_memory_plan *p = umbra_engine_get_plan(r->engine);
+    const umbra_memory_plan *p = umbra_engine_get_plan(m->engine);
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
@@ -168,7 +166,7 @@ void run_print_json(const run_report *r, const run_output *o)
     umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
     umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_tokens, g->decode_seconds), 6);
     umbra_json_put_uint(&j, "decode_steps", (uint64_t)g->decode_steps);
-    json_drafts(&j, r->drafts);
+    json_drafts(&j, m->drafts);
     umbra_json_put_uint(&j, "expert_hits", s.hits);
     umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
     umbra_json_put_uint(&j, "bytes_read", s.bytes_read);

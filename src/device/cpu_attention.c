@@ -41,7 +41,7 @@ static void shape_heads(const place_run *run, const umbra_matrix *bias, const um
     if (!s->norms_rotated)
         norm_heads(run, norm, x, n);
     for (int h = 0; s->rope && h < heads; h++)
-        umbra_rope_rotate(run->kernels, s->rope, x + (size_t)h * (size_t)s->key_dim, angles);
+        umbra_rope_rotate(run->kernels, s->rope, x + h * s->key_dim + s->turned_at, angles);
     if (s->norms_rotated)
         norm_heads(run, norm, x, n);
 }
@@ -54,20 +54,24 @@ static void place_rows(void *context, int begin, int end, int worker)
     size_t key_dim = (size_t)s->key_dim, value_dim = (size_t)s->value_dim;
     for (int t = begin; t < end; t++) {
         float *k = s->k + (size_t)(t * s->kv_heads) * key_dim;
-        float *v = s->v + (size_t)(t * s->kv_heads) * value_dim;
+        float *v = value_dim ? s->v + (size_t)(t * s->kv_heads) * value_dim : NULL;
         const float *angles = s->rope ? s->angles + (size_t)t * (size_t)s->rope->dim : NULL;
         shape_heads(run, s->q_bias, s->q_norm, s->q + (size_t)(t * s->heads) * key_dim, s->heads,
                     angles);
         shape_heads(run, s->k_bias, s->k_norm, k, s->kv_heads, angles);
-        add_bias(run->kernels, s->v_bias, v);
+        if (v)
+            add_bias(run->kernels, s->v_bias, v);
         for (int h = 0; s->bare_v_norm && h < s->kv_heads; h++)
             run->kernels->rms_norm(v + (size_t)h * value_dim, v + (size_t)h * value_dim, NULL,
                                    s->value_dim, s->eps);
         int row;
         char *page = umbra_kv_own(&s->view[t], &row);
-        for (int h = 0; h < s->kv_heads; h++, k += key_dim, v += value_dim) {
-            run->kernels->store_kv(page + umbra_kv_key_at(s->form, h, row), k, s->key_dim);
-            run->kernels->store_kv(page + umbra_kv_value_at(s->form, h, row), v, s->value_dim);
+        for (int h = 0; h < s->kv_heads; h++) {
+            run->kernels->store_kv(page + umbra_kv_key_at(s->form, h, row), k + h * s->key_dim,
+                                   s->key_dim);
+            if (v)
+                run->kernels->store_kv(page + umbra_kv_value_at(s->form, h, row),
+                                       v + h * s->value_dim, s->value_dim);
         }
     }
 }
@@ -90,11 +94,17 @@ static void attend_piece(const attend_run *run, int t, int kv_head, int first, i
     const umbra_attend_step *s = run->s;
     size_t row = (size_t)(t * s->heads + kv_head * run->group + first);
     umbra_kv_run *runs = s->runs + (size_t)worker * (size_t)s->runs_stride;
+    int n_runs = umbra_kv_runs(s->form, &s->view[t], kv_head, runs);
+    int positions = umbra_kv_positions(&s->view[t]);
+    if (s->pooled_form) {
+        n_runs += umbra_kv_runs(s->pooled_form, &s->pooled_view[t], kv_head, runs + n_runs);
+        positions += umbra_kv_positions(&s->pooled_view[t]);
+    }
     umbra_attend a = {
         .q = s->q + row * (size_t)s->form->key,
         .runs = runs,
-        .n_runs = umbra_kv_runs(s->form, &s->view[t], kv_head, runs),
-        .positions = umbra_kv_positions(&s->view[t]),
+        .n_runs = n_runs,
+        .positions = positions,
         .sinks = s->sinks ? s->sinks + kv_head * run->group + first : NULL,
         .out = s->out->f32 + row * (size_t)s->value_dim,
         .scores = s->scores + (size_t)(worker * s->together) * (size_t)s->scores_stride,
@@ -127,4 +137,36 @@ void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int 
     int pieces = (group + s->together - 1) / s->together;
     attend_run run = {d->kernels, s, group, pieces};
     umbra_device_run(d, rows * s->form->heads * pieces, 1, attend_items, &run);
+}
+
+typedef struct back_run {
+    const umbra_rope *rope;
+    const float *angles;
+    float *x;
+    int heads, dim;
+} back_run;
+
+static void turn_rows_back(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const back_run *run = context;
+    int n = run->rope->dim;
+    bool halves = run->rope->pairs == UMBRA_ROPE_HALVES;
+    for (int i = begin * run->heads; i < end * run->heads; i++) {
+        float *x = run->x + (size_t)i * (size_t)run->dim + (run->dim - n);
+        const float *angle = run->angles + (size_t)(i / run->heads) * (size_t)n;
+        for (int p = 0; p < n / 2; p++, angle += 2) {
+            float *a = &x[halves ? p : 2 * p], *b = &x[halves ? p + n / 2 : 2 * p + 1];
+            float first = *a * angle[0] + *b * angle[1];
+            *b = *b * angle[0] - *a * angle[1];
+            *a = first;
+        }
+    }
+}
+
+void umbra_device_turn_back(const umbra_device *d, const umbra_rope *rope, const float *angles,
+                            float *x, int heads, int dim, int rows)
+{
+    back_run run = {rope, angles, x, heads, dim};
+    umbra_device_run(d, rows, 4, turn_rows_back, &run);
 }

@@ -29,14 +29,23 @@ static void scale_slice(const umbra_matrix *scale, int expert, float *x, int n)
     scale_row(scale && expert >= 0 ? scale->data : NULL, expert, x, n);
 }
 
-/* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped; NaN stays NaN. */
+/* NaN stays NaN. */
+static void clamp_inputs(float *gate, float *up, float limit, int n)
+{
+    for (int i = 0; i < n; i++) {
+        gate[i] = gate[i] > limit ? limit : gate[i];
+        up[i] = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+    }
+}
+
+/* g sigmoid(a g) (u + 1) = silu(a g) * ((u + 1) / a), g and u clamped. */
 static void clamp_swiglu(float *gate, float *up, int n)
 {
     const float limit = 7.0f, alpha = 1.702f;
+    clamp_inputs(gate, up, limit, n);
     for (int i = 0; i < n; i++) {
-        float g = gate[i] > limit ? limit : gate[i], u = up[i] > limit ? limit : up[i];
-        gate[i] = alpha * g;
-        up[i] = ((u < -limit ? -limit : u) + 1.0f) / alpha;
+        gate[i] *= alpha;
+        up[i] = (up[i] + 1.0f) / alpha;
     }
 }
 
@@ -63,6 +72,8 @@ static void activate_row(const activate_run *run, int expert, int row)
     scale_slice(s->up_scale, expert, up, width);
     add_bias(run->kernels, s->gate_bias, expert, gate);
     add_bias(run->kernels, s->up_bias, expert, up);
+    if (s->clamp > 0)
+        clamp_inputs(gate, up, s->clamp, width);
     if (s->activation == UMBRA_SWIGLU_CLAMPED)
         clamp_swiglu(gate, up, width);
     if (s->activation == UMBRA_GEGLU)

@@ -45,6 +45,13 @@ static void choose_used(const umbra_route_step *s, const float *selection, float
             used = umbra_best_offer(experts, used, s->used, i, selection);
 }
 
+/* sqrt(log(1 + exp(x))), also where exp(x) is too large. */
+static float sqrt_softplus(float x)
+{
+    double y = (double)x;
+    return (float)sqrt(fmax(y, 0) + log1p(exp(-fabs(y))));
+}
+
 /* Raw scores to what weighs an expert; over the chosen alone where the layout says so. */
 static void apply_gating(const route_run *run, float *scores)
 {
@@ -53,6 +60,8 @@ static void apply_gating(const route_run *run, float *scores)
         run->kernels->softmax(scores, s->experts);
     if (s->router->gating == UMBRA_GATING_SIGMOID)
         umbra_device_sigmoid(scores, s->experts);
+    for (int i = 0; s->router->gating == UMBRA_GATING_SQRT_SOFTPLUS && i < s->experts; i++)
+        scores[i] = sqrt_softplus(scores[i]);
 }
 
 /* Weights that are all but nothing are not made to sum 1: the smallest normal F16. */
@@ -96,7 +105,11 @@ static void choose(void *context, int begin, int end, int worker)
         memcpy(selection, scores, n * sizeof *selection);
         if (preference)
             run->kernels->add_scaled(selection, preference, 1.0f, s->experts);
-        choose_used(s, selection, selection + n, group, s->chosen + t * used);
+        if (s->of_token)
+            memcpy(s->chosen + t * used, s->of_token + (size_t)s->id[t] * used,
+                   used * sizeof *s->chosen);
+        else
+            choose_used(s, selection, selection + n, group, s->chosen + t * used);
         weigh(run, scores, s->chosen + t * used, s->weights + t * used);
         if (!finite || !umbra_all_finite(selection, n) ||
             !umbra_all_finite(s->weights + t * used, used))

@@ -84,6 +84,28 @@ int umbra_device_first_bad(const umbra_device *d, const float *x, int width, int
 /* Makes *first, UMBRA_NO_ROW at first, the lowest row that was noted. Any thread. */
 void umbra_note_first(atomic_int *first, int row);
 
+/* ---- several residual streams ---- */
+
+/* What a block takes of n streams: out = sum over them of (sigmoid(score) + eps) * stream; and,
+ * where there is a carry, what will become of them behind it: what each stream gets of what the
+ * block gives, 2 sigmoid(score), and weights between streams, a softmax over where they lead, made
+ * even in both directions. A score is scores[i] * scale + base[i], scale that of its kind. */
+typedef struct umbra_enter_step {
+    const float *x;      /* (T, n, H) */
+    const float *scores; /* (T, n) without a carry, or (T, n + n + n * n): in, out, (from, to) */
+    const float *scale;  /* (1) or (3) */
+    const float *base;   /* as scores of a row */
+    float *out;          /* (T, H) */
+    float *carry;        /* (T, n + n * n) out and (from, to), or NULL */
+    int streams, hidden, iterations;
+    float eps;
+    const umbra_kernels *kernels; /* internal */
+} umbra_enter_step;
+void umbra_device_enter(const umbra_device *d, umbra_enter_step *s, int rows);
+/* x (T, n, H): each stream becomes its share of block (T, H) and the weighted sum of all. */
+void umbra_device_leave(const umbra_device *d, float *x, const float *carry, const float *block,
+                        int streams, int hidden, int rows);
+
 /* ---- products ---- */
 
 /* out (tokens, w->rows) = x w^T, to be computed by umbra_device_products. */
@@ -104,9 +126,10 @@ typedef struct umbra_place_step {
     bool norms_rotated;                  /* norms of q and k come behind the rotation */
     const umbra_rope *rope;              /* NULL: nothing is rotated */
     const float *angles;                 /* (T, rope.dim) */
+    int turned_at;                       /* the value of a head with which what is rotated begins */
     const umbra_kv_form *form;
-    const umbra_kv_view *view; /* (T) */
-    int heads, kv_heads, key_dim, value_dim;
+    const umbra_kv_view *view;               /* (T) */
+    int heads, kv_heads, key_dim, value_dim; /* value_dim 0: keys are the values, v is NULL */
     float eps;
 } umbra_place_step;
 void umbra_device_place(const umbra_device *d, const umbra_place_step *s, int rows);
@@ -118,6 +141,9 @@ typedef struct umbra_attend_step {
     const float *sinks; /* (heads) or NULL */
     const umbra_kv_form *form;
     const umbra_kv_view *view; /* (T) */
+    /* Rows that are seen behind these, of keys as wide; NULL: none. */
+    const umbra_kv_form *pooled_form;
+    const umbra_kv_view *pooled_view; /* (T) */
     int heads;
     int together;  /* at most heads / form heads */
     int value_dim; /* of the output: form.value, or the part of the key that is the value */
@@ -127,9 +153,36 @@ typedef struct umbra_attend_step {
     float *scores;      /* (threads, together, scores_stride) */
     int scores_stride;  /* more than the positions of any view, and one for a sink */
     umbra_kv_run *runs; /* (threads, runs_stride) */
-    int runs_stride;    /* umbra_kv_most_runs */
+    int runs_stride;    /* umbra_kv_most_runs, of both together */
 } umbra_attend_step;
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows);
+
+/* Turns the last rope.dim values of each head of x (T, heads, dim) back by a row's angles, whose
+ * magnitude is 1. */
+void umbra_device_turn_back(const umbra_device *d, const umbra_rope *rope, const float *angles,
+                            float *x, int heads, int dim, int rows);
+
+/* Keeps what rows are pooled of, and pools blocks of `ratio` positions that end with a row: of each
+ * of `dim` values, the sum over the positions weighed by the softmax of their scores; normed,
+ * turned by `angles` at the end and put where to_view says. With two parts a block is pooled over
+ * the rows of the block before, the first part of them, and its own, the second part. */
+typedef struct umbra_pool_step {
+    const float *values, *scores; /* (T, parts * dim) */
+    const float *place;           /* (ratio, parts * dim) added to scores by place in the block */
+    const int32_t *position;      /* (T) */
+    const float *norm;            /* (dim) */
+    const umbra_rope *rope;
+    const float *angles;                      /* (T, rope.dim) of the first position of a block that
+                                                 ends with the row; others are not looked at */
+    const umbra_kv_form *from, *to;           /* F32, one head: 2 * parts * dim; dim */
+    const umbra_kv_view *from_view, *to_view; /* (T) */
+    int ratio, parts, dim;
+    float eps;
+    float *out;         /* (T, dim) scratch */
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;
+} umbra_pool_step;
+void umbra_device_pool(const umbra_device *d, const umbra_pool_step *s, int rows);
 
 /* Norms latents and turns the part behind, and puts both where each row's view says. */
 typedef struct umbra_latent_step {
@@ -265,11 +318,13 @@ void umbra_rope_rotate(const umbra_kernels *kernels, const umbra_rope *rope, flo
 typedef struct umbra_route_step {
     float *scores;                         /* (T, E) the router's; changed */
     const umbra_matrix *bias, *preference; /* (E) added to the scores; for choosing alone */
+    const int32_t *of_token;               /* (vocabulary, k) ids in place of choosing, or NULL: */
+    const int32_t *id;                     /* (T) which row of them */
     const umbra_router *router;
     int experts, used;
     float *selection; /* (threads, E + groups) scratch */
     int32_t *groups;  /* (threads, groups) scratch */
-    int32_t *chosen;  /* (T, k) best first */
+    int32_t *chosen;  /* (T, k) best first, or as they stand in of_token */
     float *weights;   /* (T, k) */
 } umbra_route_step;
 /* Ids are in range and distinct whatever the scores are. Returns the first row whose scores or
@@ -291,6 +346,7 @@ typedef struct umbra_activate_step {
     /* Data or the pointer may be NULL: factors (E) first, then biases (E, width). */
     const umbra_matrix *gate_scale, *up_scale, *gate_bias, *up_bias;
     umbra_activation activation;
+    float clamp; /* before a plain SwiGLU: gate at most so much, up in [-clamp, clamp]; 0: any */
     const float *weight; /* (rows) of gate and up before all else; NULL: 1 */
 } umbra_activate_step;
 void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s);

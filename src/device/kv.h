@@ -14,17 +14,19 @@
 
 enum { UMBRA_KV_PAGE = 64 };
 
-/* What a layer keeps of every position. */
+/* What a layer keeps of every position, or of every block of positions. */
 typedef struct umbra_kv_form {
     int heads;      /* key/value heads */
     int key, value; /* values of a row */
     int window;     /* positions that a row sees, its own included; 0: all */
+    int every; /* one row stands for each whole block of so many positions; no window then. 0, 1:
+                  for each position */
     uint32_t unit;
 } umbra_kv_form;
 
-/* What one row of a step sees of its layer's keys and values: positions [first, kept) of its
- * sequence, and behind them `extras` rows that are not the sequence's (yet). The row's own key is
- * the last of all. */
+/* What one row of a step sees of its layer's keys and values: positions (or blocks of them) [first,
+ * kept) of its sequence, and behind them `extras` rows that are not the sequence's (yet). The row's
+ * own key is the last of all. */
 typedef struct umbra_kv_view {
     char *const *page; /* page p holds the positions from p * UMBRA_KV_PAGE on; those wholly before
                           `first` may be gone */
@@ -33,6 +35,12 @@ typedef struct umbra_kv_view {
     int extra_at; /* the row of that page with which the extras begin */
     int extras;
 } umbra_kv_view;
+
+/* Rows that stand for the first `positions` positions. */
+static inline int umbra_kv_rows(const umbra_kv_form *f, int positions)
+{
+    return f->every > 1 ? positions / f->every : positions;
+}
 
 static inline size_t umbra_kv_page_bytes(const umbra_kv_form *f)
 {

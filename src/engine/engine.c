@@ -82,8 +82,8 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     umbra_memory_plan *p = &e->plan;
     char *arena = umbra_map(p->scratch_bytes);
     umbra_scratch_place(&e->scratch, arena, c, p->chunk, UMBRA_LOGITS_ROWS, p->context, p->threads);
-    e->forms = umbra_calloc((size_t)c->layers, sizeof *e->forms);
-    e->recurrent = umbra_calloc((size_t)c->layers, sizeof *e->recurrent);
+    e->forms = umbra_calloc((size_t)c->kept, sizeof *e->forms);
+    e->recurrent = umbra_calloc((size_t)c->kept, sizeof *e->recurrent);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
     e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
@@ -91,7 +91,7 @@ static int open_memory(umbra_engine *e, umbra_error *err)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
     e->has_recurrent = umbra_plan_recurrent(e->model, e->recurrent);
-    umbra_state_shape shape = {e->forms, c->layers,    e->sequences, p->context,
+    umbra_state_shape shape = {e->forms, c->kept,      e->sequences, p->context,
                                p->chunk, e->recurrent, &e->device};
     return umbra_state_open(&e->state, &shape, err);
 }
@@ -141,6 +141,8 @@ static int check_widths(const umbra_model *model, umbra_error *err)
             {"query bottleneck", a->q_rank},
             {"bottleneck of decays", a->recurrence.key_decay ? a->key_dim : 0},
             {"latent", a->kv_rank},
+            {"group of heads", a->out_groups ? a->heads * a->value_dim / a->out_groups : 0},
+            {"output bottlenecks", a->out_groups * a->out_rank},
             {"unrotated key", a->kv_rank ? a->key_dim - c->rope[a->rope].dim : 0},
         };
         rc = check_blocks(model, attention, sizeof attention / sizeof attention[0], err);
@@ -205,6 +207,8 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
     if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
+        rc = umbra_follow_open(e, err);
+    if (rc == UMBRA_OK)
         rc = load_weights(e, o->progress, err);
     return rc == UMBRA_OK ? open_own_store(e, o, err) : rc;
 }
@@ -234,6 +238,7 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
         umbra_engine_close(&e);
         return rc;
     }
+    e->opened = true;
     *out = e;
     return UMBRA_OK;
 }
@@ -243,6 +248,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_engine *e = *p;
     if (!e)
         return;
+    umbra_follow_close(e);
     umbra_store_close(&e->store);
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
@@ -311,6 +317,10 @@ bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
 
 int umbra_engine_uses(const umbra_engine *e, uint64_t *out, umbra_error *err)
 {
+    const umbra_call call = {.kind = UMBRA_CALL_USES};
+    int rc = umbra_lead(e, &call, NULL, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_store_get_uses(e->store, out);
     return umbra_division_sum(&e->division, out, err);
 }

@@ -47,15 +47,21 @@ void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
 /* For a second pass beside the engine's own (ahead/walk.c): everything but scratch and rows. Valid
  * while the engine is open. */
 void umbra_engine_pass(const umbra_engine *engine, struct umbra_pass *out);
-/* What a row at `position` of a sequence sees of a layer. */
+/* In which form something is kept (0 to umbra_config.kept - 1): values of `unit` bytes, but those
+ * that are F32 whatever the kernels are. */
+umbra_kv_form umbra_engine_form(const umbra_config *config, int kept, uint32_t unit);
+/* What a row at `position` of a sequence sees of a layer, or of what else is kept
+ * (umbra_config.kept). */
 umbra_kv_view umbra_engine_view(const umbra_engine *engine, int layer, int sequence, int position);
 /* The states of a recurrent layer before and behind the step in progress. */
 umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *engine, int layer, int sequence);
-/* From UMBRA_TAP_WAIT: the state of the chunk's row t, x (hidden), with the experts of the layer
- * that are computed so far. Returns the share of their weight that is not yet there, 0 to 1. */
-float umbra_engine_partial(umbra_engine *engine, int layer, int t, float *x);
-/* The rotary angles of the chunk's row t, (UMBRA_ROPES) of (their dim). */
-void umbra_engine_angles(const umbra_engine *engine, int t, float *const *angles);
+/* From UMBRA_TAP_WAIT: the residual of the chunk's row t, (streams, hidden), with the experts of
+ * the layer that are computed so far. Returns the share of their weight that is not yet there, 0
+ * to 1.
+ */
+float umbra_engine_partial(umbra_engine *engine, int layer, int t, float *residual);
+/* What the chunk's row t is so far: its id, position and rotary angles, x, and several streams. */
+void umbra_engine_row(const umbra_engine *engine, int t, struct umbra_scratch *out);
 /* Lends a second pass the room for one row of logits, which the engine itself uses only behind the
  * last layer: scratch->out and scratch->logits. For the thread that drives the engine. */
 void umbra_engine_lend_output(const umbra_engine *engine, struct umbra_scratch *scratch);
@@ -64,5 +70,7 @@ void umbra_engine_lend_output(const umbra_engine *engine, struct umbra_scratch *
  * state h are gate * (h / rms(h)), without the biases that some layouts add. All 0 for a layer
  * without experts. */
 void umbra_engine_gate(const umbra_engine *engine, int layer, float *gate);
+/* The experts of a layer (used) that this token's id alone names; NULL where the router chooses. */
+const int32_t *umbra_engine_token_experts(const umbra_engine *engine, int layer, int32_t id);
 
 #endif

@@ -47,7 +47,9 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
-    int row = umbra_device_first_bad(&e->device, e->scratch.x, e->model->config.hidden, c->rows.n);
+    const umbra_config *config = &e->model->config;
+    int row = umbra_device_first_bad(&e->device, umbra_residual(&e->scratch),
+                                     config->streams.count * config->hidden, c->rows.n);
     return refuse_nonfinite(c, row, what, layer, err);
 }
 
@@ -145,15 +147,24 @@ static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
     return n;
 }
 
+/* With ranks what this one fails of is first handed to the others. */
+static int put_off(chunk *c, int rc, const umbra_error *err)
+{
+    if (rc == UMBRA_OK || !c->e->division.owner)
+        return rc;
+    if (c->failure.status == UMBRA_OK)
+        c->failure = err && err->status == rc ? *err : (umbra_error){.status = rc};
+    return UMBRA_OK;
+}
+
 /* The ranks' parts come together. One that fails waits for a layer in which it has a part, to hand
  * out what is no number: then all stop behind the same layer. */
 static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    if (!e->division.owner)
-        return rc;
+    rc = put_off(c, rc, err);
     if (rc != UMBRA_OK)
-        c->failure = err ? *err : (umbra_error){.status = rc};
+        return rc;
     int status = c->failure.status;
     (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
     return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
@@ -167,17 +178,15 @@ static int compute_experts(chunk *c, umbra_error *err)
     if (rc != UMBRA_OK)
         return rc;
     umbra_step_mix(&c->pass, c->rows.layer);
-    return stop;
+    return put_off(c, stop, NULL);
 }
 
-/* With ranks the interruption is first handed to the others. */
-static int check_interruption(chunk *c, umbra_error *err)
+static int check_interruption(chunk *c)
 {
-    if (!umbra_progress_interrupted(c->tap->progress) || c->failure.status != UMBRA_OK)
+    umbra_error why;
+    if (!umbra_progress_interrupted(c->tap->progress))
         return UMBRA_OK;
-    umbra_error *at = c->e->division.owner ? &c->failure : err;
-    int rc = umbra_fail(at, UMBRA_E_INTERRUPTED, "interrupted");
-    return at == err ? rc : UMBRA_OK;
+    return put_off(c, umbra_fail(&why, UMBRA_E_INTERRUPTED, "interrupted"), &why);
 }
 
 /* What the rows see of the layer, and the states that they go on from. */
@@ -186,9 +195,15 @@ static void show_layer(chunk *c)
     umbra_engine *e = c->e;
     umbra_scratch *s = &e->scratch;
     int layer = c->rows.layer;
+    const umbra_attention *a = &e->model->config.attention[layer];
     bool recurrent = e->recurrent[layer].heads > 0;
-    for (int t = 0; !recurrent && t < c->rows.n; t++)
+    for (int t = 0; !recurrent && t < c->rows.n; t++) {
         s->view[t] = umbra_state_view(e->state, layer, s->sequence[t], s->position[t]);
+        if (!a->ratio)
+            continue;
+        s->pooled[t] = umbra_state_view(e->state, a->pooled, s->sequence[t], s->position[t]);
+        s->pooling[t] = umbra_state_view(e->state, a->pooling, s->sequence[t], s->position[t]);
+    }
     for (int i = 0; recurrent && i < s->chains.n; i++)
         s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
 }
@@ -197,16 +212,18 @@ static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    int rc = check_interruption(c, err);
-    if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_INPUT);
+    int rc = check_interruption(c);
+    if (rc != UMBRA_OK)
+        return umbra_fail(err, rc, "interrupted");
+    umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
+    rc = put_off(c, tell(c, UMBRA_TAP_INPUT), NULL);
     if (rc != UMBRA_OK)
         return rc;
     show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_HIDDEN);
+        rc = put_off(c, tell(c, UMBRA_TAP_HIDDEN), NULL);
     if (rc != UMBRA_OK)
         return rc;
     if (!umbra_layer_has_experts(e->model, layer)) {
@@ -252,6 +269,13 @@ static int compute_logits(chunk *c, umbra_error *err)
     return rc;
 }
 
+static int fail_as(const umbra_error *failure, umbra_error *err)
+{
+    if (err)
+        *err = *failure;
+    return failure->status;
+}
+
 static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
@@ -259,16 +283,22 @@ static int compute_chunk(chunk *c, umbra_error *err)
     umbra_step_embed(&c->pass);
     int rc = check_states(c, "embedding's values", -1, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_ENTER);
+        rc = put_off(c, tell(c, UMBRA_TAP_ENTER), NULL);
     for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
         rc = compute_layer(c, err);
+    if (rc != UMBRA_OK && c->failure.status != UMBRA_OK)
+        rc = fail_as(&c->failure, err);
     if (rc != UMBRA_OK)
-        return rc;
+        return umbra_division_agree(&e->division, rc, err);
     c->rows.layer--;
+    umbra_step_leave(&c->pass);
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
-    return rc == UMBRA_OK ? compute_logits(c, err) : rc;
+    if (rc == UMBRA_OK)
+        rc = compute_logits(c, err);
+    /* It had no share of any layer that was left, so that nobody else has noticed. */
+    return rc == UMBRA_OK && c->failure.status != UMBRA_OK ? fail_as(&c->failure, err) : rc;
 }
 
 static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)
@@ -295,18 +325,21 @@ static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n,
 
 /* ---- for a walk beside ---- */
 
-float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
+float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
 {
     const umbra_config *c = &e->model->config;
     size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t streams = (size_t)c->streams.count, whole = streams * hidden;
     umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
-    row.beside += c->post_norms ? (size_t)t * hidden : 0;
+    row.beside += c->post_norms || row.streams ? (size_t)t * hidden : 0;
+    row.carry += row.streams ? (size_t)t * streams * (streams + 1) : 0;
+    row.shared_weight += t;
     const int32_t *experts = row.experts + first, *pair = row.token_pair + first;
     const float *weights = row.weights + first;
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
-    memcpy(x, row.x + (size_t)t * hidden, hidden * sizeof *x);
-    memset(row.block, 0, hidden * sizeof *x);
+    memcpy(residual, umbra_residual(&row) + (size_t)t * whole, whole * sizeof *residual);
+    memset(row.block, 0, hidden * sizeof *row.block);
     for (int j = 0; j < c->experts_used; j++) {
         const float *given = row.contribution + (size_t)pair[j] * hidden;
         float weight = c->router.weighs_input ? 1 : weights[j];
@@ -321,23 +354,26 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *x)
     umbra_engine_pass(e, &pass);
     pass.scratch = &row;
     pass.rows = 1;
-    umbra_step_join(&pass, layer, x);
+    umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }
 
-void umbra_engine_angles(const umbra_engine *e, int t, float *const *angles)
+void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
 {
-    for (int r = 0; r < UMBRA_ROPES; r++) {
-        size_t dim = (size_t)e->model->config.rope[r].dim;
-        memcpy(angles[r], e->scratch.rope[r] + (size_t)t * dim, dim * sizeof *angles[r]);
+    const umbra_config *c = &e->model->config;
+    const umbra_scratch *s = &e->scratch;
+    size_t n = (size_t)c->streams.count, hidden = (size_t)c->hidden, at = (size_t)t;
+    out->id[0] = s->id[t];
+    out->position[0] = s->position[t];
+    memcpy(out->x, s->x + at * hidden, hidden * sizeof *out->x);
+    if (s->streams) {
+        memcpy(out->streams, s->streams + at * n * hidden, n * hidden * sizeof *out->streams);
+        memcpy(out->carry, s->carry + at * n * (n + 1), n * (n + 1) * sizeof *out->carry);
     }
-}
-
-static int fail_as(const umbra_error *failure, umbra_error *err)
-{
-    if (err)
-        *err = *failure;
-    return failure->status;
+    for (int r = 0; r < UMBRA_ROPES; r++) {
+        size_t dim = (size_t)c->rope[r].dim;
+        memcpy(out->rope[r], s->rope[r] + at * dim, dim * sizeof *out->rope[r]);
+    }
 }
 
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
@@ -366,9 +402,9 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .prompt = e->scratch.prompt,
                      .x = e->scratch.x},
         };
-        rc = compute_chunk(&c, err);
-        if (rc != UMBRA_OK && c.failure.status != UMBRA_OK)
-            rc = fail_as(&c.failure, err);
+        rc = umbra_lead_chunk(e, tokens + first, count, err);
+        if (rc == UMBRA_OK)
+            rc = compute_chunk(&c, err);
     }
-    return rc == UMBRA_OK ? rc : umbra_division_agree(&e->division, rc, err);
+    return rc;
 }

@@ -1,4 +1,6 @@
-/* The gate of a layer as numbers in F32, for those who guess with it. */
+/* What those who guess want to know of a layer: its gate as numbers in F32, and what needs no
+ * guess.
+ */
 #include <string.h>
 
 #include "engine/internal.h"
@@ -20,4 +22,10 @@ void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
         for (int i = 0; i < router->columns; i++)
             row[i] *= norm[i] * c->router.input_scale;
     }
+}
+
+const int32_t *umbra_engine_token_experts(const umbra_engine *e, int layer, int32_t id)
+{
+    const umbra_matrix *named = &e->weights.layer[layer][UMBRA_TOKEN_EXPERTS];
+    return named->data ? (const int32_t *)named->data + (size_t)id * (size_t)named->columns : NULL;
 }

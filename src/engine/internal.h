@@ -5,6 +5,7 @@
 
 #include "engine/division.h"
 #include "engine/engine.h"
+#include "engine/follow.h"
 #include "engine/steps/steps.h"
 #include "state/state.h"
 
@@ -17,13 +18,15 @@ struct umbra_engine {
     const umbra_model *model;
     umbra_memory_plan plan;
     umbra_division division;
+    umbra_follow *follow; /* with ranks, else NULL */
+    bool opened;          /* whole: with ranks, all of them */
     int sequences;
     umbra_device device;
     umbra_pool *pool;
     umbra_store *store;
     umbra_weights weights;
-    umbra_kv_form *forms;            /* (layers) */
-    umbra_recurrent_form *recurrent; /* (layers) */
+    umbra_kv_form *forms;            /* (config.kept) */
+    umbra_recurrent_form *recurrent; /* (config.kept) */
     bool has_recurrent;
     double *rope_frequency; /* (rope.dim / 2) */
     umbra_state *state;
@@ -42,11 +45,14 @@ void umbra_limits_started(umbra_memory_plan *plan, int threads);
  * be had here, or, for 0, what is free. */
 void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 
-/* plan.c: what a layer keeps of every position, forms (layers), and which layers keep a state of
- * all, recurrent (layers). Returns whether any does. */
+/* plan.c: what is kept of every position, forms (config.kept), and which layers keep a state of
+ * all, recurrent (config.kept). Returns whether any does. */
 bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent);
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+
+/* snapshot.c: what a snapshot that was checked holds. */
+void umbra_snapshot_load(umbra_engine *engine, int sequence, const void *in);
 
 /* weights.c */
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,

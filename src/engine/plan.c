@@ -34,17 +34,38 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
     return bytes;
 }
 
+/* What a layer that pools keeps beside its own: pooled rows, or of what they are pooled. */
+static umbra_kv_form pool_form(const umbra_attention *a, bool pooled, uint32_t unit)
+{
+    if (pooled)
+        return (umbra_kv_form){.heads = 1, .key = a->key_dim, .every = a->ratio, .unit = unit};
+    return (umbra_kv_form){
+        .heads = 1,
+        .key = 2 * a->ratio_parts * a->key_dim, /* values and scores */
+        .window = a->ratio_parts * a->ratio,
+        .unit = (uint32_t)sizeof(float),
+    };
+}
+
+umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
+{
+    for (int l = 0; kept >= c->layers && l < c->layers; l++)
+        if (c->attention[l].pooled == kept || c->attention[l].pooling == kept)
+            return pool_form(&c->attention[l], c->attention[l].pooled == kept, unit);
+    const umbra_attention *a = &c->attention[kept];
+    return (umbra_kv_form){
+        .heads = a->cache_heads,
+        .key = a->cache_key,
+        .value = a->cache_value,
+        .window = a->window,
+        .unit = a->conv ? (uint32_t)sizeof(float) : unit,
+    };
+}
+
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms)
 {
-    const umbra_config *c = &model->config;
-    for (int l = 0; l < c->layers; l++)
-        forms[l] = (umbra_kv_form){
-            .heads = c->attention[l].cache_heads,
-            .key = c->attention[l].cache_key,
-            .value = c->attention[l].cache_value,
-            .window = c->attention[l].window,
-            .unit = c->attention[l].conv ? (uint32_t)sizeof(float) : kernels->kv_bytes,
-        };
+    for (int k = 0; k < model->config.kept; k++)
+        forms[k] = umbra_engine_form(&model->config, k, kernels->kv_bytes);
 }
 
 bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent)
@@ -219,20 +240,20 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     if (rc != UMBRA_OK)
         return rc;
     const umbra_config *config = &model->config;
-    size_t layers = (size_t)config->layers;
-    umbra_kv_form *forms = umbra_calloc(layers, sizeof *forms);
-    umbra_recurrent_form *recurrent = umbra_calloc(layers, sizeof *recurrent);
+    size_t kept = (size_t)config->kept;
+    umbra_kv_form *forms = umbra_calloc(kept, sizeof *forms);
+    umbra_recurrent_form *recurrent = umbra_calloc(kept, sizeof *recurrent);
     if (!forms || !recurrent) {
         umbra_free(forms);
         umbra_free(recurrent);
-        return umbra_fail_nomem(err, "the plan", layers * (sizeof *forms + sizeof *recurrent));
+        return umbra_fail_nomem(err, "the plan", kept * (sizeof *forms + sizeof *recurrent));
     }
     umbra_plan_forms(model, kernels, forms);
     umbra_plan_recurrent(model, recurrent);
     p->slot_bytes =
         umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
-    chunk_plan c = {model, p, {forms, config->layers, o.sequences, o.context, 0, recurrent, NULL}};
+    chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0, recurrent, NULL}};
     umbra_division division;
     rc = umbra_division_init(&division, model, o.ranks, err);
     if (rc == UMBRA_OK)

@@ -58,9 +58,7 @@ static int check_type(const loader *ld, const umbra_gguf_tensor *t)
 
 static int load_tensor(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)
 {
-    int rc = check_type(ld, t);
-    if (rc == UMBRA_OK)
-        rc = read_tensor(ld, t);
+    int rc = read_tensor(ld, t);
     if (rc != UMBRA_OK)
         return rc;
     *out = (umbra_matrix){
@@ -74,6 +72,34 @@ static int load_tensor(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out
     return UMBRA_OK;
 }
 
+/* Numbers to compute with. */
+static int load_weights(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)
+{
+    int rc = check_type(ld, t);
+    return rc == UMBRA_OK ? load_tensor(ld, t, out) : rc;
+}
+
+/* Ids of experts: in range, and every token's are distinct. */
+static int load_ids(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)
+{
+    int rc = load_tensor(ld, t, out);
+    const int32_t *ids = out->data;
+    int n = out->columns, experts = ld->model->config.experts;
+    for (int i = 0; rc == UMBRA_OK && i < out->rows * n; i++) {
+        bool sound = ids[i] >= 0 && ids[i] < experts;
+        for (int j = i / n * n; j < i; j++)
+            sound = sound && ids[j] != ids[i];
+        if (!sound)
+            return umbra_fail_at(ld->err, UMBRA_E_FORMAT, t->offset + (uint64_t)i * sizeof *ids,
+                                 "%s: tensor %s names expert %d for token %d, which must be a "
+                                 "distinct one of 0..%d",
+                                 umbra_gguf_file_path(ld->model->gguf, t->file),
+                                 umbra_quote(t->name.data, t->name.bytes).text, ids[i], i / n,
+                                 experts - 1);
+    }
+    return rc;
+}
+
 static int load_all(loader *ld, umbra_weights *w)
 {
     const umbra_model *model = ld->model;
@@ -82,12 +108,13 @@ static int load_all(loader *ld, umbra_weights *w)
         if (i == UMBRA_OUTPUT && model->role[i] == model->role[UMBRA_TOKEN_EMBEDDING])
             w->model[i] = w->model[UMBRA_TOKEN_EMBEDDING];
         else if (model->role[i])
-            rc = load_tensor(ld, model->role[i], &w->model[i]);
+            rc = load_weights(ld, model->role[i], &w->model[i]);
     }
     for (int l = 0; rc == UMBRA_OK && l < model->config.layers; l++) {
         for (int i = 0; rc == UMBRA_OK && i < UMBRA_LAYER_ROLES; i++)
             if (model->layers[l].role[i])
-                rc = load_tensor(ld, model->layers[l].role[i], &w->layer[l][i]);
+                rc = (i == UMBRA_TOKEN_EXPERTS ? load_ids : load_weights)(
+                    ld, model->layers[l].role[i], &w->layer[l][i]);
         for (int i = 0; rc == UMBRA_OK && i < UMBRA_STORE_SLICES; i++)
             if (model->layers[l].experts[i].tensor)
                 rc = check_type(ld, model->layers[l].experts[i].tensor);

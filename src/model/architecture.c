@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "model/account.h"
 
 static const umbra_architecture *const table[] = {
@@ -19,7 +20,8 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_gemma4,      &umbra_architecture_llama4,
     &umbra_architecture_lfm2moe,     &umbra_architecture_glm_dsa,
     &umbra_architecture_deepseek32,  &umbra_architecture_minimax_m3,
-    &umbra_architecture_qwen35moe,   &umbra_architecture_qwen3next,
+    &umbra_architecture_deepseek4,   &umbra_architecture_qwen35moe,
+    &umbra_architecture_qwen3next,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -112,9 +114,9 @@ static int read_router(umbra_keys *keys, umbra_router *r, umbra_error *err)
 static int read_gating(umbra_keys *keys, umbra_router *r, umbra_error *err)
 {
     static const umbra_gating gatings[] = {UMBRA_GATING_SOFTMAX, UMBRA_GATING_SIGMOID,
-                                           UMBRA_GATING_SOFTMAX_USED};
+                                           UMBRA_GATING_SOFTMAX_USED, UMBRA_GATING_SQRT_SOFTPLUS};
     int gating = 0;
-    const umbra_int_key key = {"expert_gating_func", 0, 3, 0, &gating}; /* 0: not said */
+    const umbra_int_key key = {"expert_gating_func", 0, 4, 0, &gating}; /* 0: not said */
     int rc = umbra_lookup_ints(keys, &key, 1, err);
     if (rc == UMBRA_OK)
         rc = umbra_lookup_bool(keys, "expert_weights_norm", r->renormalise, &r->renormalise, err);
@@ -178,6 +180,7 @@ static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_conf
     if (rc == UMBRA_OK)
         rc = read_router(keys, &c->router, err);
     c->moe_period = 1;
+    c->streams.count = 1;
     c->usual.scale = 1;
     c->router.input_scale = 1;
     c->embedding_scale = c->residual_scale = c->logit_scale = 1;
@@ -337,7 +340,7 @@ static int find_model_tensors(const umbra_architecture *a, umbra_model *model, u
 {
     const umbra_config *c = &model->config;
     uint64_t hidden = (uint64_t)c->hidden, vocabulary = (uint64_t)c->vocabulary;
-    const umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
+    umbra_tensor_rule rules[UMBRA_MODEL_ROLES] = {
         [UMBRA_TOKEN_EMBEDDING] = {"token_embd.weight", {hidden, vocabulary}, false, false},
         [UMBRA_OUTPUT_NORM] = {a->output_norm ? a->output_norm : "output_norm.weight",
                                {hidden},
@@ -347,11 +350,26 @@ static int find_model_tensors(const umbra_architecture *a, umbra_model *model, u
         [UMBRA_ROPE_FACTORS] = {"rope_freqs.weight", {(uint64_t)c->rope[0].dim / 2}, true, true},
     };
     int rc = UMBRA_OK;
+    if (a->model_tensors)
+        a->model_tensors(c, rules);
     for (int i = 0; rc == UMBRA_OK && i < UMBRA_MODEL_ROLES; i++)
-        rc = umbra_lookup_tensor(model->gguf, -1, &rules[i], &model->role[i], err);
+        if (rules[i].name)
+            rc = umbra_lookup_tensor(model->gguf, -1, &rules[i], &model->role[i], err);
     if (!model->role[UMBRA_OUTPUT])
         model->role[UMBRA_OUTPUT] = model->role[UMBRA_TOKEN_EMBEDDING];
     return rc;
+}
+
+/* What a role holds that is not numbers to compute with. */
+static int check_ids(const umbra_model *model, const umbra_gguf_tensor *t, umbra_error *err)
+{
+    if (!t || t->dtype == UMBRA_I32)
+        return UMBRA_OK;
+    return umbra_fail_at(err, UMBRA_E_UNSUPPORTED, t->offset,
+                         "%s: tensor %s has type %s; only I32 is supported for it",
+                         umbra_gguf_file_path(model->gguf, t->file),
+                         umbra_quote(t->name.data, t->name.bytes).text,
+                         umbra_dtype_get(t->dtype).name);
 }
 
 static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, int layer,
@@ -365,6 +383,8 @@ static int find_layer_tensors(const umbra_architecture *a, umbra_model *model, i
         if (rules[i].name)
             rc = umbra_lookup_tensor(model->gguf, layer, &rules[i], &model->layers[layer].role[i],
                                      err);
+    if (rc == UMBRA_OK)
+        rc = check_ids(model, model->layers[layer].role[UMBRA_TOKEN_EXPERTS], err);
     if (rc == UMBRA_OK && umbra_layer_wants_experts(c, layer))
         rc = umbra_find_experts(model, layer, err);
     return rc;

@@ -28,6 +28,8 @@ typedef struct umbra_architecture {
      */
     void (*tensors)(const umbra_gguf *gguf, const umbra_config *c, int layer,
                     umbra_tensor_rule *rules);
+    /* Names what the model has beside what all have. NULL: nothing. */
+    void (*model_tensors)(const umbra_config *c, umbra_tensor_rule *rules);
 } umbra_architecture;
 
 /* NULL for an unknown name. */
@@ -96,6 +98,9 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
 /* rope.c: the keys rope.* to c->rope[0], with c->usual.key_dim and c->context known. */
 int umbra_read_rope(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                     umbra_error *err);
+/* The keys rope.scaling.* to r, whose base and dim are known. */
+int umbra_read_rope_scaling(umbra_keys *keys, const umbra_architecture *a, const umbra_config *c,
+                            umbra_rope *r, umbra_error *err);
 
 extern const umbra_architecture umbra_architecture_qwen3moe;
 extern const umbra_architecture umbra_architecture_qwen2moe;
@@ -115,6 +120,7 @@ extern const umbra_architecture umbra_architecture_lfm2moe;
 extern const umbra_architecture umbra_architecture_glm_dsa;
 extern const umbra_architecture umbra_architecture_deepseek32;
 extern const umbra_architecture umbra_architecture_minimax_m3;
+extern const umbra_architecture umbra_architecture_deepseek4;
 extern const umbra_architecture umbra_architecture_qwen35moe;
 extern const umbra_architecture umbra_architecture_qwen3next;
 

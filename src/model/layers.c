@@ -39,8 +39,14 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
             continue; /* it keeps no positions */
         at->cache_heads = latent ? 1 : at->kv_heads;
         at->cache_key = latent ? at->kv_rank + c->rope[at->rope].dim : at->key_dim;
-        at->cache_value = latent || at->conv ? 0 : at->value_dim;
+        at->cache_value = latent || at->conv || at->keys_are_values ? 0 : at->value_dim;
         rc = check_layer(keys->gguf, at, l, err);
+    }
+    c->kept = c->layers;
+    for (int l = 0; l < c->layers; l++) {
+        umbra_attention *at = &c->attention[l];
+        at->pooled = at->ratio ? c->kept++ : 0;
+        at->pooling = at->ratio ? c->kept++ : 0;
     }
     return rc;
 }

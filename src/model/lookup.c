@@ -64,6 +64,15 @@ static bool is_array(const umbra_gguf *gguf, const char *key)
     return false;
 }
 
+static int check_count(const umbra_gguf *gguf, const char *key, const umbra_gguf_array *array,
+                       int n, umbra_error *err)
+{
+    if (array->count >= (uint64_t)n)
+        return UMBRA_OK;
+    return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s has %" PRIu64 " elements for %d layers",
+                      umbra_gguf_path(gguf), key, array->count, n);
+}
+
 int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *k, umbra_gguf_type element, int n,
                         size_t stride, umbra_error *err)
 {
@@ -74,10 +83,7 @@ int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *k, umbra_gguf_typ
     int rc = one ? lookup_int(keys, k, err) : umbra_gguf_get_array(gguf, key, element, &array, err);
     if (rc < 0)
         return rc;
-    if (!one && array.count < (uint64_t)n)
-        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s has %" PRIu64 " elements for %d layers",
-                          umbra_gguf_path(gguf), key, array.count, n);
-    rc = UMBRA_OK;
+    rc = one ? UMBRA_OK : check_count(gguf, key, &array, n, err);
     for (int l = 0; rc == UMBRA_OK && l < n; l++) {
         int64_t value = *k->out;
         if (!one)
@@ -101,6 +107,30 @@ int umbra_lookup_float(umbra_keys *keys, const char *name, float fallback, float
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s is %g, it must be positive",
                           umbra_gguf_path(keys->gguf), key, (double)*out);
     return UMBRA_OK;
+}
+
+int umbra_lookup_layer_floats(umbra_keys *keys, const char *name, int n, float *out, size_t stride,
+                              umbra_error *err)
+{
+    char key[NAME_BYTES];
+    float all = 0;
+    umbra_gguf_array array = {0};
+    const umbra_gguf *gguf = keys->gguf;
+    bool one = !is_array(gguf, ask(keys, name, key));
+    int rc = one ? umbra_lookup_float(keys, name, 0, &all, err)
+                 : umbra_gguf_get_array(gguf, key, UMBRA_GGUF_F32, &array, err);
+    if (rc >= 0 && !one)
+        rc = check_count(gguf, key, &array, n, err);
+    for (int l = 0; rc >= 0 && l < n; l++) {
+        double value = (double)all;
+        if (!one)
+            umbra_gguf_next_float(&array, &value);
+        if (!isfinite(value) || value < 0)
+            return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s is %g for layer %d, it must be positive",
+                              umbra_gguf_path(gguf), key, value, l);
+        memcpy((char *)out + (size_t)l * stride, &(float){(float)value}, sizeof(float));
+    }
+    return rc < 0 ? rc : UMBRA_OK;
 }
 
 int umbra_lookup_bool(umbra_keys *keys, const char *name, bool fallback, bool *out,

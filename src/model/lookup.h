@@ -33,6 +33,9 @@ int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *wanted, umbra_ggu
 /* A finite, positive float; 0 is taken where the fallback is 0. */
 int umbra_lookup_float(umbra_keys *keys, const char *name, float fallback, float *out,
                        umbra_error *err);
+/* The same as umbra_lookup_layers for finite floats of at least 0; 0 where there is no such key. */
+int umbra_lookup_layer_floats(umbra_keys *keys, const char *name, int n, float *out, size_t stride,
+                              umbra_error *err);
 int umbra_lookup_bool(umbra_keys *keys, const char *name, bool fallback, bool *out,
                       umbra_error *err);
 /* *out stays as it is where there is no such key. */

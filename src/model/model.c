@@ -13,7 +13,7 @@
 static void describe_router(umbra_model *model)
 {
     static const char *const gatings[] = {"softmax", "sigmoid", "softmax of the chosen",
-                                          "sigmoid of the chosen"};
+                                          "sigmoid of the chosen", "sqrt-softplus"};
     const umbra_router *r = &model->config.router;
     const umbra_layer_tensors *last = &model->layers[model->config.layers - 1];
     char groups[48] = "";
@@ -152,6 +152,7 @@ void umbra_model_close(umbra_model **p)
     if (!model)
         return;
     umbra_free(model->config.attention);
+    umbra_free(model->config.clamp);
     umbra_free(model->slices);
     umbra_free(model->layers);
     umbra_tokenizer_close(&model->tokenizer);
@@ -175,7 +176,7 @@ int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int m
         type->name = umbra_dtype_get(t->dtype).name;
         type->tensors++;
         type->bytes += t->bytes;
-        type->supported = kernels->matmul[t->dtype] != NULL;
+        type->supported = kernels->matmul[t->dtype] || t->dtype == UMBRA_I32; /* ids */
     }
     int count = 0;
     for (;;) {

@@ -13,6 +13,7 @@
 enum {
     UMBRA_MAX_USED = 64, /* experts per token and layer */
     UMBRA_ROPES = 2,     /* rotary embeddings that a model's layers have between them */
+    UMBRA_MAX_STREAMS = 8,
 };
 
 typedef enum umbra_rope_pairs {
@@ -25,7 +26,8 @@ typedef enum umbra_rope_pairs {
  * (YaRN; both are -1 where every pair is slowed). */
 typedef struct umbra_rope {
     umbra_rope_pairs pairs;
-    int dim; /* of each head: its first values; with a compressed cache its last ones. Even. */
+    int dim; /* of each head: its first values; with a compressed cache, or where keys are values,
+                its last ones. Even. */
     float base;
     float factor;
     float ramp_low, ramp_high;
@@ -33,10 +35,11 @@ typedef struct umbra_rope {
 } umbra_rope;
 
 typedef enum umbra_gating {
-    UMBRA_GATING_SOFTMAX,      /* over all experts */
-    UMBRA_GATING_SIGMOID,      /* of each expert alone */
-    UMBRA_GATING_SOFTMAX_USED, /* raw scores choose, softmax over the chosen ones weighs */
-    UMBRA_GATING_SIGMOID_USED, /* raw scores choose, the sigmoid of each chosen one weighs */
+    UMBRA_GATING_SOFTMAX,       /* over all experts */
+    UMBRA_GATING_SIGMOID,       /* of each expert alone */
+    UMBRA_GATING_SOFTMAX_USED,  /* raw scores choose, softmax over the chosen ones weighs */
+    UMBRA_GATING_SIGMOID_USED,  /* raw scores choose, the sigmoid of each chosen one weighs */
+    UMBRA_GATING_SQRT_SOFTPLUS, /* sqrt(log(1 + exp(score))) of each expert alone */
 } umbra_gating;
 
 /* How scores become experts and weights. A selection bias (UMBRA_SELECTION_BIAS) is added for
@@ -78,6 +81,15 @@ typedef struct umbra_attention {
     int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
     int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
                     cache keeps, with the rotated part of the key behind it; 0: they are not */
+    bool keys_are_values; /* of one head. What attention gives is turned back by its own position's
+                             angles, and goes out in out_groups groups of heads, each through a
+                             bottleneck of width out_rank */
+    int out_groups, out_rank;
+    int ratio; /* a row sees beside its window, whether it reaches them or not, one pooled row for
+                  each whole block of so many positions before its end; 0: none */
+    int ratio_parts;     /* of a pooled row: 2 where it is pooled over the block before, too */
+    int pooled, pooling; /* what the state keeps beside the layer's own (umbra_config.kept): the
+                            pooled rows, and of what they are pooled; 0: none */
     int cache_heads, cache_key, cache_value; /* what the cache keeps of a position */
     int window;         /* positions that a row sees, its own included; 0: all */
     int rope;           /* which of umbra_config.rope; -1: nothing is rotated */
@@ -88,6 +100,21 @@ typedef struct umbra_attention {
     bool gated; /* the rows of each head's query are followed by those of a gate for its output */
 } umbra_attention;
 
+/* The residual stream of some models is several, of which each half of a layer mixes its input, and
+ * to which it adds its output by weights that are worked out for every token (hyper-connections).
+ */
+typedef struct umbra_streams {
+    int count;      /* 1: the usual one */
+    int iterations; /* of making rows and columns of the weights between streams sum to 1 */
+    float eps;
+} umbra_streams;
+
+/* The largest values that a layer's SwiGLU takes in: gate at most so much, up in [-limit, limit];
+ * 0: any. */
+typedef struct umbra_clamp {
+    float experts, shared;
+} umbra_clamp;
+
 typedef struct umbra_config {
     int layers, hidden, vocabulary;
     int context;                /* positions, at most */
@@ -95,6 +122,11 @@ typedef struct umbra_config {
     int mtp_layers; /* blocks behind the layers that foretell further tokens; they are not run */
     umbra_attention usual;      /* what the keys say of all layers, and most are */
     umbra_attention *attention; /* (layers) */
+    int kept;                   /* what the state keeps apart: of each layer, then of those that
+                                   pool, what attention[].pooled and .pooling name */
+    umbra_streams streams;
+    umbra_clamp *clamp;  /* (layers), or NULL: none */
+    int layers_by_token; /* leading layers whose experts a token's id alone names */
     umbra_rope rope[UMBRA_ROPES];
     float rms_eps;
     float embedding_scale, residual_scale; /* of embeddings; of what joins the residual stream */
@@ -133,6 +165,18 @@ typedef enum umbra_role {
     UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
     UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
     UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_ATTN_KV,        /* (key_dim, hidden) keys that are values; KV_A_NORM norms them */
+    UMBRA_ATTN_OUT_A,     /* (out_groups * out_rank, heads * value_dim / out_groups), before OUT */
+    UMBRA_POOL_VALUES,    /* (ratio_parts * key_dim, hidden) of what is pooled */
+    UMBRA_POOL_SCORES,    /* the same; their softmax over a block's positions weighs the values */
+    UMBRA_POOL_PLACE, /* (ratio, ratio_parts * key_dim) added to the scores, by place in a block */
+    UMBRA_POOL_NORM,  /* (key_dim) of pooled rows */
+    UMBRA_ATTN_MIX,   /* (streams * (streams + 2), streams * hidden) how attention mixes them */
+    UMBRA_ATTN_MIX_SCALE, /* (3) of what that gives for input, output and between streams */
+    UMBRA_ATTN_MIX_BASE,  /* (streams * (streams + 2)) added to it */
+    UMBRA_FFN_MIX,        /* the same for the second half of a layer */
+    UMBRA_FFN_MIX_SCALE,
+    UMBRA_FFN_MIX_BASE,
     /* Of recurrent layers. Their channels are queries, keys, values (ATTN_QKV, or Q, K and V); in
      * Mamba-2 values, keys, queries. K: key_heads * key_dim, V: heads * value_dim. */
     UMBRA_SSM_IN,           /* (2 K + 2 V, hidden) for each key head in turn query, key, values of
@@ -158,7 +202,7 @@ typedef enum umbra_role {
                                of all heads of a group, behind the gate */
     UMBRA_CONV_IN,          /* (3 * hidden, hidden) what opens, what closes, the input */
     UMBRA_CONV,             /* (hidden, conv) oldest position first */
-    UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim) */
+    UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim or out_groups * out_rank) */
     UMBRA_ATTN_OUT_BIAS,    /* (hidden) */
     UMBRA_ATTN_POST_NORM,   /* (hidden) of what attention gives, before it joins x */
     UMBRA_FFN_NORM,         /* (hidden) */
@@ -171,6 +215,7 @@ typedef enum umbra_role {
     UMBRA_ROUTER,           /* (experts, hidden) */
     UMBRA_ROUTER_BIAS,      /* (experts) */
     UMBRA_SELECTION_BIAS,   /* (experts) */
+    UMBRA_TOKEN_EXPERTS,    /* (vocabulary, experts_used) ids, in place of choosing; I32 */
     UMBRA_GATE_SCALE,       /* (experts) factors of what an expert's slices give, before biases */
     UMBRA_UP_SCALE,         /* (experts) */
     UMBRA_DOWN_SCALE,       /* (experts) */
@@ -185,10 +230,13 @@ typedef enum umbra_role {
 } umbra_role;
 
 typedef enum umbra_model_role {
-    UMBRA_TOKEN_EMBEDDING, /* (vocabulary, hidden) */
-    UMBRA_OUTPUT_NORM,     /* (hidden) */
-    UMBRA_OUTPUT,          /* (vocabulary, hidden); the embedding where it is tied */
-    UMBRA_ROPE_FACTORS,    /* (rope[0].dim / 2) by which each pair is slowed; may be NULL */
+    UMBRA_TOKEN_EMBEDDING,  /* (vocabulary, hidden) */
+    UMBRA_OUTPUT_NORM,      /* (hidden) */
+    UMBRA_OUTPUT,           /* (vocabulary, hidden); the embedding where it is tied */
+    UMBRA_ROPE_FACTORS,     /* (rope[0].dim / 2) by which each pair is slowed; may be NULL */
+    UMBRA_OUTPUT_MIX,       /* (streams, streams * hidden) how the output mixes streams */
+    UMBRA_OUTPUT_MIX_SCALE, /* (1) */
+    UMBRA_OUTPUT_MIX_BASE,  /* (streams) */
     UMBRA_MODEL_ROLES
 } umbra_model_role;
 

@@ -21,10 +21,9 @@ static float pair_of(const umbra_rope *r, int context, float turns)
 /* YaRN: pairs that turn at least beta_fast times keep their frequency, those that turn at most
  * beta_slow times are stretched. Stretching flattens attention, which a larger magnitude of
  * queries and keys makes good. */
-static int read_yarn(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
-                     umbra_error *err)
+static int read_yarn(umbra_keys *keys, const umbra_architecture *a, const umbra_config *c,
+                     umbra_rope *r, umbra_error *err)
 {
-    umbra_rope *r = &c->rope[0];
     float fast, slow, extrapolation;
     int context;
     const umbra_int_key key = {"rope.scaling.original_context_length", 1, 1 << 30, c->context,
@@ -75,10 +74,9 @@ static int read_factor(umbra_keys *keys, float *factor, umbra_error *err)
     return rc;
 }
 
-static int read_scaling(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
-                        umbra_error *err)
+int umbra_read_rope_scaling(umbra_keys *keys, const umbra_architecture *a, const umbra_config *c,
+                            umbra_rope *r, umbra_error *err)
 {
-    umbra_rope *r = &c->rope[0];
     umbra_string type = {"linear", 6}; /* what a factor alone means */
     int rc = umbra_lookup_string(keys, "rope.scaling.type", &type, err);
     if (rc == UMBRA_OK)
@@ -93,7 +91,7 @@ static int read_scaling(umbra_keys *keys, const umbra_architecture *a, umbra_con
     if (is(type, "none") || is(type, "linear"))
         return UMBRA_OK;
     if (is(type, "yarn"))
-        return read_yarn(keys, a, c, err);
+        return read_yarn(keys, a, c, r, err);
     return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                       "%s: rotary scaling \"%s\" is not supported; supported: none, linear, yarn",
                       umbra_gguf_path(keys->gguf), umbra_quote(type.data, type.bytes).text);
@@ -133,5 +131,5 @@ int umbra_read_rope(umbra_keys *keys, const umbra_architecture *a, umbra_config 
         rc = check_sections(keys, r, err);
     if (rc == UMBRA_OK)
         rc = umbra_lookup_float(keys, "rope.freq_base", 1e4f, &r->base, err);
-    return rc == UMBRA_OK ? read_scaling(keys, a, c, err) : rc;
+    return rc == UMBRA_OK ? umbra_read_rope_scaling(keys, a, c, r, err) : rc;
 }

@@ -4,10 +4,11 @@
 
 #include "state/internal.h"
 
+/* Rows [*first, returned) of a layer belong to a sequence of so many positions. */
 static int rows_of(const umbra_kv_form *f, int length, int *first)
 {
     *first = umbra_state_first_seen(f, length > 0 ? length - 1 : 0);
-    return length - *first;
+    return umbra_kv_rows(f, length);
 }
 
 uint64_t umbra_state_save_bytes(const umbra_state *s, int length)
@@ -15,9 +16,9 @@ uint64_t umbra_state_save_bytes(const umbra_state *s, int length)
     uint64_t bytes = umbra_recurrent_save_bytes(s);
     for (int l = 0; l < s->layers; l++) {
         const umbra_kv_form *f = &s->forms[l];
-        int first;
-        bytes += (uint64_t)rows_of(f, length, &first) * (uint64_t)f->heads *
-                 (uint64_t)(f->key + f->value) * f->unit;
+        int first, end = rows_of(f, length, &first);
+        bytes +=
+            (uint64_t)(end - first) * (uint64_t)f->heads * (uint64_t)(f->key + f->value) * f->unit;
     }
     return bytes;
 }
@@ -30,8 +31,8 @@ static char *copy_layer(const umbra_kv_form *f, char *const *table, int length, 
     size_t sizes[2] = {(size_t)f->key * f->unit, (size_t)f->value * f->unit};
     for (int h = 0; h < f->heads; h++) {
         for (int part = 0; part < 2; part++) {
-            int at;
-            for (rows_of(f, length, &at); at < length; at++, bytes += sizes[part]) {
+            int at, end = rows_of(f, length, &at);
+            for (; at < end; at++, bytes += sizes[part]) {
                 int row = at % UMBRA_KV_PAGE;
                 char *place =
                     table[at / UMBRA_KV_PAGE] +

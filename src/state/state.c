@@ -13,7 +13,10 @@ static int pages_for(int positions)
 /* Pages that one sequence may hold in a layer at once. */
 static int most_pages(const umbra_state_shape *shape, const umbra_kv_form *f)
 {
-    int whole = pages_for(shape->context);
+    int whole = pages_for(umbra_kv_rows(f, shape->context) + 1); /* a block begins before it ends */
+    if (f->every > 1)
+        return whole;
+    whole = pages_for(shape->context);
     if (f->window == 0)
         return whole;
     /* What the first row of a step sees, a page for those who still look at it, and the step; one
@@ -239,12 +242,11 @@ void umbra_state_begin(umbra_state *s, int sequence)
 
 int umbra_state_reserve(umbra_state *s, int sequence)
 {
-    int position = s->reserved[sequence]++, page = position / UMBRA_KV_PAGE;
+    int position = s->reserved[sequence]++;
     for (int l = 0; l < s->layers; l++) {
+        int page = umbra_kv_rows(&s->forms[l], position) / UMBRA_KV_PAGE;
         char **entry = &umbra_state_table(s, sequence, l)[page];
-        if (*entry) /* then every layer that keeps any has it */
-            return position;
-        if (is_paged(s, l))
+        if (!*entry && is_paged(s, l))
             *entry = umbra_state_take_page(&s->pools[s->pool[l]]);
     }
     return position;
@@ -259,7 +261,8 @@ void umbra_state_hold(umbra_state *s, int sequence, int layer, int first, int le
 {
     char **table = umbra_state_table(s, sequence, layer);
     s->first[(size_t)sequence * (size_t)s->layers + (size_t)layer] = first;
-    for (int page = first / UMBRA_KV_PAGE; is_paged(s, layer) && page < pages_for(length); page++)
+    int rows = umbra_kv_rows(&s->forms[layer], length);
+    for (int page = first / UMBRA_KV_PAGE; is_paged(s, layer) && page < pages_for(rows); page++)
         table[page] = umbra_state_take_page(&s->pools[s->pool[layer]]);
 }
 
@@ -273,7 +276,7 @@ umbra_kv_view umbra_state_view(const umbra_state *s, int layer, int sequence, in
 {
     return (umbra_kv_view){.page = umbra_state_table(s, sequence, layer),
                            .first = umbra_state_first_seen(&s->forms[layer], position),
-                           .kept = position + 1};
+                           .kept = umbra_kv_rows(&s->forms[layer], position + 1)};
 }
 
 /* Whether every layer still has what a row at `length` sees. */
@@ -296,12 +299,13 @@ int umbra_state_truncate(umbra_state *s, int sequence, int length)
     if (length > s->length[sequence])
         length = s->length[sequence];
     for (int l = 0; l < s->layers; l++) {
-        drop_pages(s, sequence, l, pages_for(length), s->table_pages);
+        int rows = umbra_kv_rows(&s->forms[l], length);
+        drop_pages(s, sequence, l, pages_for(rows), s->table_pages);
         if (length == 0)
             s->first[(size_t)sequence * (size_t)s->layers + (size_t)l] = 0;
-        if (length % UMBRA_KV_PAGE != 0)
+        if (rows % UMBRA_KV_PAGE != 0)
             own_page(&s->pools[s->pool[l]],
-                     &umbra_state_table(s, sequence, l)[length / UMBRA_KV_PAGE]);
+                     &umbra_state_table(s, sequence, l)[rows / UMBRA_KV_PAGE]);
     }
     umbra_recurrent_truncate(s, sequence, length);
     s->length[sequence] = s->reserved[sequence] = length;
@@ -316,10 +320,11 @@ void umbra_state_fork(umbra_state *s, int from, int to)
     for (int l = 0; l < s->layers; l++) {
         char **source = umbra_state_table(s, from, l), **table = umbra_state_table(s, to, l);
         umbra_page_pool *p = &s->pools[s->pool[l]];
-        for (int page = 0; page < pages_for(s->length[from]); page++)
+        int rows = umbra_kv_rows(&s->forms[l], s->length[from]);
+        for (int page = 0; page < pages_for(rows); page++)
             umbra_state_share_page(p, table[page] = source[page]);
-        if (s->length[from] % UMBRA_KV_PAGE != 0)
-            own_page(p, &table[s->length[from] / UMBRA_KV_PAGE]);
+        if (rows % UMBRA_KV_PAGE != 0)
+            own_page(p, &table[rows / UMBRA_KV_PAGE]);
         s->first[(size_t)to * (size_t)s->layers + (size_t)l] =
             s->first[(size_t)from * (size_t)s->layers + (size_t)l];
     }

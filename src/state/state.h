@@ -21,7 +21,8 @@
 
 typedef struct umbra_state umbra_state;
 
-/* What is to be remembered. */
+/* What is to be remembered. A "layer" is all that is kept in one form: a layer of a model may keep
+ * several things. */
 typedef struct umbra_state_shape {
     const umbra_kv_form *forms; /* (layers); copied */
     int layers;

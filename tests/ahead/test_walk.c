@@ -19,10 +19,10 @@ enum { TOKENS = 24, MOST_LAYERS = 16, MOST_EXPERTS = 64, MOST_USED = 8 };
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
 static const make_layout *const layouts[] = {
-    &make_llama,       &make_olmoe,      &make_qwen2moe,    &make_deepseek2,
-    &make_gpt_oss,     &make_glm4moe,    &make_minimax_m2,  &make_bailingmoe2,
-    &make_hunyuan_moe, &make_granitemoe, &make_ernie45_moe, &make_gemma4,
-    &make_llama4,      &make_lfm2moe,    &make_qwen35moe,   &make_qwen3next};
+    &make_llama,       &make_olmoe,      &make_qwen2moe,    &make_deepseek2,   &make_gpt_oss,
+    &make_glm4moe,     &make_minimax_m2, &make_bailingmoe2, &make_hunyuan_moe, &make_granitemoe,
+    &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe,     &make_glm_dsa,
+    &make_deepseek32,  &make_minimax_m3, &make_deepseek4,   &make_qwen35moe,   &make_qwen3next};
 
 /* ---- the walk ---- */
 
@@ -90,7 +90,7 @@ static follower follow(const umbra_model *model, uint64_t ram, umbra_tap_place f
                        int begin_layer, bool walking)
 {
     const umbra_model_info *info = umbra_model_get_info(model);
-    umbra_engine_options o = {.ram_bytes = ram, .threads = 2, .context = 64, .chunk = 4};
+    umbra_engine_options o = {.ram_bytes = ram, .threads = 2, .context = MAKE_INDEXED, .chunk = 4};
     umbra_error err = {0};
     follower f = {.from = from,
                   .layers = info->layers,
@@ -124,7 +124,7 @@ static follower follow(const umbra_model *model, uint64_t ram, umbra_tap_place f
 static uint64_t smallest(const umbra_model *model)
 {
     umbra_memory_plan plan;
-    umbra_engine_options o = {.ram_bytes = 1, .threads = 2, .context = 64, .chunk = 4};
+    umbra_engine_options o = {.ram_bytes = 1, .threads = 2, .context = MAKE_INDEXED, .chunk = 4};
     (void)umbra_engine_plan(model, &o, &plan, NULL);
     return plan.min_bytes;
 }

@@ -51,14 +51,14 @@ def sigmoid(x):
 
 GATED = ("qwen35moe", "qwen3next")
 COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
-ADJACENT = COMPRESSED + ("llama", "granitemoe", "ernie4_5-moe", "llama4")
+ADJACENT = COMPRESSED + ("deepseek4", "llama", "granitemoe", "ernie4_5-moe", "llama4")
 
 
 class Rope:
     """Interpolates between the original and the stretched frequencies (YaRN, section 3.2)."""
 
-    def __init__(self, m, dim, base, slowed):
-        factor = m.key("rope.scaling.factor")
+    def __init__(self, m, dim, base, slowed, plain=False):
+        factor = None if plain else m.key("rope.scaling.factor")
         self.adjacent = m.name in ADJACENT
         if factor is None:
             slowed = np.ones(dim // 2) if slowed is None else slowed
@@ -82,7 +82,7 @@ class Rope:
             stretched = min(max((i - low) / max(high - low, 0.001), 0), 1)
             self.frequency.append(plain / factor * stretched + plain * (1 - stretched))
         # DeepSeek's mscale / mscale_all_dim is 1
-        self.magnitude = 1 if m.name in COMPRESSED else 0.1 * math.log(factor) + 1
+        self.magnitude = 1 if m.name in COMPRESSED + ("deepseek4",) else 0.1 * math.log(factor) + 1
 
     def turn(self, x, position):
         out = x.copy()
@@ -108,6 +108,10 @@ def rope_of(m, layer):
     base, slowed = m.key("rope.freq_base"), None
     key = m.key("attention.key_length", m.key("embedding_length") // m.key("attention.head_count"))
     dim = m.key("rope.dimension_count", key)
+    if m.name == "deepseek4":
+        pools = m.key("attention.compress_ratios")[layer] > 0
+        base = m.key("attention.compress_rope_freq_base") if pools else base
+        return Rope(m, dim, base, slowed, plain=not pools)
     if m.name == "gemma4" and is_local(m, layer):
         base, dim = m.key("rope.freq_base_swa"), m.key("rope.dimension_count_swa")
     elif m.name == "gemma4":
@@ -205,6 +209,97 @@ def convolution(m, layer, x):
     return closes * out @ m.get("shortconv.out_proj.weight", layer).T
 
 
+def turn_end(rope, x, position):
+    """Turns the last values of x."""
+    n = 2 * len(rope.frequency)
+    return np.concatenate([x[:-n], rope.turn(x[-n:], position)])
+
+
+def pooled_rows(m, layer, x, rope):
+    """[(position that ends the block, row)]"""
+    ratio = m.key("attention.compress_ratios")[layer]
+    if ratio == 0:
+        return []
+    dim, eps = m.key("attention.key_length"), m.key("attention.layer_norm_rms_epsilon")
+    values = x @ m.get("attn_compressor_kv.weight", layer).T
+    scores = x @ m.get("attn_compressor_gate.weight", layer).T
+    scores += np.array([m.get("attn_compressor_ape.weight", layer)[t % ratio]
+                        for t in range(len(x))])
+    rows = []
+    for first in range(0, len(x) - ratio + 1, ratio):
+        own = slice(first, first + ratio)
+        v, s = values[own, -dim:], scores[own, -dim:]
+        if ratio == 4 and first > 0:
+            before = slice(first - ratio, first)
+            v = np.concatenate([values[before, :dim], v])
+            s = np.concatenate([scores[before, :dim], s])
+        row = np.array([softmax(s[:, i]) @ v[:, i] for i in range(dim)])
+        row = norm(row, m.get("attn_compressor_norm.weight", layer), eps)
+        rows.append((first + ratio - 1, turn_end(rope, row, first)))
+    return rows
+
+
+def pooled_attention(m, layer, x, rope):
+    heads, dim = m.key("attention.head_count"), m.key("attention.key_length")
+    eps, window = m.key("attention.layer_norm_rms_epsilon"), m.key("attention.sliding_window")
+    groups, rank = m.key("attention.output_group_count"), m.key("attention.output_lora_rank")
+    low = norm(x @ m.get("attn_q_a.weight", layer).T, m.get("attn_q_a_norm.weight", layer), eps)
+    q = norm((low @ m.get("attn_q_b.weight", layer).T).reshape(len(x), heads, dim), None, eps)
+    kv = norm(x @ m.get("attn_kv.weight", layer).T, m.get("attn_kv_a_norm.weight", layer), eps)
+    kv = np.array([turn_end(rope, row, t) for t, row in enumerate(kv)])
+    pooled = pooled_rows(m, layer, x, rope)
+    out = np.zeros((len(x), m.key("embedding_length")))
+    for t in range(len(x)):
+        seen = list(kv[max(0, t - window + 1) : t + 1]) + [r for end, r in pooled if end <= t]
+        given = []
+        for h in range(heads):
+            query = turn_end(rope, q[t, h], t)
+            scores = np.array([row @ query for row in seen]) / math.sqrt(dim)
+            scores = np.append(scores, m.get("attn_sinks.weight", layer)[h])
+            mixed = softmax(scores)[:-1] @ np.array(seen)
+            given.append(turn_end(rope, mixed, -t))
+        parts = np.array(given).reshape(groups, -1)
+        a = m.get("attn_output_a.weight", layer).reshape(groups, rank, -1)
+        both = np.concatenate([a[g] @ parts[g] for g in range(groups)])
+        out[t] = m.get("attn_output_b.weight", layer) @ both
+    return out
+
+
+class Streams:
+    """Several residual streams of one token (hyper-connections)."""
+
+    def __init__(self, m, x):
+        self.m, self.n = m, m.key("hyper_connection.count")
+        self.rows = np.array([x] * self.n)
+        self.eps = m.key("hyper_connection.epsilon")
+
+    def scores(self, name, layer):
+        m = self.m
+        flat = norm(self.rows.reshape(-1), None, m.key("attention.layer_norm_rms_epsilon"))
+        return (m.get(f"{name}_fn.weight", layer) @ flat, m.get(f"{name}_scale.weight", layer),
+                m.get(f"{name}_base.weight", layer))
+
+    def enter(self, name, layer):
+        z, scale, base = self.scores(name, layer)
+        n = self.n
+        self.gives = 2 * sigmoid(z[n : 2 * n] * scale[1] + base[n : 2 * n])
+        between = (z[2 * n :] * scale[2] + base[2 * n :]).reshape(n, n)
+        between = np.array([softmax(row) for row in between]) + self.eps
+        for i in range(self.m.key("hyper_connection.sinkhorn_iterations")):
+            if i > 0:
+                between = between / (between.sum(1, keepdims=True) + self.eps)
+            between = between / (between.sum(0, keepdims=True) + self.eps)
+        self.between = between
+        return (sigmoid(z[:n] * scale[0] + base[:n]) + self.eps) @ self.rows
+
+    def leave(self, block):
+        self.rows = np.outer(self.gives, block) + self.between.T @ self.rows
+
+    def last(self):
+        z, scale, base = self.scores("output_hc", None)
+        return (sigmoid(z * scale[0] + base) + self.eps) @ self.rows
+
+
 def delta_net(m, layer, x):
     """Gated delta rule: what a key finds of its state is taken out, the new value put in."""
     eps, n, nk = m.key("attention.layer_norm_rms_epsilon"), m.key("ssm.state_size"), m.key(
@@ -255,6 +350,8 @@ def unit(x, eps):
 
 
 def attention(m, layer, x, rope):
+    if m.name == "deepseek4":
+        return pooled_attention(m, layer, x, rope)
     if m.get("ssm_out.weight", layer) is not None:
         return delta_net(m, layer, x)
     if m.get("shortconv.conv.weight", layer) is not None:
@@ -278,7 +375,9 @@ def attention(m, layer, x, rope):
     return out if bias is None else out + bias
 
 
-def swiglu(m, gate, up):
+def swiglu(m, gate, up, clamp=None):
+    if clamp is not None:
+        gate, up = np.minimum(gate, clamp), np.clip(up, -clamp, clamp)
     if m.name == "gemma4":
         inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
         return 0.5 * gate * (1 + np.tanh(inner)) * up
@@ -293,11 +392,13 @@ RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "
                 "gemma4", "lfm2moe", "qwen35moe", "qwen3next")
 
 
-def choose(m, layer, z):
+def choose(m, layer, z, token):
     """[(expert, weight)]"""
     k, experts = m.key("expert_used_count"), len(z)
     by_sigmoid = m.key("expert_gating_func") == 2 or m.name in BY_SIGMOID
     p = sigmoid(z) if by_sigmoid else softmax(z)
+    if m.key("expert_gating_func") == 4:
+        p = np.sqrt(np.log1p(np.exp(z)))
     bias = m.get("exp_probs_b.bias", layer)
     wish = p if bias is None else p + bias
     groups, best = m.key("expert_group_count", 1), m.key("expert_group_used_count", 1)
@@ -307,6 +408,9 @@ def choose(m, layer, z):
         keep = np.argsort(-worth)[:best]
         wish = np.array([w if e // (experts // groups) in keep else -9 for e, w in enumerate(wish)])
     used = np.argsort(-wish)[:k]
+    named = m.get("ffn_gate_tid2eid.weight", layer)
+    if named is not None:
+        used = named[token].astype(int)
     weights = p[used]
     if m.name in RENORMALISED or m.key("expert_weights_norm", False):
         weights = weights / weights.sum()
@@ -315,9 +419,9 @@ def choose(m, layer, z):
 
 def feed_forward(m, layer, x, state):
     """x: the normed state"""
-    def block(gate, up, down):
+    def block(gate, up, down, clamp=None):
         return lambda y: m.get(down, layer) @ swiglu(
-            m, m.get(gate, layer) @ y, m.get(up, layer) @ y)
+            m, m.get(gate, layer) @ y, m.get(up, layer) @ y, clamp)
 
     def has(name):
         return m.get(name, layer) is not None
@@ -342,19 +446,36 @@ def feed_forward(m, layer, x, state):
     for t, y in enumerate(x):
         z = m.get("ffn_gate_inp.weight", layer) @ routed[t]
         bias = m.get("ffn_gate_inp.bias", layer)
-        for e, w in choose(m, layer, z if bias is None else z + bias):
+        for e, w in choose(m, layer, z if bias is None else z + bias, TOKENS[t]):
             into, w = (w * y, 1) if m.name == "llama4" else (y, w)
-            given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into)))
+            given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into),
+                                          m.key("swiglu_clamp_exp")))
             out[t] += w * given * (1 if scale is None else scale[e])
         if m.get("ffn_gate_shexp.weight", layer) is not None:
             weigh = m.get("ffn_gate_inp_shexp.weight", layer)
             weigh = 1 if weigh is None else sigmoid(weigh @ y)
             out[t] += weigh * block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
-                                    "ffn_down_shexp.weight")(y)
+                                    "ffn_down_shexp.weight", m.key("swiglu_clamp_shexp"))(y)
     if m.name == "gemma4":
         out = beside + norm(out, m.get("post_ffw_norm_2.weight", layer), eps)
         return norm(out, m.get("post_ffw_norm.weight", layer), eps)
     return out
+
+
+def through_streams(m, x):
+    """x behind all layers"""
+    eps = m.key("attention.layer_norm_rms_epsilon")
+    streams = [Streams(m, row) for row in x]
+    for layer in range(m.key("block_count")):
+        x = np.array([s.enter("hc_attn", layer) for s in streams])
+        normed = norm(x, m.get("attn_norm.weight", layer), eps)
+        for s, given in zip(streams, attention(m, layer, normed, rope_of(m, layer))):
+            s.leave(given)
+        x = np.array([s.enter("hc_ffn", layer) for s in streams])
+        normed = norm(x, m.get("ffn_norm.weight", layer), eps)
+        for s, given in zip(streams, feed_forward(m, layer, normed, x)):
+            s.leave(given)
+    return np.array([s.last() for s in streams])
 
 
 def log_sum_exps(path):
@@ -364,7 +485,9 @@ def log_sum_exps(path):
     if m.name == "gemma4":
         x = x * math.sqrt(x.shape[1])
     part = m.key("residual_scale", 1)
-    for layer in range(m.key("block_count")):
+    if m.key("hyper_connection.count"):
+        x = through_streams(m, x)
+    for layer in range(m.key("block_count") if m.key("hyper_connection.count") is None else 0):
         normed = norm(x, m.get("attn_norm.weight", layer), eps)
         given = attention(m, layer, normed, rope_of(m, layer))
         if m.name == "gemma4":
@@ -387,7 +510,7 @@ print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
          "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
-         "deepseek32", "minimax-m3", "qwen35moe", "qwen3next")
+         "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]

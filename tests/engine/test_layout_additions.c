@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "answers.h"
 
@@ -77,6 +78,33 @@ static void biases_are_followed(void **state)
     }
 }
 
+/* Opens the layout with one id of a table of ids replaced. */
+static void check_ids(int at, int32_t id, const char *message)
+{
+    umbra_builder b;
+    opened o = {0};
+    umbra_error err = {0};
+    const char *name = "blk.0.ffn_gate_tid2eid.weight";
+    make_build(&b, &make_deepseek4, NULL, NULL, NULL);
+    int32_t *ids = (int32_t *)(b.bytes + umbra_builder_field(&b, UMBRA_FIELD_DATA, name, 0)->at);
+    ids[at] = id == MAKE_EXPERTS + 1 ? ids[at - 1] : id;
+    umbra_memory_file_init(&o.file);
+    umbra_memory_file_set(&o.file, b.bytes, b.count, b.count);
+    umbra_builder_release(&b);
+    assert_int_equal(umbra_model_open(&o.model, o.file.path, &err), 0);
+    assert_int_equal(umbra_engine_open(&o.engine, o.model, NULL, &err), UMBRA_E_FORMAT);
+    assert_non_null(strstr(err.message, message));
+    close_it(&o);
+}
+
+static void ids_of_experts_are_checked(void **state)
+{
+    (void)state;
+    check_ids(0, -1, "expert -1 for token 0");
+    check_ids(7, MAKE_EXPERTS, "expert 8 for token 3");
+    check_ids(9, MAKE_EXPERTS + 1, "for token 4, which must be a distinct one of 0..7");
+}
+
 static void mtp_blocks_leave_no_trace(void **state)
 {
     (void)state;
@@ -98,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scales_of_experts_are_followed),
         cmocka_unit_test(biases_are_followed),
+        cmocka_unit_test(ids_of_experts_are_checked),
         cmocka_unit_test(mtp_blocks_leave_no_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,6 +123,7 @@ static const variant variants[] = {
     {&make_glm_dsa, NULL, NULL},
     {&make_deepseek32, NULL, NULL},
     {&make_minimax_m3, NULL, NULL},
+    {&make_deepseek4, NULL, NULL},
     {&make_qwen35moe, NULL, make_fused},
     {&make_qwen3next, NULL, NULL},
 };
@@ -214,6 +215,34 @@ static void forks_and_snapshots_go_on_alike(void **state)
         answer *want = evaluate(&o, -1);
         for (int at = 1; at < TOKENS; at += 6)
             check_forks(&o, want, at);
+        free(want);
+        close_it(&o);
+    }
+}
+
+/* Taken back to any position, a sequence goes on as if it had never been further. */
+static void truncated_sequences_go_on_alike(void **state)
+{
+    (void)state;
+    for (int i = 0; i < VARIANTS; i++) {
+        const variant *v = &variants[i];
+        const umbra_engine_options options = {.threads = 2, .chunk = 9};
+        opened o = open_it(v->layout, v->keys, v->tensors, &options);
+        answer *want = evaluate(&o, -1);
+        float(*logits)[MAKE_TOKENS] = calloc(TOKENS, sizeof *logits);
+        for (int at = TOKENS - 1; at > 0; at -= 3) {
+            int end = at + 11 < TOKENS ? at + 11 : TOKENS;
+            umbra_token other = token_at(at + 1, 0);
+            int held = umbra_engine_truncate(o.engine, 0, at);
+            assert_true(held == at || held == 0); /* recurrent layers go a few positions back */
+            if (held == 0)
+                go_on(&o, 0, 0, at, logits);
+            assert_int_equal(umbra_engine_eval(o.engine, &other, 1, NULL, NULL), 0);
+            assert_int_equal(umbra_engine_truncate(o.engine, 0, at), at);
+            go_on(&o, 0, at, end, logits);
+            assert_memory_equal(logits[at], want->logits[at], (size_t)(end - at) * sizeof *logits);
+        }
+        free(logits);
         free(want);
         close_it(&o);
     }
@@ -418,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_window_ends_where_it_should),
         cmocka_unit_test(bits_do_not_depend_on_the_way),
         cmocka_unit_test(forks_and_snapshots_go_on_alike),
+        cmocka_unit_test(truncated_sequences_go_on_alike),
         cmocka_unit_test(sequences_do_not_see_each_other),
         cmocka_unit_test(softmax_routers_use_the_best),
         cmocka_unit_test(sigmoid_routers_use_the_best_of_groups),

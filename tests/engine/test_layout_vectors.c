@@ -92,6 +92,7 @@ static const struct {
     {"glm-dsa", &make_glm_dsa, NULL, NULL, vector_glm_dsa},
     {"deepseek32", &make_deepseek32, stretched_keys, NULL, vector_deepseek32},
     {"minimax-m3", &make_minimax_m3, NULL, NULL, vector_minimax_m3},
+    {"deepseek4", &make_deepseek4, yarn_keys, NULL, vector_deepseek4},
     {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
     {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
 };

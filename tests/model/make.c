@@ -195,6 +195,19 @@ static bool single_expert(const char *name, const uint64_t *shape, float *out)
     return false;
 }
 
+static bool holds_ids(const char *name)
+{
+    return strstr(name, "tid2eid") != NULL;
+}
+
+static void name_experts(uint64_t used, uint64_t tokens, float *out)
+{
+    int32_t *ids = (int32_t *)(void *)out;
+    for (uint64_t t = 0; t < tokens; t++)
+        for (uint64_t j = 0; j < used; j++)
+            *ids++ = (int32_t)((t * t + 3 * j + t / 7) % MAKE_EXPERTS);
+}
+
 void make_values(const char *name, const uint64_t *shape, float *out)
 {
     uint64_t n = shape[0] * (shape[1] ? shape[1] : 1) * (shape[2] ? shape[2] : 1);
@@ -202,6 +215,8 @@ void make_values(const char *name, const uint64_t *shape, float *out)
         split_latent(name, out);
     else if (strstr(name, "ffn_gate_up_exps"))
         fuse_experts(name, out);
+    else if (holds_ids(name))
+        name_experts(shape[0], shape[1], out);
     else if (strstr(name, "attn_qkv.weight"))
         join_heads(name, shape[1], out);
     else if (ends_with(name, "ssm_in.weight") || ends_with(name, "ssm_ba.weight"))
@@ -270,8 +285,9 @@ static void put_tensor(umbra_builder *b, const char *name, const uint64_t *shape
         return;
     uint64_t changed[3] = {shape[0], shape[1], shape[2]};
     uint32_t dimensions = shape[2] ? 3 : shape[1] ? 2 : 1;
-    uint32_t dtype = make_hits(f, name, DTYPE) ? (uint32_t)f->value : UMBRA_F32;
-    bool same = dtype == UMBRA_F32;
+    uint32_t usual = holds_ids(name) ? UMBRA_I32 : UMBRA_F32;
+    uint32_t dtype = make_hits(f, name, DTYPE) ? (uint32_t)f->value : usual;
+    bool same = dtype == usual;
     if (make_hits(f, name, SHAPE)) {
         changed[dimensions - 1] = f->value;
         same = false;
@@ -296,7 +312,8 @@ static bool names_tensor(const make_tensor *tensors, const char *name)
 
 static bool is_of_model(const char *name)
 {
-    return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "token_embd_norm.weight") == 0;
+    return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "token_embd_norm.weight") == 0 ||
+           strncmp(name, "output_hc_", 10) == 0;
 }
 
 static void put_layer(umbra_builder *b, const make_tensor *t, int layer, const fault *f)

@@ -49,8 +49,9 @@ typedef struct make_key {
     const char *text;
 } make_key;
 
-/* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first. rope_freqs.weight
- * and token_embd_norm.weight, in place of output_norm.weight, are the model's. */
+/* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first.
+ * rope_freqs.weight, token_embd_norm.weight, in place of output_norm.weight, and output_hc_* are
+ * the model's. */
 typedef struct make_tensor {
     const char *name;
     uint64_t shape[3]; /* shape[0] 0: no such tensor (in place of a layout's own) */
@@ -65,8 +66,9 @@ typedef struct make_layout {
 } make_layout;
 
 /* The values of a tensor (n of them, by its whole name): random, the same for the same name. Norms
- * are near 1. Tensors that hold what others do in another form (attn_k_b and attn_v_b, fused and
- * single experts, attn_qkv, ssm_in, ssm_ba) are derived from those. */
+ * are near 1, ids of a token's experts are distinct I32. Tensors that hold what others do in
+ * another form (attn_k_b and attn_v_b, fused and single experts, attn_qkv, ssm_in, ssm_ba) are
+ * derived from those. */
 void make_values(const char *name, const uint64_t *shape, float *out);
 
 /* Builds the model in memory. Entries of keys and tensors (NULL: none) replace the layout's of the
@@ -81,7 +83,7 @@ extern const make_layout make_olmoe, make_llama, make_qwen2moe, make_deepseek2, 
 /* These have one key/value head in (most of) their layers. */
 extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_hunyuan_moe,
     make_granitemoe, make_ernie45_moe, make_gemma4, make_llama4, make_lfm2moe;
-extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3;
+extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3, make_deepseek4;
 
 /* make_recurrent.c: two recurrent layers, and one that attends. */
 extern const make_layout make_qwen35moe, make_qwen3next;

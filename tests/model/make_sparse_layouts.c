@@ -106,3 +106,73 @@ static const make_tensor minimax_m3_tensors[] = {
     {0},
 };
 const make_layout make_minimax_m3 = {"minimax-m3", minimax_m3_keys, minimax_m3_tensors};
+
+/* ---- with rows pooled over blocks ---- */
+
+enum { STREAMS = 4, WHOLE = STREAMS * MAKE_HIDDEN, MIXES = STREAMS * (STREAMS + 2), GROUPS = 2 };
+
+static const make_key deepseek4_keys[] = {
+    COMMON_KEYS,
+    ONE_HEAD_KEYS,
+    INDEX_KEYS(MAKE_INDEXED / 4),
+    {"rope.dimension_count", MAKE_ROPE, MAKE_U32, NULL},
+    {"attention.q_lora_rank", LOW, MAKE_U32, NULL},
+    {"attention.sliding_window", 8, MAKE_U32, NULL},
+    {"attention.output_group_count", GROUPS, MAKE_U32, NULL},
+    {"attention.output_lora_rank", LOW, MAKE_U32, NULL},
+    {"attention.compress_ratios", 0, MAKE_U32S, "048"},
+    {"attention.compress_rope_freq_base", 5000, MAKE_F32, NULL},
+    {"hyper_connection.count", STREAMS, MAKE_U32, NULL},
+    {"hyper_connection.sinkhorn_iterations", 3, MAKE_U32, NULL},
+    {"hyper_connection.epsilon", 1e-6, MAKE_F32, NULL},
+    {"embedding_length_out", WHOLE, MAKE_U32, NULL},
+    {"hash_layer_count", 1, MAKE_U32, NULL},
+    {"swiglu_clamp_exp", 0.25, MAKE_F32, NULL},
+    {"swiglu_clamp_shexp", 0.5, MAKE_F32, NULL},
+    {"expert_feed_forward_length", MAKE_WIDTH, MAKE_U32, NULL},
+    {"expert_shared_count", 1, MAKE_U32, NULL},
+    {"expert_gating_func", 4, MAKE_U32, NULL},
+    {"expert_weights_norm", 1, MAKE_BOOL, NULL},
+    {"expert_weights_scale", 1.5, MAKE_F32, NULL},
+    {0},
+};
+#define POOL(PREFIX, WIDTH, DIM, RATIO, FROM)                                                      \
+    {PREFIX "_kv.weight", {MAKE_HIDDEN, WIDTH}, FROM, (FROM) + 1},                                 \
+        {PREFIX "_gate.weight", {MAKE_HIDDEN, WIDTH}, FROM, (FROM) + 1},                           \
+        {PREFIX "_ape.weight", {WIDTH, RATIO}, FROM, (FROM) + 1},                                  \
+    {                                                                                              \
+        PREFIX "_norm.weight", {DIM}, FROM, (FROM) + 1                                             \
+    }
+#define MIX(HALF)                                                                                  \
+    {"hc_" HALF "_fn.weight", {WHOLE, MIXES}, 0, 0}, {"hc_" HALF "_scale.weight", {3}, 0, 0},      \
+    {                                                                                              \
+        "hc_" HALF "_base.weight", {MIXES}, 0, 0                                                   \
+    }
+static const make_tensor deepseek4_tensors[] = {
+    {"output_hc_fn.weight", {WHOLE, STREAMS}, 0, 0},
+    {"output_hc_scale.weight", {1}, 0, 0},
+    {"output_hc_base.weight", {STREAMS}, 0, 0},
+    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    {"attn_q_a.weight", {MAKE_HIDDEN, LOW}, 0, 0},
+    {"attn_q_a_norm.weight", {LOW}, 0, 0},
+    {"attn_q_b.weight", {LOW, PROJECTION}, 0, 0},
+    {"attn_kv.weight", {MAKE_HIDDEN, MAKE_DIM}, 0, 0},
+    {"attn_kv_a_norm.weight", {MAKE_DIM}, 0, 0},
+    {"attn_sinks.weight", {MAKE_HEADS}, 0, 0},
+    {"attn_output_a.weight", {PROJECTION / GROUPS, GROUPS *LOW}, 0, 0},
+    {"attn_output_b.weight", {GROUPS * LOW, MAKE_HIDDEN}, 0, 0},
+    POOL("attn_compressor", 2 * MAKE_DIM, MAKE_DIM, 4, 1),
+    POOL("attn_compressor", MAKE_DIM, MAKE_DIM, 8, 2),
+    POOL("indexer_compressor", 2 * INDEX_DIM, INDEX_DIM, 4, 1),
+    {"indexer.attn_q_b.weight", {LOW, INDEX_HEADS *INDEX_DIM}, 1, 2},
+    {"indexer.proj.weight", {MAKE_HIDDEN, INDEX_HEADS}, 1, 2},
+    MIX("attn"),
+    MIX("ffn"),
+    {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    EXPERTS(0),
+    {"ffn_gate_tid2eid.weight", {MAKE_USED, MAKE_TOKENS}, 0, 1},
+    {"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0},
+    SHARED(0, MAKE_WIDTH),
+    {0},
+};
+const make_layout make_deepseek4 = {"deepseek4", deepseek4_keys, deepseek4_tensors};

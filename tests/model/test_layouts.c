@@ -64,7 +64,7 @@ static const refusal refusals[] = {
     {&make_deepseek2, {"deepseek2.leading_dense_block_count", VALUE, 2, NULL, "blk.1.ffn_gate"}},
     {&make_deepseek2, {"deepseek2.feed_forward_length", ABSENT, 0, NULL, "feed_forward_length"}},
     {&make_deepseek2, {"deepseek2.expert_shared_count", VALUE, 3, NULL, "ffn_gate_shexp"}},
-    {&make_deepseek2, {"deepseek2.expert_gating_func", VALUE, 4, NULL, "gating_func is 4"}},
+    {&make_deepseek2, {"deepseek2.expert_gating_func", VALUE, 5, NULL, "gating_func is 5"}},
     {&make_deepseek2, {"deepseek2.expert_group_count", VALUE, 3, NULL, "2 of 3 groups"}},
     {&make_deepseek2, {"deepseek2.expert_group_count", VALUE, 8, NULL, "2 of 8 groups"}},
     {&make_deepseek2, {"deepseek2.expert_group_used_count", VALUE, 5, NULL, "5 of 4 groups"}},
@@ -120,6 +120,20 @@ static const refusal more_refusals[] = {
     {&make_minimax_m3,
      {"minimax-m3.attention.indexer.block_size", ABSENT, 0, NULL, "block_size is missing"}},
     {&make_minimax_m3, {"blk.2.attn_q_norm.weight", ABSENT, 0, NULL, "attn_q_norm"}},
+    {&make_deepseek4, {"deepseek4.hyper_connection.count", VALUE, 9, NULL, "must be 2 to 8"}},
+    {&make_deepseek4, {"deepseek4.hyper_connection.count", VALUE, 2, NULL, "must be 128 to 128"}},
+    {&make_deepseek4,
+     {"deepseek4.hyper_connection.sinkhorn_iterations", ABSENT, 0, NULL, "missing"}},
+    {&make_deepseek4, {"deepseek4.attention.output_group_count", VALUE, 3, NULL, "must be 1 to 2"}},
+    {&make_deepseek4, {"deepseek4.attention.value_length", VALUE, 64, NULL, "must be 32 to 32"}},
+    {&make_deepseek4, {"deepseek4.attention.indexer.top_k", ABSENT, 0, NULL, "top_k is missing"}},
+    {&make_deepseek4, {"deepseek4.swiglu_clamp_exp", VALUE, (uint64_t)-1, NULL, "clamp_exp is -1"}},
+    {&make_deepseek4, {"deepseek4.hash_layer_count", VALUE, 2, NULL, "blk.1.ffn_gate_tid2eid"}},
+    {&make_deepseek4, {"blk.0.ffn_gate_tid2eid.weight", DTYPE, UMBRA_F32, NULL, "only I32"}},
+    {&make_deepseek4, {"blk.1.attn_compressor_ape.weight", SHAPE, 8, NULL, "compressor_ape"}},
+    {&make_deepseek4, {"blk.2.attn_compressor_norm.weight", ABSENT, 0, NULL, "compressor_norm"}},
+    {&make_deepseek4, {"blk.2.hc_ffn_base.weight", SHAPE, 23, NULL, "hc_ffn_base"}},
+    {&make_deepseek4, {"output_hc_fn.weight", ABSENT, 0, NULL, "output_hc_fn"}},
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", ABSENT, 0, NULL, "l_cache is missing"}},
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", VALUE, 3, NULL, "shortconv.conv.weight"}},
     {&make_lfm2moe, {"blk.2.shortconv.in_proj.weight", ABSENT, 0, NULL, "in_proj"}},
@@ -240,29 +254,32 @@ typedef struct description {
     const make_key *keys;
     int moe_layers, cached_values, latent, window, shared;
     const char *router;
+    int beside; /* values of a position that layers keep beside their own */
 } description;
 
 static const description descriptions[] = {
-    {&make_olmoe, NULL, 3, 128, 0, 0, 0, "softmax"},
-    {&make_llama, NULL, 3, 128, 0, 0, 0, "softmax, renormalised"},
-    {&make_qwen2moe, NULL, 3, 128, 0, 0, 64, "softmax"},
-    {&make_deepseek2, NULL, 2, 80, 64, 0, 64, "softmax"},
-    {&make_deepseek2, yarn_keys, 2, 80, 64, 0, 64, "sigmoid, 2 of 4 groups"},
-    {&make_gpt_oss, NULL, 3, 128, 0, 8, 0, "softmax of the chosen"},
-    {&make_glm4moe, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias"},
-    {&make_minimax_m2, NULL, 3, 64, 0, 0, 0, "sigmoid, renormalised, selection bias"},
+    {&make_olmoe, NULL, 3, 128, 0, 0, 0, "softmax", 0},
+    {&make_llama, NULL, 3, 128, 0, 0, 0, "softmax, renormalised", 0},
+    {&make_qwen2moe, NULL, 3, 128, 0, 0, 64, "softmax", 0},
+    {&make_deepseek2, NULL, 2, 80, 64, 0, 64, "softmax", 0},
+    {&make_deepseek2, yarn_keys, 2, 80, 64, 0, 64, "sigmoid, 2 of 4 groups", 0},
+    {&make_gpt_oss, NULL, 3, 128, 0, 8, 0, "softmax of the chosen", 0},
+    {&make_glm4moe, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias", 0},
+    {&make_minimax_m2, NULL, 3, 64, 0, 0, 0, "sigmoid, renormalised, selection bias", 0},
     {&make_bailingmoe2, NULL, 2, 64, 0, 0, 64,
-     "sigmoid, renormalised, selection bias, 2 of 4 groups"},
-    {&make_hunyuan_moe, NULL, 3, 64, 0, 0, 64, "softmax, renormalised"},
-    {&make_granitemoe, NULL, 3, 64, 0, 0, 64, "softmax, renormalised"},
-    {&make_ernie45_moe, NULL, 2, 64, 0, 0, 64, "softmax, renormalised, selection bias"},
-    {&make_gemma4, NULL, 3, 128, 0, 8, 96, "softmax, renormalised"},
-    {&make_llama4, NULL, 2, 64, 0, 0, 32, "sigmoid of the chosen"},
-    {&make_lfm2moe, NULL, 2, 64, 0, 4, 0, "sigmoid, renormalised, selection bias"},
-    {&make_glm_dsa, NULL, 2, 80, 64, 0, 32, "sigmoid, renormalised, selection bias"},
+     "sigmoid, renormalised, selection bias, 2 of 4 groups", 0},
+    {&make_hunyuan_moe, NULL, 3, 64, 0, 0, 64, "softmax, renormalised", 0},
+    {&make_granitemoe, NULL, 3, 64, 0, 0, 64, "softmax, renormalised", 0},
+    {&make_ernie45_moe, NULL, 2, 64, 0, 0, 64, "softmax, renormalised, selection bias", 0},
+    {&make_gemma4, NULL, 3, 128, 0, 8, 96, "softmax, renormalised", 0},
+    {&make_llama4, NULL, 2, 64, 0, 0, 32, "sigmoid of the chosen", 0},
+    {&make_lfm2moe, NULL, 2, 64, 0, 4, 0, "sigmoid, renormalised, selection bias", 0},
+    {&make_glm_dsa, NULL, 2, 80, 64, 0, 32, "sigmoid, renormalised, selection bias", 0},
     {&make_deepseek32, NULL, 2, 80, 64, 0, 32,
-     "sigmoid, renormalised, selection bias, 2 of 4 groups"},
-    {&make_minimax_m3, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias"},
+     "sigmoid, renormalised, selection bias, 2 of 4 groups", 0},
+    {&make_minimax_m3, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias", 0},
+    {&make_deepseek4, NULL, 3, 32, 0, 8, 32, "sqrt-softplus, renormalised, selection bias",
+     32 + 4 * 32 + 32 + 2 * 32},
 };
 
 static void files_are_described(void **state)
@@ -290,8 +307,8 @@ static void files_are_described(void **state)
         umbra_engine_options options = {.threads = 1, .kernels = "reference", .context = 10};
         assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
         /* Ten positions take a page of 64, and what keeps account of it. */
-        uint64_t page = 4 * 64 * (uint64_t)(info->layers * d->cached_values);
-        assert_in_range(plan.kv_bytes, page, page + 64 * (uint64_t)info->layers);
+        uint64_t page = 4 * 64 * (uint64_t)(info->layers * d->cached_values + d->beside);
+        assert_in_range(plan.kv_bytes, page, page + 64 * (uint64_t)(info->layers + 4));
         umbra_model_close(&model);
         umbra_memory_file_release(&file);
     }
@@ -330,7 +347,8 @@ static void recurrent_layers_are_planned(void **state)
 static void contexts_end_before_the_index(void **state)
 {
     (void)state;
-    const make_layout *const layouts[] = {&make_glm_dsa, &make_deepseek32, &make_minimax_m3};
+    const make_layout *const layouts[] = {&make_glm_dsa, &make_deepseek32, &make_minimax_m3,
+                                          &make_deepseek4};
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
         umbra_memory_file file;
         umbra_model *model;

@@ -111,6 +111,7 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_attention *a = &c->attention[layer];
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
+    umbra_activations *given = a->out_groups ? &s->groups_out : &s->mixed;
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
     if (a->recurrence.key_heads)
@@ -119,12 +120,15 @@ void umbra_step_attention(const umbra_pass *p, int layer)
         umbra_step_convolution(p, layer);
     else if (a->kv_rank)
         umbra_step_attention_latent(p, layer);
+    else if (a->keys_are_values)
+        umbra_step_attention_pooled(p, layer);
     else
         attend_heads(p, layer);
-    umbra_device_round(d, &s->mixed, p->rows);
-    umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], &s->mixed, p->rows, s->block);
+    umbra_device_round(d, given, p->rows);
+    umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], given, p->rows, s->block);
     umbra_device_products(d, &out, 1);
     umbra_device_add_bias(d, &w[UMBRA_ATTN_OUT_BIAS], s->block, p->rows);
     umbra_device_norm_rows(d, &w[UMBRA_ATTN_POST_NORM], s->block, c->rms_eps, p->rows);
-    umbra_device_add(d, s->x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
+    umbra_step_add(p, umbra_residual(s));
+    umbra_step_enter(p, layer, UMBRA_HALF_FFN);
 }

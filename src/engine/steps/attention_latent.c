@@ -14,28 +14,6 @@ typedef struct piece {
     int rows;
 } piece;
 
-/* One product per head with rows [first + h * step, ... + rows) of a matrix; row t's rows of x
- * and out are those of (t, h). */
-static void run_per_head(const umbra_pass *p, int heads, const umbra_matrix *matrix, int first,
-                         int step, int rows, const umbra_activations *x, int tokens, float *out,
-                         int out_width)
-{
-    umbra_latent *l = &p->scratch->latent;
-    for (int h = 0; h < heads; h++) {
-        umbra_matrix w = *matrix;
-        w.data = (const char *)matrix->data + (size_t)(first + h * step) * matrix->row_bytes;
-        w.rows = rows;
-        umbra_product *product = &l->products[h];
-        *product =
-            umbra_product_make(p->device, &w, x, tokens, out + (size_t)h * (size_t)out_width);
-        product->matmul.out_stride = (uint64_t)heads * (uint64_t)out_width;
-        product->matmul.gather = l->rows + (size_t)h * UMBRA_LATENT_TOKENS;
-        for (int t = 0; t < tokens; t++)
-            l->rows[(size_t)h * UMBRA_LATENT_TOKENS + (size_t)t] = t * heads + h;
-    }
-    umbra_device_products(p->device, l->products, heads);
-}
-
 /* The piece's queries into the latent's space. */
 static void move_queries(const umbra_pass *p, int layer, const piece *at)
 {
@@ -66,8 +44,9 @@ static void move_queries(const umbra_pass *p, int layer, const piece *at)
         };
         umbra_device_sum_rows(p->device, &sum, at->rows);
     } else {
-        run_per_head(p, a->heads, &w[UMBRA_ATTN_K_B], 0, a->kv_rank, a->kv_rank, &l->plain,
-                     at->rows, l->query, a->cache_key);
+        umbra_step_per_part(p, a->heads, &w[UMBRA_ATTN_K_B],
+                            (umbra_part){0, a->kv_rank, a->kv_rank}, &l->plain, at->rows, l->query,
+                            a->cache_key);
     }
 }
 
@@ -96,10 +75,12 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
     umbra_device_attend(p->device, &attend, at->rows);
     bool joint = w[UMBRA_ATTN_KV_B].data != NULL;
     int plain = l->plain.columns;
-    run_per_head(p, a->heads, &w[joint ? UMBRA_ATTN_KV_B : UMBRA_ATTN_V_B], joint ? plain : 0,
-                 joint ? plain + a->value_dim : a->value_dim, a->value_dim, &l->mixed, at->rows,
-                 s->mixed.f32 + (size_t)(at->first * a->heads) * (size_t)a->value_dim,
-                 a->value_dim);
+    umbra_part values = {0, a->value_dim, a->value_dim};
+    if (joint)
+        values = (umbra_part){plain, plain + a->value_dim, a->value_dim};
+    umbra_step_per_part(
+        p, a->heads, &w[joint ? UMBRA_ATTN_KV_B : UMBRA_ATTN_V_B], values, &l->mixed, at->rows,
+        s->mixed.f32 + (size_t)(at->first * a->heads) * (size_t)a->value_dim, a->value_dim);
 }
 
 void umbra_step_attention_latent(const umbra_pass *p, int layer)

@@ -3,8 +3,7 @@
 
 #include "engine/steps/steps.h"
 
-/* (rope.dim / 2, 2) cos, sin of a position. */
-static void angles_of(const umbra_rope *r, const double *frequency, int position, float *angles)
+void umbra_rope_angles(const umbra_rope *r, const double *frequency, int position, float *angles)
 {
     for (int i = 0; i < r->dim / 2; i++) {
         double angle = position * frequency[i];
@@ -21,6 +20,7 @@ void umbra_step_embed(const umbra_pass *p)
     umbra_device_scale(p->device, s->x, c->embedding_scale, p->rows, c->hidden);
     for (int i = 0; i < UMBRA_ROPES; i++)
         for (int t = 0; t < p->rows; t++)
-            angles_of(&c->rope[i], p->rope_frequency + umbra_rope_at(c, i), s->position[t],
-                      s->rope[i] + (size_t)t * (size_t)c->rope[i].dim);
+            umbra_rope_angles(&c->rope[i], p->rope_frequency + umbra_rope_at(c, i), s->position[t],
+                              s->rope[i] + (size_t)t * (size_t)c->rope[i].dim);
+    umbra_step_split(p);
 }

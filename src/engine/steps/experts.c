@@ -22,6 +22,8 @@ int umbra_step_route(const umbra_pass *p, int layer)
         .scores = s->router,
         .bias = &w[UMBRA_ROUTER_BIAS],
         .preference = &w[UMBRA_SELECTION_BIAS],
+        .of_token = w[UMBRA_TOKEN_EXPERTS].data,
+        .id = s->id,
         .router = &c->router,
         .experts = c->experts,
         .used = c->experts_used,
@@ -124,6 +126,7 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
         .gate_bias = &w[UMBRA_GATE_BIAS],
         .up_bias = &w[UMBRA_UP_BIAS],
         .activation = p->model->config.activation,
+        .clamp = p->model->config.clamp ? p->model->config.clamp[layer].experts : 0,
         .weight = p->model->config.router.weighs_input ? s->pair_weight : NULL,
     };
     umbra_device_activate(p->device, &activate);
@@ -155,7 +158,7 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
         s->computed[leases[i].expert] = true;
 }
 
-void umbra_step_join(const umbra_pass *p, int layer, float *x)
+void umbra_step_join(const umbra_pass *p, int layer, float *residual)
 {
     const umbra_config *c = &p->model->config;
     const umbra_matrix *w = p->weights->layer[layer];
@@ -165,10 +168,14 @@ void umbra_step_join(const umbra_pass *p, int layer, float *x)
         umbra_device_norm_rows(d, &w[UMBRA_EXPERT_POST_NORM], s->block, c->rms_eps, p->rows);
         umbra_device_add(d, s->block, s->beside, NULL, 1, p->rows, c->hidden);
         umbra_device_norm_rows(d, &w[UMBRA_BLOCK_POST_NORM], s->block, c->rms_eps, p->rows);
+    } else if (s->streams && w[UMBRA_FFN_GATE].data) {
+        const float *weight = w[UMBRA_SHARED_ROUTER].data ? s->shared_weight : NULL;
+        umbra_device_add(d, s->block, s->beside, weight, 1, p->rows, c->hidden);
     }
-    umbra_device_add(d, x, s->block, NULL, c->residual_scale, p->rows, c->hidden);
+    umbra_step_add(p, residual);
     if (w[UMBRA_LAYER_SCALE].data)
-        umbra_device_scale(d, x, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows, c->hidden);
+        umbra_device_scale(d, residual, *(const float *)w[UMBRA_LAYER_SCALE].data, p->rows,
+                           c->hidden);
 }
 
 void umbra_step_mix(const umbra_pass *p, int layer)
@@ -188,5 +195,5 @@ void umbra_step_mix(const umbra_pass *p, int layer)
         .hidden = c->hidden,
     };
     umbra_device_mix(p->device, &mix, p->rows);
-    umbra_step_join(p, layer, s->x);
+    umbra_step_join(p, layer, umbra_residual(s));
 }

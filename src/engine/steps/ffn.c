@@ -7,6 +7,7 @@ static void compute(const umbra_pass *p, int layer, float *out)
 {
     const umbra_matrix *w = p->weights->layer[layer];
     const umbra_matrix *weigh = &w[UMBRA_SHARED_ROUTER];
+    const umbra_clamp *clamp = p->model->config.clamp;
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_activations inner = s->ffn;
@@ -23,7 +24,8 @@ static void compute(const umbra_pass *p, int layer, float *out)
                                     .n_spans = 1,
                                     .inner = &inner,
                                     .up = s->up,
-                                    .activation = p->model->config.activation};
+                                    .activation = p->model->config.activation,
+                                    .clamp = clamp ? clamp[layer].shared : 0};
     umbra_device_activate(d, &activate);
     umbra_product down = umbra_product_make(d, &w[UMBRA_FFN_DOWN], &inner, p->rows, out);
     umbra_device_products(d, &down, 1);
@@ -37,9 +39,13 @@ void umbra_step_ffn(const umbra_pass *p, int layer)
     const umbra_config *c = &p->model->config;
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
-    if (w[UMBRA_FFN_GATE].data && w[UMBRA_BLOCK_POST_NORM].data) {
+    bool mixed_later = s->streams && w[UMBRA_ROUTER].data;
+    if (w[UMBRA_FFN_GATE].data && (mixed_later || w[UMBRA_BLOCK_POST_NORM].data)) {
         compute(p, layer, s->beside);
         umbra_device_norm_rows(d, &w[UMBRA_FFN_POST_NORM], s->beside, c->rms_eps, p->rows);
+    } else if (s->streams && w[UMBRA_FFN_GATE].data) {
+        compute(p, layer, s->block);
+        umbra_step_add(p, s->streams);
     } else if (w[UMBRA_FFN_GATE].data) {
         compute(p, layer, s->block);
         umbra_device_add(d, s->x, s->block, w[UMBRA_SHARED_ROUTER].data ? s->shared_weight : NULL,

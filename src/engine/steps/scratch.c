@@ -29,9 +29,26 @@ static uint64_t larger(uint64_t a, uint64_t b)
 typedef struct widest {
     uint64_t q_low, q, k, v, mixed, gate;
     uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
-    uint64_t group;                   /* query heads that go through the cache together */
-    const umbra_attention *latent;    /* a layer with a compressed cache, of which all are alike */
+    uint64_t pool, groups_out;
+    uint64_t parts;                /* of a matrix that holds some for each head or group */
+    uint64_t group;                /* query heads that go through the cache together */
+    int ratio;                     /* the smallest of layers that pool; 0: none does */
+    const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
 } widest;
+
+static void widen_pooled(widest *w, const umbra_attention *a)
+{
+    w->pool = larger(w->pool, a->ratio ? (uint64_t)(a->ratio_parts * a->key_dim) : 0);
+    w->groups_out = larger(w->groups_out, (uint64_t)(a->out_groups * a->out_rank));
+    w->parts = larger(w->parts, (uint64_t)(a->kv_rank ? a->heads : a->out_groups));
+    if (a->ratio && (!w->ratio || a->ratio < w->ratio))
+        w->ratio = a->ratio;
+}
+
+static bool goes_in_pieces(const umbra_attention *a)
+{
+    return a->kv_rank > 0 || a->keys_are_values;
+}
 
 static void widen_recurrent(widest *w, const umbra_attention *a)
 {
@@ -65,7 +82,9 @@ static widest find_widest(const umbra_config *c)
         w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
         w.k = larger(w.k, kept * (uint64_t)a->cache_key);
         w.v = larger(w.v, kept * (uint64_t)a->cache_value);
-        w.group = larger(w.group, a->kv_rank ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
+        w.group =
+            larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
+        widen_pooled(&w, a);
         if (a->kv_rank)
             w.latent = a;
     }
@@ -82,9 +101,23 @@ static void lay_latent(umbra_arena *c, umbra_latent *l, const umbra_config *conf
     l->plain = take_activations(c, tokens * heads, plain);
     l->query = take_floats(c, tokens * heads, (uint64_t)a->cache_key);
     l->mixed = take_activations(c, tokens * heads, rank);
-    l->rows = umbra_arena_take(c, heads * UMBRA_LATENT_TOKENS, sizeof *l->rows);
     l->row = take_floats(c, (uint64_t)threads, rank);
-    l->products = umbra_arena_take(c, heads, sizeof *l->products);
+}
+
+/* What pooled rows and groups of heads need. */
+static void lay_pooled(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_t tokens,
+                       uint64_t turned)
+{
+    uint64_t pooling = w->ratio ? tokens : 0;
+    s->pool_values = take_floats(c, tokens, w->pool);
+    s->pool_scores = take_floats(c, tokens, w->pool);
+    s->pool_angles = take_floats(c, pooling, turned);
+    s->groups_out = take_activations(c, tokens, w->groups_out);
+    s->part_stride = (int)(w->groups_out ? tokens : UMBRA_LATENT_TOKENS);
+    s->parts = umbra_arena_take(c, w->parts, sizeof *s->parts);
+    s->part_rows = umbra_arena_take(c, w->parts * (uint64_t)s->part_stride, sizeof *s->part_rows);
+    s->pooled = umbra_arena_take(c, pooling, sizeof *s->pooled);
+    s->pooling = umbra_arena_take(c, pooling, sizeof *s->pooling);
 }
 
 /* Recurrent layers go through rows by their sequences. */
@@ -115,10 +148,13 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
     for (int i = 0; i < UMBRA_ROPES; i++)
         s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
     s->view = umbra_arena_take(c, tokens, sizeof *s->view);
-    s->scores_stride = context + 1;
+    int pooled = w.ratio ? context / w.ratio + 1 : 0;
+    s->scores_stride = context + pooled + 1;
     s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
-    s->runs_stride = umbra_kv_most_runs(context);
+    s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
     s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
+    lay_pooled(c, s, &w, tokens,
+               larger((uint64_t)config->rope[0].dim, (uint64_t)config->rope[1].dim));
     if (w.latent)
         lay_latent(c, &s->latent, config, w.latent, chunk, threads);
 }
@@ -139,6 +175,19 @@ static void lay_inner(umbra_arena *c, umbra_scratch *s, const umbra_config *conf
     s->ffn.rows = (int)tokens;
 }
 
+static void lay_streams(umbra_arena *c, umbra_scratch *s, const umbra_config *config,
+                        uint64_t tokens)
+{
+    uint64_t n = (uint64_t)config->streams.count, whole = n * (uint64_t)config->hidden;
+    s->streams = NULL;
+    if (n == 1)
+        return;
+    s->streams = take_floats(c, tokens, whole);
+    s->carry = take_floats(c, tokens, n * (n + 1));
+    s->flat = take_activations(c, tokens, whole);
+    s->stream_scores = take_floats(c, tokens, n * (n + 2));
+}
+
 uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
                              int output_rows, int context, int threads)
 {
@@ -148,10 +197,12 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     uint64_t pairs = tokens * (uint64_t)config->experts_used;
 
     s->x = take_floats(&c, tokens, hidden);
+    lay_streams(&c, s, config, tokens);
     s->normed = take_activations(&c, tokens, hidden);
     lay_attention(&c, s, config, chunk, context, threads);
     s->block = take_floats(&c, tokens, hidden);
-    s->beside = take_floats(&c, config->post_norms ? tokens : 0, hidden);
+    bool beside = config->post_norms || config->streams.count > 1;
+    s->beside = take_floats(&c, beside ? tokens : 0, hidden);
     s->router = take_floats(&c, tokens, experts);
     s->selection = take_floats(&c, (uint64_t)threads, experts + (uint64_t)config->router.groups);
     s->groups = umbra_arena_take(&c, (uint64_t)threads * (uint64_t)config->router.groups,

@@ -29,14 +29,16 @@ typedef struct umbra_latent {
     umbra_activations plain; /* (T * heads, key_dim - rope.dim) the part of q that is not rotated */
     float *query;            /* (T, heads, cache_key) q as the cache's rows see it */
     umbra_activations mixed; /* (T * heads, kv_rank) attention's output */
-    int32_t *rows; /* (heads, UMBRA_LATENT_TOKENS) row t * heads + h of `plain` and `mixed` */
-    float *row;    /* (threads, kv_rank) one row of weights */
-    umbra_product *products; /* (heads) */
+    float *row;              /* (threads, kv_rank) one row of weights */
 } umbra_latent;
 
 /* The numbers of a pass, in one arena. */
 typedef struct umbra_scratch {
-    float *x;                 /* (C, hidden) residual stream */
+    float *x;                 /* (C, hidden) residual stream, or what a block takes of several: */
+    float *streams;           /* (C, streams, hidden) these; NULL: there is one */
+    float *carry;             /* (C, streams + streams^2) what becomes of them behind the block */
+    umbra_activations flat;   /* (C, streams * hidden) they, normed together */
+    float *stream_scores;     /* (C, streams * (streams + 2)) */
     umbra_activations normed; /* (C, hidden) input of a block */
     umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
     float *q, *k, *v;    /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
@@ -50,9 +52,18 @@ typedef struct umbra_scratch {
     umbra_product *dealt;            /* parts of a matrix that go to several outputs */
     umbra_activations mixed;         /* (C, heads * value_dim) attention's output */
     float *block;                    /* (C, hidden) output of a block, before it joins x */
-    float *beside;            /* (C, hidden) with post norms: what the block beside experts gives */
+    float *beside; /* (C, hidden) with post norms or several streams: what the block beside
+                      experts gives */
+    float *pool_values, *pool_scores; /* (C, ratio_parts * key_dim) */
+    float *pool_angles;               /* (C, rope.dim) */
+    umbra_activations groups_out;     /* (C, out_groups * out_rank) */
+    umbra_product *parts;             /* (most parts of a matrix) */
+    int32_t *part_rows;               /* (the same, part_stride) */
+    int part_stride;
     float *rope[UMBRA_ROPES]; /* (C, its dim) cos, sin of each pair */
-    umbra_kv_view *view;      /* (C) what each row sees of the layer in progress */
+    umbra_kv_view *view;      /* (C) what each row sees of the layer in progress, and */
+    umbra_kv_view *pooled;    /* (C) of its pooled rows, */
+    umbra_kv_view *pooling;   /* (C) and of what is pooled; NULL where no layer does */
     float *scores;            /* (threads, heads per item, scores_stride) */
     umbra_kv_run *runs;       /* (threads, runs_stride) */
     int scores_stride, runs_stride;
@@ -88,7 +99,7 @@ typedef struct umbra_pass {
     const umbra_device *device;
     const umbra_model *model;
     const umbra_weights *weights;
-    const umbra_kv_form *forms;            /* (layers) */
+    const umbra_kv_form *forms;            /* (config.kept), of each layer first */
     const umbra_recurrent_form *recurrent; /* (layers) */
     const double *rope_frequency;          /* radians per position of each pair, rope r's from
                                               umbra_rope_at(r) on */
@@ -96,6 +107,13 @@ typedef struct umbra_pass {
     umbra_scratch *scratch;
     int rows; /* C */
 } umbra_pass;
+
+typedef enum umbra_half { UMBRA_HALF_ATTENTION, UMBRA_HALF_FFN } umbra_half;
+
+/* Rows [first + i * step, ... + rows) of a matrix are its i-th part. */
+typedef struct umbra_part {
+    int first, step, rows;
+} umbra_part;
 
 /* Pairs of the rotary embeddings before r. */
 static inline int umbra_rope_at(const umbra_config *c, int r)
@@ -116,10 +134,29 @@ void umbra_rope_frequencies(const umbra_rope *rope, const float *slowed, double 
 
 /* embed.c: x, and the rotary angles, of the rows' ids and positions. */
 void umbra_step_embed(const umbra_pass *p);
+/* (rope.dim / 2, 2) cos, sin of a position. */
+void umbra_rope_angles(const umbra_rope *rope, const double *frequency, int position,
+                       float *angles);
+/* parts.c: one product per part of a matrix; x holds a row for each part of each token, out a
+ * stretch of `width`. Tokens are at most part_stride. */
+void umbra_step_per_part(const umbra_pass *p, int parts, const umbra_matrix *matrix,
+                         umbra_part part, const umbra_activations *x, int tokens, float *out,
+                         int width);
+
+/* streams.c, all but the last two without effect where there is one stream. Makes them of x. */
+void umbra_step_split(const umbra_pass *p);
+/* x: what a half of a layer takes of them; or, behind the last layer, what the output does. */
+void umbra_step_enter(const umbra_pass *p, int layer, umbra_half half);
+void umbra_step_leave(const umbra_pass *p);
+/* What a half gives, scratch->block, joins the residual, as scratch->carry says of several. */
+void umbra_step_add(const umbra_pass *p, float *residual);
+/* The residual stream, or all of several. */
+float *umbra_residual(const umbra_scratch *s);
 /* output.c: logits of the rows `index` (n, at most UMBRA_LOGITS_ROWS) of x. */
 void umbra_step_output(const umbra_pass *p, const int *index, int n);
 
-/* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. */
+/* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. With
+ * several streams, behind umbra_step_enter, and the second half is entered. */
 void umbra_step_attention(const umbra_pass *p, int layer);
 /* A part of each of the groups of rows of a matrix: `rows` of them go to out (C, stride), group g's
  * g * rows further on. */
@@ -134,8 +171,10 @@ int umbra_step_deal(const umbra_pass *p, const umbra_matrix *w, int groups,
                     const umbra_share *shares, int n, umbra_product *products);
 /* attention_latent.c, convolution.c, recurrent.c: what stands in its place with a compressed cache,
  * in layers that convolve and in recurrent ones, from normed to mixed.f32; the last goes on from
- * scratch->recurrent, by scratch->chains. */
+ * scratch->recurrent, by scratch->chains. attention_pooled.c, where keys are values: to
+ * groups_out.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
+void umbra_step_attention_pooled(const umbra_pass *p, int layer);
 void umbra_step_convolution(const umbra_pass *p, int layer);
 void umbra_step_recurrent(const umbra_pass *p, int layer);
 
@@ -150,12 +189,13 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
  * trace in the bits. */
 void umbra_step_mix(const umbra_pass *p, int layer);
-/* Its second half: what the block gives in all, with the experts' sum in scratch->block, joins x.
- */
-void umbra_step_join(const umbra_pass *p, int layer, float *x);
+/* Its second half: what the block gives in all, with the experts' sum in scratch->block, joins the
+ * residual. */
+void umbra_step_join(const umbra_pass *p, int layer, float *residual);
 
-/* ffn.c: x += ffn(normed), the block that every row uses, or with post norms beside = ffn(normed),
- * which umbra_step_mix joins; nothing where a layer has none. Leaves in normed what experts get. */
+/* ffn.c: x += ffn(normed), the block that every row uses, or with post norms or several streams
+ * beside = ffn(normed), which umbra_step_mix joins; nothing where a layer has none. Leaves in
+ * normed what experts get. */
 void umbra_step_ffn(const umbra_pass *p, int layer);
 /* x += ffn(norm(x)): all that a layer without experts has after attention. */
 void umbra_step_ffn_dense(const umbra_pass *p, int layer);

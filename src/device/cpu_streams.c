@@ -1,0 +1,124 @@
+/* Several residual streams: what a block takes of them, and what becomes of them behind it. */
+#include <math.h>
+
+#include "device/device.h"
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* Row by row: m[i] to the softmax of the row's scores. */
+static void softmax_rows(const umbra_enter_step *s, const float *scores, double *m)
+{
+    int n = s->streams;
+    for (int from = 0; from < n; from++) {
+        double largest = -INFINITY, sum = 0;
+        double *row = m + from * n;
+        for (int to = 0; to < n; to++) {
+            int at = 2 * n + from * n + to;
+            row[to] = (double)scores[at] * (double)s->scale[2] + (double)s->base[at];
+            largest = fmax(largest, row[to]);
+        }
+        for (int to = 0; to < n; to++)
+            sum += row[to] = exp(row[to] - largest);
+        for (int to = 0; to < n; to++)
+            row[to] = row[to] / sum + (double)s->eps;
+    }
+}
+
+/* Makes the n values from `first` on, `stride` apart, sum to 1. */
+static void even_out(double *m, int first, int stride, int n, double eps)
+{
+    double sum = eps;
+    for (int i = 0; i < n; i++)
+        sum += m[first + i * stride];
+    for (int i = 0; i < n; i++)
+        m[first + i * stride] /= sum;
+}
+
+/* Weights (from, to) between streams: a matrix whose rows and columns all but sum to 1. */
+static void balance(const umbra_enter_step *s, const float *scores, float *out)
+{
+    double m[UMBRA_MAX_STREAMS * UMBRA_MAX_STREAMS];
+    int n = s->streams;
+    softmax_rows(s, scores, m);
+    for (int i = 0; i < s->iterations; i++) {
+        for (int from = 0; i > 0 && from < n; from++)
+            even_out(m, from * n, 1, n, (double)s->eps);
+        for (int to = 0; to < n; to++)
+            even_out(m, to, n, n, (double)s->eps);
+    }
+    for (int i = 0; i < n * n; i++)
+        out[i] = (float)m[i];
+}
+
+static void enter_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const umbra_enter_step *s = context;
+    int n = s->streams, each = s->carry ? n * (n + 2) : n;
+    size_t width = (size_t)s->hidden;
+    for (size_t t = (size_t)begin; t < (size_t)end; t++) {
+        const float *scores = s->scores + t * (size_t)each;
+        const float *streams = s->x + t * (size_t)n * width;
+        float *out = s->out + t * width;
+        float *carry = s->carry ? s->carry + t * (size_t)(n * (n + 1)) : NULL;
+        for (size_t i = 0; i < width; i++)
+            out[i] = 0;
+        for (int from = 0; from < n; from++) {
+            double share =
+                sigmoid((double)scores[from] * (double)s->scale[0] + (double)s->base[from]);
+            s->kernels->add_scaled(out, streams + (size_t)from * width,
+                                   (float)(share + (double)s->eps), s->hidden);
+        }
+        for (int to = 0; carry && to < n; to++)
+            carry[to] = (float)(2 * sigmoid((double)scores[n + to] * (double)s->scale[1] +
+                                            (double)s->base[n + to]));
+        if (carry)
+            balance(s, scores, carry + n);
+    }
+}
+
+void umbra_device_enter(const umbra_device *d, umbra_enter_step *s, int rows)
+{
+    s->kernels = d->kernels;
+    umbra_device_run(d, rows, 4, enter_rows, s);
+}
+
+typedef struct leave_run {
+    float *x;
+    const float *carry, *block;
+    int streams, hidden;
+} leave_run;
+
+static void leave_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const leave_run *s = context;
+    int n = s->streams;
+    size_t width = (size_t)s->hidden;
+    for (size_t t = (size_t)begin; t < (size_t)end; t++) {
+        float *x = s->x + t * (size_t)n * width;
+        const float *gives = s->carry + t * (size_t)(n * (n + 1)), *between = gives + n;
+        const float *block = s->block + t * width;
+        for (size_t i = 0; i < width; i++) {
+            float before[UMBRA_MAX_STREAMS];
+            for (int from = 0; from < n; from++)
+                before[from] = x[(size_t)from * width + i];
+            for (int to = 0; to < n; to++) {
+                float sum = gives[to] * block[i];
+                for (int from = 0; from < n; from++)
+                    sum += between[from * n + to] * before[from];
+                x[(size_t)to * width + i] = sum;
+            }
+        }
+    }
+}
+
+void umbra_device_leave(const umbra_device *d, float *x, const float *carry, const float *block,
+                        int streams, int hidden, int rows)
+{
+    leave_run run = {x, carry, block, streams, hidden};
+    umbra_device_run(d, rows, 4, leave_rows, &run);
+}
