@@ -80,7 +80,7 @@ chmod -x "$work/host"
 [ "$(id -u)" = 0 ] || refused "what cannot be run" "there is no program" -- "$work/host"
 
 same "recording" --experts 10M --collect "$work/trace" -- "$host" $model
-grep -q "trace: 60 tokens recorded" "$work/err" || fail "nothing is recorded"
+grep -q "trace: 69 tokens recorded" "$work/err" || fail "nothing is recorded"
 [ -s "$work/trace/manifest.json" ] || fail "no trace"
 
 # Programs without models are left alone.
