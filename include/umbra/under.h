@@ -54,11 +54,14 @@ typedef struct umbra_under_options {
     int io_depth;          /* as in umbra_store_options */
     bool buffered;         /* as in umbra_store_options */
     bool verify;           /* as in umbra_store_options */
+    const char *collect;   /* folder for a trace, begun or gone on with: of every prompt that is
+                              computed at once, from its first position on, but for the first one;
+                              NULL: none */
     const void *mapping; /* where the first file is mapped, if it is so more than once; NULL: where
                             it is found */
     uint64_t
         mapping_bytes;    /* with mapping: how far it reaches, other files of the model included */
-    uint64_t reserved[4]; /* room for options to come: zeros */
+    uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_under_options;
 
 /* What happened since the model was taken over. */

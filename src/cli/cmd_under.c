@@ -68,7 +68,7 @@ static bool is_static(const char *path)
 
 typedef struct under {
     uint64_t ram, experts;
-    const char *prefetch, *shadow, *io;
+    const char *prefetch, *shadow, *io, *collect;
     bool stats;
 } under;
 
@@ -100,6 +100,7 @@ static void set_environment(const under *u, const char *library)
     set_text("UMBRA_UNDER_PREFETCH", u->prefetch);
     set_text("UMBRA_UNDER_SHADOW", u->shadow);
     set_text("UMBRA_UNDER_IO", u->io);
+    set_text("UMBRA_UNDER_COLLECT", u->collect);
     set_text("UMBRA_UNDER_STATS", u->stats ? "1" : NULL);
 }
 
@@ -155,6 +156,8 @@ int cli_under(int argc, char **argv)
         {"--shadow", 0, CLI_TEXT, "FILE", "shadow model to predict by", &u.shadow},
         {"--io", 0, CLI_TEXT, "auto|uring|threads|sim:RATE,LATENCY",
          "how experts are read (default: auto, io_uring where it can be used)", &u.io},
+        {"--collect", 0, CLI_TEXT, "DIR",
+         "record a trace of the prompts that are computed, to train a shadow model on", &u.collect},
         {"--stats", 0, CLI_FLAG, NULL,
          "print figures and what sets the pace when the program ends; `kill -USR1` prints them at "
          "any time",

@@ -57,8 +57,11 @@ static void after(umbra_under_context *c, const umbra_foreign_tensor *t)
     if (layer >= 0) {
         c->choice.layer = layer;
         umbra_under_acquire(c, t, umbra_under_find_state(c->under, layer, t));
-    } else if (is_product(t) && c->choice.layer == c->under->last_layer) {
-        umbra_under_leave(c);
+    } else if (is_product(t)) {
+        if (c->choice.layer == c->under->last_layer)
+            umbra_under_leave(c);
+    } else if (c->under->record.folder) {
+        umbra_under_record_node(c, t);
     }
 }
 
@@ -71,7 +74,8 @@ bool umbra_under_eval(struct ggml_tensor *node, bool ask, void *context)
     if (ask) {
         c->host_wants = c->host && c->host(node, true, c->host_user);
         bool wanted = is_product(t) ? before_product(c, t) : chosen_layer(c->under, t) >= 0;
-        return c->host_wants || wanted;
+        bool recorded = umbra_under_record_wants(c, t);
+        return c->host_wants || wanted || recorded;
     }
     bool go_on = !c->host_wants || c->host(node, false, c->host_user);
     after(c, t);

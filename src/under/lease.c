@@ -42,12 +42,19 @@ static void set_inside(umbra_under_context *c, bool inside)
     pthread_cond_broadcast(&c->under->changed);
 }
 
+static void end_graph(umbra_under_context *c)
+{
+    umbra_under_predict_leave(c);
+    umbra_under_record_leave(c);
+    c->inputs = (umbra_under_inputs){0};
+}
+
 void umbra_under_leave(umbra_under_context *c)
 {
     pthread_mutex_lock(&c->under->mutex);
     release(c);
     if (c->inside)
-        umbra_under_predict_leave(c);
+        end_graph(c);
     set_inside(c, false);
     pthread_mutex_unlock(&c->under->mutex);
 }
@@ -56,10 +63,11 @@ void umbra_under_leave(umbra_under_context *c)
 static void enter(umbra_under_context *c)
 {
     umbra_under *u = c->under;
-    if (c->inside && c->choice.layer > c->reached)
+    c->first = !c->inside || c->choice.layer <= c->reached;
+    if (!c->first)
         return;
     if (c->inside)
-        umbra_under_predict_leave(c);
+        end_graph(c);
     set_inside(c, true);
     c->rows = c->choice.rows;
     umbra_under_predict_enter(c);
@@ -154,6 +162,8 @@ static void acquire(umbra_under_context *c, const umbra_foreign_tensor *ids,
     int rc = begin(c, &err);
     if (rc == UMBRA_OK && data)
         umbra_under_foretell(c, state, ids, data);
+    if (rc == UMBRA_OK && data)
+        umbra_under_record_chosen(c, ids, data, state);
     if (rc == UMBRA_OK)
         rc = take_leases(c, &err);
     if (rc != UMBRA_OK)

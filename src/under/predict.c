@@ -116,8 +116,7 @@ static bool read_rows(const umbra_experts *e, const char *name, int rows, int co
     return ok;
 }
 
-/* For umbra_runner_options.gate. A router that cannot be read scores nothing. */
-static void write_gate(void *user, int layer, float *out)
+void umbra_under_write_gate(void *user, int layer, float *out)
 {
     umbra_under *u = user;
     const umbra_under_layer *l = &u->layer[layer];
@@ -145,7 +144,7 @@ static int open_runner(umbra_under *u, const bool *sparse, umbra_error *err)
         .used = u->experts.used,
         .sparse = sparse,
         .shadow = p->shadow,
-        .gate = write_gate,
+        .gate = umbra_under_write_gate,
         .user = u,
         .every = EVERY,
         .sequences = UMBRA_UNDER_ROWS,

@@ -92,6 +92,7 @@ static umbra_under_options options_of(const file_record *file)
         .ram_bytes = number_of("UMBRA_UNDER_RAM"),
         .shadow = getenv("UMBRA_UNDER_SHADOW"),
         .io = getenv("UMBRA_UNDER_IO"),
+        .collect = getenv("UMBRA_UNDER_COLLECT"),
         .verify = getenv("UMBRA_UNDER_VERIFY") != NULL,
         .mapping = file->at,
         .mapping_bytes = file->bytes,
@@ -112,7 +113,8 @@ static bool needs_umbra(const char *path, bool tell)
     uint64_t given = number_of("UMBRA_UNDER_EXPERTS");
     if (umbra_experts_open(&e, path, NULL) != UMBRA_OK)
         return false;
-    bool fits = number_of("UMBRA_UNDER_RAM") == 0 && (given == 0 || e.expert_bytes <= given);
+    bool fits = !getenv("UMBRA_UNDER_COLLECT") && number_of("UMBRA_UNDER_RAM") == 0 &&
+                (given == 0 || e.expert_bytes <= given);
     if (e.n > 0 && fits && tell)
         fprintf(
             stderr,

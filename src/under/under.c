@@ -169,7 +169,7 @@ static int read_all(umbra_under *u, umbra_error *err)
         if (u->layer[layer].experts > 0)
             rc = read_layer(u, layer, all, err);
     umbra_free(all);
-    u->complete = rc == UMBRA_OK;
+    u->complete = rc == UMBRA_OK && !u->record.folder;
     return rc;
 }
 
@@ -178,6 +178,8 @@ static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *
     int rc = list_layers(u, err);
     if (rc == UMBRA_OK)
         rc = umbra_under_predict_init(u, o, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_under_record_init(u, o->collect, err);
     if (rc == UMBRA_OK)
         rc = open_store(u, o, err);
     if (rc == UMBRA_OK)
@@ -228,6 +230,7 @@ void umbra_under_detach(umbra_under **under)
         return;
     umbra_under_stop_keeping(u);
     umbra_under_predict_free(u);
+    umbra_under_record_free(u);
     umbra_store_close(&u->store);
     umbra_experts_close(&u->experts);
     umbra_free(u->layer);

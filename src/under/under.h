@@ -11,6 +11,7 @@
 #include "ahead/judge.h"
 #include "under/experts.h"
 #include "under/foreign.h"
+#include "under/record.h"
 
 enum {
     UMBRA_UNDER_ROWS = 8, /* as many together are sequences that decode; more are a prompt */
@@ -50,6 +51,7 @@ struct umbra_under {
     umbra_store *store;
     uint64_t held; /* leases of all contexts */
     umbra_under_predict predict;
+    umbra_under_record record;
     umbra_under_stats stats;
     /* keeper.c */
     pthread_t keeper;
@@ -76,6 +78,8 @@ struct umbra_under_context {
     uint64_t entered_ns, waited_ns, needed;
     int rows;    /* of the graph */
     int reached; /* the last layer that was reached in it */
+    bool first;  /* no layer was reached before the present one */
+    umbra_under_inputs inputs;
     umbra_under_choice choice;
     umbra_lease *leases; /* (experts.experts) */
     int n_leases;
@@ -113,6 +117,9 @@ const umbra_foreign_tensor *umbra_under_find_state(umbra_under *u, int layer,
  */
 void umbra_under_foretell(umbra_under_context *c, const umbra_foreign_tensor *state,
                           const umbra_foreign_tensor *ids, const char *ids_data);
+/* For umbra_runner_options.gate, and for traces; user: an umbra_under. A router that cannot be read
+ * scores nothing. */
+void umbra_under_write_gate(void *user, int layer, float *out);
 /* A graph begins; all its layers are computed. */
 void umbra_under_predict_enter(umbra_under_context *c);
 void umbra_under_predict_leave(umbra_under_context *c);

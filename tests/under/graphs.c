@@ -101,14 +101,60 @@ static void choose(struct ggml_tensor *ids, int experts, uint64_t *seed)
     }
 }
 
+/* Numbers by chance, from -1 to 1. */
+static struct ggml_tensor *numbers(host_graph *g, int n, const int64_t *ne, uint64_t *seed)
+{
+    struct ggml_tensor *t = ggml_new_tensor(g->context, STUB_F32, n, ne);
+    int64_t count = t->ne[0] * t->ne[1] * t->ne[2];
+    for (int64_t i = 0; i < count; i++)
+        ((float *)t->data)[i] = (float)(chance(seed) % 1000) / 500 - 1;
+    return t;
+}
+
+/* The tokens, their positions, and what looks at them. */
+static void add_inputs(host_graph *g, const host *h, int rows, uint64_t *seed)
+{
+    g->tokens = ggml_new_tensor(g->context, STUB_I32, 1, (int64_t[]){rows});
+    g->positions = ggml_new_tensor(g->context, STUB_I32, 1, (int64_t[]){rows});
+    for (int i = 0; i < rows; i++) {
+        ((int32_t *)g->tokens->data)[i] = (int32_t)(chance(seed) % 1000);
+        ((int32_t *)g->positions->data)[i] = i;
+    }
+    ggml_set_name(g->tokens, "inp_tokens");
+    ggml_set_name(g->positions, "inp_pos");
+    struct ggml_tensor *x = ggml_new_tensor(g->context, STUB_F32, 1, (int64_t[]){h->hidden});
+    add(g, ggml_mul_mat(g->context, x, g->tokens));
+}
+
+/* What enters the layer, its norm, and a rotation by the positions. */
+static void add_attention(host_graph *g, const host *h, int layer, int rows, uint64_t *seed)
+{
+    void *c = g->context;
+    struct ggml_tensor *in = numbers(g, 2, (int64_t[]){h->hidden, rows}, seed);
+    g->input[layer] = in;
+    add(g, ggml_mul(c, add(g, ggml_rms_norm(c, in, 1e-6f)), weight(g, h, layer, "attn_norm")));
+    add(g, ggml_mul_mat(c, in, g->positions));
+}
+
+/* Weights on their way: the second is what they are. */
+static void add_weights(host_graph *g, const host *h, int layer, int rows, uint64_t *seed)
+{
+    char name[64];
+    add(g, numbers(g, 3, (int64_t[]){1, h->used, rows}, seed));
+    snprintf(name, sizeof name, "ffn_moe_weights-%d", layer);
+    ggml_set_name(g->graph.node[g->graph.n - 1], name);
+    g->weights[layer] = add(g, numbers(g, 2, (int64_t[]){h->used, rows}, seed));
+    snprintf(name, sizeof name, "ffn_moe_weights_norm-%d", layer);
+    ggml_set_name(g->weights[layer], name);
+}
+
 static void add_layer(host_graph *g, const host *h, int layer, int rows, uint64_t *seed,
                       enum host_ids kind)
 {
     char name[64];
     void *c = g->context;
-    struct ggml_tensor *x = ggml_new_tensor(c, STUB_F32, 2, (int64_t[]){h->hidden, rows});
-    for (int i = 0; i < h->hidden * rows; i++)
-        ((float *)x->data)[i] = (float)(chance(seed) % 1000) / 500 - 1;
+    struct ggml_tensor *x = numbers(g, 2, (int64_t[]){h->hidden, rows}, seed);
+    g->state[layer] = x;
     struct ggml_tensor *normed =
         add(g, ggml_mul(c, add(g, ggml_rms_norm(c, x, 1e-6f)), weight(g, h, layer, "ffn_norm")));
     struct ggml_tensor *scores =
@@ -120,7 +166,8 @@ static void add_layer(host_graph *g, const host *h, int layer, int rows, uint64_
     if (kind == IDS_ON_DEVICE)
         ids->buffer = x->buffer = ggml_backend_reg_get_proc_address(NULL, "device");
     choose(ids, h->experts, seed);
-    add(g, ids);
+    g->ids[layer] = add(g, ids);
+    add_weights(g, h, layer, rows, seed);
     static const char *const parts[] = {"ffn_up_exps", "ffn_gate_exps", "ffn_down_exps"};
     for (int i = 0; i < 3; i++)
         add(g, ggml_mul_mat_id(c, weight(g, h, layer, parts[i]), normed, ids));
@@ -128,10 +175,14 @@ static void add_layer(host_graph *g, const host *h, int layer, int rows, uint64_
 
 void host_graph_make(host_graph *g, const host *h, int rows, uint64_t *seed, enum host_ids ids)
 {
-    size_t bytes = (size_t)h->layers * ((size_t)h->hidden * (size_t)rows * 24 + 65536);
+    size_t bytes = (size_t)(h->layers + 1) * ((size_t)h->hidden * (size_t)rows * 48 + 131072);
     *g = (host_graph){.context = ggml_init((struct ggml_init_params){.mem_size = bytes})};
-    for (int layer = 0; layer < h->layers; layer++)
+    need(h->layers <= HOST_MOST_LAYERS, "too many layers");
+    add_inputs(g, h, rows, seed);
+    for (int layer = 0; layer < h->layers; layer++) {
+        add_attention(g, h, layer, rows, seed);
         add_layer(g, h, layer, rows, seed, ids);
+    }
     add(g, ggml_set_name(ggml_new_tensor(g->context, STUB_F32, 1, (int64_t[]){1}), "output"));
 }
 

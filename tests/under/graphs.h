@@ -18,9 +18,14 @@ typedef struct host {
 void host_open(host *h, const char *path, bool mapped);
 void host_close(host *h);
 
+enum { HOST_MOST_LAYERS = 16 };
+
 typedef struct host_graph {
     stub_graph graph;
     void *context;
+    struct ggml_tensor *tokens, *positions;
+    struct ggml_tensor *input[HOST_MOST_LAYERS], *state[HOST_MOST_LAYERS]; /* (rows, hidden) */
+    struct ggml_tensor *ids[HOST_MOST_LAYERS], *weights[HOST_MOST_LAYERS]; /* (rows, used) */
 } host_graph;
 
 enum host_ids { IDS_NAMED, IDS_OTHER_NAME, IDS_ON_DEVICE };

@@ -14,6 +14,7 @@
 #include <umbra/under.h>
 
 #include "graphs.h"
+#include "lab/trace/trace.h"
 
 #define MODEL "models/tiny-q8_0.gguf"
 
@@ -166,6 +167,92 @@ static void test_host_callback(void **state)
     host_close(&h);
 }
 
+/* ---- traces ---- */
+
+static void check_states(umbra_trace *trace, int document, umbra_trace_state which, int layer,
+                         const struct ggml_tensor *t)
+{
+    int n = (int)t->ne[0];
+    float *row = calloc((size_t)n, sizeof *row);
+    for (int r = 0; r < (int)t->ne[1]; r++) {
+        assert_int_equal(umbra_trace_read_states(trace, document, which, layer, r, 1, row, NULL),
+                         UMBRA_OK);
+        for (int i = 0; i < n; i++)
+            assert_float_equal(row[i], ((const float *)t->data)[r * n + i], 0.005);
+    }
+    free(row);
+}
+
+static void check_document(umbra_trace *trace, int document, const host *h, const host_graph *g)
+{
+    int rows = (int)g->tokens->ne[0];
+    assert_int_equal(umbra_trace_shard_tokens(trace, document), rows);
+    int32_t token[64];
+    uint16_t experts[64];
+    float weights[64];
+    assert_int_equal(umbra_trace_read_tokens(trace, document, 0, rows, token, NULL), UMBRA_OK);
+    assert_memory_equal(token, g->tokens->data, (size_t)rows * sizeof *token);
+    for (int layer = 0; layer < h->layers; layer++) {
+        check_states(trace, document, UMBRA_TRACE_INPUT, layer, g->input[layer]);
+        check_states(trace, document, UMBRA_TRACE_HIDDEN, layer, g->state[layer]);
+        for (int r = 0; r < rows; r++) {
+            assert_int_equal(umbra_trace_read_experts(trace, document, layer, r, 1, experts, NULL),
+                             UMBRA_OK);
+            assert_int_equal(umbra_trace_read_weights(trace, document, layer, r, 1, weights, NULL),
+                             UMBRA_OK);
+            for (int i = 0; i < h->used; i++) {
+                int at = r * h->used + i;
+                assert_int_equal(experts[i], ((const int32_t *)g->ids[layer]->data)[at]);
+                assert_float_equal(weights[i], ((const float *)g->weights[layer]->data)[at], 0.001);
+            }
+        }
+    }
+}
+
+/* Prompts from their beginning on are recorded, but for the first; a folder is gone on with. */
+static void test_traces(void **state)
+{
+    (void)state;
+    static const int rows[] = {12, 20, 1, 30, 15};
+    char folder[] = "/tmp/umbra-under-XXXXXX", command[64];
+    host h;
+    assert_non_null(mkdtemp(folder));
+    host_open(&h, MODEL, true);
+    uint64_t budget = smallest_budget();
+    for (int times = 1; times <= 2; times++) {
+        umbra_under *u =
+            open_under(&(umbra_under_options){.expert_bytes = budget, .collect = folder});
+        umbra_under_context *c;
+        host_graph g[5];
+        uint64_t seed = 17 * (uint64_t)times;
+        assert_int_equal(umbra_under_context_open(&c, u, NULL, NULL, NULL), UMBRA_OK);
+        for (int i = 0; i < 5; i++) {
+            stub_scheduler s = {.eval = umbra_under_eval, .user = c};
+            host_graph_make(&g[i], &h, rows[i], &seed, IDS_NAMED);
+            if (i == 4) /* goes on with a text */
+                for (int r = 0; r < rows[i]; r++)
+                    ((int32_t *)g[i].positions->data)[r] += 30;
+            assert_int_equal(ggml_backend_sched_graph_compute_async(&s, &g[i].graph), 0);
+        }
+        umbra_under_context_close(&c);
+        umbra_under_detach(&u);
+        umbra_trace *trace;
+        umbra_error err = {0};
+        if (umbra_trace_open(&trace, folder, &err) != UMBRA_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(umbra_trace_documents(trace), 2 * times);
+        assert_int_equal(umbra_trace_get_info(trace)->used, h.used);
+        check_document(trace, 2 * times - 2, &h, &g[1]);
+        check_document(trace, 2 * times - 1, &h, &g[3]);
+        umbra_trace_close(&trace);
+        for (int i = 0; i < 5; i++)
+            host_graph_free(&g[i]);
+    }
+    host_close(&h);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 /* ---- several contexts ---- */
 
 typedef struct worker {
@@ -300,13 +387,10 @@ static void test_layers_that_were_not_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_result),
-        cmocka_unit_test(test_everything_in_memory),
-        cmocka_unit_test(test_host_callback),
-        cmocka_unit_test(test_contexts_at_once),
-        cmocka_unit_test(test_mapped_twice),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_layers_that_were_not_loaded),
+        cmocka_unit_test(test_same_result),   cmocka_unit_test(test_everything_in_memory),
+        cmocka_unit_test(test_host_callback), cmocka_unit_test(test_contexts_at_once),
+        cmocka_unit_test(test_mapped_twice),  cmocka_unit_test(test_traces),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_layers_that_were_not_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

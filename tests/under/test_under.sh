@@ -79,6 +79,10 @@ cp "$host" "$work/host"
 chmod -x "$work/host"
 [ "$(id -u)" = 0 ] || refused "what cannot be run" "there is no program" -- "$work/host"
 
+same "recording" --experts 10M --collect "$work/trace" -- "$host" $model
+grep -q "trace: 69 tokens recorded" "$work/err" || fail "nothing is recorded"
+[ -s "$work/trace/manifest.json" ] || fail "no trace"
+
 # Programs without models are left alone.
 [ "$("$umbra" under --stats -- echo hello 2>&1)" = hello ] || fail "echo"
 "$umbra" under --experts 1 -- sh -c 'exit 7' >"$work/err" 2>&1 && fail "exit code" || [ $? = 7 ]
