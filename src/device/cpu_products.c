@@ -1,8 +1,15 @@
 /* Matrix products, shared by the threads of the pool. */
 #include "device/device.h"
 
-/* Rows claimed at once: enough to reuse an activation from cache, few enough to balance. */
-enum { LEAST_GRAIN = 16, MOST_GRAIN = 256, PIECES_PER_THREAD = 4 };
+/* Rows claimed at once: enough to reuse an activation from cache, few enough to balance. With many
+ * tokens a piece is long: there are more of them, and each is whole panels of the kernels. */
+enum {
+    LEAST_GRAIN = 16,
+    MOST_GRAIN = 256,
+    PIECES_PER_THREAD = 4,
+    MANY_TOKENS = 16,
+    MANY_PIECES_PER_THREAD = 8,
+};
 
 typedef struct product_run {
     const umbra_product *products;
@@ -32,13 +39,24 @@ static void count_work(umbra_profiler *profiler, const umbra_product *p)
     umbra_profiler_count(profiler, rows * p->matmul.row_bytes, macs);
 }
 
+static int choose_grain(const umbra_device *d, const umbra_product *products, int n, int rows)
+{
+    int tokens = 0;
+    for (int i = 0; i < n; i++)
+        tokens = products[i].matmul.tokens > tokens ? products[i].matmul.tokens : tokens;
+    bool many = tokens >= MANY_TOKENS;
+    int unit = many ? LEAST_GRAIN : 8;
+    int pieces = d->threads * (many ? MANY_PIECES_PER_THREAD : PIECES_PER_THREAD);
+    int grain = rows / pieces / unit * unit;
+    return grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;
+}
+
 void umbra_device_products(const umbra_device *d, const umbra_product *products, int n)
 {
     int rows = 0;
     for (int i = 0; i < n; i++)
         rows += products[i].rows;
-    int grain = rows / (d->threads * PIECES_PER_THREAD) / 8 * 8;
-    grain = grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;
+    int grain = choose_grain(d, products, n, rows);
     product_run run = {products, n};
     if (d->tick)
         d->tick(d->user);

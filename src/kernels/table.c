@@ -48,14 +48,13 @@ static void add_vector_tables(const umbra_kernels *scalar)
     umbra_kernels avx2 = *scalar;
     avx2.name = "avx2";
     umbra_kernels_fill_avx2(&avx2);
-    tables[table_count++] = avx2;
-    /* Behind AVX2 until its forms were measured on a machine that has it. */
     if (cpu_has_avx512()) {
         umbra_kernels *k = &tables[table_count++];
         *k = avx2;
         k->name = "avx512";
         umbra_kernels_fill_avx512(k);
     }
+    tables[table_count++] = avx2;
 }
 
 #elif defined(__aarch64__)

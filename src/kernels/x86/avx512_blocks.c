@@ -7,16 +7,19 @@ enum { PANEL_LEAST_TOKENS = 6 /* fewer do not repay the turning */ };
 
 static umbra_matmul_fn tiles[UMBRA_DTYPE_COUNT]; /* AVX2's */
 
+/* A block of tokens stays in the second-level cache while the panels of the rows go by. */
 static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_matmul_fn rest,
                    const panel_type *type)
 {
-    int row = row_begin;
-    for (; m->tokens >= PANEL_LEAST_TOKENS && row + PANEL_ROWS <= row_end; row += PANEL_ROWS) {
-        for (int t = 0; t < m->tokens; t += PANEL_TOKENS) {
-            panel_block(m, row, t, umbra_min_int(PANEL_TOKENS, m->tokens - t), type);
+    bool repays = m->tokens >= PANEL_LEAST_TOKENS;
+    int rows = repays ? (row_end - row_begin) / PANEL_ROWS * PANEL_ROWS : 0;
+    for (int t = 0; rows > 0 && t < m->tokens; t += PANEL_TOKENS) {
+        int tokens = umbra_min_int(PANEL_TOKENS, m->tokens - t);
+        for (int row = row_begin; row < row_begin + rows; row += PANEL_ROWS) {
+            panel_block(m, row, t, tokens, type);
         }
     }
-    rest(m, row, row_end);
+    rest(m, row_begin + rows, row_end);
 }
 
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
