@@ -106,6 +106,44 @@ void umbra_device_enter(const umbra_device *d, umbra_enter_step *s, int rows);
 void umbra_device_leave(const umbra_device *d, float *x, const float *carry, const float *block,
                         int streams, int hidden, int rows);
 
+/* out (T, n H), f32 and q16: each stream of x (T, n, H) normed alone, by its own part of weight (n,
+ * H). */
+void umbra_device_norm_streams(const umbra_device *d, umbra_activations *out, const float *x,
+                               const float *weight, int streams, float eps, int rows);
+/* a = silu(scale * a), f32 and q16. */
+void umbra_device_silu(const umbra_device *d, umbra_activations *a, float scale, int rows);
+/* Another way to take from streams: out = mean of sigmoid(gate) * what is normed; behind the block,
+ * each stream gets 2 sigmoid(score / n) of what this gives, and nothing goes between them. */
+typedef struct umbra_average_step {
+    const float *normed, *gates; /* (T, n, H) */
+    const float *scores;         /* (T, n), or NULL: there is no carry */
+    float *out;                  /* (T, H) */
+    float *carry;                /* as of umbra_enter_step */
+    int streams, hidden;
+} umbra_average_step;
+void umbra_device_average(const umbra_device *d, const umbra_average_step *s, int rows);
+
+/* What the last tokens say together, a key for each stream and a value: each stream gets as much of
+ * the value as key and stream, both normed, fit: sigmoid of the signed root of their product /
+ * sqrt(H); and silu of a convolution of what it got here and before, normed, kept where each row's
+ * view says. */
+typedef struct umbra_ngram_step {
+    float *x;                                       /* (T, n, H) the streams */
+    float *key;                                     /* (T, n, H); changed */
+    const float *value;                             /* (T, H) */
+    const float *key_norm, *query_norm, *conv_norm; /* (n, H) */
+    const float *conv; /* (n H, taps), oldest first, of positions `apart` apart */
+    int taps, apart;
+    const umbra_kv_form *form; /* F32, one head; its first n H values */
+    const umbra_kv_view *view; /* (T) */
+    int streams, hidden;
+    float eps;
+    float *row;         /* (threads, H) scratch */
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;
+} umbra_ngram_step;
+void umbra_device_join_ngrams(const umbra_device *d, const umbra_ngram_step *s, int rows);
+
 /* ---- products ---- */
 
 /* out (tokens, w->rows) = x w^T, to be computed by umbra_device_products. */

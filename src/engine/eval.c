@@ -185,6 +185,9 @@ static void show_layer(chunk *c)
         s->pooled[t] = umbra_state_view(e->state, a->pooled, s->sequence[t], s->position[t]);
         s->pooling[t] = umbra_state_view(e->state, a->pooling, s->sequence[t], s->position[t]);
     }
+    const umbra_ngrams *g = &e->model->config.ngrams;
+    for (int t = 0; g->size && layer == g->layer && t < c->rows.n; t++)
+        s->ngrams[t] = umbra_state_view(e->state, g->kept, s->sequence[t], s->position[t]);
     for (int i = 0; recurrent && i < s->chains.n; i++)
         s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
 }
@@ -196,11 +199,14 @@ static int compute_layer(chunk *c, umbra_error *err)
     int rc = check_interruption(c, err);
     if (rc != UMBRA_OK)
         return rc;
+    show_layer(c);
+    rc = umbra_step_ngrams(&c->pass, layer, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
     rc = tell(c, UMBRA_TAP_INPUT);
     if (rc != UMBRA_OK)
         return rc;
-    show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
@@ -368,6 +374,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .forms = e->forms,
                      .recurrent = e->recurrent,
                      .rope_frequency = e->rope_frequency,
+                     .ngram_rows = &e->ngram_rows,
                      .order = e->division.order,
                      .scratch = &e->scratch,
                      .rows = count},

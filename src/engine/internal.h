@@ -28,6 +28,7 @@ struct umbra_engine {
     double *rope_frequency; /* (rope.dim / 2) */
     umbra_state *state;
     umbra_scratch scratch;
+    umbra_ngram_rows ngram_rows;
     umbra_tap attached;
     bool has_identity;
     uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
@@ -46,6 +47,8 @@ void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent);
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+/* Rows of the table of config.ngrams that are kept. */
+uint64_t umbra_plan_ngram_bytes(const umbra_model *model);
 
 /* weights.c */
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,

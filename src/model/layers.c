@@ -48,5 +48,6 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
         at->pooled = at->ratio ? c->kept++ : 0;
         at->pooling = at->ratio ? c->kept++ : 0;
     }
+    c->ngrams.kept = c->ngrams.size ? c->kept++ : 0;
     return rc;
 }

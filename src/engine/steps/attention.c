@@ -112,7 +112,7 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_activations *given = a->out_groups ? &s->groups_out : &s->mixed;
-    umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
+    umbra_step_norm(p, &w[UMBRA_ATTN_NORM]);
     s->mixed.columns = a->heads * a->value_dim;
     if (a->recurrence.key_heads)
         umbra_step_recurrent(p, layer);

@@ -176,7 +176,7 @@ static void lay_inner(umbra_arena *c, umbra_scratch *s, const umbra_config *conf
 }
 
 static void lay_streams(umbra_arena *c, umbra_scratch *s, const umbra_config *config,
-                        uint64_t tokens)
+                        uint64_t tokens, uint64_t threads)
 {
     uint64_t n = (uint64_t)config->streams.count, whole = n * (uint64_t)config->hidden;
     s->streams = NULL;
@@ -186,6 +186,13 @@ static void lay_streams(umbra_arena *c, umbra_scratch *s, const umbra_config *co
     s->carry = take_floats(c, tokens, n * (n + 1));
     s->flat = take_activations(c, tokens, whole);
     s->stream_scores = take_floats(c, tokens, n * (n + 2));
+    uint64_t normed = config->streams.rank ? tokens : 0, spoken = config->ngrams.size ? tokens : 0;
+    s->stream_low = take_activations(c, normed, (uint64_t)config->streams.rank);
+    s->stream_gates = take_floats(c, normed, whole);
+    s->ngram_state = take_activations(c, spoken, (uint64_t)config->hidden);
+    s->ngram_key = take_floats(c, spoken, whole);
+    s->ngram_row = take_floats(c, spoken ? threads : 0, (uint64_t)config->hidden);
+    s->ngrams = umbra_arena_take(c, spoken, sizeof *s->ngrams);
 }
 
 uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
@@ -197,7 +204,7 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     uint64_t pairs = tokens * (uint64_t)config->experts_used;
 
     s->x = take_floats(&c, tokens, hidden);
-    lay_streams(&c, s, config, tokens);
+    lay_streams(&c, s, config, tokens, (uint64_t)threads);
     s->normed = take_activations(&c, tokens, hidden);
     lay_attention(&c, s, config, chunk, context, threads);
     s->block = take_floats(&c, tokens, hidden);
