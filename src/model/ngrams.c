@@ -1,6 +1,7 @@
 /* The table of what the last tokens say together, which stays in the file. */
+#include <inttypes.h>
+
 #include "base/error.h"
-#include "base/quote.h"
 #include "kernels/kernels.h"
 #include "model/architecture.h"
 
@@ -21,9 +22,9 @@ int umbra_find_ngrams(umbra_model *model, umbra_error *err)
     if (t->shape[0] != (uint64_t)g->width || t->shape[1] < rows || t->shape[2] != 1 ||
         t->shape[3] != 1)
         return umbra_fail_at(err, UMBRA_E_FORMAT, t->offset,
-                             "%s: tensor %s has %d dimensions, the first of %d; the metadata ask "
-                             "for at least %d rows of %d values",
-                             path, name, (int)t->dimensions, (int)t->shape[0], (int)rows, g->width);
+                             "%s: tensor %s has shape %" PRIu64 " x %" PRIu64 ", but the metadata "
+                             "ask for %d x %" PRIu64 " or more",
+                             path, name, t->shape[0], t->shape[1], g->width, rows);
     if (!umbra_kernels_find("reference")->dequantize[t->dtype])
         return umbra_fail_at(err, UMBRA_E_UNSUPPORTED, t->offset,
                              "%s: tensor %s has type %s, which is not supported", path, name,

@@ -49,7 +49,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-GATED = ("qwen35moe", "qwen3next")
+GATED = ("qwen35moe", "qwen3next", "qwen4exp")
 COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
 ADJACENT = COMPRESSED + ("deepseek4", "llama", "granitemoe", "ernie4_5-moe", "llama4")
 
@@ -271,7 +271,7 @@ class Streams:
     def __init__(self, m, x):
         self.m, self.n = m, m.key("hyper_connection.count")
         self.rows = np.array([x] * self.n)
-        self.eps = m.key("hyper_connection.epsilon")
+        self.eps = m.key("hyper_connection.epsilon", 0)
 
     def scores(self, name, layer):
         m = self.m
@@ -328,11 +328,12 @@ def delta_net(m, layer, x):
     v, out, state = v.reshape(len(x), nv, n), np.zeros((len(x), nv, n)), np.zeros((nv, n, n))
     for t in range(len(x)):
         for h in range(nv):
-            of = h % nk if m.name == "qwen35moe" else h // r
+            of = h % nk if m.name != "qwen3next" else h // r
             s = decay[t, h] * state[h]
             s = s + np.outer(k[t, of], sigmoid(b[t, h]) * (v[t, h] - s.T @ k[t, of]))
             state[h], out[t, h] = s, s.T @ q[t, of] / math.sqrt(n)
-    out = norm(out, m.get("ssm_norm.weight", layer), eps) * z * sigmoid(z)
+    z = sigmoid(z) * (1 if m.name == "qwen4exp" else z)
+    out = norm(out, m.get("ssm_norm.weight", layer), eps) * z
     return out.reshape(len(x), -1) @ m.get("ssm_out.weight", layer).T
 
 
@@ -389,7 +390,7 @@ def swiglu(m, gate, up, clamp=None):
 
 BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3")
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
-                "gemma4", "lfm2moe", "qwen35moe", "qwen3next")
+                "gemma4", "lfm2moe", "qwen35moe", "qwen3next", "qwen4exp")
 
 
 def choose(m, layer, z, token):
@@ -462,17 +463,85 @@ def feed_forward(m, layer, x, state):
     return out
 
 
+class NormedStreams(Streams):
+    """Mixtures are of normed streams, gated value by value."""
+
+    def mix(self, name, layer):
+        m = self.m
+        eps, weight = m.key("attention.layer_norm_rms_epsilon"), m.get(f"{name}_norm.weight", layer)
+        normed = norm(self.rows, weight.reshape(self.n, -1), eps)
+        low = m.get(f"{name}_down.weight", layer) @ normed.reshape(-1) / self.n
+        gates = m.get(f"{name}_up.weight", layer) @ (low * sigmoid(low))
+        return normed, (normed * sigmoid(gates.reshape(self.n, -1))).mean(0)
+
+    def enter(self, name, layer):
+        normed, out = self.mix(name, layer)
+        self.scores = self.m.get(f"{name}_inject.weight", layer) @ normed.reshape(-1)
+        return out
+
+    def leave(self, block):
+        self.rows = self.rows + np.outer(2 * sigmoid(self.scores / self.n), block)
+
+    def last(self):
+        return self.mix("output_hc", None)[1]
+
+
+def say_together(m, layer, streams):
+    """What the last tokens say joins the streams."""
+    eps, n = m.key("attention.layer_norm_rms_epsilon"), m.key("hyper_connection.count")
+    size, heads = m.key("ple.ngram_size"), m.key("ple.heads_per_ngram")
+    end, hidden = m.key("ple.eos_token_id"), m.key("embedding_length")
+    multipliers, offsets = m.key("ple.layer_multipliers"), m.key("ple.head_offsets")
+    sizes, taps = m.key("ple.head_vocab_sizes"), m.get("ple_conv1d.weight", layer)
+
+    def weight(name):
+        return m.get(f"ple_norm_{name}.weight", layer).reshape(n, -1)
+
+    given = []
+    for t, s in enumerate(streams):
+        ids, over = [TOKENS[t]], False
+        for back in range(1, size):
+            over = over or t < back or TOKENS[t - back] == end
+            ids.append(end if over else TOKENS[t - back])
+        rows = []
+        for g in range(2, size + 1):
+            mixed = 0
+            for i in range(g):
+                mixed ^= ids[i] * multipliers[i] % 2**64
+            for j in range(heads):
+                head = (g - 2) * heads + j
+                row = mixed % sizes[head] + offsets[head]
+                rows.append(m.get("per_layer_token_embd.weight")[row])
+        e = np.concatenate(rows)
+        key = (m.get("ple_key.weight", layer) @ e).reshape(n, -1)
+        fit = (norm(key, weight("key"), eps) * norm(s.rows, weight("query"), eps)).sum(1)
+        fit = fit / math.sqrt(hidden)
+        gate = sigmoid(np.sign(fit) * np.sqrt(np.maximum(abs(fit), 1e-6)))
+        given.append(np.outer(gate, m.get("ple_value.weight", layer) @ e))
+    width = taps.shape[1]
+    for t, s in enumerate(streams):
+        conv = np.zeros(n * hidden)
+        for j in range(width):
+            at = t - (width - 1 - j) * size
+            if at >= 0:
+                conv += taps[:, j] * norm(given[at], weight("conv"), eps).reshape(-1)
+        s.rows = s.rows + given[t] + (conv * sigmoid(conv)).reshape(n, -1)
+
+
 def through_streams(m, x):
     """x behind all layers"""
     eps = m.key("attention.layer_norm_rms_epsilon")
-    streams = [Streams(m, row) for row in x]
+    normed_already = m.name == "qwen4exp"
+    streams = [(NormedStreams if normed_already else Streams)(m, row) for row in x]
     for layer in range(m.key("block_count")):
+        if layer in m.key("ple.layers", []):
+            say_together(m, layer, streams)
         x = np.array([s.enter("hc_attn", layer) for s in streams])
-        normed = norm(x, m.get("attn_norm.weight", layer), eps)
+        normed = x if normed_already else norm(x, m.get("attn_norm.weight", layer), eps)
         for s, given in zip(streams, attention(m, layer, normed, rope_of(m, layer))):
             s.leave(given)
         x = np.array([s.enter("hc_ffn", layer) for s in streams])
-        normed = norm(x, m.get("ffn_norm.weight", layer), eps)
+        normed = x if normed_already else norm(x, m.get("ffn_norm.weight", layer), eps)
         for s, given in zip(streams, feed_forward(m, layer, normed, x)):
             s.leave(given)
     return np.array([s.last() for s in streams])
@@ -499,7 +568,7 @@ def log_sum_exps(path):
         if m.name == "gemma4":
             x = x * m.get("layer_output_scale.weight", layer)
     last = m.get("token_embd_norm.weight" if m.name == "lfm2moe" else "output_norm.weight")
-    logits = norm(x, last, eps) @ m.get("output.weight").T
+    logits = (x if last is None else norm(x, last, eps)) @ m.get("output.weight").T
     logits = logits / m.key("logit_scale", 1)
     cap = m.key("final_logit_softcapping")
     logits = logits if cap is None else cap * np.tanh(logits / cap)
@@ -510,7 +579,8 @@ print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
          "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
-         "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next")
+         "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next",
+         "qwen4exp")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]
