@@ -131,7 +131,8 @@ typedef struct umbra_rows {
     const umbra_token *tokens; /* (n) what they are */
     const int32_t *position;   /* (n) in their sequences */
     const bool *prompt;        /* (n) whether the row's sequence has more rows among these: it is
-                                  a prompt's; a row by itself is decoded */
+                                  a prompt's; a row by itself is decoded, and so are guessed tokens
+                                  that umbra_generate checks together */
     const float *x;            /* (n, H) */
     const int32_t *experts;    /* (n, k) used, best first, or as the token
                                   names them; NULL but at UMBRA_TAP_ROUTED
@@ -160,6 +161,13 @@ typedef struct umbra_tap {
  * finished. tap may be NULL. */
 UMBRA_API int umbra_engine_eval(umbra_engine *engine, const umbra_token *tokens, int n,
                                 const umbra_tap *tap, umbra_error *err);
+
+/* For the ranks behind the first (ranks.h): does what rank 0's engine is told, until that is
+ * closed. progress (may be NULL) can interrupt rank 0's computing, which then ends there as
+ * interrupted. What fails is told at rank 0. UMBRA_E_IO: the others cannot be reached any more. For
+ * the thread that drives the engine. */
+UMBRA_API int umbra_engine_follow(umbra_engine *engine, const umbra_progress *progress,
+                                  umbra_error *err);
 
 /* Tokens a sequence holds. */
 UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);

@@ -2,6 +2,7 @@
 #ifndef UMBRA_GENERATE_H
 #define UMBRA_GENERATE_H
 
+#include <umbra/draft.h>
 #include <umbra/engine.h>
 
 #ifdef __cplusplus
@@ -91,7 +92,9 @@ typedef struct umbra_generate_options {
     /* The tokens that the sequence holds before the prompt (umbra_engine_length of them), for what
      * sampling looks back at; NULL: it sees the prompt first. */
     const int32_t *before;
-    uint64_t reserved[3]; /* room for options to come: zeros */
+    umbra_drafts *drafts; /* of the engine: what the text is to be drafted by; NULL: by nothing.
+                             Nothing changes by it but time */
+    uint64_t reserved[2]; /* room for options to come: zeros */
 } umbra_generate_options;
 
 /* What a generation did. */
@@ -102,6 +105,8 @@ typedef struct umbra_generation {
     double prefill_seconds;     /* prompt to first token known */
     double decode_seconds;      /* first new token to the last */
     int decode_steps;           /* evaluations in decode_seconds */
+    int decode_tokens;          /* that these gave, an end token included: as many, or more where
+                                   drafts were right */
     double decode_wait_seconds; /* of decode_seconds, waiting for experts to be read */
     uint64_t reserved[4];       /* room for figures to come: zeros */
 } umbra_generation;

@@ -4,9 +4,12 @@
  * outputs, and everyone sums them in the router's order. So each rank has the bits of a single
  * engine, with as many caches and disks as there are ranks.
  *
+ * Rank 0 leads: the others' engines, opened with the same options but for budget, threads, I/O and
+ * reading ahead, follow it (umbra_engine_follow) and do what it does. A program may also call all
+ * engines alike; then a rank's call takes part in rank 0's next one, which must be the same.
+ *
  * The exchange is the caller's, by three functions: MPI has them (the command line uses it so), and
- * so have threads behind a barrier. Every rank must call the engine alike: the same tokens in the
- * same order, and the same options but for budget, threads, I/O and reading ahead. */
+ * so have threads behind a barrier. */
 #ifndef UMBRA_RANKS_H
 #define UMBRA_RANKS_H
 

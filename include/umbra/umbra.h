@@ -10,9 +10,12 @@
  *         umbra_store    the experts: cache, reads, reading ahead                     store.h
  *         umbra_prefetch   foretells to the engine's store what comes next            prefetch.h
  *           umbra_runner     the same for any engine that has a store                 runner.h
+ *         umbra_drafts     guesses tokens, to check several in a step                 draft.h
  *       umbra_sampler  chooses a token from logits                                    generate.h
  *       umbra_chat     messages to a prompt in the model's own form                   chat.h
  *         umbra_answer   what the model wrote: text, reasoning, calls of tools        answer.h
+ *       umbra_spellings  the bytes of its tokens                                     grammar.h
+ *         umbra_grammar    what may be drawn for a JSON schema                        grammar.h
  *     umbra_template   the Jinja engine under it; needs nothing else                  template.h
  *     umbra_stops      ends a text at what must not stand in it                       stops.h
  *
@@ -122,7 +125,9 @@
 #include <umbra/answer.h>
 #include <umbra/chat.h>
 #include <umbra/engine.h>
+#include <umbra/draft.h>
 #include <umbra/generate.h>
+#include <umbra/grammar.h>
 #include <umbra/model.h>
 #include <umbra/prefetch.h>
 #include <umbra/progress.h>

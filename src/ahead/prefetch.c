@@ -23,7 +23,8 @@ struct umbra_prefetch {
     umbra_policy policy;
     bool automatic;
     bool own_thread;
-    int *next_position; /* (sequences) that the runner expects */
+    int *next_position; /* (sequences) that the runner expects, or one behind it but at most */
+    int *last_position; /* (sequences) this: guesses that were checked, and may have been right */
     float *probability; /* (experts) */
     bool on;            /* for the chunk in progress */
     int decoded;        /* rows of it that decode; the others are prompts' */
@@ -56,11 +57,15 @@ static void follow(umbra_prefetch *p, const umbra_rows *rows)
 {
     p->decoded = 0;
     for (int t = 0; t < rows->n; t++) {
-        int sequence = rows->tokens[t].sequence, *next = &p->next_position[sequence];
-        if (p->runner && rows->position[t] != *next)
-            umbra_runner_restart(p->runner, sequence);
-        *next = rows->position[t] + 1;
+        int sequence = rows->tokens[t].sequence, position = rows->position[t];
         p->decoded += !rows->prompt[t];
+        int last = p->last_position[sequence];
+        p->last_position[sequence] = position + 1;
+        if (umbra_is_draft(rows, t))
+            continue;
+        if (p->runner && (position < p->next_position[sequence] || position > last))
+            umbra_runner_restart(p->runner, sequence);
+        p->next_position[sequence] = position + 1;
     }
 }
 
@@ -97,7 +102,7 @@ static void tell_rows(umbra_prefetch *p, const umbra_rows *rows, int layer)
         n = prompt_rows(rows, t);
         if (n > 0)
             umbra_runner_absorb(p->runner, sequence, layer, n, x, experts);
-        else
+        else if (!umbra_is_draft(rows, t))
             tell(p, sequence, layer, x, experts);
     }
     if (p->on)
@@ -145,7 +150,7 @@ static int leave(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
     for (int t = 0; t < rows->n; t++)
-        if (p->runner && !rows->prompt[t])
+        if (p->runner && !rows->prompt[t] && !umbra_is_draft(rows, t))
             umbra_runner_leave(p->runner, rows->tokens[t].sequence);
     p->stats.tokens += (uint64_t)p->decoded;
     p->stats.tokens_on += p->on ? (uint64_t)p->decoded : 0;
@@ -405,12 +410,14 @@ int umbra_prefetch_open(umbra_prefetch **out, umbra_engine *engine,
     umbra_judge_init(&p->judge);
     int sequences = umbra_engine_sequences(engine);
     p->next_position = umbra_calloc((size_t)sequences, sizeof *p->next_position);
+    p->last_position = umbra_calloc((size_t)sequences, sizeof *p->last_position);
     int experts = umbra_engine_model(engine)->config.experts;
     p->probability = umbra_calloc((size_t)experts, sizeof *p->probability);
-    int rc = p->next_position && p->probability ? open_runner(p, options ? options : &defaults, err)
-                                                : umbra_fail_nomem(err, "reading ahead", 0);
-    for (int i = 0; p->next_position && i < sequences; i++)
-        p->next_position[i] = -1;
+    bool room = p->next_position && p->last_position && p->probability;
+    int rc = room ? open_runner(p, options ? options : &defaults, err)
+                  : umbra_fail_nomem(err, "reading ahead", 0);
+    for (int i = 0; room && i < sequences; i++)
+        p->next_position[i] = p->last_position[i] = -1;
     if (rc != UMBRA_OK) {
         umbra_prefetch_close(&p);
         return rc;
@@ -439,6 +446,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
     umbra_runner_close(&p->runner);
     umbra_runahead_close(&p->runahead);
     umbra_free(p->next_position);
+    umbra_free(p->last_position);
     umbra_free(p->probability);
     umbra_free(p);
     *prefetch = NULL;

@@ -272,7 +272,7 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
     while (r->turns < rows->n) {
         r->turns++;
         r->row = (r->row + 1) % rows->n;
-        if (!rows->prompt[r->row]) {
+        if (!rows->prompt[r->row] && !umbra_is_draft(rows, r->row)) {
             umbra_walk_begin(r->walk, rows, r->row, UMBRA_TAP_WAIT);
             return true;
         }

@@ -12,6 +12,13 @@
 
 typedef struct umbra_runahead umbra_runahead;
 
+/* Whether a row is a draft, checked with the row before it. It may be wrong, and what it sees of
+ * the layers ahead is not there yet, so it is not followed. */
+static inline bool umbra_is_draft(const umbra_rows *rows, int t)
+{
+    return t > 0 && !rows->prompt[t] && rows->tokens[t].sequence == rows->tokens[t - 1].sequence;
+}
+
 /* Memory that it takes. */
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences);
 /* On failure *out is NULL. */

@@ -53,6 +53,7 @@ int cli_score(int argc, char **argv);
 int cli_split(int argc, char **argv);
 int cli_template(int argc, char **argv);
 int cli_train(int argc, char **argv);
+int cli_under(int argc, char **argv);
 int cli_version(int argc, char **argv);
 
 /* ---- options ---- */
@@ -226,6 +227,8 @@ void cli_print_notes(const umbra_model *model);
 /* Progress for a long call: on stderr, if it is a terminal, once a second has passed. Ctrl-C and
  * SIGTERM make the call return UMBRA_E_INTERRUPTED; a second one ends the process. */
 const umbra_progress *cli_progress(void);
+/* The signal that has come since the last call, 0: none; the next one interrupts again. */
+int cli_take_signal(void);
 /* Bytes that one unit of progress stands for, to be shown beside the count; 0: none. */
 void cli_progress_scale(double bytes_per_unit);
 /* Wipes a progress line, before other output. */

@@ -59,8 +59,9 @@ static void print_group(const char *word)
 void cli_print_help(const cli_syntax *syntax)
 {
     const char *arguments = syntax->arguments;
-    printf("usage: umbra %s%s%s [OPTIONS]\n\n", syntax->command, arguments[0] ? " " : "",
-           arguments);
+    bool last = strncmp(arguments, "--", 2) == 0; /* what follows is another program's */
+    printf("usage: umbra %s%s%s%s%s\n\n", syntax->command, last ? " [OPTIONS]" : "",
+           arguments[0] ? " " : "", arguments, last ? "" : " [OPTIONS]");
     print_wrapped(syntax->description, 0, 0);
     fputs("\noptions:\n", stdout);
     for (const cli_option *o = syntax->options; o->name; o++)

@@ -39,21 +39,21 @@ static int fit_context(const umbra_model *model, run_options *r, int prompt_toke
 
 /* The ranks of mpirun, who divide the experts by the usage file if there is one. Returns 0 or an
  * exit code; free *uses when the engine is open. */
-static int join_ranks(const umbra_model *model, run_options *r, umbra_ranks *ranks, uint64_t **uses)
+static int join_ranks(const umbra_model *model, run_options *r, uint64_t **uses)
 {
     *uses = NULL;
     if (!cli_ranks())
         return 0;
     int code = cli_ranks_read_usage(model, r->usage, uses);
-    *ranks = *cli_ranks();
-    ranks->uses = *uses;
-    r->engine.ranks = ranks;
+    r->ranks = *cli_ranks();
+    r->ranks.uses = *uses;
+    r->engine.ranks = &r->ranks;
     return code;
 }
 
 /* Continues the prompt with an engine that is open. */
-static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_options *r,
-                      const int32_t *prompt, int count, run_output *out)
+static int write_text(const run_machine *m, const run_options *r, const int32_t *prompt, int count,
+                      run_output *out)
 {
     umbra_error err = {0};
     const umbra_generate_options options = {
@@ -63,59 +63,84 @@ static int write_text(umbra_engine *engine, umbra_prefetch *prefetch, const run_
         .progress = cli_progress(),
         .on_token = run_output_take,
         .user = out,
+        .drafts = m->drafts,
     };
-    umbra_generation result = {0};
-    int rc = umbra_generate(engine, out->model, prompt, count, &options, &result, &err);
+    umbra_generation did = {0};
+    int rc = umbra_generate(m->engine, out->model, prompt, count, &options, &did, &err);
     run_output_end(out);
-    if (out->stream && result.new_tokens > 0)
+    if (out->stream && did.new_tokens > 0)
         putchar('\n');
     bool report = rc == UMBRA_OK || rc == UMBRA_E_INTERRUPTED;
     if (report && r->json)
-        run_print_json(engine, prefetch, &result, out);
+        run_print_json(m, &did, out);
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
-        rc = umbra_usage_add(engine, r->usage, &err);
+        rc = umbra_usage_add(m->engine, r->usage, &err);
     int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
-        run_print_stats(engine, prefetch, &result);
+        run_print_stats(m, &did);
+    return code;
+}
+
+int run_open(const umbra_model *model, run_options *r, run_machine *m)
+{
+    umbra_error err = {0};
+    uint64_t *uses;
+    *m = (run_machine){0};
+    int code = join_ranks(model, r, &uses);
+    if (code != 0)
+        return code;
+    r->engine.progress = cli_progress();
+    r->prefetch.warn = cli_warn_without;
+    int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_fit(model, &r->engine, &r->draft, &err);
+    if (rc == UMBRA_OK) {
+        cli_warn_budget(model, &r->engine);
+        rc = umbra_engine_open(&m->engine, model, &r->engine, &err);
+    }
+    /* Also without a share to pin: a file that is none is refused before the text is written. */
+    if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
+        rc = umbra_usage_pin(m->engine, r->usage, r->pin / 100, NULL, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_prefetch_open(&m->prefetch, m->engine, &r->prefetch, &err);
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&m->drafts, m->engine, &r->draft, &err);
+    cli_progress_end();
+    free(uses);
+    if (rc == UMBRA_OK)
+        return 0;
+    run_close(m);
+    return cli_fail(&err);
+}
+
+void run_close(run_machine *m)
+{
+    umbra_drafts_close(&m->drafts);
+    umbra_prefetch_close(&m->prefetch);
+    umbra_engine_close(&m->engine);
+}
+
+/* The rank that writes; alone, it is that too. */
+static int lead(const run_machine *m, const umbra_model *model, const run_options *r,
+                const int32_t *prompt, int count)
+{
+    run_output out;
+    int code = EXIT_FAILED;
+    if (run_output_open(&out, model, r, &code))
+        code = write_text(m, r, prompt, count, &out);
+    run_output_release(&out);
     return code;
 }
 
 static int generate(const umbra_model *model, run_options *r, const int32_t *prompt, int count)
 {
-    umbra_error err = {0};
-    umbra_ranks ranks;
-    uint64_t *uses;
-    int code = join_ranks(model, r, &ranks, &uses);
+    run_machine m;
+    int code = run_open(model, r, &m);
     if (code != 0)
         return code;
-    umbra_engine *engine = NULL;
-    umbra_prefetch *prefetch = NULL;
-    r->engine.progress = cli_progress();
-    r->prefetch.warn = cli_warn_without;
-    int rc = umbra_prefetch_fit(model, &r->engine, &r->prefetch, &err);
-    if (rc == UMBRA_OK) {
-        cli_warn_budget(model, &r->engine);
-        rc = umbra_engine_open(&engine, model, &r->engine, &err);
-    }
-    /* Also without a share to pin: a file that is none is refused before the text is written. */
-    if (rc == UMBRA_OK && r->usage && (r->pin > 0 || access(r->usage, F_OK) == 0))
-        rc = umbra_usage_pin(engine, r->usage, r->pin / 100, NULL, &err);
-    if (rc == UMBRA_OK)
-        rc = umbra_prefetch_open(&prefetch, engine, &r->prefetch, &err);
-    cli_progress_end();
-    free(uses);
-    if (rc != UMBRA_OK) {
-        umbra_engine_close(&engine);
-        return cli_fail(&err);
-    }
-    run_output out;
-    code = EXIT_FAILED;
-    if (run_output_open(&out, model, r, &code))
-        code = write_text(engine, prefetch, r, prompt, count, &out);
-    run_output_release(&out);
-    umbra_prefetch_close(&prefetch);
-    umbra_engine_close(&engine);
+    code = cli_ranks_follows() ? cli_ranks_follow(m.engine) : lead(&m, model, r, prompt, count);
+    run_close(&m);
     return code;
 }
 
@@ -167,6 +192,12 @@ static int run(const char *path, run_options *r)
         fputs("umbra run: give --prompt or --file, not both\n", stderr);
         return EXIT_MISUSE;
     }
+    if (r->chat && (r->prompt || r->file || r->json || cli_ranks())) {
+        fputs("umbra run: --chat reads messages from stdin and prints text, in one process: leave "
+              "out --prompt, --file, --json and mpirun\n",
+              stderr);
+        return EXIT_MISUSE;
+    }
     umbra_error err = {0};
     umbra_model *model;
     int32_t *prompt = NULL;
@@ -174,6 +205,11 @@ static int run(const char *path, run_options *r)
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
     cli_print_notes(model);
+    if (r->chat) {
+        int chat_code = run_chat(model, path, r);
+        umbra_model_close(&model);
+        return chat_code;
+    }
     int code = tokenize_prompt(model, r, &prompt, &count);
     if (code == 0) {
         code = fit_context(model, r, count > 1 << 30 ? 1 << 30 : (int)count);
@@ -188,14 +224,21 @@ static int run(const char *path, run_options *r)
 int cli_run(int argc, char **argv)
 {
     run_options r = {.tokens = -1, .sampling.top_p = cli_not_given};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--prompt", 'p', CLI_TEXT, "TEXT", "text to continue (default: none, the model begins)",
          &r.prompt},
         {"--file", 'f', CLI_TEXT, "FILE", "read the prompt from a file; - is stdin", &r.file},
+        {"--chat", 0, CLI_FLAG, NULL,
+         "talk: every line is a message, answered by the model's chat template", &r.chat},
+        {"--system", 0, CLI_TEXT, "TEXT", "with --chat: what the model is told first", &r.system},
+        {"--template", 0, CLI_TEXT, "FILE",
+         "with --chat: a Jinja template in place of the model's own", &r.template},
         {"--tokens", 'n', CLI_INT, "N",
-         "new tokens at most; 0 only reads the prompt (default: 128, or what fits)", &r.tokens},
+         "new tokens at most, of each answer; 0 only reads the prompt (default: 128, or what fits; "
+         "with --chat: what fits)",
+         &r.tokens},
         {"--temp", 0, CLI_FLOAT, "T", "temperature; 0 takes the best token (default: 0)",
          &r.sampling.temperature, 0, 100},
         {"--top-p", 0, CLI_FLOAT, "P",
@@ -228,6 +271,12 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+         "guess tokens by this source and check several at once, which changes the speed alone; "
+         "auto takes whatever saves time, while it does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
+         &r.draft.most, 1, 8},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
@@ -253,11 +302,14 @@ int cli_run(int argc, char **argv)
         1,
         "umbra run MODEL.gguf --ram 8G -p \"Once\" --stats\n"
         "umbra run MODEL.gguf -f prompt.txt -n 200 --temp 0.8 --top-p 0.95 --seed 7\n"
+        "umbra run MODEL.gguf --chat --system \"Be brief.\" --temp 0.7 --min-p 0.05\n"
         "umbra run MODEL.gguf -p \"Once\" --json | jq .decode_tok_s\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     cli_settle_top_p(&r.sampling.top_p, &r.sampling.temperature);
     if (code < 0 && umbra_policy_parse(policy, &r.prefetch.policy, &err) != UMBRA_OK)
+        code = cli_fail(&err);
+    if (code < 0 && umbra_draft_parse(draft, &r.draft.source, &err) != UMBRA_OK)
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &r);
 }

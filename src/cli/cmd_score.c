@@ -234,7 +234,8 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
             code = cli_fail(&err);
         } else {
             run->model = model;
-            code = score_texts(run, texts, files->count);
+            code = cli_ranks_follows() ? cli_ranks_follow(run->engine)
+                                       : score_texts(run, texts, files->count);
             umbra_engine_close(&run->engine);
         }
     }

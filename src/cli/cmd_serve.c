@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/ranks.h"
 #include "serve/serve.h"
 
 enum { PARALLEL = 4, LEAST_CONTEXT = 2048, MOST_CONTEXT = 32768, PROBE_TOKENS = 64 };
@@ -65,6 +66,7 @@ static void choose_size(serve_command *c)
 static void reserve(serve_command *c)
 {
     umbra_memory_plan p;
+    c->server.model = c->model;
     c->engine.reserved_bytes = serve_memory_bytes(&c->server);
     if (!c->server.state_folder)
         return;
@@ -215,6 +217,7 @@ static int serve_until_told(serve_command *c)
 static int open_engine(serve_command *c, umbra_error *err)
 {
     c->engine.progress = cli_progress();
+    c->engine.ranks = cli_ranks();
     c->prefetch.warn = cli_warn_without;
     choose_size(c);
     reserve(c);
@@ -246,9 +249,13 @@ static int run(const char *path, serve_command *c)
         int rc = open_engine(c, &err);
         if (rc == UMBRA_OK)
             print_plan(c);
-        if (rc == UMBRA_OK && !c->no_probe)
+        bool leads = !cli_ranks_follows();
+        if (rc == UMBRA_OK && leads && !c->no_probe)
             rc = try_speed(c, &err);
-        code = rc == UMBRA_OK ? serve_until_told(c) : cli_fail(&err);
+        if (rc != UMBRA_OK)
+            code = cli_fail(&err);
+        else
+            code = leads ? serve_until_told(c) : cli_ranks_follow(c->running);
     }
     umbra_prefetch_close(&c->ahead);
     umbra_engine_close(&c->running);

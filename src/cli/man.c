@@ -108,8 +108,10 @@ static void visit(const cli_command *command, const cli_syntax *syntax)
     fputs(".SH SYNOPSIS\n", stdout);
     put_font('B', "umbra ", 6);
     put_font('B', command->name, strlen(command->name));
+    bool last = strncmp(syntax->arguments, "--", 2) == 0; /* what follows is another program's */
+    fputs(last ? " [\\fIOPTIONS\\fR]" : "", stdout);
     put_arguments(syntax->arguments);
-    fputs(" [\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n", stdout);
+    fputs(last ? "\n.SH DESCRIPTION\n" : " [\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n", stdout);
     put_line(syntax->description);
     puts(".SH OPTIONS");
     for (const cli_option *o = syntax->options; o->name; o++)

@@ -16,6 +16,10 @@ int cli_ranks_end(int code);
 
 /* How ranks exchange, for the engine's options; NULL without mpirun. */
 const umbra_ranks *cli_ranks(void);
+/* Whether this rank is to do nothing but follow, since another one leads. */
+bool cli_ranks_follows(void);
+/* Follows until the leader is done; returns an exit code. */
+int cli_ranks_follow(umbra_engine *engine);
 /* Whether this process is to write files that there is one of. */
 bool cli_ranks_first(void);
 /* cli_read_file, by rank 0 for all. */

@@ -190,6 +190,18 @@ const umbra_ranks *cli_ranks(void)
     return self.active ? &self.ranks : NULL;
 }
 
+bool cli_ranks_follows(void)
+{
+    return self.ranks.rank > 0;
+}
+
+int cli_ranks_follow(umbra_engine *engine)
+{
+    umbra_error err = {0};
+    int rc = umbra_engine_follow(engine, cli_progress(), &err);
+    return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+}
+
 bool cli_ranks_first(void)
 {
     return self.ranks.rank == 0;

@@ -31,6 +31,17 @@ const umbra_ranks *cli_ranks(void)
     return NULL;
 }
 
+bool cli_ranks_follows(void)
+{
+    return false;
+}
+
+int cli_ranks_follow(umbra_engine *engine)
+{
+    (void)engine;
+    return EXIT_FAILED;
+}
+
 bool cli_ranks_first(void)
 {
     return true;

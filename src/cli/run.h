@@ -7,13 +7,16 @@
 typedef struct run_options {
     umbra_engine_options engine;
     umbra_prefetch_options prefetch;
+    umbra_draft_options draft;
+    umbra_ranks ranks; /* of mpirun; engine points to it */
     umbra_sampling sampling;
     const char *prompt, *file;
+    const char *system, *template; /* with chat */
     cli_list stop;
     const char *usage;
     float pin;  /* percent of the slots */
     int tokens; /* negative: not given */
-    bool ignore_end, stats, json;
+    bool chat, ignore_end, stats, json;
 } run_options;
 
 /* What was written, as it grows. */
@@ -42,9 +45,21 @@ void run_output_end(run_output *o);
 char *run_token_text(const umbra_model *model, int32_t id, bool special, char *small, size_t room,
                      size_t *n);
 
-void run_print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                     const umbra_generation *g);
-void run_print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                    const umbra_generation *g, const run_output *o);
+/* What writes texts. */
+typedef struct run_machine {
+    umbra_engine *engine;
+    umbra_prefetch *prefetch;
+    umbra_drafts *drafts;
+} run_machine;
+
+/* Returns 0 or an exit code; on failure all is NULL. */
+int run_open(const umbra_model *model, run_options *r, run_machine *m);
+void run_close(run_machine *m);
+
+/* Talks in the terminal until the input ends; returns an exit code. */
+int run_chat(const umbra_model *model, const char *path, run_options *r);
+
+void run_print_stats(const run_machine *m, const umbra_generation *g);
+void run_print_json(const run_machine *m, const umbra_generation *g, const run_output *o);
 
 #endif

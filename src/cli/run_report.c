@@ -67,19 +67,53 @@ static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *
             cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
 }
 
-void run_print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                     const umbra_generation *g)
+static uint64_t sum(const uint64_t *of_sources)
+{
+    uint64_t all = 0;
+    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
+        all += of_sources[i];
+    return all;
+}
+
+static double share_of(uint64_t part, uint64_t all)
+{
+    return all > 0 ? (double)part / (double)all : 0;
+}
+
+static void print_drafts(const umbra_drafts *drafts)
+{
+    umbra_draft_stats s;
+    umbra_drafts_get_stats(drafts, &s);
+    if (s.source == UMBRA_DRAFT_OFF)
+        return;
+    uint64_t drafted = sum(s.drafted), accepted = sum(s.accepted);
+    fprintf(stderr,
+            "drafts     %llu by %s, %llu accepted (%.0f %%), in %llu of %llu steps: %.2f "
+            "tokens a step",
+            (unsigned long long)drafted, umbra_draft_name(s.source), (unsigned long long)accepted,
+            100 * share_of(accepted, drafted), (unsigned long long)s.checks,
+            (unsigned long long)s.steps, share_of(s.tokens, s.steps));
+    if (s.checks > 0)
+        fprintf(stderr, "; experts of a step %.0f, of one with drafts %.0f",
+                share_of(s.step_experts, s.steps - s.checks), share_of(s.check_experts, s.checks));
+    if (s.gain > 0)
+        fprintf(stderr, "; gain x%.2f", s.gain);
+    fputc('\n', stderr);
+}
+
+void run_print_stats(const run_machine *m, const umbra_generation *g)
 {
     umbra_store_stats s;
     umbra_prefetch_stats f;
-    umbra_engine_get_store_stats(engine, &s);
-    umbra_prefetch_get_stats(prefetch, &f);
-    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
+    umbra_engine_get_store_stats(m->engine, &s);
+    umbra_prefetch_get_stats(m->prefetch, &f);
+    const umbra_memory_plan *p = umbra_engine_get_plan(m->engine);
     uint64_t asked = s.hits + s.late + s.misses;
     fprintf(stderr, "prefill    %d tokens, %.1f tokens/s\n", g->prompt_tokens,
             per_second(g->prompt_tokens, g->prefill_seconds));
     fprintf(stderr, "decode     %d tokens, %.1f tokens/s\n", g->new_tokens,
-            per_second(g->decode_steps, g->decode_seconds));
+            per_second(g->decode_tokens, g->decode_seconds));
+    print_drafts(m->drafts);
     fprintf(stderr, "experts    %llu hits, %llu misses (%.1f %% hits), waited %.3f s for reads\n",
             (unsigned long long)s.hits, (unsigned long long)(s.late + s.misses),
             asked ? 100.0 * (double)s.hits / (double)asked : 0.0, (double)s.wait_ns * 1e-9);
@@ -95,15 +129,27 @@ void run_print_stats(const umbra_engine *engine, const umbra_prefetch *prefetch,
     print_verdict(p, g, &f);
 }
 
-void run_print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
-                    const umbra_generation *g, const run_output *o)
+static void json_drafts(umbra_json *j, const umbra_drafts *drafts)
+{
+    umbra_draft_stats s;
+    umbra_drafts_get_stats(drafts, &s);
+    umbra_json_put_text(j, "draft", umbra_draft_name(s.source));
+    umbra_json_put_uint(j, "drafted", sum(s.drafted));
+    umbra_json_put_uint(j, "accepted", sum(s.accepted));
+    umbra_json_put_uint(j, "checks", s.checks);
+    umbra_json_put_double(j, "step_experts", share_of(s.step_experts, s.steps - s.checks), 6);
+    umbra_json_put_double(j, "check_experts", share_of(s.check_experts, s.checks), 6);
+    umbra_json_put_double(j, "draft_gain", s.gain, 6);
+}
+
+void run_print_json(const run_machine *m, const umbra_generation *g, const run_output *o)
 {
     umbra_store_stats s;
     umbra_prefetch_stats f;
-    umbra_engine_get_store_stats(engine, &s);
-    umbra_prefetch_get_stats(prefetch, &f);
+    umbra_engine_get_store_stats(m->engine, &s);
+    umbra_prefetch_get_stats(m->prefetch, &f);
     ahead a = sum_ahead(&s);
-    const umbra_memory_plan *p = umbra_engine_get_plan(engine);
+    const umbra_memory_plan *p = umbra_engine_get_plan(m->engine);
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
@@ -118,7 +164,9 @@ void run_print_json(const umbra_engine *engine, const umbra_prefetch *prefetch,
     umbra_json_put_bool(&j, "ended", g->ended);
     umbra_json_put_bool(&j, "stopped", o->stopped);
     umbra_json_put_double(&j, "prefill_tok_s", per_second(g->prompt_tokens, g->prefill_seconds), 6);
-    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_steps, g->decode_seconds), 6);
+    umbra_json_put_double(&j, "decode_tok_s", per_second(g->decode_tokens, g->decode_seconds), 6);
+    umbra_json_put_uint(&j, "decode_steps", (uint64_t)g->decode_steps);
+    json_drafts(&j, m->drafts);
     umbra_json_put_uint(&j, "expert_hits", s.hits);
     umbra_json_put_uint(&j, "expert_misses", s.late + s.misses);
     umbra_json_put_uint(&j, "bytes_read", s.bytes_read);

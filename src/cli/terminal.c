@@ -39,6 +39,7 @@ void cli_warn_without(void *user, const char *message)
 /* ---- progress ---- */
 
 static atomic_bool interrupted;
+static volatile sig_atomic_t last_signal;
 
 typedef struct progress_line {
     const char *stage;
@@ -58,6 +59,7 @@ static double now(void)
 
 static void on_signal(int number)
 {
+    last_signal = number;
     atomic_store(&interrupted, true);
     signal(number, SIG_DFL); /* a second one ends the process */
 }
@@ -107,6 +109,15 @@ void cli_progress_end(void)
     if (line.shown > 0)
         fputs("\r\033[K", stderr);
     line = (progress_line){0};
+}
+
+int cli_take_signal(void)
+{
+    int number = last_signal;
+    last_signal = 0;
+    atomic_store(&interrupted, false);
+    (void)cli_progress();
+    return number;
 }
 
 const umbra_progress *cli_progress(void)

@@ -86,7 +86,8 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     e->recurrent = umbra_calloc((size_t)c->kept, sizeof *e->recurrent);
     e->rope_frequency =
         umbra_calloc((size_t)umbra_rope_at(c, UMBRA_ROPES) + 1, sizeof *e->rope_frequency);
-    if (!arena || !e->forms || !e->recurrent || !e->rope_frequency)
+    e->checks = umbra_calloc((size_t)e->sequences, sizeof *e->checks);
+    if (!arena || !e->checks || !e->forms || !e->recurrent || !e->rope_frequency)
         return umbra_fail_nomem(err, "activations", p->scratch_bytes);
     umbra_plan_forms(e->model, e->device.kernels, e->forms);
     e->has_recurrent = umbra_plan_recurrent(e->model, e->recurrent);
@@ -223,6 +224,8 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
     if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
+        rc = umbra_follow_open(e, err);
+    if (rc == UMBRA_OK)
         rc = load_weights(e, o->progress, err);
     if (rc == UMBRA_OK)
         rc = open_ngrams(e, err);
@@ -254,6 +257,7 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
         umbra_engine_close(&e);
         return rc;
     }
+    e->opened = true;
     *out = e;
     return UMBRA_OK;
 }
@@ -263,6 +267,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_engine *e = *p;
     if (!e)
         return;
+    umbra_follow_close(e);
     umbra_store_close(&e->store);
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
@@ -270,6 +275,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_free(e->ngram_rows.number);
     umbra_free(e->ngram_rows.data);
     umbra_free(e->recurrent);
+    umbra_free(e->checks);
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
@@ -318,6 +324,11 @@ int umbra_engine_rank(const umbra_engine *e)
     return e->division.ranks.rank;
 }
 
+int umbra_engine_ranks(const umbra_engine *e)
+{
+    return e->division.ranks.count > 1 ? e->division.ranks.count : 1;
+}
+
 bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
 {
     const umbra_division *d = &e->division;
@@ -327,6 +338,10 @@ bool umbra_engine_owns(const umbra_engine *e, int layer, int expert)
 
 int umbra_engine_uses(const umbra_engine *e, uint64_t *out, umbra_error *err)
 {
+    const umbra_call call = {.kind = UMBRA_CALL_USES};
+    int rc = umbra_lead(e, &call, NULL, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_store_get_uses(e->store, out);
     return umbra_division_sum(&e->division, out, err);
 }
@@ -357,6 +372,11 @@ umbra_kv_view umbra_engine_view(const umbra_engine *e, int layer, int sequence, 
 umbra_recurrent_view umbra_engine_recurrent(const umbra_engine *e, int layer, int sequence)
 {
     return umbra_state_recurrent(e->state, layer, sequence);
+}
+
+void umbra_engine_set_checking(umbra_engine *e, int sequence, bool on)
+{
+    e->checks[sequence] = on;
 }
 
 void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)

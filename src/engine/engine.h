@@ -24,6 +24,8 @@ umbra_pool *umbra_engine_pool(const umbra_engine *engine);
 
 /* Among ranks: which one this is (alone: 0), and whether it has the expert. */
 int umbra_engine_rank(const umbra_engine *engine);
+/* How many there are; alone: 1. */
+int umbra_engine_ranks(const umbra_engine *engine);
 bool umbra_engine_owns(const umbra_engine *engine, int layer, int expert);
 /* umbra_store_get_uses, of all ranks together, who must all call it. */
 int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *err);
@@ -32,6 +34,11 @@ int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *er
  */
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,
                             const umbra_engine_options *options, uint64_t bytes, umbra_error *err);
+
+/* Several rows of this sequence in one call are the next token and guesses of those behind it,
+ * which are checked together: they count as decoding, not as a prompt. Holds until it is set
+ * otherwise. */
+void umbra_engine_set_checking(umbra_engine *engine, int sequence, bool on);
 
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */

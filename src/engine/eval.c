@@ -84,25 +84,37 @@ static void place_rows(chunk *c)
             chain_row(s, t, umbra_state_pending(e->state, s->sequence[t]) == 1);
     }
     for (int t = 0; t < c->rows.n; t++)
-        s->prompt[t] = umbra_state_pending(e->state, s->sequence[t]) > 1;
+        s->prompt[t] =
+            umbra_state_pending(e->state, s->sequence[t]) > 1 && !e->checks[s->sequence[t]];
 }
 
-/* Tells the store what the chunk is for: rows of prompts scan all experts, those that
- * decode say which ones are in use. */
+/* What the chunk is for: rows of prompts scan all experts, those that decode, or are checked, say
+ * which ones are in use. */
+static umbra_batch_kind kind_of(const chunk *c)
+{
+    const umbra_scratch *s = &c->e->scratch;
+    umbra_batch_kind kind = UMBRA_BATCH_PROMPT;
+    for (int t = 0; t < c->rows.n; t++) {
+        if (s->prompt[t])
+            continue;
+        if (umbra_state_pending(c->e->state, s->sequence[t]) > 1)
+            return UMBRA_BATCH_VERIFY;
+        kind = UMBRA_BATCH_DECODE;
+    }
+    return kind;
+}
+
 static int begin_batch(chunk *c, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &c->e->scratch;
     int first, own = umbra_division_own(&c->e->division, s, c->rows.layer, distinct, &first);
     umbra_batch batch = {
-        .kind = UMBRA_BATCH_PROMPT,
+        .kind = kind_of(c),
         .layer = c->rows.layer,
         .experts = s->span_expert + first,
         .uses = s->span_uses + first,
         .n = own,
     };
-    for (int t = 0; t < c->rows.n; t++)
-        if (!s->prompt[t])
-            batch.kind = UMBRA_BATCH_DECODE;
     return umbra_store_begin(c->e->store, &batch, err);
 }
 
@@ -135,15 +147,24 @@ static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
     return n;
 }
 
+/* With ranks what this one fails of is first handed to the others. */
+static int put_off(chunk *c, int rc, const umbra_error *err)
+{
+    if (rc == UMBRA_OK || !c->e->division.owner)
+        return rc;
+    if (c->failure.status == UMBRA_OK)
+        c->failure = err && err->status == rc ? *err : (umbra_error){.status = rc};
+    return UMBRA_OK;
+}
+
 /* The ranks' parts come together. One that fails waits for a layer in which it has a part, to hand
  * out what is no number: then all stop behind the same layer. */
 static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    if (!e->division.owner)
-        return rc;
+    rc = put_off(c, rc, err);
     if (rc != UMBRA_OK)
-        c->failure = err ? *err : (umbra_error){.status = rc};
+        return rc;
     int status = c->failure.status;
     (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
     return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
@@ -157,17 +178,15 @@ static int compute_experts(chunk *c, umbra_error *err)
     if (rc != UMBRA_OK)
         return rc;
     umbra_step_mix(&c->pass, c->rows.layer);
-    return stop;
+    return put_off(c, stop, NULL);
 }
 
-/* With ranks the interruption is first handed to the others. */
-static int check_interruption(chunk *c, umbra_error *err)
+static int check_interruption(chunk *c)
 {
-    if (!umbra_progress_interrupted(c->tap->progress) || c->failure.status != UMBRA_OK)
+    umbra_error why;
+    if (!umbra_progress_interrupted(c->tap->progress))
         return UMBRA_OK;
-    umbra_error *at = c->e->division.owner ? &c->failure : err;
-    int rc = umbra_fail(at, UMBRA_E_INTERRUPTED, "interrupted");
-    return at == err ? rc : UMBRA_OK;
+    return put_off(c, umbra_fail(&why, UMBRA_E_INTERRUPTED, "interrupted"), &why);
 }
 
 /* What the rows see of the layer, and the states that they go on from. */
@@ -196,21 +215,21 @@ static int compute_layer(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     int layer = c->rows.layer;
-    int rc = check_interruption(c, err);
+    int rc = check_interruption(c);
     if (rc != UMBRA_OK)
-        return rc;
+        return umbra_fail(err, rc, "interrupted");
     show_layer(c);
-    rc = umbra_step_ngrams(&c->pass, layer, err);
+    rc = put_off(c, umbra_step_ngrams(&c->pass, layer, err), err);
     if (rc != UMBRA_OK)
         return rc;
     umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
-    rc = tell(c, UMBRA_TAP_INPUT);
+    rc = put_off(c, tell(c, UMBRA_TAP_INPUT), NULL);
     if (rc != UMBRA_OK)
         return rc;
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_HIDDEN);
+        rc = put_off(c, tell(c, UMBRA_TAP_HIDDEN), NULL);
     if (rc != UMBRA_OK)
         return rc;
     if (!umbra_layer_has_experts(e->model, layer)) {
@@ -256,6 +275,13 @@ static int compute_logits(chunk *c, umbra_error *err)
     return rc;
 }
 
+static int fail_as(const umbra_error *failure, umbra_error *err)
+{
+    if (err)
+        *err = *failure;
+    return failure->status;
+}
+
 static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
@@ -263,17 +289,22 @@ static int compute_chunk(chunk *c, umbra_error *err)
     umbra_step_embed(&c->pass);
     int rc = check_states(c, "embedding's values", -1, err);
     if (rc == UMBRA_OK)
-        rc = tell(c, UMBRA_TAP_ENTER);
+        rc = put_off(c, tell(c, UMBRA_TAP_ENTER), NULL);
     for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
         rc = compute_layer(c, err);
+    if (rc != UMBRA_OK && c->failure.status != UMBRA_OK)
+        rc = fail_as(&c->failure, err);
     if (rc != UMBRA_OK)
-        return rc;
+        return umbra_division_agree(&e->division, rc, err);
     c->rows.layer--;
     umbra_step_leave(&c->pass);
     for (int t = 0; t < c->rows.n; t++)
         umbra_state_advance(e->state, c->rows.tokens[t].sequence, 1);
     rc = tell(c, UMBRA_TAP_LEAVE);
-    return rc == UMBRA_OK ? compute_logits(c, err) : rc;
+    if (rc == UMBRA_OK)
+        rc = compute_logits(c, err);
+    /* It had no share of any layer that was left, so that nobody else has noticed. */
+    return rc == UMBRA_OK && c->failure.status != UMBRA_OK ? fail_as(&c->failure, err) : rc;
 }
 
 static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)
@@ -351,13 +382,6 @@ void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
     }
 }
 
-static int fail_as(const umbra_error *failure, umbra_error *err)
-{
-    if (err)
-        *err = *failure;
-    return failure->status;
-}
-
 int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const umbra_tap *tap,
                       umbra_error *err)
 {
@@ -385,9 +409,9 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .prompt = e->scratch.prompt,
                      .x = e->scratch.x},
         };
-        rc = compute_chunk(&c, err);
-        if (rc != UMBRA_OK && c.failure.status != UMBRA_OK)
-            rc = fail_as(&c.failure, err);
+        rc = umbra_lead_chunk(e, tokens + first, count, err);
+        if (rc == UMBRA_OK)
+            rc = compute_chunk(&c, err);
     }
-    return rc == UMBRA_OK ? rc : umbra_division_agree(&e->division, rc, err);
+    return rc;
 }

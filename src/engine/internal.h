@@ -5,6 +5,7 @@
 
 #include "engine/division.h"
 #include "engine/engine.h"
+#include "engine/follow.h"
 #include "engine/steps/steps.h"
 #include "state/state.h"
 
@@ -17,6 +18,8 @@ struct umbra_engine {
     const umbra_model *model;
     umbra_memory_plan plan;
     umbra_division division;
+    umbra_follow *follow; /* with ranks, else NULL */
+    bool opened;          /* whole: with ranks, all of them */
     int sequences;
     umbra_device device;
     umbra_pool *pool;
@@ -29,6 +32,7 @@ struct umbra_engine {
     umbra_state *state;
     umbra_scratch scratch;
     umbra_ngram_rows ngram_rows;
+    bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
     bool has_identity;
     uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
@@ -49,6 +53,9 @@ void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, um
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
 /* Rows of the table of config.ngrams that are kept. */
 uint64_t umbra_plan_ngram_bytes(const umbra_model *model);
+
+/* snapshot.c: what a snapshot that was checked holds. */
+void umbra_snapshot_load(umbra_engine *engine, int sequence, const void *in);
 
 /* weights.c */
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,

@@ -37,6 +37,9 @@ int umbra_engine_length(const umbra_engine *e, int sequence)
 
 int umbra_engine_truncate(umbra_engine *e, int sequence, int length)
 {
+    const umbra_call call = {.kind = UMBRA_CALL_TRUNCATE, .sequence = sequence, .n = length};
+    /* If the others cannot be reached, the next step says so. */
+    (void)umbra_lead(e, &call, NULL, NULL);
     return umbra_state_truncate(e->state, sequence, length);
 }
 
@@ -50,9 +53,12 @@ static int check_sequence(const umbra_engine *e, int sequence, umbra_error *err)
 
 int umbra_engine_fork(umbra_engine *e, int from, int to, umbra_error *err)
 {
+    const umbra_call call = {.kind = UMBRA_CALL_FORK, .sequence = from, .n = to};
     int rc = check_sequence(e, from, err);
     if (rc == UMBRA_OK)
         rc = check_sequence(e, to, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_lead(e, &call, NULL, err);
     if (rc == UMBRA_OK)
         umbra_state_fork(e->state, from, to);
     return rc;
@@ -168,6 +174,13 @@ static int check_header(const umbra_engine *e, const header *h, uint64_t bytes, 
     return UMBRA_OK;
 }
 
+void umbra_snapshot_load(umbra_engine *e, int sequence, const void *in)
+{
+    header h;
+    memcpy(&h, in, sizeof h);
+    umbra_state_load(e->state, sequence, (int)h.tokens, (const char *)in + sizeof h);
+}
+
 int umbra_engine_restore(umbra_engine *e, int sequence, const void *in, uint64_t bytes,
                          umbra_error *err)
 {
@@ -188,6 +201,9 @@ int umbra_engine_restore(umbra_engine *e, int sequence, const void *in, uint64_t
     memcpy(&sum, (const char *)in + bytes - sizeof sum, sizeof sum);
     if (sum != XXH3_64bits(in, bytes - sizeof sum))
         return umbra_fail(err, UMBRA_E_CORRUPT, "the snapshot is damaged: its checksum is wrong");
-    umbra_state_load(e->state, sequence, (int)h.tokens, (const char *)in + sizeof h);
-    return UMBRA_OK;
+    const umbra_call call = {.kind = UMBRA_CALL_RESTORE, .sequence = sequence, .bytes = bytes};
+    rc = umbra_lead(e, &call, in, err);
+    if (rc == UMBRA_OK)
+        umbra_snapshot_load(e, sequence, in);
+    return rc;
 }

@@ -8,31 +8,32 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "engine/engine.h"
+#include "generate/decode.h"
 
-typedef struct step {
-    umbra_sampler *sampler;
-    int32_t *tokens; /* (count) of the text so far, with what the sequence held before */
-    int count;
-    int32_t next; /* negative: none could be drawn */
+/* The prompt being read. */
+typedef struct reading {
+    umbra_decoder *decoder;
+    int count; /* tokens of the text, with what the sequence held before */
     const umbra_progress *progress;
     int prompt_tokens;
-} step;
+} reading;
 
 /* Called for each chunk of the prompt that is done. */
 static int report_prompt(void *user, const umbra_rows *rows)
 {
-    const step *s = user;
-    umbra_progress_report(s->progress, "reading the prompt", "tokens",
-                          (uint64_t)(rows->first + rows->n), (uint64_t)s->prompt_tokens);
+    const reading *r = user;
+    umbra_progress_report(r->progress, "reading the prompt", "tokens",
+                          (uint64_t)(rows->first + rows->n), (uint64_t)r->prompt_tokens);
     return 0;
 }
 
 static int take_logits(void *user, int index, const float *logits)
 {
     (void)index;
-    step *s = user;
-    s->next = umbra_sampler_next(s->sampler, logits, s->tokens, s->count);
-    return s->next < 0 ? s->next : 0;
+    reading *r = user;
+    umbra_decoder *d = r->decoder;
+    d->next = umbra_sampler_next(d->sampler, logits, d->text, r->count);
+    return d->next < 0 ? d->next : 0;
 }
 
 static int prefill(umbra_engine *engine, const int32_t *prompt, int n, int sequence,
@@ -72,53 +73,35 @@ static int check(umbra_engine *engine, int prompt_tokens, const umbra_generate_o
     return UMBRA_OK;
 }
 
-/* The decode loop: s->next is the token that follows what the engine holds. */
-static int decode(umbra_engine *engine, const umbra_model *model, const umbra_generate_options *o,
-                  int most, step *s, const umbra_tap *tap, umbra_generation *out, umbra_error *err)
-{
-    while (out->new_tokens < most) {
-        if (!o->ignore_end && umbra_is_end_token(model, s->next)) {
-            out->ended = true;
-            return UMBRA_OK;
-        }
-        s->tokens[s->count++] = s->next;
-        out->new_tokens++;
-        if (o->on_token && o->on_token(o->user, s->next) != 0)
-            return UMBRA_OK;
-        if (out->new_tokens == most)
-            return UMBRA_OK;
-        umbra_token token = {s->next, o->sequence, true};
-        int rc = umbra_engine_eval(engine, &token, 1, tap, err);
-        if (rc != UMBRA_OK)
-            return rc;
-        out->decode_steps++;
-    }
-    return UMBRA_OK;
-}
-
 /* Opens what draws, and lays out the text so far. */
-static int begin(step *s, const umbra_generate_options *o, const int32_t *prompt, int held,
-                 int most, int vocabulary, umbra_error *err)
+static int begin(umbra_decoder *d, const int32_t *prompt, int prompt_tokens, umbra_error *err)
 {
-    size_t n = (size_t)held + (size_t)s->prompt_tokens + (size_t)most;
-    s->tokens = umbra_calloc(n, sizeof *s->tokens);
-    if (!s->tokens)
-        return umbra_fail_nomem(err, "the text", (uint64_t)n * sizeof *s->tokens);
+    const umbra_generate_options *o = d->options;
+    int held = umbra_engine_length(d->engine, o->sequence);
+    size_t n = (size_t)held + (size_t)prompt_tokens + (size_t)d->most;
+    d->text = umbra_calloc(n, sizeof *d->text);
+    if (!d->text)
+        return umbra_fail_nomem(err, "the text", (uint64_t)n * sizeof *d->text);
     for (int i = 0; i < held; i++)
-        s->tokens[i] = o->before ? o->before[i] : -1; /* no token: nothing looks at it */
-    memcpy(s->tokens + held, prompt, (size_t)s->prompt_tokens * sizeof *prompt);
-    s->count = held + s->prompt_tokens;
-    return umbra_sampler_open(&s->sampler, &o->sampling, vocabulary, err);
+        d->text[i] = o->before ? o->before[i] : -1; /* no token: nothing looks at it */
+    d->known_from = o->before ? 0 : held;
+    memcpy(d->text + held, prompt, (size_t)prompt_tokens * sizeof *prompt);
+    return umbra_sampler_open(&d->sampler, &o->sampling, umbra_model_get_info(d->model)->vocabulary,
+                              err);
 }
 
-/* Why no token could be drawn. */
-static int fail_draw(const step *s, umbra_error *err)
+/* The decode loop, with its drafts. */
+static int decode(umbra_decoder *d, int held, int prompt_tokens, umbra_error *err)
 {
-    return s->next == UMBRA_E_UNSUPPORTED
-               ? umbra_fail(err, s->next, "no token of the vocabulary may come at position %d",
-                            s->count)
-               : umbra_fail(err, s->next, "what may come at position %d could not be told: %s",
-                            s->count, umbra_status_text(s->next));
+    const umbra_store *store = umbra_engine_store(d->engine);
+    uint64_t start = umbra_clock_ns(), waited_ns = umbra_store_waited_ns(store);
+    if (d->options->drafts)
+        umbra_drafts_begin(d->options->drafts, d->options->sequence, held, d->text + held,
+                           prompt_tokens, d->next);
+    int rc = umbra_decode(d, err);
+    d->out->decode_seconds = umbra_seconds_since(start);
+    d->out->decode_wait_seconds = (double)(umbra_store_waited_ns(store) - waited_ns) * 1e-9;
+    return rc;
 }
 
 int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t *prompt,
@@ -132,29 +115,23 @@ int umbra_generate(umbra_engine *engine, const umbra_model *model, const int32_t
     int rc = check(engine, prompt_tokens, o, &most, err);
     if (rc != UMBRA_OK)
         return rc;
-    step s = {.progress = o->progress, .prompt_tokens = prompt_tokens};
-    rc = begin(&s, o, prompt, umbra_engine_length(engine, o->sequence), most,
-               umbra_model_get_info(model)->vocabulary, err);
-    umbra_tap tap = {.user = &s,
+    int held = umbra_engine_length(engine, o->sequence);
+    umbra_decoder d = {.engine = engine, .model = model, .options = o, .most = most, .out = out};
+    reading r = {&d, held + prompt_tokens, o->progress, prompt_tokens};
+    umbra_tap tap = {.user = &r,
                      .logits = take_logits,
                      .at = {[UMBRA_TAP_LEAVE] = report_prompt},
                      .progress = o->progress};
+    rc = begin(&d, prompt, prompt_tokens, err);
     uint64_t start = umbra_clock_ns();
     if (rc == UMBRA_OK)
         rc = prefill(engine, prompt, prompt_tokens, o->sequence, &tap, err);
     out->prefill_seconds = umbra_seconds_since(start);
-    tap.at[UMBRA_TAP_LEAVE] = NULL;
-    if (rc == UMBRA_OK) {
-        start = umbra_clock_ns();
-        uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(engine));
-        rc = decode(engine, model, o, most, &s, &tap, out, err);
-        out->decode_seconds = umbra_seconds_since(start);
-        out->decode_wait_seconds =
-            (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - waited_ns) * 1e-9;
-    }
-    if (s.next < 0)
-        rc = fail_draw(&s, err);
-    umbra_sampler_close(&s.sampler);
-    umbra_free(s.tokens);
+    if (d.next < 0)
+        rc = umbra_fail_draw(d.next, r.count, err);
+    if (rc == UMBRA_OK)
+        rc = decode(&d, held, prompt_tokens, err);
+    umbra_sampler_close(&d.sampler);
+    umbra_free(d.text);
     return rc;
 }

@@ -253,6 +253,13 @@ static int take_logits(void *user, int index, const float *logits)
     return 0;
 }
 
+static bool is_end(const umbra_scheduler *s, const umbra_job *job, int32_t id)
+{
+    if (job->ignore_end)
+        return false;
+    return job->is_end ? job->is_end(job->user, id) : umbra_is_end_token(s->o.model, id);
+}
+
 /* A prompt without anything to be written ends when it is read. */
 static void take_token(umbra_scheduler *s, umbra_slot *slot)
 {
@@ -269,7 +276,7 @@ static void take_token(umbra_scheduler *s, umbra_slot *slot)
         end_slot(s, slot, UMBRA_JOB_LENGTH);
         return;
     }
-    if (!job->ignore_end && umbra_is_end_token(s->o.model, slot->next)) {
+    if (is_end(s, job, slot->next)) {
         job->end_token = true;
         end_slot(s, slot, UMBRA_JOB_STOPPED);
         return;

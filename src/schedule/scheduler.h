@@ -40,6 +40,7 @@ typedef struct umbra_job {
     /* The token that follows tokens (n), from logits (vocabulary); a negative umbra_status fails
      * the job. */
     int32_t (*choose)(void *user, const float *logits, const int32_t *tokens, int n);
+    bool (*is_end)(void *user, int32_t id); /* NULL: umbra_is_end_token of the model */
     /* A new token, end tokens excluded; non-zero ends the text. */
     int (*token)(void *user, int32_t id);
     /* The prompt has been read up to here; may be NULL. */

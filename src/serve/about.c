@@ -21,6 +21,8 @@ enum MHD_Result serve_models(serve_exchange *x)
 
 enum MHD_Result serve_model(serve_exchange *x)
 {
+    if (strcmp(x->path + strlen(x->route->path), x->server->o.name) != 0)
+        return serve_refuse(x, MHD_HTTP_NOT_FOUND, NULL, "there is no such model here");
     return serve_reply_json(x, MHD_HTTP_OK, describe(x->server));
 }
 

@@ -37,6 +37,9 @@ static void free_answer(serve_answer *a)
         serve_buffer_free(&a->tools[i].arguments);
     }
     umbra_free(a->tools);
+    json_decref(a->items);
+    umbra_chat_prompt_free(&a->prompt);
+    umbra_template_tree_close(&a->tree);
     for (int i = 0; i < SERVE_MOST_STOPS; i++)
         umbra_free(a->stops[i]);
     umbra_free(a);
@@ -54,25 +57,52 @@ void serve_event(serve_answer *a, const char *name, json_t *value)
 
 /* ---- what has come ---- */
 
-static void deliver(serve_answer *a, const serve_delta *d)
+static void add_to_tool(serve_answer *a, const serve_delta *d)
 {
-    if (d->kind == SERVE_DELTA_TEXT)
-        serve_buffer_add(&a->content, d->text, d->bytes);
-    if (a->stream)
-        a->writer->delta(a, d);
+    if (d->kind == SERVE_CALL && a->n_tools < SERVE_MOST_TOOLS) {
+        serve_tool *t = &a->tools[a->n_tools++];
+        snprintf(t->id, sizeof t->id, "%s", d->id);
+        serve_buffer_add(&t->name, d->text, d->bytes);
+    } else if (d->kind == SERVE_ARGUMENTS && d->call < a->n_tools) {
+        serve_buffer_add(&a->tools[d->call].arguments, d->text, d->bytes);
+    }
 }
 
-/* What has come and was not passed on. Returns whether the text has ended. */
-static bool take_new(serve_answer *a, serve_buffer *fresh)
+static void deliver(serve_answer *a, const serve_delta *d)
+{
+    if (!a->tools && d->kind == SERVE_CALL)
+        a->tools = umbra_calloc(SERVE_MOST_TOOLS, sizeof *a->tools);
+    if (d->kind == SERVE_TEXT)
+        serve_buffer_add(&a->content, d->text, d->bytes);
+    else if (d->kind == SERVE_REASONING)
+        serve_buffer_add(&a->reasoning, d->text, d->bytes);
+    else if (a->tools)
+        add_to_tool(a, d);
+    else
+        a->out.failed = true;
+    if (a->stream)
+        a->writer->delta(a, d);
+    a->seen_choices = a->choices;
+}
+
+/* The next run of pieces of one kind, copied, so that the engine can go on. False: there is none;
+ * *ended: nor will there be. */
+static bool take_new(serve_answer *a, serve_piece *piece, serve_buffer *text, bool *ended)
 {
     serve_text *t = &a->text;
     pthread_mutex_lock(&t->mutex);
-    if (t->out.bytes > a->seen)
-        serve_buffer_add(fresh, t->out.data + a->seen, t->out.bytes - a->seen);
+    bool more = a->seen_pieces < t->n_pieces;
+    if (more) {
+        *piece = t->pieces[a->seen_pieces++];
+        while (a->seen_pieces < t->n_pieces && t->pieces[a->seen_pieces].kind == piece->kind &&
+               piece->kind != SERVE_CALL && t->pieces[a->seen_pieces].call == piece->call)
+            piece->end = t->pieces[a->seen_pieces++].end;
+        serve_buffer_add(text, t->out.data + piece->begin, piece->end - piece->begin);
+    }
     a->choices = t->n_choices;
-    bool ended = t->ended;
+    *ended = t->ended;
     pthread_mutex_unlock(&t->mutex);
-    return ended;
+    return more;
 }
 
 /* Why the text is none, or NULL. */
@@ -91,15 +121,19 @@ static const char *failure(const serve_answer *a, int *status)
 /* Passes on what is new. Returns true at the end of the text. */
 static bool pump(serve_answer *a)
 {
-    serve_buffer fresh = {0};
-    bool ended = take_new(a, &fresh);
-    serve_delta d = {.kind = SERVE_DELTA_TEXT, .text = fresh.data, .bytes = fresh.bytes};
-    if (fresh.bytes > 0 || a->choices > a->seen_choices)
+    serve_buffer text = {0};
+    serve_piece p;
+    bool ended;
+    while (take_new(a, &p, &text, &ended)) {
+        const serve_delta d = {p.kind, text.data ? text.data : "", text.bytes, p.call, p.id};
         deliver(a, &d);
-    a->seen += fresh.bytes;
-    a->seen_choices = a->choices;
-    a->out.failed |= fresh.failed;
-    serve_buffer_free(&fresh);
+        a->out.failed |= text.failed;
+        serve_buffer_drop(&text, text.bytes);
+    }
+    const serve_delta none = {.kind = SERVE_TEXT, .text = ""};
+    if (a->choices > a->seen_choices) /* tokens without a text of their own */
+        deliver(a, &none);
+    serve_buffer_free(&text);
     return ended;
 }
 
@@ -125,7 +159,7 @@ static bool fill(serve_answer *a)
         a->writer->begin(a);
     a->begun = true;
     while (a->out.bytes == 0 && !a->over) {
-        if (serve_text_wait(&a->text, a->seen, a->seen_choices, tick_ns) && pump(a))
+        if (serve_text_wait(&a->text, a->seen_pieces, a->seen_choices, tick_ns) && pump(a))
             end_stream(a);
         else if (a->out.bytes == 0 && serve_client_gone(a->x))
             return false;
@@ -174,7 +208,7 @@ static enum MHD_Result answer_whole(serve_answer *a)
     serve_exchange *x = a->x;
     enum MHD_Result result = MHD_NO;
     for (;;) {
-        if (serve_text_wait(&a->text, a->seen, a->seen_choices, tick_ns) && pump(a))
+        if (serve_text_wait(&a->text, a->seen_pieces, a->seen_choices, tick_ns) && pump(a))
             break;
         if (serve_client_gone(x)) {
             free_answer(a);

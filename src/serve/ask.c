@@ -89,6 +89,15 @@ static int most_tokens(serve_answer *a, const serve_ask *ask, size_t prompt,
     return -1;
 }
 
+/* What ends the reasoning in which the prompt leaves the model; NULL: none. */
+static const char *after_reasoning(const serve_answer *a)
+{
+    const char *at = a->prompt.rendering.text, *last = NULL;
+    while (at && (at = strstr(at, "<think>")) != NULL)
+        last = at++;
+    return last && !strstr(last, "</think>") ? "</think>" : NULL;
+}
+
 bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t prompt_tokens,
                     enum MHD_Result *result)
 {
@@ -102,6 +111,15 @@ bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t pro
         good = read_bias(a, ask, result);
     if (ask->sampling.top_p <= 0) /* the best alone */
         ask->sampling.temperature = 0;
+    if (good && ask->json &&
+        serve_open_grammar(&a->text, ask, after_reasoning(a), &err) != UMBRA_OK) {
+        *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, "schema", "schema: %s", err.message);
+        good = false;
+    }
+    if (good && ask->json) {
+        ask->sampling.allow = umbra_grammar_allow;
+        ask->sampling.user = a->text.grammar;
+    }
     if (good && serve_text_prepare(&a->text, &ask->sampling, (const char *const *)a->stops, n_stops,
                                    &err) != UMBRA_OK) {
         *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, NULL, "%s", err.message);

@@ -31,20 +31,20 @@ static void begin(serve_answer *a)
 
 static json_t *tool_delta(const serve_delta *d, json_t *text)
 {
-    if (d->kind == SERVE_DELTA_TOOL)
-        return json_pack("{s:[{s:i, s:s, s:s, s:{s:o, s:s}}]}", "tool_calls", "index", d->tool,
+    if (d->kind == SERVE_CALL)
+        return json_pack("{s:[{s:i, s:s, s:s, s:{s:o, s:s}}]}", "tool_calls", "index", d->call,
                          "id", d->id, "type", "function", "function", "name", text, "arguments",
                          "");
-    return json_pack("{s:[{s:i, s:{s:o}}]}", "tool_calls", "index", d->tool, "function",
+    return json_pack("{s:[{s:i, s:{s:o}}]}", "tool_calls", "index", d->call, "function",
                      "arguments", text);
 }
 
 static void delta(serve_answer *a, const serve_delta *d)
 {
     json_t *text = serve_json_text(d->text, d->bytes), *j;
-    if (d->kind == SERVE_DELTA_TEXT)
+    if (d->kind == SERVE_TEXT)
         j = json_pack("{s:o}", "content", text);
-    else if (d->kind == SERVE_DELTA_REASONING)
+    else if (d->kind == SERVE_REASONING)
         j = json_pack("{s:o}", "reasoning_content", text);
     else
         j = tool_delta(d, text);
@@ -104,31 +104,50 @@ static int limit(int newer, int older)
     return newer >= 0 ? newer : older;
 }
 
+/* Which tools the model is to know; false: refused. */
+static bool choose_tools(serve_exchange *x, serve_chat *chat, const json_t *choice,
+                         enum MHD_Result *result)
+{
+    const char *word = json_string_value(choice);
+    if (chat->tools && (!json_is_array(chat->tools) || json_array_size(chat->tools) == 0))
+        chat->tools = NULL;
+    if (word && strcmp(word, "none") == 0)
+        chat->tools = NULL;
+    else if (choice && (!word || strcmp(word, "auto") != 0)) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tool_choice",
+                               "tool_choice: only auto and none are supported here");
+        return false;
+    }
+    return true;
+}
+
 static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
                          enum MHD_Result *result)
 {
     serve_ask ask;
-    const json_t *messages = NULL, *options = NULL, *variables = NULL;
+    serve_chat chat = {0};
+    serve_prompt prompt;
+    const json_t *options = NULL, *choice = NULL, *format = NULL;
     const char *model = NULL;
     int most = -1, best = -1;
-    bool probable = false;
-    umbra_chat_prompt prompt;
+    bool probable = false, parallel = true;
     serve_ask_begin(&ask);
     const serve_field fields[] = {
         SERVE_SAMPLING_FIELDS(ask),
         {"model", SERVE_TEXT_FIELD, &model},
-        {"messages", SERVE_JSON, &messages},
+        {"messages", SERVE_JSON, &chat.messages},
+        {"tools", SERVE_JSON, &chat.tools},
+        {"tool_choice", SERVE_JSON, &choice},
+        {"parallel_tool_calls", SERVE_BOOL, &parallel},
         {"max_tokens", SERVE_INT, &ask.max_tokens, 0, 1e9},
         {"max_completion_tokens", SERVE_INT, &most, 0, 1e9},
         {"stream", SERVE_BOOL, &a->stream},
         {"stream_options", SERVE_JSON, &options},
         {"logprobs", SERVE_BOOL, &probable},
         {"top_logprobs", SERVE_INT, &best, 0, SERVE_MOST_LOGPROBS},
-        {"chat_template_kwargs", SERVE_JSON, &variables},
+        {"chat_template_kwargs", SERVE_JSON, &chat.variables},
         {"n", SERVE_ONLY, .only = "[1]"},
-        {"tools", SERVE_ONLY, .only = "[[]]"},
-        {"tool_choice", SERVE_ONLY, .only = "[\"none\"]"},
-        {"response_format", SERVE_ONLY, .only = "[{\"type\":\"text\"}]"},
+        {"response_format", SERVE_JSON, &format},
         {"modalities", SERVE_ONLY, .only = "[[\"text\"]]"},
         {"service_tier", SERVE_ONLY, .only = "[\"auto\",\"default\"]"},
         {"store", SERVE_ONLY, .only = "[false]"},
@@ -136,18 +155,17 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {"metadata", SERVE_IGNORED},
         {"prompt_cache_key", SERVE_IGNORED},
         {"safety_identifier", SERVE_IGNORED},
-        {"parallel_tool_calls", SERVE_IGNORED},
         {0},
     };
     if (!serve_read_fields(x, body, fields, result) ||
         !serve_read_stream_options(x, options, &a->usage, result) ||
-        !serve_render(x, messages, NULL, variables, &prompt, result))
+        !choose_tools(x, &chat, choice, result) ||
+        !serve_read_format(x, format, "response_format", &ask, result) ||
+        !serve_render(x, &chat, &prompt, result))
         return false;
     ask.max_tokens = limit(most, ask.max_tokens);
-    int32_t *tokens = prompt.tokens;
-    prompt.tokens = NULL;
-    bool good = serve_ask_text(a, &ask, tokens, prompt.count, result);
-    umbra_chat_prompt_free(&prompt);
+    bool good = serve_ask_chat(a, &ask, &prompt, result);
+    a->text.one_call = !parallel;
     a->text.logprobs = probable;
     a->text.n_best = best > 0 ? best : 0;
     return good;

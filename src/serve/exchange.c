@@ -142,6 +142,7 @@ enum MHD_Result serve_exchange_access(void *server, struct MHD_Connection *conne
             return MHD_NO;
         return admit(x, url, method, &result) ? MHD_YES : result;
     }
+    x->path = url;
     if (*bytes > 0) {
         gather(x, data, *bytes);
         *bytes = 0;

@@ -59,6 +59,8 @@ struct serve {
     umbra_scheduler *scheduler;
     umbra_states *states;
     umbra_chat *chat; /* NULL: no template */
+    pthread_mutex_t spellings_mutex;
+    umbra_spellings *spellings; /* from the first request that needs a grammar on */
     struct MHD_Daemon *daemon;
     int listener, port;
     bool loopback;
@@ -89,7 +91,8 @@ struct serve_exchange {
     serve *server;
     struct MHD_Connection *connection;
     const serve_route *route;
-    char *body; /* (bytes), NUL-terminated; NULL: none */
+    const char *path; /* during a call of the HTTP library */
+    char *body;       /* (bytes), NUL-terminated; NULL: none */
     size_t bytes, room;
     int refused; /* the status that refuses what has come, or 0 */
 };
@@ -178,25 +181,44 @@ typedef struct serve_choice {
     int n_best;
 } serve_choice;
 
+typedef enum serve_piece_kind {
+    SERVE_TEXT,
+    SERVE_REASONING,
+    SERVE_CALL,      /* of a tool: its name */
+    SERVE_ARGUMENTS, /* more of its arguments, JSON */
+} serve_piece_kind;
+
+/* Bytes of a text that are of one kind. */
+typedef struct serve_piece {
+    serve_piece_kind kind;
+    int call;          /* number of the call, from 0 */
+    size_t begin, end; /* in the text */
+    char id[48];       /* of a call that begins */
+} serve_piece;
+
 typedef struct serve_text {
     serve *server;
     umbra_job job;
     int32_t *prompt; /* owned */
     umbra_sampler *sampler;
-    bool special; /* control tokens have texts, too */
+    umbra_grammar *grammar; /* NULL: anything may be written */
+    umbra_stops *stops;
+    umbra_answer *parser; /* NULL: all is text */
+    bool one_call;        /* ends behind its first */
     bool logprobs;
     int n_best;
-    umbra_stops *stops;
 
     pthread_mutex_t mutex; /* of what follows, between the engine's thread and the connection's */
     pthread_cond_t changed;
-    serve_buffer out;      /* all that is sure to belong to it, in whole characters */
-    size_t bytes;          /* of all its tokens */
+    serve_buffer out; /* all pieces, in whole characters */
+    serve_piece *pieces;
+    int n_pieces, room_pieces;
     serve_choice *choices; /* where logprobs are asked for */
     int n_choices, room_choices;
     serve_choice pending;
-    int prompt_done; /* tokens */
-    int stop;        /* which stop string ended it, or -1 */
+    size_t bytes; /* of all tokens */
+    int prompt_done;
+    int stop; /* which stop string ended it, or -1 */
     bool ended, failed;
 } serve_text;
 
@@ -207,27 +229,24 @@ int serve_text_prepare(serve_text *t, const umbra_sampling *sampling, const char
                        int n_stops, umbra_error *err);
 /* False: the server is closing. */
 bool serve_text_start(serve_text *t);
-/* Waits until there are more than `seen` bytes to be shown, or the end, or ns have passed. Returns
- * whether something is new. */
-bool serve_text_wait(serve_text *t, size_t seen, int seen_choices, uint64_t ns);
+/* Has the answer to a prompt taken apart; tools: the request's, or NULL; both must stay. */
+int serve_text_parse(serve_text *t, const umbra_chat_prompt *prompt,
+                     const umbra_template_value *tools, umbra_error *err);
+/* Waits until there is more than what was seen, or the end, or ns have passed. Returns whether
+ * something is new. */
+bool serve_text_wait(serve_text *t, int seen_pieces, int seen_choices, uint64_t ns);
 /* Cancels what is under way, waits for it and frees what the text holds. */
 void serve_text_free(serve_text *t);
 
 /* ---- answer.c: a text on its way to the client ---- */
 
-typedef enum serve_delta_kind {
-    SERVE_DELTA_TEXT,
-    SERVE_DELTA_REASONING,
-    SERVE_DELTA_TOOL,      /* a call begins: its name, an id */
-    SERVE_DELTA_ARGUMENTS, /* more of its arguments, JSON */
-} serve_delta_kind;
-
+/* What an API is to write next. */
 typedef struct serve_delta {
-    serve_delta_kind kind;
-    const char *text; /* UTF-8, whole characters but for the last */
+    serve_piece_kind kind;
+    const char *text;
     size_t bytes;
-    int tool;       /* index of the call */
-    const char *id; /* of the call */
+    int call;
+    const char *id; /* of a call that begins */
 } serve_delta;
 
 typedef struct serve_answer serve_answer;
@@ -243,7 +262,7 @@ typedef struct serve_writer {
 } serve_writer;
 
 typedef struct serve_tool {
-    char id[40];
+    char id[48];
     serve_buffer name, arguments;
 } serve_tool;
 
@@ -260,14 +279,20 @@ struct serve_answer {
 
     serve_buffer out; /* of a stream, not yet taken */
     bool begun, over;
-    size_t seen;               /* bytes of the text that were looked at */
+    int seen_pieces;
     int seen_choices, choices; /* passed on; and with the delta in progress */
     /* The parts so far. */
     serve_buffer content, reasoning;
     serve_tool *tools; /* (SERVE_MOST_TOOLS), or NULL */
     int n_tools;
+    umbra_template_tree *tree;     /* that the tools lie in; owned */
+    umbra_chat_prompt prompt;      /* without its tokens; owned */
     char *stops[SERVE_MOST_STOPS]; /* owned copies, for APIs that name the one that came */
-    int kind, part;                /* the writer's: which block is open, and its index */
+    /* The writer's: which item is open, its index, its call; all that were; events so far. */
+    int kind, part, call;
+    size_t from; /* where its text begins in the part */
+    json_t *items;
+    int events;
 };
 
 /* Reads a body into an answer, so that its text can start. False: refused, *result. */
@@ -290,7 +315,9 @@ typedef struct serve_ask {
     int max_tokens; /* -1: not given */
     const json_t *stop, *logit_bias;
     bool ignore_end;
-    umbra_bias *bias; /* owned */
+    umbra_bias *bias;     /* owned */
+    bool json;            /* an object is to be written */
+    const json_t *schema; /* that it follows; NULL: any */
 } serve_ask;
 
 /* Fields that OpenAI's two older APIs share. */
@@ -313,6 +340,12 @@ typedef struct serve_ask {
 
 /* As the APIs say where nothing is given: temperature 1, another seed each time. */
 void serve_ask_begin(serve_ask *ask);
+/* format.c: what response_format (OpenAI's older API: nested) or text.format says; NULL: nothing.
+ * False: refused, *result. */
+bool serve_read_format(serve_exchange *x, const json_t *format, const char *field, serve_ask *ask,
+                       enum MHD_Result *result);
+/* Lets the text write what was asked for alone; after: text that ends its reasoning, or NULL. */
+int serve_open_grammar(serve_text *t, const serve_ask *ask, const char *after, umbra_error *err);
 /* Makes the text of a prompt, which it takes, in the answer, as asked. False: refused, *result. */
 bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t prompt_tokens,
                     enum MHD_Result *result);
@@ -322,10 +355,35 @@ int32_t *serve_tokens_of(serve_exchange *x, const json_t *text, bool bos, size_t
 
 /* ---- prompt.c ---- */
 
-/* Messages, tools and variables of the template, in OpenAI's form, rendered. NULL tools and
- * variables: none. False: refused, *result. */
-bool serve_render(serve_exchange *x, const json_t *messages, const json_t *tools,
-                  const json_t *variables, umbra_chat_prompt *out, enum MHD_Result *result);
+/* What a chat is asked with, in OpenAI's form; NULL: none. */
+typedef struct serve_chat {
+    const json_t *messages, *tools, *variables;
+} serve_chat;
+
+typedef struct serve_prompt {
+    umbra_chat_prompt prompt;
+    umbra_template_tree *tree;
+    const umbra_template_value *tools; /* in the tree; NULL: none */
+} serve_prompt;
+
+/* Rendered and tokenised. False: refused, *result. */
+bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
+                  enum MHD_Result *result);
+void serve_prompt_free(serve_prompt *p);
+/* The text that answers the prompt, which it takes, in the answer, as asked. False: refused. */
+bool serve_ask_chat(serve_answer *a, serve_ask *ask, serve_prompt *prompt, enum MHD_Result *result);
+
+/* ---- blocks.c: Anthropic's requests in OpenAI's form; NULL and false: refused ---- */
+
+json_t *serve_convert_messages(serve_exchange *x, const json_t *messages, const json_t *system,
+                               enum MHD_Result *result);
+json_t *serve_convert_tools(serve_exchange *x, const json_t *tools, enum MHD_Result *result);
+/* Tools that are not to be used become NULL. */
+bool serve_convert_choice(serve_exchange *x, const json_t *choice, const json_t **tools,
+                          bool *one_call, enum MHD_Result *result);
+/* As a variable of the template; what a budget for it says, no model can be held to. */
+bool serve_convert_thinking(serve_exchange *x, const json_t *thinking, json_t **variables,
+                            enum MHD_Result *result);
 
 /* ---- routes ---- */
 
@@ -338,6 +396,7 @@ bool serve_read_stream_options(serve_exchange *x, const json_t *options, bool *u
                                enum MHD_Result *result);
 
 enum MHD_Result serve_chat_completions(serve_exchange *x); /* chat.c */
+enum MHD_Result serve_responses(serve_exchange *x);        /* responses.c */
 enum MHD_Result serve_messages(serve_exchange *x);         /* messages.c */
 enum MHD_Result serve_count_tokens(serve_exchange *x);
 enum MHD_Result serve_apply_template(serve_exchange *x); /* prompt.c */

@@ -70,25 +70,25 @@ static void add_to_block(serve_answer *a, const char *type, const char *member,
 
 static void delta(serve_answer *a, const serve_delta *d)
 {
-    if (d->kind == SERVE_DELTA_TEXT && a->kind != TEXT_BLOCK)
+    if (d->kind == SERVE_TEXT && a->kind != TEXT_BLOCK)
         open_block(a, TEXT_BLOCK, json_pack("{s:s, s:s}", "type", "text", "text", ""));
-    if (d->kind == SERVE_DELTA_REASONING && a->kind != THINKING_BLOCK)
+    if (d->kind == SERVE_REASONING && a->kind != THINKING_BLOCK)
         open_block(
             a, THINKING_BLOCK,
             json_pack("{s:s, s:s, s:s}", "type", "thinking", "thinking", "", "signature", ""));
     switch (d->kind) {
-    case SERVE_DELTA_TEXT:
+    case SERVE_TEXT:
         add_to_block(a, "text_delta", "text", d);
         break;
-    case SERVE_DELTA_REASONING:
+    case SERVE_REASONING:
         add_to_block(a, "thinking_delta", "thinking", d);
         break;
-    case SERVE_DELTA_TOOL:
+    case SERVE_CALL:
         open_block(a, TOOL_BLOCK,
                    json_pack("{s:s, s:s, s:o, s:{}}", "type", "tool_use", "id", d->id, "name",
                              serve_json_text(d->text, d->bytes), "input"));
         break;
-    case SERVE_DELTA_ARGUMENTS:
+    case SERVE_ARGUMENTS:
         add_to_block(a, "input_json_delta", "partial_json", d);
         break;
     }
@@ -152,91 +152,39 @@ static const serve_writer writer = {begin, delta, end,
 
 typedef struct request {
     serve_ask ask;
-    const json_t *messages, *system;
+    const json_t *messages, *system, *tools, *choice, *thinking;
     const char *model;
+    bool one_call;
 } request;
 
-static bool refuse(serve_exchange *x, const char *field, const char *what, enum MHD_Result *result)
-{
-    *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, field, "%s: %s", field, what);
-    return false;
-}
+/* In OpenAI's form, owned. */
+typedef struct converted {
+    json_t *messages, *tools, *variables;
+} converted;
 
-/* Appends the text of a block, which may be a string itself. */
-static bool add_text(serve_exchange *x, serve_buffer *text, const json_t *block, const char *field,
-                     enum MHD_Result *result)
+static bool convert(serve_exchange *x, request *r, converted *c, enum MHD_Result *result)
 {
-    const json_t *t = json_object_get(block, "text");
-    const char *type = json_string_value(json_object_get(block, "type"));
-    if (!type || strcmp(type, "text") != 0 || !json_is_string(t))
-        return refuse(x, field, "a block is of a type that is not supported", result);
-    if (text->bytes > 0)
-        serve_buffer_add(text, "\n", 1);
-    serve_buffer_add(text, json_string_value(t), json_string_length(t));
-    return true;
-}
-
-/* A string, or a list of blocks of text, as one text; NULL: refused. */
-static json_t *join_text(serve_exchange *x, const json_t *content, const char *field,
-                         enum MHD_Result *result)
-{
-    serve_buffer text = {0};
-    size_t i;
-    json_t *block;
-    bool good = json_is_string(content) || json_is_array(content);
-    if (!good)
-        refuse(x, field, "must be a string or a list of blocks", result);
-    if (json_is_string(content))
-        serve_buffer_add(&text, json_string_value(content), json_string_length(content));
-    json_array_foreach((json_t *)(uintptr_t)content, i, block)
-    {
-        good = good && add_text(x, &text, block, field, result);
+    c->messages = serve_convert_messages(x, r->messages, r->system, result);
+    bool good = c->messages &&
+                serve_convert_choice(x, r->choice, &r->tools, &r->one_call, result) &&
+                serve_convert_thinking(x, r->thinking, &c->variables, result);
+    if (good && r->tools) {
+        c->tools = serve_convert_tools(x, r->tools, result);
+        good = c->tools != NULL;
     }
-    json_t *j = good ? serve_json_text(text.data, text.bytes) : NULL;
-    serve_buffer_free(&text);
-    return j;
+    return good;
 }
 
-static bool add_message(serve_exchange *x, json_t *list, const json_t *m, enum MHD_Result *result)
+static bool render(serve_exchange *x, request *r, serve_prompt *prompt, enum MHD_Result *result)
 {
-    const char *role = json_string_value(json_object_get(m, "role"));
-    if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0))
-        return refuse(x, "messages", "a role is neither user nor assistant", result);
-    json_t *text = join_text(x, json_object_get(m, "content"), "messages", result);
-    if (text)
-        json_array_append_new(list, json_pack("{s:s, s:o}", "role", role, "content", text));
-    return text != NULL;
-}
-
-/* The messages in OpenAI's form; NULL: refused. */
-static json_t *convert(serve_exchange *x, const request *r, enum MHD_Result *result)
-{
-    json_t *list = json_array(), *m;
-    size_t i;
-    bool good =
-        json_is_array(r->messages) || refuse(x, "messages", "must be a list of messages", result);
-    if (good && r->system) {
-        json_t *text = join_text(x, r->system, "system", result);
-        good = text != NULL;
-        if (good)
-            json_array_append_new(list, json_pack("{s:s, s:o}", "role", "system", "content", text));
-    }
-    json_array_foreach((json_t *)(uintptr_t)r->messages, i, m)
-    {
-        good = good && add_message(x, list, m, result);
-    }
+    converted c = {0};
+    bool good = convert(x, r, &c, result);
+    const serve_chat chat = {c.messages, c.tools, c.variables};
     if (good)
-        return list;
-    json_decref(list);
-    return NULL;
-}
-
-static bool render(serve_exchange *x, const request *r, umbra_chat_prompt *prompt,
-                   enum MHD_Result *result)
-{
-    json_t *messages = convert(x, r, result);
-    bool good = messages && serve_render(x, messages, NULL, NULL, prompt, result);
-    json_decref(messages);
+        good = serve_render(x, &chat, prompt, result);
+    json_decref(c.messages);
+    json_decref(c.tools);
+    json_decref(c.variables);
     return good;
 }
 
@@ -244,35 +192,35 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
                          enum MHD_Result *result)
 {
     request r = {0};
-    umbra_chat_prompt prompt;
+    serve_prompt prompt;
     serve_ask_begin(&r.ask);
     const serve_field fields[] = {
         {"model", SERVE_TEXT_FIELD, &r.model},
         {"messages", SERVE_JSON, &r.messages},
         {"system", SERVE_JSON, &r.system},
+        {"tools", SERVE_JSON, &r.tools},
+        {"tool_choice", SERVE_JSON, &r.choice},
+        {"thinking", SERVE_JSON, &r.thinking},
         {"max_tokens", SERVE_INT, &r.ask.max_tokens, 1, 1e9},
         {"temperature", SERVE_FLOAT, &r.ask.sampling.temperature, 0, 1},
         {"top_p", SERVE_FLOAT, &r.ask.sampling.top_p, 0, 1},
         {"top_k", SERVE_INT, &r.ask.sampling.top_k, 0, 1e9},
         {"stop_sequences", SERVE_JSON, &r.ask.stop},
         {"stream", SERVE_BOOL, &a->stream},
-        {"tools", SERVE_ONLY, .only = "[[]]"},
-        {"tool_choice", SERVE_ONLY, .only = "[{\"type\":\"none\"}]"},
-        {"thinking", SERVE_ONLY, .only = "[{\"type\":\"disabled\"}]"},
         {"metadata", SERVE_IGNORED},
         {"service_tier", SERVE_IGNORED},
         {0},
     };
     if (!serve_read_fields(x, body, fields, result))
         return false;
-    if (r.ask.max_tokens < 0)
-        return refuse(x, "max_tokens", "must be given", result);
+    if (r.ask.max_tokens < 0) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "max_tokens", "max_tokens: must be given");
+        return false;
+    }
     if (!render(x, &r, &prompt, result))
         return false;
-    int32_t *tokens = prompt.tokens;
-    prompt.tokens = NULL;
-    bool good = serve_ask_text(a, &r.ask, tokens, prompt.count, result);
-    umbra_chat_prompt_free(&prompt);
+    bool good = serve_ask_chat(a, &r.ask, &prompt, result);
+    a->text.one_call = r.one_call;
     return good;
 }
 
@@ -285,20 +233,20 @@ static enum MHD_Result count(serve_exchange *x, const json_t *body)
 {
     request r = {0};
     enum MHD_Result result;
-    umbra_chat_prompt prompt;
+    serve_prompt prompt;
     const serve_field fields[] = {
         {"model", SERVE_TEXT_FIELD, &r.model},
         {"messages", SERVE_JSON, &r.messages},
         {"system", SERVE_JSON, &r.system},
-        {"tools", SERVE_ONLY, .only = "[[]]"},
-        {"tool_choice", SERVE_IGNORED},
-        {"thinking", SERVE_IGNORED},
+        {"tools", SERVE_JSON, &r.tools},
+        {"tool_choice", SERVE_JSON, &r.choice},
+        {"thinking", SERVE_JSON, &r.thinking},
         {0},
     };
     if (!serve_read_fields(x, body, fields, &result) || !render(x, &r, &prompt, &result))
         return result;
-    json_t *j = json_pack("{s:I}", "input_tokens", (json_int_t)prompt.count);
-    umbra_chat_prompt_free(&prompt);
+    json_t *j = json_pack("{s:I}", "input_tokens", (json_int_t)prompt.prompt.count);
+    serve_prompt_free(&prompt);
     return serve_reply_json(x, MHD_HTTP_OK, j);
 }
 

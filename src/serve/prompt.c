@@ -21,61 +21,105 @@ static const umbra_template_value *to_value(serve_exchange *x, umbra_template_tr
     return v;
 }
 
-static bool fill(serve_exchange *x, umbra_chat_request *r, const json_t *messages,
-                 const json_t *tools, const json_t *variables, enum MHD_Result *result)
+/* Whether a tool must be called with what its schema says, which cannot be held here. */
+static bool has_strict(const json_t *tools)
 {
-    r->messages = to_value(x, r->tree, messages, "messages", result);
-    if (r->messages && tools)
-        r->tools = to_value(x, r->tree, tools, "tools", result);
-    if (r->messages && (!tools || r->tools) && variables)
-        r->variables = to_value(x, r->tree, variables, "chat_template_kwargs", result);
-    return r->messages && (!tools || r->tools) && (!variables || r->variables);
+    size_t i;
+    json_t *t;
+    json_array_foreach((json_t *)(uintptr_t)tools, i, t)
+    {
+        const json_t *inner = json_object_get(t, "function");
+        if (json_is_true(json_object_get(inner ? inner : t, "strict")))
+            return true;
+    }
+    return false;
 }
 
-bool serve_render(serve_exchange *x, const json_t *messages, const json_t *tools,
-                  const json_t *variables, umbra_chat_prompt *out, enum MHD_Result *result)
+static bool fill(serve_exchange *x, umbra_chat_request *r, const serve_chat *chat,
+                 enum MHD_Result *result)
+{
+    r->messages = to_value(x, r->tree, chat->messages, "messages", result);
+    if (r->messages && chat->tools)
+        r->tools = to_value(x, r->tree, chat->tools, "tools", result);
+    bool good = r->messages && (!chat->tools || r->tools);
+    if (good && chat->variables)
+        r->variables = to_value(x, r->tree, chat->variables, "chat_template_kwargs", result);
+    return good && (!chat->variables || r->variables);
+}
+
+bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
+                  enum MHD_Result *result)
 {
     umbra_error err = {0};
     umbra_chat_request r = {0};
     bool good = false;
-    *out = (umbra_chat_prompt){0};
-    if (!x->server->chat) {
+    *out = (serve_prompt){0};
+    if (has_strict(chat->tools)) {
+        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tools",
+                               "tools: strict is not supported; response_format holds to a schema");
+    } else if (!x->server->chat) {
         *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, NULL,
                                "the model has no chat template; umbra serve --template gives one");
-    } else if (!json_is_array(messages) || json_array_size(messages) == 0) {
+    } else if (!json_is_array(chat->messages) || json_array_size(chat->messages) == 0) {
         *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "messages",
                                "messages: must be a list of at least one message");
-    } else if (umbra_template_tree_open(&r.tree, &err) != UMBRA_OK) {
+    } else if (umbra_template_tree_open(&out->tree, &err) != UMBRA_OK) {
         *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
-    } else if (fill(x, &r, messages, tools, variables, result)) {
-        int rc = umbra_chat_render(x->server->chat, &r, out, &err);
-        good = rc == UMBRA_OK;
-        if (!good)
-            *result = serve_refuse(
-                x, rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST,
-                "messages", "messages: %s", err.message);
+    } else {
+        r.tree = out->tree;
+        if (fill(x, &r, chat, result)) {
+            int rc = umbra_chat_render(x->server->chat, &r, &out->prompt, &err);
+            good = rc == UMBRA_OK;
+            out->tools = r.tools;
+            if (!good)
+                *result = serve_refuse(
+                    x, rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST,
+                    "messages", "messages: %s", err.message);
+        }
     }
-    umbra_template_tree_close(&r.tree);
+    if (!good)
+        serve_prompt_free(out);
     return good;
+}
+
+void serve_prompt_free(serve_prompt *p)
+{
+    umbra_chat_prompt_free(&p->prompt);
+    umbra_template_tree_close(&p->tree);
+    p->tools = NULL;
+}
+
+bool serve_ask_chat(serve_answer *a, serve_ask *ask, serve_prompt *prompt, enum MHD_Result *result)
+{
+    umbra_error err = {0};
+    int32_t *tokens = prompt->prompt.tokens;
+    prompt->prompt.tokens = NULL;
+    a->prompt = prompt->prompt;
+    a->tree = prompt->tree;
+    if (!serve_ask_text(a, ask, tokens, a->prompt.count, result))
+        return false;
+    if (serve_text_parse(&a->text, &a->prompt, prompt->tools, &err) == UMBRA_OK)
+        return true;
+    *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
+    return false;
 }
 
 static enum MHD_Result apply(serve_exchange *x, const json_t *body)
 {
-    const json_t *messages = NULL, *tools = NULL, *variables = NULL;
+    serve_chat chat = {0};
     enum MHD_Result result;
-    umbra_chat_prompt prompt;
+    serve_prompt prompt;
     const serve_field fields[] = {
-        {"messages", SERVE_JSON, &messages},
-        {"tools", SERVE_JSON, &tools},
-        {"chat_template_kwargs", SERVE_JSON, &variables},
+        {"messages", SERVE_JSON, &chat.messages},
+        {"tools", SERVE_JSON, &chat.tools},
+        {"chat_template_kwargs", SERVE_JSON, &chat.variables},
         {"model", SERVE_IGNORED},
         {0},
     };
-    if (!serve_read_fields(x, body, fields, &result) ||
-        !serve_render(x, messages, tools, variables, &prompt, &result))
+    if (!serve_read_fields(x, body, fields, &result) || !serve_render(x, &chat, &prompt, &result))
         return result;
-    json_t *text = serve_json_text(prompt.rendering.text, prompt.rendering.bytes);
-    umbra_chat_prompt_free(&prompt);
+    json_t *text = serve_json_text(prompt.prompt.rendering.text, prompt.prompt.rendering.bytes);
+    serve_prompt_free(&prompt);
     return serve_reply_json(x, MHD_HTTP_OK, json_pack("{s:o}", "prompt", text));
 }
 

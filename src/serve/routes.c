@@ -6,6 +6,7 @@
 static const serve_route routes[] = {
     {"POST", "/v1/completions", SERVE_OPENAI, false, serve_completions},
     {"POST", "/v1/chat/completions", SERVE_OPENAI, false, serve_chat_completions},
+    {"POST", "/v1/responses", SERVE_OPENAI, false, serve_responses},
     {"POST", "/v1/messages", SERVE_ANTHROPIC, false, serve_messages},
     {"POST", "/v1/messages/count_tokens", SERVE_ANTHROPIC, false, serve_count_tokens},
     {"POST", "/apply-template", SERVE_OPENAI, false, serve_apply_template},

@@ -25,6 +25,7 @@ enum {
     /* Templates nest and JSON does; only what is touched takes memory. */
     STACK_BYTES = 2 << 20,
     TOUCHED_BYTES = 96 << 10, /* of a connection: stack, headers, buffers */
+    SPELLING_BYTES = 96,      /* of a token, for grammars */
     QUIET_SECONDS = 120,      /* a connection between requests, or one that does not read */
 };
 
@@ -42,7 +43,8 @@ static serve_options complete(const serve_options *options)
 uint64_t serve_memory_bytes(const serve_options *options)
 {
     serve_options o = complete(options);
-    return 2 * o.body_bytes + (uint64_t)o.connections * TOUCHED_BYTES;
+    uint64_t spellings = (uint64_t)umbra_model_get_info(o.model)->vocabulary * SPELLING_BYTES;
+    return spellings + 2 * o.body_bytes + (uint64_t)o.connections * TOUCHED_BYTES;
 }
 
 /* ---- the socket ---- */
@@ -181,6 +183,7 @@ int serve_open(serve **out, const serve_options *options, umbra_error *err)
     s->context = umbra_engine_get_plan(s->o.engine)->context;
     s->started = time(NULL);
     pthread_mutex_init(&s->figures.mutex, NULL);
+    pthread_mutex_init(&s->spellings_mutex, NULL);
     json_object_seed(0);
     int rc = UMBRA_OK;
     if (s->o.keys)
@@ -249,7 +252,9 @@ void serve_close(serve **server)
     umbra_scheduler_close(&s->scheduler);
     umbra_states_close(&s->states);
     umbra_chat_close(&s->chat);
+    umbra_spellings_close(&s->spellings);
     pthread_mutex_destroy(&s->figures.mutex);
+    pthread_mutex_destroy(&s->spellings_mutex);
     umbra_free(s->keys_text);
     umbra_free(s->keys);
     umbra_free(s);

@@ -11,14 +11,21 @@
 #include "base/memory.h"
 #include "store/store_internal.h"
 
-/* Bytes of the file, whole pages. */
-typedef struct span {
-    uint64_t begin, end;
-} span;
+typedef umbra_page_span span;
 
 static char *place_of(const umbra_store *s, const umbra_slice *slice)
 {
     return s->fixed.places.at[slice - s->fixed.slices];
+}
+
+static const span *span_of(const umbra_store *s, const umbra_slice *slice)
+{
+    return &s->fixed.places.span[slice - s->fixed.slices];
+}
+
+static int layer_of(const umbra_store *s, const umbra_slice *slice)
+{
+    return (int)((slice - s->fixed.slices) / UMBRA_STORE_SLICES / s->fixed.n_experts);
 }
 
 static int expert_of(const umbra_store *s, const umbra_slice *slice)
@@ -41,38 +48,85 @@ static const umbra_slice *neighbour(const umbra_store *s, const umbra_slice *sli
     return beside ? other : NULL;
 }
 
-static span span_of(const umbra_store *s, const umbra_slice *slice)
-{
-    uint64_t page = s->fixed.places.page, end = slice->offset + slice->bytes;
-    return (span){
-        .begin = neighbour(s, slice, -1) ? umbra_align_down(slice->offset, page)
-                                         : umbra_align_up(slice->offset, page),
-        .end = neighbour(s, slice, 1) ? umbra_align_up(end, page) : umbra_align_down(end, page),
-    };
-}
-
 /* Where a byte of the file that belongs to the slice's span lies. */
 static char *memory_of(const umbra_store *s, const umbra_slice *slice, uint64_t offset)
 {
     return place_of(s, slice) + (int64_t)(offset - slice->offset);
 }
 
+/* ---- runs ---- */
+
+/* The run that begins with an expert's slice: its pages, empty where there are none, and its number
+ * of experts. */
+typedef struct run {
+    span pages;
+    int n;
+} run;
+
+static run run_from(const umbra_store *s, const umbra_slice *first)
+{
+    uint64_t page = s->fixed.places.page;
+    const umbra_slice *last = first, *next = first;
+    run r = {.n = 1};
+    if (first->bytes == 0)
+        return r;
+    for (; (next = neighbour(s, next, 1)) != NULL; r.n++)
+        last = next;
+    span own = {umbra_align_up(first->offset, page),
+                umbra_align_down(last->offset + last->bytes, page)};
+    r.pages = own.begin < own.end ? own : (span){0, 0};
+    return r;
+}
+
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void set_spans(umbra_store *s, int layer, int which)
+{
+    uint64_t page = s->fixed.places.page;
+    for (int e = 0; e < s->fixed.n_experts;) {
+        run r = run_from(s, &umbra_store_slices(s, layer, e)[which]);
+        for (int i = 0; i < r.n; i++, e++) {
+            const umbra_slice *slice = &umbra_store_slices(s, layer, e)[which];
+            span own = {
+                greater(umbra_align_down(slice->offset, page), r.pages.begin),
+                lesser(umbra_align_up(slice->offset + slice->bytes, page), r.pages.end),
+            };
+            s->fixed.places.span[slice - s->fixed.slices] =
+                own.begin < own.end ? own : (span){0, 0};
+        }
+    }
+}
+
+/* ---- opening and closing ---- */
+
 static int check_place(const umbra_store *s, const umbra_slice *slice, umbra_error *err)
 {
-    uint64_t page = s->fixed.places.page, index = (uint64_t)(slice - s->fixed.slices);
-    int layer = (int)(index / UMBRA_STORE_SLICES / (uint64_t)s->fixed.n_experts);
-    if (!place_of(s, slice) || (uintptr_t)place_of(s, slice) % page != slice->offset % page)
-        return umbra_fail(err, UMBRA_E_ARGUMENT,
-                          "expert %d of layer %d: its place must lie in its page as its offset, "
-                          "%" PRIu64 ", does",
-                          expert_of(s, slice), layer, slice->offset);
-    if (umbra_align_up(slice->offset, page) >= umbra_align_down(slice->offset + slice->bytes, page))
-        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                          "expert %d of layer %d has a part of %" PRIu64
-                          " bytes, which holds no whole page of %" PRIu64
-                          ": too small to be read to a place of its own",
-                          expert_of(s, slice), layer, slice->bytes, page);
-    return UMBRA_OK;
+    uint64_t page = s->fixed.places.page;
+    if (place_of(s, slice) && (uintptr_t)place_of(s, slice) % page == slice->offset % page)
+        return UMBRA_OK;
+    return umbra_fail(
+        err, UMBRA_E_ARGUMENT,
+        "expert %d of layer %d: its place must lie in its page as its offset, %" PRIu64 ", does",
+        expert_of(s, slice), layer_of(s, slice), slice->offset);
+}
+
+static uint64_t widest_expert(const umbra_store *s, size_t n)
+{
+    uint64_t widest = 0, bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes = i % UMBRA_STORE_SLICES == 0 ? 0 : bytes;
+        bytes += umbra_places_bytes(s, &s->fixed.slices[i]);
+        widest = greater(widest, bytes);
+    }
+    return greater(widest, s->fixed.places.page);
 }
 
 int umbra_places_take(umbra_store *s, void *const *places, uint64_t *slot_bytes, umbra_error *err)
@@ -80,38 +134,30 @@ int umbra_places_take(umbra_store *s, void *const *places, uint64_t *slot_bytes,
     size_t n = (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts * UMBRA_STORE_SLICES;
     umbra_places *p = &s->fixed.places;
     long page = sysconf(_SC_PAGESIZE);
-    *slot_bytes = 0;
+    int rc = UMBRA_OK;
     p->page = page > 0 ? (uint64_t)page : 4096;
     p->at = umbra_calloc(n, sizeof *p->at);
-    if (!p->at)
-        return umbra_fail_nomem(err, "the table of places", n * sizeof *p->at);
+    p->span = umbra_calloc(n, sizeof *p->span);
+    if (!p->at || !p->span)
+        return umbra_fail_nomem(err, "the table of places", n * sizeof *p->span);
     memcpy(p->at, places, n * sizeof *p->at);
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < n; i++) {
-        const umbra_slice *slice = &s->fixed.slices[i];
-        bytes = i % UMBRA_STORE_SLICES == 0 ? 0 : bytes;
-        if (slice->bytes == 0)
-            continue;
-        int rc = check_place(s, slice, err);
-        if (rc != UMBRA_OK)
-            return rc;
-        bytes += umbra_places_bytes(s, slice);
-        *slot_bytes = bytes > *slot_bytes ? bytes : *slot_bytes;
-    }
-    return UMBRA_OK;
+    for (size_t i = 0; rc == UMBRA_OK && i < n; i++)
+        if (s->fixed.slices[i].bytes > 0)
+            rc = check_place(s, &s->fixed.slices[i], err);
+    for (int layer = 0; rc == UMBRA_OK && layer < s->fixed.n_layers; layer++)
+        for (int which = 0; which < UMBRA_STORE_SLICES; which++)
+            set_spans(s, layer, which);
+    *slot_bytes = widest_expert(s, n);
+    return rc;
 }
 
-/* The pages of one matrix of consecutive experts from *expert on, which moves behind them. */
-static span next_run(const umbra_store *s, int layer, int which, int *expert)
+void umbra_places_free(umbra_store *s)
 {
-    const umbra_slice *slice = &umbra_store_slices(s, layer, *expert)[which];
-    span run = slice->bytes > 0 ? span_of(s, slice) : (span){0, 0};
-    for (++*expert; slice->bytes > 0 && (slice = neighbour(s, slice, 1)) != NULL; ++*expert)
-        run.end = span_of(s, slice).end;
-    return run;
+    umbra_free(s->fixed.places.at);
+    umbra_free(s->fixed.places.span);
 }
 
-static int map_run(char *at, uint64_t bytes, umbra_error *err)
+static int map_pages(char *at, uint64_t bytes, umbra_error *err)
 {
     void *p = mmap(at, bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
@@ -128,13 +174,16 @@ int umbra_places_map(umbra_store *s, umbra_error *err)
     int rc = UMBRA_OK;
     for (int layer = 0; rc == UMBRA_OK && layer < s->fixed.n_layers; layer++) {
         s->fixed.places.layers_done = layer + 1;
-        for (int which = 0; rc == UMBRA_OK && which < UMBRA_STORE_SLICES; which++)
-            for (int e = 0; rc == UMBRA_OK && e < s->fixed.n_experts;) {
+        for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
+            run r;
+            for (int e = 0; rc == UMBRA_OK && e < s->fixed.n_experts; e += r.n) {
                 const umbra_slice *first = &umbra_store_slices(s, layer, e)[which];
-                span run = next_run(s, layer, which, &e);
-                if (run.end > run.begin)
-                    rc = map_run(memory_of(s, first, run.begin), run.end - run.begin, err);
+                r = run_from(s, first);
+                if (r.pages.end > 0)
+                    rc = map_pages(memory_of(s, first, r.pages.begin), r.pages.end - r.pages.begin,
+                                   err);
             }
+        }
     }
     return rc;
 }
@@ -142,56 +191,73 @@ int umbra_places_map(umbra_store *s, umbra_error *err)
 void umbra_places_unmap(umbra_store *s)
 {
     for (int layer = 0; layer < s->fixed.places.layers_done; layer++)
-        for (int which = 0; which < UMBRA_STORE_SLICES; which++)
-            for (int e = 0; e < s->fixed.n_experts;) {
+        for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
+            run r;
+            for (int e = 0; e < s->fixed.n_experts; e += r.n) {
                 const umbra_slice *first = &umbra_store_slices(s, layer, e)[which];
-                span run = next_run(s, layer, which, &e);
-                if (run.end > run.begin)
-                    (void)mmap(memory_of(s, first, run.begin), run.end - run.begin, PROT_READ,
-                               MAP_SHARED | MAP_FIXED, s->fixed.files[first->file].fd,
-                               (off_t)run.begin);
+                r = run_from(s, first);
+                if (r.pages.end > 0)
+                    (void)mmap(memory_of(s, first, r.pages.begin), r.pages.end - r.pages.begin,
+                               PROT_READ, MAP_SHARED | MAP_FIXED, s->fixed.files[first->file].fd,
+                               (off_t)r.pages.begin);
             }
+        }
     s->fixed.places.layers_done = 0;
 }
 
-/* The slot of the neighbour on that side, if the page at the slice's edge is its too; else -1. */
-static int32_t slot_beside(const umbra_store *s, const umbra_slice *slice, int step)
+/* ---- edges ---- */
+
+/* Whether an expert on one side of the slice has bytes in this page and is in the cache, or,
+ * arrived set, there already. */
+static bool is_beside(const umbra_store *s, const umbra_slice *slice, uint64_t page, int step,
+                      bool arrived)
 {
-    uint64_t edge = step > 0 ? slice->offset + slice->bytes : slice->offset;
-    if (edge % s->fixed.places.page == 0 || !neighbour(s, slice, step))
-        return -1;
-    ptrdiff_t pair = (slice - s->fixed.slices) / UMBRA_STORE_SLICES;
-    return umbra_slots_find(&s->guarded.slots, (int)(pair / s->fixed.n_experts),
-                            (int)(pair % s->fixed.n_experts) + step);
+    for (slice = neighbour(s, slice, step); slice; slice = neighbour(s, slice, step)) {
+        const span *own = span_of(s, slice);
+        if (page < own->begin || page >= own->end)
+            return false;
+        int32_t slot = umbra_slots_find(&s->guarded.slots, layer_of(s, slice), expert_of(s, slice));
+        if (slot >= 0 && (!arrived || s->guarded.slots.slot[slot].state == UMBRA_SLOT_RESIDENT))
+            return true;
+    }
+    return false;
 }
 
-/* The page at that edge is there: reading it again might disturb whoever looks at it. */
-static bool edge_is_there(const umbra_store *s, const umbra_slice *slice, int step)
+/* The slice's span without edges that others have: they need them, or have brought them in. */
+static span without_edges(const umbra_store *s, const umbra_slice *slice, bool arrived)
 {
-    int32_t slot = slot_beside(s, slice, step);
-    return slot >= 0 && s->guarded.slots.slot[slot].state == UMBRA_SLOT_RESIDENT;
-}
-
-uint64_t umbra_places_bytes(const umbra_store *s, const umbra_slice *slice)
-{
-    span own = span_of(s, slice);
-    return own.end - own.begin;
-}
-
-/* What of the slice's span is to be read. */
-static span missing_of(const umbra_store *s, const umbra_slice *slice)
-{
-    span own = span_of(s, slice);
-    own.begin += edge_is_there(s, slice, -1) ? s->fixed.places.page : 0;
-    own.end -= edge_is_there(s, slice, 1) ? s->fixed.places.page : 0;
+    uint64_t page = s->fixed.places.page;
+    span own = *span_of(s, slice);
+    if (own.end == 0)
+        return own;
+    uint64_t first = own.begin, last = own.end - page;
+    if (is_beside(s, slice, first, -1, arrived) || is_beside(s, slice, first, 1, arrived))
+        own.begin += page;
+    if (own.begin <= last &&
+        (is_beside(s, slice, last, -1, arrived) || is_beside(s, slice, last, 1, arrived)))
+        own.end -= page;
     return own;
 }
 
-/* How far a read up to `end` must come: to the end of the slice or of what is read. */
-static uint32_t required(uint64_t begin, uint64_t end, const umbra_slice *last)
+/* ---- reads ---- */
+
+uint64_t umbra_places_bytes(const umbra_store *s, const umbra_slice *slice)
 {
-    uint64_t last_byte = last->offset + last->bytes;
-    return (uint32_t)((last_byte < end ? last_byte : end) - begin);
+    return span_of(s, slice)->end - span_of(s, slice)->begin;
+}
+
+/* What of the slice's span is to be read: reading an edge that is there might disturb whoever looks
+ * at it. Something must be read, since somebody waits for it. */
+static span missing_of(const umbra_store *s, const umbra_slice *slice)
+{
+    span own = without_edges(s, slice, true);
+    return own.begin < own.end ? own : *span_of(s, slice);
+}
+
+/* How far a read from `begin` to `end` must come for this slice. */
+static uint32_t required(uint64_t begin, uint64_t end, const umbra_slice *slice)
+{
+    return (uint32_t)(lesser(slice->offset + slice->bytes, end) - begin);
 }
 
 umbra_io_request umbra_places_request(const umbra_store *s, const umbra_slice *slice)
@@ -208,13 +274,16 @@ umbra_io_request umbra_places_request(const umbra_store *s, const umbra_slice *s
 
 bool umbra_places_extend(const umbra_store *s, umbra_io_request *r, const umbra_slice *next)
 {
-    const umbra_slice *last = neighbour(s, next, -1);
     span own = missing_of(s, next);
-    if (!last || r->file != next->file || r->offset + r->bytes != span_of(s, last).end ||
+    uint64_t end = r->offset + r->bytes;
+    if (r->file != next->file || !neighbour(s, next, -1) || own.begin < r->offset ||
+        own.begin > end ||
+        (char *)r->buffer + (own.begin - r->offset) != memory_of(s, next, own.begin) ||
         own.end - r->offset > UMBRA_MERGED_BYTES)
         return false;
-    r->bytes = (uint32_t)(own.end - r->offset);
-    r->required = required(r->offset, own.end, next);
+    end = greater(end, own.end);
+    r->bytes = (uint32_t)(end - r->offset);
+    r->required = required(r->offset, end, next);
     return true;
 }
 
@@ -223,11 +292,7 @@ void umbra_places_drop(umbra_store *s, int layer, int expert)
     const umbra_slice *slices = umbra_store_slices(s, layer, expert);
     for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
         const umbra_slice *slice = &slices[which];
-        if (slice->bytes == 0)
-            continue;
-        span own = span_of(s, slice);
-        own.begin += slot_beside(s, slice, -1) >= 0 ? s->fixed.places.page : 0;
-        own.end -= slot_beside(s, slice, 1) >= 0 ? s->fixed.places.page : 0;
+        span own = without_edges(s, slice, false);
         if (own.begin < own.end)
             (void)madvise(memory_of(s, slice, own.begin), own.end - own.begin, MADV_DONTNEED);
     }
@@ -235,7 +300,8 @@ void umbra_places_drop(umbra_store *s, int layer, int expert)
 
 void umbra_places_copy(umbra_store *s, const umbra_slice *slice)
 {
-    span own = span_of(s, slice);
-    memcpy(memory_of(s, slice, own.begin), s->fixed.ops->data(s->fixed.io, slice->file, own.begin),
-           required(own.begin, own.end, slice));
+    const span *own = span_of(s, slice);
+    memcpy(memory_of(s, slice, own->begin),
+           s->fixed.ops->data(s->fixed.io, slice->file, own->begin),
+           required(own->begin, own->end, slice));
 }

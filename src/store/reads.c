@@ -72,7 +72,10 @@ void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
             umbra_store_read_bytes(s, victim->layer, victim->expert);
 }
 
-/* Queues the reads into a slot that was just taken. Called with the lock held. */
+static void finish_slot(umbra_store *s, int32_t slot);
+
+/* Queues the reads into a slot that was just taken; where all is there, it has arrived. Called with
+ * the lock held. */
 static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance)
 {
     const umbra_slot *owner = &s->guarded.slots.slot[slot];
@@ -82,11 +85,14 @@ static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance
         .item = item, .distance = (int8_t)distance, .begun_ns = umbra_store_now(s)};
     const umbra_slice *slices = umbra_store_slices(s, owner->layer, owner->expert);
     for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
-        if (slices[which].bytes == 0)
+        if (slices[which].bytes == 0 ||
+            (s->fixed.places.at && umbra_places_bytes(s, &slices[which]) == 0))
             continue;
         reads->left++;
         queue_read(s, (uint64_t)slot * UMBRA_STORE_SLICES + (uint64_t)which);
     }
+    if (reads->left == 0)
+        finish_slot(s, slot);
 }
 
 /* Gives the next miss a slot and queues its reads. False: every slot is pinned.

@@ -251,7 +251,7 @@ void umbra_store_close(umbra_store **p)
         s->fixed.ops->close(&s->fixed.io);
     umbra_verifier_close(s);
     umbra_places_unmap(s);
-    umbra_free(s->fixed.places.at);
+    umbra_places_free(s);
     for (int i = 0; i < s->fixed.n_files; i++) {
         close(s->fixed.files[i].fd);
         umbra_free((char *)s->fixed.files[i].path);

@@ -57,6 +57,29 @@ for model in $tiny "$shared"/models/lab-q4_0.gguf "$shared"/arch/*.gguf; do
     cmp "$folder/alone" "$folder/text" || fail "$model: 2 ranks score otherwise"
 done
 
+# Drafts are rank 0's; the others compute what it checks.
+printf 'one two three one two three one two three one two' >"$folder/again"
+"$umbra" run $tiny -f "$folder/again" -n 30 --draft off >"$folder/alone"
+mpirun -n 2 "$umbra" run $tiny -f "$folder/again" -n 30 --draft lookup >"$folder/text"
+cmp "$folder/alone" "$folder/text" || fail "ranks with drafts write another text"
+
+# A server, of which rank 0 listens.
+if command -v curl >/dev/null && "$umbra" serve --help >/dev/null 2>&1; then
+    mpirun -n 2 "$umbra" serve $tiny --port 0 --no-probe >"$folder/url" 2>"$folder/log" &
+    server=$!
+    tries=0
+    until [ -s "$folder/url" ] || [ $tries -ge 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    "$umbra" run $tiny -p "Once upon" -n 12 >"$folder/alone"
+    curl -s -d '{"prompt":"Once upon","max_tokens":12,"temperature":0,"stream":false}' \
+        -H 'Content-Type: application/json' "$(cat "$folder/url")v1/completions" >"$folder/answer"
+    kill -TERM $server
+    wait $server || true
+    grep -q '"text"' "$folder/answer" || { cat "$folder/answer" "$folder/log"; fail "no answer"; }
+fi
+
 # A rank needs no more than its part of the file, and a part runs with the others alone.
 "$umbra" run $tiny -f "$folder/prompt" -n 20 >"$folder/alone"
 for rank in 0 1 2; do

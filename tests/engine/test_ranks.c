@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <umbra/umbra.h>
@@ -233,12 +234,116 @@ static void test_mismatch(void **state)
         assert_int_equal(t.answers[r].status, UMBRA_E_BUDGET);
 }
 
+/* What rank 0 does with several sequences; returns its logits in a. */
+static int lead(umbra_engine *engine, answer *a)
+{
+    umbra_tap tap = {.user = a, .logits = take_logits};
+    umbra_token tokens[PROMPT];
+    for (int i = 0; i < PROMPT; i++)
+        tokens[i] = (umbra_token){100 + 7 * i, 0, i == PROMPT - 1};
+    int rc = umbra_engine_eval(engine, tokens, PROMPT, &tap, &a->err);
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_fork(engine, 0, 1, &a->err);
+    umbra_token both[] = {{40, 0, true}, {41, 1, true}};
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_eval(engine, both, 2, &tap, &a->err);
+    assert_int_equal(umbra_engine_truncate(engine, 1, 5), 5);
+    uint64_t bytes = umbra_engine_snapshot_bytes(engine, 5);
+    char *kept = malloc(bytes);
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_snapshot(engine, 1, kept, bytes, &a->err);
+    umbra_token other = {42, 1, true};
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_eval(engine, &other, 1, &tap, &a->err);
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_restore(engine, 0, kept, bytes, &a->err);
+    /* Misuse and a failure of the caller's own change nothing for the others. */
+    umbra_token wrong = {-1, 0, true};
+    assert_int_equal(umbra_engine_eval(engine, &wrong, 1, &tap, NULL), UMBRA_E_ARGUMENT);
+    assert_int_equal(umbra_engine_length(engine, 0), 5);
+    umbra_token last = {43, 0, true};
+    if (rc == UMBRA_OK)
+        rc = umbra_engine_eval(engine, &last, 1, &tap, &a->err);
+    free(kept);
+    return rc;
+}
+
+static void lead_or_follow(const umbra_ranks *ranks, void *user)
+{
+    trial *t = user;
+    int rank = ranks ? ranks->rank : 0;
+    answer *a = &t->answers[rank];
+    umbra_engine_options o = t->options;
+    o.ranks = ranks;
+    o.sequences = 2;
+    umbra_model *model;
+    umbra_engine *engine = NULL;
+    a->status = umbra_model_open(&model, tiny, &a->err);
+    if (a->status != UMBRA_OK)
+        return;
+    a->vocabulary = umbra_model_get_info(model)->vocabulary;
+    a->status = umbra_engine_open(&engine, model, &o, &a->err);
+    if (a->status == UMBRA_OK)
+        a->status = rank == 0 ? lead(engine, a) : umbra_engine_follow(engine, NULL, &a->err);
+    umbra_engine_close(&engine);
+    umbra_model_close(&model);
+}
+
+static void test_follow(void **state)
+{
+    (void)state;
+    static trial alone, together;
+    alone = together = make_trial();
+    lead_or_follow(NULL, &alone);
+    assert_int_equal(alone.answers[0].status, UMBRA_OK);
+    test_with_ranks(3, NULL, lead_or_follow, &together);
+    for (int r = 0; r < 3; r++)
+        if (together.answers[r].status != UMBRA_OK)
+            fail_msg("rank %d: %s", r, together.answers[r].err.message);
+    assert_int_equal(together.answers[0].logits, 5);
+    assert_memory_equal(together.answers[0].hash, alone.answers[0].hash,
+                        sizeof alone.answers[0].hash);
+}
+
+/* A rank that calls its engine otherwise than rank 0. */
+static void call_otherwise(const umbra_ranks *ranks, void *user)
+{
+    trial *t = user;
+    answer *a = &t->answers[ranks->rank];
+    umbra_engine_options o = {.threads = 1, .ranks = ranks};
+    umbra_model *model;
+    umbra_engine *engine = NULL;
+    a->status = umbra_model_open(&model, tiny, &a->err);
+    if (a->status == UMBRA_OK)
+        a->status = umbra_engine_open(&engine, model, &o, &a->err);
+    if (ranks->rank == 0) {
+        assert_int_equal(umbra_engine_truncate(engine, 0, 0), 0);
+    } else {
+        umbra_token token = {1, 0, false};
+        a->status = umbra_engine_eval(engine, &token, 1, NULL, &a->err);
+    }
+    umbra_engine_close(&engine);
+    umbra_model_close(&model);
+}
+
+static void test_other_calls(void **state)
+{
+    (void)state;
+    static trial t;
+    t = make_trial();
+    test_with_ranks(2, NULL, call_otherwise, &t);
+    assert_int_equal(t.answers[0].status, UMBRA_OK);
+    assert_int_equal(t.answers[1].status, UMBRA_E_ARGUMENT);
+    assert_non_null(strstr(t.answers[1].err.message, "as rank 0 does"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_division), cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_weighed),  cmocka_unit_test(test_interruption),
-        cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_division),    cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_weighed),     cmocka_unit_test(test_interruption),
+        cmocka_unit_test(test_mismatch),    cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_other_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

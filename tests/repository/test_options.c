@@ -29,6 +29,8 @@ static void test_sizes(void **state)
     SIZE(umbra_sampling, 104);
     SIZE(umbra_bias, 8);
     SIZE(umbra_logprob, 8);
+    SIZE(umbra_draft_options, 40);
+    SIZE(umbra_draft_stats, 168);
     SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);
@@ -51,6 +53,7 @@ static void test_sizes(void **state)
     SIZE(umbra_template_options, 72);
     SIZE(umbra_template_span, 24);
     SIZE(umbra_template_output, 32);
+    SIZE(umbra_grammar_options, 48);
     SIZE(umbra_chat_request, 80);
     SIZE(umbra_chat_prompt, 48);
     SIZE(umbra_answer_event, 48);

@@ -50,8 +50,8 @@ serve *open_server(const serve_options *options, int texts)
     o.engine = engine;
     o.sequences = texts;
     o.name = "tiny";
-    o.template_text = chat_template;
-    o.template_bytes = sizeof chat_template - 1;
+    o.template_text = o.template_text ? o.template_text : chat_template;
+    o.template_bytes = strlen(o.template_text);
     if (serve_open(&s, &o, &err) != UMBRA_OK)
         fail_msg("%s", err.message);
     port = serve_port(s);

@@ -317,6 +317,7 @@ static void it_tells_of_itself(void **state)
     assert_int_equal(json_array_size(j), 4);
     json_decref(j);
     json_decref(http_get(port, "/v1/models/tiny", 200));
+    json_decref(http_get(port, "/v1/models/other", 404));
     json_decref(http_get(port, "/nothing", 404));
     json_decref(http_get(port, "/v1/completions", 405));
     http_reply r = http_ask(port, "GET", "/metrics", "", NULL);

@@ -1,0 +1,41 @@
+/* Inside of drafting: sources, and what the loop that checks drafts asks of them. */
+#ifndef UMBRA_GENERATE_DRAFTS_H
+#define UMBRA_GENERATE_DRAFTS_H
+
+#include <umbra/draft.h>
+
+#include "base/clock.h"
+#include "generate/gate.h"
+
+/* One way to guess; `self` is what it keeps. */
+typedef struct umbra_draft_source {
+    umbra_draft name;
+    int kinds; /* of its drafts, which the gate counts apart: 1 at least */
+    bool free; /* making drafts costs nothing worth naming: they are made at every step, and
+                  compared with the text also where they are not checked */
+    /* Of the text only the first `length` tokens are left, or it is another one (length 0). */
+    void (*begin)(void *self, int length);
+    /* The text has n tokens more. */
+    void (*add)(void *self, const int32_t *tokens, int n);
+    /* Makes up to `most` drafts of what comes next; returns how many. *kind: 0 to kinds - 1. */
+    int (*make)(void *self, int most, int32_t *out, int *kind);
+    void (*close)(void *self); /* may be NULL */
+    void *self;
+} umbra_draft_source;
+
+/* umbra_drafts_open with a source that is not in the table, and another clock; both may be NULL.
+ * gated: what a source makes goes through the gate, whatever its name. */
+int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
+                           const umbra_draft_options *options, const umbra_draft_source *source,
+                           bool gated, const umbra_clock *clock, umbra_error *err);
+
+/* A prompt of n tokens was read, which the sequence holds behind `length` others; next follows. */
+void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
+                        int32_t next);
+/* The drafts that the coming step checks, at most `most`, into out. Returns how many. A step is the
+ * time from here to umbra_drafts_end. */
+int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out);
+/* The step gave n tokens (with the one that is not computed yet). */
+void umbra_drafts_end(umbra_drafts *d, const int32_t *tokens, int n);
+
+#endif

@@ -1,0 +1,215 @@
+/* The gate of drafting: agreement by position, time of a step by width, and what they come to. */
+#include "generate/gate.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double fade = 0.99;            /* of what a mean of times stands on, with each step */
+static const double fade_agreement = 0.995; /* the same; a property of the text more than of now */
+static const double fresh = 0.6;            /* weight from which a mean says something of now */
+static const double most_part =
+    0.5;                           /* of the newest value in a mean, for what was measured before */
+static const double outlier = 3;   /* times the mean: a pause of the machine's */
+static const double price = 0.005; /* share of all the time that trying may lose */
+static const double margin = 1.02; /* by which drafting must promise more than none */
+static const double none_may_be = 0.5;     /* of its old time, a step without drafts by now */
+static const double row_guess = 0.5;       /* of a step's time, for one row more; never measured */
+static const double agreement_guess = 0.5; /* of drafts that were never compared, */
+static const double guess_weight = 2;      /* with so much weight */
+
+void umbra_gate_init(umbra_gate *g, int most)
+{
+    *g = (umbra_gate){.most = most};
+}
+
+static void take(umbra_fading *f, double value)
+{
+    double part = 1 / (f->weight + 1);
+    if (f->weight > 0)
+        part = fmin(part, most_part);
+    f->mean += part * (value - f->mean);
+    f->weight += 1;
+}
+
+/* ---- agreement ---- */
+
+/* The share of drafts at a position that agree with the text, if all before them did. hope: rather
+ * too high than too low, as far as little was seen. */
+static double agreement(const umbra_gate *g, int kind, int position, bool hope)
+{
+    const umbra_fading *f = &g->agreement[kind][position];
+    double before = hope ? 1 : agreement_guess;
+    if (position > 0 && !hope)
+        before = agreement(g, kind, position - 1, false);
+    return (f->mean * f->weight + before * guess_weight) / (f->weight + guess_weight);
+}
+
+/* Tokens that a step with n drafts gives. */
+static double tokens_of(const umbra_gate *g, int kind, int n, bool hope)
+{
+    double tokens = 1, all = 1;
+    for (int i = 0; i < n; i++) {
+        all *= agreement(g, kind, i, hope);
+        tokens += all;
+    }
+    return tokens;
+}
+
+void umbra_gate_made(umbra_gate *g, int kind, const int32_t *tokens, int n, double seconds)
+{
+    if (n < 1)
+        return;
+    take(&g->make_s[kind], seconds / n);
+    if (g->n_watched == UMBRA_GATE_WATCHED)
+        return;
+    umbra_watched *w = &g->watched[g->n_watched++];
+    *w = (umbra_watched){.n = n, .kind = kind};
+    memcpy(w->token, tokens, (size_t)n * sizeof *tokens);
+}
+
+void umbra_gate_came(umbra_gate *g, int32_t token)
+{
+    int kept = 0;
+    for (int i = 0; i < g->n_watched; i++) {
+        umbra_watched *w = &g->watched[i];
+        bool agrees = w->token[w->next] == token;
+        take(&g->agreement[w->kind][w->next++], agrees);
+        if (agrees && w->next < w->n)
+            g->watched[kept++] = *w;
+    }
+    g->n_watched = kept;
+}
+
+void umbra_gate_forget(umbra_gate *g)
+{
+    g->n_watched = 0;
+}
+
+/* ---- time ---- */
+
+static bool is_fresh(const umbra_gate *g, int n)
+{
+    return g->step_s[n].weight >= fresh;
+}
+
+/* The widest measured step of fewer drafts. */
+static int measured_below(const umbra_gate *g, int n)
+{
+    while (n > 0 && g->step_s[--n].weight <= 0)
+        ;
+    return n;
+}
+
+/* The time of a step with n drafts: as measured, or on the line through its neighbours. */
+static double seconds_of(const umbra_gate *g, int n)
+{
+    if (g->step_s[n].weight > 0)
+        return g->step_s[n].mean;
+    int below = measured_below(g, n), above = n;
+    double low = g->step_s[below].mean, slope = row_guess * g->step_s[0].mean;
+    while (above < g->most && g->step_s[++above].weight <= 0)
+        ;
+    if (g->step_s[above].weight > 0 && above > n)
+        slope = (g->step_s[above].mean - low) / (above - below);
+    else if (below > 0)
+        slope = fmax((low - g->step_s[0].mean) / below, 0);
+    return low + slope * (n - below);
+}
+
+/* The least and the most that it may take, where it was not measured lately: as a narrower step,
+ * and as much for each row more as for the first. */
+static double least_seconds(const umbra_gate *g, int n)
+{
+    if (is_fresh(g, n))
+        return g->step_s[n].mean;
+    return n > 0 ? g->step_s[measured_below(g, n)].mean : g->step_s[0].mean * none_may_be;
+}
+
+static double most_seconds(const umbra_gate *g, int n)
+{
+    if (n == 0 || is_fresh(g, n))
+        return g->step_s[n].mean;
+    int below = measured_below(g, n);
+    return g->step_s[below].mean + (n - below) * g->step_s[0].mean;
+}
+
+static double rate_of(const umbra_gate *g, int kind, int n)
+{
+    double seconds = seconds_of(g, n) + n * g->make_s[kind].mean;
+    return seconds > 0 ? tokens_of(g, kind, n, false) / seconds : 0;
+}
+
+/* ---- choosing ---- */
+
+static int best_of(const umbra_gate *g, int kind, int most, double *rate)
+{
+    int best = 0;
+    double none = rate_of(g, kind, 0);
+    *rate = none;
+    for (int n = 1; n <= most; n++)
+        if (rate_of(g, kind, n) > fmax(*rate, none * margin)) {
+            *rate = rate_of(g, kind, n);
+            best = n;
+        }
+    return best;
+}
+
+double umbra_gate_rate(const umbra_gate *g, int kind, int n)
+{
+    double rate;
+    best_of(g, kind, n < g->most ? n : g->most, &rate);
+    return rate;
+}
+
+/* Whether a step with n drafts, if all goes well, would be better than the best known by what is
+ * worth knowing, and costs no more than may be lost if nothing goes well. */
+static bool is_worth_trying(const umbra_gate *g, int kind, int n, double best_rate)
+{
+    double make_s = n * g->make_s[kind].mean;
+    double hoped = tokens_of(g, kind, n, true) / (least_seconds(g, n) + make_s);
+    double lost_s = most_seconds(g, n) + make_s - tokens_of(g, kind, n, false) / best_rate;
+    return hoped > best_rate * margin && g->lost_s + lost_s <= price * g->all_s;
+}
+
+int umbra_gate_choose(umbra_gate *g, int kind, int n)
+{
+    n = n < g->most ? n : g->most;
+    g->trying = false;
+    if (g->step_s[0].weight <= 0)
+        return 0;
+    int best = best_of(g, kind, n, &g->best_rate);
+    for (int i = 0; i <= n && g->best_rate > 0; i++)
+        if (i != best && is_worth_trying(g, kind, i, g->best_rate)) {
+            g->trying = true;
+            g->trial_s = i * g->make_s[kind].mean;
+            return i;
+        }
+    return best;
+}
+
+/* A step's time but for pauses. One that checks drafts is no longer than as many single ones: what
+ * is above that is a pause, or as bad. */
+static double usual(const umbra_gate *g, int drafts, double seconds)
+{
+    const umbra_fading *f = &g->step_s[drafts];
+    if (f->weight >= 1)
+        seconds = fmin(seconds, outlier * f->mean);
+    if (drafts > 0 && g->step_s[0].weight > 0)
+        seconds = fmin(seconds, (1 + drafts) * g->step_s[0].mean);
+    return seconds;
+}
+
+void umbra_gate_step(umbra_gate *g, int drafts, int tokens, double seconds)
+{
+    umbra_fading *f = &g->step_s[drafts];
+    for (int i = 0; i <= g->most; i++)
+        g->step_s[i].weight *= fade;
+    for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
+        for (int i = 0; i < g->most; i++)
+            g->agreement[k][i].weight *= fade_agreement;
+    take(f, usual(g, drafts, seconds));
+    g->all_s += seconds;
+    if (g->trying && g->best_rate > 0)
+        g->lost_s += fmax(seconds + g->trial_s - tokens / g->best_rate, 0);
+    g->trying = false;
+}

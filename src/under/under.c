@@ -1,0 +1,252 @@
+/* Takes over a model's experts and gives them back. */
+#include "under/under.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/options.h"
+
+enum { SPARE_BYTES = 16 << 20 /* of a budget for the process: for what it will still allocate */ };
+
+/* ---- the budget ---- */
+
+/* What the process has allocated, touched or not. Mappings of files do not count: the kernel drops
+ * their pages when it must. 0: unknown. */
+static uint64_t allocated_bytes(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[256];
+    uint64_t kib = 0;
+    while (f && kib == 0 && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmData: %" SCNu64, &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib << 10;
+}
+
+/* Experts' bytes for the options. */
+static int settle_budget(const umbra_under *u, const umbra_under_options *o, uint64_t *out,
+                         umbra_error *err)
+{
+    *out = o->expert_bytes;
+    if (*out > 0)
+        return UMBRA_OK;
+    *out = UINT64_MAX;
+    if (o->ram_bytes == 0)
+        return UMBRA_OK;
+    uint64_t taken = allocated_bytes() + u->experts.other_bytes + SPARE_BYTES;
+    if (taken >= o->ram_bytes)
+        return umbra_fail(err, UMBRA_E_BUDGET,
+                          "%" PRIu64
+                          " bytes are too few: the process without experts takes %" PRIu64
+                          " (%" PRIu64 " of them weights that every token needs)",
+                          o->ram_bytes, taken, u->experts.other_bytes);
+    *out = o->ram_bytes - taken;
+    return UMBRA_OK;
+}
+
+/* The store takes one expert's room for enough; llama.cpp computes all that a batch uses at once.
+ */
+static int check_slots(umbra_under *u, uint64_t budget_bytes, umbra_error *err)
+{
+    umbra_store_stats stats;
+    umbra_store_get_stats(u->store, &stats);
+    u->slots = budget_bytes / stats.slot_bytes;
+    u->slots = u->slots < stats.slots ? u->slots : stats.slots;
+    int most = 0;
+    for (int layer = 0; layer < u->experts.layers; layer++)
+        most = u->layer[layer].experts > most ? u->layer[layer].experts : most;
+    if (u->slots >= (uint64_t)most)
+        return UMBRA_OK;
+    return umbra_fail(err, UMBRA_E_BUDGET,
+                      "%" PRIu64
+                      " bytes for experts are too few: llama.cpp computes all experts of "
+                      "a layer together, %d of %" PRIu64 " bytes; give at least %" PRIu64,
+                      budget_bytes, most, stats.slot_bytes, (uint64_t)most * stats.slot_bytes);
+}
+
+/* ---- opening ---- */
+
+static int locate(umbra_under *u, const umbra_under_options *o, umbra_error *err)
+{
+    uintptr_t low = (uintptr_t)o->mapping;
+    uintptr_t high = o->mapping ? low + umbra_align_up(o->mapping_bytes, 4096) : UINTPTR_MAX;
+    umbra_maps maps;
+    int rc = umbra_maps_read(&maps, (const char *const *)u->experts.paths, u->experts.n_paths, low,
+                             high, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_experts_locate(&u->experts, &maps, err);
+    if (rc == UMBRA_OK)
+        umbra_maps_free(&maps);
+    return rc;
+}
+
+static int list_layers(umbra_under *u, umbra_error *err)
+{
+    u->layer = umbra_calloc((size_t)u->experts.layers, sizeof *u->layer);
+    if (!u->layer)
+        return umbra_fail_nomem(err, "the table of layers", 0);
+    for (int i = 0; i < u->experts.layers; i++) {
+        u->layer[i].experts = umbra_experts_of(&u->experts, i);
+        u->last_layer = u->layer[i].experts > 0 ? i : u->last_layer;
+        u->stats.layers += u->layer[i].experts > 0;
+    }
+    u->stats.experts = u->experts.experts;
+    u->stats.expert_bytes = u->experts.expert_bytes;
+    u->stats.other_bytes = u->experts.other_bytes;
+    return UMBRA_OK;
+}
+
+static int open_store(umbra_under *u, const umbra_under_options *o, umbra_error *err)
+{
+    const umbra_experts *e = &u->experts;
+    size_t n = (size_t)e->layers * (size_t)e->experts * UMBRA_STORE_SLICES;
+    umbra_slice *slices = umbra_calloc(n, sizeof *slices);
+    void **places = umbra_calloc(n, sizeof *places);
+    umbra_store_options store = {
+        .paths = (const char *const *)e->paths,
+        .n_paths = e->n_paths,
+        .n_layers = e->layers,
+        .n_experts = e->experts,
+        .slices = slices,
+        .places = places,
+        .io = o->io,
+        .io_depth = o->io_depth,
+        .buffered = o->buffered,
+        .verify = o->verify,
+        .n_sequences = UMBRA_UNDER_SEQUENCES,
+    };
+    int rc = slices && places ? settle_budget(u, o, &store.budget_bytes, err)
+                              : umbra_fail_nomem(err, "the table of slices", n * sizeof *slices);
+    if (rc == UMBRA_OK) {
+        umbra_experts_slices(e, slices, places);
+        uint64_t budget_bytes = store.budget_bytes;
+        rc = umbra_store_open(&u->store, &store, err);
+        store.budget_bytes = UINT64_MAX;
+        if (rc == UMBRA_E_BUDGET) /* to learn what would do */
+            rc = umbra_store_open(&u->store, &store, err);
+        if (rc == UMBRA_OK)
+            rc = check_slots(u, budget_bytes, err);
+    }
+    umbra_free(slices);
+    umbra_free(places);
+    return rc;
+}
+
+static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *err)
+{
+    int rc = list_layers(u, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_under_predict_init(u, o, err);
+    if (rc == UMBRA_OK)
+        rc = open_store(u, o, err);
+    if (rc == UMBRA_OK && u->predict.policy != UMBRA_POLICY_OFF) {
+        umbra_store_set_guessing(u->store, true);
+        rc = umbra_store_probe(u->store, err);
+        if (rc == UMBRA_OK)
+            rc = umbra_under_keep(u, err);
+    }
+    return rc;
+}
+
+int umbra_under_model(umbra_under **out, const char *path, const umbra_under_options *options,
+                      umbra_error *err)
+{
+    static const umbra_under_options none = {0};
+    const umbra_under_options *o = options ? options : &none;
+    *out = NULL;
+    int rc = UMBRA_CHECK_RESERVED(o, err);
+    if (rc == UMBRA_OK && !umbra_foreign_get(err))
+        rc = UMBRA_E_UNSUPPORTED;
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_under *u = umbra_calloc(1, sizeof *u);
+    if (!u)
+        return umbra_fail_nomem(err, "a model", sizeof *u);
+    pthread_mutex_init(&u->mutex, NULL);
+    pthread_cond_init(&u->changed, NULL);
+    rc = umbra_experts_open(&u->experts, path, err);
+    if (rc == UMBRA_OK && u->experts.n == 0)
+        rc = umbra_fail(err, UMBRA_E_UNSUPPORTED, "%s has no experts: nothing is to be kept", path);
+    if (rc == UMBRA_OK)
+        rc = locate(u, o, err);
+    if (rc == UMBRA_OK)
+        rc = open_rest(u, o, err);
+    if (rc == UMBRA_OK)
+        *out = u;
+    else
+        umbra_under_detach(&u);
+    return rc;
+}
+
+void umbra_under_detach(umbra_under **under)
+{
+    umbra_under *u = *under;
+    if (!u)
+        return;
+    umbra_under_stop_keeping(u);
+    umbra_under_predict_free(u);
+    umbra_store_close(&u->store);
+    umbra_experts_close(&u->experts);
+    umbra_free(u->layer);
+    pthread_cond_destroy(&u->changed);
+    pthread_mutex_destroy(&u->mutex);
+    umbra_free(u);
+    *under = NULL;
+}
+
+/* ---- contexts ---- */
+
+int umbra_under_context_open(umbra_under_context **out, umbra_under *u,
+                             bool (*host)(struct ggml_tensor *node, bool ask, void *user),
+                             void *host_user, umbra_error *err)
+{
+    size_t n = (size_t)u->experts.experts;
+    umbra_under_context *c = umbra_calloc(1, sizeof *c);
+    *out = c;
+    if (!c)
+        return umbra_fail_nomem(err, "a context", sizeof *c);
+    *c = (umbra_under_context){
+        .under = u,
+        .host = host,
+        .host_user = host_user,
+        .choice = {.layer = -1,
+                   .expert = umbra_calloc(n, sizeof *c->choice.expert),
+                   .uses = umbra_calloc(n, sizeof *c->choice.uses)},
+        .leases = umbra_calloc(n + 1, sizeof *c->leases),
+    };
+    if (c->choice.expert && c->choice.uses && c->leases)
+        return UMBRA_OK;
+    umbra_under_context_close(out);
+    return umbra_fail_nomem(err, "a context", n * sizeof *c->leases);
+}
+
+void umbra_under_context_close(umbra_under_context **context)
+{
+    umbra_under_context *c = *context;
+    if (!c)
+        return;
+    umbra_under_leave(c);
+    umbra_free(c->choice.expert);
+    umbra_free(c->choice.uses);
+    umbra_free(c->leases);
+    umbra_free(c->fetched);
+    umbra_free(c);
+    *context = NULL;
+}
+
+void umbra_under_get_stats(umbra_under *u, umbra_under_stats *out)
+{
+    pthread_mutex_lock(&u->mutex);
+    *out = u->stats;
+    out->policy = u->predict.policy;
+    if (u->predict.runner)
+        umbra_runner_get_stats(u->predict.runner, &out->runner);
+    umbra_store_get_stats(u->store, &out->store);
+    pthread_mutex_unlock(&u->mutex);
+}

@@ -1,0 +1,435 @@
+/* Drafts change nothing: whatever is guessed, in whatever width, texts, states and what comes after
+ * are those of single steps. Small models of every layout with random weights. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <umbra/umbra.h>
+
+#include "../engine/answers.h"
+#include "base/random.h"
+#include "generate/drafts.h"
+
+enum { PROMPT = 5, NEW = 28 };
+
+/* ---- a source that knows the text ---- */
+
+/* Drafts the true text, but for a share of wrong tokens. */
+typedef struct teller {
+    const int32_t *text; /* (n) */
+    int n, at;           /* at: tokens that came */
+    double wrong;
+    umbra_random random;
+    int made;
+} teller;
+
+static void teller_begin(void *self, int length)
+{
+    ((teller *)self)->at = length;
+}
+
+static void teller_add(void *self, const int32_t *tokens, int n)
+{
+    teller *t = self;
+    for (int i = 0; i < n && t->at + i < t->n; i++)
+        assert_int_equal(tokens[i], t->text[t->at + i]);
+    t->at += n;
+}
+
+static int teller_make(void *self, int most, int32_t *out, int *kind)
+{
+    teller *t = self;
+    *kind = 0;
+    for (int i = 0; i < most; i++) {
+        bool wrong = t->at + i >= t->n || umbra_random_unit(&t->random) < t->wrong;
+        out[i] = wrong ? (int32_t)umbra_random_below(&t->random, MAKE_TOKENS) : t->text[t->at + i];
+    }
+    t->made += most;
+    return most;
+}
+
+static umbra_draft_source source_of(teller *t)
+{
+    return (umbra_draft_source){.name = UMBRA_DRAFT_LOOKUP,
+                                .kinds = 1,
+                                .begin = teller_begin,
+                                .add = teller_add,
+                                .make = teller_make,
+                                .self = t};
+}
+
+/* ---- texts ---- */
+
+/* A text, and what the sequence is afterwards. */
+typedef struct text {
+    int32_t token[PROMPT + NEW];
+    int n; /* the prompt's tokens included */
+    umbra_generation did;
+    umbra_draft_stats stats;
+    int held;
+    char *snapshot;
+    uint64_t bytes;
+    int stop_at; /* wants no more behind so many new tokens; 0: all */
+} text;
+
+static int take(void *user, int32_t id)
+{
+    text *t = user;
+    t->token[t->n++] = id;
+    return t->n - PROMPT == t->stop_at;
+}
+
+static void begin(text *t)
+{
+    for (int i = 0; i < PROMPT; i++)
+        t->token[i] = token_at(i, 0).id;
+    t->n = PROMPT;
+}
+
+/* Generates on sequence 0 of an engine, which is empty before. */
+static void generate(const opened *o, umbra_generate_options options, umbra_drafts *drafts, text *t)
+{
+    umbra_error err = {0};
+    begin(t);
+    options.on_token = take;
+    options.user = t;
+    options.drafts = drafts;
+    options.max_tokens = options.max_tokens ? options.max_tokens : NEW;
+    if (umbra_generate(o->engine, o->model, t->token, PROMPT, &options, &t->did, &err) != 0)
+        fail_msg("%s", err.message);
+    t->held = umbra_engine_length(o->engine, 0);
+    t->bytes = umbra_engine_snapshot_bytes(o->engine, t->held);
+    t->snapshot = calloc(1, t->bytes);
+    if (umbra_engine_snapshot(o->engine, 0, t->snapshot, t->bytes, &err) != 0)
+        fail_msg("%s", err.message);
+    if (drafts)
+        umbra_drafts_get_stats(drafts, &t->stats);
+    umbra_engine_truncate(o->engine, 0, 0);
+}
+
+static void assert_same(const text *a, const text *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->token, b->token, (size_t)a->n * sizeof a->token[0]);
+    assert_int_equal(a->did.new_tokens, b->did.new_tokens);
+    assert_int_equal(a->did.ended, b->did.ended);
+    assert_int_equal(a->did.decode_tokens, b->did.decode_tokens);
+    assert_int_equal(a->held, b->held);
+    assert_memory_equal(a->snapshot, b->snapshot, a->bytes);
+}
+
+/* The text by a source that errs so often, always in the same width or as the gate says. */
+static void generate_told(const opened *o, const umbra_generate_options *options, const text *truth,
+                          double wrong, int width, bool gated, text *out)
+{
+    teller t = {.text = truth->token, .n = truth->n, .wrong = wrong};
+    umbra_draft_source source = source_of(&t);
+    umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = width};
+    umbra_drafts *drafts;
+    umbra_random_seed(&t.random, 5);
+    assert_int_equal(umbra_drafts_open_with(&drafts, o->engine, &draft, &source, gated, NULL, NULL),
+                     0);
+    generate(o, *options, drafts, out);
+    umbra_drafts_close(&drafts);
+}
+
+static const double errors[] = {0, 0.3, 1};
+enum { ERRORS = sizeof errors / sizeof errors[0] };
+
+/* Every width and share of errors, greedy and drawn, against single steps. */
+static void check_widths(const opened *o)
+{
+    const umbra_generate_options options[] = {
+        {.ignore_end = true},
+        {.ignore_end = true,
+         .sampling = {.temperature = 1.5f,
+                      .top_p = 0.9f,
+                      .seed = 9,
+                      .repetition_penalty = 1.3f,
+                      .frequency_penalty = 0.5f}},
+    };
+    for (int i = 0; i < 2; i++) {
+        text alone = {0};
+        generate(o, options[i], NULL, &alone);
+        assert_int_equal(alone.n, PROMPT + NEW);
+        for (int width = 1; width <= UMBRA_DRAFT_MOST; width++)
+            for (int e = 0; e < ERRORS; e++) {
+                text told = {0};
+                generate_told(o, &options[i], &alone, errors[e], width, width % 3 == 0, &told);
+                assert_same(&alone, &told);
+                if (errors[e] == 0 && width % 3 != 0)
+                    assert_true(told.did.decode_steps <= (NEW + width) / (width + 1));
+                free(told.snapshot);
+            }
+        free(alone.snapshot);
+    }
+}
+
+static const make_layout *const layouts[] = {
+    &make_olmoe,       &make_llama,      &make_qwen2moe,    &make_deepseek2,   &make_gpt_oss,
+    &make_glm4moe,     &make_minimax_m2, &make_bailingmoe2, &make_hunyuan_moe, &make_granitemoe,
+    &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe,
+};
+enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
+
+/* The smallest budget for a context of MAKE_CONTEXT. */
+static uint64_t least_budget(const make_layout *layout, umbra_engine_options options)
+{
+    opened o = open_it(layout, NULL, NULL, &options);
+    uint64_t least = umbra_engine_get_plan(o.engine)->min_bytes;
+    close_it(&o);
+    return least;
+}
+
+static void no_layout_notices_drafts(void **state)
+{
+    (void)state;
+    for (int i = 0; i < LAYOUTS; i++) {
+        umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+        if (i % 2 == 0) /* the other half has all in memory */
+            options.ram_bytes = least_budget(layouts[i], options);
+        opened o = open_it(layouts[i], NULL, NULL, &options);
+        check_widths(&o);
+        close_it(&o);
+    }
+}
+
+static void no_policy_notices_drafts(void **state)
+{
+    (void)state;
+    static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
+                                            UMBRA_POLICY_RUNAHEAD, UMBRA_POLICY_AUTO};
+    for (int i = 0; i < 4; i++) {
+        umbra_engine_options options = {.threads = 2, .context = MAKE_CONTEXT, .chunk = 3};
+        umbra_prefetch_options ahead = {.policy = policies[i]};
+        umbra_prefetch *prefetch;
+        umbra_error err = {0};
+        options.ram_bytes = least_budget(&make_deepseek2, options) + 60000;
+        opened o = open_it(&make_deepseek2, NULL, NULL, &options);
+        if (umbra_prefetch_open(&prefetch, o.engine, &ahead, &err) != 0)
+            fail_msg("%s", err.message);
+        check_widths(&o);
+        umbra_prefetch_close(&prefetch);
+        close_it(&o);
+    }
+}
+
+/* An end token among the drafts, a caller who has enough in the middle of them, a limit. */
+static void texts_end_where_they_should(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+    opened o = open_it(&make_gpt_oss, NULL, NULL, &options);
+    for (int stop = 1; stop < 12; stop++) {
+        umbra_generate_options go = {.sampling = {.temperature = 50, .seed = (uint64_t)stop}};
+        text whole = {0};
+        go.ignore_end = true;
+        generate(&o, go, NULL, &whole);
+        go.ignore_end = false;
+        go.max_tokens = stop % 3 == 0 ? stop : 0;
+        text alone = {.stop_at = stop % 3 == 1 ? stop : 0}, told = alone;
+        generate(&o, go, NULL, &alone);
+        generate_told(&o, &go, &whole, 0, 8, false, &told);
+        assert_same(&alone, &told);
+        free(whole.snapshot);
+        free(alone.snapshot);
+        free(told.snapshot);
+    }
+    close_it(&o);
+}
+
+static int count_ends(const opened *o, uint64_t seed, text *alone, text *told)
+{
+    umbra_generate_options go = {.sampling = {.temperature = 100, .seed = seed}};
+    text whole = {0};
+    go.ignore_end = true;
+    generate(o, go, NULL, &whole);
+    go.ignore_end = false;
+    generate(o, go, NULL, alone);
+    generate_told(o, &go, &whole, 0, 8, false, told);
+    free(whole.snapshot);
+    return alone->did.ended;
+}
+
+static void an_end_among_drafts_ends_the_text(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+    opened o = open_it(&make_olmoe, NULL, NULL, &options);
+    int ended = 0;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        text alone = {0}, told = {0};
+        ended += count_ends(&o, seed, &alone, &told);
+        assert_same(&alone, &told);
+        free(alone.snapshot);
+        free(told.snapshot);
+    }
+    assert_true(ended > 0);
+    close_it(&o);
+}
+
+/* Lets anything follow up to 12 tokens of a text, nothing after that. */
+static int allow_some(void *user, const int32_t *tokens, int n, uint64_t *allowed)
+{
+    (void)user;
+    (void)tokens;
+    memset(allowed, n < PROMPT + 12 ? 0xff : 0, MAKE_TOKENS / 8 + 1);
+    return 1;
+}
+
+/* Where nothing may follow, what came before is handed out all the same, and the failure is that of
+ * single steps. */
+static void a_draw_that_fails_among_drafts(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+    opened o = open_it(&make_llama, NULL, NULL, &options);
+    umbra_generate_options go = {.ignore_end = true};
+    text truth = {0}, told[2];
+    generate(&o, go, NULL, &truth);
+    for (int with = 0; with < 2; with++) {
+        teller t = {.text = truth.token, .n = truth.n};
+        umbra_draft_source source = source_of(&t);
+        umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
+        umbra_drafts *drafts;
+        umbra_error err = {0};
+        assert_int_equal(
+            umbra_drafts_open_with(&drafts, o.engine, &draft, &source, false, NULL, NULL), 0);
+        told[with] = (text){0};
+        begin(&told[with]);
+        go = (umbra_generate_options){.ignore_end = true,
+                                      .sampling.allow = allow_some,
+                                      .max_tokens = NEW,
+                                      .on_token = take,
+                                      .user = &told[with],
+                                      .drafts = with ? drafts : NULL};
+        assert_int_equal(
+            umbra_generate(o.engine, o.model, told[with].token, PROMPT, &go, &told[with].did, &err),
+            UMBRA_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "may come at position 17"));
+        assert_int_equal(umbra_engine_truncate(o.engine, 0, MAKE_CONTEXT), PROMPT + 12);
+        umbra_engine_truncate(o.engine, 0, 0);
+        umbra_drafts_close(&drafts);
+    }
+    assert_int_equal(told[0].n, PROMPT + 12);
+    assert_memory_equal(told[0].token, told[1].token, sizeof told[0].token);
+    free(truth.snapshot);
+    close_it(&o);
+}
+
+/* ---- the table ---- */
+
+/* A text goes on in a second call, which looks up what the first wrote. */
+static void lookups_go_on_with_the_text(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+    opened o = open_it(&make_llama, NULL, NULL, &options);
+    const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 4};
+    umbra_drafts *drafts;
+    umbra_draft_stats s;
+    assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
+    int32_t told[2][16];
+    for (int with = 0; with < 2; with++) {
+        umbra_engine_truncate(o.engine, 0, 0);
+        const int32_t first[] = {7, 8, 9, 10, 11, 12, 7, 8, 9}, second[] = {10, 11};
+        text t = {.n = PROMPT};
+        umbra_generate_options go = {.max_tokens = 8,
+                                     .ignore_end = true,
+                                     .on_token = take,
+                                     .user = &t,
+                                     .drafts = with ? drafts : NULL};
+        assert_int_equal(umbra_generate(o.engine, o.model, first, 9, &go, &t.did, NULL), 0);
+        assert_int_equal(umbra_generate(o.engine, o.model, second, 2, &go, &t.did, NULL), 0);
+        assert_int_equal(t.n, PROMPT + 16);
+        memcpy(told[with], t.token + PROMPT, sizeof told[with]);
+    }
+    assert_memory_equal(told[0], told[1], sizeof told[0]);
+    umbra_drafts_get_stats(drafts, &s);
+    assert_int_equal(s.source, UMBRA_DRAFT_LOOKUP);
+    assert_true(s.checks > 0 && s.drafted[UMBRA_DRAFT_LOOKUP] > 0);
+    assert_int_equal(s.tokens, 14);
+    assert_true(s.steps <= 14 && s.check_experts > 0);
+    umbra_drafts_close(&drafts);
+    umbra_drafts_close(&drafts);
+    close_it(&o);
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
+    opened o = open_it(&make_llama, NULL, NULL, &options);
+    umbra_draft_options wrong[] = {
+        {.most = -1}, {.most = 9}, {.source = (umbra_draft)UMBRA_DRAFT_SOURCES}, {.reserved = {1}}};
+    umbra_engine_options engine = options;
+    for (int i = 0; i < 4; i++) {
+        umbra_drafts *drafts = (umbra_drafts *)&o;
+        umbra_error err = {0};
+        assert_int_equal(umbra_drafts_open(&drafts, o.engine, &wrong[i], &err), UMBRA_E_ARGUMENT);
+        assert_null(drafts);
+        assert_int_equal(umbra_drafts_fit(o.model, &engine, &wrong[i], &err), UMBRA_E_ARGUMENT);
+    }
+    assert_int_equal(engine.reserved_bytes, 0);
+    close_it(&o);
+}
+
+/* Auto gives way where the budget has no room for it; what is asked for by name is an error then.
+ */
+static void drafts_stand_in_the_budget(void **state)
+{
+    (void)state;
+    umbra_engine_options engine = {.threads = 1, .context = MAKE_CONTEXT};
+    uint64_t least = least_budget(&make_llama, engine);
+    opened o = open_it(&make_llama, NULL, NULL, &engine);
+    umbra_draft_options draft = {0}, named = {.source = UMBRA_DRAFT_LOOKUP};
+    umbra_engine *too_small;
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &draft, NULL), 0);
+    assert_int_equal(draft.source, UMBRA_DRAFT_AUTO);
+    assert_true(engine.reserved_bytes > 0);
+    engine.reserved_bytes = 0;
+    engine.ram_bytes = least;
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &draft, NULL), 0);
+    assert_int_equal(draft.source, UMBRA_DRAFT_OFF);
+    assert_int_equal(engine.reserved_bytes, 0);
+    assert_int_equal(umbra_drafts_fit(o.model, &engine, &named, NULL), 0);
+    assert_true(engine.reserved_bytes > 0);
+    assert_int_equal(umbra_engine_open(&too_small, o.model, &engine, NULL), UMBRA_E_BUDGET);
+    close_it(&o);
+}
+
+static void sources_have_names(void **state)
+{
+    (void)state;
+    umbra_error err = {0};
+    umbra_draft draft = UMBRA_DRAFT_OFF;
+    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++) {
+        assert_int_equal(umbra_draft_parse(umbra_draft_name((umbra_draft)i), &draft, NULL), 0);
+        assert_int_equal(draft, i);
+    }
+    assert_null(umbra_draft_name((umbra_draft)UMBRA_DRAFT_SOURCES));
+    assert_int_equal(umbra_draft_parse("magic", &draft, &err), UMBRA_E_ARGUMENT);
+    assert_non_null(strstr(err.message, "\"magic\"; there are auto, off, lookup"));
+    assert_int_equal(umbra_draft_parse(NULL, &draft, NULL), 0);
+    assert_int_equal(draft, UMBRA_DRAFT_AUTO);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_layout_notices_drafts),
+        cmocka_unit_test(no_policy_notices_drafts),
+        cmocka_unit_test(texts_end_where_they_should),
+        cmocka_unit_test(an_end_among_drafts_ends_the_text),
+        cmocka_unit_test(a_draw_that_fails_among_drafts),
+        cmocka_unit_test(lookups_go_on_with_the_text),
+        cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(drafts_stand_in_the_budget),
+        cmocka_unit_test(sources_have_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

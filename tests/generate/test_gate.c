@@ -1,0 +1,222 @@
+/* The gate of drafting, on steps whose cost and agreement are made up: it finds the width that
+ * pays, leaves drafting alone where none does, and follows when things change. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "base/random.h"
+#include "generate/gate.h"
+
+enum { MOST = UMBRA_DRAFT_MOST, STEPS = 8000 };
+
+/* A world: drafts agree with the text with a fixed probability each, as long as those before did; a
+ * step of n drafts takes a time of its own. */
+typedef struct world {
+    double agree;
+    double step_s[MOST + 1];
+    double make_s; /* of a draft */
+    double noise;  /* of a step's time: a factor of 1 +- this */
+    bool free;     /* drafts are made at every step */
+    umbra_random random;
+    double seconds, tokens;     /* what came of it */
+    double last_s, last_tokens; /* of the second half of the steps */
+} world;
+
+static const char *const curves[] = {"flat", "shared", "half", "steep", "apart", "late", "early"};
+enum { CURVES = sizeof curves / sizeof curves[0] };
+
+/* Times of steps, as shares of a single one. */
+static double curve(int which, int n)
+{
+    switch (which) {
+    case 0:
+        return 1 + 0.03 * n; /* reads and weights are shared by nearly all */
+    case 1:
+        return 1 + 0.25 * n;
+    case 2:
+        return 1 + 0.5 * n;
+    case 3:
+        return 1 + 0.8 * n;
+    case 4:
+        return 1 + 1.0 * n; /* nothing is shared */
+    case 5:
+        return n < 4 ? 1 + 0.1 * n : 1.3 + 1.2 * (n - 3); /* a wall behind three */
+    default:
+        return n == 0 ? 1 : 1.8 + 0.1 * n; /* the first costs, further ones hardly */
+    }
+}
+
+static double tokens_of(double agree, int n)
+{
+    double all = 1, tokens = 1;
+    for (int i = 0; i < n; i++)
+        tokens += all *= agree;
+    return tokens;
+}
+
+/* Tokens per second of the best fixed width. */
+static double best_rate(const world *w)
+{
+    double best = 0;
+    for (int n = 0; n <= MOST; n++)
+        best = fmax(best, tokens_of(w->agree, n) / (w->step_s[n] + n * w->make_s));
+    return best;
+}
+
+/* The text is all zeros; a draft is 0 where it agrees. */
+static int draft(world *w, int32_t *out, int n)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = umbra_random_unit(&w->random) >= w->agree;
+    return n;
+}
+
+static void one_step(world *w, umbra_gate *g)
+{
+    int32_t drafts[MOST];
+    int made = w->free ? draft(w, drafts, MOST) : 0;
+    if (w->free)
+        umbra_gate_made(g, 0, drafts, made, 0);
+    int n = umbra_gate_choose(g, 0, MOST), agreed = 0;
+    assert_in_range(n, 0, MOST);
+    if (!w->free && n > 0) {
+        draft(w, drafts, n);
+        umbra_gate_made(g, 0, drafts, n, n * w->make_s);
+    }
+    while (agreed < n && drafts[agreed] == 0)
+        agreed++;
+    double s = w->step_s[n] * (1 + w->noise * (2 * umbra_random_unit(&w->random) - 1));
+    umbra_gate_step(g, n, agreed + 1, s);
+    for (int i = 0; i <= agreed; i++)
+        umbra_gate_came(g, 0);
+    w->seconds += s + n * w->make_s;
+    w->tokens += agreed + 1;
+}
+
+static void run(world *w, umbra_gate *g, int steps)
+{
+    w->seconds = w->tokens = 0;
+    double half_s = 0, half_tokens = 0;
+    for (int i = 0; i < steps; i++) {
+        if (i == steps / 2) {
+            half_s = w->seconds;
+            half_tokens = w->tokens;
+        }
+        one_step(w, g);
+    }
+    w->last_s = w->seconds - half_s;
+    w->last_tokens = w->tokens - half_tokens;
+}
+
+static world world_of(double agree, int which, double noise, bool is_free)
+{
+    world w = {.agree = agree, .noise = noise, .free = is_free};
+    umbra_random_seed(&w.random, 7);
+    for (int n = 0; n <= MOST; n++)
+        w.step_s[n] = 0.01 * curve(which, n);
+    if (!is_free)
+        w.make_s = 0.0005;
+    return w;
+}
+
+static const double agreements[] = {0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1};
+enum { AGREEMENTS = sizeof agreements / sizeof agreements[0] };
+
+/* Once it has learnt, 97 % of the best width's speed; 98 % of that without drafts from the
+ * beginning, and 99 % where drafts are of no use. */
+static void check(double agree, int which, bool is_free)
+{
+    world w = world_of(agree, which, 0.1, is_free);
+    umbra_gate g;
+    umbra_gate_init(&g, MOST);
+    run(&w, &g, STEPS);
+    double of_best = w.last_tokens / w.last_s / best_rate(&w);
+    double of_none = w.tokens / w.seconds * w.step_s[0];
+    if (of_best < 0.97 || of_none < (agree > 0 ? 0.98 : 0.99))
+        fail_msg("agreement %.2f, curve %s%s: %.3f of the best, %.3f of none", agree, curves[which],
+                 is_free ? ", free drafts" : "", of_best, of_none);
+}
+
+static void the_width_that_pays_is_found(void **state)
+{
+    (void)state;
+    for (int a = 0; a < AGREEMENTS; a++)
+        for (int c = 0; c < CURVES; c++) {
+            check(agreements[a], c, true);
+            check(agreements[a], c, false);
+        }
+}
+
+/* A text that repeats itself no more costs little, and one that begins to is soon followed. */
+static void changes_are_followed(void **state)
+{
+    (void)state;
+    world w = world_of(0.95, 1, 0.1, true);
+    umbra_gate g;
+    umbra_gate_init(&g, MOST);
+    run(&w, &g, 1000);
+    assert_true(w.last_tokens / w.last_s > 0.95 * best_rate(&w));
+    w.agree = 0.02;
+    run(&w, &g, 1000);
+    assert_true(w.last_tokens / w.last_s > 0.98 / w.step_s[0]);
+    w.agree = 0.95;
+    run(&w, &g, 1000);
+    assert_true(w.last_tokens / w.last_s > 0.95 * best_rate(&w));
+    for (int n = 1; n <= MOST; n++) /* now rows share nothing: a disk that is the bottleneck */
+        w.step_s[n] = 0.01 * (1 + 1.2 * n);
+    run(&w, &g, 1000);
+    assert_true(w.last_tokens / w.last_s > 0.97 / w.step_s[0]);
+}
+
+/* Kinds are judged apart: one that is always wrong is not checked because another is right. */
+static void kinds_are_judged_apart(void **state)
+{
+    (void)state;
+    umbra_gate g;
+    int checked[2] = {0, 0};
+    umbra_gate_init(&g, 4);
+    for (int i = 0; i < 1000; i++) {
+        int kind = i % 2;
+        const int32_t drafts[4] = {kind, kind, kind, kind};
+        umbra_gate_made(&g, kind, drafts, 4, 0);
+        int n = umbra_gate_choose(&g, kind, 4), agreed = kind == 0 ? n : 0;
+        umbra_gate_step(&g, n, agreed + 1, 0.01 * (1 + 0.2 * n));
+        for (int t = 0; t <= agreed; t++)
+            umbra_gate_came(&g, 0);
+        checked[kind] += n;
+    }
+    assert_true(checked[0] > 1900);
+    assert_true(checked[1] < 50);
+}
+
+/* More drafts than can be waited for, and an end of the text among them. */
+static void drafts_that_wait_are_bounded(void **state)
+{
+    (void)state;
+    umbra_gate g;
+    const int32_t drafts[MOST] = {0};
+    umbra_gate_init(&g, MOST);
+    for (int i = 0; i < 3 * UMBRA_GATE_WATCHED; i++)
+        umbra_gate_made(&g, 0, drafts, MOST, 0);
+    assert_int_equal(g.n_watched, UMBRA_GATE_WATCHED);
+    for (int i = 0; i < MOST; i++)
+        umbra_gate_came(&g, 0);
+    assert_int_equal(g.n_watched, 0);
+    umbra_gate_made(&g, 0, drafts, MOST, 0);
+    umbra_gate_forget(&g);
+    assert_int_equal(g.n_watched, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_width_that_pays_is_found),
+        cmocka_unit_test(changes_are_followed),
+        cmocka_unit_test(kinds_are_judged_apart),
+        cmocka_unit_test(drafts_that_wait_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

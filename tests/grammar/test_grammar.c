@@ -1,0 +1,423 @@
+/* Grammars: whatever they let through is JSON of their schema, and what is not known is refused. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include <umbra/grammar.h>
+
+static const char tiny[] = "models/tiny-q8_0.gguf";
+
+typedef struct fixture {
+    umbra_model *model;
+    umbra_spellings *spellings;
+    uint64_t *allowed;
+    int vocabulary;
+} fixture;
+
+static int set_up(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    assert_int_equal(umbra_model_open(&f->model, tiny, NULL), UMBRA_OK);
+    f->vocabulary = umbra_model_get_info(f->model)->vocabulary;
+    f->allowed = calloc((size_t)f->vocabulary / 64 + 1, sizeof *f->allowed);
+    assert_int_equal(umbra_spellings_open(&f->spellings, f->model, NULL), UMBRA_OK);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture *f = *state;
+    umbra_spellings_close(&f->spellings);
+    umbra_model_close(&f->model);
+    free(f->allowed);
+    free(f);
+    return 0;
+}
+
+static umbra_grammar *open_grammar(const fixture *f, const char *schema, const char *after)
+{
+    umbra_grammar *g;
+    umbra_error err = {0};
+    umbra_grammar_options o = {.after = after};
+    if (umbra_grammar_open(&g, f->spellings, schema, schema ? strlen(schema) : 0, &o, &err) !=
+        UMBRA_OK)
+        fail_msg("%s: %s", schema, err.message);
+    return g;
+}
+
+/* ---- a judge of its own: whether a value is of a schema ---- */
+
+static bool is_of(const json_t *v, const json_t *schema, const json_t *root);
+
+static bool is_of_type(const json_t *v, const char *type)
+{
+    return strcmp(type, "object") == 0    ? json_is_object(v)
+           : strcmp(type, "array") == 0   ? json_is_array(v)
+           : strcmp(type, "string") == 0  ? json_is_string(v)
+           : strcmp(type, "number") == 0  ? json_is_number(v)
+           : strcmp(type, "integer") == 0 ? json_is_integer(v)
+           : strcmp(type, "boolean") == 0 ? json_is_boolean(v)
+                                          : json_is_null(v);
+}
+
+static bool is_of_types(const json_t *v, const json_t *type)
+{
+    size_t i;
+    json_t *one;
+    if (json_is_string(type))
+        return is_of_type(v, json_string_value(type));
+    json_array_foreach(type, i, one)
+    {
+        if (is_of_type(v, json_string_value(one)))
+            return true;
+    }
+    return false;
+}
+
+static bool is_object_of(const json_t *v, const json_t *schema, const json_t *root)
+{
+    const json_t *known = json_object_get(schema, "properties");
+    const json_t *more = json_object_get(schema, "additionalProperties");
+    const char *key;
+    json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(schema, "required"), i, item)
+    {
+        if (!json_object_get(v, json_string_value(item)))
+            return false;
+    }
+    json_object_foreach((json_t *)v, key, item)
+    {
+        const json_t *of = json_object_get(known, key);
+        if (!of && json_is_false(more))
+            return false;
+        of = of ? of : more;
+        if (json_is_object(of) && !is_of(item, of, root))
+            return false;
+    }
+    return true;
+}
+
+static bool in_range(const json_t *schema, const char *least, const char *most, size_t n)
+{
+    const json_t *a = json_object_get(schema, least), *b = json_object_get(schema, most);
+    return (!a || n >= (size_t)json_integer_value(a)) && (!b || n <= (size_t)json_integer_value(b));
+}
+
+static size_t characters(const json_t *v)
+{
+    size_t n = 0;
+    for (const char *s = json_string_value(v); *s; s++)
+        n += (*s & 0xc0) != 0x80;
+    return n;
+}
+
+static bool is_one_of(const json_t *v, const json_t *list, const json_t *root, bool schemas)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        if (schemas ? is_of(v, one, root) : json_equal(v, one))
+            return true;
+    }
+    return false;
+}
+
+static bool is_of(const json_t *v, const json_t *schema, const json_t *root)
+{
+    size_t i;
+    json_t *item;
+    const json_t *k;
+    if ((k = json_object_get(schema, "$ref"))) {
+        const char *name = strrchr(json_string_value(k), '/');
+        const json_t *home = json_object_get(root, "$defs");
+        return is_of(v, name ? json_object_get(home, name + 1) : root, root);
+    }
+    if ((k = json_object_get(schema, "anyOf")) && !is_one_of(v, k, root, true))
+        return false;
+    if ((k = json_object_get(schema, "enum")) && !is_one_of(v, k, root, false))
+        return false;
+    if ((k = json_object_get(schema, "const")) && !json_equal(v, k))
+        return false;
+    if ((k = json_object_get(schema, "type")) && !is_of_types(v, k))
+        return false;
+    if ((k = json_object_get(schema, "minimum")) && json_is_number(v) &&
+        json_number_value(v) < json_number_value(k))
+        return false;
+    if (json_is_string(v) && !in_range(schema, "minLength", "maxLength", characters(v)))
+        return false;
+    if (json_is_array(v) && !in_range(schema, "minItems", "maxItems", json_array_size(v)))
+        return false;
+    json_array_foreach(v, i, item)
+    {
+        if ((k = json_object_get(schema, "items")) && !is_of(item, k, root))
+            return false;
+    }
+    return !json_is_object(v) || is_object_of(v, schema, root);
+}
+
+/* ---- random texts ---- */
+
+static uint64_t seed;
+
+static uint32_t draw(uint32_t below)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 33) % below;
+}
+
+static bool may_come(const fixture *f, int32_t id)
+{
+    return f->allowed[id / 64] >> id % 64 & 1;
+}
+
+/* The n-th token that may come, going round. */
+static int32_t choose(const fixture *f, bool short_ones)
+{
+    char bytes[256];
+    int32_t id = (int32_t)draw((uint32_t)f->vocabulary), fallback = -1;
+    for (int i = 0; i < f->vocabulary; i++, id = (id + 1) % f->vocabulary) {
+        if (!may_come(f, id))
+            continue;
+        size_t n = umbra_detokenize(f->model, id, false, bytes, sizeof bytes);
+        /* To come to an end: what closes, rather than what goes on. */
+        if (!short_ones || n == 0 || (n == 1 && strchr("\"]}0", bytes[0])))
+            return id;
+        fallback = id;
+    }
+    return fallback;
+}
+
+enum { MOST_TOKENS = 4000, WANDER = 40 };
+
+/* Writes a text by random tokens; after some it makes for the end. Returns its length. */
+static size_t write_text(const fixture *f, umbra_grammar *g, char *text, size_t room)
+{
+    static int32_t tokens[MOST_TOKENS];
+    size_t used = 0;
+    int wander = (int)draw(WANDER);
+    for (int n = 0; n < MOST_TOKENS; n++) {
+        int rc = umbra_grammar_allow(g, tokens, n, f->allowed);
+        assert_int_equal(rc, 1);
+        if (may_come(f, 0) && n > wander)
+            return used;
+        do
+            tokens[n] = choose(f, n > wander);
+        while (tokens[n] == 0 && !may_come(f, 0));
+        assert_true(tokens[n] >= 0);
+        if (tokens[n] == 0)
+            return used;
+        used += umbra_detokenize(f->model, tokens[n], false, text + used, room - used);
+        assert_true(used < room);
+    }
+    fail_msg("no end after %d tokens", MOST_TOKENS);
+    return 0;
+}
+
+static const char *const schemas[] = {
+    "{\"type\":\"object\"}",
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"age\":{\"type\":"
+    "\"integer\",\"minimum\":0},\"tall\":{\"type\":\"boolean\"}},\"required\":[\"name\"],"
+    "\"additionalProperties\":false}",
+    "{\"type\":\"object\",\"properties\":{\"a\\\"\\u00e5\":{\"const\":1.5}},\"required\":"
+    "[\"a\\\"\\u00e5\"]}",
+    "{\"type\":\"array\",\"items\":{\"type\":\"number\",\"minimum\":0},\"minItems\":2,"
+    "\"maxItems\":4}",
+    "{\"type\":\"array\",\"items\":{\"enum\":[\"red\",\"green\",3,null,[1,{\"a\":true}]]}}",
+    "{\"type\":\"string\",\"minLength\":2,\"maxLength\":5}",
+    "{\"type\":[\"string\",\"null\"],\"maxLength\":3}",
+    "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1},{\"type\":\"array\",\"items\":{\"type\":"
+    "\"null\"},\"maxItems\":2}]}",
+    "{\"$defs\":{\"tree\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\"},"
+    "\"below\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/tree\"}}},\"required\":[\"v\"],"
+    "\"additionalProperties\":false}},\"$ref\":\"#/$defs/tree\"}",
+    "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"boolean\"}}",
+    "{\"type\":\"object\",\"properties\":{\"x\":{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"}]}"
+    "},\"required\":[\"x\"],\"additionalProperties\":false}",
+    "{\"properties\":{\"any\":{},\"all\":true}}",
+    "{\"type\":\"array\",\"maxItems\":0}",
+    "{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}",
+};
+
+enum { SCHEMAS = sizeof schemas / sizeof *schemas, TEXTS = 12 };
+
+static void what_is_written_is_of_the_schema(void **state)
+{
+    const fixture *f = *state;
+    static char text[1 << 16];
+    for (int i = 0; i < SCHEMAS; i++) {
+        umbra_grammar *g = open_grammar(f, schemas[i], NULL);
+        json_t *schema = json_loads(schemas[i], 0, NULL);
+        for (int k = 0; k < TEXTS; k++) {
+            seed = (uint64_t)(i * 1000 + k);
+            size_t n = write_text(f, g, text, sizeof text);
+            json_error_t wrong;
+            json_t *v = json_loadb(text, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &wrong);
+            if (!v && strstr(wrong.text, "duplicate"))
+                v = json_loadb(text, n, JSON_DECODE_ANY, &wrong);
+            if (!v || !is_of(v, schema, schema))
+                fail_msg("%s\nwrote %.*s\n%s", schemas[i], (int)n, text, v ? "" : wrong.text);
+            json_decref(v);
+        }
+        json_decref(schema);
+        umbra_grammar_close(&g);
+    }
+}
+
+/* ---- single texts ---- */
+
+/* Whether a text, byte by byte where it must, may be written from beginning to end. */
+static bool takes(const fixture *f, umbra_grammar *g, const char *text)
+{
+    int32_t *ids;
+    size_t n;
+    bool good = true;
+    assert_int_equal(umbra_tokenize(f->model, text, strlen(text), false, false, &ids, &n, NULL), 0);
+    for (size_t i = 0; i < n && good; i++)
+        good = umbra_grammar_allow(g, ids, (int)i, f->allowed) == 1 && may_come(f, ids[i]);
+    good = good && umbra_grammar_allow(g, ids, (int)n, f->allowed) == 1 && may_come(f, 0);
+    umbra_free_tokens(ids);
+    return good;
+}
+
+typedef struct text_case {
+    const char *schema, *text;
+    bool fits;
+} text_case;
+
+static const text_case texts[] = {
+    {NULL, "{}", true},
+    {NULL, "{\"a\": [1, -2.5e3, true, null, {\"b\": \"\\u00e5\\n\"}], \"c\": {}}", true},
+    {NULL, "{\n  \"a\": 1,\n  \"b\": 2\n}", true},
+    {NULL, "[1]", false},
+    {NULL, "{\"a\": 01}", false},
+    {NULL, "{\"a\": \"\\ud800\"}", false},
+    {NULL, "{\"a\": \"\n\"}", false},
+    {NULL, "{\"a\"}", false},
+    {NULL, "{\"a\": 1,}", false},
+    {NULL, "{\"a\": 1}x", false},
+    {NULL, "{\"a\": \"\xc3\xa5\xf0\x9f\xa6\x8a\"}", true},
+    {"{\"type\":\"integer\"}", "-12", true},
+    {"{\"type\":\"integer\"}", "1.5", false},
+    {"{\"enum\":[\"ab\",\"abc\"]}", "\"ab\"", true},
+    {"{\"enum\":[\"ab\",\"abc\"]}", "\"abc\"", true},
+    {"{\"enum\":[\"ab\",\"abc\"]}", "\"a\"", false},
+    {"{\"type\":\"string\",\"minLength\":1,\"maxLength\":2}", "\"\xc3\xa5\\n\"", true},
+    {"{\"type\":\"string\",\"minLength\":1,\"maxLength\":2}", "\"\"", false},
+    {"{\"type\":\"string\",\"minLength\":1,\"maxLength\":2}", "\"abc\"", false},
+    {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"b\": 1}", true},
+    {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"a\": 1, \"b\": 1}", true},
+    {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"a\": 1}", false},
+    {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"b\": 1, \"c\": 1}", false},
+};
+
+static void texts_fit_or_do_not(void **state)
+{
+    const fixture *f = *state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        umbra_grammar *g = open_grammar(f, texts[i].schema, NULL);
+        if (takes(f, g, texts[i].text) != texts[i].fits)
+            fail_msg("case %zu: %s", i, texts[i].text);
+        /* Going back to another beginning changes nothing. */
+        if (takes(f, g, texts[i].text) != texts[i].fits)
+            fail_msg("case %zu again", i);
+        umbra_grammar_close(&g);
+    }
+}
+
+static void a_grammar_may_begin_later(void **state)
+{
+    const fixture *f = *state;
+    umbra_grammar *g = open_grammar(f, NULL, "</think>");
+    int32_t *ids;
+    size_t n, free_ones = 0;
+    static const char text[] = "a { b <</think <</think>\n\n{\"a\": 1}";
+    assert_int_equal(umbra_tokenize(f->model, text, strlen(text), false, false, &ids, &n, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        int rc = umbra_grammar_allow(g, ids, (int)i, f->allowed);
+        assert_in_range(rc, 0, 1);
+        free_ones += rc == 0;
+        assert_true(rc == 0 || may_come(f, ids[i]));
+    }
+    assert_in_range(free_ones, 5, n - 5);
+    assert_int_equal(umbra_grammar_allow(g, ids, (int)n, f->allowed), 1);
+    assert_true(may_come(f, 0));
+    umbra_free_tokens(ids);
+    umbra_grammar_close(&g);
+}
+
+static void what_is_not_known_is_refused_by_name(void **state)
+{
+    const fixture *f = *state;
+    static const struct {
+        const char *schema, *words;
+        int status;
+    } cases[] = {
+        {"{\"type\":\"string\",\"pattern\":\"a\"}", "at #: the keyword \"pattern\"", -4},
+        {"{\"properties\":{\"a\":{\"oneOf\":[]}}}", "#/properties/a: the keyword \"oneOf\"", -4},
+        {"{\"type\":\"date\"}", "the type \"date\"", -4},
+        {"{\"type\":1}", "\"type\" must be a name", -4},
+        {"{\"minimum\":5,\"type\":\"integer\"}", "\"minimum\" is supported where", -4},
+        {"{\"type\":\"array\",\"maxItems\":5000}", "\"maxItems\" must be", -4},
+        {"{\"type\":\"array\",\"maxItems\":1,\"minItems\":2}", "less than the minimum", -4},
+        {"{\"$ref\":\"other.json\"}", "the reference \"other.json\"", -4},
+        {"{\"$ref\":\"#/$defs/no\"}", "the reference", -4},
+        {"{\"anyOf\":[{}],\"type\":\"string\"}", "\"type\" beside \"anyOf\"", -4},
+        {"{\"required\":[\"a\"]}", "names what \"properties\" does not have", -4},
+        {"{\"$ref\":\"#\"}", "nothing can be written", -4},
+        {"{\"enum\":[]}", "\"enum\" must be", -4},
+        {"false", "is no object", -4},
+        {"{\"type\":", "the schema: this is no JSON", 0},
+        {"3", "is no object", -4},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        umbra_grammar *g;
+        umbra_error err = {0};
+        int rc = umbra_grammar_open(&g, f->spellings, cases[i].schema, strlen(cases[i].schema),
+                                    NULL, &err);
+        assert_int_equal(rc, cases[i].status ? UMBRA_E_UNSUPPORTED : UMBRA_E_FORMAT);
+        assert_null(g);
+        if (!strstr(err.message, cases[i].words))
+            fail_msg("case %zu: %s", i, err.message);
+    }
+}
+
+/* However deep a model would nest, it comes to an end. */
+static void nesting_is_bounded(void **state)
+{
+    const fixture *f = *state;
+    umbra_grammar *g = open_grammar(f, "{\"type\":\"array\"}", NULL);
+    enum { DEEP = 400 };
+    int32_t *open, tokens[DEEP];
+    size_t n;
+    assert_int_equal(umbra_tokenize(f->model, "[", 1, false, false, &open, &n, NULL), 0);
+    assert_int_equal(n, 1);
+    int depth = 0;
+    while (depth < DEEP && umbra_grammar_allow(g, tokens, depth, f->allowed) == 1 &&
+           may_come(f, open[0]))
+        tokens[depth++] = open[0];
+    assert_in_range(depth, 60, DEEP - 1);
+    umbra_free_tokens(open);
+    umbra_grammar_close(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_is_of_the_schema),
+        cmocka_unit_test(texts_fit_or_do_not),
+        cmocka_unit_test(a_grammar_may_begin_later),
+        cmocka_unit_test(what_is_not_known_is_refused_by_name),
+        cmocka_unit_test(nesting_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
