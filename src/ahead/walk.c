@@ -252,6 +252,8 @@ static bool attend(umbra_walk *w)
         return true;
     }
     s->view[0] = look(w, w->layer, held, seen);
+    if (a->index.kept)
+        s->index[0] = look(w, a->index.kept, held, seen);
     if (a->ratio) {
         s->pooling[0] = look(w, a->pooling, held, seen);
         s->pooled[0] = look(w, a->pooled, held / a->ratio, seen / a->ratio);

@@ -182,6 +182,10 @@ typedef struct umbra_attend_step {
     /* Rows that are seen behind these, of keys as wide; NULL: none. */
     const umbra_kv_form *pooled_form;
     const umbra_kv_view *pooled_view; /* (T) */
+    /* Of what a view shows, the positions that a row sees; NULL: all, as where picks is 0. */
+    const int32_t *picked; /* (T, most) */
+    const int32_t *picks;  /* (T) how many */
+    int most;
     int heads;
     int together;  /* at most heads / form heads */
     int value_dim; /* of the output: form.value, or the part of the key that is the value */
@@ -194,6 +198,28 @@ typedef struct umbra_attend_step {
     int runs_stride;    /* umbra_kv_most_runs, of both together */
 } umbra_attend_step;
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows);
+
+/* Norms (with a mean) and turns keys and puts them where each row's view says; then picks for each
+ * row the `most` positions of the largest sum over heads of weight * max(query . key, 0). */
+typedef struct umbra_index_step {
+    float *query;              /* (T, heads, dim); turned in place */
+    float *key;                /* (T, dim); changed */
+    const float *weight;       /* (T, heads) */
+    const float *norm, *bias;  /* (dim) of keys */
+    const umbra_rope *rope;    /* of the first values of queries and keys */
+    const float *angles;       /* (T, rope.dim) */
+    const umbra_kv_form *form; /* F32, one head of dim */
+    const umbra_kv_view *view; /* (T) */
+    int heads, dim, most;
+    float eps;
+    int32_t *picked; /* (T, most) ascending, counted from what a view shows first */
+    int32_t *picks;  /* (T) how many; 0: the row sees no more than that, all of it */
+    float *scores;   /* (threads, heads + 2, scores_stride) scratch */
+    int scores_stride;
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;
+} umbra_index_step;
+void umbra_device_index(const umbra_device *d, const umbra_index_step *s, int rows);
 
 /* Turns the last rope.dim values of each head of x (T, heads, dim) back by a row's angles, whose
  * magnitude is 1. */

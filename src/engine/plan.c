@@ -62,9 +62,13 @@ umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
 {
     if (c->ngrams.size && kept == c->ngrams.kept)
         return ngram_form(c);
-    for (int l = 0; kept >= c->layers && l < c->layers; l++)
+    for (int l = 0; kept >= c->layers && l < c->layers; l++) {
+        if (c->attention[l].index.kept == kept)
+            return (umbra_kv_form){
+                .heads = 1, .key = c->attention[l].index.dim, .unit = (uint32_t)sizeof(float)};
         if (c->attention[l].pooled == kept || c->attention[l].pooling == kept)
             return pool_form(&c->attention[l], c->attention[l].pooled == kept, unit);
+    }
     const umbra_attention *a = &c->attention[kept];
     return (umbra_kv_form){
         .heads = a->cache_heads,

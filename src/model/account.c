@@ -42,7 +42,7 @@ typedef struct idle_key {
 static const idle_key idle_keys[] = {
     OF_NO_MATTER("vocab_size"),                   /* the tokenizer and the embedding say it */
     OF_NO_MATTER("pooling_type"),                 /* for embeddings of texts */
-    OF_NO_MATTER("attention.layer_norm_epsilon"), /* no layout has norms with a mean */
+    OF_NO_MATTER("attention.layer_norm_epsilon"), /* asked for where norms have a mean */
     OF_NO_MATTER("rope.scaling.finetuned"),
     OF_NO_MATTER("ple.image_token_id"), /* no text has pictures */
     /* YaRN's alone, and asked for where a file has it. */

@@ -75,6 +75,17 @@ typedef struct umbra_recurrence {
     int taps;        /* positions that the convolution takes in */
 } umbra_recurrence;
 
+/* An index that picks the positions that attention sees. */
+typedef struct umbra_index {
+    int most;       /* positions; 0: attention sees all */
+    int heads, dim; /* of its queries; keys have one */
+    umbra_rope_pairs
+        pairs; /* of its rotation, which is of the first values, otherwise as attention's */
+    float eps;
+    int kept; /* what the state keeps of it (umbra_config.kept); 0: the layer sees what the last one
+                 before it that has an index sees */
+} umbra_index;
+
 /* How a layer attends, and what it keeps of every position. */
 typedef struct umbra_attention {
     umbra_recurrence recurrence; /* in place of attention; heads, key_dim, value_dim are its own */
@@ -90,7 +101,8 @@ typedef struct umbra_attention {
     int out_groups, out_rank;
     int ratio; /* a row sees beside its window, whether it reaches them or not, one pooled row for
                   each whole block of so many positions before its end; 0: none */
-    int ratio_parts;     /* of a pooled row: 2 where it is pooled over the block before, too */
+    int ratio_parts; /* of a pooled row: 2 where it is pooled over the block before, too */
+    umbra_index index;
     int pooled, pooling; /* what the state keeps beside the layer's own (umbra_config.kept): the
                             pooled rows, and of what they are pooled; 0: none */
     int cache_heads, cache_key, cache_value; /* what the cache keeps of a position */
@@ -186,6 +198,11 @@ typedef enum umbra_role {
     UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
     UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
     UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_INDEX_Q,        /* (index heads * dim, q_rank) */
+    UMBRA_INDEX_K,        /* (index dim, hidden) */
+    UMBRA_INDEX_K_NORM,   /* (index dim) */
+    UMBRA_INDEX_K_BIAS,   /* (index dim) of that norm */
+    UMBRA_INDEX_WEIGHT,   /* (index heads, hidden) */
     UMBRA_ATTN_KV,        /* (key_dim, hidden) keys that are values; KV_A_NORM norms them */
     UMBRA_ATTN_OUT_A,     /* (out_groups * out_rank, heads * value_dim / out_groups), before OUT */
     UMBRA_POOL_VALUES,    /* (ratio_parts * key_dim, hidden) of what is pooled */

@@ -209,6 +209,40 @@ def convolution(m, layer, x):
     return closes * out @ m.get("shortconv.out_proj.weight", layer).T
 
 
+def picked(m, layer, x, rope):
+    """for each token the positions that attention sees"""
+    while m.get("indexer.proj.weight", layer) is None:
+        layer, x = layer - 1, PICKING[layer - 1]
+    PICKING[layer] = x
+    heads, most = m.key("attention.indexer.head_count"), m.key("attention.indexer.top_k")
+    eps, turned = m.key("attention.layer_norm_rms_epsilon"), 2 * len(rope.frequency)
+    low = norm(x @ m.get("attn_q_a.weight", layer).T, m.get("attn_q_a_norm.weight", layer), eps)
+    q = (low @ m.get("indexer.attn_q_b.weight", layer).T).reshape(len(x), heads, -1)
+    k = x @ m.get("indexer.attn_k.weight", layer).T
+    k = k - k.mean(1, keepdims=True)
+    k = k / np.sqrt((k * k).mean(1, keepdims=True) + 1e-6)
+    k = k * m.get("indexer.k_norm.weight", layer) + m.get("indexer.k_norm.bias", layer)
+    weights = x @ m.get("indexer.proj.weight", layer).T
+
+    def turn(y, t):
+        adjacent, rope.adjacent = rope.adjacent, m.name == "glm-dsa"
+        out = np.concatenate([rope.turn(y[:turned], t), y[turned:]])
+        rope.adjacent = adjacent
+        return out
+
+    k = np.array([turn(row, t) for t, row in enumerate(k)])
+    out = []
+    for t in range(len(x)):
+        worth = np.zeros(t + 1)
+        for h in range(heads):
+            worth += weights[t, h] * np.maximum(k[: t + 1] @ turn(q[t, h], t), 0)
+        out.append(sorted(np.argsort(-worth, kind="stable")[:most]))
+    return out
+
+
+PICKING = {}  # what a layer's index sees
+
+
 def turn_end(rope, x, position):
     """Turns the last values of x."""
     n = 2 * len(rope.frequency)
@@ -364,13 +398,16 @@ def attention(m, layer, x, rope):
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
     out = np.zeros((len(x), q.shape[1], v.shape[2]))
+    indexed = m.name in ("glm-dsa", "deepseek32")
+    picks = picked(m, layer, x, rope) if indexed else None
     for t in range(len(x)):
         first = max(0, t - window + 1) if is_local(m, layer) else 0
+        seen = list(range(first, t + 1)) if picks is None else picks[t]
         for h in range(q.shape[1]):
-            scores = k[first : t + 1, h] @ q[t, h] * scale
+            scores = k[seen, h] @ q[t, h] * scale
             if sinks is not None:
                 scores = np.append(scores, sinks[h])
-            out[t, h] = softmax(scores)[: t + 1 - first] @ v[first : t + 1, h]
+            out[t, h] = softmax(scores)[: len(seen)] @ v[seen, h]
     out = gate * out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
     bias = m.get("attn_output.bias", layer)
     return out if bias is None else out + bias

@@ -19,6 +19,7 @@ enum {
     MAKE_EXPERTS = 8,
     MAKE_USED = 2,
     MAKE_CONTEXT = 64,
+    MAKE_PICKED = 8,   /* positions that an index picks */
     MAKE_INDEXED = 48, /* positions that attention sees at once where an index picks them */
     MAKE_STATE = 40,   /* recurrent layers: of a head's keys and values */
     MAKE_KEY_HEADS = 2,

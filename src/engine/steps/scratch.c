@@ -30,8 +30,9 @@ typedef struct widest {
     uint64_t q_low, q, k, v, mixed, gate;
     uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
     uint64_t pool, groups_out;
-    uint64_t parts;                /* of a matrix that holds some for each head or group */
-    uint64_t group;                /* query heads that go through the cache together */
+    uint64_t parts; /* of a matrix that holds some for each head or group */
+    uint64_t group; /* query heads that go through the cache together */
+    int index_heads, index_dim, picked;
     int ratio;                     /* the smallest of layers that pool; 0: none does */
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
 } widest;
@@ -43,6 +44,13 @@ static void widen_pooled(widest *w, const umbra_attention *a)
     w->parts = larger(w->parts, (uint64_t)(a->kv_rank ? a->heads : a->out_groups));
     if (a->ratio && (!w->ratio || a->ratio < w->ratio))
         w->ratio = a->ratio;
+}
+
+static void widen_index(widest *w, const umbra_index *i)
+{
+    w->index_heads = i->heads > w->index_heads ? i->heads : w->index_heads;
+    w->index_dim = i->dim > w->index_dim ? i->dim : w->index_dim;
+    w->picked = i->most > w->picked ? i->most : w->picked;
 }
 
 static bool goes_in_pieces(const umbra_attention *a)
@@ -85,6 +93,7 @@ static widest find_widest(const umbra_config *c)
         w.group =
             larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
         widen_pooled(&w, a);
+        widen_index(&w, &a->index);
         if (a->kv_rank)
             w.latent = a;
     }
@@ -129,6 +138,22 @@ static void lay_chains(umbra_arena *c, umbra_scratch *s, uint64_t rows)
     s->recurrent = umbra_arena_take(c, rows, sizeof *s->recurrent);
 }
 
+static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_t tokens,
+                      uint64_t threads)
+{
+    uint64_t heads = (uint64_t)w->index_heads, dim = (uint64_t)w->index_dim;
+    s->picked = s->picks = NULL;
+    if (!w->picked)
+        return;
+    s->index_query = take_floats(c, tokens, heads * dim);
+    s->index_key = take_floats(c, tokens, dim);
+    s->index_weight = take_floats(c, tokens, heads);
+    s->index_scores = take_floats(c, threads * (heads + 2), (uint64_t)s->scores_stride);
+    s->picked = umbra_arena_take(c, tokens * (uint64_t)w->picked, sizeof *s->picked);
+    s->picks = umbra_arena_take(c, tokens, sizeof *s->picks);
+    s->index = umbra_arena_take(c, tokens, sizeof *s->index);
+}
+
 static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
@@ -152,7 +177,10 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
     s->scores_stride = context + pooled + 1;
     s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
+    if (w.picked > s->runs_stride)
+        s->runs_stride = w.picked;
     s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
+    lay_index(c, s, &w, tokens, (uint64_t)threads);
     lay_pooled(c, s, &w, tokens,
                larger((uint64_t)config->rope[0].dim, (uint64_t)config->rope[1].dim));
     if (w.latent)

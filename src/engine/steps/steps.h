@@ -74,16 +74,21 @@ typedef struct umbra_scratch {
     umbra_kv_run *runs;       /* (threads, runs_stride) */
     int scores_stride, runs_stride;
     umbra_latent latent;
-    float *router;                     /* (C, experts) */
-    float *selection;                  /* (threads, experts + groups) */
-    int32_t *groups;                   /* (threads, groups) */
-    float *shared_weight;              /* (C) */
-    int32_t *experts;                  /* (C, k) used experts, best first */
-    float *weights;                    /* (C, k) */
-    bool *computed;                    /* (experts) of the layer in progress, so far */
-    int32_t *pair_token;               /* (P) row of each pair, pairs sorted by expert */
-    int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
-    float *pair_weight;                /* (P) where weights multiply what experts get */
+    float *index_query, *index_key, *index_weight; /* (C, heads * dim), (C, dim), (C, heads) */
+    float *index_scores;                           /* (threads, heads + 2, scores_stride) */
+    int32_t *picked,
+        *picks;           /* (C, most), (C) what the last index has picked; NULL: there is none */
+    umbra_kv_view *index; /* (C) what each row sees of the index' keys */
+    float *router;        /* (C, experts) */
+    float *selection;     /* (threads, experts + groups) */
+    int32_t *groups;      /* (threads, groups) */
+    float *shared_weight; /* (C) */
+    int32_t *experts;     /* (C, k) used experts, best first */
+    float *weights;       /* (C, k) */
+    bool *computed;       /* (experts) of the layer in progress, so far */
+    int32_t *pair_token;  /* (P) row of each pair, pairs sorted by expert */
+    int32_t *token_pair;  /* (C, k) the pair of a row's j-th expert */
+    float *pair_weight;   /* (P) where weights multiply what experts get */
     umbra_activate_span *spans;        /* (experts) the pairs of each expert */
     int *span_expert;                  /* (experts) those that have pairs, in the pass's order */
     int *span_uses;                    /* (experts) how many rows that decode use each of these */
@@ -197,6 +202,8 @@ int umbra_step_deal(const umbra_pass *p, const umbra_matrix *w, int groups,
  * groups_out.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
 void umbra_step_attention_pooled(const umbra_pass *p, int layer);
+/* index.c: what each row sees of such a layer, to picked, from q_low and normed. */
+void umbra_step_index(const umbra_pass *p, int layer);
 void umbra_step_convolution(const umbra_pass *p, int layer);
 void umbra_step_recurrent(const umbra_pass *p, int layer);
 
