@@ -10,6 +10,7 @@
 
 #include <umbra/lab/lab.h>
 #include <umbra/umbra.h>
+#include <umbra/under.h>
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
 
@@ -23,6 +24,9 @@ static void test_sizes(void **state)
 #define SIZE(name, bytes) assert_int_equal(sizeof(name), bytes)
     SIZE(umbra_engine_options, 136);
     SIZE(umbra_memory_plan, 1216);
+    SIZE(umbra_profile_entry, 32);
+    SIZE(umbra_profile, 768);
+    SIZE(umbra_bench_profile, 808);
     SIZE(umbra_token, 12);
     SIZE(umbra_rows, 64);
     SIZE(umbra_tap, 72);
@@ -30,7 +34,7 @@ static void test_sizes(void **state)
     SIZE(umbra_bias, 8);
     SIZE(umbra_logprob, 8);
     SIZE(umbra_draft_options, 40);
-    SIZE(umbra_draft_stats, 168);
+    SIZE(umbra_draft_stats, 184);
     SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);
@@ -50,6 +54,8 @@ static void test_sizes(void **state)
     SIZE(umbra_ahead_stats, 40);
     SIZE(umbra_store_stats, 416);
     SIZE(umbra_store_event, 40);
+    SIZE(umbra_under_options, 96);
+    SIZE(umbra_under_stats, 576);
     SIZE(umbra_template_options, 72);
     SIZE(umbra_template_span, 24);
     SIZE(umbra_template_output, 32);

@@ -9,6 +9,7 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n)
     const umbra_matrix *w = p->weights->model;
     umbra_scratch *s = p->scratch;
     size_t hidden = (size_t)c->hidden;
+    umbra_device_profile(p->device, UMBRA_PROFILE_OUTPUT);
     for (int i = 0; c->streams.rank && i < n; i++) /* is normed already */
         memcpy(s->out.f32 + (size_t)i * hidden, s->x + (size_t)index[i] * hidden,
                hidden * sizeof *s->x);
