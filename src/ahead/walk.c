@@ -248,22 +248,30 @@ static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
 
 /* Attention over what the sequence holds and the walk's own rows: of those of its first token, the
  * layers up to the source are the sequence's already. */
-static void attend(umbra_walk *w)
+static bool attend(umbra_walk *w)
 {
     const umbra_attention *a = &w->pass.model->config.attention[w->layer];
     umbra_scratch *s = &w->scratch;
+    const umbra_ngrams *g = &w->pass.model->config.ngrams;
+    int held = w->position + (w->layer <= w->source ? 1 : 0), seen = w->position + w->tokens + 1;
+    if (g->size && w->layer == g->layer)
+        s->ngrams[0] = look(w, g->kept, held, seen);
+    if (umbra_step_ngrams(&w->pass, w->layer, NULL) != UMBRA_OK)
+        return false;
     umbra_step_enter(&w->pass, w->layer, UMBRA_HALF_ATTENTION);
     if (w->pass.recurrent[w->layer].heads > 0) {
         recur(w);
-        return;
+        return true;
     }
-    int held = w->position + (w->layer <= w->source ? 1 : 0), seen = w->position + w->tokens + 1;
     s->view[0] = look(w, w->layer, held, seen);
+    if (a->index.kept)
+        s->index[0] = look(w, a->index.kept, held, seen);
     if (a->ratio) {
         s->pooling[0] = look(w, a->pooling, held, seen);
         s->pooled[0] = look(w, a->pooled, held / a->ratio, seen / a->ratio);
     }
     umbra_step_attention(&w->pass, w->layer);
+    return true;
 }
 
 bool umbra_walk_step(umbra_walk *w)
@@ -274,7 +282,8 @@ bool umbra_walk_step(umbra_walk *w)
         add_experts(w);
     w->routed = false;
     while (w->layer < layers && ++w->layer < layers) {
-        attend(w);
+        if (!attend(w))
+            return false;
         if (umbra_layer_has_experts(model, w->layer)) {
             w->distance++;
             w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;

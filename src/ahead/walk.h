@@ -5,7 +5,8 @@
  * on through attention over the sequence's own keys and values, the router, those of the chosen
  * experts that are in the cache, and so on from layer to layer. What is missing is left out. Behind
  * the last layer it can guess the next token, and go on with that one (or any other) from layer 0.
- * It never reads, evicts or appends anything: its own keys and values lie in pages of its own.
+ * It never reads experts (only rows of a table of n-grams that the model keeps in its file), evicts
+ * or appends anything: its own keys and values lie in pages of its own.
  *
  *     umbra_walk_begin(w, rows, place);
  *     while (umbra_walk_step(w)) ...                      the layers of this token

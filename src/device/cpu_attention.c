@@ -94,8 +94,12 @@ static void attend_piece(const attend_run *run, int t, int kv_head, int first, i
     const umbra_attend_step *s = run->s;
     size_t row = (size_t)(t * s->heads + kv_head * run->group + first);
     umbra_kv_run *runs = s->runs + (size_t)worker * (size_t)s->runs_stride;
-    int n_runs = umbra_kv_runs(s->form, &s->view[t], kv_head, runs);
-    int positions = umbra_kv_positions(&s->view[t]);
+    bool all = !s->picked || s->picks[t] == 0;
+    int positions = all ? umbra_kv_positions(&s->view[t]) : s->picks[t];
+    int n_runs =
+        all ? umbra_kv_runs(s->form, &s->view[t], kv_head, runs)
+            : umbra_kv_picked_runs(s->form, &s->view[t], kv_head,
+                                   s->picked + (size_t)t * (size_t)s->most, positions, runs);
     if (s->pooled_form) {
         n_runs += umbra_kv_runs(s->pooled_form, &s->pooled_view[t], kv_head, runs + n_runs);
         positions += umbra_kv_positions(&s->pooled_view[t]);

@@ -122,3 +122,72 @@ void umbra_device_leave(const umbra_device *d, float *x, const float *carry, con
     leave_run run = {x, carry, block, streams, hidden};
     umbra_device_run(d, rows, 4, leave_rows, &run);
 }
+
+/* ---- mixtures of normed streams ---- */
+
+typedef struct norm_run {
+    const umbra_kernels *kernels;
+    umbra_activations *out;
+    const float *x, *weight;
+    int streams;
+    float eps;
+} norm_run;
+
+static void norm_streams(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const norm_run *s = context;
+    int hidden = s->out->columns / s->streams;
+    for (int i = begin * s->streams; i < end * s->streams; i++) {
+        size_t at = (size_t)i * (size_t)hidden;
+        s->kernels->rms_norm(s->out->f32 + at, s->x + at,
+                             s->weight + (size_t)(i % s->streams) * (size_t)hidden, hidden, s->eps);
+    }
+    umbra_round_rows(s->kernels, s->out, begin, end - begin);
+}
+
+void umbra_device_norm_streams(const umbra_device *d, umbra_activations *out, const float *x,
+                               const float *weight, int streams, float eps, int rows)
+{
+    norm_run run = {d->kernels, out, x, weight, streams, eps};
+    umbra_device_run(d, rows, 4, norm_streams, &run);
+}
+
+void umbra_device_silu(const umbra_device *d, umbra_activations *a, float scale, int rows)
+{
+    size_t n = (size_t)rows * (size_t)a->columns;
+    for (size_t i = 0; i < n; i++) {
+        float x = scale * a->f32[i];
+        a->f32[i] = x / (1 + expf(-x));
+    }
+    umbra_device_round(d, a, rows);
+}
+
+static void average_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const umbra_average_step *s = context;
+    int n = s->streams;
+    size_t width = (size_t)s->hidden;
+    for (size_t t = (size_t)begin; t < (size_t)end; t++) {
+        const float *normed = s->normed + t * (size_t)n * width;
+        const float *gates = s->gates + t * (size_t)n * width;
+        float *out = s->out + t * width;
+        for (size_t i = 0; i < width; i++)
+            out[i] = 0;
+        for (size_t i = 0; i < (size_t)n * width; i++)
+            out[i % width] += normed[i] / (1 + expf(-gates[i]));
+        for (size_t i = 0; i < width; i++)
+            out[i] /= (float)n;
+        float *carry = s->scores ? s->carry + t * (size_t)(n * (n + 1)) : NULL;
+        for (int to = 0; carry && to < n; to++)
+            carry[to] = (float)(2 * sigmoid((double)s->scores[t * (size_t)n + (size_t)to] / n));
+        for (int i = 0; carry && i < n * n; i++)
+            carry[n + i] = i / n == i % n;
+    }
+}
+
+void umbra_device_average(const umbra_device *d, const umbra_average_step *s, int rows)
+{
+    umbra_device_run(d, rows, 4, average_rows, (void *)s);
+}

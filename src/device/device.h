@@ -115,6 +115,44 @@ void umbra_device_enter(const umbra_device *d, umbra_enter_step *s, int rows);
 void umbra_device_leave(const umbra_device *d, float *x, const float *carry, const float *block,
                         int streams, int hidden, int rows);
 
+/* out (T, n H), f32 and q16: each stream of x (T, n, H) normed alone, by its own part of weight (n,
+ * H). */
+void umbra_device_norm_streams(const umbra_device *d, umbra_activations *out, const float *x,
+                               const float *weight, int streams, float eps, int rows);
+/* a = silu(scale * a), f32 and q16. */
+void umbra_device_silu(const umbra_device *d, umbra_activations *a, float scale, int rows);
+/* Another way to take from streams: out = mean of sigmoid(gate) * what is normed; behind the block,
+ * each stream gets 2 sigmoid(score / n) of what this gives, and nothing goes between them. */
+typedef struct umbra_average_step {
+    const float *normed, *gates; /* (T, n, H) */
+    const float *scores;         /* (T, n), or NULL: there is no carry */
+    float *out;                  /* (T, H) */
+    float *carry;                /* as of umbra_enter_step */
+    int streams, hidden;
+} umbra_average_step;
+void umbra_device_average(const umbra_device *d, const umbra_average_step *s, int rows);
+
+/* What the last tokens say together, a key for each stream and a value: each stream gets as much of
+ * the value as key and stream, both normed, fit: sigmoid of the signed root of their product /
+ * sqrt(H); and silu of a convolution of what it got here and before, normed, kept where each row's
+ * view says. */
+typedef struct umbra_ngram_step {
+    float *x;                                       /* (T, n, H) the streams */
+    float *key;                                     /* (T, n, H); changed */
+    const float *value;                             /* (T, H) */
+    const float *key_norm, *query_norm, *conv_norm; /* (n, H) */
+    const float *conv; /* (n H, taps), oldest first, of positions `apart` apart */
+    int taps, apart;
+    const umbra_kv_form *form; /* F32, one head; its first n H values */
+    const umbra_kv_view *view; /* (T) */
+    int streams, hidden;
+    float eps;
+    float *row;         /* (threads, H) scratch */
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;
+} umbra_ngram_step;
+void umbra_device_join_ngrams(const umbra_device *d, const umbra_ngram_step *s, int rows);
+
 /* ---- products ---- */
 
 /* out (tokens, w->rows) = x w^T, to be computed by umbra_device_products. */
@@ -153,6 +191,10 @@ typedef struct umbra_attend_step {
     /* Rows that are seen behind these, of keys as wide; NULL: none. */
     const umbra_kv_form *pooled_form;
     const umbra_kv_view *pooled_view; /* (T) */
+    /* Of what a view shows, the positions that a row sees; NULL: all, as where picks is 0. */
+    const int32_t *picked; /* (T, most) */
+    const int32_t *picks;  /* (T) how many */
+    int most;
     int heads;
     int together;  /* at most heads / form heads */
     int value_dim; /* of the output: form.value, or the part of the key that is the value */
@@ -165,6 +207,28 @@ typedef struct umbra_attend_step {
     int runs_stride;    /* umbra_kv_most_runs, of both together */
 } umbra_attend_step;
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows);
+
+/* Norms (with a mean) and turns keys and puts them where each row's view says; then picks for each
+ * row the `most` positions of the largest sum over heads of weight * max(query . key, 0). */
+typedef struct umbra_index_step {
+    float *query;              /* (T, heads, dim); turned in place */
+    float *key;                /* (T, dim); changed */
+    const float *weight;       /* (T, heads) */
+    const float *norm, *bias;  /* (dim) of keys */
+    const umbra_rope *rope;    /* of the first values of queries and keys */
+    const float *angles;       /* (T, rope.dim) */
+    const umbra_kv_form *form; /* F32, one head of dim */
+    const umbra_kv_view *view; /* (T) */
+    int heads, dim, most;
+    float eps;
+    int32_t *picked; /* (T, most) ascending, counted from what a view shows first */
+    int32_t *picks;  /* (T) how many; 0: the row sees no more than that, all of it */
+    float *scores;   /* (threads, heads + 2, scores_stride) scratch */
+    int scores_stride;
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;
+} umbra_index_step;
+void umbra_device_index(const umbra_device *d, const umbra_index_step *s, int rows);
 
 /* Turns the last rope.dim values of each head of x (T, heads, dim) back by a row's angles, whose
  * magnitude is 1. */

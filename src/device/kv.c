@@ -1,6 +1,8 @@
 /* Cuts what a row sees of its layer's keys and values into runs that lie in one piece. */
 #include "device/kv.h"
 
+#include <stdbool.h>
+
 static umbra_kv_run make_run(const umbra_kv_form *f, const char *page, int head, int row, int n)
 {
     const char *k = page + umbra_kv_key_at(f, head, row);
@@ -20,4 +22,28 @@ int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbr
     if (v->extras > 0)
         runs[n++] = make_run(f, v->extra, head, v->extra_at, v->extras);
     return n;
+}
+
+/* The page of the view's i-th position, and which row of it. */
+static const char *find_row(const umbra_kv_view *v, int i, int *row)
+{
+    int at = v->first + i;
+    bool extra = at >= v->kept;
+    *row = extra ? v->extra_at + at - v->kept : at % UMBRA_KV_PAGE;
+    return extra ? v->extra : v->page[at / UMBRA_KV_PAGE];
+}
+
+int umbra_kv_picked_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head,
+                         const int32_t *picked, int n, umbra_kv_run *runs)
+{
+    int n_runs = 0;
+    for (int i = 0; i < n;) {
+        int row, next, first = i;
+        const char *page = find_row(v, picked[i++], &row);
+        while (i < n && picked[i] == picked[i - 1] + 1 && find_row(v, picked[i], &next) == page &&
+               next == row + i - first)
+            i++;
+        runs[n_runs++] = make_run(f, page, head, row, i - first);
+    }
+    return n_runs;
 }

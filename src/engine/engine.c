@@ -96,6 +96,22 @@ static int open_memory(umbra_engine *e, umbra_error *err)
     return umbra_state_open(&e->state, &shape, err);
 }
 
+static int open_ngrams(umbra_engine *e, umbra_error *err)
+{
+    uint64_t bytes = umbra_plan_ngram_bytes(e->model);
+    if (bytes == 0)
+        return UMBRA_OK;
+    uint64_t row = bytes / UMBRA_NGRAM_ROWS - sizeof *e->ngram_rows.number;
+    e->ngram_rows = (umbra_ngram_rows){
+        .number = umbra_calloc(UMBRA_NGRAM_ROWS, sizeof *e->ngram_rows.number),
+        .data = umbra_calloc(UMBRA_NGRAM_ROWS, row),
+        .row_bytes = row,
+    };
+    return e->ngram_rows.number && e->ngram_rows.data
+               ? UMBRA_OK
+               : umbra_fail_nomem(err, "rows of the table of n-grams", bytes);
+}
+
 static int load_weights(umbra_engine *e, const umbra_progress *progress, umbra_error *err)
 {
     int rc = umbra_weights_load(&e->weights, e->model, e->device.kernels, progress, err);
@@ -133,6 +149,7 @@ static int check_widths(const umbra_model *model, umbra_error *err)
         {"expert", c->expert_width},
         {"dense layer", umbra_has_dense_layers(c) ? c->dense_width : 0},
         {"shared expert", c->shared_width},
+        {"mixture of streams", c->streams.rank},
     };
     int rc = check_blocks(model, widths, sizeof widths / sizeof widths[0], err);
     for (int l = 0; rc == UMBRA_OK && l < c->layers; l++) {
@@ -213,6 +230,8 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
         rc = umbra_follow_open(e, err);
     if (rc == UMBRA_OK)
         rc = load_weights(e, o->progress, err);
+    if (rc == UMBRA_OK)
+        rc = open_ngrams(e, err);
     return rc == UMBRA_OK ? open_own_store(e, o, err) : rc;
 }
 
@@ -272,6 +291,8 @@ void umbra_engine_close(umbra_engine **p)
     umbra_weights_free(&e->weights);
     umbra_state_close(&e->state);
     umbra_free(e->forms);
+    umbra_free(e->ngram_rows.number);
+    umbra_free(e->ngram_rows.data);
     umbra_free(e->recurrent);
     umbra_free(e->checks);
     umbra_free(e->rope_frequency);
@@ -358,6 +379,7 @@ void umbra_engine_pass(const umbra_engine *e, umbra_pass *out)
                         .forms = e->forms,
                         .recurrent = e->recurrent,
                         .rope_frequency = e->rope_frequency,
+                        .ngram_rows = &e->ngram_rows,
                         .order = e->division.order};
 }
 

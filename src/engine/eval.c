@@ -210,6 +210,11 @@ static void show_layer(chunk *c)
         s->pooled[t] = umbra_state_view(e->state, a->pooled, s->sequence[t], s->position[t]);
         s->pooling[t] = umbra_state_view(e->state, a->pooling, s->sequence[t], s->position[t]);
     }
+    for (int t = 0; a->index.kept && t < c->rows.n; t++)
+        s->index[t] = umbra_state_view(e->state, a->index.kept, s->sequence[t], s->position[t]);
+    const umbra_ngrams *g = &e->model->config.ngrams;
+    for (int t = 0; g->size && layer == g->layer && t < c->rows.n; t++)
+        s->ngrams[t] = umbra_state_view(e->state, g->kept, s->sequence[t], s->position[t]);
     for (int i = 0; recurrent && i < s->chains.n; i++)
         s->recurrent[i] = umbra_state_recurrent(e->state, layer, s->sequence[s->chains.first[i]]);
 }
@@ -221,11 +226,14 @@ static int compute_layer(chunk *c, umbra_error *err)
     int rc = check_interruption(c);
     if (rc != UMBRA_OK)
         return umbra_fail(err, rc, "interrupted");
+    show_layer(c);
+    rc = put_off(c, umbra_step_ngrams(&c->pass, layer, err), err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_step_enter(&c->pass, layer, UMBRA_HALF_ATTENTION);
     rc = put_off(c, tell(c, UMBRA_TAP_INPUT), NULL);
     if (rc != UMBRA_OK)
         return rc;
-    show_layer(c);
     umbra_step_attention(&c->pass, layer);
     rc = check_states(c, "states after the attention", layer, err);
     if (rc == UMBRA_OK)
@@ -376,6 +384,11 @@ void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
     out->id[0] = s->id[t];
     out->position[0] = s->position[t];
     memcpy(out->x, s->x + at * hidden, hidden * sizeof *out->x);
+    if (s->picked) {
+        size_t most = (size_t)c->attention[0].index.most;
+        out->picks[0] = s->picks[t];
+        memcpy(out->picked, s->picked + at * most, most * sizeof *out->picked);
+    }
     if (s->streams) {
         memcpy(out->streams, s->streams + at * n * hidden, n * hidden * sizeof *out->streams);
         memcpy(out->carry, s->carry + at * n * (n + 1), n * (n + 1) * sizeof *out->carry);
@@ -402,6 +415,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .forms = e->forms,
                      .recurrent = e->recurrent,
                      .rope_frequency = e->rope_frequency,
+                     .ngram_rows = &e->ngram_rows,
                      .order = e->division.order,
                      .scratch = &e->scratch,
                      .rows = count},

@@ -20,7 +20,7 @@ void umbra_engine_gate(const umbra_engine *e, int layer, float *gate)
         const char *packed = (const char *)router->data + (size_t)x * router->row_bytes;
         e->device.kernels->dequantize[router->dtype](row, packed, router->columns);
         for (int i = 0; i < router->columns; i++)
-            row[i] *= norm[i] * c->router.input_scale;
+            row[i] *= (norm ? norm[i] : 1) * c->router.input_scale;
     }
 }
 

@@ -31,6 +31,7 @@ struct umbra_engine {
     double *rope_frequency; /* (rope.dim / 2) */
     umbra_state *state;
     umbra_scratch scratch;
+    umbra_ngram_rows ngram_rows;
     bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
     bool has_identity;
@@ -51,6 +52,8 @@ void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent);
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+/* Rows of the table of config.ngrams that are kept. */
+uint64_t umbra_plan_ngram_bytes(const umbra_model *model);
 
 /* profile.c: opens what the options ask for; a chunk of so many rows begins, whose scratch tells
  * which are a prompt's. */

@@ -52,11 +52,28 @@ static umbra_kv_form pool_form(const umbra_attention *a, bool pooled, uint32_t u
     };
 }
 
+/* Inputs of the convolution behind what the last tokens say together, and behind them the token's
+ * id; so far back as either reaches. */
+static umbra_kv_form ngram_form(const umbra_config *c)
+{
+    int reach = (c->ngrams.taps - 1) * c->ngrams.size + 1;
+    return (umbra_kv_form){.heads = 1,
+                           .key = c->streams.count * c->hidden + 1,
+                           .window = reach > c->ngrams.size ? reach : c->ngrams.size,
+                           .unit = (uint32_t)sizeof(float)};
+}
+
 umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
 {
-    for (int l = 0; kept >= c->layers && l < c->layers; l++)
+    if (c->ngrams.size && kept == c->ngrams.kept)
+        return ngram_form(c);
+    for (int l = 0; kept >= c->layers && l < c->layers; l++) {
+        if (c->attention[l].index.kept == kept)
+            return (umbra_kv_form){
+                .heads = 1, .key = c->attention[l].index.dim, .unit = (uint32_t)sizeof(float)};
         if (c->attention[l].pooled == kept || c->attention[l].pooling == kept)
             return pool_form(&c->attention[l], c->attention[l].pooled == kept, unit);
+    }
     const umbra_attention *a = &c->attention[kept];
     return (umbra_kv_form){
         .heads = a->cache_heads,
@@ -65,6 +82,13 @@ umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
         .window = a->window,
         .unit = a->conv ? (uint32_t)sizeof(float) : unit,
     };
+}
+
+uint64_t umbra_plan_ngram_bytes(const umbra_model *model)
+{
+    const umbra_gguf_tensor *t = model->ngrams;
+    uint64_t row = t ? umbra_dtype_row_bytes(umbra_dtype_get(t->dtype), t->shape[0]) : 0;
+    return t ? UMBRA_NGRAM_ROWS * (row + sizeof(uint64_t)) : 0;
 }
 
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms)
@@ -145,6 +169,7 @@ static uint64_t fixed_bytes(const umbra_model *model, const umbra_engine_options
     p->metadata_bytes = umbra_gguf_header_bytes(model->gguf) +
                         umbra_tokenizer_bytes(model->tokenizer) + 2 * index * sizeof(umbra_slice) +
                         owners * (uint64_t)c->layers * (uint64_t)c->experts;
+    p->metadata_bytes += umbra_plan_ngram_bytes(model);
     p->dense_bytes = umbra_plan_dense_bytes(model);
     p->reserved_bytes = o->reserved_bytes;
     return p->process_bytes + p->metadata_bytes + p->dense_bytes + p->reserved_bytes;

@@ -42,8 +42,9 @@ typedef struct idle_key {
 static const idle_key idle_keys[] = {
     OF_NO_MATTER("vocab_size"),                   /* the tokenizer and the embedding say it */
     OF_NO_MATTER("pooling_type"),                 /* for embeddings of texts */
-    OF_NO_MATTER("attention.layer_norm_epsilon"), /* no layout has norms with a mean */
+    OF_NO_MATTER("attention.layer_norm_epsilon"), /* asked for where norms have a mean */
     OF_NO_MATTER("rope.scaling.finetuned"),
+    OF_NO_MATTER("ple.image_token_id"), /* no text has pictures */
     /* YaRN's alone, and asked for where a file has it. */
     OF_NO_MATTER("rope.scaling.original_context_length"),
     OF_NO_MATTER("rope.scaling.yarn_beta_fast"),
@@ -300,7 +301,7 @@ static int account_tensor(const umbra_architecture *a, const umbra_model *model,
     const umbra_config *c = &model->config;
     umbra_string name = t->name;
     int layer;
-    bool known = has_role(model->role, UMBRA_MODEL_ROLES, t);
+    bool known = t == model->ngrams || has_role(model->role, UMBRA_MODEL_ROLES, t);
     if (!known && umbra_take_text(&name, "blk.") && umbra_take_number(&name, &layer) &&
         umbra_take_text(&name, ".")) {
         int rc = UMBRA_OK;

@@ -22,7 +22,7 @@ static const umbra_architecture *const table[] = {
     &umbra_architecture_deepseek32,     &umbra_architecture_minimax_m3,
     &umbra_architecture_deepseek4,      &umbra_architecture_qwen35moe,
     &umbra_architecture_qwen3next,      &umbra_architecture_kimi_linear,
-    &umbra_architecture_nemotron_h_moe,
+    &umbra_architecture_nemotron_h_moe, &umbra_architecture_qwen4exp,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -403,11 +403,10 @@ static int find_tensors(const umbra_architecture *a, umbra_model *model, umbra_e
     if (rc != UMBRA_OK)
         return rc;
     /* Asked for before anything is allocated per layer: a hostile count stops here. */
-    const umbra_tensor_rule last = {"attn_norm.weight", {(uint64_t)c->hidden}, true, false};
-    const umbra_gguf_tensor *found;
-    rc = umbra_lookup_tensor(model->gguf, c->layers - 1, &last, &found, err);
-    if (rc != UMBRA_OK)
-        return rc;
+    const char *first = a->first_tensor ? a->first_tensor : "attn_norm.weight";
+    if (!umbra_has_tensor(model->gguf, c->layers - 1, first))
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: the tensor blk.%d.%s is missing",
+                          umbra_gguf_path(model->gguf), c->layers - 1, first);
     model->layers = umbra_calloc((size_t)c->layers, sizeof *model->layers);
     model->slices = umbra_calloc((size_t)c->layers * (size_t)c->experts,
                                  sizeof *model->slices * UMBRA_STORE_SLICES);
@@ -415,7 +414,7 @@ static int find_tensors(const umbra_architecture *a, umbra_model *model, umbra_e
         return umbra_fail_nomem(err, "the tables of layers and experts", 0);
     for (int l = 0; rc == UMBRA_OK && l < c->layers; l++)
         rc = umbra_find_layer_tensors(a, model, l, err);
-    return rc;
+    return rc == UMBRA_OK ? umbra_find_ngrams(model, err) : rc;
 }
 
 int umbra_architecture_load(const umbra_architecture *a, umbra_model *model, umbra_error *err)

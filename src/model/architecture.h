@@ -17,6 +17,7 @@ typedef struct umbra_architecture {
     /* Layers' tensors whose names begin so make no difference in the contexts that are run. NULL:
      * there are none. */
     const char *idle_tensors;
+    const char *first_tensor; /* that every layer has; NULL: "attn_norm.weight" */
     /* Completes c, which holds what the shared keys say, and refuses what cannot be. Shared
      * defaults: no window, plain softmax router without renormalisation, plain SwiGLU, no dense
      * layers, no shared expert, widths 0 where their keys are missing, scales 1. */
@@ -98,6 +99,8 @@ int umbra_find_experts(umbra_model *model, int layer, umbra_error *err);
 /* Is t, whose name behind "blk.N." is `name`, one of the layer's that hold experts? */
 bool umbra_is_expert_tensor(const umbra_model *model, int layer, umbra_string name,
                             const umbra_gguf_tensor *t);
+/* ngrams.c: the table of c->ngrams, where there is one. */
+int umbra_find_ngrams(umbra_model *model, umbra_error *err);
 /* layers.c: how each layer attends, with c->usual complete. */
 int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                       umbra_error *err);
@@ -127,6 +130,7 @@ extern const umbra_architecture umbra_architecture_glm_dsa;
 extern const umbra_architecture umbra_architecture_deepseek32;
 extern const umbra_architecture umbra_architecture_minimax_m3;
 extern const umbra_architecture umbra_architecture_deepseek4;
+extern const umbra_architecture umbra_architecture_qwen4exp;
 extern const umbra_architecture umbra_architecture_qwen35moe;
 extern const umbra_architecture umbra_architecture_qwen3next;
 extern const umbra_architecture umbra_architecture_kimi_linear;

@@ -36,7 +36,7 @@ static int add_model(hasher *h)
         if (!layer->role[UMBRA_ROUTER])
             continue;
         rc = add_tensor(h, layer->role[UMBRA_ROUTER]);
-        if (rc == UMBRA_OK)
+        if (rc == UMBRA_OK && layer->role[UMBRA_FFN_NORM])
             rc = add_tensor(h, layer->role[UMBRA_FFN_NORM]);
     }
     return rc;

@@ -48,5 +48,9 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
         at->pooled = at->ratio ? c->kept++ : 0;
         at->pooling = at->ratio ? c->kept++ : 0;
     }
+    for (int l = 0; l < c->layers; l++)
+        if (c->attention[l].index.kept)
+            c->attention[l].index.kept = c->kept++;
+    c->ngrams.kept = c->ngrams.size ? c->kept++ : 0;
     return rc;
 }

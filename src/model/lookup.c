@@ -73,6 +73,21 @@ static int check_count(const umbra_gguf *gguf, const char *key, const umbra_gguf
                       umbra_gguf_path(gguf), key, array->count, n);
 }
 
+int umbra_lookup_array(umbra_keys *keys, const char *name, umbra_gguf_type element, int n,
+                       umbra_gguf_array *out, umbra_error *err)
+{
+    char key[NAME_BYTES];
+    const umbra_gguf *gguf = keys->gguf;
+    int rc = umbra_gguf_get_array(gguf, ask(keys, name, key), element, out, err);
+    if (rc == 0)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: the key %s is missing", umbra_gguf_path(gguf),
+                          key);
+    if (rc > 0 && out->count < (uint64_t)n)
+        return umbra_fail(err, UMBRA_E_FORMAT, "%s: %s has %" PRIu64 " elements, it must have %d",
+                          umbra_gguf_path(gguf), key, out->count, n);
+    return rc < 0 ? rc : UMBRA_OK;
+}
+
 int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *k, umbra_gguf_type element, int n,
                         size_t stride, umbra_error *err)
 {

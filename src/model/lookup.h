@@ -30,6 +30,9 @@ int umbra_lookup_ints(umbra_keys *keys, const umbra_int_key *wanted, size_t n, u
  * behind that of layer l - 1. */
 int umbra_lookup_layers(umbra_keys *keys, const umbra_int_key *wanted, umbra_gguf_type element,
                         int n, size_t stride, umbra_error *err);
+/* An array of at least n elements, as for umbra_gguf_get_array, which must be there. */
+int umbra_lookup_array(umbra_keys *keys, const char *name, umbra_gguf_type element, int n,
+                       umbra_gguf_array *out, umbra_error *err);
 /* A finite, positive float; 0 is taken where the fallback is 0. */
 int umbra_lookup_float(umbra_keys *keys, const char *name, float fallback, float *out,
                        umbra_error *err);

@@ -14,6 +14,9 @@ enum {
     UMBRA_MAX_USED = 64, /* experts per token and layer */
     UMBRA_ROPES = 2,     /* rotary embeddings that a model's layers have between them */
     UMBRA_MAX_STREAMS = 8,
+    UMBRA_MAX_NGRAM = 5,
+    UMBRA_MAX_NGRAM_HEADS = 64,
+    UMBRA_MAX_TAPS = 64, /* of a short convolution */
 };
 
 typedef enum umbra_rope_pairs {
@@ -73,6 +76,17 @@ typedef struct umbra_recurrence {
     int taps;        /* positions that the convolution takes in */
 } umbra_recurrence;
 
+/* An index that picks the positions that attention sees. */
+typedef struct umbra_index {
+    int most;       /* positions; 0: attention sees all */
+    int heads, dim; /* of its queries; keys have one */
+    umbra_rope_pairs
+        pairs; /* of its rotation, which is of the first values, otherwise as attention's */
+    float eps;
+    int kept; /* what the state keeps of it (umbra_config.kept); 0: the layer sees what the last one
+                 before it that has an index sees */
+} umbra_index;
+
 /* How a layer attends, and what it keeps of every position. */
 typedef struct umbra_attention {
     umbra_recurrence recurrence; /* in place of attention; heads, key_dim, value_dim are its own */
@@ -88,7 +102,8 @@ typedef struct umbra_attention {
     int out_groups, out_rank;
     int ratio; /* a row sees beside its window, whether it reaches them or not, one pooled row for
                   each whole block of so many positions before its end; 0: none */
-    int ratio_parts;     /* of a pooled row: 2 where it is pooled over the block before, too */
+    int ratio_parts; /* of a pooled row: 2 where it is pooled over the block before, too */
+    umbra_index index;
     int pooled, pooling; /* what the state keeps beside the layer's own (umbra_config.kept): the
                             pooled rows, and of what they are pooled; 0: none */
     int cache_heads, cache_key, cache_value; /* what the cache keeps of a position */
@@ -109,7 +124,24 @@ typedef struct umbra_streams {
     int count;      /* 1: the usual one */
     int iterations; /* of making rows and columns of the weights between streams sum to 1 */
     float eps;
+    int rank; /* of what gates each value of the normed streams before they are averaged; what they
+                 give joins each by a weight alone. 0: as above */
 } umbra_streams;
+
+/* What the last tokens say together, in front of one layer: rows of a table, from one for two
+ * tokens to some for `size` of them, `heads` each, go as one state to the streams, which take it in
+ * as far as it fits them, behind a short convolution over positions that lie `size` apart. */
+typedef struct umbra_ngrams {
+    int size;  /* tokens at most; 0: there is no such thing */
+    int heads; /* for each number of tokens: its rows [first_row, first_row + rows) */
+    int layer;
+    int width; /* of a row; all of a token's are as wide as a state */
+    int taps;
+    int end;  /* the token before which nothing counts; stands for all that is missing */
+    int kept; /* what the state keeps of it (umbra_config.kept) */
+    uint64_t multiplier[UMBRA_MAX_NGRAM]; /* of the token itself, the one before, ... */
+    uint64_t first_row[UMBRA_MAX_NGRAM_HEADS], rows[UMBRA_MAX_NGRAM_HEADS];
+} umbra_ngrams;
 
 /* The largest values that a layer's SwiGLU takes in: gate at most so much, up in [-limit, limit];
  * 0: any. */
@@ -128,6 +160,7 @@ typedef struct umbra_config {
     int kept;                   /* what the state keeps apart: of each layer, then of those that
                                    pool, what attention[].pooled and .pooling name */
     umbra_streams streams;
+    umbra_ngrams ngrams;
     umbra_clamp *clamp;  /* (layers), or NULL: none */
     int layers_by_token; /* leading layers whose experts a token's id alone names */
     umbra_rope rope[UMBRA_ROPES];
@@ -170,6 +203,11 @@ typedef enum umbra_role {
     UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
     UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
     UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
+    UMBRA_INDEX_Q,        /* (index heads * dim, q_rank) */
+    UMBRA_INDEX_K,        /* (index dim, hidden) */
+    UMBRA_INDEX_K_NORM,   /* (index dim) */
+    UMBRA_INDEX_K_BIAS,   /* (index dim) of that norm */
+    UMBRA_INDEX_WEIGHT,   /* (index heads, hidden) */
     UMBRA_ATTN_KV,        /* (key_dim, hidden) keys that are values; KV_A_NORM norms them */
     UMBRA_ATTN_OUT_A,     /* (out_groups * out_rank, heads * value_dim / out_groups), before OUT */
     UMBRA_POOL_VALUES,    /* (ratio_parts * key_dim, hidden) of what is pooled */
@@ -184,27 +222,41 @@ typedef enum umbra_role {
     UMBRA_FFN_MIX_BASE,
     /* Of recurrent layers. Their channels are queries, keys, values (ATTN_QKV, or Q, K and V); in
      * Mamba-2 values, keys, queries. K: key_heads * key_dim, V: heads * value_dim. */
-    UMBRA_SSM_IN,           /* (2 K + 2 V, hidden) for each key head in turn query, key, values of
-                               its heads, gates of its heads; in place of ATTN_QKV and SSM_GATE. */
-    UMBRA_SSM_GATE,         /* (V, hidden) */
-    UMBRA_SSM_GATE_A,       /* (bottleneck, hidden), with SSM_GATE_B in place of SSM_GATE */
-    UMBRA_SSM_GATE_B,       /* (V, bottleneck) */
-    UMBRA_SSM_RATES,        /* (2 heads, hidden) for each key head in turn rates of its heads, steps
-                               of its heads; or */
-    UMBRA_SSM_RATE,         /* (heads, hidden) */
-    UMBRA_SSM_STEP,         /* (heads, hidden) */
-    UMBRA_SSM_STEP_A,       /* (bottleneck, hidden), with SSM_STEP_B in place of SSM_STEP */
-    UMBRA_SSM_STEP_B,       /* (heads * key_dim, bottleneck) */
-    UMBRA_SSM_STEP_BIAS,    /* (heads), or (heads * key_dim) */
-    UMBRA_SSM_A,            /* (heads) states fade by exp(softplus(step + bias) * it) */
-    UMBRA_SSM_SKIP,         /* (heads) how much of a value goes by the state */
-    UMBRA_SSM_CONV,         /* (channels, taps) oldest position first, or one of each: */
-    UMBRA_SSM_CONV_Q,       /* (K, taps) */
-    UMBRA_SSM_CONV_K,       /* (K, taps) */
-    UMBRA_SSM_CONV_V,       /* (V, taps) */
-    UMBRA_SSM_CONV_BIAS,    /* (channels) */
-    UMBRA_SSM_NORM,         /* (value_dim) of each head's output, or in Mamba-2 (groups, V / groups)
-                               of all heads of a group, behind the gate */
+    UMBRA_SSM_IN,          /* (2 K + 2 V, hidden) for each key head in turn query, key, values of
+                              its heads, gates of its heads; in place of ATTN_QKV and SSM_GATE. */
+    UMBRA_SSM_GATE,        /* (V, hidden) */
+    UMBRA_SSM_GATE_A,      /* (bottleneck, hidden), with SSM_GATE_B in place of SSM_GATE */
+    UMBRA_SSM_GATE_B,      /* (V, bottleneck) */
+    UMBRA_SSM_RATES,       /* (2 heads, hidden) for each key head in turn rates of its heads, steps
+                              of its heads; or */
+    UMBRA_SSM_RATE,        /* (heads, hidden) */
+    UMBRA_SSM_STEP,        /* (heads, hidden) */
+    UMBRA_SSM_STEP_A,      /* (bottleneck, hidden), with SSM_STEP_B in place of SSM_STEP */
+    UMBRA_SSM_STEP_B,      /* (heads * key_dim, bottleneck) */
+    UMBRA_SSM_STEP_BIAS,   /* (heads), or (heads * key_dim) */
+    UMBRA_SSM_A,           /* (heads) states fade by exp(softplus(step + bias) * it) */
+    UMBRA_SSM_SKIP,        /* (heads) how much of a value goes by the state */
+    UMBRA_SSM_CONV,        /* (channels, taps) oldest position first, or one of each: */
+    UMBRA_SSM_CONV_Q,      /* (K, taps) */
+    UMBRA_SSM_CONV_K,      /* (K, taps) */
+    UMBRA_SSM_CONV_V,      /* (V, taps) */
+    UMBRA_SSM_CONV_BIAS,   /* (channels) */
+    UMBRA_SSM_NORM,        /* (value_dim) of each head's output, or in Mamba-2 (groups, V / groups)
+                              of all heads of a group, behind the gate */
+    UMBRA_ATTN_MIX_NORM,   /* (streams, hidden); these four in place of ATTN_MIX and so on */
+    UMBRA_ATTN_MIX_DOWN,   /* (streams.rank, streams * hidden) */
+    UMBRA_ATTN_MIX_UP,     /* (streams * hidden, streams.rank) */
+    UMBRA_ATTN_MIX_INJECT, /* (streams, streams * hidden) */
+    UMBRA_FFN_MIX_NORM,    /* the same for the second half of a layer */
+    UMBRA_FFN_MIX_DOWN,
+    UMBRA_FFN_MIX_UP,
+    UMBRA_FFN_MIX_INJECT,
+    UMBRA_NGRAM_KEY,        /* (streams * hidden, hidden) of config.ngrams */
+    UMBRA_NGRAM_VALUE,      /* (hidden, hidden) */
+    UMBRA_NGRAM_KEY_NORM,   /* (streams, hidden) */
+    UMBRA_NGRAM_QUERY_NORM, /* (streams, hidden) of the streams */
+    UMBRA_NGRAM_CONV_NORM,  /* (streams, hidden) */
+    UMBRA_NGRAM_CONV,       /* (streams * hidden, taps) oldest position first */
     UMBRA_CONV_IN,          /* (3 * hidden, hidden) what opens, what closes, the input */
     UMBRA_CONV,             /* (hidden, conv) oldest position first */
     UMBRA_ATTN_OUT,         /* (hidden, heads * value_dim or out_groups * out_rank) */
@@ -248,6 +300,9 @@ typedef enum umbra_model_role {
     UMBRA_OUTPUT_MIX,       /* (streams, streams * hidden) how the output mixes streams */
     UMBRA_OUTPUT_MIX_SCALE, /* (1) */
     UMBRA_OUTPUT_MIX_BASE,  /* (streams) */
+    UMBRA_OUTPUT_MIX_NORM,  /* (streams, hidden); these three in place of OUTPUT_MIX and so on */
+    UMBRA_OUTPUT_MIX_DOWN,  /* (streams.rank, streams * hidden) */
+    UMBRA_OUTPUT_MIX_UP,    /* (streams * hidden, streams.rank) */
     UMBRA_MODEL_ROLES
 } umbra_model_role;
 
@@ -273,6 +328,7 @@ struct umbra_model {
     umbra_model_info info;
     const umbra_gguf_tensor *role[UMBRA_MODEL_ROLES];
     umbra_layer_tensors *layers;      /* (layers) */
+    const umbra_gguf_tensor *ngrams;  /* the table of config.ngrams, which stays in the file */
     umbra_slice *slices;              /* (layers, experts, UMBRA_STORE_SLICES) */
     const struct umbra_model *lender; /* a block's (nextn.h): whose weights serve for the roles that
                                          are the same tensor */

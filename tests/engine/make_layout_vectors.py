@@ -49,7 +49,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-GATED = ("qwen35moe", "qwen3next")
+GATED = ("qwen35moe", "qwen3next", "qwen4exp")
 STILL = ("kimi-linear", "nemotron_h_moe")  # nothing is rotated
 COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
 ADJACENT = COMPRESSED + ("deepseek4", "llama", "granitemoe", "ernie4_5-moe", "llama4")
@@ -211,6 +211,40 @@ def convolution(m, layer, x):
     return closes * out @ m.get("shortconv.out_proj.weight", layer).T
 
 
+def picked(m, layer, x, rope):
+    """for each token the positions that attention sees"""
+    while m.get("indexer.proj.weight", layer) is None:
+        layer, x = layer - 1, PICKING[layer - 1]
+    PICKING[layer] = x
+    heads, most = m.key("attention.indexer.head_count"), m.key("attention.indexer.top_k")
+    eps, turned = m.key("attention.layer_norm_rms_epsilon"), 2 * len(rope.frequency)
+    low = norm(x @ m.get("attn_q_a.weight", layer).T, m.get("attn_q_a_norm.weight", layer), eps)
+    q = (low @ m.get("indexer.attn_q_b.weight", layer).T).reshape(len(x), heads, -1)
+    k = x @ m.get("indexer.attn_k.weight", layer).T
+    k = k - k.mean(1, keepdims=True)
+    k = k / np.sqrt((k * k).mean(1, keepdims=True) + 1e-6)
+    k = k * m.get("indexer.k_norm.weight", layer) + m.get("indexer.k_norm.bias", layer)
+    weights = x @ m.get("indexer.proj.weight", layer).T
+
+    def turn(y, t):
+        adjacent, rope.adjacent = rope.adjacent, m.name == "glm-dsa"
+        out = np.concatenate([rope.turn(y[:turned], t), y[turned:]])
+        rope.adjacent = adjacent
+        return out
+
+    k = np.array([turn(row, t) for t, row in enumerate(k)])
+    out = []
+    for t in range(len(x)):
+        worth = np.zeros(t + 1)
+        for h in range(heads):
+            worth += weights[t, h] * np.maximum(k[: t + 1] @ turn(q[t, h], t), 0)
+        out.append(sorted(np.argsort(-worth, kind="stable")[:most]))
+    return out
+
+
+PICKING = {}  # what a layer's index sees
+
+
 def turn_end(rope, x, position):
     """Turns the last values of x."""
     n = 2 * len(rope.frequency)
@@ -273,7 +307,7 @@ class Streams:
     def __init__(self, m, x):
         self.m, self.n = m, m.key("hyper_connection.count")
         self.rows = np.array([x] * self.n)
-        self.eps = m.key("hyper_connection.epsilon")
+        self.eps = m.key("hyper_connection.epsilon", 0)
 
     def scores(self, name, layer):
         m = self.m
@@ -330,11 +364,12 @@ def delta_net(m, layer, x):
     v, out, state = v.reshape(len(x), nv, n), np.zeros((len(x), nv, n)), np.zeros((nv, n, n))
     for t in range(len(x)):
         for h in range(nv):
-            of = h % nk if m.name == "qwen35moe" else h // r
+            of = h % nk if m.name != "qwen3next" else h // r
             s = decay[t, h] * state[h]
             s = s + np.outer(k[t, of], sigmoid(b[t, h]) * (v[t, h] - s.T @ k[t, of]))
             state[h], out[t, h] = s, s.T @ q[t, of] / math.sqrt(n)
-    out = norm(out, m.get("ssm_norm.weight", layer), eps) * z * sigmoid(z)
+    z = sigmoid(z) * (1 if m.name == "qwen4exp" else z)
+    out = norm(out, m.get("ssm_norm.weight", layer), eps) * z
     return out.reshape(len(x), -1) @ m.get("ssm_out.weight", layer).T
 
 
@@ -420,13 +455,16 @@ def attention(m, layer, x, rope):
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
     out = np.zeros((len(x), q.shape[1], v.shape[2]))
+    indexed = m.name in ("glm-dsa", "deepseek32")
+    picks = picked(m, layer, x, rope) if indexed else None
     for t in range(len(x)):
         first = max(0, t - window + 1) if is_local(m, layer) else 0
+        seen = list(range(first, t + 1)) if picks is None else picks[t]
         for h in range(q.shape[1]):
-            scores = k[first : t + 1, h] @ q[t, h] * scale
+            scores = k[seen, h] @ q[t, h] * scale
             if sinks is not None:
                 scores = np.append(scores, sinks[h])
-            out[t, h] = softmax(scores)[: t + 1 - first] @ v[first : t + 1, h]
+            out[t, h] = softmax(scores)[: len(seen)] @ v[seen, h]
     out = gate * out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
     bias = m.get("attn_output.bias", layer)
     return out if bias is None else out + bias
@@ -448,7 +486,7 @@ def swiglu(m, gate, up, clamp=None):
 
 BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3") + STILL
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
-                "gemma4", "lfm2moe", "qwen35moe", "qwen3next", "kimi-linear")
+                "gemma4", "lfm2moe", "qwen35moe", "qwen3next", "qwen4exp", "kimi-linear")
 
 
 def choose(m, layer, z, token):
@@ -529,17 +567,85 @@ def feed_forward(m, layer, x, state):
     return out
 
 
+class NormedStreams(Streams):
+    """Mixtures are of normed streams, gated value by value."""
+
+    def mix(self, name, layer):
+        m = self.m
+        eps, weight = m.key("attention.layer_norm_rms_epsilon"), m.get(f"{name}_norm.weight", layer)
+        normed = norm(self.rows, weight.reshape(self.n, -1), eps)
+        low = m.get(f"{name}_down.weight", layer) @ normed.reshape(-1) / self.n
+        gates = m.get(f"{name}_up.weight", layer) @ (low * sigmoid(low))
+        return normed, (normed * sigmoid(gates.reshape(self.n, -1))).mean(0)
+
+    def enter(self, name, layer):
+        normed, out = self.mix(name, layer)
+        self.scores = self.m.get(f"{name}_inject.weight", layer) @ normed.reshape(-1)
+        return out
+
+    def leave(self, block):
+        self.rows = self.rows + np.outer(2 * sigmoid(self.scores / self.n), block)
+
+    def last(self):
+        return self.mix("output_hc", None)[1]
+
+
+def say_together(m, layer, streams):
+    """What the last tokens say joins the streams."""
+    eps, n = m.key("attention.layer_norm_rms_epsilon"), m.key("hyper_connection.count")
+    size, heads = m.key("ple.ngram_size"), m.key("ple.heads_per_ngram")
+    end, hidden = m.key("ple.eos_token_id"), m.key("embedding_length")
+    multipliers, offsets = m.key("ple.layer_multipliers"), m.key("ple.head_offsets")
+    sizes, taps = m.key("ple.head_vocab_sizes"), m.get("ple_conv1d.weight", layer)
+
+    def weight(name):
+        return m.get(f"ple_norm_{name}.weight", layer).reshape(n, -1)
+
+    given = []
+    for t, s in enumerate(streams):
+        ids, over = [TOKENS[t]], False
+        for back in range(1, size):
+            over = over or t < back or TOKENS[t - back] == end
+            ids.append(end if over else TOKENS[t - back])
+        rows = []
+        for g in range(2, size + 1):
+            mixed = 0
+            for i in range(g):
+                mixed ^= ids[i] * multipliers[i] % 2**64
+            for j in range(heads):
+                head = (g - 2) * heads + j
+                row = mixed % sizes[head] + offsets[head]
+                rows.append(m.get("per_layer_token_embd.weight")[row])
+        e = np.concatenate(rows)
+        key = (m.get("ple_key.weight", layer) @ e).reshape(n, -1)
+        fit = (norm(key, weight("key"), eps) * norm(s.rows, weight("query"), eps)).sum(1)
+        fit = fit / math.sqrt(hidden)
+        gate = sigmoid(np.sign(fit) * np.sqrt(np.maximum(abs(fit), 1e-6)))
+        given.append(np.outer(gate, m.get("ple_value.weight", layer) @ e))
+    width = taps.shape[1]
+    for t, s in enumerate(streams):
+        conv = np.zeros(n * hidden)
+        for j in range(width):
+            at = t - (width - 1 - j) * size
+            if at >= 0:
+                conv += taps[:, j] * norm(given[at], weight("conv"), eps).reshape(-1)
+        s.rows = s.rows + given[t] + (conv * sigmoid(conv)).reshape(n, -1)
+
+
 def through_streams(m, x):
     """x behind all layers"""
     eps = m.key("attention.layer_norm_rms_epsilon")
-    streams = [Streams(m, row) for row in x]
+    normed_already = m.name == "qwen4exp"
+    streams = [(NormedStreams if normed_already else Streams)(m, row) for row in x]
     for layer in range(m.key("block_count")):
+        if layer in m.key("ple.layers", []):
+            say_together(m, layer, streams)
         x = np.array([s.enter("hc_attn", layer) for s in streams])
-        normed = norm(x, m.get("attn_norm.weight", layer), eps)
+        normed = x if normed_already else norm(x, m.get("attn_norm.weight", layer), eps)
         for s, given in zip(streams, attention(m, layer, normed, rope_of(m, layer))):
             s.leave(given)
         x = np.array([s.enter("hc_ffn", layer) for s in streams])
-        normed = norm(x, m.get("ffn_norm.weight", layer), eps)
+        normed = x if normed_already else norm(x, m.get("ffn_norm.weight", layer), eps)
         for s, given in zip(streams, feed_forward(m, layer, normed, x)):
             s.leave(given)
     return np.array([s.last() for s in streams])
@@ -570,7 +676,7 @@ def log_sum_exps(path):
         if m.name == "gemma4":
             x = x * m.get("layer_output_scale.weight", layer)
     last = m.get("token_embd_norm.weight" if m.name == "lfm2moe" else "output_norm.weight")
-    logits = norm(x, last, eps) @ m.get("output.weight").T
+    logits = (x if last is None else norm(x, last, eps)) @ m.get("output.weight").T
     logits = logits / m.key("logit_scale", 1)
     cap = m.key("final_logit_softcapping")
     logits = logits if cap is None else cap * np.tanh(logits / cap)
@@ -606,6 +712,7 @@ print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
          "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
          "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next",
+         "qwen4exp",
          "kimi-linear", "nemotron-h-moe", "further-glm4moe", "further-bailingmoe2",
          "further-glm-dsa")
 for case in CASES:

@@ -42,6 +42,7 @@ static const layout layouts[] = {
     {"lfm2moe", "arch2", "lfm2moe-q4_0.gguf", .079, .106, .9585, .9816, false},
     {"glmdsa", "arch2", "glmdsa-iq1_s.gguf", .108, .237, .8992, .9781, true},
     {"deepseek32", "arch2", "deepseek32-q5_0.gguf", .125, .197, .8989, .9695, false},
+    {"qwen4exp", "arch2", "qwen4exp-mxfp4.gguf", .058, .089, .9607, .9874, true},
     {"deepseek4", "arch2", "deepseek4-mxfp4.gguf", .133, .203, .9000, .9835, true},
     {"minimaxm3", "arch2", "minimaxm3-mxfp4.gguf", .062, .204, .9562, .9887, false},
     {"qwen3next", "arch2", "qwen3next-iq4_nl.gguf", .126, .176, .9451, .9849, true},

@@ -117,6 +117,7 @@ static const struct {
     {"deepseek4", &make_deepseek4, yarn_keys, NULL, vector_deepseek4},
     {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
     {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
+    {"qwen4exp", &make_qwen4exp, NULL, NULL, vector_qwen4exp},
     {"kimi-linear", &make_kimi_linear, NULL, NULL, vector_kimi_linear},
     {"nemotron-h-moe", &make_nemotron_h_moe, NULL, NULL, vector_nemotron_h_moe},
 };

@@ -230,6 +230,15 @@ void make_values(const char *name, const uint64_t *shape, float *out)
 
 /* ---- building ---- */
 
+static void put_numbers(umbra_builder *b, const char *key, const make_key *k)
+{
+    uint64_t numbers[16], n = 0;
+    char *end;
+    for (const char *at = k->text; *at; at = *end ? end + 1 : end)
+        numbers[n++] = strtoull(at, &end, 10);
+    umbra_builder_array(b, key, UMBRA_GGUF_U64, numbers, n);
+}
+
 static void put_array(umbra_builder *b, const char *key, const make_key *k)
 {
     uint32_t numbers[16] = {0};
@@ -252,6 +261,8 @@ static void put_key(umbra_builder *b, const make_layout *layout, const make_key 
     bool changed = make_hits(f, key, VALUE);
     if (k->type == MAKE_U32S || k->type == MAKE_BOOLS)
         put_array(b, key, k);
+    else if (k->type == MAKE_U64S)
+        put_numbers(b, key, k);
     else if (k->type == MAKE_STRING)
         umbra_builder_string(b, key, make_hits(f, key, TEXT) ? f->text : k->text);
     else if (k->type == MAKE_BOOL)
@@ -314,7 +325,7 @@ static bool names_tensor(const make_tensor *tensors, const char *name)
 static bool is_of_model(const char *name)
 {
     return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "token_embd_norm.weight") == 0 ||
-           strncmp(name, "output_hc_", 10) == 0;
+           strncmp(name, "output_hc_", 10) == 0 || strcmp(name, "per_layer_token_embd.weight") == 0;
 }
 
 static void put_layer(umbra_builder *b, const make_tensor *t, int layer, const fault *f)
@@ -337,7 +348,8 @@ void make_build(umbra_builder *b, const make_layout *layout, const make_key *key
     put_keys(b, layout, keys, f);
     make_tokenizer(b, f);
     put_tensor(b, "token_embd.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
-    if (!names_tensor(layout->tensors, "token_embd_norm.weight"))
+    if (!names_tensor(layout->tensors, "token_embd_norm.weight") &&
+        !names_tensor(layout->tensors, "output_hc_norm.weight"))
         put_tensor(b, "output_norm.weight", (uint64_t[]){MAKE_HIDDEN, 0, 0}, f);
     put_tensor(b, "output.weight", (uint64_t[]){MAKE_HIDDEN, MAKE_TOKENS, 0}, f);
     const make_key *blocks = find_key(keys, "block_count");

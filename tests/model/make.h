@@ -19,6 +19,7 @@ enum {
     MAKE_EXPERTS = 8,
     MAKE_USED = 2,
     MAKE_CONTEXT = 64,
+    MAKE_PICKED = 8,   /* positions that an index picks */
     MAKE_INDEXED = 48, /* positions that attention sees at once where an index picks them */
     MAKE_STATE = 40,   /* recurrent layers: of a head's keys and values */
     MAKE_KEY_HEADS = 2,
@@ -45,14 +46,14 @@ void make_tokenizer(umbra_builder *b, const fault *f);
 typedef struct make_key {
     const char *name;
     double value;
-    /* The last two: arrays, an element of one digit for each layer. */
-    enum { MAKE_U32, MAKE_F32, MAKE_BOOL, MAKE_STRING, MAKE_U32S, MAKE_BOOLS } type;
+    /* The last three: arrays, an element of one digit for each layer; numbers between commas. */
+    enum { MAKE_U32, MAKE_F32, MAKE_BOOL, MAKE_STRING, MAKE_U32S, MAKE_BOOLS, MAKE_U64S } type;
     const char *text;
 } make_key;
 
 /* "blk.N.{name}" in layers [from, to); to 0: from `from` on. Shape fastest first.
- * rope_freqs.weight, token_embd_norm.weight, in place of output_norm.weight, and output_hc_* are
- * the model's. */
+ * rope_freqs.weight, token_embd_norm.weight, in place of output_norm.weight, output_hc_* and
+ * per_layer_token_embd.weight are the model's. */
 typedef struct make_tensor {
     const char *name;
     uint64_t shape[3]; /* shape[0] 0: no such tensor (in place of a layout's own) */
@@ -87,7 +88,7 @@ extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_h
 extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3, make_deepseek4;
 
 /* make_recurrent.c: two recurrent layers, and one that attends. */
-extern const make_layout make_qwen35moe, make_qwen3next, make_kimi_linear;
+extern const make_layout make_qwen35moe, make_qwen3next, make_qwen4exp, make_kimi_linear;
 /* Mamba-2, experts, attention, experts. */
 extern const make_layout make_nemotron_h_moe;
 /* Two forms of qwen3next's, by key head and by kind. */

@@ -30,10 +30,14 @@ enum {
     {                                                                                              \
         "ssm.inner_size", VALUES, MAKE_U32, NULL                                                   \
     }
+#define NORMS_OF_GATED                                                                             \
+    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},                                                     \
+    {                                                                                              \
+        "post_attention_norm.weight", {MAKE_HIDDEN}, 0, 0                                          \
+    }
 /* Attention in the last layer, experts in all. */
 #define TENSORS_OF_GATED                                                                           \
-    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},                                                     \
-        {"attn_q.weight", {MAKE_HIDDEN, 2 * PROJECTION}, 2, 0},                                    \
+    {"attn_q.weight", {MAKE_HIDDEN, 2 * PROJECTION}, 2, 0},                                        \
         {"attn_k.weight", {MAKE_HIDDEN, MAKE_DIM}, 2, 0},                                          \
         {"attn_v.weight", {MAKE_HIDDEN, MAKE_DIM}, 2, 0},                                          \
         {"attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 2, 0},                                   \
@@ -41,7 +45,6 @@ enum {
         {"ssm_conv1d.weight", {TAPS, CHANNELS}, 0, 2}, {"ssm_dt.bias", {MAKE_STATE_HEADS}, 0, 2},  \
         {"ssm_a", {MAKE_STATE_HEADS}, 0, 2}, {"ssm_norm.weight", {MAKE_STATE}, 0, 2},              \
         {"ssm_out.weight", {VALUES, MAKE_HIDDEN}, 0, 2},                                           \
-        {"post_attention_norm.weight", {MAKE_HIDDEN}, 0, 0},                                       \
         {"ffn_gate_inp.weight", {MAKE_HIDDEN, MAKE_EXPERTS}, 0, 0},                                \
         {"ffn_gate_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, 0, 0},                   \
         {"ffn_up_exps.weight", {MAKE_HIDDEN, MAKE_WIDTH, MAKE_EXPERTS}, 0, 0},                     \
@@ -79,10 +82,7 @@ static const make_key qwen35moe_keys[] = {
     {0},
 };
 static const make_tensor qwen35moe_tensors[] = {
-    TENSORS_OF_GATED,
-    BY_KIND(0, 2),
-    RATES_BY_KIND(0, 2),
-    {0},
+    NORMS_OF_GATED, TENSORS_OF_GATED, BY_KIND(0, 2), RATES_BY_KIND(0, 2), {0},
 };
 const make_layout make_qwen35moe = {"qwen35moe", qwen35moe_keys, qwen35moe_tensors};
 
@@ -93,6 +93,7 @@ static const make_key qwen3next_keys[] = {
     {0},
 };
 static const make_tensor qwen3next_tensors[] = {
+    NORMS_OF_GATED,
     TENSORS_OF_GATED,
     BY_KEY_HEAD(0, 1),
     BY_KIND(1, 2),
@@ -100,6 +101,58 @@ static const make_tensor qwen3next_tensors[] = {
     {0},
 };
 const make_layout make_qwen3next = {"qwen3next", qwen3next_keys, qwen3next_tensors};
+
+/* What the last tokens say joins in front of the second layer; the 196 ends texts. */
+enum { STREAMS = 4, WHOLE = STREAMS * MAKE_HIDDEN, LOW = 32, NGRAM_WIDTH = MAKE_HIDDEN / 4 };
+static const make_key qwen4exp_keys[] = {
+    KEYS_OF_GATED,
+    {"full_attention_interval", 3, MAKE_U32, NULL},
+    {"rope.dimension_sections", 0, MAKE_U32S, "3320"},
+    {"hyper_connection.count", STREAMS, MAKE_U32, NULL},
+    {"hyper_connection.low_rank", LOW, MAKE_U32, NULL},
+    {"attention.indexer.head_count", 2, MAKE_U32, NULL},
+    {"attention.indexer.key_length", MAKE_DIM, MAKE_U32, NULL},
+    {"attention.indexer.top_k", MAKE_INDEXED, MAKE_U32, NULL},
+    {"attention.compress_ratios", 0, MAKE_U32S, "004"},
+    {"ple.layers", 0, MAKE_U32S, "1"},
+    {"ple.ngram_size", 3, MAKE_U32, NULL},
+    {"ple.heads_per_ngram", 2, MAKE_U32, NULL},
+    {"ple.conv_kernel", 4, MAKE_U32, NULL},
+    {"ple.eos_token_id", 196, MAKE_U32, NULL},
+    {"embedding_length_per_layer_input", NGRAM_WIDTH, MAKE_U32, NULL},
+    {"ple.layer_multipliers", 0, MAKE_U64S, "25864358869441,16019221006381,10823021099703"},
+    {"ple.head_offsets", 0, MAKE_U64S, "0,53,112,173"},
+    {"ple.head_vocab_sizes", 0, MAKE_U64S, "53,59,61,67"},
+    {0},
+};
+#define MIX(PREFIX)                                                                                \
+    {PREFIX "_norm.weight", {WHOLE}, 0, 0}, {PREFIX "_down.weight", {WHOLE, LOW}, 0, 0},           \
+    {                                                                                              \
+        PREFIX "_up.weight", {LOW, WHOLE}, 0, 0                                                    \
+    }
+static const make_tensor qwen4exp_tensors[] = {
+    MIX("output_hc"),
+    {"per_layer_token_embd.weight", {NGRAM_WIDTH, 256}, 0, 0},
+    MIX("hc_attn"),
+    {"hc_attn_inject.weight", {WHOLE, STREAMS}, 0, 0},
+    MIX("hc_ffn"),
+    {"hc_ffn_inject.weight", {WHOLE, STREAMS}, 0, 0},
+    TENSORS_OF_GATED,
+    BY_KIND(0, 2),
+    RATES_BY_KIND(0, 2),
+    {"indexer.q_proj.weight", {MAKE_HIDDEN, 2 * MAKE_DIM}, 2, 0},
+    {"indexer.k_proj.weight", {MAKE_HIDDEN, MAKE_DIM}, 2, 0},
+    {"indexer.q_norm.weight", {MAKE_DIM}, 2, 0},
+    {"indexer.k_norm.weight", {MAKE_DIM}, 2, 0},
+    {"ple_key.weight", {MAKE_HIDDEN, WHOLE}, 1, 2},
+    {"ple_value.weight", {MAKE_HIDDEN, MAKE_HIDDEN}, 1, 2},
+    {"ple_norm_key.weight", {WHOLE}, 1, 2},
+    {"ple_norm_query.weight", {WHOLE}, 1, 2},
+    {"ple_norm_conv.weight", {WHOLE}, 1, 2},
+    {"ple_conv1d.weight", {4, WHOLE}, 1, 2},
+    {0},
+};
+const make_layout make_qwen4exp = {"qwen4exp", qwen4exp_keys, qwen4exp_tensors};
 
 /* Two layers of delta attention with one between them that attends over a compressed cache; nothing
  * is rotated. The first is dense. */
@@ -171,7 +224,7 @@ static const make_tensor kimi_linear_tensors[] = {
 const make_layout make_kimi_linear = {"kimi-linear", kimi_linear_keys, kimi_linear_tensors};
 
 /* Mamba-2, experts, attention, experts. */
-enum { INNER = 96, GROUPS = 2, LOW = 32, MIXED = INNER + 2 * GROUPS * MAKE_STATE };
+enum { INNER = 96, GROUPS = 2, MIXED = INNER + 2 * GROUPS * MAKE_STATE };
 static const make_key nemotron_keys[] = {
     {"block_count", 4, MAKE_U32, NULL},
     {"context_length", MAKE_CONTEXT, MAKE_U32, NULL},

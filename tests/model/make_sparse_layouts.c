@@ -30,7 +30,7 @@ static const make_key glm_dsa_keys[] = {
     COMMON_KEYS,
     ONE_DENSE_KEYS,
     LATENT_KEYS,
-    INDEX_KEYS(MAKE_INDEXED),
+    INDEX_KEYS(MAKE_PICKED),
     {"attention.indexer.types", 0, MAKE_U32S, "101"},
     {0},
 };
@@ -43,38 +43,32 @@ static const make_key glm_dsa_keys[] = {
     {                                                                                              \
         "indexer.proj.weight", {MAKE_HIDDEN, INDEX_HEADS}, FROM, TO                                \
     }
-static const make_tensor glm_dsa_tensors[] = {
-    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},
-    {"attn_q_a.weight", {MAKE_HIDDEN, LOW}, 0, 0},
-    {"attn_q_a_norm.weight", {LOW}, 0, 0},
-    {"attn_q_b.weight", {LOW, MAKE_HEADS *(MAKE_DIM + MAKE_ROPE)}, 0, 0},
-    {"attn_kv_a_mqa.weight", {MAKE_HIDDEN, MAKE_LATENT + MAKE_ROPE}, 0, 0},
-    {"attn_kv_a_norm.weight", {MAKE_LATENT}, 0, 0},
-    {"attn_k_b.weight", {MAKE_DIM, MAKE_LATENT, MAKE_HEADS}, 0, 0},
-    {"attn_v_b.weight", {MAKE_LATENT, MAKE_DIM, MAKE_HEADS}, 0, 0},
-    {"attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 0, 0},
-    {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0},
-    DENSE(0, 1),
-    EXPERTS(1),
-    {"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0},
-    SHARED(1, MAKE_WIDTH),
-    INDEXER(0, 1),
-    INDEXER(2, 3),
-    {0},
-};
+#define OVER_LATENTS                                                                               \
+    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0}, {"attn_q_a.weight", {MAKE_HIDDEN, LOW}, 0, 0},      \
+        {"attn_q_a_norm.weight", {LOW}, 0, 0},                                                     \
+        {"attn_q_b.weight", {LOW, MAKE_HEADS * (MAKE_DIM + MAKE_ROPE)}, 0, 0},                     \
+        {"attn_kv_a_mqa.weight", {MAKE_HIDDEN, MAKE_LATENT + MAKE_ROPE}, 0, 0},                    \
+        {"attn_kv_a_norm.weight", {MAKE_LATENT}, 0, 0},                                            \
+        {"attn_k_b.weight", {MAKE_DIM, MAKE_LATENT, MAKE_HEADS}, 0, 0},                            \
+        {"attn_v_b.weight", {MAKE_LATENT, MAKE_DIM, MAKE_HEADS}, 0, 0},                            \
+        {"attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 0, 0},                                   \
+        {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0}, DENSE(0, 1), EXPERTS(1),                         \
+        {"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0}, SHARED(1, MAKE_WIDTH)
+static const make_tensor glm_dsa_tensors[] = {OVER_LATENTS, INDEXER(0, 1), INDEXER(2, 3), {0}};
 const make_layout make_glm_dsa = {"glm-dsa", glm_dsa_keys, glm_dsa_tensors};
 
 static const make_key deepseek32_keys[] = {
     COMMON_KEYS,
     ONE_DENSE_KEYS,
     LATENT_KEYS,
-    INDEX_KEYS(MAKE_INDEXED),
+    INDEX_KEYS(MAKE_PICKED),
     {"expert_gating_func", 2, MAKE_U32, NULL},
     {"expert_group_count", 4, MAKE_U32, NULL},
     {"expert_group_used_count", 2, MAKE_U32, NULL},
     {0},
 };
-const make_layout make_deepseek32 = {"deepseek32", deepseek32_keys, glm_dsa_tensors};
+static const make_tensor deepseek32_tensors[] = {OVER_LATENTS, INDEXER(0, 0), {0}};
+const make_layout make_deepseek32 = {"deepseek32", deepseek32_keys, deepseek32_tensors};
 
 /* ---- in blocks ---- */
 

@@ -113,6 +113,9 @@ static const refusal more_refusals[] = {
     {&make_llama4, {"blk.2.ffn_up.weight", ABSENT, 0, NULL, "blk.2.ffn_up"}},
     {&make_glm_dsa, {"glm-dsa.attention.indexer.top_k", ABSENT, 0, NULL, "top_k is missing"}},
     {&make_glm_dsa, {"glm-dsa.attention.indexer.top_k", VALUE, 0, NULL, "top_k is 0"}},
+    {&make_glm_dsa, {"glm-dsa.attention.indexer.key_length", VALUE, 8, NULL, "cannot turn 16"}},
+    {&make_glm_dsa, {"blk.2.indexer.k_norm.bias", ABSENT, 0, NULL, "blk.2.indexer.k_norm.bias"}},
+    {&make_deepseek32, {"blk.1.indexer.proj.weight", ABSENT, 0, NULL, "blk.1.indexer.proj"}},
     {&make_glm_dsa, {"glm-dsa.attention.kv_lora_rank", VALUE, 96, NULL, "attn_kv_a_mqa"}},
     {&make_glm_dsa, {"glm-dsa.rope.dimension_count", VALUE, 48, NULL, "some must not be"}},
     {&make_deepseek32, {"deepseek32.expert_group_count", VALUE, 3, NULL, "2 of 3 groups"}},
@@ -134,6 +137,19 @@ static const refusal more_refusals[] = {
     {&make_deepseek4, {"blk.2.attn_compressor_norm.weight", ABSENT, 0, NULL, "compressor_norm"}},
     {&make_deepseek4, {"blk.2.hc_ffn_base.weight", SHAPE, 23, NULL, "hc_ffn_base"}},
     {&make_deepseek4, {"output_hc_fn.weight", ABSENT, 0, NULL, "output_hc_fn"}},
+    {&make_qwen4exp,
+     {"qwen4exp.hyper_connection.low_rank", ABSENT, 0, NULL, "low_rank is missing"}},
+    {&make_qwen4exp, {"qwen4exp.ple.layers", ABSENT, 0, NULL, "ple.layers is missing"}},
+    {&make_qwen4exp, {"qwen4exp.ple.ngram_size", VALUE, 9, NULL, "must be 2 to 5"}},
+    {&make_qwen4exp, {"qwen4exp.ple.heads_per_ngram", VALUE, 1, NULL, "are not the 64"}},
+    {&make_qwen4exp, {"qwen4exp.ple.eos_token_id", VALUE, 257, NULL, "must be 0 to 256"}},
+    {&make_qwen4exp, {"qwen4exp.ple.conv_kernel", VALUE, 3, NULL, "ple_conv1d"}},
+    {&make_qwen4exp, {"qwen4exp.attention.indexer.top_k", ABSENT, 0, NULL, "top_k is missing"}},
+    {&make_qwen4exp, {"per_layer_token_embd.weight", ABSENT, 0, NULL, "per_layer_token_embd"}},
+    {&make_qwen4exp, {"per_layer_token_embd.weight", SHAPE, 239, NULL, "16 x 240 or more"}},
+    {&make_qwen4exp, {"blk.1.ple_norm_key.weight", ABSENT, 0, NULL, "ple_norm_key"}},
+    {&make_qwen4exp, {"blk.2.hc_ffn_inject.weight", SHAPE, 3, NULL, "hc_ffn_inject"}},
+    {&make_qwen4exp, {"output_hc_up.weight", ABSENT, 0, NULL, "output_hc_up"}},
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", ABSENT, 0, NULL, "l_cache is missing"}},
     {&make_lfm2moe, {"lfm2moe.shortconv.l_cache", VALUE, 3, NULL, "shortconv.conv.weight"}},
     {&make_lfm2moe, {"blk.2.shortconv.in_proj.weight", ABSENT, 0, NULL, "in_proj"}},
@@ -287,9 +303,9 @@ static const description descriptions[] = {
     {&make_gemma4, NULL, 3, 128, 0, 8, 96, "softmax, renormalised", 0},
     {&make_llama4, NULL, 2, 64, 0, 0, 32, "sigmoid of the chosen", 0},
     {&make_lfm2moe, NULL, 2, 64, 0, 4, 0, "sigmoid, renormalised, selection bias", 0},
-    {&make_glm_dsa, NULL, 2, 80, 64, 0, 32, "sigmoid, renormalised, selection bias", 0},
+    {&make_glm_dsa, NULL, 2, 80, 64, 0, 32, "sigmoid, renormalised, selection bias", 2 * 32},
     {&make_deepseek32, NULL, 2, 80, 64, 0, 32,
-     "sigmoid, renormalised, selection bias, 2 of 4 groups", 0},
+     "sigmoid, renormalised, selection bias, 2 of 4 groups", 3 * 32},
     {&make_minimax_m3, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias", 0},
     {&make_deepseek4, NULL, 3, 32, 0, 8, 32, "sqrt-softplus, renormalised, selection bias",
      32 + 4 * 32 + 32 + 2 * 32},
@@ -362,8 +378,7 @@ static void recurrent_layers_are_planned(void **state)
 static void contexts_end_before_the_index(void **state)
 {
     (void)state;
-    const make_layout *const layouts[] = {&make_glm_dsa, &make_deepseek32, &make_minimax_m3,
-                                          &make_deepseek4};
+    const make_layout *const layouts[] = {&make_minimax_m3, &make_deepseek4, &make_qwen4exp};
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
         umbra_memory_file file;
         umbra_model *model;

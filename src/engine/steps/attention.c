@@ -116,7 +116,7 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     if (a->heads == 0)
         return;
     umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
-    umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
+    umbra_step_norm(p, &w[UMBRA_ATTN_NORM]);
     s->mixed.columns = a->heads * a->value_dim;
     if (a->recurrence.key_heads)
         umbra_step_recurrent(p, layer);

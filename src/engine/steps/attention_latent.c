@@ -61,6 +61,9 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
         .q = l->query,
         .form = &p->forms[layer],
         .view = s->view + at->first,
+        .picked = a->index.most ? s->picked + (size_t)at->first * (size_t)a->index.most : NULL,
+        .picks = a->index.most ? s->picks + at->first : NULL,
+        .most = a->index.most,
         .heads = a->heads,
         .together = a->heads < UMBRA_LATENT_HEADS ? a->heads : UMBRA_LATENT_HEADS,
         .value_dim = a->kv_rank,
@@ -102,6 +105,7 @@ void umbra_step_attention_latent(const umbra_pass *p, int layer)
         umbra_product q = umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->q_low, p->rows, s->q);
         umbra_device_products(d, &q, 1);
     }
+    umbra_step_index(p, layer);
     umbra_latent_step place = {
         .latent = s->k,
         .norm = &w[UMBRA_ATTN_KV_A_NORM],

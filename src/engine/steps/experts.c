@@ -13,8 +13,7 @@ int umbra_step_route(const umbra_pass *p, int layer)
     const umbra_device *d = p->device;
     umbra_device_profile(d, UMBRA_PROFILE_ROUTE);
     bool own_norm = w[UMBRA_ROUTER_NORM].data != NULL;
-    umbra_device_norm(d, &s->normed, s->x, &w[own_norm ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM],
-                      c->rms_eps, p->rows);
+    umbra_step_norm(p, &w[own_norm ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM]);
     umbra_product router = umbra_product_make(d, &w[UMBRA_ROUTER], &s->normed, p->rows, s->router);
     umbra_device_products(d, &router, 1);
     if (own_norm)

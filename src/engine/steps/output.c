@@ -1,4 +1,6 @@
 /* The way out: output norm and matrix, scale and cap of the logits. */
+#include <string.h>
+
 #include "engine/steps/steps.h"
 
 void umbra_step_output(const umbra_pass *p, const int *index, int n)
@@ -8,7 +10,10 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n)
     umbra_scratch *s = p->scratch;
     size_t hidden = (size_t)c->hidden;
     umbra_device_profile(p->device, UMBRA_PROFILE_OUTPUT);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; c->streams.rank && i < n; i++) /* is normed already */
+        memcpy(s->out.f32 + (size_t)i * hidden, s->x + (size_t)index[i] * hidden,
+               hidden * sizeof *s->x);
+    for (int i = 0; !c->streams.rank && i < n; i++)
         p->device->kernels->rms_norm(s->out.f32 + (size_t)i * hidden,
                                      s->x + (size_t)index[i] * hidden, w[UMBRA_OUTPUT_NORM].data,
                                      c->hidden, c->rms_eps);

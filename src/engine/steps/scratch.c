@@ -30,8 +30,9 @@ typedef struct widest {
     uint64_t q_low, q, k, v, mixed, gate;
     uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
     uint64_t pool, groups_out;
-    uint64_t parts;                /* of a matrix that holds some for each head or group */
-    uint64_t group;                /* query heads that go through the cache together */
+    uint64_t parts; /* of a matrix that holds some for each head or group */
+    uint64_t group; /* query heads that go through the cache together */
+    int index_heads, index_dim, picked;
     int ratio;                     /* the smallest of layers that pool; 0: none does */
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
 } widest;
@@ -43,6 +44,13 @@ static void widen_pooled(widest *w, const umbra_attention *a)
     w->parts = larger(w->parts, (uint64_t)(a->kv_rank ? a->heads : a->out_groups));
     if (a->ratio && (!w->ratio || a->ratio < w->ratio))
         w->ratio = a->ratio;
+}
+
+static void widen_index(widest *w, const umbra_index *i)
+{
+    w->index_heads = i->heads > w->index_heads ? i->heads : w->index_heads;
+    w->index_dim = i->dim > w->index_dim ? i->dim : w->index_dim;
+    w->picked = i->most > w->picked ? i->most : w->picked;
 }
 
 static bool goes_in_pieces(const umbra_attention *a)
@@ -87,6 +95,7 @@ static widest find_widest(const umbra_config *c)
         w.group =
             larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
         widen_pooled(&w, a);
+        widen_index(&w, &a->index);
         if (a->kv_rank)
             w.latent = a;
     }
@@ -131,6 +140,22 @@ static void lay_chains(umbra_arena *c, umbra_scratch *s, uint64_t rows)
     s->recurrent = umbra_arena_take(c, rows, sizeof *s->recurrent);
 }
 
+static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_t tokens,
+                      uint64_t threads)
+{
+    uint64_t heads = (uint64_t)w->index_heads, dim = (uint64_t)w->index_dim;
+    s->picked = s->picks = NULL;
+    if (!w->picked)
+        return;
+    s->index_query = take_floats(c, tokens, heads * dim);
+    s->index_key = take_floats(c, tokens, dim);
+    s->index_weight = take_floats(c, tokens, heads);
+    s->index_scores = take_floats(c, threads * (heads + 2), (uint64_t)s->scores_stride);
+    s->picked = umbra_arena_take(c, tokens * (uint64_t)w->picked, sizeof *s->picked);
+    s->picks = umbra_arena_take(c, tokens, sizeof *s->picks);
+    s->index = umbra_arena_take(c, tokens, sizeof *s->index);
+}
+
 static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
@@ -154,7 +179,10 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
     s->scores_stride = context + pooled + 1;
     s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
+    if (w.picked > s->runs_stride)
+        s->runs_stride = w.picked;
     s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
+    lay_index(c, s, &w, tokens, (uint64_t)threads);
     lay_pooled(c, s, &w, tokens,
                larger((uint64_t)config->rope[0].dim, (uint64_t)config->rope[1].dim));
     if (w.latent)
@@ -178,7 +206,7 @@ static void lay_inner(umbra_arena *c, umbra_scratch *s, const umbra_config *conf
 }
 
 static void lay_streams(umbra_arena *c, umbra_scratch *s, const umbra_config *config,
-                        uint64_t tokens)
+                        uint64_t tokens, uint64_t threads)
 {
     uint64_t n = (uint64_t)config->streams.count, whole = n * (uint64_t)config->hidden;
     s->streams = NULL;
@@ -188,6 +216,13 @@ static void lay_streams(umbra_arena *c, umbra_scratch *s, const umbra_config *co
     s->carry = take_floats(c, tokens, n * (n + 1));
     s->flat = take_activations(c, tokens, whole);
     s->stream_scores = take_floats(c, tokens, n * (n + 2));
+    uint64_t normed = config->streams.rank ? tokens : 0, spoken = config->ngrams.size ? tokens : 0;
+    s->stream_low = take_activations(c, normed, (uint64_t)config->streams.rank);
+    s->stream_gates = take_floats(c, normed, whole);
+    s->ngram_state = take_activations(c, spoken, (uint64_t)config->hidden);
+    s->ngram_key = take_floats(c, spoken, whole);
+    s->ngram_row = take_floats(c, spoken ? threads : 0, (uint64_t)config->hidden);
+    s->ngrams = umbra_arena_take(c, spoken, sizeof *s->ngrams);
 }
 
 uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *config, int chunk,
@@ -199,7 +234,7 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     uint64_t pairs = tokens * (uint64_t)config->experts_used;
 
     s->x = take_floats(&c, tokens, hidden);
-    lay_streams(&c, s, config, tokens);
+    lay_streams(&c, s, config, tokens, (uint64_t)threads);
     s->normed = take_activations(&c, tokens, hidden);
     lay_attention(&c, s, config, chunk, context, threads);
     s->block = take_floats(&c, tokens, hidden);

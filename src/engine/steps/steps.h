@@ -35,13 +35,19 @@ typedef struct umbra_latent {
 
 /* The numbers of a pass, in one arena. */
 typedef struct umbra_scratch {
-    float *x;                 /* (C, hidden) residual stream, or what a block takes of several: */
-    float *streams;           /* (C, streams, hidden) these; NULL: there is one */
-    float *carry;             /* (C, streams + streams^2) what becomes of them behind the block */
-    umbra_activations flat;   /* (C, streams * hidden) they, normed together */
-    float *stream_scores;     /* (C, streams * (streams + 2)) */
-    umbra_activations normed; /* (C, hidden) input of a block */
-    umbra_activations q_low;  /* (C, q_rank) bottleneck of the queries */
+    float *x;               /* (C, hidden) residual stream, or what a block takes of several: */
+    float *streams;         /* (C, streams, hidden) these; NULL: there is one */
+    float *carry;           /* (C, streams + streams^2) what becomes of them behind the block */
+    umbra_activations flat; /* (C, streams * hidden) they, normed together */
+    float *stream_scores;   /* (C, streams * (streams + 2)) */
+    umbra_activations stream_low;  /* (C, streams.rank) */
+    float *stream_gates;           /* (C, streams * hidden) */
+    umbra_activations ngram_state; /* (C, hidden) rows of the table */
+    float *ngram_key;              /* (C, streams * hidden) */
+    float *ngram_row;              /* (threads, hidden) */
+    umbra_kv_view *ngrams;         /* (C) what each row sees of what is kept of the last tokens */
+    umbra_activations normed;      /* (C, hidden) input of a block */
+    umbra_activations q_low;       /* (C, q_rank) bottleneck of the queries */
     float *q, *k, *v;    /* (C, heads * dim) of a layer; k and v as the cache keeps them; q also
                             (C, 3 * hidden) of one that convolves; q and k (C, channels) of a
                             recurrent one, before and behind its convolution */
@@ -69,16 +75,21 @@ typedef struct umbra_scratch {
     umbra_kv_run *runs;       /* (threads, runs_stride) */
     int scores_stride, runs_stride;
     umbra_latent latent;
-    float *router;              /* (C, experts) */
-    float *selection;           /* (threads, experts + groups) */
-    int32_t *groups;            /* (threads, groups) */
-    float *shared_weight;       /* (C) */
-    int32_t *experts;           /* (C, k) used experts, best first */
-    float *weights;             /* (C, k) */
-    bool *computed;             /* (experts) of the layer in progress, so far */
-    int32_t *pair_token;        /* (P) row of each pair, pairs sorted by expert */
-    int32_t *token_pair;        /* (C, k) the pair of a row's j-th expert */
-    float *pair_weight;         /* (P) where weights multiply what experts get */
+    float *index_query, *index_key, *index_weight; /* (C, heads * dim), (C, dim), (C, heads) */
+    float *index_scores;                           /* (threads, heads + 2, scores_stride) */
+    int32_t *picked,
+        *picks;           /* (C, most), (C) what the last index has picked; NULL: there is none */
+    umbra_kv_view *index; /* (C) what each row sees of the index' keys */
+    float *router;        /* (C, experts) */
+    float *selection;     /* (threads, experts + groups) */
+    int32_t *groups;      /* (threads, groups) */
+    float *shared_weight; /* (C) */
+    int32_t *experts;     /* (C, k) used experts, best first */
+    float *weights;       /* (C, k) */
+    bool *computed;       /* (experts) of the layer in progress, so far */
+    int32_t *pair_token;  /* (P) row of each pair, pairs sorted by expert */
+    int32_t *token_pair;  /* (C, k) the pair of a row's j-th expert */
+    float *pair_weight;   /* (P) where weights multiply what experts get */
     umbra_activate_span *spans; /* (experts) the pairs of each expert */
     int *span_expert;           /* (experts) those that have pairs, in the pass's order */
     int *span_uses;             /* (experts) how many rows that decode use each of these */
@@ -96,6 +107,14 @@ typedef struct umbra_scratch {
     uint64_t arena_bytes;
 } umbra_scratch;
 
+/* The latest rows of the table of config.ngrams, each in the place that its number gives it. */
+enum { UMBRA_NGRAM_ROWS = 4096 };
+typedef struct umbra_ngram_rows {
+    uint64_t *number; /* (UMBRA_NGRAM_ROWS) of the row that is there, and 1; 0: none is */
+    char *data;       /* (UMBRA_NGRAM_ROWS, row_bytes) */
+    uint64_t row_bytes;
+} umbra_ngram_rows;
+
 /* Rows on their way through the layers. */
 typedef struct umbra_pass {
     const umbra_device *device;
@@ -106,6 +125,7 @@ typedef struct umbra_pass {
     const double *rope_frequency;          /* radians per position of each pair, rope r's from
                                               umbra_rope_at(r) on */
     const uint16_t *order; /* (layers, experts) in which their pairs lie, or NULL: by id */
+    const umbra_ngram_rows *ngram_rows;
     umbra_scratch *scratch;
     int rows; /* C */
 } umbra_pass;
@@ -150,6 +170,13 @@ void umbra_step_split(const umbra_pass *p);
 /* x: what a half of a layer takes of them; or, behind the last layer, what the output does. */
 void umbra_step_enter(const umbra_pass *p, int layer, umbra_half half);
 void umbra_step_leave(const umbra_pass *p);
+/* normed = norm(x), or x where mixtures of streams are normed already. */
+void umbra_step_norm(const umbra_pass *p, const umbra_matrix *weight);
+/* ngrams.c: what the last tokens say together joins the streams, in front of the layer that it is
+ * for; scratch->ngrams is what each row sees of what is kept of it. Fails where the file cannot be
+ * read.
+ */
+int umbra_step_ngrams(const umbra_pass *p, int layer, umbra_error *err);
 /* What a half gives, scratch->block, joins the residual, as scratch->carry says of several. */
 void umbra_step_add(const umbra_pass *p, float *residual);
 /* The residual stream, or all of several. */
@@ -177,6 +204,8 @@ int umbra_step_deal(const umbra_pass *p, const umbra_matrix *w, int groups,
  * groups_out.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
 void umbra_step_attention_pooled(const umbra_pass *p, int layer);
+/* index.c: what each row sees of such a layer, to picked, from q_low and normed. */
+void umbra_step_index(const umbra_pass *p, int layer);
 void umbra_step_convolution(const umbra_pass *p, int layer);
 void umbra_step_recurrent(const umbra_pass *p, int layer);
 
