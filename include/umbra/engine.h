@@ -176,7 +176,7 @@ UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
  * `length`, or 0 where a layer with a window has forgotten what that position would see, or a
  * recurrent layer has no state of it; the tokens up to there are to be computed again then. A
  * recurrent layer has the states of what the last call of umbra_engine_eval computed, if these were
- * at most 8 tokens of the sequence (in one chunk): all of them or any number can be taken back. */
+ * at most 9 tokens of the sequence (in one chunk): all of them or any number can be taken back. */
 UMBRA_API int umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
 /* Sequence `to` becomes what `from` is, in no time worth naming: they share what they hold. Both go
  * on independently. UMBRA_E_ARGUMENT: there is no such sequence. */

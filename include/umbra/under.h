@@ -46,8 +46,9 @@ typedef struct umbra_under_options {
     uint64_t ram_bytes;    /* or, with expert_bytes 0: for the whole process, of which what it has
                               allocated by now and the file's other tensors are taken off; 0: no
                               such limit */
-    umbra_policy policy;   /* what is foretold by: auto (by the shadow if there is one, else by the
-                              routers), off, previous, gate or shadow */
+    umbra_policy policy;   /* what is foretold by: off, previous, gate, shadow, always; or auto, by
+                              the shadow if there is one, else by the routers, and only while that
+                              saves time */
     const char *shadow;    /* trained file; NULL: none */
     const char *io;        /* as in umbra_store_options */
     int io_depth;          /* as in umbra_store_options */
@@ -65,16 +66,18 @@ typedef struct umbra_under_stats {
     umbra_store_stats store;   /* of the cache and its reads */
     umbra_runner_stats runner; /* of the predictions; zeros while there are none */
     umbra_policy policy;       /* that forecasts are made by now; never auto */
-    int layers;                /* with experts */
-    int experts;               /* per layer */
-    uint64_t expert_bytes;     /* of all experts in the file */
-    uint64_t other_bytes;      /* of the file's other tensors, which llama.cpp keeps as ever */
-    uint64_t tokens;           /* rows that decoded, up to 8 together */
-    uint64_t prompt_tokens;    /* rows of larger batches */
-    uint64_t inside_ns;        /* time from the first layer of graphs to their end */
-    uint64_t whole_layers;     /* times that all experts of a layer had to be there, because it was
-                                  not known in time which are used */
-    uint64_t reserved[4];      /* room for figures to come: zeros */
+    bool complete;          /* the budget holds all experts: they were read at once, and llama.cpp
+                               goes on as if it were alone */
+    int layers;             /* with experts */
+    int experts;            /* per layer */
+    uint64_t expert_bytes;  /* of all experts in the file */
+    uint64_t other_bytes;   /* of the file's other tensors, which llama.cpp keeps as ever */
+    uint64_t tokens;        /* rows that decoded, up to 8 together */
+    uint64_t prompt_tokens; /* rows of larger batches */
+    uint64_t inside_ns;     /* time from the first layer of graphs to their end */
+    uint64_t whole_layers;  /* times that all experts of a layer had to be there, because it was
+                               not known in time which are used */
+    uint64_t reserved[4];   /* room for figures to come: zeros */
 } umbra_under_stats;
 
 /* Takes over the experts of the model in `path` (of one in shards, the first), which this process

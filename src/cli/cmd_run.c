@@ -106,6 +106,7 @@ int run_open(const umbra_model *model, run_options *r, run_machine *m)
         rc = umbra_usage_pin(m->engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&m->prefetch, m->engine, &r->prefetch, &err);
+    r->draft.ahead = m->prefetch;
     if (rc == UMBRA_OK)
         rc = umbra_drafts_open(&m->drafts, m->engine, &r->draft, &err);
     cli_progress_end();
@@ -273,7 +274,7 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
-        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead",
          "guess tokens by this source and check several at once, which changes the speed alone; "
          "auto takes whatever saves time, while it does (default: auto)",
          &draft},

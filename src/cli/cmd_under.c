@@ -142,15 +142,15 @@ int cli_under(int argc, char **argv)
     under u = {0};
     const cli_option options[] = {
         {"--experts", 0, CLI_SIZE, "SIZE",
-         "hard budget for each model's experts, as 4G; at least the largest layer's (default: all "
-         "experts)",
+         "hard budget for each model's experts, as 4G; at least the largest layer's. A model whose "
+         "experts fit is left alone",
          &u.experts},
         {"--ram", 0, CLI_SIZE, "SIZE",
          "or: budget for the whole process; experts get what the rest leaves when a model is ready",
          &u.ram},
         {"--prefetch", 0, CLI_TEXT, "auto|off|gate|previous|shadow",
          "what experts are read ahead by (default: auto, the shadow model if one is named, else "
-         "the model's own routers)",
+         "the model's own routers, while that saves time)",
          &u.prefetch},
         {"--shadow", 0, CLI_TEXT, "FILE", "shadow model to predict by", &u.shadow},
         {"--io", 0, CLI_TEXT, "auto|uring|threads|sim:RATE,LATENCY",

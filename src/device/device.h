@@ -346,7 +346,8 @@ typedef struct umbra_activate_span {
     int expert;       /* row of scales and biases; -1: none */
 } umbra_activate_span;
 
-/* inner = activation(gate) * up, to q16. gate and inner are the same rows. */
+/* inner = activation(gate) * up, to q16. gate and inner are the same rows. Where there is no gate,
+ * `inner` holds up's output, and its scales and biases are the gate's here. */
 typedef struct umbra_activate_step {
     const umbra_activate_span *spans; /* (n_spans) */
     int n_spans;

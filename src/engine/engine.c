@@ -129,6 +129,7 @@ static int check_widths(const umbra_model *model, umbra_error *err)
     const umbra_config *c = &model->config;
     const width widths[] = {
         {"hidden", c->hidden},
+        {"latent of experts", c->expert_hidden},
         {"expert", c->expert_width},
         {"dense layer", umbra_has_dense_layers(c) ? c->dense_width : 0},
         {"shared expert", c->shared_width},

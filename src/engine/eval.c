@@ -337,6 +337,7 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
 {
     const umbra_config *c = &e->model->config;
     size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t given_size = (size_t)c->expert_hidden;
     size_t streams = (size_t)c->streams.count, whole = streams * hidden;
     umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
     row.beside += c->post_norms || row.streams ? (size_t)t * hidden : 0;
@@ -347,21 +348,22 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
     memcpy(residual, umbra_residual(&row) + (size_t)t * whole, whole * sizeof *residual);
-    memset(row.block, 0, hidden * sizeof *row.block);
-    for (int j = 0; j < c->experts_used; j++) {
-        const float *given = row.contribution + (size_t)pair[j] * hidden;
-        float weight = c->router.weighs_input ? 1 : weights[j];
-        all += weights[j];
-        if (row.computed[experts[j]])
-            e->device.kernels->add_scaled(row.block, given,
-                                          scale ? weight * scale[experts[j]] : weight, c->hidden);
-        else
-            missing += weights[j];
-    }
     umbra_pass pass;
     umbra_engine_pass(e, &pass);
     pass.scratch = &row;
     pass.rows = 1;
+    float *sum = memset(umbra_step_sum(&pass), 0, given_size * sizeof *residual);
+    for (int j = 0; j < c->experts_used; j++) {
+        const float *given = row.contribution + (size_t)pair[j] * given_size;
+        float weight = c->router.weighs_input ? 1 : weights[j];
+        all += weights[j];
+        if (row.computed[experts[j]])
+            e->device.kernels->add_scaled(sum, given, scale ? weight * scale[experts[j]] : weight,
+                                          c->expert_hidden);
+        else
+            missing += weights[j];
+    }
+    umbra_step_raise(&pass, layer);
     umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }

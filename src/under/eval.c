@@ -28,9 +28,9 @@ static bool are_held(const umbra_under_context *c, const umbra_foreign_tensor *i
 }
 
 /* A product with experts is about to be computed. Where it goes by ids that were not seen, all of
- * the layer must be there. Returns whether it is to be told when this is done: of a graph's last one,
- * and of a layer's where the next layer's experts take the place of its own without a node of chosen
- * ones between. */
+ * the layer must be there. Returns whether it is to be told when this is done: of a graph's last
+ * one, and of a layer's where the next layer's experts take the place of its own without a node of
+ * chosen ones between. */
 static bool before_product(umbra_under_context *c, const umbra_foreign_tensor *t)
 {
     const umbra_stacked *s = umbra_experts_at(&c->under->experts, t->src[0]->data);
@@ -66,6 +66,8 @@ bool umbra_under_eval(struct ggml_tensor *node, bool ask, void *context)
 {
     umbra_under_context *c = context;
     const umbra_foreign_tensor *t = (const umbra_foreign_tensor *)(void *)node;
+    if (c->under->complete)
+        return c->host ? c->host(node, ask, c->host_user) : !ask;
     if (ask) {
         c->host_wants = c->host && c->host(node, true, c->host_user);
         bool wanted = is_product(t) ? before_product(c, t) : chosen_layer(c->under, t) >= 0;

@@ -26,7 +26,7 @@ HOOK void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t
 {
     bool model = fd >= 0 && !at && offset == 0 && protection == PROT_READ &&
                  (flags & MAP_SHARED) != 0 && umbra_process_active() &&
-                 umbra_process_has_experts(fd);
+                 umbra_process_is_to_keep(fd);
     void *p = map_plain(at, bytes, protection, model ? flags & ~MAP_POPULATE : flags, fd, offset);
     if (model && p != MAP_FAILED)
         umbra_process_mapped(p, bytes, fd);
@@ -103,12 +103,12 @@ HOOK void *gguf_init_from_file(const char *path, gguf_params params)
     return next(path, params);
 }
 
-/* Buffers that repack weights are asked for by name when a model is loaded: one with experts has
- * none. */
+/* Buffers that repack weights are asked for by name when a model is loaded: one whose experts are
+ * kept has none. */
 HOOK void *ggml_backend_reg_get_proc_address(void *registry, const char *name)
 {
     NEXT(ggml_backend_reg_get_proc_address);
-    if (umbra_process_active() && umbra_process_opened_experts() &&
+    if (umbra_process_active() && umbra_process_opened() &&
         strcmp(name, "ggml_backend_dev_get_extra_bufts") == 0)
         return NULL;
     return next(registry, name);
@@ -118,7 +118,7 @@ HOOK void *ggml_backend_reg_get_proc_address(void *registry, const char *name)
 HOOK void llama_set_warmup(void *context, bool warmup)
 {
     NEXT(llama_set_warmup);
-    next(context, warmup && !umbra_process_active());
+    next(context, warmup && !(umbra_process_active() && umbra_process_keeps()));
 }
 
 HOOK bool ggml_backend_sched_reserve(void *scheduler, void *graph)
@@ -143,8 +143,8 @@ HOOK void ggml_backend_sched_set_eval_callback(void *scheduler, umbra_foreign_ev
 static int compute(int (*next)(void *, void *), void *scheduler, void *graph)
 {
     umbra_under_context *c = umbra_process_active() ? umbra_process_bind(scheduler, graph) : NULL;
-    if (!c)
-        return next(scheduler, graph);
+    if (!c || c->under->complete)
+        return next(scheduler, graph); /* with the host's own */
     __typeof__(&ggml_backend_sched_set_eval_callback) set =
         (__typeof__(set))find_next("ggml_backend_sched_set_eval_callback");
     set(scheduler, (umbra_foreign_eval *)umbra_under_eval, c);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "under/under.h"
 
@@ -40,11 +39,6 @@ static void set_inside(umbra_under_context *c, bool inside)
         return;
     c->inside = inside;
     c->under->computing += inside ? 1 : -1;
-    uint64_t now_ns = umbra_clock_real()->now_ns(umbra_clock_real()->user);
-    if (inside)
-        c->entered_ns = now_ns;
-    else
-        c->under->stats.inside_ns += now_ns - c->entered_ns;
     pthread_cond_broadcast(&c->under->changed);
 }
 
@@ -53,9 +47,24 @@ void umbra_under_leave(umbra_under_context *c)
     pthread_mutex_lock(&c->under->mutex);
     release(c);
     if (c->inside)
-        umbra_under_predict_leave(c->under, c->choice.rows);
+        umbra_under_predict_leave(c);
     set_inside(c, false);
     pthread_mutex_unlock(&c->under->mutex);
+}
+
+/* A graph's first layer, as far as experts go; the end of the one before may have gone unseen. */
+static void enter(umbra_under_context *c)
+{
+    umbra_under *u = c->under;
+    if (c->inside && c->choice.layer > c->reached)
+        return;
+    if (c->inside)
+        umbra_under_predict_leave(c);
+    set_inside(c, true);
+    c->rows = c->choice.rows;
+    umbra_under_predict_enter(c);
+    bool prompt = c->rows > UMBRA_UNDER_ROWS;
+    *(prompt ? &u->stats.prompt_tokens : &u->stats.tokens) += (uint64_t)c->rows;
 }
 
 /* Where the ids (rows, used) can be looked at: rows are ids->nb[1] apart. */
@@ -123,7 +132,7 @@ static int begin(umbra_under_context *c, umbra_error *err)
 {
     const umbra_under_choice *o = &c->choice;
     const umbra_batch batch = {
-        .kind = o->rows > UMBRA_UNDER_ROWS ? UMBRA_BATCH_PROMPT : UMBRA_BATCH_DECODE,
+        .kind = c->rows > UMBRA_UNDER_ROWS ? UMBRA_BATCH_PROMPT : UMBRA_BATCH_DECODE,
         .layer = o->layer,
         .experts = o->expert,
         .uses = o->uses,
@@ -140,7 +149,8 @@ static void acquire(umbra_under_context *c, const umbra_foreign_tensor *ids,
     release(c);
     while (u->held + (uint64_t)c->choice.n > u->slots)
         pthread_cond_wait(&u->changed, &u->mutex);
-    set_inside(c, true);
+    enter(c);
+    c->reached = c->choice.layer;
     int rc = begin(c, &err);
     if (rc == UMBRA_OK && data)
         umbra_under_foretell(c, state, ids, data);
@@ -165,9 +175,5 @@ void umbra_under_acquire(umbra_under_context *c, const umbra_foreign_tensor *ids
     pthread_mutex_lock(&u->mutex);
     acquire(c, ids, state, data);
     u->stats.whole_layers += !data;
-    if (c->choice.layer == u->last_layer) {
-        bool prompt = c->choice.rows > UMBRA_UNDER_ROWS;
-        *(prompt ? &u->stats.prompt_tokens : &u->stats.tokens) += (uint64_t)c->choice.rows;
-    }
     pthread_mutex_unlock(&u->mutex);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "kernels/kernels.h"
@@ -19,7 +20,9 @@ int umbra_under_predict_init(umbra_under *u, const umbra_under_options *o, umbra
 {
     umbra_under_predict *p = &u->predict;
     p->policy = o->policy;
-    if (p->policy == UMBRA_POLICY_AUTO)
+    p->automatic = o->policy == UMBRA_POLICY_AUTO;
+    umbra_judge_init(&p->judge);
+    if (p->automatic)
         p->policy = o->shadow ? UMBRA_POLICY_SHADOW : UMBRA_POLICY_GATE;
     if (p->policy != UMBRA_POLICY_OFF && p->policy != UMBRA_POLICY_PREVIOUS &&
         p->policy != UMBRA_POLICY_GATE && p->policy != UMBRA_POLICY_SHADOW)
@@ -204,31 +207,59 @@ static void foretell_prompt(umbra_under_context *c)
                              u->predict.probability);
 }
 
+/* A row that decodes, at a layer: its experts are remembered, and, while that saves time, what
+ * comes next is foretold from its state. */
+static void tell(umbra_under *u, int row, int layer, const umbra_foreign_tensor *state,
+                 const int32_t *experts)
+{
+    umbra_under_predict *p = &u->predict;
+    const float *hidden = state ? state_row(u, state, row) : NULL;
+    if (!hidden && p->policy == UMBRA_POLICY_PREVIOUS)
+        hidden = p->state; /* it is not looked at */
+    if (hidden && (!p->automatic || p->judge.on))
+        umbra_runner_routed(p->runner, row, layer, hidden, experts);
+    else
+        umbra_runner_note(p->runner, row, layer, experts);
+}
+
 void umbra_under_foretell(umbra_under_context *c, const umbra_foreign_tensor *state,
                           const umbra_foreign_tensor *ids, const char *ids_data)
 {
     umbra_under *u = c->under;
     if (u->predict.policy == UMBRA_POLICY_OFF)
         return;
-    if (c->choice.rows > UMBRA_UNDER_ROWS) {
+    if (c->rows > UMBRA_UNDER_ROWS)
         foretell_prompt(c);
-        return;
-    }
-    for (int r = 0; u->predict.runner && r < c->choice.rows && ids->ne[0] == u->experts.used; r++) {
-        const float *hidden = state ? state_row(u, state, r) : NULL;
-        const int32_t *row = (const int32_t *)(const void *)(ids_data + (size_t)r * ids->nb[1]);
-        if (hidden || u->predict.policy == UMBRA_POLICY_PREVIOUS)
-            umbra_runner_routed(u->predict.runner, r, c->choice.layer,
-                                hidden ? hidden : u->predict.state, row);
-    }
+    else if (u->predict.runner && ids->ne[0] == u->experts.used)
+        for (int r = 0; r < c->choice.rows; r++)
+            tell(u, r, c->choice.layer, state,
+                 (const int32_t *)(const void *)(ids_data + (size_t)r * ids->nb[1]));
 }
 
-void umbra_under_predict_leave(umbra_under *u, int rows)
+/* ---- graphs ---- */
+
+void umbra_under_predict_enter(umbra_under_context *c)
 {
-    if (u->predict.policy == UMBRA_POLICY_OFF)
+    c->entered_ns = umbra_clock_ns();
+    c->waited_ns = umbra_store_waited_ns(c->under->store);
+    c->needed = umbra_store_needed(c->under->store);
+}
+
+void umbra_under_predict_leave(umbra_under_context *c)
+{
+    umbra_under *u = c->under;
+    umbra_under_predict *p = &u->predict;
+    uint64_t ns = umbra_clock_ns() - c->entered_ns;
+    u->stats.inside_ns += ns;
+    if (p->policy == UMBRA_POLICY_OFF)
         return;
-    if (!u->predict.tried)
+    if (!p->tried)
         try_to_open(u);
-    for (int r = 0; u->predict.runner && r < rows && rows <= UMBRA_UNDER_ROWS; r++)
-        umbra_runner_leave(u->predict.runner, r);
+    if (!p->runner || c->rows > UMBRA_UNDER_ROWS)
+        return;
+    for (int r = 0; r < c->rows; r++)
+        umbra_runner_leave(p->runner, r);
+    uint64_t waited_ns = umbra_store_waited_ns(u->store) - c->waited_ns;
+    umbra_judge_step(&p->judge, c->rows, (double)ns / 1e9, (double)waited_ns / 1e9,
+                     (double)(umbra_store_needed(u->store) - c->needed));
 }

@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "under/report.h"
 
-/* A mapped model file with experts. */
+/* A mapped model file whose experts are to be kept. */
 typedef struct file_record {
     struct file_record *next;
     char path[PATH_MAX];
@@ -22,6 +22,12 @@ typedef struct file_record {
     size_t bytes;
     umbra_under *under; /* NULL: not taken over (yet), or by the record of another shard */
 } file_record;
+
+/* A model file that was opened, whether or not it is mapped then. */
+typedef struct path_record {
+    struct path_record *next;
+    char path[];
+} path_record;
 
 typedef struct scheduler_record {
     struct scheduler_record *next;
@@ -36,10 +42,11 @@ typedef struct scheduler_record {
 static struct {
     pthread_mutex_t mutex;
     file_record *files;
+    path_record *opened; /* to be kept */
     scheduler_record *schedulers;
 } process = {.mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP};
 
-static _Thread_local bool opened_experts;
+static _Thread_local bool opened_to_keep;
 static _Thread_local bool busy; /* inside Umbra: its own calls are nobody's */
 
 static void lock(void)
@@ -97,26 +104,59 @@ static umbra_under_options options_of(const file_record *file)
 
 /* ---- files ---- */
 
-static bool file_has_experts(const char *path)
+/* Whether a model has more experts than was given for them; if not, it is left alone, which `tell`
+ * says. */
+static bool needs_umbra(const char *path, bool tell)
 {
     umbra_experts e;
+    uint64_t given = number_of("UMBRA_UNDER_EXPERTS");
     if (umbra_experts_open(&e, path, NULL) != UMBRA_OK)
         return false;
-    bool any = e.n > 0;
+    bool fits = number_of("UMBRA_UNDER_RAM") == 0 && (given == 0 || e.expert_bytes <= given);
+    if (e.n > 0 && fits && tell)
+        fprintf(
+            stderr,
+            "umbra: %s: its experts, %.1f MB, fit into what was given for them: the model is left "
+            "alone\n",
+            path, (double)e.expert_bytes / 1e6);
+    bool needs = e.n > 0 && !fits;
     umbra_experts_close(&e);
-    return any;
+    return needs;
+}
+
+static void note_opened(const char *path)
+{
+    for (const path_record *p = process.opened; p; p = p->next)
+        if (strcmp(p->path, path) == 0)
+            return;
+    path_record *p = umbra_calloc(1, sizeof *p + strlen(path) + 1);
+    if (!p)
+        refuse("no memory");
+    strcpy(p->path, path);
+    p->next = process.opened;
+    process.opened = p;
 }
 
 void umbra_process_opens(const char *path)
 {
     lock();
-    opened_experts = file_has_experts(path);
+    opened_to_keep = needs_umbra(path, false);
+    if (opened_to_keep)
+        note_opened(path);
     unlock();
 }
 
-bool umbra_process_opened_experts(void)
+bool umbra_process_opened(void)
 {
-    return opened_experts;
+    return opened_to_keep;
+}
+
+bool umbra_process_keeps(void)
+{
+    lock();
+    bool any = process.files != NULL;
+    unlock();
+    return any;
 }
 
 static bool path_of(int fd, char path[PATH_MAX])
@@ -130,16 +170,16 @@ static bool path_of(int fd, char path[PATH_MAX])
     return true;
 }
 
-bool umbra_process_has_experts(int fd)
+bool umbra_process_is_to_keep(int fd)
 {
     char magic[4], path[PATH_MAX];
     if (pread(fd, magic, sizeof magic, 0) != sizeof magic || memcmp(magic, "GGUF", 4) != 0 ||
         !path_of(fd, path))
         return false;
     lock();
-    bool any = file_has_experts(path);
+    bool needs = needs_umbra(path, true);
     unlock();
-    return any;
+    return needs;
 }
 
 static bool overlaps(const file_record *f, const void *at, size_t bytes)
@@ -216,18 +256,26 @@ static void give_up(file_record *f)
     umbra_under_detach(&f->under);
 }
 
+static bool has_places(const umbra_under *u, const char *at, size_t bytes)
+{
+    for (int i = 0; i < u->experts.n; i++) {
+        const umbra_stacked *s = &u->experts.stacked[i];
+        if (s->at < at + bytes && s->at + s->bytes > at)
+            return true;
+    }
+    return false;
+}
+
 /* Where llama.cpp cuts off what it does not need, nothing has been taken over yet, and the rest of
  * the mapping stays. */
 void umbra_process_unmaps(void *at, size_t bytes)
 {
     lock();
+    for (file_record *f = process.files; f; f = f->next)
+        if (f->under && has_places(f->under, at, bytes))
+            give_up(f);
     file_record *f = file_at(at, bytes);
-    bool whole = f && (char *)at <= f->at && (char *)at + bytes >= f->at + f->bytes;
-    if (f && f->under)
-        give_up(f);
-    else if (!whole)
-        f = NULL;
-    if (f)
+    if (f && !f->under && (char *)at <= f->at && (char *)at + bytes >= f->at + f->bytes)
         drop_file(f);
     unlock();
 }
@@ -313,14 +361,30 @@ void umbra_process_forget(void *scheduler)
     unlock();
 }
 
-/* Experts that the processor looks at, of a file, and not at a place in its mapping: they were
- * repacked, or read into memory. Data that is nowhere is a rehearsal's. */
+/* Whether a model to be kept has a tensor of that name and shape: one that is left alone may be in
+ * the same process. */
+static bool is_of_kept(const umbra_foreign_tensor *experts)
+{
+    bool found = false;
+    for (const path_record *p = process.opened; p && !found; p = p->next) {
+        umbra_experts e;
+        if (umbra_experts_open(&e, p->path, NULL) != UMBRA_OK)
+            continue;
+        const umbra_gguf_tensor *t = umbra_gguf_tensor_find(e.gguf, experts->name);
+        found = t && t->dimensions == 3;
+        for (int i = 0; i < 3 && found; i++)
+            found = t->shape[i] == (uint64_t)experts->ne[i];
+        umbra_experts_close(&e);
+    }
+    return found;
+}
+
+/* Experts that the processor looks at, of a file to be kept, and not at a place in its mapping:
+ * they were repacked, or read into memory. Data that is nowhere is a rehearsal's. */
 static void check_place(const umbra_foreign *f, const umbra_foreign_tensor *experts)
 {
     char why[256];
-    int layer;
-    if (sscanf(experts->name, "blk.%d.", &layer) != 1 || !strstr(experts->name, "_exps.weight") ||
-        !experts->buffer || !umbra_foreign_is_host(f, experts))
+    if (!is_of_kept(experts) || !experts->buffer || !umbra_foreign_is_host(f, experts))
         return;
     snprintf(why, sizeof why,
              "\"%s\" is not where the file is mapped: Umbra can keep experts only where llama.cpp "

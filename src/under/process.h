@@ -11,11 +11,14 @@ bool umbra_process_active(void);
 
 /* This thread opens a model's file; remembered until the next one. */
 void umbra_process_opens(const char *path);
-/* Whether the file that this thread opened last has experts. */
-bool umbra_process_opened_experts(void);
+/* Whether the experts of the file that this thread opened last are to be kept: it has some, and
+ * more than was given for them. */
+bool umbra_process_opened(void);
 
-/* Whether a file that is about to be mapped for reading is a model with experts. */
-bool umbra_process_has_experts(int fd);
+/* Whether a file that is about to be mapped for reading is such a model. */
+bool umbra_process_is_to_keep(int fd);
+/* Whether any such is mapped. */
+bool umbra_process_keeps(void);
 /* That file was mapped there. */
 void umbra_process_mapped(void *at, size_t bytes, int fd);
 /* Whether any of these bytes are of such a mapping. */

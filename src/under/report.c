@@ -24,6 +24,13 @@ void umbra_report_plan(FILE *out, const char *path, const umbra_under_stats *s)
 {
     const umbra_store_stats *t = &s->store;
     double kept = (double)(t->slots * t->slot_bytes);
+    if (s->complete) {
+        fprintf(out,
+                "umbra: %s: all %" PRIu64
+                " experts, %.1f MB, are in memory; llama.cpp goes on as if it were alone\n",
+                base_name(path), t->slots, mega(s->expert_bytes));
+        return;
+    }
     fprintf(out,
             "umbra: %s: %d layers of %d experts, %.1f MB; room for %" PRIu64
             " experts in %.1f MB; reads by %s%s, foretold by %s; other weights, %.1f MB, are "
@@ -53,6 +60,8 @@ void umbra_report_stats(FILE *out, const char *path, const umbra_under_stats *s)
 {
     const umbra_store_stats *t = &s->store;
     double used = (double)(t->hits + t->late + t->misses);
+    if (s->complete)
+        return; /* nothing was looked at */
     fprintf(out, "umbra: %s: %" PRIu64 " tokens decoded, %" PRIu64 " of prompts\n", base_name(path),
             s->tokens, s->prompt_tokens);
     fprintf(out,
@@ -76,7 +85,9 @@ void umbra_report_stats(FILE *out, const char *path, const umbra_under_stats *s)
 void umbra_report_verdict(FILE *out, const umbra_under_stats *s)
 {
     double waited = percent((double)s->store.wait_ns, (double)s->inside_ns);
-    if (s->inside_ns == 0)
+    if (s->complete)
+        fputs("umbra: verdict: everything is in memory\n", out);
+    else if (s->inside_ns == 0)
         fputs("umbra: verdict: nothing was computed with experts\n", out);
     else if (waited < 5)
         fprintf(out, "umbra: verdict: experts come in time (%.0f %% waiting)\n", waited);

@@ -138,6 +138,41 @@ static int open_store(umbra_under *u, const umbra_under_options *o, umbra_error 
     return rc;
 }
 
+/* All experts of a layer, as long as each has a slot of its own. */
+static int read_layer(umbra_under *u, int layer, int *all, umbra_error *err)
+{
+    const umbra_batch batch = {
+        .kind = UMBRA_BATCH_PROBE, .layer = layer, .experts = all, .n = u->layer[layer].experts};
+    umbra_lease lease;
+    int rc = umbra_store_begin(u->store, &batch, err);
+    while (rc == UMBRA_OK && (rc = umbra_store_next(u->store, &lease, 1, err)) > 0) {
+        umbra_store_release(u->store, &lease);
+        rc = UMBRA_OK;
+    }
+    return rc;
+}
+
+/* Where all experts fit, they are read now, in the file's order, and never leave. */
+static int read_all(umbra_under *u, umbra_error *err)
+{
+    uint64_t n = 0;
+    for (int layer = 0; layer < u->experts.layers; layer++)
+        n += (uint64_t)u->layer[layer].experts;
+    if (u->slots < n)
+        return UMBRA_OK;
+    int *all = umbra_calloc((size_t)u->experts.experts, sizeof *all), rc = UMBRA_OK;
+    if (!all)
+        return umbra_fail_nomem(err, "the table of experts", 0);
+    for (int e = 0; e < u->experts.experts; e++)
+        all[e] = e;
+    for (int layer = 0; rc == UMBRA_OK && layer < u->experts.layers; layer++)
+        if (u->layer[layer].experts > 0)
+            rc = read_layer(u, layer, all, err);
+    umbra_free(all);
+    u->complete = rc == UMBRA_OK;
+    return rc;
+}
+
 static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *err)
 {
     int rc = list_layers(u, err);
@@ -145,7 +180,9 @@ static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *
         rc = umbra_under_predict_init(u, o, err);
     if (rc == UMBRA_OK)
         rc = open_store(u, o, err);
-    if (rc == UMBRA_OK && u->predict.policy != UMBRA_POLICY_OFF) {
+    if (rc == UMBRA_OK)
+        rc = read_all(u, err);
+    if (rc == UMBRA_OK && !u->complete && u->predict.policy != UMBRA_POLICY_OFF) {
         umbra_store_set_guessing(u->store, true);
         rc = umbra_store_probe(u->store, err);
         if (rc == UMBRA_OK)
@@ -244,7 +281,8 @@ void umbra_under_get_stats(umbra_under *u, umbra_under_stats *out)
 {
     pthread_mutex_lock(&u->mutex);
     *out = u->stats;
-    out->policy = u->predict.policy;
+    out->policy = u->complete ? UMBRA_POLICY_OFF : u->predict.policy;
+    out->complete = u->complete;
     if (u->predict.runner)
         umbra_runner_get_stats(u->predict.runner, &out->runner);
     umbra_store_get_stats(u->store, &out->store);

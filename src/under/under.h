@@ -8,6 +8,7 @@
 
 #include <umbra/under.h>
 
+#include "ahead/judge.h"
 #include "under/experts.h"
 #include "under/foreign.h"
 
@@ -28,6 +29,8 @@ typedef struct umbra_under_layer {
 /* The predictions of a model; opened when all layers have been seen. */
 typedef struct umbra_under_predict {
     umbra_policy policy; /* as asked for, then as it is */
+    bool automatic;      /* only while it saves time, says */
+    umbra_judge judge;
     char *shadow;
     bool tried;
     umbra_runner *runner;
@@ -41,6 +44,7 @@ struct umbra_under {
     umbra_under_layer *layer; /* (experts.layers) */
     int last_layer;           /* the last one with experts */
     uint64_t slots;
+    bool complete;         /* all experts are there, and stay: nothing is to be done any more */
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
     umbra_store *store;
@@ -56,10 +60,10 @@ struct umbra_under {
 /* Experts that one step of a layer uses. */
 typedef struct umbra_under_choice {
     int layer;
-    int n;
+    int n;       /* experts */
     int *expert; /* (experts.experts) ascending */
     int *uses;   /* (experts.experts) rows that use each, in the order of expert */
-    int rows;
+    int rows;    /* of this layer: a prompt's last layer may be computed for its last rows alone */
 } umbra_under_choice;
 
 struct umbra_under_context {
@@ -68,7 +72,10 @@ struct umbra_under_context {
     void *host_user;
     bool host_wants; /* the node that is about to be computed */
     bool inside;     /* a graph's first layer has been reached, its last one not left */
-    uint64_t entered_ns;
+    /* At its beginning: the time, and the store's waits and needs. */
+    uint64_t entered_ns, waited_ns, needed;
+    int rows;    /* of the graph */
+    int reached; /* the last layer that was reached in it */
     umbra_under_choice choice;
     umbra_lease *leases; /* (experts.experts) */
     int n_leases;
@@ -106,7 +113,8 @@ const umbra_foreign_tensor *umbra_under_find_state(umbra_under *u, int layer,
  */
 void umbra_under_foretell(umbra_under_context *c, const umbra_foreign_tensor *state,
                           const umbra_foreign_tensor *ids, const char *ids_data);
-/* All layers of a graph are computed. */
-void umbra_under_predict_leave(umbra_under *u, int rows);
+/* A graph begins; all its layers are computed. */
+void umbra_under_predict_enter(umbra_under_context *c);
+void umbra_under_predict_leave(umbra_under_context *c);
 
 #endif

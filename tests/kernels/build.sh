@@ -17,7 +17,8 @@ compile() {
 }
 
 files="src/base/memory.c src/base/dtype.c src/base/random.c src/kernels/table.c
-       src/kernels/scalar/grids.c src/kernels/scalar/scalar.c src/kernels/scalar/reference.c"
+       src/kernels/scalar/grids.c src/kernels/scalar/scalar.c src/kernels/scalar/reference.c
+       src/kernels/scalar/state.c"
 predict=-fno-trapping-math
 compile src/kernels/scalar/predict.c $predict "$@"
 case $($cc -dumpmachine) in

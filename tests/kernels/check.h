@@ -67,6 +67,7 @@ void umbra_check_matmul(const umbra_kernels *k);
 void umbra_check_invariance(const umbra_kernels *k);
 void umbra_check_vector(const umbra_kernels *k);
 void umbra_check_attend(const umbra_kernels *k);
+void umbra_check_state(const umbra_kernels *k);
 void umbra_check_predict(const umbra_kernels *k);
 /* Only the type of that name, or all if it is NULL. */
 void umbra_check_bench(const umbra_kernels *k, const char *only);

@@ -72,6 +72,7 @@ static void check_table(const umbra_kernels *k)
     umbra_check_invariance(k);
     umbra_check_vector(k);
     umbra_check_attend(k);
+    umbra_check_state(k);
     umbra_check_predict(k);
     printf("%-10s %lu checks, %lu failed\n", k->name, checks - checks_before,
            failures - failures_before);

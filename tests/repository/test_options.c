@@ -10,6 +10,7 @@
 
 #include <umbra/lab/lab.h>
 #include <umbra/umbra.h>
+#include <umbra/under.h>
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
 
@@ -33,7 +34,7 @@ static void test_sizes(void **state)
     SIZE(umbra_bias, 8);
     SIZE(umbra_logprob, 8);
     SIZE(umbra_draft_options, 40);
-    SIZE(umbra_draft_stats, 168);
+    SIZE(umbra_draft_stats, 184);
     SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);
@@ -53,6 +54,8 @@ static void test_sizes(void **state)
     SIZE(umbra_ahead_stats, 40);
     SIZE(umbra_store_stats, 416);
     SIZE(umbra_store_event, 40);
+    SIZE(umbra_under_options, 96);
+    SIZE(umbra_under_stats, 576);
     SIZE(umbra_template_options, 72);
     SIZE(umbra_template_span, 24);
     SIZE(umbra_template_output, 32);

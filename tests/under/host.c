@@ -31,7 +31,7 @@ static void compute(stub_scheduler *s, const host *h, int rows, uint64_t *seed, 
 
 int main(int argc, char **argv)
 {
-    static const int rows[] = {1, 40, 1, 1, 1, 1, 4, 4, 1, 200, 1, 1, 8, 9, 1};
+    static const int rows[] = {1, 20, 1, 1, 4, 4, 1, 60, 1, 8, 9, 1};
     const char *how = argc > 2 ? argv[2] : "";
     enum host_ids ids = strcmp(how, "other") == 0    ? IDS_OTHER_NAME
                         : strcmp(how, "device") == 0 ? IDS_ON_DEVICE

@@ -39,7 +39,7 @@ for model in models/tiny-q8_0.gguf ../shared/models/lab-q4_0.gguf ../shared/arch
     case $model in *tiny*)
         same "$model" 2 --experts "$smallest" --prefetch off
         same "$model" 2 --experts 5M
-        same "$model" 1
+        same "$model" 1 --ram 8G
         ;;
     esac
 done

@@ -51,8 +51,14 @@ grep -q "does not warm up" "$work/err" || fail "a warm-up with every expert"
 grep -q "umbra: tiny-q8_0.gguf: .* layers of .* experts" "$work/err" || fail "no plan"
 grep -q "umbra:   experts used: " "$work/err" || fail "no figures"
 grep -q "umbra: verdict: " "$work/err" || fail "no verdict"
-same "everything" -- "$host" $model
-same "a budget for the process" --ram 4G --io threads -- "$host" $model
+same "everything" --stats -- "$host" $model
+same "room for all" --experts 14M --stats -- "$host" $model
+grep -q "the model is left alone" "$work/err" || fail "what fits is not left alone"
+grep -q "may repack" "$work/err" && grep -q "host: warms up" "$work/err" || fail "left alone"
+grep -q verdict "$work/err" && fail "a verdict on what was left alone"
+same "a budget for the process" --ram 4G -- "$host" $model
+grep -q "are in memory; llama.cpp goes on" "$work/err" || fail "not everything is in memory"
+same "threads" --experts 10M --io threads -- "$host" $model
 grep -q "reads by threads" "$work/err" || fail "--io"
 same "ids on a device" --experts "$smallest" -- "$host" $model device
 same "ids of another name" --experts "$smallest" --stats -- "$host" $model other
@@ -61,9 +67,10 @@ grep -q "times a whole layer was read" "$work/err" || fail "ids of another name 
 less=$((smallest - 1))
 refused "a byte too few" "give at least $smallest" --experts $less -- "$host" $model
 refused "a process without room" "the process without experts takes" --ram 1M -- "$host" $model
-refused "a copy" "is not where the file is mapped" -- "$host" $model copy
-refused "another version" "laid out otherwise" -- "$other" $model
-refused "no shadow" "name the shadow model's file" --prefetch shadow -- "$host" $model
+refused "a copy" "is not where the file is mapped" --experts 10M -- "$host" $model copy
+same "a copy of what fits" -- "$host" $model copy
+refused "another version" "laid out otherwise" --experts 10M -- "$other" $model
+refused "no shadow" "name the shadow model's file" --experts 10M --prefetch shadow -- "$host" $model
 refused "two budgets" "not both" --ram 1G --experts 1G -- "$host" $model
 refused "no program" "name the program behind" --experts 1G
 refused "a program that is not there" "there is no program" -- "$work/nothing"

@@ -113,6 +113,8 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_activations *given = a->out_groups ? &s->groups_out : &s->mixed;
+    if (a->heads == 0)
+        return;
     umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
