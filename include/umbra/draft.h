@@ -9,6 +9,7 @@
 #define UMBRA_DRAFT_H
 
 #include <umbra/engine.h>
+#include <umbra/prefetch.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,15 +17,17 @@ extern "C" {
 
 /* Where drafts come from. */
 typedef enum umbra_draft {
-    UMBRA_DRAFT_AUTO,   /* whatever promises most, as many as pay, and none where none do */
-    UMBRA_DRAFT_OFF,    /* nowhere: every step computes one token */
-    UMBRA_DRAFT_LOOKUP, /* from prompt and answer: what followed the longest earlier occurrence of
-                           the last tokens */
+    UMBRA_DRAFT_AUTO,     /* whatever promises most, as many as pay, and none where none do */
+    UMBRA_DRAFT_OFF,      /* nowhere: every step computes one token */
+    UMBRA_DRAFT_LOOKUP,   /* from prompt and answer: what followed the longest earlier occurrence of
+                             the last tokens */
+    UMBRA_DRAFT_RUNAHEAD, /* from the model itself, run ahead on what is in memory: needs reading
+                             ahead by that policy; at most 4 of a step */
 } umbra_draft;
 
-enum { UMBRA_DRAFT_SOURCES = 3 /* enumerators of umbra_draft */ };
+enum { UMBRA_DRAFT_SOURCES = 4 /* enumerators of umbra_draft */ };
 
-/* "auto", "off", "lookup"; NULL past the last one. Static storage. Any thread. */
+/* "auto", "off", "lookup", "runahead"; NULL past the last one. Static storage. Any thread. */
 UMBRA_API const char *umbra_draft_name(umbra_draft draft);
 /* The source of that name; NULL is "auto". UMBRA_E_ARGUMENT: there is none, the message lists all,
  * and *out is not touched. Any thread. */
@@ -36,9 +39,12 @@ typedef struct umbra_drafts umbra_drafts;
 
 /* How to draft. Zeros are the default (see umbra.h). */
 typedef struct umbra_draft_options {
-    umbra_draft source;   /* auto; or this one alone, and then always as many drafts as it makes */
-    int most;             /* drafts of a step, 1 to 8; 0: 8 */
-    uint64_t reserved[4]; /* room for options to come: zeros */
+    umbra_draft source; /* auto; or this one alone, and then always as many drafts as it makes */
+    int most;           /* drafts of a step, 1 to 8; 0: 8 */
+    /* Of the same engine, which must outlive the drafts: what runahead drafts with. Not looked at
+     * before opening. NULL, or of another policy: auto goes without it. */
+    umbra_prefetch *ahead;
+    uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_draft_options;
 
 /* What drafting did since opening. A step computes the next token and its drafts. */
@@ -64,7 +70,8 @@ UMBRA_API int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *e
                                umbra_draft_options *draft, umbra_error *err);
 
 /* For an engine, which must outlive it. Options are copied, may be NULL. On failure *out is NULL.
- * UMBRA_E_ARGUMENT: there is no such source, or `most` is out of range. */
+ * UMBRA_E_ARGUMENT: there is no such source, `most` is out of range, or runahead is asked for and
+ * `ahead` does not run ahead. */
 UMBRA_API int umbra_drafts_open(umbra_drafts **out, umbra_engine *engine,
                                 const umbra_draft_options *options, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */

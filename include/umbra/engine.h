@@ -38,10 +38,11 @@ typedef struct umbra_engine_options {
     const char *kernels; /* "auto", or a name of umbra_kernel_name; NULL: auto */
     int context;         /* positions per sequence; 0: 512, or the model's if that is smaller */
     int sequences;       /* independent texts that can be in progress; 0: 1 */
-    int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..256 */
+    int chunk;           /* most tokens computed together, 1..4096; 0: by the budget, 16..2048 */
     const char *io; /* "auto", "uring", "threads", "sim:RATE,LATENCY" (see store.h); NULL: auto */
     bool buffered;  /* read experts through the page cache */
     bool verify;    /* hold every expert that is read against a checksum (see store.h); slow */
+    bool profile;   /* keep time by kind of step (see profile.h) */
     uint64_t reserved_bytes;        /* of the budget, left to others: see umbra_prefetch_fit */
     const umbra_progress *progress; /* of the opening alone; may be NULL */
     const umbra_ranks *ranks;       /* with whom the experts are divided (see ranks.h); NULL: with
@@ -175,7 +176,7 @@ UMBRA_API int umbra_engine_length(const umbra_engine *engine, int sequence);
  * `length`, or 0 where a layer with a window has forgotten what that position would see, or a
  * recurrent layer has no state of it; the tokens up to there are to be computed again then. A
  * recurrent layer has the states of what the last call of umbra_engine_eval computed, if these were
- * at most 8 tokens of the sequence (in one chunk): all of them or any number can be taken back. */
+ * at most 9 tokens of the sequence (in one chunk): all of them or any number can be taken back. */
 UMBRA_API int umbra_engine_truncate(umbra_engine *engine, int sequence, int length);
 /* Sequence `to` becomes what `from` is, in no time worth naming: they share what they hold. Both go
  * on independently. UMBRA_E_ARGUMENT: there is no such sequence. */

@@ -130,6 +130,7 @@
 #include <umbra/grammar.h>
 #include <umbra/model.h>
 #include <umbra/prefetch.h>
+#include <umbra/profile.h>
 #include <umbra/progress.h>
 #include <umbra/runner.h>
 #include <umbra/score.h>

@@ -36,6 +36,8 @@ struct umbra_pool {
     atomic_int active; /* workers that look at the job; it is not touched while there are any */
     atomic_uint epoch; /* counts jobs, for the workers to wait on */
     atomic_bool quit;
+    bool counts; /* the caller's waits */
+    umbra_pool_waits waits;
 
     /* The task: written by the caller while `task` is FREE. */
     atomic_int task;
@@ -160,6 +162,16 @@ void umbra_pool_wait(umbra_pool *pool)
         sched_yield();
 }
 
+/* Until nobody looks at the job. */
+static void wait_for_workers(umbra_pool *pool)
+{
+    for (unsigned spins = 0; atomic_load(&pool->active) > 0; spins++)
+        if (spins < SPINS_BEFORE_YIELD)
+            relax();
+        else
+            sched_yield(); /* a worker may be waiting for this very core */
+}
+
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context)
 {
     if (items <= 0)
@@ -177,11 +189,22 @@ void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, vo
     announce(pool);
     do_items(pool, 0);
     atomic_store(&pool->open, false);
-    for (unsigned spins = 0; atomic_load(&pool->active) > 0; spins++)
-        if (spins < SPINS_BEFORE_YIELD)
-            relax();
-        else
-            sched_yield(); /* a worker may be waiting for this very core */
+    uint64_t start = pool->counts ? umbra_clock_ns() : 0;
+    wait_for_workers(pool);
+    if (pool->counts) {
+        pool->waits.ns += umbra_clock_ns() - start;
+        pool->waits.runs++;
+    }
+}
+
+void umbra_pool_count_waits(umbra_pool *pool)
+{
+    pool->counts = true;
+}
+
+umbra_pool_waits umbra_pool_get_waits(const umbra_pool *pool)
+{
+    return pool->waits;
 }
 
 /* Starts as many of the workers as the system gives: fewer compute more slowly, that is all. They

@@ -7,6 +7,7 @@
 #define UMBRA_BASE_POOL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <umbra/status.h>
 
@@ -27,6 +28,14 @@ int umbra_pool_threads(const umbra_pool *pool);
 /* Runs fn over [0, items) in pieces of at most `grain` items, claimed by whoever is free.
  * Only one run at a time per pool. */
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context);
+
+/* How long the calls of umbra_pool_run waited for workers at their ends, and how many calls shared
+ * their items; counted from umbra_pool_count_waits on, so that nobody pays who does not look. */
+typedef struct umbra_pool_waits {
+    uint64_t ns, runs;
+} umbra_pool_waits;
+void umbra_pool_count_waits(umbra_pool *pool);
+umbra_pool_waits umbra_pool_get_waits(const umbra_pool *pool);
 
 /* Lets a worker do something on the side: fn(context), once, as soon as one is at hand, which then
  * misses the runs of that time. False if there are no workers or the last task is not done; fn is

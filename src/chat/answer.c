@@ -107,18 +107,21 @@ static bool is_adrift(const umbra_answer *a, char c)
 
 typedef enum reached { REACHED_END, REACHED_MARKER, REACHED_PARTIAL, REACHED_OTHER } reached;
 
-/* Goes on to where something other than plain bytes begins; *plain: how many they are. */
+/* Goes on to where something other than plain bytes begins; *plain: how many they are. *found: the
+ * marker, where one was reached. */
 static reached reach(const umbra_answer *a, const char *text, size_t n, bool ended, size_t *plain,
-                     const answer_marker **found)
+                     answer_marker *found)
 {
     answer_markers m = umbra_answer_expected(a);
     for (*plain = 0; *plain < n; ++*plain) {
         bool partial;
-        *found = umbra_answer_find(&m, text + *plain, n - *plain, &partial);
+        const answer_marker *here = umbra_answer_find(&m, text + *plain, n - *plain, &partial);
         if (partial && !ended)
             return REACHED_PARTIAL;
-        if (*found)
+        if (here) {
+            *found = *here;
             return REACHED_MARKER;
+        }
         if ((begins_json(a, text[*plain]) && (!begins_bare(a) || is_blank(text, *plain))) ||
             is_adrift(a, text[*plain]))
             return REACHED_OTHER;
@@ -133,7 +136,7 @@ static reached reach(const umbra_answer *a, const char *text, size_t n, bool end
 static void scan(umbra_answer *a, bool ended)
 {
     size_t at = 0, plain;
-    const answer_marker *found;
+    answer_marker found;
     reached what = REACHED_END;
     while (at < a->in.bytes && what != REACHED_PARTIAL && a->rc == UMBRA_OK) {
         const char *text = a->in.text + at;
@@ -145,8 +148,8 @@ static void scan(umbra_answer *a, bool ended)
         take_plain(a, text, plain);
         at += plain;
         if (what == REACHED_MARKER) {
-            at += strlen(found->text);
-            umbra_answer_act(a, found->action);
+            at += strlen(found.text);
+            umbra_answer_act(a, found.action);
         } else if (what == REACHED_OTHER && is_adrift(a, text[plain]))
             a->state = IN_TEXT;
     }

@@ -24,40 +24,58 @@ static const char tools[] = "[{\"type\":\"function\",\"function\":{\"name\":\"f\
                             "\"d\",\"parameters\":{\"type\":\"object\",\"properties\":{\"key\":"
                             "{\"type\":\"string\",\"description\":\"d\"}}}}}]";
 
-/* Whether these messages are printed with the probe in them, and not as a language would show its
- * own values. */
-static bool takes(const umbra_template *t, const char *messages, bool with_tools)
+/* The variables of a trial; NULL: memory is out. */
+static umbra_template_value *variables_of(umbra_template_tree *tree, const char *messages,
+                                          bool with_tools)
 {
-    static const struct tm now = {.tm_year = 126, .tm_mday = 1};
-    umbra_template_tree *tree;
-    umbra_template_output out = {0};
-    if (umbra_template_tree_open(&tree, NULL) != UMBRA_OK)
-        return false;
     umbra_template_value *v = umbra_template_dict(tree);
+    static const char *const tokens[] = {"bos_token", "eos_token"};
     int rc = umbra_template_set(tree, v, "messages", 8,
                                 umbra_template_json(tree, messages, strlen(messages), NULL));
     if (rc == UMBRA_OK && with_tools)
         rc = umbra_template_set(tree, v, "tools", 5,
                                 umbra_template_json(tree, tools, strlen(tools), NULL));
-    umbra_template_set(tree, v, "bos_token", 9,
-                       umbra_template_text(tree, "", 0, UMBRA_TEMPLATE_MARKUP));
-    umbra_template_set(tree, v, "eos_token", 9,
-                       umbra_template_text(tree, "", 0, UMBRA_TEMPLATE_MARKUP));
-    if (rc == UMBRA_OK)
-        rc = umbra_template_render(t, v, &(umbra_template_options){.now = &now}, &out, NULL);
-    bool yes = rc == UMBRA_OK && strstr(out.text, probe) && !strstr(out.text, "'text'") &&
-               !strstr(out.text, "'key'");
-    umbra_template_output_free(&out);
-    umbra_template_tree_close(&tree);
-    return yes;
+    for (int i = 0; i < 2 && rc == UMBRA_OK; i++)
+        rc = umbra_template_set(tree, v, tokens[i], strlen(tokens[i]),
+                                umbra_template_text(tree, "", 0, UMBRA_TEMPLATE_MARKUP));
+    return rc == UMBRA_OK ? v : NULL;
 }
 
-static umbra_chat_ways try_out(const umbra_template *t)
+/* In *yes: whether these messages are printed with the probe in them, and not as a language would
+ * show its own values. UMBRA_E_NOMEM, or UMBRA_OK. */
+static int try_messages(const umbra_template *t, const char *messages, bool with_tools, bool *yes)
 {
-    umbra_chat_ways w = {.parts = takes(t, with_parts, false)};
-    w.only_parts = w.parts && !takes(t, with_text, false);
-    w.text_arguments = !takes(t, with_object, true) && takes(t, with_json, true);
-    return w;
+    static const struct tm now = {.tm_year = 126, .tm_mday = 1};
+    umbra_template_tree *tree;
+    umbra_template_output out = {0};
+    *yes = false;
+    if (umbra_template_tree_open(&tree, NULL) != UMBRA_OK)
+        return UMBRA_E_NOMEM;
+    umbra_template_value *v = variables_of(tree, messages, with_tools);
+    int rc = v ? umbra_template_render(t, v, &(umbra_template_options){.now = &now}, &out, NULL)
+               : UMBRA_E_NOMEM;
+    *yes = rc == UMBRA_OK && strstr(out.text, probe) && !strstr(out.text, "'text'") &&
+           !strstr(out.text, "'key'");
+    umbra_template_output_free(&out);
+    umbra_template_tree_close(&tree);
+    return rc == UMBRA_E_NOMEM ? rc : UMBRA_OK;
+}
+
+static int try_out(const umbra_template *t, umbra_chat_ways *w)
+{
+    bool text, object, json;
+    int rc = try_messages(t, with_parts, false, &w->parts);
+    if (rc == UMBRA_OK)
+        rc = try_messages(t, with_text, false, &text);
+    if (rc == UMBRA_OK)
+        rc = try_messages(t, with_object, true, &object);
+    if (rc == UMBRA_OK)
+        rc = try_messages(t, with_json, true, &json);
+    if (rc == UMBRA_OK) {
+        w->only_parts = w->parts && !text;
+        w->text_arguments = !object && json;
+    }
+    return rc;
 }
 
 int umbra_chat_open(umbra_chat **out, const umbra_model *model, const char *source, size_t bytes,
@@ -69,11 +87,12 @@ int umbra_chat_open(umbra_chat **out, const umbra_model *model, const char *sour
         return umbra_fail_nomem(err, "a chat", sizeof *chat);
     chat->model = model;
     int rc = umbra_template_open(&chat->template, source, bytes, err);
+    if (rc == UMBRA_OK && try_out(chat->template, &chat->ways) != UMBRA_OK)
+        rc = umbra_fail_nomem(err, "trying out a chat template", 0);
     if (rc != UMBRA_OK) {
         umbra_chat_close(&chat);
         return rc;
     }
-    chat->ways = try_out(chat->template);
     chat->family = umbra_family_find(source, bytes);
     *out = chat;
     return UMBRA_OK;

@@ -121,8 +121,11 @@ static int adapt_arguments(const adapter *a, umbra_tpl_value v, umbra_tpl_value 
         return v.kind == TPL_STRING ? UMBRA_OK : to_json(a, v, out);
     if (v.kind != TPL_STRING)
         return UMBRA_OK;
+    umbra_error problem = {.status = UMBRA_E_NOMEM};
     umbra_template_value *parsed =
-        umbra_template_json(a->tree, v.u.string->data, v.u.string->bytes, NULL);
+        umbra_template_json(a->tree, v.u.string->data, v.u.string->bytes, &problem);
+    if (!parsed && problem.status == UMBRA_E_NOMEM)
+        return UMBRA_E_NOMEM;
     if (parsed && umbra_tpl_of_tree(parsed).kind == TPL_DICT)
         *out = umbra_tpl_of_tree(parsed);
     return UMBRA_OK;

@@ -214,6 +214,21 @@ int cli_plan_residency(const umbra_model *model, const umbra_engine_options *opt
  * it: limits that the kernel enforces by ending the process. */
 void cli_warn_budget(const umbra_model *model, const umbra_engine_options *options);
 
+/* ---- profile ---- */
+
+/* The option that makes an engine keep its time by kind of step, */
+#define CLI_PROFILE_OPTION(o)                                                                      \
+    {                                                                                              \
+        "--profile", 0, CLI_FLAG, NULL,                                                            \
+            "print on stderr where the time went, by kind of step, beside what the machine could " \
+            "do",                                                                                  \
+            &(o).profile                                                                           \
+    }
+/* and what it prints: a table for prefill and one for decode. */
+void cli_print_profile(const umbra_profile *profile, int threads, const char *kernels);
+/* The same of an engine that kept one. */
+void cli_profile_engine(umbra_engine *engine);
+
 /* ---- terminal ---- */
 
 /* "umbra: message"; returns the exit code that belongs to the error. */

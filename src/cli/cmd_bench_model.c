@@ -216,6 +216,14 @@ static int parse_policies(words *w, umbra_bench_options *o)
     return rc == UMBRA_OK ? -1 : cli_fail(&err);
 }
 
+static void print_profile(void *user, const umbra_bench_profile *p)
+{
+    (void)user;
+    cli_progress_end();
+    fprintf(stderr, "\n%s, %s, budget %s\n", p->policy, p->io, cli_size(p->ram_bytes));
+    cli_print_profile(&p->profile, p->threads, p->kernels);
+}
+
 static int measure(const char *path, const umbra_bench_options *o, const words *w)
 {
     umbra_error err = {0};
@@ -280,6 +288,7 @@ int cli_bench_model(int argc, char **argv)
         {"--report", 0, CLI_TEXT, "FILE", "write an HTML report with charts and a token's timeline",
          &w.report},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &w.json},
+        CLI_PROFILE_OPTION(o.engine),
         {0},
     };
     const cli_syntax syntax = {
@@ -302,6 +311,7 @@ int cli_bench_model(int argc, char **argv)
     if (code >= 0)
         return code;
     o.warn = cli_warn_without;
+    o.profile = print_profile;
     o.temperature = cli_amount(temperature);
     o.engine.progress = cli_progress();
     o.engine.ranks = cli_ranks();

@@ -79,6 +79,8 @@ static int write_text(const run_machine *m, const run_options *r, const int32_t 
     int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         run_print_stats(m, &did);
+    if (report && r->engine.profile)
+        cli_profile_engine(m->engine);
     return code;
 }
 
@@ -104,6 +106,7 @@ int run_open(const umbra_model *model, run_options *r, run_machine *m)
         rc = umbra_usage_pin(m->engine, r->usage, r->pin / 100, NULL, &err);
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&m->prefetch, m->engine, &r->prefetch, &err);
+    r->draft.ahead = m->prefetch;
     if (rc == UMBRA_OK)
         rc = umbra_drafts_open(&m->drafts, m->engine, &r->draft, &err);
     cli_progress_end();
@@ -271,7 +274,7 @@ int cli_run(int argc, char **argv)
          "read experts ahead by this predictor; auto takes the shadow model, or runs the model "
          "itself ahead without one, while that saves time",
          &policy},
-        {"--draft", 0, CLI_TEXT, "auto|off|lookup",
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead",
          "guess tokens by this source and check several at once, which changes the speed alone; "
          "auto takes whatever saves time, while it does (default: auto)",
          &draft},
@@ -290,6 +293,7 @@ int cli_run(int argc, char **argv)
          &r.engine.verify},
         {"--stats", 0, CLI_FLAG, NULL, "print speed, cache and memory figures on stderr", &r.stats},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object instead of the text", &r.json},
+        CLI_PROFILE_OPTION(r.engine),
         CLI_ENGINE_OPTIONS(r.engine),
         {0},
     };

@@ -236,6 +236,8 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
             run->model = model;
             code = cli_ranks_follows() ? cli_ranks_follow(run->engine)
                                        : score_texts(run, texts, files->count);
+            if (engine->profile)
+                cli_profile_engine(run->engine);
             umbra_engine_close(&run->engine);
         }
     }
@@ -258,6 +260,7 @@ int cli_score(int argc, char **argv)
         {"--experts", 0, CLI_FLAG, NULL, "print the experts used per layer and position",
          &run.options.experts},
         {"--json", 0, CLI_FLAG, NULL, "print one JSON object", &run.json},
+        CLI_PROFILE_OPTION(engine),
         CLI_ENGINE_OPTIONS(engine),
         {0},
     };

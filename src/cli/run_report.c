@@ -87,12 +87,17 @@ static void print_drafts(const umbra_drafts *drafts)
     if (s.source == UMBRA_DRAFT_OFF)
         return;
     uint64_t drafted = sum(s.drafted), accepted = sum(s.accepted);
-    fprintf(stderr,
-            "drafts     %llu by %s, %llu accepted (%.0f %%), in %llu of %llu steps: %.2f "
-            "tokens a step",
-            (unsigned long long)drafted, umbra_draft_name(s.source), (unsigned long long)accepted,
-            100 * share_of(accepted, drafted), (unsigned long long)s.checks,
-            (unsigned long long)s.steps, share_of(s.tokens, s.steps));
+    fprintf(stderr, "drafts     %llu", (unsigned long long)drafted);
+    const char *lead = " (";
+    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
+        if (s.drafted[i] > 0) {
+            fprintf(stderr, "%s%llu by %s", lead, (unsigned long long)s.drafted[i],
+                    umbra_draft_name((umbra_draft)i));
+            lead = ", ";
+        }
+    fprintf(stderr, "%s, %llu accepted (%.0f %%), in %llu of %llu steps: %.2f tokens a step",
+            drafted > 0 ? ")" : "", (unsigned long long)accepted, 100 * share_of(accepted, drafted),
+            (unsigned long long)s.checks, (unsigned long long)s.steps, share_of(s.tokens, s.steps));
     if (s.checks > 0)
         fprintf(stderr, "; experts of a step %.0f, of one with drafts %.0f",
                 share_of(s.step_experts, s.steps - s.checks), share_of(s.check_experts, s.checks));

@@ -131,10 +131,23 @@ static void attend_items(void *context, int begin, int end, int worker)
     }
 }
 
+static void count_work(umbra_profiler *profiler, const umbra_attend_step *s, int rows)
+{
+    const umbra_kv_form *f = s->form;
+    uint64_t positions = 0, kept = (uint64_t)(f->key + f->value) * f->unit * (uint64_t)f->heads;
+    for (int t = 0; t < rows; t++)
+        positions += (uint64_t)umbra_kv_positions(&s->view[t]);
+    uint64_t per_position = (uint64_t)s->heads * (uint64_t)(f->key + s->value_dim);
+    uint64_t seen = rows > 0 ? (uint64_t)umbra_kv_positions(&s->view[rows - 1]) : 0;
+    umbra_profiler_count(profiler, seen * kept, positions * per_position);
+}
+
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows)
 {
     int group = s->heads / s->form->heads;
     int pieces = (group + s->together - 1) / s->together;
+    if (d->profiler)
+        count_work(d->profiler, s, rows);
     attend_run run = {d->kernels, s, group, pieces};
     umbra_device_run(d, rows * s->form->heads * pieces, 1, attend_items, &run);
 }

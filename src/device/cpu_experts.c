@@ -60,6 +60,13 @@ static void prepare_gelu(float *gate, float *up, int n)
     }
 }
 
+/* relu(x)^2; NaN stays NaN. */
+static void square_relu(float *x, int n)
+{
+    for (int i = 0; i < n; i++)
+        x[i] = x[i] < 0 ? 0 : x[i] * x[i];
+}
+
 static void activate_row(const activate_run *run, int expert, int row)
 {
     const umbra_activate_step *s = run->s;
@@ -67,10 +74,14 @@ static void activate_row(const activate_run *run, int expert, int row)
     float *gate = s->inner->f32 + (size_t)row * (size_t)width;
     float *up = s->up + (size_t)row * (size_t)width;
     scale_row(s->weight, row, gate, width);
-    scale_row(s->weight, row, up, width);
     scale_slice(s->gate_scale, expert, gate, width);
-    scale_slice(s->up_scale, expert, up, width);
     add_bias(run->kernels, s->gate_bias, expert, gate);
+    if (s->activation == UMBRA_RELU_SQUARED) {
+        square_relu(gate, width);
+        return;
+    }
+    scale_row(s->weight, row, up, width);
+    scale_slice(s->up_scale, expert, up, width);
     add_bias(run->kernels, s->up_bias, expert, up);
     if (s->clamp > 0)
         clamp_inputs(gate, up, s->clamp, width);

@@ -25,6 +25,13 @@ static void run_rows(void *context, int begin, int end, int worker)
     }
 }
 
+static void count_work(umbra_profiler *profiler, const umbra_product *p)
+{
+    uint64_t rows = (uint64_t)p->rows;
+    uint64_t macs = rows * (uint64_t)p->matmul.x->columns * (uint64_t)p->matmul.tokens;
+    umbra_profiler_count(profiler, rows * p->matmul.row_bytes, macs);
+}
+
 void umbra_device_products(const umbra_device *d, const umbra_product *products, int n)
 {
     int rows = 0;
@@ -35,6 +42,8 @@ void umbra_device_products(const umbra_device *d, const umbra_product *products,
     product_run run = {products, n};
     if (d->tick)
         d->tick(d->user);
+    for (int i = 0; d->profiler && i < n; i++)
+        count_work(d->profiler, &products[i]);
     umbra_device_run(d, rows, grain, run_rows, &run);
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/pool.h"
 #include "device/kv.h"
+#include "device/profiler.h"
 #include "device/recurrent.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
@@ -30,7 +31,15 @@ typedef struct umbra_device {
     /* Called before products, the long steps, so that reads can go on; may be NULL. */
     void (*tick)(void *user);
     void *user;
+    umbra_profiler *profiler; /* NULL: nobody wants to know; needs a pool */
 } umbra_device;
+
+/* What follows is of this kind, for the profiler. */
+static inline void umbra_device_profile(const umbra_device *d, int kind)
+{
+    if (d->profiler)
+        umbra_profiler_enter(d->profiler, d->pool, kind);
+}
 
 /* A dense weight in memory. */
 typedef struct umbra_matrix {
@@ -337,7 +346,8 @@ typedef struct umbra_activate_span {
     int expert;       /* row of scales and biases; -1: none */
 } umbra_activate_span;
 
-/* inner = activation(gate) * up, to q16. gate and inner are the same rows. */
+/* inner = activation(gate) * up, to q16. gate and inner are the same rows. Where there is no gate,
+ * `inner` holds up's output, and its scales and biases are the gate's here. */
 typedef struct umbra_activate_step {
     const umbra_activate_span *spans; /* (n_spans) */
     int n_spans;

@@ -12,7 +12,7 @@
 
 #include "kernels/kernels.h"
 
-enum { UMBRA_TAKE_BACK = 8 };
+enum { UMBRA_TAKE_BACK = 9 };
 
 /* What a recurrent layer keeps. A position has queries and keys of key_heads heads and values of
  * `heads` ones, which lie among its convolved channels from query, key and value on. */

@@ -204,7 +204,7 @@ bool umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, in
     if (!d->owner)
         return true;
     umbra_scratch *s = p->scratch;
-    find_parts(d, s, layer, distinct, p->model->config.hidden);
+    find_parts(d, s, layer, distinct, p->model->config.expert_hidden);
     int own = d->n[d->ranks.rank];
     bool told = *status == UMBRA_OK || own > 0;
     if (*status != UMBRA_OK)

@@ -129,6 +129,7 @@ static int check_widths(const umbra_model *model, umbra_error *err)
     const umbra_config *c = &model->config;
     const width widths[] = {
         {"hidden", c->hidden},
+        {"latent of experts", c->expert_hidden},
         {"expert", c->expert_width},
         {"dense layer", umbra_has_dense_layers(c) ? c->dense_width : 0},
         {"shared expert", c->shared_width},
@@ -205,6 +206,8 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
     if (rc == UMBRA_OK)
         umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
     if (rc == UMBRA_OK)
+        rc = umbra_profile_open(e, o->profile, err);
+    if (rc == UMBRA_OK)
         rc = open_memory(e, err);
     if (rc == UMBRA_OK)
         rc = umbra_follow_open(e, err);
@@ -258,6 +261,7 @@ void umbra_engine_close(umbra_engine **p)
     umbra_free(e->rope_frequency);
     umbra_unmap(e->scratch.arena, e->plan.scratch_bytes);
     umbra_pool_close(&e->pool);
+    umbra_free(e->profiling);
     umbra_division_free(&e->division);
     umbra_free(e);
     *p = NULL;

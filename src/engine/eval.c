@@ -18,6 +18,8 @@ typedef struct chunk {
 static int tell(chunk *c, umbra_tap_place place)
 {
     const umbra_tap *taps[] = {&c->e->attached, c->tap};
+    int of = place == UMBRA_TAP_WAIT ? UMBRA_PROFILE_DISK : UMBRA_PROFILE_REST;
+    umbra_device_profile(&c->e->device, of);
     bool routed = place == UMBRA_TAP_ROUTED || place == UMBRA_TAP_WAIT;
     c->rows.experts = routed ? c->e->scratch.experts : NULL;
     c->rows.weights = routed ? c->e->scratch.weights : NULL;
@@ -47,6 +49,7 @@ static int refuse_nonfinite(const chunk *c, int row, const char *what, int layer
 static int check_states(const chunk *c, const char *what, int layer, umbra_error *err)
 {
     const umbra_engine *e = c->e;
+    umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
     const umbra_config *config = &e->model->config;
     int row = umbra_device_first_bad(&e->device, umbra_residual(&e->scratch),
                                      config->streams.count * config->hidden, c->rows.n);
@@ -124,6 +127,7 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
     umbra_store *store = c->e->store;
     if (c->e->attached.at[UMBRA_TAP_WAIT] && *stop == UMBRA_OK && !umbra_store_ready(store))
         *stop = tell(c, UMBRA_TAP_WAIT);
+    umbra_device_profile(&c->e->device, UMBRA_PROFILE_DISK);
     return umbra_store_next(store, leases, UMBRA_MAX_USED, err);
 }
 
@@ -132,7 +136,9 @@ static int next_leases(chunk *c, umbra_lease *leases, int *stop, umbra_error *er
 static int compute_leases(chunk *c, int distinct, int *stop, umbra_error *err)
 {
     umbra_engine *e = c->e;
-    int layer = c->rows.layer, rc = begin_batch(c, distinct, err);
+    int layer = c->rows.layer;
+    umbra_device_profile(&e->device, UMBRA_PROFILE_DISK);
+    int rc = begin_batch(c, distinct, err);
     if (rc != UMBRA_OK)
         return rc;
     *stop = tell(c, UMBRA_TAP_ROUTED);
@@ -240,6 +246,7 @@ static int compute_layer(chunk *c, umbra_error *err)
 static int hand_out_logits(chunk *c, const int *index, int n, umbra_error *err)
 {
     umbra_step_output(&c->pass, index, n);
+    umbra_device_profile(&c->e->device, UMBRA_PROFILE_REST);
     size_t vocabulary = (size_t)c->e->model->config.vocabulary;
     for (int i = 0; i < n; i++) {
         const float *logits = c->e->scratch.logits + (size_t)i * vocabulary;
@@ -280,6 +287,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
     place_rows(c);
+    umbra_profile_begin(e, c->rows.n);
     umbra_step_embed(&c->pass);
     int rc = check_states(c, "embedding's values", -1, err);
     if (rc == UMBRA_OK)
@@ -329,6 +337,7 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
 {
     const umbra_config *c = &e->model->config;
     size_t hidden = (size_t)c->hidden, first = (size_t)t * (size_t)c->experts_used;
+    size_t given_size = (size_t)c->expert_hidden;
     size_t streams = (size_t)c->streams.count, whole = streams * hidden;
     umbra_scratch row = e->scratch; /* as if row t were the only one; block is free until the sum */
     row.beside += c->post_norms || row.streams ? (size_t)t * hidden : 0;
@@ -339,21 +348,22 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
     const float *scale = e->weights.layer[layer][UMBRA_DOWN_SCALE].data;
     float all = 0, missing = 0;
     memcpy(residual, umbra_residual(&row) + (size_t)t * whole, whole * sizeof *residual);
-    memset(row.block, 0, hidden * sizeof *row.block);
-    for (int j = 0; j < c->experts_used; j++) {
-        const float *given = row.contribution + (size_t)pair[j] * hidden;
-        float weight = c->router.weighs_input ? 1 : weights[j];
-        all += weights[j];
-        if (row.computed[experts[j]])
-            e->device.kernels->add_scaled(row.block, given,
-                                          scale ? weight * scale[experts[j]] : weight, c->hidden);
-        else
-            missing += weights[j];
-    }
     umbra_pass pass;
     umbra_engine_pass(e, &pass);
     pass.scratch = &row;
     pass.rows = 1;
+    float *sum = memset(umbra_step_sum(&pass), 0, given_size * sizeof *residual);
+    for (int j = 0; j < c->experts_used; j++) {
+        const float *given = row.contribution + (size_t)pair[j] * given_size;
+        float weight = c->router.weighs_input ? 1 : weights[j];
+        all += weights[j];
+        if (row.computed[experts[j]])
+            e->device.kernels->add_scaled(sum, given, scale ? weight * scale[experts[j]] : weight,
+                                          c->expert_hidden);
+        else
+            missing += weights[j];
+    }
+    umbra_step_raise(&pass, layer);
     umbra_step_join(&pass, layer, residual);
     return all > 0 ? missing / all : 0;
 }
@@ -405,6 +415,7 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
         rc = umbra_lead_chunk(e, tokens + first, count, err);
         if (rc == UMBRA_OK)
             rc = compute_chunk(&c, err);
+        umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
     }
     return rc;
 }

@@ -34,7 +34,8 @@ struct umbra_engine {
     bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
     bool has_identity;
-    uint64_t identity[2]; /* snapshot.c: of the weights, once they were asked for */
+    struct umbra_profiling *profiling; /* profile.c; NULL where no profile is wanted */
+    uint64_t identity[2];              /* snapshot.c: of the weights, once they were asked for */
 };
 
 /* limits.c: the default number of threads, with a note if it is less than the processors; */
@@ -50,6 +51,11 @@ void umbra_limits_budget(umbra_memory_plan *plan, uint64_t asked_bytes);
 bool umbra_plan_recurrent(const umbra_model *model, umbra_recurrent_form *recurrent);
 void umbra_plan_forms(const umbra_model *model, const umbra_kernels *kernels, umbra_kv_form *forms);
 uint64_t umbra_plan_dense_bytes(const umbra_model *model);
+
+/* profile.c: opens what the options ask for; a chunk of so many rows begins, whose scratch tells
+ * which are a prompt's. */
+int umbra_profile_open(umbra_engine *e, bool wanted, umbra_error *err);
+void umbra_profile_begin(umbra_engine *e, int rows);
 
 /* snapshot.c: what a snapshot that was checked holds. */
 void umbra_snapshot_load(umbra_engine *engine, int sequence, const void *in);

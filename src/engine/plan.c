@@ -15,9 +15,14 @@ static const uint64_t thread_bytes = 100000; /* touched stack and thread structu
 enum {
     DEFAULT_CONTEXT = 512,
     MIN_CHUNK = 16,
-    MAX_AUTO_CHUNK = 256,
+    SMALL_CHUNK = 256,
+    MAX_AUTO_CHUNK = 2048,
     IO_THREADS = 16,
-    SCRATCH_SHARE = 8, /* a chunk's scratch takes at most 1/8 of what is left for the experts */
+    /* Where not all experts fit, a chunk's scratch takes at most 1/8 of what is left for them, or
+     * 1/32 if it is larger than SMALL_CHUNK: a longer chunk reads each expert less often for a
+     * prompt, but what it takes from the cache is missed by every token that is decoded. */
+    SMALL_SHARE = 8,
+    LARGE_SHARE = 32,
 };
 
 uint64_t umbra_plan_dense_bytes(const umbra_model *model)
@@ -172,15 +177,40 @@ static uint64_t chunk_bytes(const chunk_plan *c, int chunk)
     return scratch_bytes(c, chunk) + state_bytes(c, chunk);
 }
 
-/* The largest chunk whose scratch leaves most of `rest` to the experts. */
-static int choose_chunk(const chunk_plan *c, uint64_t rest)
+/* The largest chunk that is ever of use: all positions that there are may be given at once. */
+static int largest_chunk(const chunk_plan *c)
 {
-    int chunk = MAX_AUTO_CHUNK;
-    for (; chunk > MIN_CHUNK; chunk /= 2) {
-        uint64_t kept = state_bytes(c, chunk);
-        if (rest > kept && scratch_bytes(c, chunk) <= (rest - kept) / SCRATCH_SHARE)
-            break;
-    }
+    int64_t positions = (int64_t)c->shape.context * c->shape.sequences;
+    int chunk = MIN_CHUNK;
+    while (chunk < positions && chunk < MAX_AUTO_CHUNK)
+        chunk *= 2;
+    return chunk;
+}
+
+static bool leaves(const chunk_plan *c, int chunk, uint64_t rest, uint64_t experts)
+{
+    uint64_t moving = chunk_bytes(c, chunk);
+    return rest >= moving && rest - moving >= experts;
+}
+
+static bool has_share(const chunk_plan *c, int chunk, uint64_t rest)
+{
+    uint64_t kept = state_bytes(c, chunk);
+    uint64_t share = chunk > SMALL_CHUNK ? LARGE_SHARE : SMALL_SHARE;
+    return rest > kept && scratch_bytes(c, chunk) <= (rest - kept) / share;
+}
+
+/* The largest chunk that leaves room for all experts, in bytes, or most of `rest` to those that
+ * fit. */
+static int choose_chunk(const chunk_plan *c, uint64_t rest, uint64_t experts)
+{
+    int largest = largest_chunk(c);
+    for (int chunk = largest; chunk == largest || chunk >= SMALL_CHUNK; chunk /= 2)
+        if (leaves(c, chunk, rest, experts))
+            return chunk;
+    int chunk = largest;
+    while (chunk > MIN_CHUNK && !has_share(c, chunk, rest))
+        chunk /= 2;
     return chunk;
 }
 
@@ -206,11 +236,11 @@ static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t e
     used = used < experts ? used : experts;
     p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
     p->all_bytes =
-        fixed + chunk_bytes(c, o->chunk ? o->chunk : MAX_AUTO_CHUNK) + experts * p->slot_bytes;
+        fixed + chunk_bytes(c, o->chunk ? o->chunk : largest_chunk(c)) + experts * p->slot_bytes;
     umbra_limits_budget(p, o->ram_bytes);
 
     uint64_t rest = p->ram_bytes > fixed ? p->ram_bytes - fixed : 0;
-    p->chunk = o->chunk ? o->chunk : choose_chunk(c, rest);
+    p->chunk = o->chunk ? o->chunk : choose_chunk(c, rest, experts * p->slot_bytes);
     p->scratch_bytes = scratch_bytes(c, p->chunk);
     p->kv_bytes = state_bytes(c, p->chunk);
     uint64_t moving = p->scratch_bytes + p->kv_bytes;

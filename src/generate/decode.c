@@ -102,7 +102,9 @@ static int check(umbra_decoder *d, umbra_error *err)
 static int step(umbra_decoder *d, int wanted, umbra_error *err)
 {
     umbra_drafts *drafts = d->options->drafts;
-    d->drafts = drafts ? umbra_drafts_make(drafts, wanted - 1, d->draft) : 0;
+    int chunk = umbra_engine_get_plan(d->engine)->chunk; /* what can be taken back for sure */
+    int most = wanted < chunk ? wanted : chunk;
+    d->drafts = drafts ? umbra_drafts_make(drafts, most - 1, d->draft) : 0;
     bool alone = d->drafts == 0;
     int rc = check(d, err);
     if (rc == UMBRA_E_NONFINITE && !alone && length_of(d) == d->held) {

@@ -35,6 +35,7 @@ const char *umbra_draft_name(umbra_draft draft)
         [UMBRA_DRAFT_AUTO] = "auto",
         [UMBRA_DRAFT_OFF] = "off",
         [UMBRA_DRAFT_LOOKUP] = "lookup",
+        [UMBRA_DRAFT_RUNAHEAD] = "runahead",
     };
     return (unsigned)draft < UMBRA_DRAFT_SOURCES ? names[draft] : NULL;
 }
@@ -46,7 +47,8 @@ int umbra_draft_parse(const char *name, umbra_draft *out, umbra_error *err)
         d++;
     if (!umbra_draft_name(d))
         return umbra_fail(err, UMBRA_E_ARGUMENT,
-                          "no source of drafts is called \"%s\"; there are auto, off, lookup",
+                          "no source of drafts is called \"%s\"; there are auto, off, lookup, "
+                          "runahead",
                           name);
     *out = d;
     return UMBRA_OK;
@@ -56,8 +58,9 @@ int umbra_draft_parse(const char *name, umbra_draft *out, umbra_error *err)
 
 enum { LOOKUP_KINDS = 4 };
 
-static void lookup_begin(void *self, int length)
+static void lookup_begin(void *self, int sequence, int length)
 {
+    (void)sequence;
     umbra_lookup_cut(self, length);
 }
 
@@ -84,8 +87,10 @@ static void lookup_close(void *self)
     umbra_free(self);
 }
 
-static int open_lookup(umbra_draft_source *out, umbra_engine *engine, umbra_error *err)
+static int open_lookup(umbra_draft_source *out, umbra_engine *engine,
+                       const umbra_draft_options *options, umbra_error *err)
 {
+    (void)options;
     umbra_lookup *l = umbra_calloc(1, sizeof *l);
     if (!l)
         return umbra_fail_nomem(err, "looking drafts up", sizeof *l);
@@ -111,17 +116,92 @@ static uint64_t lookup_bytes(const umbra_model *model, int context)
     return umbra_lookup_bytes(context);
 }
 
+/* ---- runahead ---- */
+
+typedef struct runahead {
+    umbra_prefetch *prefetch;
+    int sequence;
+    int32_t last; /* of the text; not computed yet */
+} runahead;
+
+static void runahead_begin(void *self, int sequence, int length)
+{
+    (void)length;
+    ((runahead *)self)->sequence = sequence;
+}
+
+static void runahead_add(void *self, const int32_t *tokens, int n)
+{
+    if (n > 0)
+        ((runahead *)self)->last = tokens[n - 1];
+}
+
+static int runahead_make(void *self, int most, int32_t *out, int *kind)
+{
+    runahead *r = self;
+    umbra_token_guess guess[UMBRA_DRAFT_MOST];
+    int n = umbra_prefetch_draft(r->prefetch, r->sequence, r->last, most, guess);
+    for (int i = 0; i < n; i++)
+        out[i] = guess[i].best;
+    *kind = 0;
+    return n;
+}
+
+static bool runs_ahead(umbra_prefetch *prefetch)
+{
+    umbra_prefetch_stats s = {.policy = UMBRA_POLICY_OFF};
+    if (prefetch)
+        umbra_prefetch_get_stats(prefetch, &s);
+    return s.policy == UMBRA_POLICY_RUNAHEAD;
+}
+
+static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
+                         const umbra_draft_options *options, umbra_error *err)
+{
+    (void)engine;
+    *out = (umbra_draft_source){0};
+    if (!runs_ahead(options->ahead))
+        return options->source == UMBRA_DRAFT_AUTO
+                   ? UMBRA_OK
+                   : umbra_fail(err, UMBRA_E_ARGUMENT,
+                                "drafts by runahead need reading ahead by runahead (--prefetch "
+                                "runahead), which is off here");
+    runahead *r = umbra_calloc(1, sizeof *r);
+    if (!r)
+        return umbra_fail_nomem(err, "drafts by running ahead", sizeof *r);
+    r->prefetch = options->ahead;
+    *out = (umbra_draft_source){.name = UMBRA_DRAFT_RUNAHEAD,
+                                .kinds = 1,
+                                .begin = runahead_begin,
+                                .add = runahead_add,
+                                .make = runahead_make,
+                                .close = umbra_free,
+                                .self = r};
+    return UMBRA_OK;
+}
+
+/* What it walks with stands in the budget of reading ahead. */
+static uint64_t runahead_bytes(const umbra_model *model, int context)
+{
+    (void)model;
+    (void)context;
+    return 0;
+}
+
 /* ---- the table ---- */
 
 typedef struct row {
     umbra_draft name;
     uint64_t (*bytes)(const umbra_model *model, int context);
-    int (*open)(umbra_draft_source *out, umbra_engine *engine, umbra_error *err);
+    /* Leaves *out all zeros where auto is to go without. */
+    int (*open)(umbra_draft_source *out, umbra_engine *engine, const umbra_draft_options *options,
+                umbra_error *err);
 } row;
 
 /* In the order in which auto prefers them where they promise the same. */
 static const row table[] = {
     {UMBRA_DRAFT_LOOKUP, lookup_bytes, open_lookup},
+    {UMBRA_DRAFT_RUNAHEAD, runahead_bytes, open_runahead},
 };
 
 enum { ROWS = sizeof table / sizeof table[0] };
@@ -205,8 +285,8 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
         umbra_draft_source opened;
         if (!is_wanted(&table[i], asked))
             continue;
-        rc = table[i].open(&opened, engine, err);
-        if (rc == UMBRA_OK)
+        rc = table[i].open(&opened, engine, o, err);
+        if (rc == UMBRA_OK && opened.make)
             join(d, &opened);
     }
     if (rc != UMBRA_OK)
@@ -270,7 +350,7 @@ void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t
     d->length = goes_on ? length : 0;
     umbra_gate_forget(&d->gate);
     for (int i = 0; i < d->n_sources; i++)
-        d->source[i].begin(d->source[i].self, d->length);
+        d->source[i].begin(d->source[i].self, sequence, d->length);
     add(d, tokens, n);
     add(d, &next, 1);
 }

@@ -13,8 +13,9 @@ typedef struct umbra_draft_source {
     int kinds; /* of its drafts, which the gate counts apart: 1 at least */
     bool free; /* making drafts costs nothing worth naming: they are made at every step, and
                   compared with the text also where they are not checked */
-    /* Of the text only the first `length` tokens are left, or it is another one (length 0). */
-    void (*begin)(void *self, int length);
+    /* Of the sequence's text only the first `length` tokens are left, or it is another one (length
+     * 0). */
+    void (*begin)(void *self, int sequence, int length);
     /* The text has n tokens more. */
     void (*add)(void *self, const int32_t *tokens, int n);
     /* Makes up to `most` drafts of what comes next; returns how many. *kind: 0 to kinds - 1. */

@@ -6,6 +6,7 @@
  *   vec_load_f16   LANES halves from any address
  *   vec_fma        a * b + c, rounded once
  *   vec_sum        the sum of the lanes, in a fixed order
+ *   vec_sum4       out[i] = vec_sum of v[i], i below 4, in the same order
  *   f16_value      one half as a float
  *   softmax        of the table, in place
  *
@@ -46,8 +47,12 @@ UMBRA_INLINE void score_tile(const umbra_attend *a, const uint8_t *k, int head, 
         }
     }
     for (int h = 0; h < heads; h++) {
+        float totals[KEYS];
+        if (keys == KEYS) {
+            vec_sum4(totals, sum[h]);
+        }
         for (int j = 0; j < keys; j++) {
-            float total = vec_sum(sum[h][j]);
+            float total = keys == KEYS ? totals[j] : vec_sum(sum[h][j]);
             for (size_t i = whole; i < n; i++) {
                 float key = f16_value(umbra_load_u16(k + 2 * ((size_t)j * n + i)));
                 total = fmaf(q[(size_t)h * n + i], key, total);

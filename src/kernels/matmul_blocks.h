@@ -183,13 +183,14 @@ UMBRA_INLINE void strip_blocks(const umbra_matmul *m, int row, int row_end, int 
     }
 }
 
-UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_end,
-                                const block_type *type)
+/* Tokens from `first` on. */
+UMBRA_INLINE void matmul_tiles(const umbra_matmul *m, int row_begin, int row_end, int first,
+                               const block_type *type)
 {
     int step = umbra_row_block(m, MAX_ROWS);
     for (int row = row_begin; row < row_end; row += step) {
         int end = umbra_min_int(row_end, row + step);
-        int t = 0;
+        int t = first;
         for (; t + 4 <= m->tokens; t += 4) {
             strip_blocks(m, row, end, t, 4, type);
         }
@@ -212,7 +213,7 @@ UMBRA_INLINE void matmul_blocks(const umbra_matmul *m, int row_begin, int row_en
 #define UMBRA_DEFINE_MATMUL(TYPE, name, halves, offset)                                            \
     static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
     {                                                                                              \
-        matmul_blocks(m, row_begin, row_end, &type_##name);                                        \
+        matmul_tiles(m, row_begin, row_end, 0, &type_##name);                                      \
     }
 #define UMBRA_SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
 

@@ -31,7 +31,7 @@ static bool cpu_has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
 }
 
-/* VNNI itself is not needed; it marks the CPUs on which 512-bit vectors do not lower the clock. */
+/* VNNI also marks the CPUs on which 512-bit vectors do not lower the clock. */
 static bool cpu_has_avx512(void)
 {
     return cpu_has_avx2() && __builtin_cpu_supports("avx512f") &&
@@ -49,8 +49,7 @@ static void add_vector_tables(const umbra_kernels *scalar)
     avx2.name = "avx2";
     umbra_kernels_fill_avx2(&avx2);
     tables[table_count++] = avx2;
-    /* Behind AVX2: on the one machine where both were measured (Sapphire Rapids) the wider products
-     * took up to twice the time (docs/measuring.md). It runs where it is asked for by name. */
+    /* Behind AVX2 until its forms were measured on a machine that has it. */
     if (cpu_has_avx512()) {
         umbra_kernels *k = &tables[table_count++];
         *k = avx2;

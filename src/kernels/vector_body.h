@@ -107,6 +107,25 @@ static void swiglu(float *out, const float *gate, const float *up, int n)
     }
 }
 
+static void open_gate(float *out, const float *gate, const float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        vec g = vec_load_first(gate + i, n - i), v = vec_load_first(x + i, n - i);
+        v = vec_div(v, vec_add(vec_set(1.0f), exp_lanes(vec_negate(g))));
+        vec_store_first(out + i, v, n - i);
+    }
+}
+
+/* x = silu(x) */
+static void silu(float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        vec v = vec_load_first(x + i, n - i);
+        v = vec_div(v, vec_add(vec_set(1.0f), exp_lanes(vec_negate(v))));
+        vec_store_first(x + i, v, n - i);
+    }
+}
+
 static void add_scaled(float *y, const float *x, float a, int n)
 {
     vec factor = vec_set(a);

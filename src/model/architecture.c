@@ -11,17 +11,18 @@
 #include "model/account.h"
 
 static const umbra_architecture *const table[] = {
-    &umbra_architecture_qwen3moe,    &umbra_architecture_qwen2moe,
-    &umbra_architecture_olmoe,       &umbra_architecture_llama,
-    &umbra_architecture_deepseek2,   &umbra_architecture_gpt_oss,
-    &umbra_architecture_glm4moe,     &umbra_architecture_minimax_m2,
-    &umbra_architecture_bailingmoe2, &umbra_architecture_hunyuan_moe,
-    &umbra_architecture_granitemoe,  &umbra_architecture_ernie45_moe,
-    &umbra_architecture_gemma4,      &umbra_architecture_llama4,
-    &umbra_architecture_lfm2moe,     &umbra_architecture_glm_dsa,
-    &umbra_architecture_deepseek32,  &umbra_architecture_minimax_m3,
-    &umbra_architecture_deepseek4,   &umbra_architecture_qwen35moe,
-    &umbra_architecture_qwen3next,
+    &umbra_architecture_qwen3moe,       &umbra_architecture_qwen2moe,
+    &umbra_architecture_olmoe,          &umbra_architecture_llama,
+    &umbra_architecture_deepseek2,      &umbra_architecture_gpt_oss,
+    &umbra_architecture_glm4moe,        &umbra_architecture_minimax_m2,
+    &umbra_architecture_bailingmoe2,    &umbra_architecture_hunyuan_moe,
+    &umbra_architecture_granitemoe,     &umbra_architecture_ernie45_moe,
+    &umbra_architecture_gemma4,         &umbra_architecture_llama4,
+    &umbra_architecture_lfm2moe,        &umbra_architecture_glm_dsa,
+    &umbra_architecture_deepseek32,     &umbra_architecture_minimax_m3,
+    &umbra_architecture_deepseek4,      &umbra_architecture_qwen35moe,
+    &umbra_architecture_qwen3next,      &umbra_architecture_kimi_linear,
+    &umbra_architecture_nemotron_h_moe,
 };
 
 enum { ARCHITECTURES = sizeof table / sizeof table[0] };
@@ -72,9 +73,12 @@ static int read_widths(umbra_keys *keys, umbra_config *c, umbra_error *err)
         {"attention.head_count", 1, 4096, -1, &c->usual.heads},
         {"expert_count", 0, 65535, 0, &c->experts},
         {"expert_feed_forward_length", 0, 1 << 20, 0, &c->expert_width},
-        {"feed_forward_length", 0, 1 << 20, 0, &c->dense_width},
     };
+    /* By layer in some files; then the tensors' shapes say whether all are what the first is. */
+    const umbra_int_key dense = {"feed_forward_length", 0, 1 << 20, 0, &c->dense_width};
     int rc = umbra_lookup_ints(keys, first, sizeof first / sizeof first[0], err);
+    if (rc == UMBRA_OK)
+        rc = umbra_lookup_layers(keys, &dense, UMBRA_GGUF_I32, 1, 0, err);
     if (rc == UMBRA_OK)
         rc = leave_out_mtp(keys, c, err);
     if (rc != UMBRA_OK)
@@ -154,7 +158,7 @@ static int check_config(const umbra_gguf *gguf, const char *name, const umbra_co
                           "%s: the key %s.expert_feed_forward_length is missing", path, name);
     int dense = 0;
     for (int l = 0; l < c->layers; l++)
-        dense += !umbra_layer_wants_experts(c, l);
+        dense += !umbra_layer_wants_experts(c, l) && !c->attention[l].alone;
     if (dense == c->layers)
         return umbra_fail(err, UMBRA_E_FORMAT,
                           "%s: %d of %d layers are dense, so that none has experts", path, dense,
@@ -180,6 +184,7 @@ static int read_config(const umbra_architecture *a, umbra_keys *keys, umbra_conf
     if (rc == UMBRA_OK)
         rc = read_router(keys, &c->router, err);
     c->moe_period = 1;
+    c->expert_hidden = c->hidden;
     c->streams.count = 1;
     c->usual.scale = 1;
     c->router.input_scale = 1;
@@ -297,7 +302,7 @@ void umbra_rules_ffn_norm(const umbra_config *c, umbra_tensor_rule *rules)
 void umbra_rules_router(const umbra_config *c, umbra_tensor_rule *rules)
 {
     uint64_t hidden = (uint64_t)c->hidden, experts = (uint64_t)c->experts;
-    uint64_t width = (uint64_t)c->expert_width;
+    uint64_t width = (uint64_t)c->expert_width, given = (uint64_t)c->expert_hidden;
     umbra_rules_ffn_norm(c, rules);
     rules[UMBRA_ROUTER] =
         (umbra_tensor_rule){"ffn_gate_inp.weight", {hidden, experts}, false, false};
@@ -310,14 +315,15 @@ void umbra_rules_router(const umbra_config *c, umbra_tensor_rule *rules)
         (umbra_tensor_rule){"ffn_gate_exps.bias", {width, experts}, true, true};
     rules[UMBRA_UP_BIAS] = (umbra_tensor_rule){"ffn_up_exps.bias", {width, experts}, true, true};
     rules[UMBRA_DOWN_BIAS] =
-        (umbra_tensor_rule){"ffn_down_exps.bias", {hidden, experts}, true, true};
+        (umbra_tensor_rule){"ffn_down_exps.bias", {given, experts}, true, true};
 }
 
 void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor_rule *rules)
 {
     uint64_t hidden = (uint64_t)c->hidden, inner = (uint64_t)width;
-    rules[UMBRA_FFN_GATE] = (umbra_tensor_rule){
-        shared ? "ffn_gate_shexp.weight" : "ffn_gate.weight", {hidden, inner}, false, false};
+    if (c->activation != UMBRA_RELU_SQUARED)
+        rules[UMBRA_FFN_GATE] = (umbra_tensor_rule){
+            shared ? "ffn_gate_shexp.weight" : "ffn_gate.weight", {hidden, inner}, false, false};
     rules[UMBRA_FFN_UP] = (umbra_tensor_rule){
         shared ? "ffn_up_shexp.weight" : "ffn_up.weight", {hidden, inner}, false, false};
     rules[UMBRA_FFN_DOWN] = (umbra_tensor_rule){

@@ -80,7 +80,9 @@ void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rul
 int umbra_read_delta_nets(umbra_keys *keys, umbra_config *c, umbra_error *err);
 void umbra_rules_delta_net(const umbra_gguf *gguf, const umbra_config *c, int layer,
                            umbra_tensor_rule *rules);
-/* A whole layer of this family. */
+/* The same of a layer with delta attention (Kimi Linear). */
+void umbra_rules_delta_attention(const umbra_config *c, int layer, umbra_tensor_rule *rules);
+/* A whole layer of the Qwen3-Next family. */
 void umbra_rules_gated_layers(const umbra_gguf *gguf, const umbra_config *c, int layer,
                               umbra_tensor_rule *rules);
 /* A shared expert of its own width, weighed by a sigmoid; width 0: as wide as the others. */
@@ -123,5 +125,7 @@ extern const umbra_architecture umbra_architecture_minimax_m3;
 extern const umbra_architecture umbra_architecture_deepseek4;
 extern const umbra_architecture umbra_architecture_qwen35moe;
 extern const umbra_architecture umbra_architecture_qwen3next;
+extern const umbra_architecture umbra_architecture_kimi_linear;
+extern const umbra_architecture umbra_architecture_nemotron_h_moe;
 
 #endif

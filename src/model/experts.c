@@ -77,7 +77,7 @@ bool umbra_is_expert_tensor(const umbra_model *model, int layer, umbra_string na
 int umbra_find_experts(umbra_model *model, int layer, umbra_error *err)
 {
     const umbra_config *c = &model->config;
-    uint64_t hidden = (uint64_t)c->hidden, width = (uint64_t)c->expert_width;
+    uint64_t hidden = (uint64_t)c->expert_hidden, width = (uint64_t)c->expert_width;
     uint64_t experts = (uint64_t)c->experts;
     int rc;
     if (umbra_has_tensor(model->gguf, layer, "ffn_gate.0.weight")) {
@@ -94,7 +94,10 @@ int umbra_find_experts(umbra_model *model, int layer, umbra_error *err)
     const umbra_tensor_rule down = {"ffn_down_exps.weight", {width, hidden, experts}, 0, 0};
     bool fused = umbra_has_tensor(model->gguf, layer, both.name);
     int parts = fused ? 2 : 1;
-    rc = find_stacked(model, layer, UMBRA_GATE, fused ? &both : &gate, 0, parts, err);
+    if (c->activation == UMBRA_RELU_SQUARED)
+        rc = UMBRA_OK;
+    else
+        rc = find_stacked(model, layer, UMBRA_GATE, fused ? &both : &gate, 0, parts, err);
     if (rc == UMBRA_OK)
         rc = find_stacked(model, layer, UMBRA_UP, fused ? &both : &up, parts - 1, parts, err);
     return rc == UMBRA_OK ? find_stacked(model, layer, UMBRA_DOWN, &down, 0, 1, err) : rc;

@@ -6,7 +6,7 @@
 static int check_layer(const umbra_gguf *gguf, const umbra_attention *a, int layer,
                        umbra_error *err)
 {
-    if (a->recurrence.key_heads > 0)
+    if (a->recurrence.key_heads > 0 || a->heads == 0)
         return UMBRA_OK;
     if (a->kv_heads == 0)
         return umbra_fail(err, UMBRA_E_FORMAT,
@@ -35,7 +35,7 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
     for (int l = 0; rc == UMBRA_OK && l < c->layers; l++) {
         umbra_attention *at = &c->attention[l];
         bool latent = at->kv_rank > 0;
-        if (at->recurrence.key_heads > 0)
+        if (at->recurrence.key_heads > 0 || at->heads == 0)
             continue; /* it keeps no positions */
         at->cache_heads = latent ? 1 : at->kv_heads;
         at->cache_key = latent ? at->kv_rank + c->rope[at->rope].dim : at->key_dim;

@@ -66,7 +66,7 @@ static void describe_attention(umbra_model *model)
     info->heads = c->usual.heads;
     for (int l = c->layers - 1; l >= 0; l--) {
         const umbra_attention *a = &c->attention[l];
-        if (!a->conv && a->recurrence.key_heads == 0) {
+        if (!a->conv && a->recurrence.key_heads == 0 && a->heads > 0) {
             info->kv_heads = a->cache_heads;
             info->head_dim = a->key_dim;
             info->latent_width = a->kv_rank;

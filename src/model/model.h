@@ -58,6 +58,7 @@ typedef enum umbra_activation {
     UMBRA_SWIGLU,         /* silu(gate) * up */
     UMBRA_SWIGLU_CLAMPED, /* g sigmoid(1.702 g) (u + 1), g = min(gate, 7), u = up in [-7, 7] */
     UMBRA_GEGLU,          /* gelu(gate) * up, gelu in its tanh form */
+    UMBRA_RELU_SQUARED,   /* max(up, 0)^2: there is no gate */
 } umbra_activation;
 
 /* A recurrent layer: its positions go one by one into a state of (key_dim, value_dim) for each
@@ -77,7 +78,7 @@ typedef struct umbra_attention {
     umbra_recurrence recurrence; /* in place of attention; heads, key_dim, value_dim are its own */
     int conv; /* positions that a short convolution, which stands in place of attention, takes in;
                  0: none does. It keeps its inputs (hidden) as keys. */
-    int heads, kv_heads, key_dim, value_dim; /* dims per head */
+    int heads, kv_heads, key_dim, value_dim; /* dims per head; heads 0: nothing attends */
     int q_rank;  /* queries come through a bottleneck of this width; 0: they do not */
     int kv_rank; /* keys and values are expanded from a latent of this width, which is what the
                     cache keeps, with the rotated part of the key behind it; 0: they are not */
@@ -97,6 +98,7 @@ typedef struct umbra_attention {
     bool norms_rotated; /* queries and keys are normed behind the rotation, not before it */
     bool bare_qk_norm;  /* of each head, without weights */
     bool bare_v_norm;
+    bool alone; /* no feed-forward block follows in the layer */
     bool gated; /* the rows of each head's query are followed by those of a gate for its output */
 } umbra_attention;
 
@@ -133,6 +135,8 @@ typedef struct umbra_config {
     float logit_scale;                     /* of logits, which are then */
     float logit_cap;                       /* cap * tanh(logit / cap); 0: are not */
     int experts, experts_used, expert_width;
+    int expert_hidden; /* of what experts get and give: hidden, or where they work on a latent of
+                          the residual stream its width */
     umbra_router router;
     umbra_activation activation; /* of all feed-forward blocks */
     int dense_layers;            /* leading ones, without experts */
@@ -212,6 +216,8 @@ typedef enum umbra_role {
     UMBRA_EXPERT_POST_NORM, /* (hidden) of what the experts give */
     UMBRA_BLOCK_POST_NORM,  /* (hidden) of the sum of both, before it joins x */
     UMBRA_LAYER_SCALE,      /* (1) of x, behind all else */
+    UMBRA_LATENT_DOWN,      /* (expert_hidden, hidden) what experts get of the normed x, and */
+    UMBRA_LATENT_UP,        /* (hidden, expert_hidden) of the sum of what they give */
     UMBRA_ROUTER,           /* (experts, hidden) */
     UMBRA_ROUTER_BIAS,      /* (experts) */
     UMBRA_SELECTION_BIAS,   /* (experts) */
@@ -221,7 +227,7 @@ typedef enum umbra_role {
     UMBRA_DOWN_SCALE,       /* (experts) */
     UMBRA_GATE_BIAS,        /* (experts, width) */
     UMBRA_UP_BIAS,          /* (experts, width) */
-    UMBRA_DOWN_BIAS,        /* (experts, hidden) */
+    UMBRA_DOWN_BIAS,        /* (experts, expert_hidden) */
     UMBRA_FFN_GATE,      /* (dense_width or shared_width, hidden): all of a dense layer, or what */
     UMBRA_FFN_UP,        /* the same   every token uses beside the chosen experts */
     UMBRA_FFN_DOWN,      /* (hidden, dense_width or shared_width) */
@@ -243,7 +249,8 @@ typedef enum umbra_model_role {
 /* The slices of an expert, in the order of umbra_store slices. */
 enum { UMBRA_GATE, UMBRA_UP, UMBRA_DOWN };
 
-/* What a layer's experts have in common: gate and up are (width, hidden), down (hidden, width). */
+/* What a layer's experts have in common: gate and up are (width, expert_hidden), down
+ * (expert_hidden, width). There may be no gate. */
 typedef struct umbra_expert_matrix {
     const umbra_gguf_tensor *tensor; /* of expert 0, or of all; for its type and messages */
     int rows, columns;               /* of one expert */
@@ -267,7 +274,8 @@ struct umbra_model {
 /* Whether a layer is to have experts. */
 static inline bool umbra_layer_wants_experts(const umbra_config *c, int layer)
 {
-    return layer >= c->dense_layers && (layer + 1) % c->moe_period == 0;
+    return !c->attention[layer].alone && layer >= c->dense_layers &&
+           (layer + 1) % c->moe_period == 0;
 }
 
 /* Whether one of the layers is to have none. */
@@ -278,7 +286,7 @@ static inline bool umbra_has_dense_layers(const umbra_config *c)
 
 static inline bool umbra_layer_has_experts(const umbra_model *model, int layer)
 {
-    return model->layers[layer].experts[UMBRA_GATE].tensor != NULL;
+    return model->layers[layer].experts[UMBRA_DOWN].tensor != NULL;
 }
 
 /* Rows of queries or keys, and of values, of a recurrent layer; and its convolved channels. */

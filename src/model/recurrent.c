@@ -109,6 +109,31 @@ void umbra_rules_delta_net(const umbra_gguf *gguf, const umbra_config *c, int la
     rules[UMBRA_ATTN_OUT] = matrix("ssm_out.weight", values, c->hidden);
 }
 
+void umbra_rules_delta_attention(const umbra_config *c, int layer, umbra_tensor_rule *rules)
+{
+    const umbra_attention *a = &c->attention[layer];
+    int values = umbra_recurrent_values(a), low = a->key_dim;
+    uint64_t taps = (uint64_t)a->recurrence.taps;
+    rules[UMBRA_ATTN_NORM] = vector("attn_norm.weight", c->hidden);
+    rules[UMBRA_ATTN_Q] = matrix("attn_q.weight", c->hidden, values);
+    rules[UMBRA_ATTN_K] = matrix("attn_k.weight", c->hidden, values);
+    rules[UMBRA_ATTN_V] = matrix("attn_v.weight", c->hidden, values);
+    rules[UMBRA_SSM_STEP_A] = matrix("ssm_f_a.weight", c->hidden, low);
+    rules[UMBRA_SSM_STEP_B] = matrix("ssm_f_b.weight", low, values);
+    rules[UMBRA_SSM_GATE_A] = matrix("ssm_g_a.weight", c->hidden, low);
+    rules[UMBRA_SSM_GATE_B] = matrix("ssm_g_b.weight", low, values);
+    rules[UMBRA_SSM_RATE] = matrix("ssm_beta.weight", c->hidden, a->heads);
+    static const char *const convs[] = {"ssm_conv1d_q.weight", "ssm_conv1d_k.weight",
+                                        "ssm_conv1d_v.weight"};
+    for (int i = 0; i < 3; i++)
+        rules[UMBRA_SSM_CONV_Q + i] =
+            (umbra_tensor_rule){convs[i], {taps, 1, (uint64_t)values}, true, false};
+    rules[UMBRA_SSM_STEP_BIAS] = vector("ssm_dt.bias", values);
+    rules[UMBRA_SSM_A] = (umbra_tensor_rule){"ssm_a", {1, (uint64_t)a->heads}, true, false};
+    rules[UMBRA_SSM_NORM] = vector("ssm_norm.weight", a->value_dim);
+    rules[UMBRA_ATTN_OUT] = matrix("attn_output.weight", values, c->hidden);
+}
+
 void umbra_rules_gated_layers(const umbra_gguf *gguf, const umbra_config *c, int layer,
                               umbra_tensor_rule *rules)
 {

@@ -122,6 +122,26 @@ static void stats_and_prompt_files(void **state)
     free(r.out);
 }
 
+static void profiles(void **state)
+{
+    (void)state;
+    result r = umbra("run %s -p 'The cache holds' -n 8 --profile", tiny);
+    assert_int_equal(r.code, 0);
+    static const char *const words[] = {"prefill of",       "decode of", "attention matrices",
+                                        "experts gate, up", "output",    "floor ms"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        assert_non_null(strstr(r.err, words[i]));
+    result without = umbra("run %s -p 'The cache holds' -n 8", tiny);
+    assert_string_equal(r.out, without.out);
+    assert_string_equal(without.err, "");
+    free(r.out);
+    free(without.out);
+    r = umbra("score %s --text tests/golden/own-chat.txt --profile", tiny);
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.err, "prefill of"));
+    free(r.out);
+}
+
 /* A number that is 0 is what it says, or refused by the option's name and range. */
 static void zero_is_a_number(void **state)
 {
@@ -430,6 +450,7 @@ int main(void)
         cmocka_unit_test(run_writes_the_same_text_at_every_budget),
         cmocka_unit_test(the_smallest_budget_works),
         cmocka_unit_test(stats_and_prompt_files),
+        cmocka_unit_test(profiles),
         cmocka_unit_test(zero_is_a_number),
         cmocka_unit_test(sizes_as_people_write_them),
         cmocka_unit_test(a_damaged_shadow_is_passed_over),

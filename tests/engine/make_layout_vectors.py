@@ -50,6 +50,7 @@ def sigmoid(x):
 
 
 GATED = ("qwen35moe", "qwen3next")
+STILL = ("kimi-linear", "nemotron_h_moe")  # nothing is rotated
 COMPRESSED = ("deepseek2", "glm-dsa", "deepseek32")
 ADJACENT = COMPRESSED + ("deepseek4", "llama", "granitemoe", "ernie4_5-moe", "llama4")
 
@@ -103,7 +104,7 @@ def is_local(m, layer):
 
 
 def rope_of(m, layer):
-    if m.name == "llama4" and layer % 4 == 3:
+    if m.name in STILL or (m.name == "llama4" and layer % 4 == 3):
         return None
     base, slowed = m.key("rope.freq_base"), None
     key = m.key("attention.key_length", m.key("embedding_length") // m.key("attention.head_count"))
@@ -190,7 +191,8 @@ def latent_heads(m, layer, x, rope):
         else:
             k_b, v_b = m.get("attn_k_b.weight", layer)[h].T, m.get("attn_v_b.weight", layer)[h]
         k[:, h, : key - turned], v[:, h] = latent @ k_b.T, latent @ v_b.T
-        for t in range(len(x)):
+        k[:, h, key - turned :] = both[:, rank:]
+        for t in range(len(x) if rope is not None else 0):
             k[t, h, key - turned :] = rope.turn(both[t, rank:], t)
             q[t, h, key - turned :] = rope.turn(q[t, h, key - turned :], t)
     # The key holds 0.1 mscale_all_dim.
@@ -336,6 +338,59 @@ def delta_net(m, layer, x):
     return out.reshape(len(x), -1) @ m.get("ssm_out.weight", layer).T
 
 
+def delta_attention(m, layer, x):
+    """The gated delta rule with a decay for each value of a key."""
+    eps, n, heads = m.key("attention.layer_norm_rms_epsilon"), m.key("kda.head_dim"), m.key(
+        "attention.head_count")
+
+    def of_heads(y):
+        return y.reshape(len(x), heads, n)
+
+    q, k, v = (of_heads(short_convolution(x @ m.get(f"attn_{kind}.weight", layer).T,
+                                          m.get(f"ssm_conv1d_{kind}.weight", layer)))
+               for kind in "qkv")
+    q, k = unit(q, eps), unit(k, eps)
+    steps = x @ m.get("ssm_f_a.weight", layer).T @ m.get("ssm_f_b.weight", layer).T
+    steps = np.logaddexp(0, steps + m.get("ssm_dt.bias", layer))
+    decay = np.exp(of_heads(steps) * m.get("ssm_a", layer).reshape(1, heads, 1))
+    rate = sigmoid(x @ m.get("ssm_beta.weight", layer).T)
+    out = np.zeros((len(x), heads, n))
+    for h in range(heads):
+        state = np.zeros((n, n))
+        for t in range(len(x)):
+            state = decay[t, h][:, None] * state
+            state += np.outer(k[t, h], rate[t, h] * (v[t, h] - state.T @ k[t, h]))
+            out[t, h] = state.T @ q[t, h] / math.sqrt(n)
+    gate = x @ m.get("ssm_g_a.weight", layer).T @ m.get("ssm_g_b.weight", layer).T
+    out = norm(out, m.get("ssm_norm.weight", layer), eps) * sigmoid(of_heads(gate))
+    return out.reshape(len(x), -1) @ m.get("attn_output.weight", layer).T
+
+
+def mamba(m, layer, x):
+    inner, n, groups, heads = (m.key(f"ssm.{k}") for k in (
+        "inner_size", "state_size", "group_count", "time_step_rank"))
+    dim, eps = inner // heads, m.key("attention.layer_norm_rms_epsilon")
+    z, mixed, steps = np.split(x @ m.get("ssm_in.weight", layer).T,
+                               [inner, 2 * inner + 2 * groups * n], 1)
+    mixed = short_convolution(mixed, m.get("ssm_conv1d.weight", layer),
+                              m.get("ssm_conv1d.bias", layer))
+    given, b, c = np.split(mixed, [inner, inner + groups * n], 1)
+    steps = np.logaddexp(0, steps + m.get("ssm_dt.bias", layer))
+    a, skip = m.get("ssm_a", layer).reshape(-1), m.get("ssm_d", layer).reshape(-1)
+    out = np.zeros((len(x), inner))
+    for h in range(heads):
+        state, at = np.zeros((dim, n)), slice(h * dim, (h + 1) * dim)
+        group = h // (heads // groups)
+        part = slice(group * n, (group + 1) * n)
+        for t in range(len(x)):
+            state = math.exp(steps[t, h] * a[h]) * state + np.outer(
+                given[t, at] * steps[t, h], b[t, part])
+            out[t, at] = state @ c[t, part] + skip[h] * given[t, at]
+    out = (out * z * sigmoid(z)).reshape(len(x), groups, -1)
+    out = norm(out, m.get("ssm_norm.weight", layer), eps).reshape(len(x), -1)
+    return out @ m.get("ssm_out.weight", layer).T
+
+
 def short_convolution(x, taps, bias=0):
     width, out = taps.shape[-1], np.zeros_like(x) + bias
     taps = taps.reshape(-1, width)
@@ -352,8 +407,10 @@ def unit(x, eps):
 def attention(m, layer, x, rope):
     if m.name == "deepseek4":
         return pooled_attention(m, layer, x, rope)
+    if m.get("ssm_f_a.weight", layer) is not None:
+        return delta_attention(m, layer, x)
     if m.get("ssm_out.weight", layer) is not None:
-        return delta_net(m, layer, x)
+        return (mamba if m.name == "nemotron_h_moe" else delta_net)(m, layer, x)
     if m.get("shortconv.conv.weight", layer) is not None:
         return convolution(m, layer, x)
     latent, gate = m.key("attention.kv_lora_rank") is not None, 1
@@ -376,6 +433,8 @@ def attention(m, layer, x, rope):
 
 
 def swiglu(m, gate, up, clamp=None):
+    if m.name == "nemotron_h_moe":
+        return np.maximum(up, 0) ** 2
     if clamp is not None:
         gate, up = np.minimum(gate, clamp), np.clip(up, -clamp, clamp)
     if m.name == "gemma4":
@@ -387,9 +446,9 @@ def swiglu(m, gate, up, clamp=None):
     return gate * sigmoid(1.702 * gate) * (up + 1)
 
 
-BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3")
+BY_SIGMOID = ("glm4moe", "minimax-m2", "llama4", "lfm2moe", "glm-dsa", "minimax-m3") + STILL
 RENORMALISED = ("llama", "gpt-oss", "minimax-m2", "hunyuan-moe", "granitemoe", "ernie4_5-moe",
-                "gemma4", "lfm2moe", "qwen35moe", "qwen3next")
+                "gemma4", "lfm2moe", "qwen35moe", "qwen3next", "kimi-linear")
 
 
 def choose(m, layer, z, token):
@@ -419,9 +478,12 @@ def choose(m, layer, z, token):
 
 def feed_forward(m, layer, x, state):
     """x: the normed state"""
+    def times(name, y):
+        w = m.get(name, layer)
+        return None if w is None else w @ y
+
     def block(gate, up, down, clamp=None):
-        return lambda y: m.get(down, layer) @ swiglu(
-            m, m.get(gate, layer) @ y, m.get(up, layer) @ y, clamp)
+        return lambda y: m.get(down, layer) @ swiglu(m, times(gate, y), times(up, y), clamp)
 
     def has(name):
         return m.get(name, layer) is not None
@@ -441,6 +503,8 @@ def feed_forward(m, layer, x, state):
     biases = {s: m.get(f"ffn_{s}_exps.bias", layer) for s in ("gate", "up", "down")}
 
     def one(s, e, y):
+        if weights[s] is None:
+            return None
         return weights[s][e] @ y + (0 if biases[s] is None else biases[s][e])
 
     for t, y in enumerate(x):
@@ -448,10 +512,13 @@ def feed_forward(m, layer, x, state):
         bias = m.get("ffn_gate_inp.bias", layer)
         for e, w in choose(m, layer, z if bias is None else z + bias, TOKENS[t]):
             into, w = (w * y, 1) if m.name == "llama4" else (y, w)
+            into = times("ffn_latent_down.weight", y) if has("ffn_latent_down.weight") else into
             given = one("down", e, swiglu(m, one("gate", e, into), one("up", e, into),
                                           m.key("swiglu_clamp_exp")))
+            if has("ffn_latent_up.weight"):
+                given = times("ffn_latent_up.weight", given)
             out[t] += w * given * (1 if scale is None else scale[e])
-        if m.get("ffn_gate_shexp.weight", layer) is not None:
+        if has("ffn_up_shexp.weight"):
             weigh = m.get("ffn_gate_inp_shexp.weight", layer)
             weigh = 1 if weigh is None else sigmoid(weigh @ y)
             out[t] += weigh * block("ffn_gate_shexp.weight", "ffn_up_shexp.weight",
@@ -489,6 +556,10 @@ def log_sum_exps(path):
         x = through_streams(m, x)
     for layer in range(m.key("block_count") if m.key("hyper_connection.count") is None else 0):
         normed = norm(x, m.get("attn_norm.weight", layer), eps)
+        if m.name == "nemotron_h_moe":  # one thing in each layer
+            only = feed_forward if m.get("ffn_gate_inp.weight", layer) is not None else attention
+            x = x + only(m, layer, normed, None)
+            continue
         given = attention(m, layer, normed, rope_of(m, layer))
         if m.name == "gemma4":
             given = norm(given, m.get("post_attention_norm.weight", layer), eps)
@@ -510,7 +581,8 @@ print("/* Made by make_layout_vectors.py. */")
 print(f"enum {{ LAYOUT_VECTOR_TOKENS = {len(TOKENS)} }};")
 CASES = ("llama", "lite", "whole", "gpt-oss", "glm4moe", "minimax-m2", "bailingmoe2",
          "hunyuan-moe", "granitemoe", "ernie45-moe", "gemma4", "llama4", "lfm2moe", "glm-dsa",
-         "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next")
+         "deepseek32", "minimax-m3", "deepseek4", "qwen35moe", "qwen3next",
+         "kimi-linear", "nemotron-h-moe")
 for case in CASES:
     print(f"\nstatic const double vector_{case.replace('-', '_')}[LAYOUT_VECTOR_TOKENS] = {{")
     values = [f"{v:.7f}," for v in log_sum_exps(f"{sys.argv[1]}/{case}.gguf")]

@@ -47,6 +47,8 @@ static const layout layouts[] = {
     {"qwen3next", "arch2", "qwen3next-iq4_nl.gguf", .126, .176, .9451, .9849, true},
     {"qwen35moe", "arch2", "qwen35moe-iq2_m.gguf", .075, .139, .9458, .9865, true},
     {"qwen35fused", "arch2", "qwen35fused-q4_k_m.gguf", .094, .142, .8926, .9866, false},
+    {"kimilinear", "arch2", "kimilinear-iq3_xxs.gguf", .126, .215, .9108, .9846, true},
+    {"nemotronhmoe", "arch2", "nemotronhmoe-q5_0.gguf", .125, .274, .9170, .9839, true},
 };
 
 static const char *const texts[] = {"own-chat", "own-code", "own-mixed", "own-prose", "own-long"};

@@ -330,6 +330,42 @@ static void budgets_are_refused_with_a_way_out(void **state)
     close_fixture(&f);
 }
 
+static umbra_memory_plan plan_for(const umbra_model *model, int context, uint64_t ram)
+{
+    umbra_memory_plan plan;
+    umbra_engine_options options = {.ram_bytes = ram, .threads = 2, .context = context};
+    assert_int_equal(umbra_engine_plan(model, &options, &plan, NULL), UMBRA_OK);
+    return plan;
+}
+
+/* Chunks grow with the budget, never beyond the context, and never at the cost of an expert that
+ * would fit beside a smaller one. */
+static void chunks_leave_room_for_experts(void **state)
+{
+    (void)state;
+    fixture f = open_fixture(tiny);
+    const uint64_t plenty = UINT64_C(1) << 40;
+    assert_int_equal(plan_for(f.model, 512, plenty).chunk, 512);
+    assert_int_equal(plan_for(f.model, 100, plenty).chunk, 128);
+    assert_int_equal(plan_for(f.model, 8, plenty).chunk, 16);
+    const umbra_memory_plan all = plan_for(f.model, 512, plenty);
+    umbra_memory_plan p = plan_for(f.model, 512, all.all_bytes);
+    assert_true(p.residency == 1 && p.chunk == all.chunk);
+    p = plan_for(f.model, 512, all.all_bytes - 1);
+    assert_true(p.residency == 1 && p.chunk == all.chunk / 2);
+    int last = 0;
+    for (uint64_t ram = all.min_bytes; ram < all.all_bytes; ram += all.slot_bytes) {
+        p = plan_for(f.model, 512, ram);
+        uint64_t rest = p.scratch_bytes + p.cache_bytes;
+        assert_true(p.residency == 1 || p.chunk == 16 || p.scratch_bytes <= rest / 7);
+        assert_true(p.residency == 1 || p.chunk <= 256 || p.scratch_bytes <= rest / 31);
+        assert_true(p.chunk >= last || p.residency == 1);
+        last = p.residency == 1 ? 0 : p.chunk;
+    }
+    assert_int_equal(plan_for(f.model, 512, all.min_bytes).chunk, 16);
+    close_fixture(&f);
+}
+
 static void bad_calls_are_refused(void **state)
 {
     (void)state;
@@ -526,6 +562,7 @@ int main(void)
         cmocka_unit_test(forks_go_on_independently),
         cmocka_unit_test(snapshots_come_back_whole),
         cmocka_unit_test(budgets_are_refused_with_a_way_out),
+        cmocka_unit_test(chunks_leave_room_for_experts),
         cmocka_unit_test(bad_calls_are_refused),
         cmocka_unit_test(interruption_keeps_finished_chunks),
         cmocka_unit_test(failing_allocations_leave_nothing),

@@ -126,6 +126,8 @@ static const variant variants[] = {
     {&make_deepseek4, NULL, NULL},
     {&make_qwen35moe, NULL, make_fused},
     {&make_qwen3next, NULL, NULL},
+    {&make_kimi_linear, NULL, NULL},
+    {&make_nemotron_h_moe, NULL, NULL},
 };
 
 enum { VARIANTS = sizeof variants / sizeof variants[0] };

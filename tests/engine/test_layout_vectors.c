@@ -95,6 +95,8 @@ static const struct {
     {"deepseek4", &make_deepseek4, yarn_keys, NULL, vector_deepseek4},
     {"qwen35moe", &make_qwen35moe, NULL, NULL, vector_qwen35moe},
     {"qwen3next", &make_qwen3next, NULL, NULL, vector_qwen3next},
+    {"kimi-linear", &make_kimi_linear, NULL, NULL, vector_kimi_linear},
+    {"nemotron-h-moe", &make_nemotron_h_moe, NULL, NULL, vector_nemotron_h_moe},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };

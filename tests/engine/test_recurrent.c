@@ -10,9 +10,10 @@
 
 #include "answers.h"
 
-enum { TAKE_BACK = 8 /* what umbra_engine_truncate promises */, CHUNK = 16 };
+enum { TAKE_BACK = 9 /* what umbra_engine_truncate promises */, CHUNK = 16 };
 
-static const make_layout *const layouts[] = {&make_qwen35moe, &make_qwen3next};
+static const make_layout *const layouts[] = {&make_qwen35moe, &make_qwen3next, &make_kimi_linear,
+                                             &make_nemotron_h_moe};
 
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 

@@ -11,6 +11,8 @@
 
 #include <umbra/grammar.h>
 
+#include "base/memory.h"
+
 static const char tiny[] = "models/tiny-q8_0.gguf";
 
 typedef struct fixture {
@@ -410,6 +412,30 @@ static void nesting_is_bounded(void **state)
     umbra_grammar_close(&g);
 }
 
+/* Whichever allocation fails: an error, and nothing is lost. */
+static void memory_may_be_out(void **state)
+{
+    const fixture *f = *state;
+    static const char schema[] = "{\"type\":\"object\",\"properties\":{\"a\":{\"enum\":[1,[2]]},"
+                                 "\"b\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}";
+    int rc = UMBRA_E_NOMEM;
+    for (long n = 1; rc != 1; n++) {
+        umbra_grammar *g;
+        umbra_error err = {0};
+        const int32_t none[1] = {0};
+        umbra_memory_fail_after(n);
+        rc = umbra_grammar_open(&g, f->spellings, schema, strlen(schema), NULL, &err);
+        if (rc == UMBRA_OK)
+            rc = umbra_grammar_allow(g, none, 0, f->allowed);
+        else
+            assert_int_equal(err.status, UMBRA_E_NOMEM);
+        umbra_memory_fail_after(0);
+        assert_true(rc == 1 || rc == UMBRA_E_NOMEM);
+        assert_true(n < 100000);
+        umbra_grammar_close(&g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +444,7 @@ int main(void)
         cmocka_unit_test(a_grammar_may_begin_later),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(memory_may_be_out),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

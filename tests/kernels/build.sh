@@ -17,21 +17,23 @@ compile() {
 }
 
 files="src/base/memory.c src/base/dtype.c src/base/random.c src/kernels/table.c
-       src/kernels/scalar/grids.c src/kernels/scalar/scalar.c src/kernels/scalar/reference.c"
+       src/kernels/scalar/grids.c src/kernels/scalar/scalar.c src/kernels/scalar/reference.c
+       src/kernels/scalar/state.c"
 predict=-fno-trapping-math
 compile src/kernels/scalar/predict.c $predict "$@"
 case $($cc -dumpmachine) in
 x86_64*)
     avx2="-mavx2 -mfma -mf16c"
-    avx512="-mavx512f -mavx512bw -mavx512vl -mavx512dq"
+    avx512="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni"
     for file in src/kernels/x86/avx2_[!p]*.c; do
         compile "$file" $avx2 "$@"
     done
     for file in src/kernels/x86/avx512_[!p]*.c; do
         compile "$file" $avx2 $avx512 "$@"
     done
+    compile tests/kernels/emulated_avx512.c $avx2 "$@"
     compile src/kernels/x86/avx2_predict.c $predict -mavx2 "$@"
-    compile src/kernels/x86/avx512_predict.c $predict $avx512 -mavx512vnni \
+    compile src/kernels/x86/avx512_predict.c $predict $avx512 \
         -mprefer-vector-width=512 "$@"
     ;;
 aarch64*)

@@ -57,12 +57,17 @@ bool umbra_check_clear_values(umbra_dtype type, uint8_t *blocks, size_t count);
 umbra_activations umbra_check_activations(const umbra_kernels *k, int rows, int columns,
                                           check_pattern p, size_t shift);
 
+/* emulated_avx512.c: a table for processors without the instructions, or NULL where it is not
+ * needed. Only on x86-64. */
+const umbra_kernels *umbra_check_emulated(void);
+
 void umbra_check_dequantize(const umbra_kernels *k);
 void umbra_check_halves(const umbra_kernels *k);
 void umbra_check_matmul(const umbra_kernels *k);
 void umbra_check_invariance(const umbra_kernels *k);
 void umbra_check_vector(const umbra_kernels *k);
 void umbra_check_attend(const umbra_kernels *k);
+void umbra_check_state(const umbra_kernels *k);
 void umbra_check_predict(const umbra_kernels *k);
 /* Only the type of that name, or all if it is NULL. */
 void umbra_check_bench(const umbra_kernels *k, const char *only);

@@ -52,6 +52,17 @@ static void check_lookup(void)
                 "reference is not the last name");
 }
 
+#if defined(__x86_64__)
+static void check_products(const umbra_kernels *k)
+{
+    unsigned long checks_before = checks, failures_before = failures;
+    umbra_check_matmul(k);
+    umbra_check_invariance(k);
+    printf("%-10s %lu checks, %lu failed\n", k->name, checks - checks_before,
+           failures - failures_before);
+}
+#endif
+
 static void check_table(const umbra_kernels *k)
 {
     unsigned long checks_before = checks, failures_before = failures;
@@ -61,6 +72,7 @@ static void check_table(const umbra_kernels *k)
     umbra_check_invariance(k);
     umbra_check_vector(k);
     umbra_check_attend(k);
+    umbra_check_state(k);
     umbra_check_predict(k);
     printf("%-10s %lu checks, %lu failed\n", k->name, checks - checks_before,
            failures - failures_before);
@@ -88,6 +100,11 @@ int main(int argc, char **argv)
             check_table(k);
         }
     }
+#if defined(__x86_64__)
+    if (!bench && !only && umbra_check_emulated()) {
+        check_products(umbra_check_emulated());
+    }
+#endif
     if (!bench) {
         printf("%lu checks, %lu failed\n", checks, failures);
     }

@@ -234,6 +234,35 @@ static void check_split(const problem *p, const umbra_kernels *k, const float *w
     }
 }
 
+/* More tokens and rows than any kernel takes at once: some of the pairs, alone. */
+static void check_many(const umbra_kernels *k, umbra_dtype type)
+{
+    enum { TOKENS = 139, ROWS = 37 };
+    int columns = columns_of(type, 4);
+    umbra_activations x = umbra_check_activations(k, TOKENS, columns, CHECK_NORMAL, 0);
+    umbra_matmul m = {
+        .weights = umbra_check_weights(type, ROWS, columns, false, 0),
+        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(type), (uint64_t)columns),
+        .x = &x,
+        .tokens = TOKENS,
+        .out = umbra_check_alloc(sizeof(float) * TOKENS * ROWS, 0),
+        .out_stride = ROWS,
+    };
+    k->matmul[type](&m, 0, ROWS);
+    for (int32_t token = 0; token < TOKENS; token += token % 8 ? 5 : 3) {
+        float alone[ROWS];
+        umbra_matmul one = m;
+        one.gather = &token;
+        one.tokens = 1;
+        one.out = alone;
+        k->matmul[type](&one, 0, ROWS);
+        umbra_check(memcmp(alone, m.out + (size_t)token * ROWS, sizeof alone) == 0,
+                    "%s matmul %s: token %d of %d differs from itself alone", k->name,
+                    umbra_dtype_get(type).name, token, (int)TOKENS);
+    }
+    umbra_check_release();
+}
+
 void umbra_check_invariance(const umbra_kernels *k)
 {
     umbra_check_seed(3);
@@ -249,5 +278,6 @@ void umbra_check_invariance(const umbra_kernels *k)
             }
             umbra_check_release();
         }
+        check_many(k, umbra_check_types[type]);
     }
 }

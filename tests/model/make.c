@@ -219,7 +219,8 @@ void make_values(const char *name, const uint64_t *shape, float *out)
         name_experts(shape[0], shape[1], out);
     else if (strstr(name, "attn_qkv.weight"))
         join_heads(name, shape[1], out);
-    else if (ends_with(name, "ssm_in.weight") || ends_with(name, "ssm_ba.weight"))
+    else if ((ends_with(name, "ssm_in.weight") && shape[1] == MAKE_BY_KEY_HEAD) ||
+             ends_with(name, "ssm_ba.weight"))
         deal_heads(name, ends_with(name, "ssm_ba.weight"), out);
     else if (!single_expert(name, shape, out))
         random_values(name, shape[0], n, out);

@@ -23,6 +23,7 @@ enum {
     MAKE_STATE = 40,   /* recurrent layers: of a head's keys and values */
     MAKE_KEY_HEADS = 2,
     MAKE_STATE_HEADS = 4,
+    MAKE_BY_KEY_HEAD = 2 * (MAKE_KEY_HEADS + MAKE_STATE_HEADS) * MAKE_STATE, /* rows of ssm_in */
 };
 
 /* What a case changes: a key's value, or a tensor's type, shape or presence. */
@@ -86,7 +87,9 @@ extern const make_layout make_glm4moe, make_minimax_m2, make_bailingmoe2, make_h
 extern const make_layout make_glm_dsa, make_deepseek32, make_minimax_m3, make_deepseek4;
 
 /* make_recurrent.c: two recurrent layers, and one that attends. */
-extern const make_layout make_qwen35moe, make_qwen3next;
+extern const make_layout make_qwen35moe, make_qwen3next, make_kimi_linear;
+/* Mamba-2, experts, attention, experts. */
+extern const make_layout make_nemotron_h_moe;
 /* Two forms of qwen3next's, by key head and by kind. */
 extern const make_tensor make_by_key_head[], make_by_kind[];
 

@@ -152,6 +152,19 @@ static const refusal more_refusals[] = {
     {&make_qwen3next, {"blk.0.ssm_in.weight", SHAPE, 320, NULL, "ssm_in"}},
     {&make_qwen3next, {"blk.1.attn_gate.weight", ABSENT, 0, NULL, "attn_gate"}},
     {&make_qwen3next, {"blk.0.ssm_a", DTYPE, UMBRA_F16, NULL, "only F32"}},
+    {&make_kimi_linear, {"kimi-linear.kda.head_dim", ABSENT, 0, NULL, "head_dim is missing"}},
+    {&make_kimi_linear, {"kimi-linear.kda.head_dim", VALUE, 64, NULL, "attn_q"}},
+    {&make_kimi_linear, {"blk.0.ssm_conv1d_k.weight", SHAPE, 32, NULL, "ssm_conv1d_k"}},
+    {&make_kimi_linear, {"blk.2.ssm_f_b.weight", ABSENT, 0, NULL, "ssm_f_b"}},
+    {&make_kimi_linear, {"blk.2.ssm_dt.bias", SHAPE, 2, NULL, "ssm_dt"}},
+    {&make_kimi_linear, {"blk.1.attn_k_b.weight", ABSENT, 0, NULL, "attn_k_b"}},
+    {&make_nemotron_h_moe, {"nemotron_h_moe.ssm.inner_size", VALUE, 98, NULL, "shared by 4"}},
+    {&make_nemotron_h_moe, {"nemotron_h_moe.ssm.group_count", VALUE, 3, NULL, "in 3 groups"}},
+    {&make_nemotron_h_moe, {"nemotron_h_moe.moe_latent_size", VALUE, 0, NULL, "ffn_up_exps"}},
+    {&make_nemotron_h_moe, {"nemotron_h_moe.feed_forward_length", ABSENT, 0, NULL, "missing"}},
+    {&make_nemotron_h_moe, {"blk.0.ssm_d", ABSENT, 0, NULL, "ssm_d"}},
+    {&make_nemotron_h_moe, {"blk.0.ssm_norm.weight", SHAPE, 4, NULL, "ssm_norm"}},
+    {&make_nemotron_h_moe, {"blk.3.ffn_latent_up.weight", ABSENT, 0, NULL, "ffn_latent_up"}},
 };
 
 static void check_refusals(const refusal *refused, size_t n, const make_key *keys)

@@ -24,6 +24,9 @@ static void test_sizes(void **state)
 #define SIZE(name, bytes) assert_int_equal(sizeof(name), bytes)
     SIZE(umbra_engine_options, 136);
     SIZE(umbra_memory_plan, 1216);
+    SIZE(umbra_profile_entry, 32);
+    SIZE(umbra_profile, 768);
+    SIZE(umbra_bench_profile, 808);
     SIZE(umbra_token, 12);
     SIZE(umbra_rows, 64);
     SIZE(umbra_tap, 72);
@@ -31,7 +34,7 @@ static void test_sizes(void **state)
     SIZE(umbra_bias, 8);
     SIZE(umbra_logprob, 8);
     SIZE(umbra_draft_options, 40);
-    SIZE(umbra_draft_stats, 168);
+    SIZE(umbra_draft_stats, 184);
     SIZE(umbra_generate_options, 176);
     SIZE(umbra_generation, 80);
     SIZE(umbra_model_type, 48);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <umbra/prefetch.h>
+#include <umbra/profile.h>
 #include <umbra/progress.h>
 #include <umbra/shadow.h>
 #include <umbra/status.h>
@@ -64,6 +65,16 @@ UMBRA_API int umbra_bench_predictor(const umbra_bench_predictor_options *options
 
 /* ---- a model under budgets and policies ---- */
 
+/* The profile of one run. */
+typedef struct umbra_bench_profile {
+    const char *policy;    /* its name; "resident" is everything in memory */
+    const char *io;        /* backend, as it was given */
+    uint64_t ram_bytes;    /* budget of the process */
+    int threads;           /* that computed */
+    const char *kernels;   /* static storage */
+    umbra_profile profile; /* where the time went */
+} umbra_bench_profile;
+
 /* What to bench. Lists are read during the call only. */
 typedef struct umbra_bench_options {
     umbra_engine_options engine;  /* ram_bytes and io are taken from the lists below */
@@ -85,8 +96,11 @@ typedef struct umbra_bench_options {
     float temperature;                             /* of the text; 0: 0.8; negative: 0, the best
                                                       token */
     uint64_t seed;                                 /* of the text; 0: 1 */
-    const char *against;  /* a peer's command, run by sh between the rounds; or NULL */
-    uint64_t reserved[4]; /* room for options to come: zeros */
+    const char *against; /* a peer's command, run by sh between the rounds; or NULL */
+    /* Where the last round of each setup spent its time, warm tokens and prompt included, if
+     * engine.profile asks for it; may be NULL. */
+    void (*profile)(void *user, const umbra_bench_profile *profile);
+    uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_bench_options;
 
 /* Of the rounds. */

@@ -83,6 +83,7 @@ static void attend_heads(const umbra_pass *p, int layer)
     umbra_scratch *s = p->scratch;
     projections from = find_projections(p, layer);
     project(p, layer, &from);
+    umbra_device_profile(p->device, UMBRA_PROFILE_ATTEND);
     place(p, layer, &from);
     umbra_attend_step attend = {
         .q = s->q,
@@ -112,6 +113,9 @@ void umbra_step_attention(const umbra_pass *p, int layer)
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     umbra_activations *given = a->out_groups ? &s->groups_out : &s->mixed;
+    if (a->heads == 0)
+        return;
+    umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
     umbra_device_norm(d, &s->normed, s->x, &w[UMBRA_ATTN_NORM], c->rms_eps, p->rows);
     s->mixed.columns = a->heads * a->value_dim;
     if (a->recurrence.key_heads)
@@ -124,6 +128,7 @@ void umbra_step_attention(const umbra_pass *p, int layer)
         umbra_step_attention_pooled(p, layer);
     else
         attend_heads(p, layer);
+    umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
     umbra_device_round(d, given, p->rows);
     umbra_product out = umbra_product_make(d, &w[UMBRA_ATTN_OUT], given, p->rows, s->block);
     umbra_device_products(d, &out, 1);

@@ -97,6 +97,7 @@ void umbra_step_attention_latent(const umbra_pass *p, int layer)
     };
     umbra_device_products(d, down, 2);
     if (a->q_rank) {
+        s->q_low.columns = a->q_rank;
         umbra_device_norm(d, &s->q_low, s->q_low.f32, &w[UMBRA_ATTN_Q_A_NORM], c->rms_eps, p->rows);
         umbra_product q = umbra_product_make(d, &w[UMBRA_ATTN_Q], &s->q_low, p->rows, s->q);
         umbra_device_products(d, &q, 1);
@@ -111,6 +112,7 @@ void umbra_step_attention_latent(const umbra_pass *p, int layer)
         .kv_rank = a->kv_rank,
         .eps = c->rms_eps,
     };
+    umbra_device_profile(d, UMBRA_PROFILE_ATTEND);
     umbra_device_place_latents(d, &place, p->rows);
     for (piece at = {0}; at.first < p->rows; at.first += UMBRA_LATENT_TOKENS) {
         int left = p->rows - at.first;

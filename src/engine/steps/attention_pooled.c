@@ -54,6 +54,7 @@ static void place(const umbra_pass *p, int layer)
         .key_dim = a->key_dim,
         .eps = c->rms_eps,
     };
+    umbra_device_profile(p->device, UMBRA_PROFILE_ATTEND);
     umbra_device_place(p->device, &place, p->rows);
 }
 

@@ -18,5 +18,6 @@ void umbra_step_convolution(const umbra_pass *p, int layer)
         .runs = s->runs,
         .runs_stride = s->runs_stride,
     };
+    umbra_device_profile(p->device, UMBRA_PROFILE_ATTEND);
     umbra_device_convolve(p->device, &convolve, p->rows);
 }

@@ -16,6 +16,7 @@ void umbra_step_embed(const umbra_pass *p)
 {
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
+    umbra_device_profile(p->device, UMBRA_PROFILE_EMBED);
     umbra_device_embed(p->device, &p->weights->model[UMBRA_TOKEN_EMBEDDING], s->id, p->rows, s->x);
     umbra_device_scale(p->device, s->x, c->embedding_scale, p->rows, c->hidden);
     for (int i = 0; i < UMBRA_ROPES; i++)

@@ -11,6 +11,7 @@ int umbra_step_route(const umbra_pass *p, int layer)
     const umbra_config *c = &p->model->config;
     umbra_scratch *s = p->scratch;
     const umbra_device *d = p->device;
+    umbra_device_profile(d, UMBRA_PROFILE_ROUTE);
     bool own_norm = w[UMBRA_ROUTER_NORM].data != NULL;
     umbra_device_norm(d, &s->normed, s->x, &w[own_norm ? UMBRA_ROUTER_NORM : UMBRA_FFN_NORM],
                       c->rms_eps, p->rows);
@@ -102,17 +103,23 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
     const umbra_expert_matrix *matrix = p->model->layers[layer].experts;
     const umbra_matrix *w = p->weights->layer[layer];
     umbra_scratch *s = p->scratch;
+    const umbra_activations *x = w[UMBRA_LATENT_DOWN].data ? &s->latent_in : &s->normed;
+    bool gated = matrix[UMBRA_GATE].tensor != NULL;
+    int first = gated ? UMBRA_GATE : UMBRA_UP;
     size_t width = (size_t)p->model->config.expert_width;
     umbra_product products[2 * UMBRA_MAX_USED];
     umbra_activate_span spans[UMBRA_MAX_USED];
+    products[0].rows = 0; /* lets compilers see that it is set, n being at least 1 */
     for (int i = 0; i < n; i++) {
         const umbra_activate_span *span = &s->spans[leases[i].expert];
         const int32_t *gather = s->pair_token + span->first;
         size_t row = (size_t)span->first * width;
-        products[2 * i] = expert_product(p, &matrix[UMBRA_GATE], leases[i].slice[UMBRA_GATE],
-                                         &s->normed, gather, span->count, s->inner.f32 + row);
-        products[2 * i + 1] = expert_product(p, &matrix[UMBRA_UP], leases[i].slice[UMBRA_UP],
-                                             &s->normed, gather, span->count, s->up + row);
+        products[2 * i] = expert_product(p, &matrix[first], leases[i].slice[first], x, gather,
+                                         span->count, s->inner.f32 + row);
+        products[2 * i + 1] = (umbra_product){0}; /* no rows */
+        if (gated)
+            products[2 * i + 1] = expert_product(p, &matrix[UMBRA_UP], leases[i].slice[UMBRA_UP], x,
+                                                 gather, span->count, s->up + row);
         spans[i] = *span;
     }
     umbra_device_products(p->device, products, 2 * n);
@@ -121,9 +128,9 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
         .n_spans = n,
         .inner = &s->inner,
         .up = s->up,
-        .gate_scale = &w[UMBRA_GATE_SCALE],
+        .gate_scale = &w[gated ? UMBRA_GATE_SCALE : UMBRA_UP_SCALE],
         .up_scale = &w[UMBRA_UP_SCALE],
-        .gate_bias = &w[UMBRA_GATE_BIAS],
+        .gate_bias = &w[gated ? UMBRA_GATE_BIAS : UMBRA_UP_BIAS],
         .up_bias = &w[UMBRA_UP_BIAS],
         .activation = p->model->config.activation,
         .clamp = p->model->config.clamp ? p->model->config.clamp[layer].experts : 0,
@@ -137,10 +144,12 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
     const umbra_expert_matrix *down = &p->model->layers[layer].experts[UMBRA_DOWN];
     umbra_scratch *s = p->scratch;
     size_t width = (size_t)s->inner.columns, blocks = width / UMBRA_Q16_BLOCK;
-    size_t hidden = (size_t)p->model->config.hidden;
+    size_t hidden = (size_t)p->model->config.expert_hidden;
     umbra_product products[UMBRA_MAX_USED];
     umbra_activations inner[UMBRA_MAX_USED];
+    umbra_device_profile(p->device, UMBRA_PROFILE_GATE_UP);
     compute_inner(p, layer, leases, n);
+    umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     for (int i = 0; i < n; i++) {
         const umbra_activate_span *span = &s->spans[leases[i].expert];
         size_t first = (size_t)span->first;
@@ -156,6 +165,23 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
     umbra_device_products(p->device, products, n);
     for (int i = 0; i < n; i++)
         s->computed[leases[i].expert] = true;
+}
+
+float *umbra_step_sum(const umbra_pass *p)
+{
+    const umbra_config *c = &p->model->config;
+    return c->expert_hidden != c->hidden ? p->scratch->latent_out.f32 : p->scratch->block;
+}
+
+void umbra_step_raise(const umbra_pass *p, int layer)
+{
+    const umbra_matrix *up = &p->weights->layer[layer][UMBRA_LATENT_UP];
+    umbra_scratch *s = p->scratch;
+    if (!up->data)
+        return;
+    umbra_device_round(p->device, &s->latent_out, p->rows);
+    umbra_product product = umbra_product_make(p->device, up, &s->latent_out, p->rows, s->block);
+    umbra_device_products(p->device, &product, 1);
 }
 
 void umbra_step_join(const umbra_pass *p, int layer, float *residual)
@@ -184,7 +210,7 @@ void umbra_step_mix(const umbra_pass *p, int layer)
     const umbra_matrix *w = p->weights->layer[layer];
     umbra_scratch *s = p->scratch;
     umbra_mix_step mix = {
-        .sum = s->block,
+        .sum = umbra_step_sum(p),
         .contribution = s->contribution,
         .pair = s->token_pair,
         .experts = s->experts,
@@ -192,8 +218,10 @@ void umbra_step_mix(const umbra_pass *p, int layer)
         .scale = &w[UMBRA_DOWN_SCALE],
         .bias = &w[UMBRA_DOWN_BIAS],
         .used = c->experts_used,
-        .hidden = c->hidden,
+        .hidden = c->expert_hidden,
     };
+    umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     umbra_device_mix(p->device, &mix, p->rows);
+    umbra_step_raise(p, layer);
     umbra_step_join(p, layer, umbra_residual(s));
 }

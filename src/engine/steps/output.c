@@ -7,6 +7,7 @@ void umbra_step_output(const umbra_pass *p, const int *index, int n)
     const umbra_matrix *w = p->weights->model;
     umbra_scratch *s = p->scratch;
     size_t hidden = (size_t)c->hidden;
+    umbra_device_profile(p->device, UMBRA_PROFILE_OUTPUT);
     for (int i = 0; i < n; i++)
         p->device->kernels->rms_norm(s->out.f32 + (size_t)i * hidden,
                                      s->x + (size_t)index[i] * hidden, w[UMBRA_OUTPUT_NORM].data,

@@ -120,6 +120,7 @@ void umbra_step_recurrent(const umbra_pass *p, int layer)
         .weights = {conv}, .bias = &w[UMBRA_SSM_CONV_BIAS], .norm_eps = r->delta ? c->rms_eps : 0};
     for (int i = 0; !conv->data && i < 3; i++)
         inputs.weights[i] = &w[UMBRA_SSM_CONV_Q + i];
+    umbra_device_profile(d, UMBRA_PROFILE_ATTEND);
     umbra_device_mix_inputs(d, &step, &inputs, p->rows);
     umbra_recurrent_gates gates = find_gates(p, layer, stride);
     umbra_device_open_gates(d, &step, &gates, p->rows);

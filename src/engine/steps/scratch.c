@@ -76,6 +76,8 @@ static widest find_widest(const umbra_config *c)
             widen_recurrent(&w, a);
             continue;
         }
+        if (a->heads == 0)
+            continue;
         w.products = larger(w.products, (a->gated ? 2 : 1) * heads + 2);
         w.gate = larger(w.gate, a->gated ? heads * (uint64_t)a->value_dim : 0);
         w.q_low = larger(w.q_low, (uint64_t)a->q_rank);
@@ -218,7 +220,10 @@ uint64_t umbra_scratch_place(umbra_scratch *s, char *base, const umbra_config *c
     s->span_expert = umbra_arena_take(&c, experts, sizeof *s->span_expert);
     s->span_uses = umbra_arena_take(&c, experts, sizeof *s->span_uses);
     lay_inner(&c, s, config, tokens);
-    s->contribution = take_floats(&c, pairs, hidden);
+    s->contribution = take_floats(&c, pairs, (uint64_t)config->expert_hidden);
+    uint64_t latent = config->expert_hidden != config->hidden ? (uint64_t)config->expert_hidden : 0;
+    s->latent_in = take_activations(&c, tokens, latent);
+    s->latent_out = take_activations(&c, tokens, latent);
     s->out = take_activations(&c, (uint64_t)output_rows, hidden);
     s->logits = take_floats(&c, (uint64_t)output_rows, (uint64_t)config->vocabulary);
     s->id = umbra_arena_take(&c, tokens, sizeof *s->id);

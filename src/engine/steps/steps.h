@@ -6,6 +6,7 @@
 #ifndef UMBRA_ENGINE_STEPS_H
 #define UMBRA_ENGINE_STEPS_H
 
+#include <umbra/profile.h>
 #include <umbra/store.h>
 
 #include "device/device.h"
@@ -68,24 +69,25 @@ typedef struct umbra_scratch {
     umbra_kv_run *runs;       /* (threads, runs_stride) */
     int scores_stride, runs_stride;
     umbra_latent latent;
-    float *router;                     /* (C, experts) */
-    float *selection;                  /* (threads, experts + groups) */
-    int32_t *groups;                   /* (threads, groups) */
-    float *shared_weight;              /* (C) */
-    int32_t *experts;                  /* (C, k) used experts, best first */
-    float *weights;                    /* (C, k) */
-    bool *computed;                    /* (experts) of the layer in progress, so far */
-    int32_t *pair_token;               /* (P) row of each pair, pairs sorted by expert */
-    int32_t *token_pair;               /* (C, k) the pair of a row's j-th expert */
-    float *pair_weight;                /* (P) where weights multiply what experts get */
-    umbra_activate_span *spans;        /* (experts) the pairs of each expert */
-    int *span_expert;                  /* (experts) those that have pairs, in the pass's order */
-    int *span_uses;                    /* (experts) how many rows that decode use each of these */
-    float *up;                         /* (P, width) */
-    umbra_activations inner;           /* (P, width): gate's output, then silu(gate) * up */
+    float *router;              /* (C, experts) */
+    float *selection;           /* (threads, experts + groups) */
+    int32_t *groups;            /* (threads, groups) */
+    float *shared_weight;       /* (C) */
+    int32_t *experts;           /* (C, k) used experts, best first */
+    float *weights;             /* (C, k) */
+    bool *computed;             /* (experts) of the layer in progress, so far */
+    int32_t *pair_token;        /* (P) row of each pair, pairs sorted by expert */
+    int32_t *token_pair;        /* (C, k) the pair of a row's j-th expert */
+    float *pair_weight;         /* (P) where weights multiply what experts get */
+    umbra_activate_span *spans; /* (experts) the pairs of each expert */
+    int *span_expert;           /* (experts) those that have pairs, in the pass's order */
+    int *span_uses;             /* (experts) how many rows that decode use each of these */
+    float *up;                  /* (P, width) */
+    umbra_activations inner;    /* (P, width): gate's output, then silu(gate) * up */
+    umbra_activations latent_in, latent_out; /* (C, expert_hidden) where experts work on a latent */
     umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
                                           the block that every row uses, as is `up` */
-    float *contribution;               /* (P, hidden) */
+    float *contribution;               /* (P, expert_hidden) */
     umbra_activations out;             /* (output rows, hidden) */
     float *logits;                     /* (output rows, vocabulary) */
     int32_t *id, *sequence, *position; /* (C) */
@@ -189,8 +191,10 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
 /* x += sum of weight * contribution, in the router's order, so that the order of arrival leaves no
  * trace in the bits. */
 void umbra_step_mix(const umbra_pass *p, int layer);
-/* Its second half: what the block gives in all, with the experts' sum in scratch->block, joins the
- * residual. */
+/* The parts of it: where the experts' sum goes, (C, expert_hidden); what of it comes to the block;
+ * and what the block gives in all, with the experts' sum in scratch->block, joins the residual. */
+float *umbra_step_sum(const umbra_pass *p);
+void umbra_step_raise(const umbra_pass *p, int layer);
 void umbra_step_join(const umbra_pass *p, int layer, float *residual);
 
 /* ffn.c: x += ffn(normed), the block that every row uses, or with post norms or several streams

@@ -11,6 +11,7 @@ void umbra_kernels_fill_neon_vector(umbra_kernels *k);
 void umbra_kernels_fill_neon_blocks(umbra_kernels *k);
 void umbra_neon_softmax(float *x, int n);
 void umbra_neon_attend(const umbra_attend *a);
+void umbra_neon_recur(const umbra_recur *r);
 
 /* Four halves from any address. */
 UMBRA_INLINE float32x4_t umbra_neon_load_f16(const uint8_t *p)

@@ -15,6 +15,13 @@ typedef float32x4_t vec;
 #define f16_value        umbra_f16_to_f32
 #define softmax          umbra_neon_softmax
 
+UMBRA_INLINE void vec_sum4(float *out, const vec *v)
+{
+    for (int i = 0; i < 4; i++) {
+        out[i] = vec_sum(v[i]);
+    }
+}
+
 #include "kernels/attend_body.h"
 
 void umbra_neon_attend(const umbra_attend *a)

@@ -71,6 +71,19 @@ UMBRA_INLINE vec vec_scale2(vec p, vec n)
 
 #include "kernels/vector_body.h"
 
+enum { TAPS = 4 };
+
+/* The weights of LANES channels, by tap. */
+UMBRA_INLINE void load_taps(const float *weights, vec *tap)
+{
+    float32x4x4_t all = vld4q_f32(weights);
+    for (int j = 0; j < TAPS; j++) {
+        tap[j] = all.val[j];
+    }
+}
+
+#include "kernels/convolve_body.h"
+
 void umbra_neon_softmax(float *x, int n)
 {
     softmax(x, n);
@@ -184,8 +197,11 @@ void umbra_kernels_fill_neon_vector(umbra_kernels *k)
     k->rope_halves = rope_halves;
     k->softmax = softmax;
     k->swiglu = swiglu;
+    k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = umbra_neon_attend;
+    k->recur = umbra_neon_recur;
+    k->convolve = convolve;
     k->store_kv = store_kv;
     k->log_sum_exp = log_sum_exp;
 }

@@ -11,6 +11,7 @@ void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
 void umbra_avx2_softmax(float *x, int n);
 void umbra_avx2_attend(const umbra_attend *a);
+void umbra_avx2_recur(const umbra_recur *r);
 
 /* ((v0+v4)+(v2+v6)) + ((v1+v5)+(v3+v7)) */
 UMBRA_INLINE float umbra_avx2_sum(__m256 v)

@@ -15,6 +15,11 @@ typedef __m256 vec;
 #define f16_value     _cvtsh_ss
 #define softmax       umbra_avx2_softmax
 
+UMBRA_INLINE void vec_sum4(float *out, const vec *v)
+{
+    _mm_storeu_ps(out, umbra_avx2_sum4(v[0], v[1], v[2], v[3]));
+}
+
 #include "kernels/attend_body.h"
 
 void umbra_avx2_attend(const umbra_attend *a)

@@ -88,7 +88,7 @@ UMBRA_INLINE int tile_rows(int tokens)
     return tokens <= 2 ? 4 : 2;
 }
 
-#include "kernels/matmul_blocks.h"
+#include "kernels/matmul_panel.h"
 
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
     static const block_type type_##name = {                                                        \
@@ -103,7 +103,7 @@ UMBRA_INLINE int tile_rows(int tokens)
         .halves = has_halves,                                                                      \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
-UMBRA_BLOCK_TYPES(UMBRA_DEFINE_MATMUL)
+UMBRA_BLOCK_TYPES(UMBRA_DEFINE_PANEL_MATMUL)
 
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k)
 {

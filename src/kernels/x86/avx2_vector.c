@@ -42,6 +42,26 @@ UMBRA_INLINE vec vec_scale2(vec p, vec n)
 
 #include "kernels/vector_body.h"
 
+enum { TAPS = 4 };
+
+/* The weights of LANES channels, by tap. */
+UMBRA_INLINE void load_taps(const float *weights, vec *tap)
+{
+    vec a = vec_load(weights), b = vec_load(weights + LANES);
+    vec c = vec_load(weights + 2 * LANES), d = vec_load(weights + 3 * LANES);
+    /* Rows of four channels in either half, then columns of them. */
+    vec row0 = _mm256_permute2f128_ps(a, c, 0x20), row1 = _mm256_permute2f128_ps(a, c, 0x31);
+    vec row2 = _mm256_permute2f128_ps(b, d, 0x20), row3 = _mm256_permute2f128_ps(b, d, 0x31);
+    vec low01 = _mm256_unpacklo_ps(row0, row1), high01 = _mm256_unpackhi_ps(row0, row1);
+    vec low23 = _mm256_unpacklo_ps(row2, row3), high23 = _mm256_unpackhi_ps(row2, row3);
+    tap[0] = _mm256_shuffle_ps(low01, low23, 0x44);
+    tap[1] = _mm256_shuffle_ps(low01, low23, 0xee);
+    tap[2] = _mm256_shuffle_ps(high01, high23, 0x44);
+    tap[3] = _mm256_shuffle_ps(high01, high23, 0xee);
+}
+
+#include "kernels/convolve_body.h"
+
 void umbra_avx2_softmax(float *x, int n)
 {
     softmax(x, n);
@@ -205,8 +225,11 @@ void umbra_kernels_fill_avx2_vector(umbra_kernels *k)
     k->rope_halves = rope_halves;
     k->softmax = softmax;
     k->swiglu = swiglu;
+    k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = umbra_avx2_attend;
+    k->recur = umbra_avx2_recur;
+    k->convolve = convolve;
     k->store_kv = store_kv;
     k->log_sum_exp = log_sum_exp;
 }

@@ -7,6 +7,8 @@
 #include "kernels/internal.h"
 
 void umbra_kernels_fill_avx512_blocks(umbra_kernels *k);
+void umbra_avx512_recur(const umbra_recur *r);
+void umbra_avx512_attend(const umbra_attend *a);
 
 /* Adds in a fixed order: halves, quarters, and so on. */
 UMBRA_INLINE float umbra_avx512_sum(__m512 v)

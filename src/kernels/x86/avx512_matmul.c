@@ -103,6 +103,8 @@ void umbra_kernels_fill_avx512(umbra_kernels *k)
 {
     k->predict = &umbra_predict_avx512;
     umbra_kernels_fill_avx512_blocks(k);
+    k->recur = umbra_avx512_recur;
+    k->attend = umbra_avx512_attend;
     k->matmul[UMBRA_F32] = matmul_f32;
     k->matmul[UMBRA_F16] = matmul_f16;
     k->matmul[UMBRA_BF16] = matmul_bf16;

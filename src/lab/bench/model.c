@@ -140,6 +140,21 @@ static int timed_tokens(replay *r, umbra_engine *engine, umbra_bench_sample *sam
     return rc;
 }
 
+static void hand_out_profile(const umbra_bench_run *b, const umbra_bench_setup *setup,
+                             umbra_engine *engine)
+{
+    const umbra_memory_plan *plan = umbra_engine_get_plan(engine);
+    umbra_bench_profile p = {
+        .policy = setup->resident ? "resident" : umbra_policy_name(setup->policy),
+        .io = setup->io,
+        .ram_bytes = plan->ram_bytes,
+        .threads = plan->threads,
+        .kernels = plan->kernels,
+    };
+    umbra_engine_get_profile(engine, &p.profile);
+    b->o->profile(b->o->user, &p);
+}
+
 int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, bool record,
                          umbra_bench_sample *sample, umbra_error *err)
 {
@@ -179,6 +194,8 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
         b->n_events = record ? umbra_store_recorded(umbra_engine_store(engine)) : b->n_events;
         umbra_store_record(umbra_engine_store(engine), NULL, 0);
     }
+    if (rc == UMBRA_OK && record && b->o->engine.profile && b->o->profile)
+        hand_out_profile(b, setup, engine);
     umbra_prefetch_close(&prefetch);
     umbra_engine_close(&engine);
     return rc;

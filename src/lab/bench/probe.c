@@ -35,7 +35,7 @@ static int read_for_a_while(umbra_store *store, const umbra_model *model, double
         if (c->experts % 7 == 0)
             for (int i = 0; i < n; i++)
                 experts[i] = (first + i) % c->experts;
-        if (model->slices[(size_t)layer * (size_t)c->experts * UMBRA_STORE_SLICES].bytes == 0)
+        if (!umbra_layer_has_experts(model, layer))
             continue;
         rc = umbra_store_clear(store, err);
         if (rc == UMBRA_OK)

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Holds texts with drafts against texts without, byte for byte, for every model that is named.
+#
+#     scripts/check-drafts.sh UMBRA MODEL...
+#
+# Greedy and drawn, every source, WIDTHS (default: 1 to 8), SHARES of the way from the smallest budget to
+# all in memory, in percent (default: 10, 50 and 100), POLICIES of reading ahead (default: off and runahead), TOKENS
+# new ones (default: 512, or what the model's context has room for).
+set -eu
+umbra=$1
+shift
+prompt="static int add(int a, int b) { return a + b; } static int sub(int a, int b) { return a"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+checked=0 different=0
+
+number() { # KEY: of the JSON of a plan
+    sed "s/.*\"$1\":\([0-9]*\).*/\1/" "$work/plan"
+}
+
+text() { # FILE OPTION...
+    out=$1
+    shift
+    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json "$@" >"$work/json" 2>"$work/err" ||
+        { cat "$work/err" >&2; exit 1; }
+    sed 's/.*"tokens":\(\[[^]]*\]\).*/\1/' "$work/json" >"$out"
+}
+
+for model; do
+    "$umbra" inspect "$model" --json | tr -d '\n' >"$work/plan"
+    least=$(number min_budget_bytes)
+    most=$(number all_budget_bytes)
+    context=$(number context)
+    tokens=${TOKENS:-512}
+    test "$tokens" -le $((context - 64)) || tokens=$((context - 64))
+    for drawn in "" "--temp 0.9 --top-p 0.95 --seed 11"; do
+        # shellcheck disable=SC2086 # options are words
+        text "$work/alone" --draft off --prefetch off $drawn
+        for share in ${SHARES:-10 50 100}; do
+            test "$share" = 100 && ram="" || ram="--ram $((least + (most - least) * share / 100))"
+            for policy in ${POLICIES:-off runahead}; do
+                for draft in lookup runahead auto; do
+                    test "$draft$policy" = runaheadoff && continue
+                    for width in ${WIDTHS:-1 2 3 4 5 6 7 8}; do
+                        # shellcheck disable=SC2086
+                        text "$work/drafted" --draft $draft --draft-max "$width" \
+                            --prefetch "$policy" $ram $drawn
+                        checked=$((checked + 1))
+                        cmp -s "$work/alone" "$work/drafted" && continue
+                        different=$((different + 1))
+                        echo "$model: --draft $draft --draft-max $width --prefetch $policy $ram" \
+                            "$drawn: another text"
+                    done
+                done
+            done
+        done
+    done
+done
+echo "$checked texts with drafts, $different of them differ"
+test "$different" = 0

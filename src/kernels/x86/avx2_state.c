@@ -1,0 +1,21 @@
+/* Recurrent states for AVX2. */
+#include "kernels/x86/avx2.h"
+
+enum { LANES = 8 };
+
+typedef __m256 vec;
+
+#define vec_zero  _mm256_setzero_ps
+#define vec_set   _mm256_set1_ps
+#define vec_load  _mm256_loadu_ps
+#define vec_store _mm256_storeu_ps
+#define vec_sub   _mm256_sub_ps
+#define vec_mul   _mm256_mul_ps
+#define vec_fma   _mm256_fmadd_ps
+
+#include "kernels/recur_body.h"
+
+void umbra_avx2_recur(const umbra_recur *r)
+{
+    recur(r);
+}
