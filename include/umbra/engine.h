@@ -101,6 +101,9 @@ UMBRA_API const umbra_memory_plan *umbra_engine_get_plan(const umbra_engine *eng
 /* The counters of the expert store since opening. Any thread. */
 UMBRA_API void umbra_engine_get_store_stats(const umbra_engine *engine, umbra_store_stats *out);
 
+/* umbra_store_get_residency of the expert store: out (layers, experts). Any thread. */
+UMBRA_API void umbra_engine_get_residency(const umbra_engine *engine, uint8_t *out);
+
 /* One token to compute: it takes the next position of its sequence. */
 typedef struct umbra_token {
     int32_t id;       /* 0 .. vocabulary-1 */

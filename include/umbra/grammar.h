@@ -10,13 +10,13 @@
  *     items, minItems, maxItems     at most UMBRA_GRAMMAR_ITEMS
  *     minLength, maxLength          characters, at most UMBRA_GRAMMAR_ITEMS
  *     minimum                       0; of an integer 1 too
- *     enum, const, anyOf
+ *     enum, const   beside a type that fits, or alone; anyOf alone
  *     $ref          "#", "#/$defs/NAME", "#/definitions/NAME"; may go round
  *
- * title, description, default, examples, format, $schema, $id, $comment, deprecated, readOnly and
- * writeOnly change nothing. Everything else is refused by name. Between the parts stand no spaces,
- * one, or a new line with indentation. Whatever is written from beginning to end is valid JSON, of
- * the schema. */
+ * title, description, default, examples, format, $schema, $id, $comment, deprecated, readOnly,
+ * writeOnly and strict change nothing. Everything else is refused by name. Between the parts stand
+ * no spaces, one, or a new line with indentation. Whatever is written from beginning to end is
+ * valid JSON, of the schema. */
 #ifndef UMBRA_GRAMMAR_H
 #define UMBRA_GRAMMAR_H
 

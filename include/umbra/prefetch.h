@@ -75,9 +75,9 @@ typedef struct umbra_token_guess {
                   that was not computed yet */
 } umbra_token_guess;
 
-/* The newest guess of the token behind those that the sequence holds (while a step computes its
- * token: behind that one). False: there is none, as with any policy but runahead, and where walks
- * found no time to come to the token's end. For the thread that drives the engine. */
+/* The newest guess of the token behind those that the sequence holds. False: there is none, as with
+ * any policy but runahead, and where walks found no time to come to the token's end. For the thread
+ * that drives the engine, between two calls of it. */
 UMBRA_API bool umbra_prefetch_get_guess(const umbra_prefetch *prefetch, int sequence,
                                         umbra_token_guess *out);
 /* Goes on by guesses alone behind token `id`, which is to be the sequence's next and is not

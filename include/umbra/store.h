@@ -47,7 +47,7 @@ extern "C" {
 
 enum {
     UMBRA_STORE_SLICES = 3, /* gate, up, down */
-    UMBRA_MAX_DISTANCE = 4, /* layers ahead that a forecast may reach, from training to reading */
+    UMBRA_MAX_DISTANCE = 4, /* layers ahead that networks predict and that are read for */
 };
 
 /* The cache, its files and its reads. */
@@ -204,8 +204,9 @@ UMBRA_API int umbra_store_poll(umbra_store *store, umbra_error *err);
 UMBRA_API uint64_t umbra_store_clock(const umbra_store *store);
 /* Foretells what a sequence (0 to n_sequences - 1) needs of a batch: probability (n_experts) that
  * it uses each expert of `layer`. due: the clock that the batch will bear, so the next one is due
- * at umbra_store_clock() + 1. distance, 1 to UMBRA_MAX_DISTANCE: how many layers ahead the
- * forecast was made, for the statistics; a sequence's nearer forecast replaces its farther one.
+ * at umbra_store_clock() + 1. distance, at least 1: how many layers ahead the forecast was made; a
+ * sequence's nearer forecast replaces its farther one. A batch that is more than UMBRA_MAX_DISTANCE
+ * ahead is not read for yet, but what it is foretold to use is kept from eviction.
  * What several sequences foretell for one due batch is merged. Returns false if it was refused,
  * because there is no such sequence or layer, the batch has begun or a nearer forecast is there.
  * Ignored until umbra_store_set_guessing. */
@@ -249,6 +250,17 @@ UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
 /* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
+/* Where an expert is. */
+typedef enum umbra_residency {
+    UMBRA_EXPERT_AWAY,    /* on disk alone */
+    UMBRA_EXPERT_HERE,    /* in the cache */
+    UMBRA_EXPERT_READING, /* on its way there */
+    UMBRA_EXPERT_GUESSED, /* there since it was read ahead, and not used so far */
+} umbra_residency;
+
+/* Where each expert is now, an umbra_residency each: out (n_layers, n_experts). Any thread may
+ * ask. */
+UMBRA_API void umbra_store_get_residency(const umbra_store *store, uint8_t *out);
 /* How many batches each expert was in since opening, probes aside: out (n_layers, n_experts). For
  * the thread that drives the store. */
 UMBRA_API void umbra_store_get_uses(const umbra_store *store, uint64_t *out);

@@ -17,7 +17,7 @@ static float margin_of(int step)
 
 void umbra_margins_init(umbra_margins *m)
 {
-    for (int d = 0; d < UMBRA_MAX_DISTANCE; d++) {
+    for (int d = 0; d < UMBRA_MARGIN_DISTANCES; d++) {
         for (int share = 0; share < UMBRA_MARGIN_SHARES; share++) {
             for (int i = 0; i < UMBRA_MARGIN_STEPS; i++) {
                 m->seen[d][share][i] = prior_weight;
@@ -25,6 +25,14 @@ void umbra_margins_init(umbra_margins *m)
             }
         }
     }
+}
+
+/* 1 to UMBRA_MARGIN_DISTANCES: far ones are counted together. */
+static int distance_of(int distance)
+{
+    if (distance <= UMBRA_MAX_DISTANCE)
+        return distance;
+    return distance <= 2 * UMBRA_MAX_DISTANCE ? UMBRA_MAX_DISTANCE + 1 : UMBRA_MARGIN_DISTANCES;
 }
 
 static int share_of(float missing)
@@ -69,7 +77,7 @@ void umbra_margins_foretell(const umbra_margins *m, umbra_gating gating, const f
                             const float *preference, int n, int k, int distance, float missing,
                             float *order, float *probability, umbra_margin_row *row)
 {
-    int d = distance < UMBRA_MAX_DISTANCE ? distance : UMBRA_MAX_DISTANCE;
+    int d = distance_of(distance);
     int share = share_of(missing);
     float *choosing = probability; /* until it is overwritten */
     for (int i = 0; i < n; i++)

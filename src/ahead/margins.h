@@ -15,16 +15,20 @@
 
 #include "model/model.h"
 
-enum { UMBRA_MARGIN_STEPS = 24, UMBRA_MARGIN_SHARES = 3 };
+enum {
+    UMBRA_MARGIN_STEPS = 24,
+    UMBRA_MARGIN_SHARES = 3,
+    UMBRA_MARGIN_DISTANCES = UMBRA_MAX_DISTANCE + 2, /* 1 to 4, then 5 to 8, and all beyond */
+};
 
 typedef struct umbra_margins {
-    float seen[UMBRA_MAX_DISTANCE][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
-    float used[UMBRA_MAX_DISTANCE][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
+    float seen[UMBRA_MARGIN_DISTANCES][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
+    float used[UMBRA_MARGIN_DISTANCES][UMBRA_MARGIN_SHARES][UMBRA_MARGIN_STEPS];
 } umbra_margins;
 
 /* What was foretold of a layer, to learn from. */
 typedef struct umbra_margin_row {
-    uint8_t distance, share; /* distance 0: nothing was */
+    uint8_t distance, share; /* where it is counted; distance 0: nothing was */
     uint8_t *step;           /* (experts) */
 } umbra_margin_row;
 

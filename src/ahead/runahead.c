@@ -1,6 +1,7 @@
 /* Walks while the engine waits, and foretells what the walk names. */
 #include "ahead/runahead.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "ahead/margins.h"
@@ -10,7 +11,10 @@
 #include "base/memory.h"
 #include "store/forecast.h"
 
-enum { DEEPEST = UMBRA_MAX_DISTANCE };
+/* How far ahead forecasts are read for: what a walk that has come so far has done its work. */
+enum { NEAR = UMBRA_MAX_DISTANCE };
+/* How far the routers alone are asked, where no walk has come: what is farther a walk will know. */
+enum { GLANCES = 2 };
 
 /* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
  * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there
@@ -29,6 +33,8 @@ typedef struct foretold {
     umbra_margin_row row;
     int position; /* of the token it was foretold for, */
     int32_t id;   /* and which that was taken to be; -1: it was known */
+    int distance; /* from which it was foretold */
+    bool by_glance;
 } foretold;
 
 /* What was guessed of a sequence's next token. */
@@ -37,22 +43,32 @@ typedef struct next_token {
     float said;              /* the walk's own probability of `best` */
 } next_token;
 
+/* A walk on its way. */
+typedef struct trip {
+    umbra_walk *walk;
+    int row, source; /* of the step; layer from which it goes, -1: it does not go */
+    uint64_t clock;  /* the store's when it began */
+    next_token next; /* into which it has gone, where it has */
+} trip;
+
 struct umbra_runahead {
     umbra_engine *engine;
-    umbra_walk *walk;
-    umbra_margins margins;
-    umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
-    foretold *foretold;        /* (S, layers) */
-    uint8_t *steps;            /* (S, layers, experts) of these */
-    next_token *next;          /* (S) */
-    float *probability;        /* (experts) */
-    float *order;              /* (experts) */
-    int sequences, deepest;    /* layers with experts that a walk goes at most */
-    int source;                /* layer from which walks go, -1: none yet in this step */
-    int row, turns;            /* whose turn it is, and how many rows had theirs in this layer */
-    bool more;                 /* the walk can go on */
-    int level;                 /* of experts_of_level */
-    float ended;               /* share of waits in which every walk came to its end */
+    trip near; /* of the present wait; its walk also glances and makes drafts */
+    trip far;  /* one that was near, and goes on as far as a whole token in the step's later waits,
+                  not to read so early, but for the sake of evictions */
+    umbra_margins walked, glanced; /* margins of walks, and of routers on the present state */
+    umbra_calibration guessed;     /* what became of guesses; only distance 0 is in use */
+    foretold *foretold;            /* (S, layers) */
+    uint8_t *steps;                /* (S, layers, experts) of these */
+    next_token *next;              /* (S) */
+    float *probability;            /* (experts) */
+    float *order;                  /* (experts) */
+    int sequences;
+    int reach, whole; /* layers with experts that a walk goes: near, and far (a token's) */
+    int turns;        /* rows that had theirs in this layer */
+    bool more;        /* the near walk can go on */
+    int level;        /* of experts_of_level */
+    float ended;      /* share of waits in which every walk came to its end */
     /* The time that guessing tokens may take, of what the engine has waited for nothing else to do;
      * how much it had waited at the step's beginning; what a guess takes. */
     double credit_ns, guess_ns;
@@ -71,7 +87,7 @@ static uint64_t table_bytes(const umbra_model *model, int sequences)
 
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences)
 {
-    return umbra_walk_bytes(model, context, threads) +
+    return 2 * umbra_walk_bytes(model, context, threads) +
            table_bytes(model, sequences > 0 ? sequences : 1);
 }
 
@@ -102,13 +118,18 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error 
         return umbra_fail_nomem(err, "running ahead", sizeof *r);
     r->engine = engine;
     r->sequences = umbra_engine_sequences(engine);
-    r->deepest = model->info.moe_layers < DEEPEST ? model->info.moe_layers : DEEPEST;
+    r->whole = model->info.moe_layers;
+    r->reach = r->whole < NEAR ? r->whole : NEAR;
+    r->near.source = r->far.source = -1;
     r->ended = (enough + too_few) / 2;
     r->guess_ns = first_guess_ns;
-    umbra_margins_init(&r->margins);
+    umbra_margins_init(&r->walked);
+    umbra_margins_init(&r->glanced);
     int rc = open_tables(r, model, err);
     if (rc == UMBRA_OK)
-        rc = umbra_walk_open(&r->walk, engine, err);
+        rc = umbra_walk_open(&r->near.walk, engine, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_walk_open(&r->far.walk, engine, err);
     if (rc != UMBRA_OK) {
         umbra_runahead_close(&r);
         return rc;
@@ -122,7 +143,8 @@ void umbra_runahead_close(umbra_runahead **runahead)
     umbra_runahead *r = *runahead;
     if (!r)
         return;
-    umbra_walk_close(&r->walk);
+    umbra_walk_close(&r->near.walk);
+    umbra_walk_close(&r->far.walk);
     umbra_free(r->foretold);
     umbra_free(r->steps);
     umbra_free(r->next);
@@ -142,13 +164,12 @@ void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows)
     if (r->credit_ns > most_ns)
         r->credit_ns = most_ns;
     r->waited_ns = waited_ns;
-    r->source = -1;
+    r->near.source = r->far.source = -1;
     for (int t = 0; t < rows->n; t++) {
         next_token *n = &r->next[rows->tokens[t].sequence];
         if (n->guess.position == rows->position[t])
             umbra_calibration_add(&r->guessed, 0, n->said, n->guess.best == rows->tokens[t].id);
-        if (n->guess.position <= rows->position[t])
-            n->guess.position = -1;
+        n->guess.position = -1;
     }
 }
 
@@ -158,18 +179,16 @@ static foretold *foretold_of(umbra_runahead *r, int sequence, int layer)
     return &r->foretold[(size_t)sequence * (size_t)layers + (size_t)layer];
 }
 
-void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows)
+/* What was foretold of the layer has come true or not, unless it was of another token. */
+static void learn(umbra_runahead *r, const umbra_rows *rows, int t)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    for (int t = 0; t < rows->n; t++) {
-        foretold *f = foretold_of(r, rows->tokens[t].sequence, rows->layer);
-        bool same = f->position == rows->position[t] && (f->id < 0 || f->id == rows->tokens[t].id);
-        if (same)
-            umbra_margins_learn(&r->margins, &f->row, c->experts,
-                                rows->experts + (size_t)t * (size_t)c->experts_used,
-                                c->experts_used);
-        f->row.distance = 0;
-    }
+    foretold *f = foretold_of(r, rows->tokens[t].sequence, rows->layer);
+    bool same = f->position == rows->position[t] && (f->id < 0 || f->id == rows->tokens[t].id);
+    if (same)
+        umbra_margins_learn(f->by_glance ? &r->glanced : &r->walked, &f->row, c->experts,
+                            rows->experts + (size_t)t * (size_t)c->experts_used, c->experts_used);
+    f->row.distance = 0;
 }
 
 /* ---- walking ---- */
@@ -188,17 +207,24 @@ static void temper(const umbra_config *c, float sure, float *probability)
         probability[e] = sure * probability[e] + (1 - sure) * any;
 }
 
-/* From where the walk is, probability (experts) by what its router says, or 0 and 1 where the id of
+/* Whether the layer is foretold already by a walk from as near, for the token at the position. */
+static bool is_known(const foretold *f, int position, int distance)
+{
+    return f->row.distance > 0 && !f->by_glance && f->position == position &&
+           f->distance <= distance;
+}
+
+/* From where the trip is, probability (experts) by what its router says, or 0 and 1 where the id of
  * the token names the experts. */
-static void rate(umbra_runahead *r, bool named, int distance, foretold *f)
+static void rate(umbra_runahead *r, const trip *at, bool named, foretold *f)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    const int32_t *experts = umbra_walk_experts(r->walk);
+    const int32_t *experts = umbra_walk_experts(at->walk);
     if (!named) {
-        umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(r->walk),
-                               umbra_walk_preference(r->walk), c->experts, c->experts_used,
-                               distance, umbra_walk_missing(r->walk), r->order, r->probability,
-                               &f->row);
+        umbra_margins_foretell(f->by_glance ? &r->glanced : &r->walked, c->router.gating,
+                               umbra_walk_scores(at->walk), umbra_walk_preference(at->walk),
+                               c->experts, c->experts_used, umbra_walk_distance(at->walk),
+                               umbra_walk_missing(at->walk), r->order, r->probability, &f->row);
         return;
     }
     memset(r->probability, 0, (size_t)c->experts * sizeof *r->probability);
@@ -207,30 +233,63 @@ static void rate(umbra_runahead *r, bool named, int distance, foretold *f)
     f->row.distance = 0; /* nothing is to be learnt of it */
 }
 
-static void foretell(umbra_runahead *r, const umbra_rows *rows, uint64_t clock)
+/* Of the layer to which the trip has come, by a walk or a glance. */
+static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at, bool glance)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    int sequence = rows->tokens[r->row].sequence;
-    int layer = umbra_walk_layer(r->walk), distance = umbra_walk_distance(r->walk);
-    int tokens = umbra_walk_tokens(r->walk);
-    const next_token *n = &r->next[sequence];
+    int sequence = rows->tokens[at->row].sequence;
+    int layer = umbra_walk_layer(at->walk), distance = umbra_walk_distance(at->walk);
+    int tokens = umbra_walk_tokens(at->walk), position = rows->position[at->row] + tokens;
     foretold *f = foretold_of(r, sequence, layer);
-    rate(r, umbra_engine_token_experts(r->engine, layer, 0) != NULL, distance, f);
-    f->position = rows->position[r->row] + tokens;
-    f->id = tokens > 0 ? n->guess.best : -1;
+    if (is_known(f, position, distance - 1))
+        return;
+    f->position = position;
+    f->id = tokens > 0 ? at->next.guess.best : -1;
+    f->distance = distance;
+    f->by_glance = glance;
+    rate(r, at, umbra_engine_token_experts(r->engine, layer, 0) != NULL, f);
     if (tokens > 0)
-        temper(c, surety(r, n), r->probability);
+        temper(c, surety(r, &at->next), r->probability);
     umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance,
-                         clock + (uint64_t)distance, r->probability);
+                         at->clock + (uint64_t)distance, r->probability);
     r->stats.predictions++;
 }
 
-/* The walk is behind the last layer: what it guesses there. */
-static bool guess_next(umbra_runahead *r, int position, next_token *n)
+/* Of the next layers, as far as no walk has come. */
+static void glance(umbra_runahead *r, const umbra_rows *rows, int t)
+{
+    const umbra_model *model = umbra_engine_model(r->engine);
+    const trip at = {.walk = r->near.walk,
+                     .row = t,
+                     .source = rows->layer,
+                     .clock = umbra_store_clock(umbra_engine_store(r->engine))};
+    for (int layer = rows->layer + 1, d = 0; layer < model->config.layers && d < GLANCES; layer++) {
+        if (!umbra_layer_has_experts(model, layer))
+            continue;
+        d++;
+        if (umbra_engine_token_experts(r->engine, layer, 0))
+            continue; /* named since the token is there */
+        const foretold *f = foretold_of(r, rows->tokens[t].sequence, layer);
+        if (!is_known(f, rows->position[t], INT_MAX) && umbra_walk_glance(at.walk, rows, t, d))
+            foretell(r, rows, &at, true);
+    }
+}
+
+void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows, bool on)
+{
+    for (int t = 0; t < rows->n; t++)
+        learn(r, rows, t);
+    for (int t = 0; on && t < rows->n; t++)
+        if (!rows->prompt[t] && !umbra_is_draft(rows, t))
+            glance(r, rows, t);
+}
+
+/* The trip is behind the last layer: what it guesses there. */
+static bool guess_next(umbra_runahead *r, const trip *at, int position, next_token *n)
 {
     umbra_walk_next said;
     uint64_t start_ns = umbra_clock_ns();
-    if (!umbra_walk_guess(r->walk, &said))
+    if (!umbra_walk_guess(at->walk, &said))
         return false;
     double took_ns = (double)(umbra_clock_ns() - start_ns);
     r->credit_ns -= took_ns;
@@ -239,45 +298,62 @@ static bool guess_next(umbra_runahead *r, int position, next_token *n)
                        .second = said.second,
                        .second_probability = said.second_probability,
                        .position = position,
-                       .layer = r->source},
+                       .layer = at->source},
                       said.probability};
     return true;
 }
 
 /* On into the next token, if it is known or there is time to guess it. A guess from a later layer
  * is the better one. */
-static bool cross(umbra_runahead *r, const umbra_rows *rows)
+static bool cross(umbra_runahead *r, const umbra_rows *rows, trip *at)
 {
-    next_token *n = &r->next[rows->tokens[r->row].sequence];
-    int position = rows->position[r->row] + 1;
-    if (umbra_walk_tokens(r->walk) > 0)
+    next_token *n = &r->next[rows->tokens[at->row].sequence];
+    int position = rows->position[at->row] + 1;
+    if (umbra_walk_tokens(at->walk) > 0)
         return false;
     bool known = n->guess.position == position;
-    if ((!known || n->guess.layer < r->source) && r->credit_ns >= r->guess_ns)
-        known = guess_next(r, position, n);
-    return known && umbra_walk_token(r->walk, n->guess.best);
+    if ((!known || n->guess.layer < at->source) && r->credit_ns >= r->guess_ns)
+        known = guess_next(r, at, position, n);
+    at->next = *n;
+    return known && umbra_walk_token(at->walk, n->guess.best);
 }
 
-/* One layer on. */
-static bool go_on(umbra_runahead *r, const umbra_rows *rows)
+/* One layer on, at most to this distance, and what is foretold there. */
+static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach)
 {
-    if (umbra_walk_distance(r->walk) >= r->deepest)
+    if (at->source < 0 || umbra_walk_distance(at->walk) >= reach)
         return false;
-    return umbra_walk_step(r->walk) || (cross(r, rows) && umbra_walk_step(r->walk));
+    if (!umbra_walk_step(at->walk) && !(cross(r, rows, at) && umbra_walk_step(at->walk)))
+        return false;
+    foretell(r, rows, at, false);
+    return true;
 }
 
-/* The walk of the next row that decodes, of those that had no turn in this layer. */
+/* The near walk of the next row that decodes, of those that had no turn in this layer. */
 static bool next_row(umbra_runahead *r, const umbra_rows *rows)
 {
     while (r->turns < rows->n) {
         r->turns++;
-        r->row = (r->row + 1) % rows->n;
-        if (!rows->prompt[r->row] && !umbra_is_draft(rows, r->row)) {
-            umbra_walk_begin(r->walk, rows, r->row, UMBRA_TAP_WAIT);
+        r->near.row = (r->near.row + 1) % rows->n;
+        if (!rows->prompt[r->near.row] && !umbra_is_draft(rows, r->near.row)) {
+            umbra_walk_begin(r->near.walk, rows, r->near.row, UMBRA_TAP_WAIT);
             return true;
         }
     }
     return false;
+}
+
+/* The near walk has come to its end: where waits have long let all walks do so with all their
+ * experts, and no far one is under way, it goes on as such. One of several rows would keep the
+ * others from theirs. */
+static void hand_over(umbra_runahead *r, const umbra_rows *rows)
+{
+    bool long_waits = r->level == LEVELS - 1 && r->ended > enough;
+    if (rows->n > 1 || !long_waits || r->far.source >= 0)
+        return;
+    umbra_walk *other = r->far.walk;
+    r->far = r->near;
+    r->near.walk = other;
 }
 
 /* A layer's waits are over: whether walks get far enough to do more, or should do less. */
@@ -292,24 +368,30 @@ static void choose_level(umbra_runahead *r)
     if (level != r->level)
         r->ended = (enough + too_few) / 2;
     r->level = level;
-    umbra_walk_limit(r->walk, experts_of_level[level]);
+    umbra_walk_limit(r->near.walk, experts_of_level[level]);
 }
 
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 {
     umbra_store *store = umbra_engine_store(r->engine);
-    uint64_t start_ns = umbra_clock_ns(), clock = umbra_store_clock(store);
-    if (r->source != rows->layer) {
+    uint64_t start_ns = umbra_clock_ns();
+    if (r->near.source != rows->layer) {
         choose_level(r);
-        r->source = rows->layer;
+        r->near.source = rows->layer;
+        r->near.clock = umbra_store_clock(store);
         r->turns = 0;
         r->more = next_row(r, rows);
     }
-    while (r->more && !umbra_store_ready(store)) {
-        if (go_on(r, rows))
-            foretell(r, rows, clock);
-        else
+    while (!umbra_store_ready(store)) {
+        if (r->more) {
+            if (go_on(r, rows, &r->near, r->reach))
+                continue;
+            hand_over(r, rows);
             r->more = next_row(r, rows);
+        } else if (!go_on(r, rows, &r->far, r->whole)) {
+            r->far.source = -1;
+            break;
+        }
     }
     r->stats.predict_ns += umbra_clock_ns() - start_ns;
 }
@@ -318,8 +400,9 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 
 bool umbra_runahead_get_guess(const umbra_runahead *r, int sequence, umbra_token_guess *out)
 {
-    if (sequence < 0 || sequence >= r->sequences || r->next[sequence].guess.position < 0)
-        return false;
+    if (sequence < 0 || sequence >= r->sequences ||
+        r->next[sequence].guess.position != umbra_engine_length(r->engine, sequence))
+        return false; /* what it was guessed behind may have been cut off */
     *out = r->next[sequence].guess;
     out->probability = surety(r, &r->next[sequence]);
     return true;
@@ -332,13 +415,13 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
     if (sequence < 0 || sequence >= r->sequences || id < 0 || id >= c->vocabulary)
         return 0;
     int position = umbra_engine_length(r->engine, sequence);
-    umbra_walk_limit(r->walk, UMBRA_MAX_USED); /* the next wait sets its own */
-    bool there = umbra_walk_begin_token(r->walk, sequence, position, id);
+    umbra_walk_limit(r->near.walk, UMBRA_MAX_USED); /* the next wait sets its own */
+    bool there = umbra_walk_begin_token(r->near.walk, sequence, position, id);
     while (there && have < n) {
         umbra_walk_next said;
-        while (umbra_walk_step(r->walk))
+        while (umbra_walk_step(r->near.walk))
             ;
-        if (!umbra_walk_guess(r->walk, &said))
+        if (!umbra_walk_guess(r->near.walk, &said))
             break;
         have++;
         out[have - 1] = (umbra_token_guess){.best = said.best,
@@ -347,7 +430,7 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
                                             .second_probability = said.second_probability,
                                             .position = position + have,
                                             .layer = -1};
-        there = umbra_walk_token(r->walk, said.best);
+        there = umbra_walk_token(r->near.walk, said.best);
     }
     return have;
 }

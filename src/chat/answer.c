@@ -159,13 +159,21 @@ static void scan(umbra_answer *a, bool ended)
 
 /* ---- the public calls ---- */
 
+/* Arguments that come as a text inside a JSON string are told when it is whole. */
+static bool is_quoted(const umbra_answer *a)
+{
+    return (a->family->form == UMBRA_CALL_OBJECT || a->family->form == UMBRA_CALL_KEYED) &&
+           a->arguments.bytes > 0 && a->arguments.text[0] == '"';
+}
+
 int umbra_answer_take_text(umbra_answer *a, const char *bytes, size_t n, bool control)
 {
     if (a->rc != UMBRA_OK || n == 0 || (control && !umbra_answer_is_marker(a->family, bytes, n)))
         return a->rc;
     if (umbra_answer_add(a, &a->in, bytes, n))
         scan(a, false);
-    umbra_answer_flush(a);
+    if (!is_quoted(a))
+        umbra_answer_flush(a);
     return a->rc;
 }
 

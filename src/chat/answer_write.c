@@ -152,7 +152,7 @@ void umbra_answer_argue_escaped(umbra_answer *a, const char *text, size_t n)
 
 void umbra_answer_flush(umbra_answer *a)
 {
-    if (!a->open || !a->named || a->quoted)
+    if (!a->open || !a->named)
         return;
     size_t whole = umbra_whole_characters(a->arguments.text, a->arguments.bytes);
     umbra_answer_event e = {.part = UMBRA_ANSWER_ARGUMENTS,

@@ -290,11 +290,3 @@ const umbra_family *umbra_family_find(const char *source, size_t bytes)
             return &families[i];
     return NULL;
 }
-
-const umbra_family *umbra_family_named(const char *name)
-{
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (strcmp(families[i].name, name) == 0)
-            return &families[i];
-    return NULL;
-}

@@ -40,7 +40,5 @@ typedef struct umbra_family {
 
 /* The family of a template, NULL: none that is known. */
 const umbra_family *umbra_family_find(const char *source, size_t bytes);
-/* The row of that name, or NULL. */
-const umbra_family *umbra_family_named(const char *name);
 
 #endif

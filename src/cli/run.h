@@ -41,10 +41,6 @@ int run_output_take(void *user, int32_t id);
 /* Writes what was held back. */
 void run_output_end(run_output *o);
 
-/* The bytes of a token: in small (room), or in memory that the caller frees; NULL: none is left. */
-char *run_token_text(const umbra_model *model, int32_t id, bool special, char *small, size_t room,
-                     size_t *n);
-
 /* What writes texts. */
 typedef struct run_machine {
     umbra_engine *engine;

@@ -58,15 +58,15 @@ static void write_text(run_output *o, const char *text, size_t n)
         keep(o, text, n);
 }
 
-char *run_token_text(const umbra_model *model, int32_t id, bool special, char *small, size_t room,
-                     size_t *n)
+/* The bytes of a token: in small (room), or in memory that the caller frees; NULL: none is left. */
+static char *token_text(const umbra_model *model, int32_t id, char *small, size_t room, size_t *n)
 {
     char *text = small;
-    *n = umbra_detokenize(model, id, special, small, room);
+    *n = umbra_detokenize(model, id, false, small, room);
     if (*n > room) {
         text = malloc(*n);
         if (text)
-            umbra_detokenize(model, id, special, text, *n);
+            umbra_detokenize(model, id, false, text, *n);
     }
     return text;
 }
@@ -77,7 +77,7 @@ int run_output_take(void *user, int32_t id)
     char small[TOKEN_BYTES];
     const char *out;
     size_t n;
-    char *text = run_token_text(o->model, id, false, small, sizeof small, &n);
+    char *text = token_text(o->model, id, small, sizeof small, &n);
     int rc = text ? umbra_stops_take(o->stops, text, n, &out, &n) : UMBRA_E_NOMEM;
     o->tokens[o->count++] = id;
     o->stopped = rc > 0;

@@ -293,6 +293,11 @@ void umbra_engine_get_store_stats(const umbra_engine *e, umbra_store_stats *out)
     umbra_store_get_stats(e->store, out);
 }
 
+void umbra_engine_get_residency(const umbra_engine *e, uint8_t *out)
+{
+    umbra_store_get_residency(e->store, out);
+}
+
 const umbra_model *umbra_engine_model(const umbra_engine *e)
 {
     return e->model;

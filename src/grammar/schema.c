@@ -1,57 +1,35 @@
 /* Compiles JSON schemas into nets. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <umbra/grammar.h>
 
 #include "base/error.h"
-#include "base/json_writer.h"
 #include "base/memory.h"
 #include "base/quote.h"
-#include "chat/values.h"
-#include "grammar/schema.h"
+#include "grammar/schema_internal.h"
 
-enum { MOST_DEPTH = 64, PATH_BYTES = 200 };
+enum { MOST_DEPTH = 64 };
 
-/* A schema that is a rule already, or becomes one: references may go round. */
-typedef struct known {
-    const umbra_tpl_dict *schema;
-    int rule;
-} known;
-
-typedef struct compiler {
-    umbra_net *net;
-    umbra_tpl_value root;
-    known *known; /* (n_known) */
-    int n_known, room;
-    int depth;
-    char path[PATH_BYTES]; /* of the schema in work: "#/properties/a" */
-    umbra_error *err;
-} compiler;
-
-static int compile(compiler *c, umbra_tpl_value schema, int *rule);
-
-static int refuse(const compiler *c, const char *what, const char *name, size_t bytes)
+static int refuse(const schema_compiler *c, const char *what, const char *name, size_t bytes)
 {
     return umbra_fail(c->err, UMBRA_E_UNSUPPORTED, "the schema at %s: %s \"%s\" is not supported",
                       c->path, what, umbra_quote(name, bytes).text);
 }
 
-static int wrong(const compiler *c, const char *keyword, const char *what)
+int umbra_schema_wrong(const schema_compiler *c, const char *keyword, const char *what)
 {
     return umbra_fail(c->err, UMBRA_E_UNSUPPORTED, "the schema at %s: \"%s\" %s", c->path, keyword,
                       what);
 }
 
-/* Compiles a part of the schema in work, whose place is named by two steps (name may be NULL). */
-static int compile_part(compiler *c, umbra_tpl_value part, const char *keyword,
-                        const umbra_tpl_string *name, int *rule)
+int umbra_schema_part(schema_compiler *c, umbra_tpl_value part, const char *keyword,
+                      const umbra_tpl_string *name, int *rule)
 {
     size_t used = strlen(c->path);
     snprintf(c->path + used, sizeof c->path - used, "/%s%s%s", keyword, name ? "/" : "",
              name ? umbra_quote(name->data, name->bytes).text : "");
-    int rc = compile(c, part, rule);
+    int rc = umbra_schema_rule(c, part, rule);
     c->path[used] = '\0';
     return rc;
 }
@@ -71,8 +49,6 @@ static const char *const annotations[] = {
     "$id",   "$comment",    "deprecated", "readOnly", "writeOnly", "strict",
 };
 
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
 static bool is_one_of(const umbra_tpl_entry *e, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -81,7 +57,7 @@ static bool is_one_of(const umbra_tpl_entry *e, const char *const *list, size_t 
     return false;
 }
 
-static int check_keywords(const compiler *c, umbra_tpl_value schema)
+static int check_keywords(const schema_compiler *c, umbra_tpl_value schema)
 {
     size_t at = 0;
     UMBRA_EACH_MEMBER(e, at, schema)
@@ -90,13 +66,14 @@ static int check_keywords(const compiler *c, umbra_tpl_value schema)
     return UMBRA_OK;
 }
 
-/* Nothing beside a keyword counts but annotations and definitions. */
-static int check_alone(const compiler *c, umbra_tpl_value schema, const char *keyword)
+int umbra_schema_alone(const schema_compiler *c, umbra_tpl_value schema, const char *keyword,
+                       const char *other)
 {
     size_t at = 0;
     UMBRA_EACH_MEMBER(e, at, schema)
-    if (!umbra_value_is(e, keyword) && !umbra_value_is(e, "$defs") &&
-        !umbra_value_is(e, "definitions") && !is_one_of(e, annotations, COUNT(annotations)))
+    if (!umbra_value_is(e, keyword) && !(other && umbra_value_is(e, other)) &&
+        !umbra_value_is(e, "$defs") && !umbra_value_is(e, "definitions") &&
+        !is_one_of(e, annotations, COUNT(annotations)))
         return umbra_fail(c->err, UMBRA_E_UNSUPPORTED,
                           "the schema at %s: \"%s\" beside \"%s\" is not supported", c->path,
                           umbra_quote(e->key.u.string->data, e->key.u.string->bytes).text, keyword);
@@ -104,20 +81,21 @@ static int check_alone(const compiler *c, umbra_tpl_value schema, const char *ke
 }
 
 /* A count from 0 to UMBRA_GRAMMAR_ITEMS in *out, which stays where the keyword is not there. */
-static int read_count(const compiler *c, umbra_tpl_value schema, const char *keyword, int *out)
+static int read_count(const schema_compiler *c, umbra_tpl_value schema, const char *keyword,
+                      int *out)
 {
     const umbra_tpl_value *v = umbra_value_member(schema, keyword);
     int64_t n;
     if (!v)
         return UMBRA_OK;
     if (v->kind != TPL_INT || !umbra_tpl_as_int(*v, &n) || n < 0 || n > UMBRA_GRAMMAR_ITEMS)
-        return wrong(c, keyword, "must be a whole number of at most 4096");
+        return umbra_schema_wrong(c, keyword, "must be a whole number of at most 4096");
     *out = (int)n;
     return UMBRA_OK;
 }
 
-static int read_counts(const compiler *c, umbra_tpl_value schema, const char *min, const char *max,
-                       int *least, int *most)
+static int read_counts(const schema_compiler *c, umbra_tpl_value schema, const char *min,
+                       const char *max, int *least, int *most)
 {
     *least = 0;
     *most = -1;
@@ -125,183 +103,27 @@ static int read_counts(const compiler *c, umbra_tpl_value schema, const char *mi
     if (rc == UMBRA_OK)
         rc = read_count(c, schema, max, most);
     if (rc == UMBRA_OK && *most >= 0 && *least > *most)
-        return wrong(c, max, "is less than the minimum");
-    return rc;
-}
-
-/* ---- literals ---- */
-
-static void write_value(umbra_json *j, umbra_tpl_value v);
-
-static void write_dict(umbra_json *j, umbra_tpl_value v)
-{
-    size_t at = 0;
-    umbra_json_open(j, '{');
-    UMBRA_EACH_MEMBER(e, at, v)
-    {
-        umbra_json_string(j, e->key.u.string->data, e->key.u.string->bytes);
-        fputc(':', j->file);
-        j->need_comma = false;
-        write_value(j, e->value);
-    }
-    umbra_json_close(j, '}');
-}
-
-static void write_value(umbra_json *j, umbra_tpl_value v)
-{
-    if (v.kind == TPL_STRING)
-        umbra_json_string(j, v.u.string->data, v.u.string->bytes);
-    else if (v.kind == TPL_INT)
-        umbra_json_int(j, v.u.integer);
-    else if (v.kind == TPL_FLOAT)
-        umbra_json_double(j, v.u.real, 17);
-    else if (v.kind == TPL_BOOL)
-        umbra_json_bool(j, v.u.boolean);
-    else if (v.kind == TPL_DICT)
-        write_dict(j, v);
-    else if (v.kind == TPL_LIST) {
-        umbra_json_open(j, '[');
-        for (size_t i = 0; i < v.u.list->count; i++)
-            write_value(j, v.u.list->items[i]);
-        umbra_json_close(j, ']');
-    } else
-        umbra_json_text(j, NULL);
-}
-
-/* The value as JSON, then `next`. */
-static int literal(compiler *c, umbra_tpl_value v, int next)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    umbra_json j;
-    FILE *f = open_memstream(&text, &bytes);
-    if (!f) {
-        c->net->failed = true;
-        return 0;
-    }
-    umbra_json_begin(&j, f);
-    write_value(&j, v);
-    c->net->failed = fclose(f) != 0 || c->net->failed;
-    int at = umbra_net_literal(c->net, text, bytes, next);
-    free(text);
-    return at;
-}
-
-static int compile_enum(compiler *c, umbra_tpl_value list, int *rule)
-{
-    if (list.kind != TPL_LIST || list.u.list->count == 0)
-        return wrong(c, "enum", "must be a list of values");
-    for (size_t i = 0; i < list.u.list->count; i++) {
-        int one = literal(c, list.u.list->items[i], 0);
-        *rule = i == 0 ? one : umbra_net_split(c->net, one, *rule);
-    }
-    return UMBRA_OK;
-}
-
-/* ---- objects ---- */
-
-static bool is_required(umbra_tpl_value schema, const umbra_tpl_string *name)
-{
-    const umbra_tpl_value *list = umbra_value_member(schema, "required");
-    for (size_t i = 0; list && i < list->u.list->count; i++) {
-        const umbra_tpl_value *item = &list->u.list->items[i];
-        if (item->kind == TPL_STRING && item->u.string->bytes == name->bytes &&
-            memcmp(item->u.string->data, name->data, name->bytes) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* `required` is a list of names that `properties` has, which a text without them would not fit. */
-static int check_required(const compiler *c, umbra_tpl_value schema, umbra_tpl_value properties)
-{
-    const umbra_tpl_value *list = umbra_value_member(schema, "required");
-    if (list && list->kind != TPL_LIST)
-        return wrong(c, "required", "must be a list of names");
-    for (size_t i = 0; list && i < list->u.list->count; i++) {
-        umbra_tpl_value name = list->u.list->items[i];
-        size_t at = 0;
-        bool found = false;
-        if (name.kind == TPL_STRING && properties.kind == TPL_DICT)
-            UMBRA_EACH_MEMBER(e, at, properties)
-        found = found ||
-                (e->key.u.string->bytes == name.u.string->bytes &&
-                 memcmp(e->key.u.string->data, name.u.string->data, name.u.string->bytes) == 0);
-        if (!found)
-            return wrong(c, "required", "names what \"properties\" does not have");
-    }
-    return UMBRA_OK;
-}
-
-/* Nodes of the properties from the last to the first: `first` where nothing was written yet, `more`
- * where something was. */
-static int compile_properties(compiler *c, umbra_tpl_value schema, umbra_tpl_value properties,
-                              int *rule)
-{
-    umbra_net *net = c->net;
-    const umbra_tpl_dict *d = properties.u.dict;
-    int end = umbra_net_call(net, net->space, umbra_net_one_of(net, "}", 0));
-    int first = end, more = end;
-    for (size_t i = d->used; i-- > 0;) {
-        const umbra_tpl_entry *e = &d->entries[i];
-        int value;
-        if (e->key.kind != TPL_STRING)
-            continue;
-        int rc = compile_part(c, e->value, "properties", e->key.u.string, &value);
-        if (rc != UMBRA_OK)
-            return rc;
-        int pair = umbra_net_call(net, net->space, umbra_net_call(net, value, more));
-        pair = literal(c, e->key, umbra_net_one_of(net, ":", pair));
-        int next = umbra_net_one_of(net, ",", umbra_net_call(net, net->space, pair));
-        bool required = is_required(schema, e->key.u.string);
-        more = required ? next : umbra_net_split(net, next, more);
-        first = required ? pair : umbra_net_split(net, pair, first);
-    }
-    *rule = umbra_net_one_of(net, "{", umbra_net_call(net, net->space, first));
-    return UMBRA_OK;
-}
-
-static int compile_object(compiler *c, umbra_tpl_value schema, int *rule)
-{
-    const umbra_tpl_value *properties = umbra_value_member(schema, "properties");
-    const umbra_tpl_value *others = umbra_value_member(schema, "additionalProperties");
-    umbra_tpl_value none = umbra_tpl_none();
-    bool some = properties && properties->kind == TPL_DICT && properties->u.dict->count > 0;
-    bool closed = others && others->kind == TPL_BOOL && !others->u.boolean;
-    int value = c->net->value;
-    if (properties && properties->kind != TPL_DICT)
-        return wrong(c, "properties", "must be an object");
-    int rc = check_required(c, schema, some ? *properties : none);
-    if (rc != UMBRA_OK)
-        return rc;
-    if (some || closed) {
-        umbra_tpl_dict empty = {.count = 0};
-        umbra_tpl_value nothing = {.kind = TPL_DICT, .u.dict = &empty};
-        return compile_properties(c, schema, some ? *properties : nothing, rule);
-    }
-    if (others && others->kind == TPL_DICT)
-        rc = compile_part(c, *others, "additionalProperties", NULL, &value);
-    *rule = value == c->net->value ? c->net->object : umbra_net_pairs(c->net, value);
+        return umbra_schema_wrong(c, max, "is less than the minimum");
     return rc;
 }
 
 /* ---- arrays, texts, numbers ---- */
 
-static int compile_array(compiler *c, umbra_tpl_value schema, int *rule)
+static int compile_array(schema_compiler *c, umbra_tpl_value schema, int *rule)
 {
     const umbra_tpl_value *items = umbra_value_member(schema, "items");
     umbra_net *net = c->net;
     int least, most, item = net->value;
     int rc = read_counts(c, schema, "minItems", "maxItems", &least, &most);
     if (rc == UMBRA_OK && items)
-        rc = compile_part(c, *items, "items", NULL, &item);
+        rc = umbra_schema_part(c, *items, "items", NULL, &item);
     int end = umbra_net_call(net, net->space, umbra_net_one_of(net, "]", 0));
     int all = umbra_net_repeat(net, item, least, most, true, end);
     *rule = umbra_net_one_of(net, "[", umbra_net_call(net, net->space, all));
     return rc;
 }
 
-static int compile_string(compiler *c, umbra_tpl_value schema, int *rule)
+static int compile_string(schema_compiler *c, umbra_tpl_value schema, int *rule)
 {
     umbra_net *net = c->net;
     int least, most;
@@ -315,7 +137,7 @@ static int compile_string(compiler *c, umbra_tpl_value schema, int *rule)
     return rc;
 }
 
-static int compile_number(compiler *c, umbra_tpl_value schema, bool integer, int *rule)
+static int compile_number(schema_compiler *c, umbra_tpl_value schema, bool integer, int *rule)
 {
     const umbra_tpl_value *minimum = umbra_value_member(schema, "minimum");
     const umbra_net *net = c->net;
@@ -328,17 +150,17 @@ static int compile_number(compiler *c, umbra_tpl_value schema, bool integer, int
     else if (least == 1 && integer)
         *rule = net->positive;
     else
-        return wrong(c, "minimum", "is supported where it is 0, or 1 of an integer");
+        return umbra_schema_wrong(c, "minimum", "is supported where it is 0, or 1 of an integer");
     return UMBRA_OK;
 }
 
 /* ---- types ---- */
 
-static int compile_type(compiler *c, umbra_tpl_value schema, const umbra_tpl_string *type,
+static int compile_type(schema_compiler *c, umbra_tpl_value schema, const umbra_tpl_string *type,
                         int *rule)
 {
     if (umbra_tpl_text_is(type, "object"))
-        return compile_object(c, schema, rule);
+        return umbra_schema_object(c, schema, rule);
     if (umbra_tpl_text_is(type, "array"))
         return compile_array(c, schema, rule);
     if (umbra_tpl_text_is(type, "string"))
@@ -355,17 +177,18 @@ static int compile_type(compiler *c, umbra_tpl_value schema, const umbra_tpl_str
     return UMBRA_OK;
 }
 
-static int compile_types(compiler *c, umbra_tpl_value schema, umbra_tpl_value type, int *rule)
+static int compile_types(schema_compiler *c, umbra_tpl_value schema, umbra_tpl_value type,
+                         int *rule)
 {
     int rc = UMBRA_OK;
     if (type.kind == TPL_STRING)
         return compile_type(c, schema, type.u.string, rule);
     if (type.kind != TPL_LIST || type.u.list->count == 0)
-        return wrong(c, "type", "must be a name or a list of names");
+        return umbra_schema_wrong(c, "type", "must be a name or a list of names");
     for (size_t i = 0; rc == UMBRA_OK && i < type.u.list->count; i++) {
         int one;
         if (type.u.list->items[i].kind != TPL_STRING)
-            return wrong(c, "type", "must be a name or a list of names");
+            return umbra_schema_wrong(c, "type", "must be a name or a list of names");
         rc = compile_type(c, schema, type.u.list->items[i].u.string, &one);
         if (rc == UMBRA_OK)
             *rule = i == 0 ? one : umbra_net_split(c->net, one, *rule);
@@ -375,11 +198,11 @@ static int compile_types(compiler *c, umbra_tpl_value schema, umbra_tpl_value ty
 
 /* Of a schema without a type. Keywords speak of values of their type only, so where they are of
  * several, what they leave open stays unwritten. */
-static int compile_untyped(compiler *c, umbra_tpl_value schema, int *rule)
+static int compile_untyped(schema_compiler *c, umbra_tpl_value schema, int *rule)
 {
     if (umbra_value_member(schema, "properties") || umbra_value_member(schema, "required") ||
         umbra_value_member(schema, "additionalProperties"))
-        return compile_object(c, schema, rule);
+        return umbra_schema_object(c, schema, rule);
     if (umbra_value_member(schema, "items") || umbra_value_member(schema, "minItems") ||
         umbra_value_member(schema, "maxItems"))
         return compile_array(c, schema, rule);
@@ -393,14 +216,14 @@ static int compile_untyped(compiler *c, umbra_tpl_value schema, int *rule)
 
 /* ---- references and alternatives ---- */
 
-static int compile_any_of(compiler *c, umbra_tpl_value list, int *rule)
+static int compile_any_of(schema_compiler *c, umbra_tpl_value list, int *rule)
 {
     int rc = UMBRA_OK;
     if (list.kind != TPL_LIST || list.u.list->count == 0)
-        return wrong(c, "anyOf", "must be a list of schemas");
+        return umbra_schema_wrong(c, "anyOf", "must be a list of schemas");
     for (size_t i = 0; rc == UMBRA_OK && i < list.u.list->count; i++) {
         int one;
-        rc = compile_part(c, list.u.list->items[i], "anyOf", NULL, &one);
+        rc = umbra_schema_part(c, list.u.list->items[i], "anyOf", NULL, &one);
         one = rc == UMBRA_OK ? umbra_net_call(c->net, one, 0) : 0;
         if (rc == UMBRA_OK)
             *rule = i == 0 ? one : umbra_net_split(c->net, one, *rule);
@@ -408,16 +231,16 @@ static int compile_any_of(compiler *c, umbra_tpl_value list, int *rule)
     return rc;
 }
 
-static int compile_reference(compiler *c, umbra_tpl_value reference, int *rule)
+static int compile_reference(schema_compiler *c, umbra_tpl_value reference, int *rule)
 {
     static const char *const homes[] = {"$defs", "definitions"};
-    char name[PATH_BYTES];
+    char name[SCHEMA_PATH_BYTES];
     if (reference.kind != TPL_STRING || reference.u.string->bytes >= sizeof name)
-        return wrong(c, "$ref", "must be \"#\" or \"#/$defs/NAME\"");
+        return umbra_schema_wrong(c, "$ref", "must be \"#\" or \"#/$defs/NAME\"");
     memcpy(name, reference.u.string->data, reference.u.string->bytes);
     name[reference.u.string->bytes] = '\0';
     if (strcmp(name, "#") == 0)
-        return compile(c, c->root, rule);
+        return umbra_schema_rule(c, c->root, rule);
     for (int i = 0; i < 2; i++) {
         size_t n = strlen(homes[i]);
         const umbra_tpl_value *home = umbra_value_member(c->root, homes[i]);
@@ -426,37 +249,36 @@ static int compile_reference(compiler *c, umbra_tpl_value reference, int *rule)
         const umbra_tpl_value *target =
             here && home ? umbra_value_member(*home, name + n + 3) : NULL;
         if (target)
-            return compile(c, *target, rule);
+            return umbra_schema_rule(c, *target, rule);
     }
     return refuse(c, "the reference", name, strlen(name));
 }
 
-static int compile_dict(compiler *c, umbra_tpl_value schema, int *rule)
+static int compile_dict(schema_compiler *c, umbra_tpl_value schema, int *rule)
 {
-    static const char *const alone[] = {"$ref", "anyOf", "const", "enum"};
-    const umbra_tpl_value *v = NULL;
+    static const char *const listed[] = {"const", "enum"}, *const alone[] = {"$ref", "anyOf"};
     int rc = check_keywords(c, schema);
-    for (int i = 0; i < 4 && rc == UMBRA_OK && !v; i++) {
-        v = umbra_value_member(schema, alone[i]);
-        if (v && i < 2)
-            rc = check_alone(c, schema, alone[i]);
-        if (v && rc == UMBRA_OK)
-            rc = i == 0   ? compile_reference(c, *v, rule)
-                 : i == 1 ? compile_any_of(c, *v, rule)
-                 : i == 3 ? compile_enum(c, *v, rule)
-                          : UMBRA_OK;
-        if (v && i == 2)
-            *rule = literal(c, *v, 0);
+    for (int i = 0; i < 2 && rc == UMBRA_OK; i++)
+        if (umbra_value_member(schema, listed[i]))
+            return umbra_schema_listed(c, schema, listed[i], rule);
+    for (int i = 0; i < 2 && rc == UMBRA_OK; i++) {
+        const umbra_tpl_value *v = umbra_value_member(schema, alone[i]);
+        if (!v)
+            continue;
+        rc = umbra_schema_alone(c, schema, alone[i], NULL);
+        if (rc != UMBRA_OK)
+            return rc;
+        return i == 0 ? compile_reference(c, *v, rule) : compile_any_of(c, *v, rule);
     }
-    if (rc != UMBRA_OK || v)
+    if (rc != UMBRA_OK)
         return rc;
-    v = umbra_value_member(schema, "type");
-    return v ? compile_types(c, schema, *v, rule) : compile_untyped(c, schema, rule);
+    const umbra_tpl_value *type = umbra_value_member(schema, "type");
+    return type ? compile_types(c, schema, *type, rule) : compile_untyped(c, schema, rule);
 }
 
 /* ---- rules ---- */
 
-static int find_known(const compiler *c, umbra_tpl_value schema)
+static int find_known(const schema_compiler *c, umbra_tpl_value schema)
 {
     for (int i = 0; i < c->n_known; i++)
         if (c->known[i].schema == schema.u.dict)
@@ -464,22 +286,21 @@ static int find_known(const compiler *c, umbra_tpl_value schema)
     return -1;
 }
 
-static int remember(compiler *c, umbra_tpl_value schema, int rule)
+static int remember(schema_compiler *c, umbra_tpl_value schema, int rule)
 {
     if (c->n_known == c->room) {
         int room = 2 * c->room + 16;
-        known *list = umbra_reallocarray(c->known, (size_t)room, sizeof *list);
+        schema_known *list = umbra_reallocarray(c->known, (size_t)room, sizeof *list);
         if (!list)
             return umbra_fail_nomem(c->err, "a schema", (uint64_t)room * sizeof *list);
         c->known = list;
         c->room = room;
     }
-    c->known[c->n_known++] = (known){schema.u.dict, rule};
+    c->known[c->n_known++] = (schema_known){schema.u.dict, rule};
     return UMBRA_OK;
 }
 
-/* The rule of a schema: the one that it has, or a new one. */
-static int compile(compiler *c, umbra_tpl_value schema, int *rule)
+int umbra_schema_rule(schema_compiler *c, umbra_tpl_value schema, int *rule)
 {
     *rule = c->net->value;
     if (schema.kind == TPL_BOOL && schema.u.boolean)
@@ -506,8 +327,8 @@ static int compile(compiler *c, umbra_tpl_value schema, int *rule)
 
 int umbra_schema_compile(umbra_net *net, umbra_tpl_value schema, int *rule, umbra_error *err)
 {
-    compiler c = {.net = net, .root = schema, .path = "#", .err = err};
-    int rc = compile(&c, schema, rule);
+    schema_compiler c = {.net = net, .root = schema, .path = "#", .err = err};
+    int rc = umbra_schema_rule(&c, schema, rule);
     umbra_free(c.known);
     return rc == UMBRA_OK && net->failed ? umbra_fail_nomem(err, "a grammar", 0) : rc;
 }

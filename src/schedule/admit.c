@@ -27,7 +27,7 @@ static int find_source(const umbra_scheduler *s, const umbra_job *job, int *shar
     int best = -1;
     *shared = 0;
     for (int i = 0; i < s->o.sequences; i++) {
-        const umbra_slot *slot = &s->slots[i];
+        const umbra_text_slot *slot = &s->slots[i];
         int n = common(slot->tokens, slot->held, job->prompt, job->prompt_tokens - 1);
         if (!can_cut(s, slot->held, n))
             continue;
@@ -43,7 +43,7 @@ static int find_source(const umbra_scheduler *s, const umbra_job *job, int *shar
 static bool worth_waiting(const umbra_scheduler *s, const umbra_job *job, int shared)
 {
     for (int i = 0; i < s->o.sequences; i++) {
-        const umbra_slot *slot = &s->slots[i];
+        const umbra_text_slot *slot = &s->slots[i];
         if (!slot->job || slot->held >= slot->job->prompt_tokens)
             continue;
         int n = common(slot->tokens, slot->count, job->prompt, job->prompt_tokens - 1);
@@ -59,7 +59,7 @@ static int find_victim(const umbra_scheduler *s)
 {
     int best = -1;
     for (int i = 0; i < s->o.sequences; i++) {
-        const umbra_slot *slot = &s->slots[i];
+        const umbra_text_slot *slot = &s->slots[i];
         if (slot->job)
             continue;
         if (best < 0 || (slot->held == 0 && s->slots[best].held > 0) ||
@@ -71,7 +71,7 @@ static int find_victim(const umbra_scheduler *s)
 
 void umbra_scheduler_keep(umbra_scheduler *s, int i, bool wait)
 {
-    umbra_slot *slot = &s->slots[i];
+    umbra_text_slot *slot = &s->slots[i];
     if (s->o.states && !slot->written && slot->held > 0)
         slot->written = umbra_states_save(s->o.states, s->o.engine, i, slot->tokens, slot->held,
                                           s->prompt_per_second, wait);
@@ -81,7 +81,7 @@ void umbra_scheduler_keep(umbra_scheduler *s, int i, bool wait)
  * had. */
 static void take_over(umbra_scheduler *s, int source, int to, int shared)
 {
-    umbra_slot *slot = &s->slots[to];
+    umbra_text_slot *slot = &s->slots[to];
     if (source != to) {
         umbra_scheduler_keep(s, to, false);
         if (umbra_engine_fork(s->o.engine, source, to, NULL) != UMBRA_OK)
@@ -98,7 +98,7 @@ static void take_over(umbra_scheduler *s, int source, int to, int shared)
  * than to compute. */
 static void restore(umbra_scheduler *s, int to, umbra_job *job, int shared)
 {
-    umbra_slot *slot = &s->slots[to];
+    umbra_text_slot *slot = &s->slots[to];
     if (!s->o.states || !umbra_states_restore(s->o.states, s->o.engine, to, job->prompt,
                                               job->prompt_tokens - 1, shared, s->prompt_per_second))
         return;
@@ -123,7 +123,7 @@ bool umbra_scheduler_admit(umbra_scheduler *s, umbra_job *job)
     int to = place(s, source, shared);
     if (to < 0 || worth_waiting(s, job, shared))
         return false;
-    umbra_slot *slot = &s->slots[to];
+    umbra_text_slot *slot = &s->slots[to];
     if (source >= 0) {
         take_over(s, source, to, shared);
         s->slots[source].used = s->steps;

@@ -6,7 +6,7 @@
 
 #include "schedule/scheduler.h"
 
-typedef struct umbra_slot {
+typedef struct umbra_text_slot {
     umbra_job *job;  /* NULL: idle */
     int32_t *tokens; /* (context + 1) what the sequence holds, then what it is to hold */
     int count;       /* tokens known; of an idle slot, those held */
@@ -17,15 +17,15 @@ typedef struct umbra_slot {
     int rows;        /* of the step in progress */
     int32_t next;    /* chosen in the step in progress */
     bool chosen;
-} umbra_slot;
+} umbra_text_slot;
 
 struct umbra_scheduler {
     umbra_scheduler_options o;
     int context, chunk;
-    umbra_slot *slots;   /* (sequences) */
-    umbra_token *tokens; /* (chunk + sequences) of a step */
-    int *slot_of;        /* the same: whose they are */
-    umbra_job *waiting;  /* in order of arrival */
+    umbra_text_slot *slots; /* (sequences) */
+    umbra_token *tokens;    /* (chunk + sequences) of a step */
+    int *slot_of;           /* the same: whose they are */
+    umbra_job *waiting;     /* in order of arrival */
     uint64_t steps, pieces;
     double prompt_per_second;
 
@@ -34,7 +34,7 @@ struct umbra_scheduler {
     umbra_job *arrived, **last_arrived;
     bool finishing, finish_now;
     umbra_scheduler_stats stats;
-    umbra_slot_stats *slot_stats; /* (sequences) */
+    umbra_text_stats *slot_stats; /* (sequences) */
 };
 
 /* admit.c: gives the job a slot, and the slot what is held of its prompt's beginning. False: it has

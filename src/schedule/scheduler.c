@@ -108,7 +108,7 @@ void umbra_scheduler_get_stats(umbra_scheduler *s, umbra_scheduler_stats *out)
     pthread_mutex_unlock(&s->mutex);
 }
 
-void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_slot_stats *out)
+void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_text_stats *out)
 {
     pthread_mutex_lock(&s->mutex);
     memcpy(out, s->slot_stats, (size_t)s->o.sequences * sizeof *out);
@@ -117,7 +117,7 @@ void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_slot_stats *out)
 
 /* ---- jobs come and go ---- */
 
-static bool reads_prompt(const umbra_slot *slot)
+static bool reads_prompt(const umbra_text_slot *slot)
 {
     return slot->job && slot->held < slot->job->prompt_tokens;
 }
@@ -133,7 +133,7 @@ static void end_job(umbra_scheduler *s, umbra_job *job, umbra_job_end end)
 }
 
 /* The slot keeps what it holds. */
-static void end_slot(umbra_scheduler *s, umbra_slot *slot, umbra_job_end end)
+static void end_slot(umbra_scheduler *s, umbra_text_slot *slot, umbra_job_end end)
 {
     umbra_job *job = slot->job;
     slot->job = NULL;
@@ -172,7 +172,7 @@ static void drop_cancelled(umbra_scheduler *s)
         end_job(s, job, UMBRA_JOB_CANCELLED);
     }
     for (int i = 0; i < s->o.sequences; i++) {
-        umbra_slot *slot = &s->slots[i];
+        umbra_text_slot *slot = &s->slots[i];
         if (slot->job && (now || atomic_load(&slot->job->cancelled)))
             end_slot(s, slot, UMBRA_JOB_CANCELLED);
     }
@@ -199,7 +199,7 @@ static void admit_waiting(umbra_scheduler *s)
 
 static int add_rows(umbra_scheduler *s, int n, int i, int rows)
 {
-    umbra_slot *slot = &s->slots[i];
+    umbra_text_slot *slot = &s->slots[i];
     for (int r = 0; r < rows; r++, n++) {
         int at = slot->held + r;
         s->tokens[n] = (umbra_token){slot->tokens[at], i, at == slot->count - 1};
@@ -214,7 +214,7 @@ static int next_prompt(const umbra_scheduler *s)
 {
     int best = -1;
     for (int i = 0; i < s->o.sequences; i++) {
-        const umbra_slot *slot = &s->slots[i];
+        const umbra_text_slot *slot = &s->slots[i];
         if (reads_prompt(slot) && (best < 0 || slot->turn < s->slots[best].turn ||
                                    (slot->turn == s->slots[best].turn &&
                                     slot->job->submitted_ns < s->slots[best].job->submitted_ns)))
@@ -235,7 +235,7 @@ static int gather(umbra_scheduler *s, int *prompt)
     }
     *prompt = 0;
     if (reader >= 0) {
-        umbra_slot *slot = &s->slots[reader];
+        umbra_text_slot *slot = &s->slots[reader];
         int room = n < s->chunk ? s->chunk - n : 1, rest = slot->count - slot->held;
         *prompt = rest < room ? rest : room;
         slot->turn = ++s->pieces;
@@ -247,7 +247,7 @@ static int gather(umbra_scheduler *s, int *prompt)
 static int take_logits(void *user, int index, const float *logits)
 {
     umbra_scheduler *s = user;
-    umbra_slot *slot = &s->slots[s->slot_of[index]];
+    umbra_text_slot *slot = &s->slots[s->slot_of[index]];
     slot->next = slot->job->choose(slot->job->user, logits, slot->tokens, slot->count);
     slot->chosen = true;
     return 0;
@@ -261,7 +261,7 @@ static bool is_end(const umbra_scheduler *s, const umbra_job *job, int32_t id)
 }
 
 /* A prompt without anything to be written ends when it is read. */
-static void take_token(umbra_scheduler *s, umbra_slot *slot)
+static void take_token(umbra_scheduler *s, umbra_text_slot *slot)
 {
     umbra_job *job = slot->job;
     if (job->first_token_ns == 0)
@@ -292,7 +292,7 @@ static void take_token(umbra_scheduler *s, umbra_slot *slot)
 static void hand_out(umbra_scheduler *s)
 {
     for (int i = 0; i < s->o.sequences; i++) {
-        umbra_slot *slot = &s->slots[i];
+        umbra_text_slot *slot = &s->slots[i];
         if (slot->rows == 0)
             continue;
         slot->held += slot->rows;
@@ -311,7 +311,7 @@ static void hand_out(umbra_scheduler *s)
 static void fail_step(umbra_scheduler *s, const umbra_error *err)
 {
     for (int i = 0; i < s->o.sequences; i++) {
-        umbra_slot *slot = &s->slots[i];
+        umbra_text_slot *slot = &s->slots[i];
         if (slot->rows == 0)
             continue;
         umbra_engine_truncate(s->o.engine, i, 0);
@@ -341,14 +341,14 @@ static void publish(umbra_scheduler *s, int rows, int prompt, uint64_t ns)
     for (const umbra_job *job = s->arrived; job; job = job->next)
         t->waiting++;
     for (int i = 0; i < s->o.sequences; i++) {
-        const umbra_slot *slot = &s->slots[i];
+        const umbra_text_slot *slot = &s->slots[i];
         bool reads = reads_prompt(slot);
         t->reading += reads;
         t->writing += slot->job && !reads;
-        s->slot_stats[i] = (umbra_slot_stats){
-            .state = !slot->job ? UMBRA_SLOT_IDLE
-                     : reads    ? UMBRA_SLOT_READING
-                                : UMBRA_SLOT_WRITING,
+        s->slot_stats[i] = (umbra_text_stats){
+            .state = !slot->job ? UMBRA_TEXT_IDLE
+                     : reads    ? UMBRA_TEXT_READING
+                                : UMBRA_TEXT_WRITING,
             .held = slot->held,
             .prompt_tokens = slot->job ? slot->job->prompt_tokens : 0,
             .new_tokens = slot->job ? slot->job->new_tokens : 0,

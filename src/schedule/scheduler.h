@@ -84,18 +84,18 @@ void umbra_scheduler_cancel(umbra_scheduler *s, umbra_job *job);
  * When the last has ended umbra_scheduler_run returns. */
 void umbra_scheduler_finish(umbra_scheduler *s, bool now);
 
-typedef enum umbra_slot_state {
-    UMBRA_SLOT_IDLE,    /* holds what a job has left, or nothing */
-    UMBRA_SLOT_READING, /* a prompt */
-    UMBRA_SLOT_WRITING,
-} umbra_slot_state;
+typedef enum umbra_text_state {
+    UMBRA_TEXT_IDLE,    /* holds what a job has left, or nothing */
+    UMBRA_TEXT_READING, /* a prompt */
+    UMBRA_TEXT_WRITING,
+} umbra_text_state;
 
-typedef struct umbra_slot_stats {
-    umbra_slot_state state;
+typedef struct umbra_text_stats {
+    umbra_text_state state;
     int held;          /* tokens computed */
     int prompt_tokens; /* of the job */
     int new_tokens;
-} umbra_slot_stats;
+} umbra_text_stats;
 
 typedef struct umbra_scheduler_stats {
     uint64_t steps, busy_ns;
@@ -112,7 +112,7 @@ typedef struct umbra_scheduler_stats {
 
 void umbra_scheduler_get_stats(umbra_scheduler *s, umbra_scheduler_stats *out);
 /* Fills out (sequences). */
-void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_slot_stats *out);
+void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_text_stats *out);
 
 /* ---- the thread that drives ---- */
 

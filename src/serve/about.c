@@ -66,7 +66,7 @@ enum MHD_Result serve_slots(serve_exchange *x)
 {
     static const char *const names[] = {"idle", "reading", "writing"};
     serve *s = x->server;
-    umbra_slot_stats *slots = umbra_calloc((size_t)s->o.sequences, sizeof *slots);
+    umbra_text_stats *slots = umbra_calloc((size_t)s->o.sequences, sizeof *slots);
     json_t *list = json_array();
     if (slots)
         umbra_scheduler_get_slots(s->scheduler, slots);

@@ -405,6 +405,8 @@ enum MHD_Result serve_model(serve_exchange *x);
 enum MHD_Result serve_health(serve_exchange *x);
 enum MHD_Result serve_props(serve_exchange *x);
 enum MHD_Result serve_slots(serve_exchange *x);
+enum MHD_Result serve_live(serve_exchange *x); /* page.c */
+enum MHD_Result serve_page(serve_exchange *x);
 enum MHD_Result serve_tokenize(serve_exchange *x); /* tokens.c */
 enum MHD_Result serve_detokenize(serve_exchange *x);
 enum MHD_Result serve_metrics(serve_exchange *x); /* metrics.c */

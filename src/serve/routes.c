@@ -17,6 +17,8 @@ static const serve_route routes[] = {
     {"GET", "/health", SERVE_OPENAI, true, serve_health},
     {"GET", "/props", SERVE_OPENAI, false, serve_props},
     {"GET", "/slots", SERVE_OPENAI, false, serve_slots},
+    {"GET", "/", SERVE_OPENAI, true, serve_page},
+    {"GET", "/live", SERVE_OPENAI, false, serve_live},
     {"GET", "/metrics", SERVE_OPENAI, false, serve_metrics},
 };
 

@@ -120,7 +120,8 @@ bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distanc
 #define PROBABILITY_OF(item, score) (item).probability
 UMBRA_DEFINE_BEST(offer, umbra_candidate, PROBABILITY_OF)
 
-/* Of the rows, the batch that comes first, and the nearest forecast of it. */
+/* Of the rows, the batch that comes first, and the nearest forecast of it. What was foretold from
+ * farther away counts as from UMBRA_MAX_DISTANCE. */
 static void find_due(umbra_forecast *f, int layer)
 {
     umbra_layer_forecast *o = &f->layers[layer];
@@ -130,7 +131,7 @@ static void find_due(umbra_forecast *f, int layer)
         if (row->due == 0 || (o->due > 0 && row->due > o->due))
             continue;
         if (row->due != o->due || row->distance < o->distance)
-            o->distance = row->distance;
+            o->distance = row->distance < UMBRA_MAX_DISTANCE ? row->distance : UMBRA_MAX_DISTANCE;
         o->due = row->due;
     }
 }

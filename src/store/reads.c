@@ -151,11 +151,11 @@ static int best_guess(umbra_store *s)
     double most = 0;
     for (int i = 0; i < s->guarded.forecast.n_live; i++) {
         int layer = s->guarded.forecast.live[i];
-        const umbra_candidate *c = next_candidate(s, layer);
-        if (!c)
-            continue;
         const umbra_layer_forecast *o = &s->guarded.forecast.layers[layer];
         uint64_t steps = o->due - s->guarded.forecast.clock;
+        const umbra_candidate *c = steps > UMBRA_MAX_DISTANCE ? NULL : next_candidate(s, layer);
+        if (!c)
+            continue;
         double due_ns = costs.next_ns + (double)(steps - 1) * s->driver.timing.interval_ns;
         double bytes = (double)umbra_store_read_bytes(s, layer, c->expert);
         double value = umbra_guess_value(&costs, probability_of(s, o, c), bytes, due_ns);
@@ -202,8 +202,9 @@ static const double wide = 0.4;
 static bool guess_now(const umbra_store *s)
 {
     double own = wide * s->driver.disk.latency_ns / s->driver.disk.ns_per_byte;
-    return s->guarded.guessing && s->guarded.forecast.n_live > 0 && s->driver.queue_n == 0 &&
-           !s->driver.batch.failed && s->driver.batch.misses_begun == s->driver.batch.misses_n &&
+    return s->guarded.guessing && !s->guarded.keeps_only && s->guarded.forecast.n_live > 0 &&
+           s->driver.queue_n == 0 && !s->driver.batch.failed &&
+           s->driver.batch.misses_begun == s->driver.batch.misses_n &&
            s->driver.in_flight + UMBRA_STORE_SLICES <= s->fixed.depth &&
            (double)s->driver.bytes_in_flight < own + (double)s->fixed.geometry.slot_bytes;
 }

@@ -293,7 +293,7 @@ bool umbra_store_foretell(umbra_store *s, int sequence, int layer, int distance,
                           const float *probability)
 {
     if (sequence < 0 || sequence >= s->fixed.n_sequences || layer < 0 ||
-        layer >= s->fixed.n_layers || distance < 1 || distance > UMBRA_MAX_DISTANCE)
+        layer >= s->fixed.n_layers || distance < 1)
         return false;
     umbra_store_lock(s);
     bool taken = s->guarded.guessing && umbra_forecast_take(&s->guarded.forecast, sequence, layer,
@@ -443,6 +443,26 @@ void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
     umbra_store_lock(s);
     *out = s->stats;
     out->resident_bytes = resident_bytes(s);
+    umbra_store_unlock(s);
+}
+
+static umbra_residency residency_of(const umbra_slots *slots, int32_t slot)
+{
+    if (slot < 0)
+        return UMBRA_EXPERT_AWAY;
+    if (slots->slot[slot].state == UMBRA_SLOT_READING)
+        return UMBRA_EXPERT_READING;
+    return slots->slot[slot].guess ? UMBRA_EXPERT_GUESSED : UMBRA_EXPERT_HERE;
+}
+
+void umbra_store_get_residency(const umbra_store *store, uint8_t *out)
+{
+    umbra_store *s = (umbra_store *)store; /* only the lock is changed */
+    umbra_store_lock(s);
+    for (int32_t layer = 0; layer < s->fixed.n_layers; layer++)
+        for (int32_t e = 0; e < s->fixed.n_experts; e++)
+            *out++ = (uint8_t)residency_of(&s->guarded.slots,
+                                           umbra_slots_find(&s->guarded.slots, layer, e));
     umbra_store_unlock(s);
 }
 

@@ -125,6 +125,8 @@ typedef struct umbra_store_guarded {
     umbra_slots slots;
     umbra_forecast forecast;
     bool guessing;
+    bool keeps_only; /* forecasts keep experts from eviction, and none is read ahead: set by what
+                        measures evictions alone */
 } umbra_store_guarded;
 
 /* One thread at a time drives the store; others foretell, forget and ask for statistics. */

@@ -10,6 +10,9 @@
 
 #include <umbra/umbra.h>
 
+#include "engine/engine.h"
+#include "store/store_internal.h"
+
 enum { STEPS = 24, SEQUENCES = 2, DRAFTS = 6 };
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
@@ -21,6 +24,7 @@ typedef struct play {
     int32_t best[SEQUENCES]; /* by the logits of the step */
     uint64_t hash;
     int guesses, right, drafts, first_right;
+    int farthest; /* layers ahead that anything was foretold */
 } play;
 
 static int take(void *user, int index, const float *logits)
@@ -50,6 +54,15 @@ static void check_guess(play *p, int sequence)
     assert_true(g.probability >= 0 && g.probability <= 1 && g.second_probability <= 0.5f);
     p->guesses++;
     p->right += g.best == p->best[sequence];
+}
+
+/* Forecasts of the coming token's layers outlast the step. */
+static void look_at_forecasts(play *p)
+{
+    const umbra_forecast *f = &umbra_engine_store(p->engine)->guarded.forecast;
+    for (int i = 0; i < f->n_sequences * f->n_layers; i++)
+        if (f->row[i].due > f->clock && f->row[i].distance > p->farthest)
+            p->farthest = f->row[i].distance;
 }
 
 /* What follows the step's token is known from now on: a draft behind it. */
@@ -87,6 +100,7 @@ static play decode(umbra_policy policy, const char *io, uint64_t ram, int sequen
         p.first_right += said == p.best[0];
         for (int s = 0; s < sequences; s++)
             check_guess(&p, s);
+        look_at_forecasts(&p);
         if (drafts)
             check_draft(&p, &said);
     }
@@ -118,6 +132,22 @@ static void the_next_token_is_guessed_and_handed_out(void **state)
         assert_true(on.guesses > STEPS / 4);
         assert_true(on.right > on.guesses / 2);
     }
+}
+
+/* Where waits are long, a walk goes on through a whole token, over its end. */
+static void long_waits_are_walked_through(void **state)
+{
+    (void)state;
+    const char very_slow[] = "sim:40M,10ms";
+    const int layers = umbra_model_get_info(model)->layers;
+    play off = decode(UMBRA_POLICY_OFF, very_slow, small(1), 1, false);
+    play on = decode(UMBRA_POLICY_RUNAHEAD, very_slow, small(1), 1, false);
+    assert_true(on.hash == off.hash);
+    assert_int_equal(off.farthest, 0);
+    assert_true(on.farthest > UMBRA_MAX_DISTANCE && on.farthest <= layers);
+    /* Several rows keep to their turns. */
+    play two = decode(UMBRA_POLICY_RUNAHEAD, very_slow, small(2), 2, false);
+    assert_true(two.farthest > 0 && two.farthest <= UMBRA_MAX_DISTANCE);
 }
 
 static void drafts_go_on_by_guesses(void **state)
@@ -176,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_next_token_is_guessed_and_handed_out),
+        cmocka_unit_test(long_waits_are_walked_through),
         cmocka_unit_test(drafts_go_on_by_guesses),
         cmocka_unit_test(nonsense_is_refused),
     };

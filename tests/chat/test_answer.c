@@ -66,6 +66,8 @@ static const answer_case cases[] = {
      "think{hm}call0{f#0}args{{\"a\": 1}}end!"},
     {"<|tools_prefix|>", "", "<|tools_prefix|>[{\"f\": {\"a\": 1}}, {\"g\": {}}]<|tools_suffix|>",
      "call0{f}args{{\"a\": 1}}end!call1{g}args{{}}end!"},
+    {"<|tools_prefix|>", "", "<|tools_prefix|>[{\"f\": \"{\\\"a\\\": 1}\"}]<|tools_suffix|>",
+     "call0{f}args{{\"a\": 1}}end!"},
     /* pairs */
     {CODER, "",
      "Look.\n\n<tool_call>\n<function=find>\n<parameter=text>\n12\n \"x\"\n</parameter>\n"

@@ -327,6 +327,30 @@ static void it_tells_of_itself(void **state)
     http_free(&r);
 }
 
+/* The page is whole in itself; what it shows of the experts adds up. */
+static void the_page_shows_the_machine(void **state)
+{
+    (void)state;
+    http_reply r = http_ask(port, "GET", "/", "", NULL);
+    assert_int_equal(r.status, 200);
+    assert_non_null(strstr(r.head, "Content-Security-Policy: default-src 'none'"));
+    assert_non_null(strstr(r.body, "<title>"));
+    assert_null(strstr(r.body, " src="));
+    assert_null(strstr(r.body, "<link"));
+    assert_null(strstr(r.body, "//cdn"));
+    http_free(&r);
+    json_decref(http_post(port, "/v1/completions", "{\"prompt\":\"Once\",\"max_tokens\":3}", 200));
+    json_t *j = http_get(port, "/live", 200), *props = http_get(port, "/props", 200);
+    const char *map = http_text(j, "map");
+    long long here = 0;
+    for (const char *c = map; *c; c++)
+        here += *c != '0';
+    assert_int_equal(strlen(map), http_number(props, "layers") * http_number(props, "experts"));
+    assert_true(here > 0 && http_number(j, "resident_bytes") % here == 0); /* of equal slots */
+    json_decref(j);
+    json_decref(props);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +367,7 @@ int main(void)
         cmocka_unit_test(bad_bodies_are_refused),
         cmocka_unit_test(tokens_come_back_as_text),
         cmocka_unit_test(it_tells_of_itself),
+        cmocka_unit_test(the_page_shows_the_machine),
     };
     return cmocka_run_group_tests(tests, open_usual, close_usual);
 }

@@ -269,6 +269,33 @@ static void test_leased_slots_stay(void **state)
     umbra_store_close(&s);
 }
 
+/* What is foretold from far away is kept, and read for only when its batch is near. */
+static void test_far_ahead(void **state)
+{
+    (void)state;
+    const int far = UMBRA_MAX_DISTANCE + 5;
+    umbra_store *s = open_ahead(4, 8);
+    warm_up(s, 1);
+    for (int i = 0; i < 6; i++) {
+        batch(s, 0, 2);
+        pass(s, 2 * MS);
+    }
+    batch(s, 4, 4);
+    batch(s, 4, 4);
+    batch(s, 1, 3); /* least used: next to go */
+    assert_true(foretell(s, 1, far, UMBRA_MAX_DISTANCE + 1, 3, 0.9f));
+    assert_true(foretell(s, 4, far, UMBRA_MAX_DISTANCE + 1, 7, 0.9f));
+    int submitted = test_fault.submitted;
+    pass(s, 2 * MS);
+    assert_int_equal(test_fault.submitted, submitted); /* too far to be read */
+    batch(s, 3, 5);
+    assert_true(umbra_slots_find(&s->guarded.slots, 1, 3) >= 0);
+    pass(s, 2 * MS); /* near enough now */
+    assert_true(umbra_slots_find(&s->guarded.slots, 4, 7) >= 0);
+    assert_int_equal(stats_of(s).ahead[UMBRA_MAX_DISTANCE].reads, 1);
+    umbra_store_close(&s);
+}
+
 static void test_what_is_refused(void **state)
 {
     (void)state;
@@ -277,7 +304,7 @@ static void test_what_is_refused(void **state)
     assert_false(foretell(s, -1, 1, 1, 7, 1));
     assert_false(foretell(s, LAYERS, 1, 1, 7, 1));
     assert_false(foretell(s, 1, 0, 1, 7, 1));
-    assert_false(foretell(s, 1, UMBRA_MAX_DISTANCE + 1, 1, 7, 1));
+    assert_false(foretell(s, 1, -3, 1, 7, 1));
     assert_int_equal(stats_of(s).forecasts, 0);
     assert_false(foretell(s, 1, 1, 0, 7, 1)); /* its batch has begun */
     assert_true(foretell(s, 1, 2, 1, 7, 0.4f));
@@ -363,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_demands_overtake_queued_guesses),
         cmocka_unit_test(test_likelier_experts_stay),
         cmocka_unit_test(test_leased_slots_stay),
+        cmocka_unit_test(test_far_ahead),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_off),
         cmocka_unit_test(test_clear),

@@ -38,7 +38,7 @@ static void put_line(FILE *f, const umbra_chart *chart, const char *style, const
     umbra_chart_line(f, chart, style, name, x, y, reach, false);
 }
 
-/* The next token's line is drawn for runahead alone, dashed. */
+/* The next token's line is drawn for runahead alone, thin. */
 static void put_chart(const umbra_evaluation *e, FILE *f, int first, umbra_eval_which which,
                       double *x, double *y)
 {
@@ -48,7 +48,7 @@ static void put_chart(const umbra_evaluation *e, FILE *f, int first, umbra_eval_
     const umbra_chart chart = {.title = title,
                                .about =
                                    "Recall in per cent against the number of layers ahead, one "
-                                   "line per predictor, dashed where the layers are those of "
+                                   "line per predictor, thin where the layers are those of "
                                    "the next token as the walk guesses it",
                                .x_label = "layers ahead",
                                .y_label = "recall, %",
