@@ -85,12 +85,9 @@ int cli_version(int argc, char **argv)
     umbra_get_build(&b);
     umbra_lab_build lab;
     umbra_lab_get_build(&lab);
-    const library libraries[] = {{"pcre2", b.pcre2},
-                                 {"jansson", lab.jansson},
-                                 {"liburing", b.liburing},
-                                 {"xxhash", b.xxhash},
-                                 {"utf8proc", b.utf8proc},
-                                 {"mpi", cli_ranks_library()}};
+    const library libraries[] = {{"pcre2", b.pcre2},       {"jansson", lab.jansson},
+                                 {"liburing", b.liburing}, {"xxhash", b.xxhash},
+                                 {"utf8proc", b.utf8proc}, {"mpi", cli_ranks_library()}};
     int n = sizeof libraries / sizeof libraries[0];
     (json ? print_json : print_text)(&b, libraries, libraries[n - 1].version ? n : n - 1);
     return EXIT_DONE;

@@ -323,10 +323,8 @@ static void no_memory_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recounts_agree),
-        cmocka_unit_test(figures_hang_together),
-        cmocka_unit_test(threads_leave_no_trace),
-        cmocka_unit_test(misfits_are_refused),
+        cmocka_unit_test(recounts_agree),         cmocka_unit_test(figures_hang_together),
+        cmocka_unit_test(threads_leave_no_trace), cmocka_unit_test(misfits_are_refused),
         cmocka_unit_test(no_memory_is_told),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
