@@ -82,6 +82,8 @@ static int open_tables(umbra_model *m, const umbra_model *model, umbra_error *er
     for (size_t l = 0; l + 1 < layers; l++)
         m->config.attention[l] = model->config.attention[l];
     m->config.attention[layers - 1] = model->config.attention[model_layer(&model->config)];
+    /* A draft may look at everything. */
+    m->config.attention[layers - 1].index = (umbra_index){0};
     return UMBRA_OK;
 }
 
@@ -92,7 +94,7 @@ static void keep_block(umbra_model *m, int block)
     m->config.attention[0] = m->config.attention[block];
     m->layers[0] = m->layers[block];
     memmove(m->slices, m->slices + (size_t)block * slices, slices * sizeof *m->slices);
-    m->config.layers = m->info.layers = m->info.moe_layers = 1;
+    m->config.layers = m->config.kept = m->info.layers = m->info.moe_layers = 1;
     m->config.mtp_layers = m->config.dense_layers = 0;
     m->config.moe_period = 1;
 }
