@@ -132,7 +132,7 @@ static int routed(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
     if (p->runahead)
-        umbra_runahead_routed(p->runahead, rows, p->on);
+        umbra_runahead_routed(p->runahead, rows);
     else
         tell_rows(p, rows, rows->layer);
     return UMBRA_OK;

@@ -1,7 +1,6 @@
 /* Walks while the engine waits, and foretells what the walk names. */
 #include "ahead/runahead.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "ahead/margins.h"
@@ -13,8 +12,6 @@
 
 /* How far ahead forecasts are read for: what a walk that has come so far has done its work. */
 enum { NEAR = UMBRA_MAX_DISTANCE };
-/* How far the routers alone are asked, where no walk has come: what is farther a walk will know. */
-enum { GLANCES = 2 };
 
 /* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
  * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there
@@ -34,7 +31,6 @@ typedef struct foretold {
     int position; /* of the token it was foretold for, */
     int32_t id;   /* and which that was taken to be; -1: it was known */
     int distance; /* from which it was foretold */
-    bool by_glance;
 } foretold;
 
 /* What was guessed of a sequence's next token. */
@@ -53,16 +49,16 @@ typedef struct trip {
 
 struct umbra_runahead {
     umbra_engine *engine;
-    trip near; /* of the present wait; its walk also glances and makes drafts */
+    trip near; /* of the present wait; its walk also makes drafts */
     trip far;  /* one that was near, and goes on as far as a whole token in the step's later waits,
                   not to read so early, but for the sake of evictions */
-    umbra_margins walked, glanced; /* margins of walks, and of routers on the present state */
-    umbra_calibration guessed;     /* what became of guesses; only distance 0 is in use */
-    foretold *foretold;            /* (S, layers) */
-    uint8_t *steps;                /* (S, layers, experts) of these */
-    next_token *next;              /* (S) */
-    float *probability;            /* (experts) */
-    float *order;                  /* (experts) */
+    umbra_margins margins;
+    umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
+    foretold *foretold;        /* (S, layers) */
+    uint8_t *steps;            /* (S, layers, experts) of these */
+    next_token *next;          /* (S) */
+    float *probability;        /* (experts) */
+    float *order;              /* (experts) */
     int sequences;
     int reach, whole; /* layers with experts that a walk goes: near, and far (a token's) */
     int turns;        /* rows that had theirs in this layer */
@@ -123,8 +119,7 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error 
     r->near.source = r->far.source = -1;
     r->ended = (enough + too_few) / 2;
     r->guess_ns = first_guess_ns;
-    umbra_margins_init(&r->walked);
-    umbra_margins_init(&r->glanced);
+    umbra_margins_init(&r->margins);
     int rc = open_tables(r, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_walk_open(&r->near.walk, engine, err);
@@ -186,7 +181,7 @@ static void learn(umbra_runahead *r, const umbra_rows *rows, int t)
     foretold *f = foretold_of(r, rows->tokens[t].sequence, rows->layer);
     bool same = f->position == rows->position[t] && (f->id < 0 || f->id == rows->tokens[t].id);
     if (same)
-        umbra_margins_learn(f->by_glance ? &r->glanced : &r->walked, &f->row, c->experts,
+        umbra_margins_learn(&r->margins, &f->row, c->experts,
                             rows->experts + (size_t)t * (size_t)c->experts_used, c->experts_used);
     f->row.distance = 0;
 }
@@ -210,8 +205,7 @@ static void temper(const umbra_config *c, float sure, float *probability)
 /* Whether the layer is foretold already by a walk from as near, for the token at the position. */
 static bool is_known(const foretold *f, int position, int distance)
 {
-    return f->row.distance > 0 && !f->by_glance && f->position == position &&
-           f->distance <= distance;
+    return f->row.distance > 0 && f->position == position && f->distance <= distance;
 }
 
 /* From where the trip is, probability (experts) by what its router says, or 0 and 1 where the id of
@@ -221,10 +215,10 @@ static void rate(umbra_runahead *r, const trip *at, bool named, foretold *f)
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
     const int32_t *experts = umbra_walk_experts(at->walk);
     if (!named) {
-        umbra_margins_foretell(f->by_glance ? &r->glanced : &r->walked, c->router.gating,
-                               umbra_walk_scores(at->walk), umbra_walk_preference(at->walk),
-                               c->experts, c->experts_used, umbra_walk_distance(at->walk),
-                               umbra_walk_missing(at->walk), r->order, r->probability, &f->row);
+        umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(at->walk),
+                               umbra_walk_preference(at->walk), c->experts, c->experts_used,
+                               umbra_walk_distance(at->walk), umbra_walk_missing(at->walk),
+                               r->order, r->probability, &f->row);
         return;
     }
     memset(r->probability, 0, (size_t)c->experts * sizeof *r->probability);
@@ -233,8 +227,8 @@ static void rate(umbra_runahead *r, const trip *at, bool named, foretold *f)
     f->row.distance = 0; /* nothing is to be learnt of it */
 }
 
-/* Of the layer to which the trip has come, by a walk or a glance. */
-static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at, bool glance)
+/* Of the layer to which the trip has come, by a walk. */
+static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
     int sequence = rows->tokens[at->row].sequence;
@@ -246,7 +240,6 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at, 
     f->position = position;
     f->id = tokens > 0 ? at->next.guess.best : -1;
     f->distance = distance;
-    f->by_glance = glance;
     rate(r, at, umbra_engine_token_experts(r->engine, layer, 0) != NULL, f);
     if (tokens > 0)
         temper(c, surety(r, &at->next), r->probability);
@@ -255,33 +248,10 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at, 
     r->stats.predictions++;
 }
 
-/* Of the next layers, as far as no walk has come. */
-static void glance(umbra_runahead *r, const umbra_rows *rows, int t)
-{
-    const umbra_model *model = umbra_engine_model(r->engine);
-    const trip at = {.walk = r->near.walk,
-                     .row = t,
-                     .source = rows->layer,
-                     .clock = umbra_store_clock(umbra_engine_store(r->engine))};
-    for (int layer = rows->layer + 1, d = 0; layer < model->config.layers && d < GLANCES; layer++) {
-        if (!umbra_layer_has_experts(model, layer))
-            continue;
-        d++;
-        if (umbra_engine_token_experts(r->engine, layer, 0))
-            continue; /* named since the token is there */
-        const foretold *f = foretold_of(r, rows->tokens[t].sequence, layer);
-        if (!is_known(f, rows->position[t], INT_MAX) && umbra_walk_glance(at.walk, rows, t, d))
-            foretell(r, rows, &at, true);
-    }
-}
-
-void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows, bool on)
+void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows)
 {
     for (int t = 0; t < rows->n; t++)
         learn(r, rows, t);
-    for (int t = 0; on && t < rows->n; t++)
-        if (!rows->prompt[t] && !umbra_is_draft(rows, t))
-            glance(r, rows, t);
 }
 
 /* The trip is behind the last layer: what it guesses there. */
@@ -325,7 +295,7 @@ static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach
         return false;
     if (!umbra_walk_step(at->walk) && !(cross(r, rows, at) && umbra_walk_step(at->walk)))
         return false;
-    foretell(r, rows, at, false);
+    foretell(r, rows, at);
     return true;
 }
 

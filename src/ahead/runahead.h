@@ -28,9 +28,8 @@ void umbra_runahead_close(umbra_runahead **runahead);
 
 /* A step begins: what was guessed of its tokens has come true or not. */
 void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows);
-/* UMBRA_TAP_ROUTED: what was foretold of the layer has come true or not. on: forecasts are wanted;
- * until a walk knows better, the next layers' routers on the present state give them. */
-void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows, bool on);
+/* UMBRA_TAP_ROUTED: what was foretold of the layer has come true or not. */
+void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows);
 /* UMBRA_TAP_WAIT: walks until what the engine waits for is there. */
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows);
 

@@ -147,18 +147,6 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_pl
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
 }
 
-bool umbra_walk_glance(umbra_walk *w, const umbra_rows *rows, int t, int distance)
-{
-    const umbra_model *model = w->pass.model;
-    begin(w, rows->tokens[t].sequence, rows->position[t], rows->layer);
-    while (w->distance < distance && ++w->layer < model->config.layers)
-        w->distance += umbra_layer_has_experts(model, w->layer);
-    if (w->distance < distance)
-        return false;
-    umbra_engine_row(w->engine, t, &w->scratch);
-    return umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
-}
-
 /* The next token's embedding, in front of layer 0. */
 static bool enter(umbra_walk *w, int32_t id)
 {

@@ -44,11 +44,6 @@ void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, umbra_tap
 /* Begins in front of a token that the engine has not seen, behind the `position` tokens that it has
  * computed of the sequence. False beyond the context. */
 bool umbra_walk_begin_token(umbra_walk *walk, int sequence, int position, int32_t id);
-/* In place of a walk, from UMBRA_TAP_ROUTED: row t's present state before the router of the
- * distance-th layer with experts behind it, as if nothing happened in between. What is asked of the
- * walk below is answered of that layer then. False where the token has no such layer. Ends the walk
- * in progress. */
-bool umbra_walk_glance(umbra_walk *walk, const umbra_rows *rows, int t, int distance);
 /* From now on at most so many experts of a layer are computed, the heaviest that are there; others
  * count as missing. UMBRA_MAX_USED (default): all. */
 void umbra_walk_limit(umbra_walk *walk, int experts);

@@ -216,69 +216,6 @@ static void with_everything_in_memory_it_is_the_model(void **state)
     umbra_model_close(&model);
 }
 
-/* ---- a glance ---- */
-
-enum { HIDDEN = 256 };
-
-/* The k best of the gate's scores for a state are what a glance names. */
-static int glance_here(void *user, const umbra_rows *rows)
-{
-    follower *f = user;
-    const umbra_model_info *info = umbra_model_get_info(umbra_engine_model(f->engine));
-    static float gate[MOST_EXPERTS * HIDDEN];
-    assert_true(info->hidden <= HIDDEN && info->experts <= MOST_EXPERTS);
-    for (int d = 1; d <= 3; d++) {
-        int layer = rows->layer + d;
-        assert_int_equal(umbra_walk_glance(f->walk, rows, 0, d), layer < f->layers);
-        if (layer >= f->layers)
-            return 0;
-        assert_int_equal(umbra_walk_layer(f->walk), layer);
-        assert_int_equal(umbra_walk_distance(f->walk), d);
-        assert_int_equal(umbra_walk_tokens(f->walk), 0);
-        assert_true(umbra_walk_missing(f->walk) == 0);
-        umbra_engine_gate(f->engine, layer, gate);
-        const int32_t *named = umbra_walk_experts(f->walk);
-        for (int j = 0; j < f->used; j++) {
-            int better = 0;
-            float own = 0;
-            for (int e = -1; e < info->experts; e++) {
-                float score = 0;
-                for (int i = 0; i < info->hidden; i++)
-                    score += gate[(e < 0 ? named[j] : e) * info->hidden + i] * rows->x[i];
-                own = e < 0 ? score : own;
-                better += score > own;
-            }
-            f->compared++;
-            f->equal += better < f->used;
-        }
-    }
-    return 0;
-}
-
-static void a_glance_is_the_gate(void **state)
-{
-    (void)state;
-    umbra_model *model;
-    umbra_error err = {0};
-    if (umbra_model_open(&model, tiny, &err) != 0)
-        fail_msg("%s", err.message);
-    const umbra_model_info *info = umbra_model_get_info(model);
-    const umbra_engine_options o = {.threads = 2};
-    follower f = {.layers = info->layers, .used = info->experts_used};
-    assert_int_equal(umbra_engine_open(&f.engine, model, &o, &err), 0);
-    assert_int_equal(umbra_walk_open(&f.walk, f.engine, &err), 0);
-    const umbra_tap attached = {.user = &f, .at = {[UMBRA_TAP_ROUTED] = glance_here}};
-    umbra_engine_attach(f.engine, &attached);
-    for (int i = 0; i < 4; i++) {
-        umbra_token token = {1 + i * 37 % 200, 0, false};
-        assert_int_equal(umbra_engine_eval(f.engine, &token, 1, NULL, &err), 0);
-    }
-    assert_true(f.compared > 0 && f.equal >= f.compared * 0.99); /* but for near ties */
-    umbra_walk_close(&f.walk);
-    umbra_engine_close(&f.engine);
-    umbra_model_close(&model);
-}
-
 /* ---- across the token's end ---- */
 
 typedef struct crossing {
@@ -530,7 +467,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_everything_in_memory_it_is_the_model),
-        cmocka_unit_test(a_glance_is_the_gate),
         cmocka_unit_test(across_the_end_it_is_the_model_too),
         cmocka_unit_test(in_front_of_tokens_it_is_every_model),
         cmocka_unit_test(walks_change_nothing_in_any_layout),
