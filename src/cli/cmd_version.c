@@ -29,7 +29,9 @@ static void print_text(const umbra_build *b, const library *libraries, int n)
            b->io_uring ? "can be used here" : "cannot be used here; experts are read by threads");
     fputs("libraries ", stdout);
     for (int i = 0; i < n; i++)
-        printf(" %s %s%s", libraries[i].name, libraries[i].version, i + 1 < n ? "," : "\n");
+        if (libraries[i].version)
+            printf("%s %s %s", i > 0 ? "," : "", libraries[i].name, libraries[i].version);
+    putchar('\n');
 }
 
 /* Those of the build, or those of them that this processor runs. */
@@ -88,7 +90,6 @@ int cli_version(int argc, char **argv)
     const library libraries[] = {{"pcre2", b.pcre2},       {"jansson", lab.jansson},
                                  {"liburing", b.liburing}, {"xxhash", b.xxhash},
                                  {"utf8proc", b.utf8proc}, {"mpi", cli_ranks_library()}};
-    int n = sizeof libraries / sizeof libraries[0];
-    (json ? print_json : print_text)(&b, libraries, libraries[n - 1].version ? n : n - 1);
+    (json ? print_json : print_text)(&b, libraries, sizeof libraries / sizeof libraries[0]);
     return EXIT_DONE;
 }

@@ -76,13 +76,12 @@ static int locate(umbra_under *u, const umbra_under_options *o, umbra_error *err
 {
     uintptr_t low = (uintptr_t)o->mapping;
     uintptr_t high = o->mapping ? low + umbra_align_up(o->mapping_bytes, 4096) : UINTPTR_MAX;
-    umbra_maps maps;
+    umbra_maps maps = {0};
     int rc = umbra_maps_read(&maps, (const char *const *)u->experts.paths, u->experts.n_paths, low,
                              high, err);
     if (rc == UMBRA_OK)
         rc = umbra_experts_locate(&u->experts, &maps, err);
-    if (rc == UMBRA_OK)
-        umbra_maps_free(&maps);
+    umbra_maps_free(&maps);
     return rc;
 }
 
