@@ -2,7 +2,7 @@
  *
  * A snapshot, little-endian:
  *    0  char[8]   "UMBRAST" and a zero
- *    8  u32       version, 1
+ *    8  u32       version, 2
  *   12  u32       tokens
  *   16  u64[2]    identity of the model's weights
  *   32  char[16]  name of the kernels, zero-padded: their bits differ
@@ -17,7 +17,7 @@
 #include "base/memory.h"
 #include "engine/internal.h"
 
-enum { VERSION = 1, SAMPLE_BYTES = 4 << 10 };
+enum { VERSION = 2, SAMPLE_BYTES = 4 << 10 };
 
 static const char magic[8] = "UMBRAST";
 

@@ -73,6 +73,9 @@ static inline char **umbra_state_table(const umbra_state *s, int sequence, int l
 /* Takes the pages that a layer needs for positions [first, length); it holds none so far. */
 void umbra_state_hold(umbra_state *s, int sequence, int layer, int first, int length);
 
+/* Whether every layer still has what a row at `length` sees. */
+bool umbra_state_reaches(const umbra_state *s, int sequence, int length);
+
 /* The first position that a row at `position` sees. */
 static inline int umbra_state_first_seen(const umbra_kv_form *f, int position)
 {

@@ -279,8 +279,7 @@ umbra_kv_view umbra_state_view(const umbra_state *s, int layer, int sequence, in
                            .kept = umbra_kv_rows(&s->forms[layer], position + 1)};
 }
 
-/* Whether every layer still has what a row at `length` sees. */
-static bool reaches(const umbra_state *s, int sequence, int length)
+bool umbra_state_reaches(const umbra_state *s, int sequence, int length)
 {
     const int *first = s->first + (size_t)sequence * (size_t)s->layers;
     if (length < s->base[sequence])
@@ -294,7 +293,7 @@ static bool reaches(const umbra_state *s, int sequence, int length)
 int umbra_state_truncate(umbra_state *s, int sequence, int length)
 {
     length = length < 0 ? 0 : length;
-    if (length < s->length[sequence] && !reaches(s, sequence, length))
+    if (length < s->length[sequence] && !umbra_state_reaches(s, sequence, length))
         length = 0;
     if (length > s->length[sequence])
         length = s->length[sequence];

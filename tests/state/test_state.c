@@ -230,6 +230,14 @@ static void sequences_come_back_from_bytes(void **state)
         free(saved);
         int back = lengths[i] > 0 ? lengths[i] - 1 : 0;
         assert_int_equal(umbra_state_truncate(s, 1, back), back);
+        char *again = calloc(umbra_state_save_bytes(s, back), 1);
+        umbra_state_save(s, 1, again); /* the first row of its windows is gone */
+        umbra_state_load(s, 0, back, again);
+        if (back > WINDOW)
+            assert_int_equal(umbra_state_truncate(s, 0, back - 1), 0);
+        grow_to(s, 1, 0, CONTEXT);
+        check(s, 1, 0);
+        free(again);
         if (back > WINDOW)
             assert_int_equal(umbra_state_truncate(s, 1, back - 1), 0);
         grow_to(s, 1, 1, CONTEXT);
