@@ -190,8 +190,8 @@ static int evaluate(demo *d)
 {
     begin(d, "eval", "every predictor is judged on documents that the shadow never saw");
     return RUN(-1, NULL, "eval", text("%s/unseen", d->folder), "--shadow",
-               text("%s/shadow.safetensors", d->folder), "--report",
-               text("%s/eval.html", d->folder));
+               text("%s/shadow.safetensors", d->folder), "--model", d->model, "--residency", "0.5",
+               "--walk-tokens", "200", "--report", text("%s/eval.html", d->folder));
 }
 
 /* Continues the prompt; the text is in the file `to`. */
@@ -238,13 +238,15 @@ static int generate(demo *d)
 {
     begin(d, "run", "a third of the experts in memory, reading ahead off and on: the same text");
     const char *const files[] = {text("%s/all.txt", d->folder), text("%s/off.txt", d->folder),
-                                 text("%s/on.txt", d->folder)};
+                                 text("%s/ahead.txt", d->folder), text("%s/on.txt", d->folder)};
     int code = write_text(d, "off", NULL, files[0]);
     if (code == EXIT_DONE)
         code = write_text(d, "off", d->ram, files[1]);
+    if (code == EXIT_DONE) /* the model itself, run ahead: nothing was trained for it */
+        code = write_text(d, "runahead", d->ram, files[2]);
     if (code == EXIT_DONE)
-        code = write_text(d, "shadow", d->ram, files[2]);
-    return code == EXIT_DONE ? compare(files, 3) : code;
+        code = write_text(d, "shadow", d->ram, files[3]);
+    return code == EXIT_DONE ? compare(files, 4) : code;
 }
 
 static int bench(demo *d)
@@ -253,7 +255,7 @@ static int bench(demo *d)
           "what reading ahead gains or loses, on this disk and on a simulated slow one");
     int code =
         RUN(-1, NULL, "bench", d->model, "--ram", d->ram, "--io", "auto", slow_disk, "--policy",
-            "off", "gate", "shadow", "auto", "oracle", "--shadow",
+            "off", "gate", "runahead", "shadow", "auto", "oracle", "--shadow",
             text("%s/shadow.safetensors", d->folder), "--rounds", text("%d", d->n->rounds), "-n",
             text("%d", d->n->timed_tokens), "--report", text("%s/bench.html", d->folder));
     if (code == EXIT_DONE)

@@ -15,7 +15,7 @@ fail()
 
 "$umbra" demo --quick -o "$work/demo" >"$work/log" 2>&1 || fail "umbra demo --quick"
 for text in "1/7 inspect" "2/7 collect" "3/7 train" "4/7 eval" "5/7 run" "6/7 bench" "7/7 reports" \
-    '$ umbra run models/tiny-q8_0.gguf -p "The cache holds"' "All 3 wrote the same text" \
+    '$ umbra run models/tiny-q8_0.gguf -p "The cache holds"' "All 4 wrote the same text" \
     "against off: gate" "done in"; do
     grep -qF -e "$text" "$work/log" || fail "the demo does not say: $text"
 done
