@@ -21,8 +21,8 @@ static const char *const signs[] = {
     "<|tools_prefix|>",
     "\"parameters\": dictionary of argument name",
     "<\xef\xbd\x9ctool\xe2\x96\x81sep\xef\xbd\x9c>",
-    "\xef\xbd\x9c"
-    "DSML\xef\xbd\x9c",
+    ("\xef\xbd\x9c"
+     "DSML\xef\xbd\x9c"),
 };
 
 enum { FAMILIES = sizeof signs / sizeof *signs };

@@ -126,6 +126,10 @@ static inline __m256 emulated_half(emulated_floats v, int half)
     return _mm256_loadu_ps(v.lane + 8 * half);
 }
 
+/* Clang has these two as macros. */
+#undef _mm512_shuffle_i32x4
+#undef _mm512_extractf32x8_ps
+
 #define __m512i                         emulated_integers
 #define __m512                          emulated_floats
 #define _mm512_unpacklo_epi32(a, b)     emulated_unpack(a, b, 0, 1)
