@@ -205,6 +205,8 @@ static int write_text(const demo *d, const char *prefetch, const char *ram, cons
         words[n++] = ram;
         words[n++] = "--stats";
     }
+    words[n++] = "--draft"; /* so that the difference is reading ahead's alone */
+    words[n++] = "off";
     words[n++] = "--prefetch";
     words[n++] = prefetch;
     if (strcmp(prefetch, "shadow") == 0) {
