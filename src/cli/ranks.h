@@ -20,8 +20,6 @@ const umbra_ranks *cli_ranks(void);
 bool cli_ranks_follows(void);
 /* Follows until the leader is done; returns an exit code. */
 int cli_ranks_follow(umbra_engine *engine);
-/* Whether this process is to write files that there is one of. */
-bool cli_ranks_first(void);
 /* cli_read_file, by rank 0 for all. */
 int cli_ranks_read_file(const char *path, size_t most, char **text, size_t *bytes);
 /* How often each expert was used by the usage file (NULL, or one that is not there: nothing), for

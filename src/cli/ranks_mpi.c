@@ -202,11 +202,6 @@ int cli_ranks_follow(umbra_engine *engine)
     return rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
 }
 
-bool cli_ranks_first(void)
-{
-    return self.ranks.rank == 0;
-}
-
 /* ---- what rank 0 reads for all ---- */
 
 /* An exit code, and bytes of malloc if it is 0, of rank 0 for all. */
@@ -220,7 +215,7 @@ static int share_bytes(int code, char **data, size_t *bytes)
     int rc = share(NULL, &told, sizeof told, &err);
     if (rc == UMBRA_OK && told.code != 0)
         return (int)told.code;
-    if (rc == UMBRA_OK && !cli_ranks_first()) {
+    if (rc == UMBRA_OK && cli_ranks_follows()) {
         *bytes = told.bytes;
         *data = calloc(told.bytes + 1, 1);
         if (!*data) {
@@ -238,7 +233,7 @@ int cli_ranks_read_file(const char *path, size_t most, char **text, size_t *byte
 {
     *text = NULL;
     *bytes = 0;
-    int code = cli_ranks_first() ? cli_read_file(path, most, text, bytes) : 0;
+    int code = cli_ranks_follows() ? 0 : cli_read_file(path, most, text, bytes);
     return self.active && self.ranks.count > 1 ? share_bytes(code, text, bytes) : code;
 }
 
@@ -251,7 +246,7 @@ int cli_ranks_read_usage(const umbra_model *model, const char *path, uint64_t **
         return 0;
     char *data = NULL;
     int code = 0;
-    if (cli_ranks_first()) {
+    if (!cli_ranks_follows()) {
         umbra_error err = {0};
         data = calloc(1, bytes);
         if (data && access(path, F_OK) == 0 &&

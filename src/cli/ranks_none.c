@@ -42,11 +42,6 @@ int cli_ranks_follow(umbra_engine *engine)
     return EXIT_FAILED;
 }
 
-bool cli_ranks_first(void)
-{
-    return true;
-}
-
 int cli_ranks_read_file(const char *path, size_t most, char **text, size_t *bytes)
 {
     return cli_read_file(path, most, text, bytes);

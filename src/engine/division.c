@@ -198,23 +198,16 @@ static void find_parts(umbra_division *d, const umbra_scratch *s, int layer, int
     }
 }
 
-bool umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, int distinct,
-                           int *status, umbra_error *err)
+int umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, int distinct,
+                          bool failed, umbra_error *err)
 {
     if (!d->owner)
-        return true;
+        return UMBRA_OK;
     umbra_scratch *s = p->scratch;
     find_parts(d, s, layer, distinct, p->model->config.expert_hidden);
-    int own = d->n[d->ranks.rank];
-    bool told = *status == UMBRA_OK || own > 0;
-    if (*status != UMBRA_OK)
-        for (int i = 0; i < own; i++)
-            s->contribution[d->first[d->ranks.rank] + i] = NAN;
-    int rc = d->ranks.gather(d->ranks.user, s->contribution, d->first, d->n,
-                             *status == UMBRA_OK ? err : NULL);
-    if (rc != UMBRA_OK && *status == UMBRA_OK)
-        *status = rc;
-    return told;
+    for (int i = 0; failed && i < d->n[d->ranks.rank]; i++)
+        s->contribution[d->first[d->ranks.rank] + i] = NAN;
+    return d->ranks.gather(d->ranks.user, s->contribution, d->first, d->n, failed ? NULL : err);
 }
 
 /* ---- agreeing ---- */

@@ -31,11 +31,10 @@ umbra_slice *umbra_division_slices(const umbra_division *d, const umbra_model *m
  * rank's. */
 int umbra_division_own(const umbra_division *d, const umbra_scratch *s, int layer, int n,
                        int *first);
-/* After the experts: the contributions of all ranks come into their places. With a status other
- * than UMBRA_OK, what this rank gives is no number, so that everyone stops behind this layer; with
- * nothing to give it lets the layer pass, and returns false: it is to be tried again. */
-bool umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, int distinct,
-                           int *status, umbra_error *err);
+/* After the experts: the contributions of all ranks come into their places. What a rank gives that
+ * has failed is no number, so that everyone stops behind this layer, if it has a share of it. */
+int umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, int distinct,
+                          bool failed, umbra_error *err);
 
 /* What must be the same on all ranks, one by one. */
 typedef struct umbra_division_claim {

@@ -221,8 +221,6 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
     if (rc == UMBRA_OK)
         rc = open_device(e, err);
     if (rc == UMBRA_OK)
-        umbra_limits_started(&e->plan, umbra_pool_threads(e->pool));
-    if (rc == UMBRA_OK)
         rc = umbra_profile_open(e, o->profile, err);
     if (rc == UMBRA_OK)
         rc = open_memory(e, err);

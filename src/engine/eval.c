@@ -171,9 +171,9 @@ static int gather_experts(chunk *c, int distinct, int rc, umbra_error *err)
     rc = put_off(c, rc, err);
     if (rc != UMBRA_OK)
         return rc;
-    int status = c->failure.status;
-    (void)umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, &status, err);
-    return c->failure.status == UMBRA_OK ? status : UMBRA_OK;
+    bool failed = c->failure.status != UMBRA_OK;
+    rc = umbra_division_gather(&e->division, &c->pass, c->rows.layer, distinct, failed, err);
+    return failed ? UMBRA_OK : rc;
 }
 
 static int compute_experts(chunk *c, umbra_error *err)
@@ -409,16 +409,6 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
         chunk c = {
             .e = e,
             .tap = tap ? tap : &none,
-            .pass = {.device = &e->device,
-                     .model = e->model,
-                     .weights = &e->weights,
-                     .forms = e->forms,
-                     .recurrent = e->recurrent,
-                     .rope_frequency = e->rope_frequency,
-                     .ngram_rows = &e->ngram_rows,
-                     .order = e->division.order,
-                     .scratch = &e->scratch,
-                     .rows = count},
             .rows = {.first = first,
                      .n = count,
                      .tokens = tokens + first,
@@ -426,6 +416,9 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
                      .prompt = e->scratch.prompt,
                      .x = e->scratch.x},
         };
+        umbra_engine_pass(e, &c.pass);
+        c.pass.scratch = &e->scratch;
+        c.pass.rows = count;
         rc = umbra_lead_chunk(e, tokens + first, count, err);
         if (rc == UMBRA_OK)
             rc = compute_chunk(&c, err);
