@@ -18,7 +18,7 @@ enum {
     MAKE_WIDTH = 32,
     MAKE_EXPERTS = 8,
     MAKE_USED = 2,
-    MAKE_CONTEXT = 64,
+    MAKE_CONTEXT = 128, /* pages of keys and values have 64 positions */
     MAKE_PICKED = 8, /* positions that an index picks */
     MAKE_STATE = 40, /* recurrent layers: of a head's keys and values */
     MAKE_KEY_HEADS = 2,

@@ -8,6 +8,7 @@ static void project(const umbra_pass *p, int layer)
     const umbra_device *d = p->device;
     umbra_scratch *s = p->scratch;
     bool low = p->model->config.attention[layer].q_rank > 0;
+    umbra_device_profile(d, UMBRA_PROFILE_PROJECT);
     umbra_product products[4] = {
         umbra_product_make(d, &w[UMBRA_INDEX_Q], low ? &s->q_low : &s->normed, p->rows,
                            s->index_query),
@@ -73,6 +74,7 @@ void umbra_step_index(const umbra_pass *p, int layer)
     if (!i->kept)
         return;
     project(p, layer);
+    umbra_device_profile(p->device, UMBRA_PROFILE_ATTEND);
     if (i->ratio)
         pool_keys(p, layer);
     umbra_rope rope = rope_of(&p->model->config, a);
