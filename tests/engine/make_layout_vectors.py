@@ -532,6 +532,8 @@ def attention(m, layer, x, rope):
                "qwen4exp": picked_means}.get(m.name)
     if m.name == "minimax-m3" and layer < m.key("leading_dense_block_count"):
         picking = None
+    if m.name == "qwen4exp" and m.key("attention.compress_ratios")[layer] == 0:
+        picking = None
     if layer >= m.key("block_count") - m.key("nextn_predict_layers", 0):
         picking = None  # a draft may look at everything
     picks = picking(m, layer, x, rope) if picking else None
