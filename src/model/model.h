@@ -78,17 +78,18 @@ typedef struct umbra_recurrence {
 
 /* An index that picks what attention sees: positions, or where the layer pools, pooled rows. */
 typedef struct umbra_index {
-    int most;       /* units that are picked; 0: attention sees all */
-    int unit;       /* positions, or pooled rows, of a unit; the last one may have fewer */
-    int local;      /* units at the end that are picked whatever their scores */
-    bool by_head;   /* there is a query for each key/value head, which picks for that one by the
-                       largest of its products with a unit's keys. Else scores are sums over heads of
-                       weight * max(query . key, 0), and the same is picked for all */
+    int most;  /* units that are picked; 0: attention sees all */
+    int unit;  /* positions, or pooled rows, of a unit; the last one may have fewer */
+    int local; /* units at the end that are picked whatever their scores */
+    /* There is a query for each key/value head, which picks for that one, by the largest of its
+     * products with a unit's keys. Else the same is picked for all, by the sum over heads of weight
+     * * max(query . key, 0). */
+    bool by_head;
     int heads, dim; /* of its queries; keys have one */
-    int ratio;      /* a key is pooled of so many positions, those of a unit; what follows the last
-                       whole one is picked too. 0: every position has a key */
-    int parts;      /* such a key is pooled as attention's rows are (ratio_parts); 0: it is normed
-                       behind the mean of its positions */
+    int ratio; /* a key is pooled of so many positions, those of a unit; what follows the last whole
+                  one is picked too. 0: every position has a key */
+    int parts; /* such a key is pooled as attention's rows are (ratio_parts); 0: it is normed behind
+                  the mean of its positions */
     umbra_rope_pairs pairs; /* of its rotation, otherwise as attention's, which is */
     bool turns_end;         /* of the last values, not the first */
     float eps;
