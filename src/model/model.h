@@ -82,8 +82,8 @@ typedef struct umbra_index {
     int unit;  /* positions, or pooled rows, of a unit; the last one may have fewer */
     int local; /* units at the end that are picked whatever their scores */
     /* There is a query for each key/value head, which picks for that one, by the largest of its
-     * products with a unit's keys. Else the same is picked for all, by the sum over heads of weight
-     * * max(query . key, 0). */
+     * products with a unit's keys. Else the same is picked for all, by the weighed sum over heads
+     * of max(query . key, 0). */
     bool by_head;
     int heads, dim; /* of its queries; keys have one */
     int ratio; /* a key is pooled of so many positions, those of a unit; what follows the last whole
