@@ -104,6 +104,9 @@ int main(int argc, char **argv)
     if (!bench && !only && umbra_check_emulated()) {
         check_products(umbra_check_emulated());
     }
+    if (!bench && !only && umbra_check_emulated_amx()) {
+        check_products(umbra_check_emulated_amx());
+    }
 #endif
     if (!bench) {
         printf("%lu checks, %lu failed\n", checks, failures);
