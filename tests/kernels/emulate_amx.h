@@ -111,11 +111,49 @@ static inline emulated_integers emulated_shift_left(emulated_integers v, unsigne
     return v;
 }
 
+static inline emulated_integers emulated_subtract(emulated_integers a, emulated_integers b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] = (int32_t)((uint32_t)a.lane[i] - (uint32_t)b.lane[i]);
+    return a;
+}
+
+static inline emulated_integers emulated_xor(emulated_integers a, emulated_integers b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] ^= b.lane[i];
+    return a;
+}
+
+/* Four unsigned bytes of a by as many signed ones of b. */
+static inline emulated_integers emulated_dot_bytes(emulated_integers sum, emulated_integers a,
+                                                   emulated_integers b)
+{
+    uint8_t of_a[64];
+    int8_t of_b[64];
+    memcpy(of_a, &a, sizeof of_a);
+    memcpy(of_b, &b, sizeof of_b);
+    for (int i = 0; i < 64; i++)
+        sum.lane[i / 4] += of_a[i] * of_b[i];
+    return sum;
+}
+
+static inline emulated_integers emulated_set_bytes(char byte)
+{
+    emulated_integers v;
+    memset(&v, byte, sizeof v);
+    return v;
+}
+
 #undef _mm512_slli_epi32
 
 #define _mm512_permutexvar_epi8            emulated_permute_bytes
 #define _mm512_storeu_si512                emulated_store_integers
 #define _mm512_add_epi32                   emulated_add_integers
+#define _mm512_sub_epi32                   emulated_subtract
+#define _mm512_xor_si512                   emulated_xor
+#define _mm512_dpbusd_epi32                emulated_dot_bytes
+#define _mm512_set1_epi8                   emulated_set_bytes
 #define _mm512_slli_epi32                  emulated_shift_left
 #define UMBRA_TILES_SET                    emulated_set_shapes
 #define UMBRA_TILES_RELEASE                emulated_release

@@ -95,6 +95,9 @@ LOAD_BYTES(iq4_xs)
 /* Types whose scales of halves are integers times a number. */
 #define HAS_SUB(TYPE) (UMBRA_##TYPE == UMBRA_Q6_K || UMBRA_##TYPE == UMBRA_Q3_K)
 
+#define CHOOSE(name, halves, offset)                                                               \
+    ((halves) ? name##_halves : (offset) ? name##_offset : name##_plain)
+
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
     static const byte_type unit_##name = {                                                         \
         .load_scales = scales_##name,                                                              \
@@ -117,9 +120,8 @@ LOAD_BYTES(iq4_xs)
         static const strip_type type = {                                                           \
             .unit = &unit_##name,                                                                  \
             .unpack = unpack_##name,                                                               \
-            .add = has_halves || HAS_SUB(TYPE) ? add_halves                                        \
-                   : has_offset                ? add_offset                                        \
-                                               : add_plain,                                                       \
+            .add_group = CHOOSE(add_group, has_halves || HAS_SUB(TYPE), has_offset),               \
+            .add_token = CHOOSE(add_token, has_halves || HAS_SUB(TYPE), has_offset),               \
         };                                                                                         \
         matmul_strips(m, row_begin, row_end, &type);                                               \
     }

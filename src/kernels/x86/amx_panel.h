@@ -17,6 +17,7 @@ enum {
     PANEL_ROWS = 16,   /* lanes of a register */
     STRIP_PANELS = 4,  /* panels that share what is prepared of the tokens */
     GROUP_TOKENS = 16, /* rows of a tile register */
+    FEW_TOKENS = 3,    /* so many and fewer are multiplied without tile registers */
     STRIP_GROUPS = 8,  /* that pass over a strip; their sums are on the stack */
     LINE = 64,         /* bytes of a register */
     PART_BYTES = UMBRA_Q16_BLOCK,
@@ -261,26 +262,37 @@ UMBRA_INLINE __m512 join_planes(const part_products *from, int half, int t)
     return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
 }
 
+/* Adds part p of token t: dot is its products, or those of its halves. */
+UMBRA_INLINE __m512 add_part(__m512 sum, const __m512 *dot, const float *number,
+                             const token_group *x, int p, int t, const bool halves,
+                             const bool offset)
+{
+    __m512 of_x = _mm512_set1_ps(x->number[p][t]);
+    if (halves) {
+        __m512 both = _mm512_mul_ps(_mm512_loadu_ps(number + 2 * p * PANEL_ROWS), dot[0]);
+        both = _mm512_fmadd_ps(_mm512_loadu_ps(number + (2 * p + 1) * PANEL_ROWS), dot[1], both);
+        return _mm512_fmadd_ps(of_x, both, sum);
+    }
+    if (offset) {
+        __m512 sum_of_x = _mm512_set1_ps(x->number[UMBRA_PARTS_MAX + p][t]);
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(number + (UMBRA_PARTS_MAX + p) * PANEL_ROWS),
+                              sum_of_x, sum);
+    }
+    return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_loadu_ps(number + p * PANEL_ROWS), of_x), dot[0],
+                           sum);
+}
+
 UMBRA_INLINE void add_products(__m512 *sum, const part_products *from, const panel *w,
                                const token_group *x, int p, const int tokens, const bool halves,
                                const bool offset)
 {
-    const __m512 scale = _mm512_loadu_ps(w->number[halves ? 2 * p : p]);
-    const __m512 behind = _mm512_loadu_ps(w->number[halves ? 2 * p + 1 : UMBRA_PARTS_MAX + p]);
-    const float *of_x = x->number[p], *sum_of_x = x->number[UMBRA_PARTS_MAX + p];
     UMBRA_UNROLL(16)
     for (int t = 0; t < tokens; t++) {
+        __m512 dot[2] = {join_planes(from, 0, t)};
         if (halves) {
-            __m512 both = _mm512_mul_ps(scale, join_planes(from, 0, t));
-            both = _mm512_fmadd_ps(behind, join_planes(from, 1, t), both);
-            sum[t] = _mm512_fmadd_ps(_mm512_set1_ps(of_x[t]), both, sum[t]);
-            continue;
+            dot[1] = join_planes(from, 1, t);
         }
-        if (offset) {
-            sum[t] = _mm512_fmadd_ps(behind, _mm512_set1_ps(sum_of_x[t]), sum[t]);
-        }
-        __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(of_x[t]));
-        sum[t] = _mm512_fmadd_ps(factor, join_planes(from, 0, t), sum[t]);
+        sum[t] = add_part(sum[t], dot, w->number[0], x, p, t, halves, offset);
     }
 }
 
@@ -310,23 +322,112 @@ UMBRA_INLINE void add_group(panel_sums all, const panel *w, const token_group *x
 typedef void add_group_fn(panel_sums all, const panel *w, const token_group *x, int parts);
 
 #define DEFINE_ADD_GROUP(kind, tokens, halves, offset)                                             \
-    static void add_##kind##_##tokens(panel_sums all, const panel *w, const token_group *x,        \
-                                      int parts)                                                   \
+    static void add_group_##kind##_##tokens(panel_sums all, const panel *w, const token_group *x,  \
+                                            int parts)                                             \
     {                                                                                              \
         add_group(all, w, x, parts, tokens, halves, offset);                                       \
     }
-/* Groups have 1 token or a multiple of four. */
+/* Groups have a multiple of four tokens. */
 #define DEFINE_ADD_GROUPS(kind, halves, offset)                                                    \
-    DEFINE_ADD_GROUP(kind, 1, halves, offset)                                                      \
     DEFINE_ADD_GROUP(kind, 4, halves, offset)                                                      \
     DEFINE_ADD_GROUP(kind, 8, halves, offset)                                                      \
     DEFINE_ADD_GROUP(kind, 12, halves, offset)                                                     \
     DEFINE_ADD_GROUP(kind, 16, halves, offset)                                                     \
-    static add_group_fn *const add_##kind[] = {add_##kind##_1, add_##kind##_4, add_##kind##_8,     \
-                                               add_##kind##_12, add_##kind##_16};
+    static add_group_fn *const add_group_##kind[] = {                                              \
+        add_group_##kind##_4, add_group_##kind##_8, add_group_##kind##_12, add_group_##kind##_16};
 DEFINE_ADD_GROUPS(plain, false, false)
 DEFINE_ADD_GROUPS(offset, false, true)
 DEFINE_ADD_GROUPS(halves, true, false)
+
+/* One after the other, 16 numbers of rows from eight lanes that belong to a part in either half of
+ * the registers in `of`, the lanes added; or from the four that belong to a half of one. */
+UMBRA_INLINE void add_lanes(__m512i *out, const __m512i of[PANEL_ROWS], const bool halves)
+{
+    __m512i two[8], four[4];
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < 8; i++) {
+        __m512i a = of[2 * i], b = of[2 * i + 1];
+        two[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    }
+    UMBRA_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        __m512i a = two[2 * i], b = two[2 * i + 1];
+        four[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
+    /* Quarter i of the registers belongs to half i, its lanes to four rows. */
+    __m512i even = _mm512_shuffle_i32x4(four[0], four[1], 0x88);
+    __m512i odd = _mm512_shuffle_i32x4(four[0], four[1], 0xdd);
+    __m512i even_behind = _mm512_shuffle_i32x4(four[2], four[3], 0x88);
+    __m512i odd_behind = _mm512_shuffle_i32x4(four[2], four[3], 0xdd);
+    if (halves) {
+        out[0] = _mm512_shuffle_i32x4(even, even_behind, 0x88);
+        out[1] = _mm512_shuffle_i32x4(odd, odd_behind, 0x88);
+        out[2] = _mm512_shuffle_i32x4(even, even_behind, 0xdd);
+        out[3] = _mm512_shuffle_i32x4(odd, odd_behind, 0xdd);
+        return;
+    }
+    __m512i front = _mm512_add_epi32(even, odd);
+    __m512i back = _mm512_add_epi32(even_behind, odd_behind);
+    out[0] = _mm512_shuffle_i32x4(front, back, 0x88);
+    out[1] = _mm512_shuffle_i32x4(front, back, 0xdd);
+}
+
+/* The exact products of parts p and p + 1, or of their halves, of all rows with a token. The
+ * instruction takes unsigned bytes of the token alone: 128 is added to the high ones and its
+ * products are taken away. */
+UMBRA_INLINE void multiply_pair(__m512 *out, const panel_lines *w, const token_group *x, int t,
+                                int p, const bool halves)
+{
+    const uint8_t *first = x->planes[p][t], *second = x->planes[p + 1][t];
+    const __m512i bias = _mm512_set1_epi8((char)128);
+    __m512i a = _mm512_loadu_si512(first), b = _mm512_loadu_si512(second);
+    __m512i low = _mm512_shuffle_i32x4(a, b, 0x44);
+    __m512i high = _mm512_xor_si512(_mm512_shuffle_i32x4(a, b, 0xee), bias);
+    __m512i lanes[PANEL_ROWS], dot[4];
+    UMBRA_UNROLL(16)
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        __m512i of_row = _mm512_loadu_si512(w->w[r] + p * PART_BYTES),
+                zero = _mm512_setzero_si512();
+        __m512i upper = _mm512_sub_epi32(_mm512_dpbusd_epi32(zero, high, of_row),
+                                         _mm512_dpbusd_epi32(zero, bias, of_row));
+        lanes[r] = _mm512_dpbusd_epi32(_mm512_slli_epi32(upper, 8), low, of_row);
+    }
+    add_lanes(dot, lanes, halves);
+    const int dots = halves ? 4 : 2;
+    UMBRA_UNROLL(4)
+    for (int i = 0; i < dots; i++) {
+        out[i] = _mm512_cvtepi32_ps(dot[i]);
+    }
+}
+
+/* Token t of a group times 16 rows: as add_group. */
+UMBRA_INLINE void add_token(float *all, const panel_lines *w, const float *number,
+                            const token_group *x, int t, int parts, const bool halves,
+                            const bool offset)
+{
+    __m512 sum = _mm512_loadu_ps(all), dot[4];
+    for (int p = 0; p < parts; p += 2) {
+        multiply_pair(dot, w, x, t, p, halves);
+        sum = add_part(sum, dot, number, x, p, t, halves, offset);
+        if (p + 1 < parts) {
+            sum = add_part(sum, dot + 1 + halves, number, x, p + 1, t, halves, offset);
+        }
+    }
+    _mm512_storeu_ps(all, sum);
+}
+
+typedef void add_token_fn(float *all, const panel_lines *w, const float *number,
+                          const token_group *x, int t, int parts);
+
+#define DEFINE_ADD_TOKEN(kind, halves, offset)                                                     \
+    static void add_token_##kind(float *all, const panel_lines *w, const float *number,            \
+                                 const token_group *x, int t, int parts)                           \
+    {                                                                                              \
+        add_token(all, w, number, x, t, parts, halves, offset);                                    \
+    }
+DEFINE_ADD_TOKEN(plain, false, false)
+DEFINE_ADD_TOKEN(offset, false, true)
+DEFINE_ADD_TOKEN(halves, true, false)
 
 /* A weight type as the strips see it. */
 typedef struct strip_type {
@@ -334,7 +435,8 @@ typedef struct strip_type {
     /* unpack_lines of the type. */
     void (*unpack)(panel_lines *to, const uint8_t *from, uint64_t row_bytes, int rows,
                    const chunk *c, const uint8_t *stream);
-    add_group_fn *const *add;
+    add_group_fn *const *add_group;
+    add_token_fn *add_token;
 } strip_type;
 
 /* Sums of a strip: of each panel, the groups. */
@@ -353,18 +455,20 @@ UMBRA_INLINE int group_tokens(const strip *s, int group)
     return umbra_min_int(GROUP_TOKENS, s->tokens - group * GROUP_TOKENS);
 }
 
-/* All rows, from byte `from` of each. */
-static void unpack_panels(panel *to, const strip *s, size_t from, const chunk *c)
+/* Rows of panel i, from byte `from` of each. */
+static void unpack_panel(panel_lines *to, const strip *s, int i, size_t from, const chunk *c)
 {
     const uint8_t *w = umbra_weight_row(s->m, s->row);
-    panel_lines lines;
+    int first = i * PANEL_ROWS;
+    size_t before = from * (size_t)s->rows + (size_t)first * (size_t)(c->units * c->bytes);
+    s->type->unpack(to, w + (uint64_t)first * s->m->row_bytes + from, s->m->row_bytes,
+                    umbra_min_int(PANEL_ROWS, s->rows - first), c, w + before);
+}
+
+static void clear_sums(strip_sums sums, const strip *s)
+{
     for (int i = 0; i < s->panels; i++) {
-        int first = i * PANEL_ROWS;
-        const uint8_t *stream =
-            w + from * (size_t)s->rows + (size_t)first * (size_t)(c->units * c->bytes);
-        s->type->unpack(&lines, w + (uint64_t)first * s->m->row_bytes + from, s->m->row_bytes,
-                        umbra_min_int(PANEL_ROWS, s->rows - first), c, stream);
-        turn_lines(&to[i], &lines, c->units * c->parts);
+        memset(sums[i], 0, (size_t)s->groups * sizeof sums[i][0]);
     }
 }
 
@@ -389,24 +493,51 @@ static void multiply_strip(const strip *s)
     size_t parts = (size_t)s->m->x->columns / UMBRA_Q16_BLOCK, byte = 0, at = 0;
     strip_sums sums;
     panel w[STRIP_PANELS];
+    panel_lines lines;
     token_group x;
     int size = 0;
-    for (int i = 0; i < s->panels; i++) {
-        memset(sums[i], 0, (size_t)s->groups * sizeof sums[i][0]);
-    }
+    clear_sums(sums, s);
     while (at < parts) {
         chunk c = choose_chunk(parts - at, s->type->unit);
         int of_chunk = c.units * c.parts;
-        unpack_panels(w, s, byte, &c);
+        for (int i = 0; i < s->panels; i++) {
+            unpack_panel(&lines, s, i, byte, &c);
+            turn_lines(&w[i], &lines, of_chunk);
+        }
         for (int g = 0; g < s->groups; g++) {
             int tokens = group_tokens(s, g), fours = (tokens + 3) / 4;
-            int needed = tokens == 1 ? 1 : 4 * fours;
-            if (needed != size) {
-                set_tiles(size = needed, s->type->unit->halves);
+            if (4 * fours != size) {
+                set_tiles(size = 4 * fours, s->type->unit->halves);
             }
             load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, at, of_chunk);
             for (int i = 0; i < s->panels; i++) {
-                s->type->add[tokens == 1 ? 0 : fours](sums[i][g], &w[i], &x, of_chunk);
+                s->type->add_group[fours - 1](sums[i][g], &w[i], &x, of_chunk);
+            }
+        }
+        at += (size_t)of_chunk;
+        byte += (size_t)(c.units * c.bytes);
+    }
+    store_strip(sums, s);
+}
+
+/* Too few tokens to repay the turning. */
+static void multiply_few(const strip *s)
+{
+    size_t parts = (size_t)s->m->x->columns / UMBRA_Q16_BLOCK, byte = 0, at = 0;
+    strip_sums sums;
+    panel_lines w;
+    panel_numbers number;
+    token_group x;
+    clear_sums(sums, s);
+    while (at < parts) {
+        chunk c = choose_chunk(parts - at, s->type->unit);
+        int of_chunk = c.units * c.parts;
+        load_group(&x, s->m, s->token, s->tokens, s->tokens, at, of_chunk);
+        for (int i = 0; i < s->panels; i++) {
+            unpack_panel(&w, s, i, byte, &c);
+            turn_numbers(number, w.number);
+            for (int t = 0; t < s->tokens; t++) {
+                s->type->add_token(sums[i][0][t], &w, number[0], &x, t, of_chunk);
             }
         }
         at += (size_t)of_chunk;
@@ -425,10 +556,14 @@ static void matmul_strips(const umbra_matmul *m, int row_begin, int row_end, con
         for (s.row = row_begin; s.row < row_end; s.row += s.rows) {
             s.rows = umbra_min_int(STRIP_PANELS * PANEL_ROWS, row_end - s.row);
             s.panels = (s.rows + PANEL_ROWS - 1) / PANEL_ROWS;
-            multiply_strip(&s);
+            if (s.tokens <= FEW_TOKENS) {
+                multiply_few(&s);
+            } else {
+                multiply_strip(&s);
+            }
         }
     }
-    if (m->tokens > 0 && row_begin < row_end) {
+    if (m->tokens > FEW_TOKENS && row_begin < row_end) {
         UMBRA_TILES_RELEASE();
     }
 }
