@@ -138,6 +138,13 @@ static inline emulated_integers emulated_dot_bytes(emulated_integers sum, emulat
     return sum;
 }
 
+static inline emulated_integers emulated_products(emulated_integers a, emulated_integers b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] = emulated_dot(0, a.lane[i], b.lane[i]);
+    return a;
+}
+
 static inline emulated_integers emulated_set_bytes(char byte)
 {
     emulated_integers v;
@@ -153,6 +160,8 @@ static inline emulated_integers emulated_set_bytes(char byte)
 #define _mm512_sub_epi32                   emulated_subtract
 #define _mm512_xor_si512                   emulated_xor
 #define _mm512_dpbusd_epi32                emulated_dot_bytes
+#define _mm512_madd_epi16                  emulated_products
+#define _mm512_set1_epi16(v)               emulated_set_integers((v) | (v) << 16)
 #define _mm512_set1_epi8                   emulated_set_bytes
 #define _mm512_slli_epi32                  emulated_shift_left
 #define UMBRA_TILES_SET                    emulated_set_shapes

@@ -93,10 +93,11 @@ LOAD_BYTES(iq4_xs)
 }
 
 /* Types whose scales of halves are integers times a number. */
-#define HAS_SUB(TYPE) (UMBRA_##TYPE == UMBRA_Q6_K || UMBRA_##TYPE == UMBRA_Q3_K)
+#define HAS_SUB(TYPE)                                                                              \
+    (UMBRA_##TYPE == UMBRA_Q6_K || UMBRA_##TYPE == UMBRA_Q3_K || UMBRA_##TYPE == UMBRA_Q2_K)
 
 #define CHOOSE(name, halves, offset)                                                               \
-    ((halves) ? name##_halves : (offset) ? name##_offset : name##_plain)
+    ((halves) ? (offset) ? name##_minima : name##_halves : (offset) ? name##_offset : name##_plain)
 
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
     static const byte_type unit_##name = {                                                         \
@@ -128,10 +129,7 @@ LOAD_BYTES(iq4_xs)
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 #define SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
 
-/* Q2_K stays AVX2's: the minima of its halves are multiplied, too. */
 void umbra_kernels_fill_amx(umbra_kernels *k)
 {
-    umbra_matmul_fn q2_k = k->matmul[UMBRA_Q2_K];
     UMBRA_BLOCK_TYPES(SET_MATMUL)
-    k->matmul[UMBRA_Q2_K] = q2_k;
 }

@@ -30,30 +30,30 @@ typedef struct byte_type {
     __m256i (*load_bytes)(const uint8_t *unit, const umbra_block_scales *s, int first, int p);
     int bytes, parts, block, group;
     bool offset, halves;
-    bool sub; /* the scales of halves are products with umbra_block_scales.sub */
+    bool sub; /* scales of halves are products with umbra_block_scales.sub, offsets with .minima */
 } byte_type;
 
-typedef float panel_numbers[NUMBERS][PANEL_ROWS];
+typedef float square[NUMBERS][NUMBERS];
 
 /* Up to eight parts of 16 rows. */
 typedef struct panel {
     /* Of a part, columns 4 i to 4 i + 3 of each row, then the next four columns. */
     _Alignas(LINE) int8_t w[UMBRA_PARTS_MAX][PANEL_ROWS * PART_BYTES];
-    _Alignas(LINE) panel_numbers number;
+    _Alignas(LINE) square number[2]; /* the second: offsets of 16 halves */
 } panel;
 
 /* The same before it is turned. */
 typedef struct panel_lines {
     _Alignas(LINE) int8_t w[PANEL_ROWS][UMBRA_PARTS_MAX * PART_BYTES];
-    _Alignas(LINE) float number[PANEL_ROWS][NUMBERS];
+    _Alignas(LINE) square number[2];
 } panel_lines;
 
 /* Up to eight parts of up to 16 tokens. */
 typedef struct token_group {
     /* Of a part and a token: low bytes, then high ones. */
     _Alignas(LINE) uint8_t planes[UMBRA_PARTS_MAX][GROUP_TOKENS][2 * PART_BYTES];
-    _Alignas(LINE) float line[GROUP_TOKENS][NUMBERS];
-    _Alignas(LINE) float number[NUMBERS][GROUP_TOKENS]; /* scales of parts, then their sums */
+    _Alignas(LINE) square line, number; /* scales of parts, then their sums */
+    _Alignas(LINE) square half;         /* sums of the integers of each half */
 } token_group;
 
 /* What a group's tokens add to the rows of a panel. */
@@ -88,7 +88,7 @@ UMBRA_INLINE void copy_floats(float *to, const float *from, const int n)
     }
 }
 
-UMBRA_INLINE void turn_numbers(float out[NUMBERS][16], float in[16][NUMBERS])
+UMBRA_INLINE void turn_numbers(square out, square in)
 {
     __m512i lines[16], turned[16];
     UMBRA_UNROLL(16)
@@ -102,23 +102,34 @@ UMBRA_INLINE void turn_numbers(float out[NUMBERS][16], float in[16][NUMBERS])
     }
 }
 
-/* One unit of a row; parts: of a unit or of a block. */
-UMBRA_INLINE void unpack_unit(int8_t *to, float *number, int first_part, const uint8_t *unit,
+/* Of row r: the numbers of a unit whose first part is part `first_part` of the panel. */
+UMBRA_INLINE void store_numbers(square number[2], int r, int first_part,
+                                const umbra_block_scales *s, const int parts, const byte_type *type)
+{
+    const int scales = type->halves ? 2 : 1;
+    if (!type->sub) {
+        copy_floats(number[0][r] + scales * first_part, s->scale, scales * parts);
+    }
+    for (int i = 0; type->sub && i < NUMBERS; i++) {
+        number[0][r][i] = s->scale[0] * (float)s->sub[i];
+    }
+    if (type->offset && !type->halves) {
+        copy_floats(number[0][r] + UMBRA_PARTS_MAX + first_part, s->offset, parts);
+    }
+    for (int i = 0; type->offset && type->halves && i < NUMBERS; i++) {
+        number[1][r][i] = s->offset[0] * (float)s->minima[i];
+    }
+}
+
+/* One unit of row r; parts: of a unit or of a block. */
+UMBRA_INLINE void unpack_unit(panel_lines *lines, int r, int first_part, const uint8_t *unit,
                               const int parts, const byte_type *type)
 {
-    const int group = parts < type->group ? parts : type->group, scales = type->halves ? 2 : 1;
+    const int group = parts < type->group ? parts : type->group;
+    int8_t *to = lines->w[r];
     umbra_block_scales s;
     type->load_scales(unit, &s, parts);
-    if (type->sub) {
-        for (int i = 0; i < 2 * UMBRA_PARTS_MAX; i++) {
-            number[i] = s.scale[0] * (float)s.sub[i];
-        }
-    } else {
-        copy_floats(number + scales * first_part, s.scale, scales * parts);
-    }
-    if (type->offset) {
-        copy_floats(number + UMBRA_PARTS_MAX + first_part, s.offset, parts);
-    }
+    store_numbers(lines->number, r, first_part, &s, parts, type);
     to += first_part * PART_BYTES;
     for (int first = 0; first < parts; first += group) {
         UMBRA_UNROLL(8)
@@ -138,17 +149,25 @@ UMBRA_INLINE void unpack_lines(panel_lines *to, const uint8_t *from, uint64_t ro
         const uint8_t *unit = from + (uint64_t)umbra_min_int(r, rows - 1) * row_bytes;
         umbra_prefetch_stream(stream + (size_t)r * bytes, bytes);
         if (c->parts != type->parts) {
-            unpack_unit(to->w[r], to->number[r], 0, unit, type->block, type);
+            unpack_unit(to, r, 0, unit, type->block, type);
             continue;
         }
         for (int u = 0; u < c->units; u++, unit += type->bytes) {
-            unpack_unit(to->w[r], to->number[r], u * type->parts, unit, type->parts, type);
+            unpack_unit(to, r, u * type->parts, unit, type->parts, type);
         }
     }
 }
 
+UMBRA_INLINE void turn_all_numbers(square out[2], square in[2], const byte_type *type)
+{
+    turn_numbers(out[0], in[0]);
+    if (type->halves && type->offset) {
+        turn_numbers(out[1], in[1]);
+    }
+}
+
 /* Two parts of all rows are a square of numbers of four bytes. */
-static void turn_lines(panel *to, panel_lines *from, int parts)
+static void turn_lines(panel *to, panel_lines *from, int parts, const byte_type *type)
 {
     for (int p = 0; p < parts; p += 2) {
         __m512i lines[PANEL_ROWS], turned[PANEL_ROWS];
@@ -162,7 +181,7 @@ static void turn_lines(panel *to, panel_lines *from, int parts)
             _mm512_storeu_si512(to->w[p] + i * LINE, turned[i]);
         }
     }
-    turn_numbers(to->number, from->number);
+    turn_all_numbers(to->number, from->number, type);
 }
 
 /* Even bytes, then odd ones. */
@@ -176,10 +195,63 @@ UMBRA_INLINE __m512i split_bytes(__m512i v)
     return _mm512_permutexvar_epi8(_mm512_loadu_si512(order), v);
 }
 
+/* 16 sums, one of each register in `of`: of the lanes in its first half, then those in its second;
+ * or of each quarter. */
+UMBRA_INLINE void add_lanes(__m512i *out, const __m512i of[PANEL_ROWS], const bool halves)
+{
+    __m512i two[8], four[4];
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < 8; i++) {
+        __m512i a = of[2 * i], b = of[2 * i + 1];
+        two[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    }
+    UMBRA_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        __m512i a = two[2 * i], b = two[2 * i + 1];
+        four[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
+    __m512i even = _mm512_shuffle_i32x4(four[0], four[1], 0x88);
+    __m512i odd = _mm512_shuffle_i32x4(four[0], four[1], 0xdd);
+    __m512i even_behind = _mm512_shuffle_i32x4(four[2], four[3], 0x88);
+    __m512i odd_behind = _mm512_shuffle_i32x4(four[2], four[3], 0xdd);
+    if (halves) {
+        out[0] = _mm512_shuffle_i32x4(even, even_behind, 0x88);
+        out[1] = _mm512_shuffle_i32x4(odd, odd_behind, 0x88);
+        out[2] = _mm512_shuffle_i32x4(even, even_behind, 0xdd);
+        out[3] = _mm512_shuffle_i32x4(odd, odd_behind, 0xdd);
+        return;
+    }
+    __m512i front = _mm512_add_epi32(even, odd);
+    __m512i back = _mm512_add_epi32(even_behind, odd_behind);
+    out[0] = _mm512_shuffle_i32x4(front, back, 0x88);
+    out[1] = _mm512_shuffle_i32x4(front, back, 0xdd);
+}
+
+/* The sums of the integers of both halves of each part. */
+static void load_half_sums(token_group *to, const umbra_matmul *m, int token, int tokens, size_t at,
+                           int parts)
+{
+    const __m512i one = _mm512_set1_epi16(1);
+    for (int p = 0; p < parts; p++) {
+        __m512i pairs[GROUP_TOKENS], sums[2];
+        for (int t = 0; t < GROUP_TOKENS; t++) {
+            size_t row = umbra_token_row(m, token + umbra_min_int(t, tokens - 1));
+            size_t from = row * (size_t)m->x->columns + (at + (size_t)p) * UMBRA_Q16_BLOCK;
+            pairs[t] = _mm512_madd_epi16(_mm512_loadu_si512(m->x->q + from), one);
+        }
+        add_lanes(sums, pairs, false);
+        _mm512_storeu_ps(to->half[2 * p], _mm512_cvtepi32_ps(sums[0]));
+        _mm512_storeu_ps(to->half[2 * p + 1], _mm512_cvtepi32_ps(sums[1]));
+    }
+}
+
 /* Parts [at, at + parts) of `tokens` tokens; those that fill the group up to `size` are zeros. */
 static void load_group(token_group *to, const umbra_matmul *m, int token, int tokens, int size,
-                       size_t at, int parts)
+                       size_t at, int parts, bool half_sums)
 {
+    if (half_sums) {
+        load_half_sums(to, m, token, tokens, at, parts);
+    }
     size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
     for (int t = 0; t < tokens; t++) {
         size_t from = umbra_token_row(m, token + t) * all + at;
@@ -271,6 +343,11 @@ UMBRA_INLINE __m512 add_part(__m512 sum, const __m512 *dot, const float *number,
     if (halves) {
         __m512 both = _mm512_mul_ps(_mm512_loadu_ps(number + 2 * p * PANEL_ROWS), dot[0]);
         both = _mm512_fmadd_ps(_mm512_loadu_ps(number + (2 * p + 1) * PANEL_ROWS), dot[1], both);
+        for (int h = 0; offset && h < 2; h++) {
+            __m512 of_half = _mm512_set1_ps(x->half[2 * p + h][t]);
+            const float *from = number + (NUMBERS + 2 * p + h) * PANEL_ROWS;
+            both = _mm512_fmadd_ps(_mm512_loadu_ps(from), of_half, both);
+        }
         return _mm512_fmadd_ps(of_x, both, sum);
     }
     if (offset) {
@@ -292,7 +369,7 @@ UMBRA_INLINE void add_products(__m512 *sum, const part_products *from, const pan
         if (halves) {
             dot[1] = join_planes(from, 1, t);
         }
-        sum[t] = add_part(sum[t], dot, w->number[0], x, p, t, halves, offset);
+        sum[t] = add_part(sum[t], dot, w->number[0][0], x, p, t, halves, offset);
     }
 }
 
@@ -338,39 +415,7 @@ typedef void add_group_fn(panel_sums all, const panel *w, const token_group *x, 
 DEFINE_ADD_GROUPS(plain, false, false)
 DEFINE_ADD_GROUPS(offset, false, true)
 DEFINE_ADD_GROUPS(halves, true, false)
-
-/* One after the other, 16 numbers of rows from eight lanes that belong to a part in either half of
- * the registers in `of`, the lanes added; or from the four that belong to a half of one. */
-UMBRA_INLINE void add_lanes(__m512i *out, const __m512i of[PANEL_ROWS], const bool halves)
-{
-    __m512i two[8], four[4];
-    UMBRA_UNROLL(8)
-    for (int i = 0; i < 8; i++) {
-        __m512i a = of[2 * i], b = of[2 * i + 1];
-        two[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    }
-    UMBRA_UNROLL(4)
-    for (int i = 0; i < 4; i++) {
-        __m512i a = two[2 * i], b = two[2 * i + 1];
-        four[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    }
-    /* Quarter i of the registers belongs to half i, its lanes to four rows. */
-    __m512i even = _mm512_shuffle_i32x4(four[0], four[1], 0x88);
-    __m512i odd = _mm512_shuffle_i32x4(four[0], four[1], 0xdd);
-    __m512i even_behind = _mm512_shuffle_i32x4(four[2], four[3], 0x88);
-    __m512i odd_behind = _mm512_shuffle_i32x4(four[2], four[3], 0xdd);
-    if (halves) {
-        out[0] = _mm512_shuffle_i32x4(even, even_behind, 0x88);
-        out[1] = _mm512_shuffle_i32x4(odd, odd_behind, 0x88);
-        out[2] = _mm512_shuffle_i32x4(even, even_behind, 0xdd);
-        out[3] = _mm512_shuffle_i32x4(odd, odd_behind, 0xdd);
-        return;
-    }
-    __m512i front = _mm512_add_epi32(even, odd);
-    __m512i back = _mm512_add_epi32(even_behind, odd_behind);
-    out[0] = _mm512_shuffle_i32x4(front, back, 0x88);
-    out[1] = _mm512_shuffle_i32x4(front, back, 0xdd);
-}
+DEFINE_ADD_GROUPS(minima, true, true)
 
 /* The exact products of parts p and p + 1, or of their halves, of all rows with a token. The
  * instruction takes unsigned bytes of the token alone: 128 is added to the high ones and its
@@ -428,6 +473,7 @@ typedef void add_token_fn(float *all, const panel_lines *w, const float *number,
 DEFINE_ADD_TOKEN(plain, false, false)
 DEFINE_ADD_TOKEN(offset, false, true)
 DEFINE_ADD_TOKEN(halves, true, false)
+DEFINE_ADD_TOKEN(minima, true, true)
 
 /* A weight type as the strips see it. */
 typedef struct strip_type {
@@ -495,6 +541,7 @@ static void multiply_strip(const strip *s)
     panel w[STRIP_PANELS];
     panel_lines lines;
     token_group x;
+    bool half_sums = s->type->unit->halves && s->type->unit->offset;
     int size = 0;
     clear_sums(sums, s);
     while (at < parts) {
@@ -502,14 +549,15 @@ static void multiply_strip(const strip *s)
         int of_chunk = c.units * c.parts;
         for (int i = 0; i < s->panels; i++) {
             unpack_panel(&lines, s, i, byte, &c);
-            turn_lines(&w[i], &lines, of_chunk);
+            turn_lines(&w[i], &lines, of_chunk, s->type->unit);
         }
         for (int g = 0; g < s->groups; g++) {
             int tokens = group_tokens(s, g), fours = (tokens + 3) / 4;
             if (4 * fours != size) {
                 set_tiles(size = 4 * fours, s->type->unit->halves);
             }
-            load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, at, of_chunk);
+            load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, at, of_chunk,
+                       half_sums);
             for (int i = 0; i < s->panels; i++) {
                 s->type->add_group[fours - 1](sums[i][g], &w[i], &x, of_chunk);
             }
@@ -526,18 +574,19 @@ static void multiply_few(const strip *s)
     size_t parts = (size_t)s->m->x->columns / UMBRA_Q16_BLOCK, byte = 0, at = 0;
     strip_sums sums;
     panel_lines w;
-    panel_numbers number;
+    square number[2];
     token_group x;
+    bool half_sums = s->type->unit->halves && s->type->unit->offset;
     clear_sums(sums, s);
     while (at < parts) {
         chunk c = choose_chunk(parts - at, s->type->unit);
         int of_chunk = c.units * c.parts;
-        load_group(&x, s->m, s->token, s->tokens, s->tokens, at, of_chunk);
+        load_group(&x, s->m, s->token, s->tokens, s->tokens, at, of_chunk, half_sums);
         for (int i = 0; i < s->panels; i++) {
             unpack_panel(&w, s, i, byte, &c);
-            turn_numbers(number, w.number);
+            turn_all_numbers(number, w.number, s->type->unit);
             for (int t = 0; t < s->tokens; t++) {
-                s->type->add_token(sums[i][0][t], &w, number[0], &x, t, of_chunk);
+                s->type->add_token(sums[i][0][t], &w, number[0][0], &x, t, of_chunk);
             }
         }
         at += (size_t)of_chunk;
