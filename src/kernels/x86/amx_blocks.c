@@ -1,6 +1,6 @@
 /* Products of quantised weights for AMX. */
 #include "kernels/x86/avx512.h"
-#include "kernels/x86/amx_panel.h"
+#include "kernels/x86/amx_strip.h"
 
 /* 16-bit weights that fit in bytes. */
 UMBRA_INLINE __m256i pack(umbra_halves w)
