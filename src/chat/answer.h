@@ -92,6 +92,10 @@ struct umbra_answer {
     bool stripped;          /* text does not begin with spaces: something stood before */
     umbra_held spaces;      /* held back until something follows */
 
+    /* What has come since a marker of calls, until one has its name: text, if none gets one. */
+    umbra_held raw;
+    bool pending;
+
     /* The call in work. */
     int n_calls;
     bool list;        /* objects that name calls are to come */
