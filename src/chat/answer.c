@@ -57,7 +57,8 @@ static void end_object(umbra_answer *a)
 /* Whether an object here is a call, though no marker stands before it. */
 static bool begins_bare(const umbra_answer *a)
 {
-    return a->state == IN_TEXT && a->family->bare && !a->begun && a->n_calls == 0;
+    bool text = a->begun && a->part == UMBRA_ANSWER_TEXT;
+    return a->state == IN_TEXT && a->family->bare && !text && a->n_calls == 0;
 }
 
 /* What begins here may be calls: it is kept, with the spaces before it, in case that it is none. */
@@ -266,47 +267,23 @@ static const char *last_of(const char *text, size_t n, const char *word)
     return last;
 }
 
-static bool ends_with(const char *text, size_t n, const char *end)
-{
-    size_t m = end ? strlen(end) : 0;
-    return m > 0 && n >= m && memcmp(text + n - m, end, m) == 0;
-}
-
 /* Where the prompt has left the answer. */
 static void begin_behind(umbra_answer *a, const umbra_template_output *prompt)
 {
     const char *text = prompt->text;
     size_t n = prompt->bytes;
     if (a->family->form == UMBRA_CALL_CHANNEL) {
-        const char *start = last_of(text, n, ANSWER_START);
-        size_t skip = sizeof ANSWER_START - 1;
+        const char *start = last_of(text, n, UMBRA_MARK_START);
+        size_t skip = sizeof UMBRA_MARK_START - 1;
         if (start)
             umbra_answer_take_text(a, start + skip, (size_t)(text + n - start) - skip, false);
         a->spaces.bytes = 0;
         return;
     }
-    while (n > 0 && strchr(" \n\r\t", text[n - 1]))
-        n--;
-    if (ends_with(text, n, a->family->think))
+    umbra_thought thought = umbra_family_thought(a->family, prompt);
+    if (thought == UMBRA_THOUGHT_OPEN)
         a->state = IN_REASONING;
-    a->stripped = a->state == IN_REASONING || ends_with(text, n, a->family->think_end);
-}
-
-/* The family's row, as far as it counts here. */
-static umbra_family fit(const umbra_family *known, bool tools)
-{
-    umbra_family f = known ? *known : (umbra_family){.name = NULL};
-    if (!tools && f.form != UMBRA_CALL_CHANNEL) {
-        f.form = UMBRA_CALL_NONE;
-        f.bare = false;
-        f.section = f.section_end = f.call = f.call_end = f.name_end = NULL;
-        f.key = f.key_end = f.value = f.value_end = NULL;
-    }
-    if (!f.think && f.form != UMBRA_CALL_CHANNEL) {
-        f.think = "<think>";
-        f.think_end = "</think>";
-    }
-    return f;
+    a->stripped = thought != UMBRA_THOUGHT_NONE;
 }
 
 int umbra_answer_open(umbra_answer **out, const umbra_chat *chat, const umbra_chat_prompt *prompt,
@@ -320,7 +297,7 @@ int umbra_answer_open(umbra_answer **out, const umbra_chat *chat, const umbra_ch
     a->chat = chat;
     a->calls_count = tools != NULL;
     a->tools = tools ? umbra_tpl_of_tree(tools) : umbra_tpl_none();
-    a->own = fit(chat->family, a->calls_count);
+    a->own = umbra_family_fit(chat->family, a->calls_count);
     a->family = &a->own;
     a->state = a->own.form == UMBRA_CALL_CHANNEL ? IN_HEADER : IN_TEXT;
     a->listener = hear_nothing;

@@ -8,11 +8,6 @@
 #include "chat/held.h"
 #include "chat/internal.h"
 
-/* Markers that stand in no row: those of channels, and around texts in braces. */
-#define ANSWER_START   "<|start|>"
-#define ANSWER_MESSAGE "<|message|>"
-#define ANSWER_QUOTES  "<|\"|>"
-
 enum { ANSWER_MARKERS = 12 };
 
 /* Where the answer is. */

@@ -122,6 +122,7 @@ static const answer_case cases[] = {
      "call0{f}args{{\"a\": \"</function>\"}}end!call1{g}args{{}}end!"},
     /* bare objects */
     {LLAMA, "", " \n{\"name\": \"f\", \"parameters\": {\"a\": 1}}", "call0{f}args{{\"a\": 1}}end!"},
+    {LLAMA, "", "<think>why</think>\n{\"name\": \"f\"}", "think{why}call0{f}args{{}}end!"},
     {LLAMA, "", "{\"a\": {}} more", "text{{\"a\": {}} more}"},
     {LLAMA, "", "so {\"name\": \"f\"}", "text{so {\"name\": \"f\"}}"},
     /* braces */
