@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <umbra/umbra.h>
+
+#include "numbers.h"
 
 enum { MOST_TEXTS = 64, MOST_WORDS = 8, MOST_ROUNDS = 16 };
 
@@ -34,27 +35,6 @@ typedef struct writing {
     const umbra_token *tokens;
     int vocabulary;
 } writing;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void must(int rc, const umbra_error *err)
-{
-    if (rc == UMBRA_OK)
-        return;
-    fprintf(stderr, "bench_texts: %s\n", err->message);
-    exit(1);
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static int take_best(void *user, int index, const float *logits)
 {
@@ -152,8 +132,7 @@ static void print(const settings *s, int texts, umbra_policy policy, figures *f)
 {
     const umbra_store_stats *t = &f->store;
     double used = (double)(t->hits + t->late + t->misses), mega = 1e-6 / (double)f->tokens;
-    qsort(f->speed, (size_t)s->rounds, sizeof f->speed[0], compare);
-    double speed = f->speed[s->rounds / 2];
+    double speed = median(f->speed, s->rounds);
     printf("%5d %-9s %9.2f %9.2f %9.3f %11.1f %6.1f %6.1f %8.3f %8.3f %8.3f\n", texts,
            umbra_policy_name(policy), speed, speed / texts, (double)t->bytes_read * mega,
            used / (double)f->steps, 100 * (double)t->hits / used, 100 * (double)t->late / used,
