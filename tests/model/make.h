@@ -38,6 +38,9 @@ typedef struct fault {
 bool make_hits(const fault *f, const char *name, int kind);
 void make_u32(umbra_builder *b, const fault *f, const char *key, uint32_t value);
 void make_string(umbra_builder *b, const fault *f, const char *key, const char *value);
+/* Texts (NULL: none) of control tokens in the place of the last bytes, which no text has. */
+enum { MAKE_CONTROLS = 11 };
+extern const char *make_controls[MAKE_CONTROLS];
 /* Byte-level BPE over single bytes, and an end token. */
 void make_tokenizer(umbra_builder *b, const fault *f);
 
