@@ -27,10 +27,25 @@ static bool allocate(umbra_scheduler *s)
     return true;
 }
 
+static int check_drafts(const umbra_drafts *drafts, umbra_error *err)
+{
+    umbra_draft_stats stats = {.source = UMBRA_DRAFT_OFF};
+    if (drafts)
+        umbra_drafts_get_stats(drafts, &stats);
+    return stats.source != UMBRA_DRAFT_MTP
+               ? UMBRA_OK
+               : umbra_fail(err, UMBRA_E_ARGUMENT,
+                            "drafts by mtp follow one text from its first token on, and here "
+                            "texts come and go; there are auto, off, lookup, runahead");
+}
+
 int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *options,
                          umbra_error *err)
 {
     *out = NULL;
+    int rc = check_drafts(options->drafts, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_scheduler *s = umbra_calloc(1, sizeof *s);
     if (!s)
         return umbra_fail_nomem(err, "the scheduler", sizeof *s);

@@ -74,7 +74,7 @@ typedef struct umbra_scheduler_options {
     umbra_states *states; /* where evicted states go; NULL: nowhere. Must outlive the scheduler */
 } umbra_scheduler_options;
 
-/* On failure *out is NULL. */
+/* On failure *out is NULL. UMBRA_E_ARGUMENT: drafts by mtp. */
 int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *options,
                          umbra_error *err);
 /* Jobs must have ended. Accepts NULL and nulls the pointer. */

@@ -236,11 +236,41 @@ static void texts_come_and_go(void **state)
     close_it(&o);
 }
 
+static void the_block_for_further_tokens_is_refused(void **state)
+{
+    (void)state;
+    static const make_key keys[] = {{"block_count", MAKE_LAYERS + 1, MAKE_U32, NULL},
+                                    {"nextn_predict_layers", 1, MAKE_U32, NULL},
+                                    {0}};
+    static const make_tensor tensors[] = {
+        {"nextn.eh_proj.weight", {2 * MAKE_HIDDEN, MAKE_HIDDEN}, MAKE_LAYERS, 0},
+        {"nextn.enorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
+        {"nextn.hnorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
+        {0}};
+    const umbra_engine_options options = {.threads = 1, .context = CONTEXT};
+    const umbra_draft_options draft = {.source = UMBRA_DRAFT_MTP};
+    umbra_builder b;
+    umbra_error err = {0};
+    umbra_drafts *drafts;
+    umbra_scheduler *s;
+    make_build(&b, &make_bailingmoe2, keys, tensors, NULL);
+    opened o = open_built(&b, &options);
+    assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, &err), 0);
+    const umbra_scheduler_options scheduler = {
+        .engine = o.engine, .model = o.model, .sequences = 1, .drafts = drafts};
+    assert_int_equal(umbra_scheduler_open(&s, &scheduler, &err), UMBRA_E_ARGUMENT);
+    assert_null(s);
+    assert_non_null(strstr(err.message, "drafts by mtp"));
+    umbra_drafts_close(&drafts);
+    close_it(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_text_notices_drafts),
         cmocka_unit_test(texts_come_and_go),
+        cmocka_unit_test(the_block_for_further_tokens_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
