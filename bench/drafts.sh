@@ -140,14 +140,14 @@ for file; do
     words=off
     for share in ${AGREE:-0 0.3 0.6 0.8 0.9 1}; do
         words="$words told:$share"
-        for width in ${WIDTHS:-1 2 3 4 6 8}; do
+        for width in ${WIDTHS:-1 2 4 8 12 16}; do
             words="$words told:$share:$width"
         done
     done
     echo "== $file${WIDEN:+, experts $WIDEN times as wide}: gain over no drafts, by drafts of a step"
     # shellcheck disable=SC2086 # lists
     bench --policy off --draft $words
-    rows "widths = \"${WIDTHS:-1 2 3 4 6 8}\"; $simulated"
+    rows "widths = \"${WIDTHS:-1 2 4 8 12 16}\"; $simulated"
     echo "== $file: a text that repeats itself, greedy"
     bench --policy off runahead --draft off lookup auto --prompt "$functions" --temp 0
     rows "$true_text"

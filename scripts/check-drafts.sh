@@ -3,7 +3,7 @@
 #
 #     scripts/check-drafts.sh UMBRA MODEL...
 #
-# Greedy and drawn, every source, WIDTHS (default: 1 to 8), SHARES of the way from the smallest budget to
+# Greedy and drawn, every source, WIDTHS (default: 1 to 8 and 16), SHARES of the way from the smallest budget to
 # all in memory, in percent (default: 10, 50 and 100), POLICIES of reading ahead (default: off and runahead), TOKENS
 # new ones (default: 512, or what the model's context has room for).
 set -eu
@@ -41,7 +41,7 @@ for model; do
             for policy in ${POLICIES:-off runahead}; do
                 for draft in lookup runahead auto; do
                     test "$draft$policy" = runaheadoff && continue
-                    for width in ${WIDTHS:-1 2 3 4 5 6 7 8}; do
+                    for width in ${WIDTHS:-1 2 3 4 5 6 7 8 16}; do
                         # shellcheck disable=SC2086
                         text "$work/drafted" --draft $draft --draft-max "$width" \
                             --prefetch "$policy" $ram $drawn

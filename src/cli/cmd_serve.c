@@ -316,8 +316,8 @@ int cli_serve(int argc, char **argv)
          "guess tokens ahead and check several a step, where one text alone is written, as umbra "
          "run does (default: auto)",
          &draft},
-        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
-         &c.draft.most, 1, 8},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 16, by name 8)",
+         &c.draft.most, 1, 16},
         {"--verify", 0, CLI_FLAG, NULL, "hold every expert that is read against a checksum; slow",
          &c.engine.verify},
         CLI_ENGINE_OPTIONS(c.engine),

@@ -120,8 +120,8 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     d->engine = engine;
     d->clock = clock ? clock : umbra_clock_real();
     d->stats.source = asked;
-    d->most = o->most ? o->most : UMBRA_DRAFT_MOST;
     d->gated = gated || asked == UMBRA_DRAFT_AUTO || asked == UMBRA_DRAFT_MTP;
+    d->most = o->most ? o->most : d->gated ? UMBRA_DRAFT_MOST : UMBRA_DRAFT_USUAL;
     d->sequence = -1;
     umbra_gate_init(&d->gate, d->most);
     if (source)

@@ -159,13 +159,19 @@ static double rate_of(const umbra_gate *g, int kind, int n)
 
 /* ---- choosing ---- */
 
+/* Of wide steps only some are looked at, so that there is less to try. */
+static bool is_choice(const umbra_gate *g, int n)
+{
+    return n <= 4 || n == 6 || n == 8 || n == 12 || n == g->most;
+}
+
 static int best_of(const umbra_gate *g, int kind, int most, double *rate)
 {
     int best = 0;
     double none = rate_of(g, kind, 0);
     *rate = none;
     for (int n = 1; n <= most; n++)
-        if (rate_of(g, kind, n) > fmax(*rate, none * margin)) {
+        if (is_choice(g, n) && rate_of(g, kind, n) > fmax(*rate, none * margin)) {
             *rate = rate_of(g, kind, n);
             best = n;
         }
@@ -198,7 +204,7 @@ static int trial_of(const umbra_gate *g, int kind, int most, int best, double be
 {
     int trial = -1;
     for (int i = 0; i <= most && best_rate > 0; i++) {
-        if (i == best || !is_worth_trying(g, kind, i, best_rate))
+        if (i == best || !is_choice(g, i) || !is_worth_trying(g, kind, i, best_rate))
             continue;
         if (g->step_s[i].weight <= 0)
             return i;

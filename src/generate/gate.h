@@ -16,7 +16,8 @@
 #include <stdint.h>
 
 enum {
-    UMBRA_DRAFT_MOST = 8,  /* drafted tokens of a step, at most */
+    UMBRA_DRAFT_MOST = 16, /* drafted tokens of a step, at most */
+    UMBRA_DRAFT_USUAL = 8, /* the same, where nothing decides how many pay */
     UMBRA_DRAFT_KINDS = 8, /* kinds of drafts whose agreement is counted apart */
     UMBRA_GATE_WATCHED = 2 * UMBRA_DRAFT_MOST, /* drafts that are waited for at once; more go by */
 };

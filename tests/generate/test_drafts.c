@@ -168,7 +168,7 @@ static void check_widths(const opened *o)
         text alone = {0};
         generate(o, options[i], NULL, &alone);
         assert_int_equal(alone.n, PROMPT + NEW);
-        for (int width = 1; width <= UMBRA_DRAFT_MOST; width++)
+        for (int width = 1; width <= UMBRA_DRAFT_MOST; width += width < 8 ? 1 : 4)
             for (int e = 0; e < ERRORS; e++) {
                 text told = {0};
                 generate_told(o, &options[i], &alone, errors[e], width, width % 3 == 0, &told);
@@ -215,7 +215,8 @@ static void no_policy_notices_drafts(void **state)
     static const umbra_policy policies[] = {UMBRA_POLICY_PREVIOUS, UMBRA_POLICY_GATE,
                                             UMBRA_POLICY_RUNAHEAD, UMBRA_POLICY_AUTO};
     for (int i = 0; i < 4; i++) {
-        umbra_engine_options options = {.threads = 2, .context = CONTEXT, .chunk = 9};
+        umbra_engine_options options = {
+            .threads = 2, .context = CONTEXT, .chunk = UMBRA_DRAFT_MOST + 1};
         umbra_prefetch_options ahead = {.policy = policies[i]};
         umbra_prefetch *prefetch;
         umbra_error err = {0};
@@ -368,8 +369,10 @@ static void options_out_of_range_are_refused(void **state)
     (void)state;
     const umbra_engine_options options = {.threads = 1, .context = CONTEXT};
     opened o = open_it(&make_llama, NULL, NULL, &options);
-    umbra_draft_options wrong[] = {
-        {.most = -1}, {.most = 9}, {.source = (umbra_draft)UMBRA_DRAFT_SOURCES}, {.reserved = {1}}};
+    umbra_draft_options wrong[] = {{.most = -1},
+                                   {.most = 17},
+                                   {.source = (umbra_draft)UMBRA_DRAFT_SOURCES},
+                                   {.reserved = {1}}};
     umbra_engine_options engine = options;
     for (int i = 0; i < 4; i++) {
         umbra_drafts *drafts = (umbra_drafts *)&o;
