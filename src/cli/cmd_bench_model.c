@@ -6,6 +6,7 @@
 #include "base/json_writer.h"
 #include "base/quote.h"
 #include "cli/cli.h"
+#include "cli/drafts.h"
 #include "cli/ranks.h"
 
 /* ---- printing ---- */
@@ -69,19 +70,6 @@ static void print_gains(const umbra_bench *b, const umbra_bench_row *first)
         printf("%s\n", chance ? " (~: the rounds overlap, it may be chance)" : "");
 }
 
-static uint64_t sum(const uint64_t *of_sources)
-{
-    uint64_t all = 0;
-    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
-        all += of_sources[i];
-    return all;
-}
-
-static double share_of(uint64_t part, uint64_t all)
-{
-    return all > 0 ? (double)part / (double)all : 0;
-}
-
 /* What became of drafts, where a group had any. */
 static void print_drafts(const umbra_bench *b, const umbra_bench_row *first)
 {
@@ -95,9 +83,10 @@ static void print_drafts(const umbra_bench *b, const umbra_bench_row *first)
                    "exp/step", "exp/checking");
         headed = true;
         printf("%-21s %8llu %8llu %8.2f %10.0f %14.0f\n", r->policy,
-               (unsigned long long)sum(d->drafted), (unsigned long long)sum(d->accepted),
-               share_of(d->tokens, d->steps), share_of(d->step_experts, d->steps - d->checks),
-               share_of(d->check_experts, d->checks));
+               (unsigned long long)cli_sum_drafts(d->drafted),
+               (unsigned long long)cli_sum_drafts(d->accepted), cli_share(d->tokens, d->steps),
+               cli_share(d->step_experts, d->steps - d->checks),
+               cli_share(d->check_experts, d->checks));
     }
 }
 
@@ -146,11 +135,11 @@ static void json_spread(umbra_json *j, const char *key, const umbra_spread *s)
 
 static void json_drafts(umbra_json *j, const umbra_draft_stats *d)
 {
-    umbra_json_put_uint(j, "drafted", sum(d->drafted));
-    umbra_json_put_uint(j, "accepted", sum(d->accepted));
-    umbra_json_put_double(j, "tokens_per_step", share_of(d->tokens, d->steps), 6);
-    umbra_json_put_double(j, "step_experts", share_of(d->step_experts, d->steps - d->checks), 6);
-    umbra_json_put_double(j, "check_experts", share_of(d->check_experts, d->checks), 6);
+    umbra_json_put_uint(j, "drafted", cli_sum_drafts(d->drafted));
+    umbra_json_put_uint(j, "accepted", cli_sum_drafts(d->accepted));
+    umbra_json_put_double(j, "tokens_per_step", cli_share(d->tokens, d->steps), 6);
+    umbra_json_put_double(j, "step_experts", cli_share(d->step_experts, d->steps - d->checks), 6);
+    umbra_json_put_double(j, "check_experts", cli_share(d->check_experts, d->checks), 6);
     umbra_json_put_double(j, "draft_gain", d->gain, 6);
 }
 

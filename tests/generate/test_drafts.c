@@ -11,58 +11,10 @@
 #include <umbra/umbra.h>
 
 #include "../engine/answers.h"
-#include "base/random.h"
-#include "generate/drafts.h"
 #include "generate/mtp.h"
+#include "teller.h"
 
 enum { CONTEXT = 48, PROMPT = 5, NEW = 28 };
-
-/* ---- a source that knows the text ---- */
-
-/* Drafts the true text, but for a share of wrong tokens. */
-typedef struct teller {
-    const int32_t *text; /* (n) */
-    int n, at;           /* at: tokens that came */
-    double wrong;
-    umbra_random random;
-    int made;
-} teller;
-
-static void teller_begin(void *self, int sequence, int length)
-{
-    assert_int_equal(sequence, 0);
-    ((teller *)self)->at = length;
-}
-
-static void teller_add(void *self, const int32_t *tokens, int n)
-{
-    teller *t = self;
-    for (int i = 0; i < n && t->at + i < t->n; i++)
-        assert_int_equal(tokens[i], t->text[t->at + i]);
-    t->at += n;
-}
-
-static int teller_make(void *self, int most, int32_t *out, int *kind)
-{
-    teller *t = self;
-    *kind = 0;
-    for (int i = 0; i < most; i++) {
-        bool wrong = t->at + i >= t->n || umbra_random_unit(&t->random) < t->wrong;
-        out[i] = wrong ? (int32_t)umbra_random_below(&t->random, MAKE_TOKENS) : t->text[t->at + i];
-    }
-    t->made += most;
-    return most;
-}
-
-static umbra_draft_source source_of(teller *t)
-{
-    return (umbra_draft_source){.name = UMBRA_DRAFT_LOOKUP,
-                                .kinds = 1,
-                                .begin = teller_begin,
-                                .add = teller_add,
-                                .make = teller_make,
-                                .self = t};
-}
 
 /* ---- texts ---- */
 
@@ -139,10 +91,9 @@ static void generate_told(const opened *o, const umbra_generate_options *options
                           double wrong, int width, bool gated, text *out)
 {
     teller t = {.text = truth->token, .n = truth->n, .wrong = wrong};
-    umbra_draft_source source = source_of(&t);
+    umbra_draft_source source = teller_source(&t);
     umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = width};
     umbra_drafts *drafts;
-    umbra_random_seed(&t.random, 5);
     assert_int_equal(umbra_drafts_open_with(&drafts, o->engine, &draft, &source, gated, NULL, NULL),
                      0);
     generate(o, *options, drafts, out);
@@ -299,7 +250,7 @@ static void a_draw_that_fails_among_drafts(void **state)
     generate(&o, go, NULL, &truth);
     for (int with = 0; with < 2; with++) {
         teller t = {.text = truth.token, .n = truth.n};
-        umbra_draft_source source = source_of(&t);
+        umbra_draft_source source = teller_source(&t);
         umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
         umbra_drafts *drafts;
         umbra_error err = {0};

@@ -11,43 +11,10 @@
 #include <umbra/umbra.h>
 
 #include "../engine/answers.h"
-#include "base/random.h"
-#include "generate/drafts.h"
+#include "../generate/teller.h"
 #include "schedule/scheduler.h"
 
 enum { CONTEXT = 48, PROMPT = 5, NEW = 28 };
-
-/* ---- a source that knows the text ---- */
-
-typedef struct teller {
-    const int32_t *text; /* (n) */
-    int n, at;           /* at: tokens that came */
-    double wrong;        /* share of drafts that are not the text's */
-    umbra_random random;
-} teller;
-
-static void teller_begin(void *self, int sequence, int length)
-{
-    (void)sequence;
-    ((teller *)self)->at = length;
-}
-
-static void teller_add(void *self, const int32_t *tokens, int n)
-{
-    (void)tokens;
-    ((teller *)self)->at += n;
-}
-
-static int teller_make(void *self, int most, int32_t *out, int *kind)
-{
-    teller *t = self;
-    *kind = 0;
-    for (int i = 0; i < most; i++) {
-        bool wrong = t->at + i >= t->n || umbra_random_unit(&t->random) < t->wrong;
-        out[i] = wrong ? (int32_t)umbra_random_below(&t->random, MAKE_TOKENS) : t->text[t->at + i];
-    }
-    return most;
-}
 
 /* ---- texts ---- */
 
@@ -143,15 +110,9 @@ static void assert_same(const text *a, const text *b)
 static uint64_t write_told(const opened *o, const text *truth, double wrong, int width, text *told)
 {
     teller t = {.text = truth->token, .n = truth->n, .wrong = wrong};
-    const umbra_draft_source source = {.name = UMBRA_DRAFT_LOOKUP,
-                                       .kinds = 1,
-                                       .begin = teller_begin,
-                                       .add = teller_add,
-                                       .make = teller_make,
-                                       .self = &t};
+    const umbra_draft_source source = teller_source(&t);
     const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = width};
     umbra_drafts *drafts;
-    umbra_random_seed(&t.random, 5);
     assert_int_equal(umbra_drafts_open_with(&drafts, o->engine, &draft, &source, false, NULL, NULL),
                      0);
     uint64_t steps = write(o, drafts, 1, &told, 1);

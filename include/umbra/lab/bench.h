@@ -102,8 +102,9 @@ typedef struct umbra_bench_options {
      * engine.profile asks for it; may be NULL. */
     void (*profile)(void *user, const umbra_bench_profile *profile);
     /* (n_drafts) ways to draft, each with every policy; none: off alone. "off", "auto", "lookup",
-     * "runahead" (with the policy of that name alone), "mtp", each with ":N" for at most N drafts of a step; or "told:SHARE": drafts are
-     * the text's own tokens, each with that probability, as many as pay, or with ":N" always N. */
+     * "runahead" (with the policy of that name alone), "mtp", each with ":N" for at most N drafts
+     * of a step; or "told:SHARE": drafts are the text's own tokens, each with that probability, as
+     * many as pay, or with ":N" always N. */
     const char *const *drafts;
     int n_drafts;         /* words in drafts */
     uint64_t reserved[1]; /* room for options to come: zeros */
