@@ -7,18 +7,22 @@
 #include "generate/drafts.h"
 #include "schedule/scheduler.h"
 
+enum { SLOT_MARKS = 4 };
+
 typedef struct umbra_text_slot {
-    umbra_job *job;       /* NULL: idle */
-    int32_t *tokens;      /* (context + 1) what the sequence holds, then what it is to hold */
-    int count;            /* tokens known; of an idle slot, those held */
-    int held;             /* of these, computed */
-    bool written;         /* what is held is on disk */
-    uint64_t used;        /* step at which it was last of use */
-    uint64_t turn;        /* of the pieces of all prompts, the number of its last */
-    int rows;             /* of the step in progress */
-    int32_t next;         /* chosen last in the step in progress, */
-    int chosen;           /* which chose so many */
-    umbra_job_end ending; /* what the tokens before `next` came to: they ended the text, or not */
+    umbra_job *job;        /* NULL: idle */
+    int32_t *tokens;       /* (context + 1) what the sequence holds, then what it is to hold */
+    int count;             /* tokens known; of an idle slot, those held */
+    int held;              /* of these, computed */
+    bool written;          /* what is held is on disk */
+    uint64_t used;         /* step at which it was last of use */
+    uint64_t turn;         /* of the pieces of all prompts, the number of its last */
+    int rows;              /* of the step in progress */
+    int32_t next;          /* chosen last in the step in progress, */
+    int chosen;            /* which chose so many */
+    umbra_job_end ending;  /* what the tokens before `next` came to: they ended the text, or not */
+    int marks[SLOT_MARKS]; /* where checkpoints are to be made (0: none); see checkpoints.h */
+    bool checkpoint;       /* idle, and holds one */
 } umbra_text_slot;
 
 struct umbra_scheduler {

@@ -71,6 +71,8 @@ typedef struct umbra_scheduler_options {
     int sequences;        /* of the engine */
     umbra_drafts *drafts; /* of the engine, for texts that are written with nothing beside them;
                              NULL: none. Not by mtp. Must outlive the scheduler */
+    int texts;            /* of them at once under way; 0: as many as there are sequences. What is
+                             more has room for what prompts may share that models forget */
     umbra_states *states; /* where evicted states go; NULL: nowhere. Must outlive the scheduler */
 } umbra_scheduler_options;
 

@@ -16,6 +16,7 @@ typedef struct serve_options {
     umbra_prefetch *prefetch;  /* of the engine, for figures; may be NULL */
     umbra_drafts *drafts;      /* of the engine, not by mtp; NULL: none are made */
     int sequences;             /* of the engine */
+    int texts;                 /* of them written at once; 0: all */
     const char *name;          /* of the model, as clients see it */
     const char *host;          /* name or address; NULL: 127.0.0.1 */
     int port;                  /* 0: any that is free */
