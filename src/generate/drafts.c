@@ -30,6 +30,7 @@ struct umbra_drafts {
     int checked, from; /* drafts, of which source */
     uint64_t begun_ns, made_ns, waited_ns, asked_experts;
     double seconds;   /* of all steps */
+    double alone_s;   /* of those without drafts */
     double compute_s; /* of a step without drafts but for waiting; 0: not known */
     umbra_draft_stats stats;
 };
@@ -158,10 +159,10 @@ void umbra_drafts_close(umbra_drafts **drafts)
 
 void umbra_drafts_get_stats(const umbra_drafts *d, umbra_draft_stats *out)
 {
-    const umbra_fading *alone = &d->gate.step_s[0];
+    uint64_t alone = d->stats.steps - d->stats.checks;
     *out = d->stats;
-    if (alone->weight > 0 && d->seconds > 0)
-        out->gain = (double)d->stats.tokens * alone->mean / d->seconds;
+    if (alone > 0 && d->seconds > 0)
+        out->gain = (double)d->stats.tokens * d->alone_s / (double)alone / d->seconds;
 }
 
 /* ---- a step ---- */
@@ -313,8 +314,10 @@ void umbra_drafts_end(umbra_drafts *d, const int32_t *tokens, int n)
         umbra_gate_came(&d->gate, tokens[i]);
     add(d, tokens, n);
     d->seconds += seconds;
-    if (!checks)
+    if (!checks) {
+        d->alone_s += seconds;
         learn_compute(d, seconds);
+    }
     d->stats.tokens += (uint64_t)n;
     d->stats.steps++;
     d->stats.checks += checks;
