@@ -278,8 +278,8 @@ int cli_run(int argc, char **argv)
          "guess tokens by this source and check several at once, which changes the speed alone; "
          "auto takes whatever saves time, while it does (default: auto)",
          &draft},
-        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
-         &r.draft.most, 1, 8},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 16, by name 8)",
+         &r.draft.most, 1, 16},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},
