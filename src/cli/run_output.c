@@ -32,7 +32,7 @@ static void print(run_output *o, const char *text, size_t n)
 {
     cli_progress_end();
     fwrite(text, 1, n, stdout);
-    o->failed = fflush(stdout) != 0;
+    o->failed = o->failed || fflush(stdout) != 0;
 }
 
 static void keep(run_output *o, const char *text, size_t n)
