@@ -60,9 +60,10 @@ static void keep(talk *t, const char *text, size_t n)
     if (t->bytes + n > t->room) {
         size_t room = 2 * (t->bytes + n);
         char *larger = realloc(t->text, room);
-        t->failed = larger == NULL;
-        if (t->failed)
+        if (!larger) {
+            t->failed = true;
             return;
+        }
         t->text = larger;
         t->room = room;
     }

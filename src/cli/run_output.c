@@ -40,9 +40,10 @@ static void keep(run_output *o, const char *text, size_t n)
     if (o->bytes + n > o->room) {
         size_t room = (o->bytes + n) * 2;
         char *larger = realloc(o->text, room);
-        o->failed = larger == NULL;
-        if (o->failed)
+        if (!larger) {
+            o->failed = true;
             return;
+        }
         o->text = larger;
         o->room = room;
     }

@@ -372,7 +372,7 @@ static bool begin_next(umbra_store *s, umbra_error *cause)
            s->driver.queue_n + s->driver.in_flight < s->fixed.depth && begin_miss(s))
         rc = check_budget(s, cause);
     if (rc == UMBRA_OK && guess_now(s) && begin_guess(s))
-        rc = check_budget(s, cause);
+        (void)check_budget(s, cause);
     bool any = s->driver.queue_n > 0;
     umbra_store_unlock(s);
     return any;

@@ -154,6 +154,15 @@ static bool begin(tracer *t)
            ptrace(PTRACE_CONT, t->process, 0, 0) == 0;
 }
 
+/* In which system call each thread of a program is that does not end. */
+static void tell_where(pid_t process)
+{
+    char line[128];
+    snprintf(line, sizeof line, "cd /proc/%d/task && grep -H . */syscall */wchan >&2",
+             (int)process);
+    (void)!system(line);
+}
+
 static double now(void)
 {
     struct timespec t;
@@ -171,9 +180,11 @@ static void follow(tracer *t)
             return;
         if (thread == 0) {
             nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
-            t->result.late = t->result.late || now() > end;
-            if (t->result.late)
+            if (now() > end && !t->result.late) {
+                tell_where(t->process);
+                t->result.late = true;
                 kill(t->process, SIGKILL);
+            }
         } else if (WIFSTOPPED(status)) {
             take_stop(t, thread, status);
         } else if (thread == t->process) {
