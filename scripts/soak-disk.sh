@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-3600} model=${2:-models/tiny-q8_0.gguf} burst=${BURST:-400}
-soak=${SOAK:-build/release/tests/soak/soak}
+soak=${SOAK:-build/release/tests/soak/soak_engine}
 folder=$(mktemp -d "${3:-.}/soak-XXXXXX") || exit 1
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$folder"' EXIT
 [ -x "$soak" ] || { echo "$soak is missing: make builds it" >&2; exit 1; }

@@ -1,9 +1,9 @@
-/* soak MODEL [--steps N] [--seconds S] [--seed N] [--io NAME] [--log FILE]: runs a model for long
- * with everything changing that may change: budgets while the engine is open, policies, drafts,
- * ways to read, threads, sequences that come, fork, go back, leave and return as bytes. A second
- * engine with everything in memory and nothing read ahead does the same, and after every step
- * logits, lengths and states must be the same bits. The store must keep its budget, be left without
- * a lease, and no memory may be lost. Exits with 0, or 1 and what was wrong. */
+/* soak_engine MODEL [--steps N] [--seconds S] [--seed N] [--io NAME] [--log FILE]: runs a model for
+ * long with everything changing that may change: budgets while the engine is open, policies,
+ * drafts, ways to read, threads, sequences that come, fork, go back, leave and return as bytes. A
+ * second engine with everything in memory and nothing read ahead does the same, and after every
+ * step logits, lengths and states must be the same bits. The store must keep its budget, be left
+ * without a lease, and no memory may be lost. Exits with 0, or 1 and what was wrong. */
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdarg.h>
