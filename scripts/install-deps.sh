@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
 # Does nothing, and needs no rights, when everything is there.
-#   install-deps.sh [build | test | docs]   test adds the browser that renders reports, Doxygen, Clang (with libFuzzer)
+#   install-deps.sh [build | test | docs | lint]
+#                                           test adds the browser that renders reports, Doxygen, Clang (with libFuzzer)
 #                                           and clang-format, and MPI; docs adds Doxygen alone. OpenBLAS is
 #                                           not built against: training loads it
 set -eu
@@ -11,6 +12,7 @@ libcmocka-dev libmicrohttpd-dev libxxhash-dev libutf8proc-dev libopenblas0"
 case ${1:-build} in
 test) packages="$packages chromium doxygen clang-14 libclang-rt-14-dev clang-format-14 libopenmpi-dev openmpi-bin" ;;
 docs) packages="$packages doxygen" ;;
+lint) packages="$packages clang-tidy-14 cppcheck gcovr" ;;
 esac
 
 missing=

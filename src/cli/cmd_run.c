@@ -76,7 +76,7 @@ static int write_text(const run_machine *m, const run_options *r, const int32_t 
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
         rc = umbra_usage_add(m->engine, r->usage, &err);
-    int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+    int code = out->failed ? cli_fail_text() : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         run_print_stats(m, &did);
     if (report && r->engine.profile)

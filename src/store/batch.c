@@ -353,7 +353,7 @@ static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error
             b->failed = true;
             umbra_fail(&b->failure, UMBRA_E_ARGUMENT,
                        "all %d slots are leased: release one before asking for more",
-                       (int)s->guarded.slots.n);
+                       (int)s->guarded.slots.limit);
             return end_failed(s, err);
         }
         rc = wait_for_read(s, err);

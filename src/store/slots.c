@@ -28,6 +28,7 @@ int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_expe
         .use = 1,
         .growth = powf(keep, -1.0f / (float)n_layers),
         .n = n,
+        .limit = n,
         .n_layers = n_layers,
         .n_experts = n_experts,
     };
@@ -111,23 +112,42 @@ static int32_t choose_victim(const umbra_slots *s, float most)
     return best;
 }
 
+/* The slot of the least likely expert, if it is less likely than `most`, becomes empty. */
+static bool evict(umbra_slots *s, float most, umbra_victim *victim)
+{
+    int32_t v = choose_victim(s, most);
+    if (v < 0)
+        return false;
+    const umbra_slot *gone = &s->slot[v];
+    umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0);
+    *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
+    vacate(s, v);
+    return true;
+}
+
+bool umbra_slots_evict(umbra_slots *s, umbra_victim *victim)
+{
+    return evict(s, INFINITY, victim);
+}
+
+int32_t umbra_slots_pinned(const umbra_slots *s)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->n; i++)
+        n += s->slot[i].state != UMBRA_SLOT_EMPTY && s->slot[i].pins > 0;
+    return n;
+}
+
 int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins,
                          float probability, umbra_victim *victim)
 {
     size_t pair = pair_of(s, layer, expert);
     umbra_assert(s->of[pair] < 0 && pins >= 0);
     *victim = (umbra_victim){0};
-    if (s->first_empty < 0) {
-        int32_t v = choose_victim(s, s->use_count[pair] + count_of(s, probability));
-        if (v < 0)
-            return -1;
-        const umbra_slot *gone = &s->slot[v];
-        umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0);
-        *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
-        vacate(s, v);
-    }
+    if (s->used >= s->limit && !evict(s, s->use_count[pair] + count_of(s, probability), victim))
+        return -1;
     int32_t i = s->first_empty;
-    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && s->used < s->n);
+    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && s->used < s->limit);
     s->first_empty = s->slot[i].next_empty;
     s->slot[i] =
         (umbra_slot){.state = UMBRA_SLOT_READING, .layer = layer, .expert = expert, .pins = pins};

@@ -109,7 +109,7 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
                           "%" PRIu64 " bytes for experts are too few: one expert needs %" PRIu64
                           "; give at least that",
                           budget_bytes, slot_bytes);
-    s->stats.budget_bytes = budget_bytes;
+    s->fixed.budget_bytes = s->stats.budget_bytes = budget_bytes;
     s->stats.slot_bytes = slot_bytes;
     s->stats.slots = n;
     if (!s->fixed.places.at) {
@@ -370,8 +370,8 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
     umbra_store_stats before;
     umbra_store_get_stats(s, &before);
     uint64_t waited_ns = s->driver.waited_ns;
-    int together = s->guarded.slots.n < PROBE_TOGETHER ? s->guarded.slots.n : PROBE_TOGETHER,
-        rc = UMBRA_OK;
+    int32_t limit = s->guarded.slots.limit;
+    int together = limit < PROBE_TOGETHER ? limit : PROBE_TOGETHER, rc = UMBRA_OK;
     umbra_disk_model_clear(&s->driver.disk);
     for (int i = 0; rc == UMBRA_OK && i < PROBES; i++) {
         int layer = (int)((int64_t)i * s->fixed.n_layers / PROBES);
@@ -385,37 +385,6 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
     publish_disk(s);
     umbra_store_unlock(s);
     return rc;
-}
-
-int umbra_store_clear(umbra_store *s, umbra_error *err)
-{
-    if (s->driver.batch.active)
-        return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
-                          s->driver.batch.layer);
-    int rc = s->driver.broken ? s->driver.broken_error.status : UMBRA_OK;
-    while (rc == UMBRA_OK && s->driver.in_flight + s->driver.queue_n > 0) {
-        umbra_store_lock(s);
-        umbra_forecast_clear(&s->guarded.forecast); /* no more guesses begin */
-        umbra_store_unlock(s);
-        rc = umbra_store_start_reads(s, err);
-        if (rc == UMBRA_OK)
-            rc = umbra_store_reap_reads(s, true, err);
-    }
-    if (rc != UMBRA_OK)
-        return rc;
-    umbra_store_lock(s);
-    umbra_forecast_clear(&s->guarded.forecast);
-    for (int32_t i = 0; i < s->guarded.slots.n; i++) {
-        const umbra_slot *slot = &s->guarded.slots.slot[i];
-        umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
-    }
-    umbra_slots_clear(&s->guarded.slots);
-    for (int layer = 0; s->fixed.places.at && layer < s->fixed.n_layers; layer++)
-        for (int e = 0; e < s->fixed.n_experts; e++)
-            if (umbra_slots_find(&s->guarded.slots, layer, e) < 0)
-                umbra_places_drop(s, layer, e);
-    umbra_store_unlock(s);
-    return UMBRA_OK;
 }
 
 /* ---- statistics ---- */

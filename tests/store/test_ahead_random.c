@@ -1,5 +1,5 @@
-/* Long random courses of batches, forecasts, polls, leases and clears, with the store's insides
- * held against what must be true after every step. */
+/* Long random courses of batches, forecasts, polls, leases, budgets and clears, with the store's
+ * insides held against what must be true after every step. */
 #include "ahead.h"
 
 #include <errno.h>
@@ -171,7 +171,7 @@ static void run_one_batch(world *w)
     w->asked += (uint64_t)n;
     w->layer = layer;
     check_all(w);
-    int most = w->s->guarded.slots.n - 1 < 3 ? w->s->guarded.slots.n - 1 : 3;
+    int limit = w->s->guarded.slots.limit, most = limit - 1 < 3 ? limit - 1 : 3;
     while ((rc = umbra_store_next(w->s, w->held + w->n_held, EXPERTS - w->n_held, &err)) > 0) {
         w->n_held += rc;
         check_all(w);
@@ -200,6 +200,20 @@ static void set_faults(world *w)
     test_fault.fail_times = (int)test_below(&w->seed, 5);
 }
 
+/* Any number of slots, up to those of the opening. */
+static void change_budget(world *w)
+{
+    uint64_t slot_bytes = stats_of(w->s).slot_bytes;
+    uint64_t slots = 1 + test_below(&w->seed, (uint32_t)w->s->guarded.slots.n);
+    umbra_error err = {0};
+    test_fault.fail_times = 0;
+    if (umbra_store_set_budget(w->s, slots * slot_bytes + 5 % slot_bytes, &err) != UMBRA_OK &&
+        (slots < (uint64_t)w->s->guarded.slots.n || err.status != UMBRA_E_ARGUMENT))
+        fail_msg("%s", err.message);
+    check_all(w);
+    assert_true(w->s->guarded.slots.used <= w->s->guarded.slots.limit);
+}
+
 static void course(int slots, int depth, bool failing, uint64_t seed)
 {
     test_faulty_reset(&umbra_io_sim);
@@ -225,6 +239,8 @@ static void course(int slots, int depth, bool failing, uint64_t seed)
         if (failing && test_below(&w.seed, 4) == 0)
             set_faults(&w);
         run_one_batch(&w);
+        if (test_below(&w.seed, 30) == 0)
+            change_budget(&w);
         if (test_below(&w.seed, 60) == 0) {
             test_fault.fail_times = 0;
             assert_int_equal(umbra_store_clear(w.s, NULL), UMBRA_OK);
