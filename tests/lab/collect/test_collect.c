@@ -332,7 +332,7 @@ static void check_ranks(const umbra_model *model, umbra_collect_options options)
                         run.result[r].documents == whole.documents);
         same_files();
     }
-    shared_run run = {.model = model, .options = options, .stop_tokens = whole.tokens / 2};
+    shared_run run = {.model = model, .options = options, .stop_tokens = whole.tokens / 4};
     wipe(folder_b);
     test_with_ranks(2, NULL, collect_with, &run);
     expect_status(&run, 2, UMBRA_E_INTERRUPTED);
