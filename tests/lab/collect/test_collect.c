@@ -312,8 +312,8 @@ static void expect_status(const shared_run *run, int count, int status)
             fail_msg("rank %d of %d: %d, %s", r, count, run->status[r], run->err[r].message);
 }
 
-/* The files of one process, at any number of ranks, also where one number of ranks goes on with what
- * another one left when one of its ranks was interrupted. */
+/* The files of one process, at any number of ranks, also where one number of ranks goes on with
+ * what another one left when one of its ranks was interrupted. */
 static void check_ranks(const umbra_model *model, umbra_collect_options options)
 {
     options.engine.threads = 1;
