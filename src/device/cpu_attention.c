@@ -1,5 +1,5 @@
-/* Attention: queries, keys and values become what they are, and every row attends to what it
- * sees. */
+/* What stands around attention: queries, keys and values become what they are, and heads are turned
+ * back. */
 #include "device/device.h"
 
 void umbra_rope_rotate(const umbra_kernels *kernels, const umbra_rope *rope, float *x,
@@ -80,80 +80,6 @@ void umbra_device_place(const umbra_device *d, const umbra_place_step *s, int ro
 {
     place_run run = {d->kernels, s};
     umbra_device_run(d, rows, 4, place_rows, &run);
-}
-
-typedef struct attend_run {
-    const umbra_kernels *kernels;
-    const umbra_attend_step *s;
-    int group;  /* query heads of a key/value head */
-    int pieces; /* of a group */
-} attend_run;
-
-static void attend_piece(const attend_run *run, int t, int kv_head, int first, int worker)
-{
-    const umbra_attend_step *s = run->s;
-    size_t row = (size_t)(t * s->heads + kv_head * run->group + first);
-    umbra_kv_run *runs = s->runs + (size_t)worker * (size_t)s->runs_stride;
-    bool all = !s->picked || s->picks[t] == 0;
-    int positions = all ? umbra_kv_positions(&s->view[t]) : s->picks[t];
-    int n_runs =
-        all ? umbra_kv_runs(s->form, &s->view[t], kv_head, runs)
-            : umbra_kv_picked_runs(s->form, &s->view[t], kv_head,
-                                   s->picked + (size_t)t * (size_t)s->most, positions, runs);
-    if (s->pooled_form) {
-        n_runs += umbra_kv_runs(s->pooled_form, &s->pooled_view[t], kv_head, runs + n_runs);
-        positions += umbra_kv_positions(&s->pooled_view[t]);
-    }
-    umbra_attend a = {
-        .q = s->q + row * (size_t)s->form->key,
-        .runs = runs,
-        .n_runs = n_runs,
-        .positions = positions,
-        .sinks = s->sinks ? s->sinks + kv_head * run->group + first : NULL,
-        .out = s->out->f32 + row * (size_t)s->value_dim,
-        .scores = s->scores + (size_t)(worker * s->together) * (size_t)s->scores_stride,
-        .group = run->group - first < s->together ? run->group - first : s->together,
-        .head_dim = s->form->key,
-        .value_dim = s->value_dim,
-        .value_stride = s->form->value ? s->form->value : s->form->key,
-        .scores_stride = s->scores_stride,
-        .scale = s->scale,
-    };
-    run->kernels->attend(&a);
-    if (s->round_heads)
-        umbra_round_rows(run->kernels, s->out, (int)row, a.group);
-}
-
-/* Items are (row, key/value head, piece of its query heads). */
-static void attend_items(void *context, int begin, int end, int worker)
-{
-    const attend_run *run = context;
-    for (int i = begin; i < end; i++) {
-        int head = i / run->pieces;
-        attend_piece(run, head / run->s->form->heads, head % run->s->form->heads,
-                     i % run->pieces * run->s->together, worker);
-    }
-}
-
-static void count_work(umbra_profiler *profiler, const umbra_attend_step *s, int rows)
-{
-    const umbra_kv_form *f = s->form;
-    uint64_t positions = 0, kept = (uint64_t)(f->key + f->value) * f->unit * (uint64_t)f->heads;
-    for (int t = 0; t < rows; t++)
-        positions += (uint64_t)umbra_kv_positions(&s->view[t]);
-    uint64_t per_position = (uint64_t)s->heads * (uint64_t)(f->key + s->value_dim);
-    uint64_t seen = rows > 0 ? (uint64_t)umbra_kv_positions(&s->view[rows - 1]) : 0;
-    umbra_profiler_count(profiler, seen * kept, positions * per_position);
-}
-
-void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows)
-{
-    int group = s->heads / s->form->heads;
-    int pieces = (group + s->together - 1) / s->together;
-    if (d->profiler)
-        count_work(d->profiler, s, rows);
-    attend_run run = {d->kernels, s, group, pieces};
-    umbra_device_run(d, rows * s->form->heads * pieces, 1, attend_items, &run);
 }
 
 typedef struct back_run {

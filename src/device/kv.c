@@ -9,19 +9,26 @@ static umbra_kv_run make_run(const umbra_kv_form *f, const char *page, int head,
     return (umbra_kv_run){k, f->value ? page + umbra_kv_value_at(f, head, row) : k, n};
 }
 
-int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs)
+int umbra_kv_runs_of(const umbra_kv_form *f, const umbra_kv_view *v, int head, int first, int end,
+                     umbra_kv_run *runs)
 {
-    int n = 0;
-    for (int at = v->first; at < v->kept;) {
+    int n = 0, kept = end < v->kept ? end : v->kept;
+    for (int at = first; at < kept;) {
         int row = at % UMBRA_KV_PAGE;
-        int left = v->kept - at, room = UMBRA_KV_PAGE - row;
+        int left = kept - at, room = UMBRA_KV_PAGE - row;
         int count = left < room ? left : room;
         runs[n++] = make_run(f, v->page[at / UMBRA_KV_PAGE], head, row, count);
         at += count;
     }
-    if (v->extras > 0)
-        runs[n++] = make_run(f, v->extra, head, v->extra_at, v->extras);
+    int extra = first > v->kept ? first : v->kept;
+    if (extra < end)
+        runs[n++] = make_run(f, v->extra, head, v->extra_at + extra - v->kept, end - extra);
     return n;
+}
+
+int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs)
+{
+    return umbra_kv_runs_of(f, v, head, v->first, v->kept + v->extras, runs);
 }
 
 /* The page of the view's i-th position, and which row of it. */

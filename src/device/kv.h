@@ -80,6 +80,9 @@ static inline int umbra_kv_most_runs(int positions)
 
 /* The runs of one head, in the order of positions: runs (umbra_kv_most_runs). Returns how many. */
 int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs);
+/* Those of positions [first, end), which the view shows; the extras' begin with `kept`. */
+int umbra_kv_runs_of(const umbra_kv_form *f, const umbra_kv_view *v, int head, int first, int end,
+                     umbra_kv_run *runs);
 /* Those of n of the positions that the view shows, counted from its first, ascending: runs (n). */
 int umbra_kv_picked_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head,
                          const int32_t *picked, int n, umbra_kv_run *runs);

@@ -1,181 +1,219 @@
-/* Attention of one query group over one head's f16 keys and values. An instruction set's file
- * includes this once it has defined
+/* Attention of several rows over a block of f16 keys and values. An instruction set's file includes
+ * this once it has defined
  *
- *   LANES          floats in a vector
- *   vec            a vector; vec_zero, vec_load, vec_store, vec_broadcast (of the float at p)
- *   vec_load_f16   LANES halves from any address
- *   vec_fma        a * b + c, rounded once
- *   vec_sum        the sum of the lanes, in a fixed order
- *   vec_sum4       out[i] = vec_sum of v[i], i below 4, in the same order
- *   f16_value      one half as a float
- *   softmax        of the table, in place
+ *   LANES        floats in a vector
+ *   ROWS         rows of a tile, a power of 2
+ *   vec          a vector; vec_zero, vec_set, vec_broadcast (of the float at p), vec_load,
+ * vec_store vec_fma      a * b + c, rounded once; vec_mul GROUP        halves that are expanded at
+ * a time expand_group GROUP halves from any address, as GROUP floats turn_group   GROUP halves from
+ * each of GROUP addresses and `offset` bytes on: the i-th of all as row i, rows `stride` floats
+ * apart f16_value    one half as a float weigh        of the table: exp(x - most) and their sum
  *
- * Keys: tiles of four positions times two query heads. Values: blocks of positions that stay in
- * the first-level cache while the columns pass, two vectors times up to four heads at a time.
- * So each key and value comes from memory once, and its conversion is shared by the heads. */
+ * Both products of attention, of queries with keys and of weights with values, run over one form:
+ * panels of PANEL columns (positions, or values of a row) whose rows lie one behind the other. So
+ * every key and value is expanded once for all rows, and each element of a product is one chain of
+ * additions, in the order of the values of a key or of positions, whatever the tile's shape. */
 #ifndef UMBRA_KERNELS_ATTEND_BODY_H
 #define UMBRA_KERNELS_ATTEND_BODY_H
 
-#include <math.h>
 #include <string.h>
 
-enum { KEYS = 4, KEY_HEADS = 2, VALUE_HEADS = 4, VALUE_POSITIONS = 64 };
+enum { VECTORS = 2, PANEL = VECTORS * LANES, BLOCK = UMBRA_ATTEND_BLOCK };
 
-/* k: keys of the positions [position, position + keys). */
-UMBRA_INLINE void score_tile(const umbra_attend *a, const uint8_t *k, int head, int position,
-                             const int heads, const int keys)
+/* The block expanded. */
+typedef struct block {
+    float *keys;   /* (BLOCK / PANEL, head_dim, PANEL) */
+    float *values; /* (width / PANEL, BLOCK, PANEL) */
+    float *scores; /* (rows, BLOCK) */
+    int end;       /* positions [attend.first, end) of the block are there */
+} block;
+
+/* out[r][0 .. PANEL) = factor * sum over i below n of a[r][i] * panel[i], which goes on from what
+ * out holds where `resumed`. */
+UMBRA_INLINE void multiply_tile(const float *const *a, const float *panel, int n, float factor,
+                                float *const *out, bool resumed, const int rows)
 {
-    size_t n = (size_t)a->head_dim, whole = n / LANES * LANES;
-    const float *q = a->q + (size_t)head * n;
-    float *scores = a->scores + (size_t)head * (size_t)a->scores_stride + position;
-    vec sum[KEY_HEADS][KEYS];
-    for (int h = 0; h < heads; h++) {
-        for (int j = 0; j < keys; j++) {
-            sum[h][j] = vec_zero();
+    vec sum[ROWS][VECTORS];
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < VECTORS; v++) {
+            sum[r][v] = resumed ? vec_load(out[r] + v * LANES) : vec_zero();
         }
     }
-    for (size_t i = 0; i < whole; i += LANES) {
-        vec query[KEY_HEADS];
-        for (int h = 0; h < heads; h++) {
-            query[h] = vec_load(q + (size_t)h * n + i);
+    for (int i = 0; i < n; i++, panel += PANEL) {
+        vec column[VECTORS];
+        for (int v = 0; v < VECTORS; v++) {
+            column[v] = vec_load(panel + v * LANES);
         }
-        for (int j = 0; j < keys; j++) {
-            vec key = vec_load_f16(k + 2 * ((size_t)j * n + i));
-            for (int h = 0; h < heads; h++) {
-                sum[h][j] = vec_fma(query[h], key, sum[h][j]);
+        for (int r = 0; r < rows; r++) {
+            vec value = vec_broadcast(a[r] + i);
+            for (int v = 0; v < VECTORS; v++) {
+                sum[r][v] = vec_fma(value, column[v], sum[r][v]);
             }
         }
     }
-    for (int h = 0; h < heads; h++) {
-        float totals[KEYS];
-        if (keys == KEYS) {
-            vec_sum4(totals, sum[h]);
-        }
-        for (int j = 0; j < keys; j++) {
-            float total = keys == KEYS ? totals[j] : vec_sum(sum[h][j]);
-            for (size_t i = whole; i < n; i++) {
-                float key = f16_value(umbra_load_u16(k + 2 * ((size_t)j * n + i)));
-                total = fmaf(q[(size_t)h * n + i], key, total);
-            }
-            scores[(size_t)h * (size_t)a->scores_stride + (size_t)j] = a->scale * total;
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < VECTORS; v++) {
+            vec_store(out[r] + v * LANES, vec_mul(vec_set(factor), sum[r][v]));
         }
     }
 }
 
-UMBRA_INLINE void score_keys(const umbra_attend *a, const uint8_t *k, int position, const int keys)
+/* The same for any number of rows up to ROWS. */
+static void multiply(const float *const *a, const float *panel, int n, float factor,
+                     float *const *out, bool resumed, int rows)
 {
-    int head = 0;
-    for (; head + KEY_HEADS <= a->group; head += KEY_HEADS) {
-        score_tile(a, k, head, position, KEY_HEADS, keys);
+    if (rows == ROWS) {
+        multiply_tile(a, panel, n, factor, out, resumed, ROWS);
+        return;
     }
-    if (head < a->group) {
-        score_tile(a, k, head, position, 1, keys);
+    int r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        multiply_tile(a + r, panel, n, factor, out + r, resumed, 4);
+    }
+    for (; r + 2 <= rows; r += 2) {
+        multiply_tile(a + r, panel, n, factor, out + r, resumed, 2);
+    }
+    if (r < rows) {
+        multiply_tile(a + r, panel, n, factor, out + r, resumed, 1);
     }
 }
 
-/* out[head ..][column .. column + vectors * LANES) += scores * values of [position, end); v: values
- * of the position `position`. */
-UMBRA_INLINE void value_tile(const umbra_attend *a, const uint8_t *v, int head, size_t column,
-                             int position, int end, const int heads, const int vectors)
+/* Where the keys, or values, of the block's positions lie; positions that no run has look like
+ * their neighbours. */
+static void find_positions(const umbra_attend *a, const block *b, bool values, const uint8_t **at)
 {
-    size_t n = (size_t)a->value_dim, stride = (size_t)a->scores_stride;
-    size_t row = (size_t)a->value_stride;
-    const float *scores = a->scores + (size_t)head * stride;
-    float *out = a->out + (size_t)head * n + column;
-    vec sum[VALUE_HEADS][2];
-    for (int h = 0; h < heads; h++) {
-        for (int i = 0; i < vectors; i++) {
-            sum[h][i] = vec_load(out + (size_t)h * n + (size_t)(LANES * i));
+    size_t bytes = 2 * (size_t)(values ? a->value_stride : a->head_dim);
+    int position = a->first;
+    for (int r = 0; r < a->n_runs; r++) {
+        const uint8_t *p = values ? a->runs[r].v : a->runs[r].k;
+        for (int j = 0; j < a->runs[r].positions; j++, p += bytes) {
+            at[position++] = p;
         }
     }
-    for (int j = position; j < end; j++, v += 2 * row) {
-        vec value[2];
-        for (int i = 0; i < vectors; i++) {
-            value[i] = vec_load_f16(v + 2 * LANES * i);
-        }
-        for (int h = 0; h < heads; h++) {
-            vec weight = vec_broadcast(scores + (size_t)h * stride + (size_t)j);
-            for (int i = 0; i < vectors; i++) {
-                sum[h][i] = vec_fma(weight, value[i], sum[h][i]);
-            }
-        }
-    }
-    for (int h = 0; h < heads; h++) {
-        for (int i = 0; i < vectors; i++) {
-            vec_store(out + (size_t)h * n + (size_t)(LANES * i), sum[h][i]);
-        }
+    for (int j = 0; j < BLOCK; j++) {
+        at[j] = at[j < a->first ? a->first : j < b->end ? j : b->end - 1];
     }
 }
 
-UMBRA_INLINE void value_heads(const umbra_attend *a, const uint8_t *values, int head, int position,
-                              int end, const int heads)
+static void expand_keys(const umbra_attend *a, const block *b)
 {
-    size_t n = (size_t)a->value_dim, row = (size_t)a->value_stride, column = 0;
-    for (; column + 2 * LANES <= n; column += 2 * LANES) {
-        value_tile(a, values + 2 * column, head, column, position, end, heads, 2);
-    }
-    if (column + LANES <= n) {
-        value_tile(a, values + 2 * column, head, column, position, end, heads, 1);
-        column += LANES;
-    }
-    for (int h = head; h < head + heads; h++) {
-        const float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
-        for (size_t i = column; i < n; i++) {
-            const uint8_t *v = values + 2 * i;
-            float *out = a->out + (size_t)h * n + i;
-            for (int j = position; j < end; j++, v += 2 * row) {
-                *out = fmaf(scores[j], f16_value(umbra_load_u16(v)), *out);
+    const uint8_t *key[BLOCK];
+    int n = a->head_dim, whole = n / GROUP * GROUP;
+    find_positions(a, b, false, key);
+    for (int j = a->first / GROUP * GROUP; j < b->end; j += GROUP) {
+        float *out = b->keys + (size_t)(j / PANEL * n) * PANEL + j % PANEL;
+        for (int i = 0; i < whole; i += GROUP) {
+            turn_group(key + j, 2 * (size_t)i, out + (size_t)i * PANEL, PANEL);
+        }
+        for (int i = whole; i < n; i++) {
+            for (int k = 0; k < GROUP; k++) {
+                out[(size_t)i * PANEL + (size_t)k] = f16_value(umbra_load_u16(key[j + k] + 2 * i));
             }
         }
     }
 }
 
-/* first: position of the run's first key. */
-static void score_run(const umbra_attend *a, const umbra_kv_run *run, int first)
+static void expand_values(const umbra_attend *a, const block *b)
 {
-    size_t key = 2 * (size_t)a->head_dim;
-    const uint8_t *k = run->k;
-    int j = 0;
-    for (; j + KEYS <= run->positions; j += KEYS, k += KEYS * key) {
-        score_keys(a, k, first + j, KEYS);
-    }
-    for (; j < run->positions; j++, k += key) {
-        score_keys(a, k, first + j, 1);
+    const uint8_t *value[BLOCK];
+    int n = a->value_dim, whole = n / GROUP * GROUP;
+    find_positions(a, b, true, value);
+    for (int j = a->first; j < b->end; j++) {
+        float *out = b->values + (size_t)j * PANEL;
+        for (int i = 0; i < whole; i += GROUP) {
+            expand_group(out + (size_t)(i / PANEL) * BLOCK * PANEL + i % PANEL, value[j] + 2 * i);
+        }
+        for (int i = whole; i < n; i++) {
+            out[(size_t)(i / PANEL) * BLOCK * PANEL + (size_t)(i % PANEL)] =
+                f16_value(umbra_load_u16(value[j] + 2 * i));
+        }
+        for (int i = n; i % PANEL != 0; i++) {
+            out[(size_t)(i / PANEL) * BLOCK * PANEL + (size_t)(i % PANEL)] = 0;
+        }
     }
 }
 
-static void add_values(const umbra_attend *a, const umbra_kv_run *run, int first)
+/* scores[r][j] of all positions that are there, whether the row sees them or not. */
+static void score_rows(const umbra_attend *a, const block *b)
 {
-    const uint8_t *values = run->v;
-    for (int j = 0; j < run->positions; j += VALUE_POSITIONS) {
-        const uint8_t *v = values + 2 * (size_t)a->value_stride * (size_t)j;
-        int position = first + j;
-        int end = first + umbra_min_int(j + VALUE_POSITIONS, run->positions);
-        int head = 0;
-        for (; head + VALUE_HEADS <= a->group; head += VALUE_HEADS) {
-            value_heads(a, v, head, position, end, VALUE_HEADS);
+    for (int p = a->first / PANEL; p * PANEL < b->end; p++) {
+        const float *panel = b->keys + (size_t)(p * a->head_dim) * PANEL;
+        for (int r = 0; r < a->n_rows; r += ROWS) {
+            int n = umbra_min_int(ROWS, a->n_rows - r);
+            const float *q[ROWS];
+            float *out[ROWS];
+            for (int i = 0; i < n; i++) {
+                q[i] = a->rows[r + i].q;
+                out[i] = b->scores + (size_t)(r + i) * BLOCK + (size_t)p * PANEL;
+            }
+            multiply(q, panel, a->head_dim, a->scale, out, false, n);
         }
-        for (; head < a->group; head++) {
-            value_heads(a, v, head, position, end, 1);
+    }
+}
+
+/* One row and panel of values over positions [from, to). */
+static void mix_row(const float *scores, const float *panel, int from, int to, float *out,
+                    bool resumed)
+{
+    const float *weights = scores + from;
+    if (from < to || !resumed) {
+        multiply(&weights, panel + (size_t)from * PANEL, to - from, 1, &out, resumed, 1);
+    }
+}
+
+/* Rows r .. r + n and the panel of values that begins with a column. What all rows see goes through
+ * together; in front of it and behind are positions that only some do, at the edges of what a chunk
+ * sees. */
+static void mix_tile(const umbra_attend *a, const block *b, int column, int r, int n)
+{
+    const umbra_attend_row *rows = a->rows + r;
+    const float *panel = b->values + (size_t)column * BLOCK, *weights[ROWS];
+    float *out[ROWS];
+    int from = rows->from, to = rows->to;
+    bool alike = true;
+    for (int i = 1; i < n; i++) {
+        alike = alike && rows[i].from == rows->from && rows[i].to == rows->to;
+        from = rows[i].from > from ? rows[i].from : from;
+        to = umbra_min_int(to, rows[i].to);
+    }
+    if (from >= to) {
+        from = to = BLOCK; /* nothing is common: all is in front */
+    }
+    for (int i = 0; i < n; i++) {
+        const float *scores = b->scores + (size_t)(r + i) * BLOCK;
+        weights[i] = scores + from;
+        out[i] = rows[i].mixed + column;
+        if (!alike) {
+            mix_row(scores, panel, rows[i].from, umbra_min_int(from, rows[i].to), out[i], false);
         }
+    }
+    if (from < to) {
+        multiply(weights, panel + (size_t)from * PANEL, to - from, 1, out, !alike, n);
+    }
+    for (int i = 0; !alike && i < n; i++) {
+        mix_row(b->scores + (size_t)(r + i) * BLOCK, panel, to, rows[i].to, out[i], true);
     }
 }
 
 static void attend(const umbra_attend *a)
 {
-    for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
-        score_run(a, &a->runs[i], first);
+    block b = {.keys = a->scratch, .end = a->first};
+    b.values = b.keys + (size_t)a->head_dim * BLOCK;
+    b.scores = b.values + umbra_attend_width(a->value_dim) * BLOCK;
+    for (int r = 0; r < a->n_runs; r++) {
+        b.end += a->runs[r].positions;
     }
-    for (int h = 0; h < a->group; h++) {
-        float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
-        if (a->sinks) {
-            scores[a->positions] = a->sinks[h];
+    expand_keys(a, &b);
+    score_rows(a, &b);
+    for (int r = 0; r < a->n_rows; r++) {
+        umbra_attend_row *row = &a->rows[r];
+        row->sum = weigh(b.scores + (size_t)r * BLOCK + row->from, row->to - row->from, &row->most);
+    }
+    expand_values(a, &b);
+    for (int column = 0; column < a->value_dim; column += PANEL) {
+        for (int r = 0; r < a->n_rows; r += ROWS) {
+            mix_tile(a, &b, column, r, umbra_min_int(ROWS, a->n_rows - r));
         }
-        softmax(scores, a->positions + (a->sinks != NULL));
-    }
-    memset(a->out, 0, (size_t)a->group * (size_t)a->value_dim * sizeof *a->out);
-    for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
-        add_values(a, &a->runs[i], first);
     }
 }
 

@@ -32,6 +32,7 @@ x86_64*)
         compile "$file" $avx2 $avx512 "$@"
     done
     compile tests/kernels/emulated_avx512.c $avx2 "$@"
+    compile tests/kernels/emulated_avx512_attend.c $avx2 "$@"
     compile src/kernels/x86/avx2_predict.c $predict -mavx2 "$@"
     compile src/kernels/x86/avx512_predict.c $predict $avx512 \
         -mprefer-vector-width=512 "$@"

@@ -103,6 +103,7 @@ int main(int argc, char **argv)
 #if defined(__x86_64__)
     if (!bench && !only && umbra_check_emulated()) {
         check_products(umbra_check_emulated());
+        umbra_check_attend(umbra_check_emulated());
     }
 #endif
     if (!bench) {

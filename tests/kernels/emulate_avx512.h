@@ -1,6 +1,6 @@
-/* The AVX-512 instructions that the products of quantised weights use, made of AVX2's, so that
- * these products can be checked on processors that lack them. Slow. Included before the sources
- * that are to be emulated. */
+/* The AVX-512 instructions that the products of quantised weights and attention use, made of
+ * AVX2's, so that they can be checked on processors that lack them. Slow. Included before the
+ * sources that are to be emulated. */
 #ifndef UMBRA_TESTS_EMULATE_AVX512_H
 #define UMBRA_TESTS_EMULATE_AVX512_H
 

@@ -91,14 +91,11 @@ static void attend_heads(const umbra_pass *p, int layer)
         .form = &p->forms[layer],
         .view = s->view,
         .heads = a->heads,
-        .together = a->heads / a->kv_heads,
+        .together = umbra_heads_together(a),
         .value_dim = a->value_dim,
         .scale = a->scale,
         .out = &s->mixed,
-        .scores = s->scores,
-        .scores_stride = s->scores_stride,
-        .runs = s->runs,
-        .runs_stride = s->runs_stride,
+        .room = &s->attend,
     };
     umbra_device_attend(p->device, &attend, p->rows);
     if (a->gated)

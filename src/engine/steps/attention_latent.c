@@ -65,15 +65,12 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
         .picks = a->index.most ? s->picks + at->first : NULL,
         .most = a->index.most,
         .heads = a->heads,
-        .together = a->heads < UMBRA_LATENT_HEADS ? a->heads : UMBRA_LATENT_HEADS,
+        .together = umbra_heads_together(a),
         .value_dim = a->kv_rank,
         .scale = a->scale,
         .out = &l->mixed,
         .round_heads = true,
-        .scores = s->scores,
-        .scores_stride = s->scores_stride,
-        .runs = s->runs,
-        .runs_stride = s->runs_stride,
+        .room = &s->attend,
     };
     umbra_device_attend(p->device, &attend, at->rows);
     bool joint = w[UMBRA_ATTN_KV_B].data != NULL;

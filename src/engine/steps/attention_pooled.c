@@ -125,14 +125,11 @@ void umbra_step_attention_pooled(const umbra_pass *p, int layer)
         .pooled_form = a->ratio ? &p->forms[a->pooled] : NULL,
         .pooled_view = s->pooled,
         .heads = a->heads,
-        .together = a->heads < UMBRA_LATENT_HEADS ? a->heads : UMBRA_LATENT_HEADS,
+        .together = umbra_heads_together(a),
         .value_dim = a->value_dim,
         .scale = a->scale,
         .out = &s->mixed,
-        .scores = s->scores,
-        .scores_stride = s->scores_stride,
-        .runs = s->runs,
-        .runs_stride = s->runs_stride,
+        .room = &s->attend,
     };
     umbra_device_attend(p->device, &attend, p->rows);
     umbra_device_turn_back(p->device, &c->rope[a->rope], s->rope[a->rope], s->mixed.f32, a->heads,

@@ -30,8 +30,8 @@ typedef struct widest {
     uint64_t q_low, q, k, v, mixed, gate;
     uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
     uint64_t pool, groups_out;
-    uint64_t parts; /* of a matrix that holds some for each head or group */
-    uint64_t group; /* query heads that go through the cache together */
+    uint64_t parts;              /* of a matrix that holds some for each head or group */
+    uint64_t block, block_width; /* floats of a block that attention expands; of a row's values */
     int index_heads, index_dim, picked;
     int ratio;                     /* the smallest of layers that pool; 0: none does */
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
@@ -53,9 +53,12 @@ static void widen_index(widest *w, const umbra_index *i)
     w->picked = i->most > w->picked ? i->most : w->picked;
 }
 
-static bool goes_in_pieces(const umbra_attention *a)
+/* What is kept is what attention reads: of a compressed cache the values are part of the keys. */
+static void widen_block(widest *w, const umbra_attention *a)
 {
-    return a->kv_rank > 0 || a->keys_are_values;
+    int key = a->cache_key, value = a->kv_rank ? a->kv_rank : a->value_dim;
+    w->block = larger(w->block, umbra_attend_scratch(key, value));
+    w->block_width = larger(w->block_width, umbra_attend_width(value));
 }
 
 static void widen_recurrent(widest *w, const umbra_attention *a)
@@ -92,8 +95,8 @@ static widest find_widest(const umbra_config *c)
         w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
         w.k = larger(w.k, kept * (uint64_t)a->cache_key);
         w.v = larger(w.v, kept * (uint64_t)a->cache_value);
-        w.group =
-            larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
+        if (!a->conv)
+            widen_block(&w, a);
         widen_pooled(&w, a);
         widen_index(&w, &a->index);
         if (a->kv_rank)
@@ -141,7 +144,7 @@ static void lay_chains(umbra_arena *c, umbra_scratch *s, uint64_t rows)
 }
 
 static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_t tokens,
-                      uint64_t threads)
+                      int context, uint64_t threads)
 {
     uint64_t heads = (uint64_t)w->index_heads, dim = (uint64_t)w->index_dim;
     s->picked = s->picks = NULL;
@@ -150,10 +153,24 @@ static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_
     s->index_query = take_floats(c, tokens, heads * dim);
     s->index_key = take_floats(c, tokens, dim);
     s->index_weight = take_floats(c, tokens, heads);
+    s->scores_stride = context;
     s->index_scores = take_floats(c, threads * (heads + 2), (uint64_t)s->scores_stride);
     s->picked = umbra_arena_take(c, tokens * (uint64_t)w->picked, sizeof *s->picked);
     s->picks = umbra_arena_take(c, tokens, sizeof *s->picks);
     s->index = umbra_arena_take(c, tokens, sizeof *s->index);
+}
+
+static void lay_attend(umbra_arena *c, umbra_attend_room *room, const widest *w, uint64_t tokens,
+                       uint64_t threads)
+{
+    uint64_t rows = w->block ? threads * UMBRA_ATTEND_ROWS : 0;
+    room->block_stride = umbra_align_up(w->block, UMBRA_ARENA_ALIGNMENT / sizeof(float));
+    room->blocks = take_floats(c, threads, room->block_stride);
+    room->width = w->block_width;
+    room->mixed = take_floats(c, rows, room->width);
+    room->parts = umbra_arena_take(c, rows, sizeof *room->parts);
+    room->totals = umbra_arena_take(c, rows, sizeof *room->totals);
+    room->tiles = umbra_arena_take(c, tokens + 1, sizeof *room->tiles);
 }
 
 static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
@@ -176,13 +193,10 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
         s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
     s->view = umbra_arena_take(c, tokens, sizeof *s->view);
     int pooled = w.ratio ? context / w.ratio + 1 : 0;
-    s->scores_stride = context + pooled + 1;
-    s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
+    lay_attend(c, &s->attend, &w, tokens, (uint64_t)threads);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
-    if (w.picked > s->runs_stride)
-        s->runs_stride = w.picked;
     s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
-    lay_index(c, s, &w, tokens, (uint64_t)threads);
+    lay_index(c, s, &w, tokens, context, (uint64_t)threads);
     lay_pooled(c, s, &w, tokens,
                larger((uint64_t)config->rope[0].dim, (uint64_t)config->rope[1].dim));
     if (w.latent)
