@@ -18,7 +18,12 @@
 
 #include <string.h>
 
-enum { VECTORS = 2, PANEL = VECTORS * LANES, BLOCK = UMBRA_ATTEND_BLOCK };
+enum {
+    BLOCK = UMBRA_ATTEND_BLOCK,
+    VECTORS = 2,
+    PANEL = VECTORS * LANES,
+    PANELS = BLOCK / PANEL, /* most that go through together */
+};
 
 /* The block expanded. */
 typedef struct block {
@@ -28,53 +33,91 @@ typedef struct block {
     int end;       /* positions [attend.first, end) of the block are there */
 } block;
 
-/* out[r][0 .. PANEL) = factor * sum over i below n of a[r][i] * panel[i], which goes on from what
- * out holds where `resumed`. */
-UMBRA_INLINE void multiply_tile(const float *const *a, const float *panel, int n, float factor,
-                                float *const *out, bool resumed, const int rows)
+/* Panels of a product's right side, `stride` floats apart; n rows of each. */
+typedef struct right_side {
+    const float *panel;
+    size_t stride;
+    int n;
+} right_side;
+
+/* out[r][0 .. panels * PANEL) = factor * sum over i below n of a[r][i] * row i of the panels, which
+ * goes on from what out holds where `resumed`. */
+UMBRA_INLINE void multiply_tile(const float *const *a, const right_side *b, float factor,
+                                float *const *out, bool resumed, const int rows, const int panels)
 {
-    vec sum[ROWS][VECTORS];
+    vec sum[ROWS][VECTORS * PANELS];
+    UMBRA_UNROLL(8)
     for (int r = 0; r < rows; r++) {
-        for (int v = 0; v < VECTORS; v++) {
+        UMBRA_UNROLL(8)
+        for (int v = 0; v < panels * VECTORS; v++) {
             sum[r][v] = resumed ? vec_load(out[r] + v * LANES) : vec_zero();
         }
     }
-    for (int i = 0; i < n; i++, panel += PANEL) {
-        vec column[VECTORS];
-        for (int v = 0; v < VECTORS; v++) {
-            column[v] = vec_load(panel + v * LANES);
+    const float *at = b->panel;
+    for (int i = 0; i < b->n; i++, at += PANEL) {
+        vec column[VECTORS * PANELS];
+        UMBRA_UNROLL(8)
+        for (int v = 0; v < panels * VECTORS; v++) {
+            column[v] =
+                vec_load(at + (size_t)(v / VECTORS) * b->stride + (size_t)(v % VECTORS * LANES));
+            vec_keep(column[v]);
         }
+        UMBRA_UNROLL(8)
         for (int r = 0; r < rows; r++) {
             vec value = vec_broadcast(a[r] + i);
-            for (int v = 0; v < VECTORS; v++) {
+            UMBRA_UNROLL(8)
+            for (int v = 0; v < panels * VECTORS; v++) {
                 sum[r][v] = vec_fma(value, column[v], sum[r][v]);
             }
         }
     }
+    UMBRA_UNROLL(8)
     for (int r = 0; r < rows; r++) {
-        for (int v = 0; v < VECTORS; v++) {
+        UMBRA_UNROLL(8)
+        for (int v = 0; v < panels * VECTORS; v++) {
             vec_store(out[r] + v * LANES, vec_mul(vec_set(factor), sum[r][v]));
         }
     }
 }
 
-/* The same for any number of rows up to ROWS. */
-static void multiply(const float *const *a, const float *panel, int n, float factor,
+/* The same for 1, 2, 4 or ROWS rows and any number of panels. The fewer the rows, the more panels
+ * go through together, so that additions do not wait for each other. */
+static void multiply_rows(const float *const *a, const right_side *b, int panels, float factor,
+                          float *const *out, bool resumed, int rows)
+{
+    int together = rows == 1 ? PANELS : rows == 2 ? 2 : 1;
+    for (int p = 0; p < panels;) {
+        int n = p + together <= panels ? together : 1;
+        right_side at = {b->panel + (size_t)p * b->stride, b->stride, b->n};
+        float *to[ROWS];
+        for (int r = 0; r < rows; r++) {
+            to[r] = out[r] + (size_t)p * PANEL;
+        }
+        if (rows == ROWS) {
+            multiply_tile(a, &at, factor, to, resumed, ROWS, 1);
+        } else if (rows == 4) {
+            multiply_tile(a, &at, factor, to, resumed, 4, 1);
+        } else if (rows == 2 && n == 2) {
+            multiply_tile(a, &at, factor, to, resumed, 2, 2);
+        } else if (rows == 2) {
+            multiply_tile(a, &at, factor, to, resumed, 2, 1);
+        } else if (n == PANELS) {
+            multiply_tile(a, &at, factor, to, resumed, 1, PANELS);
+        } else {
+            multiply_tile(a, &at, factor, to, resumed, 1, 1);
+        }
+        p += n;
+    }
+}
+
+/* The same for up to ROWS rows. */
+static void multiply(const float *const *a, const right_side *b, int panels, float factor,
                      float *const *out, bool resumed, int rows)
 {
-    if (rows == ROWS) {
-        multiply_tile(a, panel, n, factor, out, resumed, ROWS);
-        return;
-    }
-    int r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        multiply_tile(a + r, panel, n, factor, out + r, resumed, 4);
-    }
-    for (; r + 2 <= rows; r += 2) {
-        multiply_tile(a + r, panel, n, factor, out + r, resumed, 2);
-    }
-    if (r < rows) {
-        multiply_tile(a + r, panel, n, factor, out + r, resumed, 1);
+    for (int r = 0, n; r < rows; r += n) {
+        int left = rows - r;
+        n = left == ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        multiply_rows(a + r, b, panels, factor, out + r, resumed, n);
     }
 }
 
@@ -133,42 +176,41 @@ static void expand_values(const umbra_attend *a, const block *b)
     }
 }
 
-/* scores[r][j] of all positions that are there, whether the row sees them or not. */
-static void score_rows(const umbra_attend *a, const block *b)
+/* scores[r][j] of rows r .. r + n and `panels` panels of keys, whether a row sees them or not. */
+static void score_tile(const umbra_attend *a, const block *b, int panel, int panels, int r, int n)
 {
-    for (int p = a->first / PANEL; p * PANEL < b->end; p++) {
-        const float *panel = b->keys + (size_t)(p * a->head_dim) * PANEL;
-        for (int r = 0; r < a->n_rows; r += ROWS) {
-            int n = umbra_min_int(ROWS, a->n_rows - r);
-            const float *q[ROWS];
-            float *out[ROWS];
-            for (int i = 0; i < n; i++) {
-                q[i] = a->rows[r + i].q;
-                out[i] = b->scores + (size_t)(r + i) * BLOCK + (size_t)p * PANEL;
-            }
-            multiply(q, panel, a->head_dim, a->scale, out, false, n);
-        }
+    size_t stride = (size_t)a->head_dim * PANEL;
+    right_side keys = {b->keys + (size_t)panel * stride, stride, a->head_dim};
+    const float *q[ROWS];
+    float *out[ROWS];
+    for (int i = 0; i < n; i++) {
+        q[i] = a->rows[r + i].q;
+        out[i] = b->scores + (size_t)(r + i) * BLOCK + (size_t)panel * PANEL;
     }
+    multiply(q, &keys, panels, a->scale, out, false, n);
 }
 
-/* One row and panel of values over positions [from, to). */
-static void mix_row(const float *scores, const float *panel, int from, int to, float *out,
-                    bool resumed)
+/* Values of positions [from, to), weighed. */
+static void mix_rows(const block *b, int column, int panels, const float *const *scores,
+                     float *const *out, int from, int to, bool resumed, int rows)
 {
-    const float *weights = scores + from;
+    const float *weights[ROWS];
+    size_t at = (size_t)column * BLOCK + (size_t)from * PANEL;
+    right_side values = {b->values + at, (size_t)BLOCK * PANEL, to - from};
+    for (int r = 0; r < rows; r++) {
+        weights[r] = scores[r] + from;
+    }
     if (from < to || !resumed) {
-        multiply(&weights, panel + (size_t)from * PANEL, to - from, 1, &out, resumed, 1);
+        multiply(weights, &values, panels, 1, out, resumed, rows);
     }
 }
 
-/* Rows r .. r + n and the panel of values that begins with a column. What all rows see goes through
- * together; in front of it and behind are positions that only some do, at the edges of what a chunk
- * sees. */
-static void mix_tile(const umbra_attend *a, const block *b, int column, int r, int n)
+/* Rows r .. r + n, and the panels of values that begin with a column. What all rows see goes
+ * through together; in front of it and behind are positions that only some do, at the edges of what
+ * a chunk sees. */
+static void mix_tile(const umbra_attend *a, const block *b, int column, int panels, int r, int n)
 {
     const umbra_attend_row *rows = a->rows + r;
-    const float *panel = b->values + (size_t)column * BLOCK, *weights[ROWS];
-    float *out[ROWS];
     int from = rows->from, to = rows->to;
     bool alike = true;
     for (int i = 1; i < n; i++) {
@@ -179,19 +221,39 @@ static void mix_tile(const umbra_attend *a, const block *b, int column, int r, i
     if (from >= to) {
         from = to = BLOCK; /* nothing is common: all is in front */
     }
+    const float *weights[ROWS];
+    float *out[ROWS];
     for (int i = 0; i < n; i++) {
-        const float *scores = b->scores + (size_t)(r + i) * BLOCK;
-        weights[i] = scores + from;
+        weights[i] = b->scores + (size_t)(r + i) * BLOCK;
         out[i] = rows[i].mixed + column;
-        if (!alike) {
-            mix_row(scores, panel, rows[i].from, umbra_min_int(from, rows[i].to), out[i], false);
-        }
-    }
-    if (from < to) {
-        multiply(weights, panel + (size_t)from * PANEL, to - from, 1, out, !alike, n);
     }
     for (int i = 0; !alike && i < n; i++) {
-        mix_row(b->scores + (size_t)(r + i) * BLOCK, panel, to, rows[i].to, out[i], true);
+        int end = umbra_min_int(from, rows[i].to);
+        mix_rows(b, column, panels, &weights[i], &out[i], rows[i].from, end, false, 1);
+    }
+    if (from < to) {
+        mix_rows(b, column, panels, weights, out, from, to, !alike, n);
+    }
+    for (int i = 0; !alike && i < n; i++) {
+        mix_rows(b, column, panels, &weights[i], &out[i], to, rows[i].to, true, 1);
+    }
+}
+
+typedef void (*tile_fn)(const umbra_attend *a, const block *b, int first, int panels, int r, int n);
+
+/* Whole tiles panel by panel, which stays in the first-level cache; the rest of the rows with all
+ * panels at once. unit: columns that the tile's `first` counts. */
+UMBRA_INLINE void walk_tiles(const umbra_attend *a, const block *b, int first, int panels, int unit,
+                             tile_fn tile)
+{
+    int whole = a->n_rows / ROWS * ROWS;
+    for (int p = 0; p < panels; p++) {
+        for (int r = 0; r < whole; r += ROWS) {
+            tile(a, b, (first + p) * unit, 1, r, ROWS);
+        }
+    }
+    if (whole < a->n_rows) {
+        tile(a, b, first * unit, panels, whole, a->n_rows - whole);
     }
 }
 
@@ -204,17 +266,14 @@ static void attend(const umbra_attend *a)
         b.end += a->runs[r].positions;
     }
     expand_keys(a, &b);
-    score_rows(a, &b);
+    int panel = a->first / PANEL;
+    walk_tiles(a, &b, panel, (b.end + PANEL - 1) / PANEL - panel, 1, score_tile);
     for (int r = 0; r < a->n_rows; r++) {
         umbra_attend_row *row = &a->rows[r];
         row->sum = weigh(b.scores + (size_t)r * BLOCK + row->from, row->to - row->from, &row->most);
     }
     expand_values(a, &b);
-    for (int column = 0; column < a->value_dim; column += PANEL) {
-        for (int r = 0; r < a->n_rows; r += ROWS) {
-            mix_tile(a, &b, column, r, umbra_min_int(ROWS, a->n_rows - r));
-        }
-    }
+    walk_tiles(a, &b, 0, (a->value_dim + PANEL - 1) / PANEL, PANEL, mix_tile);
 }
 
 #endif

@@ -149,6 +149,7 @@ static inline __m256 emulated_half(emulated_floats v, int half)
 #define _mm512_fmadd_ps                 emulated_fma
 #define _mm512_cvtepi32_ps              emulated_convert
 #define _mm512_castps512_ps256(v)       emulated_half(v, 0)
+#define UMBRA_AVX512_KEEP(v)            ((void)(v))
 #define _mm512_extractf32x8_ps(v, half) emulated_half(v, half)
 
 #endif

@@ -10,6 +10,7 @@ typedef float32x4_t vec;
 #define vec_broadcast    vld1q_dup_f32
 #define vec_load         vld1q_f32
 #define vec_store        vst1q_f32
+#define vec_keep(v)      __asm__("" : "+w"(v))
 #define vec_mul          vmulq_f32
 #define vec_fma(a, b, c) vfmaq_f32(c, a, b)
 #define f16_value        umbra_f16_to_f32

@@ -10,6 +10,7 @@ typedef __m256 vec;
 #define vec_broadcast _mm256_broadcast_ss
 #define vec_load      _mm256_loadu_ps
 #define vec_store     _mm256_storeu_ps
+#define vec_keep(v)   __asm__("" : "+x"(v))
 #define vec_mul       _mm256_mul_ps
 #define vec_fma       _mm256_fmadd_ps
 

@@ -11,6 +11,7 @@ typedef __m512 vec;
 #define vec_broadcast(p) _mm512_set1_ps(*(p))
 #define vec_load         _mm512_loadu_ps
 #define vec_store        _mm512_storeu_ps
+#define vec_keep         UMBRA_AVX512_KEEP
 #define vec_mul          _mm512_mul_ps
 #define vec_fma          _mm512_fmadd_ps
 
