@@ -49,16 +49,34 @@ static piece find_piece(const attend_run *run, int item)
     return p;
 }
 
-static bool is_picked(const umbra_attend_step *s, int t)
+static bool has_picks(const umbra_attend_step *s, int t)
 {
-    return s->picked && s->picks[t] > 0;
+    return s->picks && s->picks->n[t] > 0;
 }
 
-/* What a row sees: positions, or places in the list of those that were picked. */
-static stretch find_seen(const umbra_attend_step *s, int t, int part)
+static const int32_t *find_picks(const umbra_picks *p, int t, int kv_head)
 {
-    if (part == 0 && is_picked(s, t))
-        return (stretch){0, s->picks[t]};
+    return umbra_picks_of(p, t, p->lists > 1 ? kv_head : 0);
+}
+
+/* Positions of a row's picks: of a view's units the last may have fewer than the others. */
+static int count_picked(const umbra_attend_step *s, int t, int kv_head)
+{
+    const umbra_picks *p = s->picks;
+    const umbra_kv_view *v = s->pooled_form ? &s->pooled_view[t] : &s->view[t];
+    int last = find_picks(p, t, kv_head)[p->n[t] - 1];
+    int missing = (last + 1) * p->positions - umbra_kv_positions(v);
+    return p->n[t] * p->positions - (missing > 0 ? missing : 0);
+}
+
+/* What a row sees: positions; or, where it has picks, places in the list of all that it sees, which
+ * is its first part. */
+static stretch find_seen(const umbra_attend_step *s, int t, int kv_head, int part)
+{
+    if (has_picks(s, t)) {
+        int own = s->pooled_form ? umbra_kv_positions(&s->view[t]) : 0;
+        return (stretch){0, part == 0 ? own + count_picked(s, t, kv_head) : 0};
+    }
     if (part == 1 && !s->pooled_form)
         return (stretch){0, 0};
     const umbra_kv_view *v = part == 0 ? &s->view[t] : &s->pooled_view[t];
@@ -68,8 +86,8 @@ static stretch find_seen(const umbra_attend_step *s, int t, int part)
 /* Of all tokens together: later ones begin and end later. */
 static stretch find_tile_seen(const umbra_attend_step *s, const piece *p, int part)
 {
-    return (stretch){find_seen(s, p->first, part).first,
-                     find_seen(s, p->first + p->tokens - 1, part).end};
+    return (stretch){find_seen(s, p->first, p->kv_head, part).first,
+                     find_seen(s, p->first + p->tokens - 1, p->kv_head, part).end};
 }
 
 static int count_blocks(stretch seen)
@@ -80,6 +98,17 @@ static int count_blocks(stretch seen)
 static int count_all_blocks(const umbra_attend_step *s, const piece *p)
 {
     return count_blocks(find_tile_seen(s, p, 0)) + count_blocks(find_tile_seen(s, p, 1));
+}
+
+/* Of any key/value head: lists of picks need not be equally long in positions. */
+static int count_most_blocks(const umbra_attend_step *s, piece p)
+{
+    int most = 0;
+    for (p.kv_head = 0; p.kv_head < s->form->heads; p.kv_head++) {
+        int blocks = count_all_blocks(s, &p);
+        most = blocks > most ? blocks : most;
+    }
+    return most;
 }
 
 /* A block of what a tile sees, and the tokens that see something of it. */
@@ -106,7 +135,7 @@ static place find_place(const umbra_attend_step *s, const piece *p, int block)
     place at = {.part = part, .begin = (all.first / BLOCK + block) * BLOCK};
     at.seen = find_common(all, (stretch){at.begin, at.begin + BLOCK});
     for (int t = 0; t < p->tokens; t++) {
-        stretch own = find_common(find_seen(s, p->first + t, part), at.seen);
+        stretch own = find_common(find_seen(s, p->first + t, p->kv_head, part), at.seen);
         if (own.first >= own.end)
             continue;
         at.token = at.tokens > 0 ? at.token : t;
@@ -115,18 +144,50 @@ static place find_place(const umbra_attend_step *s, const piece *p, int block)
     return at;
 }
 
-static int find_runs(const umbra_attend_step *s, const piece *p, const place *at,
-                     umbra_kv_run *runs)
+/* All that a row with picks sees; returns how many runs. */
+static int list_picked(const umbra_attend_step *s, int t, int kv_head, umbra_kv_run *runs)
 {
-    int last = p->first + p->tokens - 1, n = at->seen.end - at->seen.first;
-    if (at->part == 1)
-        return umbra_kv_runs_of(s->pooled_form, &s->pooled_view[last], p->kv_head, at->seen.first,
-                                at->seen.end, runs);
-    if (!is_picked(s, last))
-        return umbra_kv_runs_of(s->form, &s->view[last], p->kv_head, at->seen.first, at->seen.end,
-                                runs);
-    const int32_t *picked = s->picked + (size_t)last * (size_t)s->most + at->seen.first;
-    return umbra_kv_picked_runs(s->form, &s->view[last], p->kv_head, picked, n, runs);
+    const umbra_picks *p = s->picks;
+    const int32_t *units = find_picks(p, t, kv_head);
+    int n = 0;
+    if (!s->pooled_form)
+        return umbra_kv_picked_runs(s->form, &s->view[t], kv_head, units, p->n[t], p->positions,
+                                    runs);
+    n = umbra_kv_runs(s->form, &s->view[t], kv_head, runs);
+    return n + umbra_kv_picked_runs(s->pooled_form, &s->pooled_view[t], kv_head, units, p->n[t],
+                                    p->positions, runs + n);
+}
+
+/* Of n runs what lies in [first, end) of their positions, one behind the other. */
+static int cut_runs(const umbra_attend_step *s, const umbra_kv_run *all, int n, stretch part,
+                    umbra_kv_run *runs)
+{
+    const umbra_kv_form *f = s->form;
+    size_t key = (size_t)f->key * f->unit, value = (f->value ? (size_t)f->value : (size_t)f->key);
+    int cut = 0;
+    value *= f->unit;
+    for (int r = 0, at = 0; r < n; at += all[r++].positions) {
+        stretch own = find_common((stretch){at, at + all[r].positions}, part);
+        if (own.first >= own.end)
+            continue;
+        size_t skipped = (size_t)(own.first - at);
+        runs[cut++] = (umbra_kv_run){(const char *)all[r].k + skipped * key,
+                                     (const char *)all[r].v + skipped * value, own.end - own.first};
+    }
+    return cut;
+}
+
+static int find_runs(const umbra_attend_step *s, const piece *p, const place *at,
+                     umbra_kv_run *runs, int worker)
+{
+    int last = p->first + p->tokens - 1;
+    if (has_picks(s, last)) {
+        umbra_kv_run *all = s->runs + (size_t)worker * (size_t)s->runs_stride;
+        return cut_runs(s, all, list_picked(s, last, p->kv_head, all), at->seen, runs);
+    }
+    const umbra_kv_form *form = at->part == 0 ? s->form : s->pooled_form;
+    const umbra_kv_view *view = at->part == 0 ? &s->view[last] : &s->pooled_view[last];
+    return umbra_kv_runs_of(form, view, p->kv_head, at->seen.first, at->seen.end, runs);
 }
 
 /* What the piece's query heads get of a block; parts (tokens of the tile, heads). */
@@ -137,7 +198,7 @@ static void attend_block(const attend_run *run, const piece *p, const place *at,
     umbra_kv_run runs[BLOCK];
     for (int i = 0; i < at->tokens * p->heads; i++) {
         int t = p->first + at->token + i / p->heads;
-        stretch own = find_common(find_seen(s, t, at->part), at->seen);
+        stretch own = find_common(find_seen(s, t, p->kv_head, at->part), at->seen);
         size_t row = (size_t)(t * s->heads + p->head + i % p->heads);
         umbra_attend_row *part = &parts[at->token * p->heads + i];
         part->q = s->q + row * (size_t)s->form->key;
@@ -146,7 +207,7 @@ static void attend_block(const attend_run *run, const piece *p, const place *at,
     }
     umbra_attend a = {
         .runs = runs,
-        .n_runs = find_runs(s, p, at, runs),
+        .n_runs = find_runs(s, p, at, runs, worker),
         .first = at->seen.first - at->begin,
         .rows = parts + at->token * p->heads,
         .n_rows = at->tokens * p->heads,
@@ -277,7 +338,7 @@ static bool follows(const umbra_attend_step *s, int t)
 {
     const umbra_kv_view *v = &s->view[t], *before = v - 1;
     return v->page == before->page && v->extras == 0 && before->extras == 0 &&
-           v->kept > before->kept && !is_picked(s, t) && !is_picked(s, t - 1);
+           v->kept > before->kept && !has_picks(s, t) && !has_picks(s, t - 1);
 }
 
 static int make_tiles(const umbra_attend_step *s, int rows)
@@ -290,14 +351,21 @@ static int make_tiles(const umbra_attend_step *s, int rows)
     return tiles;
 }
 
+/* Positions that a row sees, pooled rows included. */
+static uint64_t count_seen(const umbra_attend_step *s, int t)
+{
+    stretch own = find_seen(s, t, 0, 0), pooled = find_seen(s, t, 0, 1);
+    return (uint64_t)(own.end - own.first + pooled.end - pooled.first);
+}
+
 static void count_work(umbra_profiler *profiler, const umbra_attend_step *s, int rows)
 {
     const umbra_kv_form *f = s->form;
     uint64_t positions = 0, kept = (uint64_t)(f->key + f->value) * f->unit * (uint64_t)f->heads;
     for (int t = 0; t < rows; t++)
-        positions += (uint64_t)umbra_kv_positions(&s->view[t]);
+        positions += count_seen(s, t);
     uint64_t per_position = (uint64_t)s->heads * (uint64_t)(f->key + s->value_dim);
-    uint64_t seen = rows > 0 ? (uint64_t)umbra_kv_positions(&s->view[rows - 1]) : 0;
+    uint64_t seen = rows > 0 ? count_seen(s, rows - 1) : 0;
     umbra_profiler_count(profiler, seen * kept, positions * per_position);
 }
 
@@ -311,7 +379,7 @@ void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int 
     int items = run.tiles * s->form->heads * run.pieces, most = 0;
     for (int i = 0; i < run.tiles; i++) {
         piece p = find_piece(&run, i * s->form->heads * run.pieces);
-        int blocks = count_all_blocks(s, &p), rows_of = p.tokens * s->together;
+        int blocks = count_most_blocks(s, p), rows_of = p.tokens * s->together;
         most = blocks > most ? blocks : most;
         run.tile_rows = rows_of > run.tile_rows ? rows_of : run.tile_rows;
     }

@@ -12,17 +12,16 @@ static umbra_kv_run make_run(const umbra_kv_form *f, const char *page, int head,
 int umbra_kv_runs_of(const umbra_kv_form *f, const umbra_kv_view *v, int head, int first, int end,
                      umbra_kv_run *runs)
 {
-    int n = 0, kept = end < v->kept ? end : v->kept;
-    for (int at = first; at < kept;) {
+    int n = 0, at = first;
+    while (at < end && at < v->kept) {
         int row = at % UMBRA_KV_PAGE;
-        int left = kept - at, room = UMBRA_KV_PAGE - row;
+        int left = (end < v->kept ? end : v->kept) - at, room = UMBRA_KV_PAGE - row;
         int count = left < room ? left : room;
         runs[n++] = make_run(f, v->page[at / UMBRA_KV_PAGE], head, row, count);
         at += count;
     }
-    int extra = first > v->kept ? first : v->kept;
-    if (extra < end)
-        runs[n++] = make_run(f, v->extra, head, v->extra_at + extra - v->kept, end - extra);
+    if (at < end)
+        runs[n++] = make_run(f, v->extra, head, v->extra_at + at - v->kept, end - at);
     return n;
 }
 
@@ -31,26 +30,17 @@ int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbr
     return umbra_kv_runs_of(f, v, head, v->first, v->kept + v->extras, runs);
 }
 
-/* The page of the view's i-th position, and which row of it. */
-static const char *find_row(const umbra_kv_view *v, int i, int *row)
-{
-    int at = v->first + i;
-    bool extra = at >= v->kept;
-    *row = extra ? v->extra_at + at - v->kept : at % UMBRA_KV_PAGE;
-    return extra ? v->extra : v->page[at / UMBRA_KV_PAGE];
-}
-
 int umbra_kv_picked_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head,
-                         const int32_t *picked, int n, umbra_kv_run *runs)
+                         const int32_t *picked, int n, int unit, umbra_kv_run *runs)
 {
-    int n_runs = 0;
+    int n_runs = 0, positions = umbra_kv_positions(v);
     for (int i = 0; i < n;) {
-        int row, next, first = i;
-        const char *page = find_row(v, picked[i++], &row);
-        while (i < n && picked[i] == picked[i - 1] + 1 && find_row(v, picked[i], &next) == page &&
-               next == row + i - first)
+        int begin = picked[i++] * unit;
+        while (i < n && picked[i] == picked[i - 1] + 1)
             i++;
-        runs[n_runs++] = make_run(f, page, head, row, i - first);
+        int end = (picked[i - 1] + 1) * unit;
+        end = end < positions ? end : positions;
+        n_runs += umbra_kv_runs_of(f, v, head, v->first + begin, v->first + end, runs + n_runs);
     }
     return n_runs;
 }

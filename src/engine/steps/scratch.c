@@ -32,8 +32,10 @@ typedef struct widest {
     uint64_t pool, groups_out;
     uint64_t parts;              /* of a matrix that holds some for each head or group */
     uint64_t block, block_width; /* floats of a block that attention expands; of a row's values */
-    int index_heads, index_dim, picked;
-    int ratio;                     /* the smallest of layers that pool; 0: none does */
+    uint64_t index_query, index_heads, index_key, index_scores, picked;
+    int index_runs;
+    int ratio; /* the smallest of layers that pool; 0: none does */
+    bool pools_keys;
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
 } widest;
 
@@ -46,17 +48,30 @@ static void widen_pooled(widest *w, const umbra_attention *a)
         w->ratio = a->ratio;
 }
 
-static void widen_index(widest *w, const umbra_index *i)
+static void widen_index(widest *w, const umbra_attention *a, int context)
 {
-    w->index_heads = i->heads > w->index_heads ? i->heads : w->index_heads;
-    w->index_dim = i->dim > w->index_dim ? i->dim : w->index_dim;
-    w->picked = i->most > w->picked ? i->most : w->picked;
+    const umbra_index *i = &a->index;
+    if (!i->most)
+        return;
+    int lists = i->by_head ? i->heads : 1, parts = i->parts > 0 ? i->parts : 1;
+    int pooled = a->ratio ? context / a->ratio : context, units = pooled / i->unit + 1;
+    int picked = units > i->most ? i->most + 1 : 0; /* an unfinished unit is beside the others */
+    int runs = umbra_kv_most_picked_runs(picked, i->unit);
+    w->index_query = larger(w->index_query, (uint64_t)(i->heads * i->dim));
+    w->index_heads = larger(w->index_heads, (uint64_t)i->heads);
+    w->index_key = larger(w->index_key, (uint64_t)(parts * i->dim));
+    w->index_scores = larger(w->index_scores, umbra_index_scores(i->heads, lists, units));
+    w->picked = larger(w->picked, (uint64_t)lists * (uint64_t)picked);
+    w->index_runs = runs > w->index_runs ? runs : w->index_runs;
+    w->pools_keys = w->pools_keys || i->ratio > 0;
 }
 
 /* What is kept is what attention reads: of a compressed cache the values are part of the keys. */
 static void widen_block(widest *w, const umbra_attention *a)
 {
     int key = a->cache_key, value = a->kv_rank ? a->kv_rank : a->value_dim;
+    if (a->conv)
+        return;
     w->block = larger(w->block, umbra_attend_scratch(key, value));
     w->block_width = larger(w->block_width, umbra_attend_width(value));
 }
@@ -76,7 +91,7 @@ static void widen_recurrent(widest *w, const umbra_attention *a)
     w->q_low = larger(w->q_low, r->key_decay ? (uint64_t)a->key_dim : 0);
 }
 
-static widest find_widest(const umbra_config *c)
+static widest find_widest(const umbra_config *c, int context)
 {
     widest w = {0};
     for (int l = 0; l < c->layers; l++) {
@@ -95,10 +110,9 @@ static widest find_widest(const umbra_config *c)
         w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
         w.k = larger(w.k, kept * (uint64_t)a->cache_key);
         w.v = larger(w.v, kept * (uint64_t)a->cache_value);
-        if (!a->conv)
-            widen_block(&w, a);
+        widen_block(&w, a);
         widen_pooled(&w, a);
-        widen_index(&w, &a->index);
+        widen_index(&w, a, context);
         if (a->kv_rank)
             w.latent = a;
     }
@@ -125,7 +139,7 @@ static void lay_pooled(umbra_arena *c, umbra_scratch *s, const widest *w, uint64
     uint64_t pooling = w->ratio ? tokens : 0;
     s->pool_values = take_floats(c, tokens, w->pool);
     s->pool_scores = take_floats(c, tokens, w->pool);
-    s->pool_angles = take_floats(c, pooling, turned);
+    s->pool_angles = take_floats(c, w->pools_keys ? tokens : pooling, turned);
     s->groups_out = take_activations(c, tokens, w->groups_out);
     s->part_stride = (int)(w->groups_out ? tokens : UMBRA_LATENT_TOKENS);
     s->parts = umbra_arena_take(c, w->parts, sizeof *s->parts);
@@ -144,20 +158,22 @@ static void lay_chains(umbra_arena *c, umbra_scratch *s, uint64_t rows)
 }
 
 static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_t tokens,
-                      int context, uint64_t threads)
+                      uint64_t threads)
 {
-    uint64_t heads = (uint64_t)w->index_heads, dim = (uint64_t)w->index_dim;
-    s->picked = s->picks = NULL;
-    if (!w->picked)
+    uint64_t pooling = w->pools_keys ? tokens : 0;
+    s->picks = (umbra_picks){.stride = (int)w->picked};
+    if (!w->index_query)
         return;
-    s->index_query = take_floats(c, tokens, heads * dim);
-    s->index_key = take_floats(c, tokens, dim);
-    s->index_weight = take_floats(c, tokens, heads);
-    s->scores_stride = context;
-    s->index_scores = take_floats(c, threads * (heads + 2), (uint64_t)s->scores_stride);
-    s->picked = umbra_arena_take(c, tokens * (uint64_t)w->picked, sizeof *s->picked);
-    s->picks = umbra_arena_take(c, tokens, sizeof *s->picks);
+    s->index_query = take_floats(c, tokens, w->index_query);
+    s->index_weight = take_floats(c, tokens, w->index_heads);
+    s->index_key = take_floats(c, tokens, w->index_key);
+    s->index_key_scores = take_floats(c, pooling, w->index_key);
+    s->index_scores_stride = (int)w->index_scores;
+    s->index_scores = take_floats(c, threads, w->index_scores);
+    s->picks.unit = umbra_arena_take(c, tokens * w->picked, sizeof *s->picks.unit);
+    s->picks.n = umbra_arena_take(c, tokens, sizeof *s->picks.n);
     s->index = umbra_arena_take(c, tokens, sizeof *s->index);
+    s->index_pooling = umbra_arena_take(c, pooling, sizeof *s->index_pooling);
 }
 
 static void lay_attend(umbra_arena *c, umbra_attend_room *room, const widest *w, uint64_t tokens,
@@ -177,7 +193,7 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
                           int context, int threads)
 {
     uint64_t tokens = (uint64_t)chunk;
-    widest w = find_widest(config);
+    widest w = find_widest(config, context);
     s->q_low = take_activations(c, tokens, w.q_low);
     s->q = take_floats(c, tokens, w.q);
     s->k = take_floats(c, tokens, w.k);
@@ -195,8 +211,10 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
     int pooled = w.ratio ? context / w.ratio + 1 : 0;
     lay_attend(c, &s->attend, &w, tokens, (uint64_t)threads);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
+    if (w.index_runs > 0) /* what is picked may be pooled rows, beside a window */
+        s->runs_stride += w.index_runs;
     s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
-    lay_index(c, s, &w, tokens, context, (uint64_t)threads);
+    lay_index(c, s, &w, tokens, (uint64_t)threads);
     lay_pooled(c, s, &w, tokens,
                larger((uint64_t)config->rope[0].dim, (uint64_t)config->rope[1].dim));
     if (w.latent)
