@@ -156,22 +156,32 @@ static void expand_keys(const umbra_attend *a, const block *b)
     }
 }
 
+/* The first n values of a panel's row, and zeros behind them. */
+UMBRA_INLINE void expand_row(float *out, const uint8_t *halves, int n)
+{
+    int i = 0;
+    for (; i + GROUP <= n; i += GROUP) {
+        expand_group(out + i, halves + 2 * i);
+    }
+    for (; i < PANEL; i++) {
+        out[i] = i < n ? f16_value(umbra_load_u16(halves + 2 * i)) : 0;
+    }
+}
+
 static void expand_values(const umbra_attend *a, const block *b)
 {
     const uint8_t *value[BLOCK];
-    int n = a->value_dim, whole = n / GROUP * GROUP;
     find_positions(a, b, true, value);
-    for (int j = a->first; j < b->end; j++) {
-        float *out = b->values + (size_t)j * PANEL;
-        for (int i = 0; i < whole; i += GROUP) {
-            expand_group(out + (size_t)(i / PANEL) * BLOCK * PANEL + i % PANEL, value[j] + 2 * i);
-        }
-        for (int i = whole; i < n; i++) {
-            out[(size_t)(i / PANEL) * BLOCK * PANEL + (size_t)(i % PANEL)] =
-                f16_value(umbra_load_u16(value[j] + 2 * i));
-        }
-        for (int i = n; i % PANEL != 0; i++) {
-            out[(size_t)(i / PANEL) * BLOCK * PANEL + (size_t)(i % PANEL)] = 0;
+    for (int column = 0; column < a->value_dim; column += PANEL) {
+        float *panel = b->values + (size_t)column * BLOCK;
+        int n = a->value_dim - column;
+        for (int j = a->first; j < b->end; j++) {
+            const uint8_t *halves = value[j] + 2 * (size_t)column;
+            if (n >= PANEL) {
+                expand_row(panel + (size_t)j * PANEL, halves, PANEL);
+            } else {
+                expand_row(panel + (size_t)j * PANEL, halves, n);
+            }
         }
     }
 }
