@@ -45,8 +45,12 @@ static void print_plan(const umbra_memory_plan *p)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         printf("  %-22s %10s\n", rows[i].name, cli_size(rows[i].bytes));
-    printf("  %-22s %9.1f%%  (%llu slots of %s)\n", "experts resident", p->residency * 100,
+    printf("  %-22s %9.1f%%  (%llu slots of %s", "experts resident", p->residency * 100,
            (unsigned long long)p->slots, cli_size(p->slot_bytes));
+    if (p->slot_sizes > 1)
+        printf(" at most, in %llu sizes; %.2f%% of their bytes unused",
+               (unsigned long long)p->slot_sizes, p->slot_waste * 100);
+    puts(")");
     if (p->threads_note[0] != '\0')
         printf("  threads: %s\n", p->threads_note);
     if (p->memory_note[0] != '\0')
@@ -155,6 +159,8 @@ static void json_plan(umbra_json *j, const umbra_memory_plan *p)
     umbra_json_put_uint(j, "cache_bytes", p->cache_bytes);
     umbra_json_put_uint(j, "slots", p->slots);
     umbra_json_put_uint(j, "slot_bytes", p->slot_bytes);
+    umbra_json_put_uint(j, "slot_sizes", p->slot_sizes);
+    umbra_json_put_double(j, "slot_waste", p->slot_waste, 6);
     umbra_json_put_uint(j, "context", (uint64_t)p->context);
     umbra_json_put_uint(j, "chunk", (uint64_t)p->chunk);
     umbra_json_close(j, '}');

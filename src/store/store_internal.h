@@ -14,6 +14,7 @@
 #include "store/io/io.h"
 #include "store/geometry.h"
 #include "store/places.h"
+#include "store/sizes.h"
 #include "store/slots.h"
 
 /* The reads under way into a slot. */
@@ -82,6 +83,7 @@ typedef struct umbra_store_fixed {
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     umbra_geometry geometry;
     umbra_places places;
+    umbra_slot_plan plan;
     char *arena; /* NULL where experts have places */
     uint64_t arena_bytes;
     int depth;
@@ -190,7 +192,7 @@ static inline const umbra_slice *umbra_store_slices(const umbra_store *s, int la
 
 static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)
 {
-    return s->fixed.arena ? s->fixed.arena + (uint64_t)slot * s->fixed.geometry.slot_bytes : NULL;
+    return s->fixed.arena ? s->fixed.arena + umbra_sizes_place(&s->fixed.plan, slot) : NULL;
 }
 
 static inline uint64_t umbra_store_now(const umbra_store *s)
@@ -221,6 +223,8 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
 int umbra_store_start_reads(umbra_store *s, umbra_error *err);
 /* Takes completions; wait: blocks for one if any read is in flight. */
 int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err);
+/* Of the slots that are in use. Called with the mutex held. */
+uint64_t umbra_store_resident_bytes(const umbra_store *s);
 /* Bytes that reading an expert asks the disk for. */
 uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert);
 /* Writes an event into the record, if one is kept. */
