@@ -4,14 +4,14 @@
 #   make test       all that a change must pass: format, both compilers, the tests, sanitizers
 #   make check      the tests alone  make bench     print speeds
 #   make install    PREFIX=/usr/local, DESTDIR=     make asan, make tsan   test under sanitizers
-#   make docs       the headers as HTML
+#   make docs       the headers as HTML             make fuzz SECONDS=60 [TARGET=fuzz_gguf]
 
 BUILD  := build/release
 UMBRA  := $(BUILD)/src/cli/umbra
 PREFIX ?= /usr/local
 MODEL  := models/tiny-q8_0.gguf
 
-.PHONY: build deps demo test check bench asan tsan install docs format clean
+.PHONY: build deps demo test check bench asan tsan fuzz install docs format clean
 
 build: deps
 	@cmake --preset release >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
@@ -38,6 +38,13 @@ bench: build
 asan tsan:
 	@scripts/install-deps.sh test
 	@scripts/test-all.sh $@
+
+fuzz:
+	@scripts/install-deps.sh test
+	@mkdir -p build
+	@cmake --preset fuzz >build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }
+	@cmake --build --preset fuzz --target fuzz_targets
+	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
 
 install: build
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)

@@ -155,12 +155,12 @@ void umbra_answer_flush(umbra_answer *a)
     if (!a->open || !a->named)
         return;
     size_t whole = umbra_whole_characters(a->arguments.text, a->arguments.bytes);
+    if (whole <= a->told)
+        return;
     umbra_answer_event e = {.part = UMBRA_ANSWER_ARGUMENTS,
                             .call = a->n_calls - 1,
                             .text = a->arguments.text + a->told,
                             .bytes = whole - a->told};
-    if (whole <= a->told)
-        return;
     a->told = whole;
     umbra_answer_tell(a, &e);
 }

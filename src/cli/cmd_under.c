@@ -69,6 +69,7 @@ static bool is_static(const char *path)
 typedef struct under {
     uint64_t ram, experts;
     const char *prefetch, *shadow, *io, *collect;
+    int metrics; /* port; 0: none */
     bool stats;
 } under;
 
@@ -101,6 +102,7 @@ static void set_environment(const under *u, const char *library)
     set_text("UMBRA_UNDER_SHADOW", u->shadow);
     set_text("UMBRA_UNDER_IO", u->io);
     set_text("UMBRA_UNDER_COLLECT", u->collect);
+    set_size("UMBRA_UNDER_METRICS", (uint64_t)u->metrics);
     set_text("UMBRA_UNDER_STATS", u->stats ? "1" : NULL);
 }
 
@@ -162,6 +164,9 @@ int cli_under(int argc, char **argv)
          "print figures and what sets the pace when the program ends; `kill -USR1` prints them at "
          "any time",
          &u.stats},
+        {"--metrics", 0, CLI_INT, "PORT",
+         "answer GET http://127.0.0.1:PORT/metrics with live figures for Prometheus", &u.metrics, 1,
+         65535},
         {0},
     };
     const cli_syntax syntax = {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "under/metrics.h"
 #include "under/process.h"
 
 #define HOOK __attribute__((visibility("default")))
@@ -173,7 +174,7 @@ HOOK void ggml_backend_sched_free(void *scheduler)
     next(scheduler);
 }
 
-/* ---- statistics on SIGUSR1 and at the end ---- */
+/* ---- figures: at a port, on SIGUSR1 and at the end ---- */
 
 static sem_t asked;
 
@@ -192,10 +193,18 @@ static void *answer(void *unused)
     return NULL;
 }
 
+static void open_metrics(void)
+{
+    const char *port = getenv("UMBRA_UNDER_METRICS");
+    if (umbra_process_active() && port)
+        (void)umbra_metrics_open((uint16_t)strtoul(port, NULL, 10), umbra_process_print_metrics);
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     struct sigaction old;
     pthread_t thread;
+    open_metrics();
     if (!umbra_process_active() || sigaction(SIGUSR1, NULL, &old) != 0 ||
         old.sa_handler != SIG_DFL || sem_init(&asked, 0, 0) != 0)
         return;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "under/metrics.h"
 #include "under/report.h"
 
 /* A mapped model file whose experts are to be kept. */
@@ -438,5 +439,21 @@ void umbra_process_report(void)
     for (const file_record *f = process.files; f; f = f->next)
         if (f->under)
             report(f);
+    unlock();
+}
+
+void umbra_process_print_metrics(FILE *out)
+{
+    enum { MOST = 16 };
+    umbra_metrics_model models[MOST];
+    int n = 0;
+    lock();
+    for (const file_record *f = process.files; f && n < MOST; f = f->next) {
+        if (!f->under)
+            continue;
+        models[n].path = f->path;
+        umbra_under_get_stats(f->under, &models[n++].stats);
+    }
+    umbra_metrics_print(out, models, n);
     unlock();
 }

@@ -4,6 +4,8 @@
 #ifndef UMBRA_UNDER_PROCESS_H
 #define UMBRA_UNDER_PROCESS_H
 
+#include <stdio.h>
+
 #include "under/under.h"
 
 /* Whether `umbra under` started the program. */
@@ -37,5 +39,7 @@ void umbra_process_forget(void *scheduler);
 
 /* Writes statistics of all models to stderr. */
 void umbra_process_report(void);
+/* The same for Prometheus. */
+void umbra_process_print_metrics(FILE *out);
 
 #endif

@@ -71,6 +71,7 @@ refused "a copy" "is not where the file is mapped" --experts 10M -- "$host" $mod
 same "a copy of what fits" -- "$host" $model copy
 refused "another version" "laid out otherwise" --experts 10M -- "$other" $model
 refused "no shadow" "name the shadow model's file" --experts 10M --prefetch shadow -- "$host" $model
+refused "no port" "65535" --metrics 70000 -- "$host" $model
 refused "two budgets" "not both" --ram 1G --experts 1G -- "$host" $model
 refused "no program" "name the program behind" --experts 1G
 refused "a program that is not there" "there is no program" -- "$work/nothing"
