@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <umbra/umbra.h>
+
+#include "numbers.h"
 
 enum { MOST_WORDS = 8, MOST_ROUNDS = 64, CONTEXT_SPARE = 64 };
 
@@ -26,33 +27,6 @@ typedef struct settings {
 typedef struct speeds {
     double prefill[MOST_WORDS][MOST_ROUNDS], decode[MOST_ROUNDS]; /* tokens/s */
 } speeds;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void must(int rc, const umbra_error *err)
-{
-    if (rc == UMBRA_OK)
-        return;
-    fprintf(stderr, "bench_threads: %s\n", err->message);
-    exit(1);
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int n)
-{
-    qsort(values, (size_t)n, sizeof *values, compare);
-    return values[n / 2];
-}
 
 static int ignore_logits(void *user, int index, const float *logits)
 {

@@ -2,7 +2,42 @@
 #ifndef UMBRA_BENCH_NUMBERS_H
 #define UMBRA_BENCH_NUMBERS_H
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+
+#include <umbra/status.h>
+
+/* Seconds of the monotonic clock. */
+static inline double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Ends the program with what went wrong. */
+static inline void must(int rc, const umbra_error *err)
+{
+    if (rc == UMBRA_OK)
+        return;
+    fprintf(stderr, "%s: %s\n", program_invocation_short_name, err->message);
+    exit(1);
+}
+
+static inline int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the values (n). */
+static inline double median(double *values, int n)
+{
+    qsort(values, (size_t)n, sizeof *values, compare);
+    return values[n / 2];
+}
 
 /* The numbers behind the option argv[*i], up to the next option and at most `most`; *i is the last
  * of them then. Returns how many. */

@@ -217,10 +217,12 @@ static void recur(umbra_walk *w)
     umbra_step_attention(&w->pass, w->layer);
 }
 
-/* What the walk sees of something that is kept: `held` rows of the sequence's, of the first `seen`,
- * and its own. */
+/* What the walk sees of something that is kept: the sequence's for its first `held` positions, of
+ * `seen`, and its own. */
 static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
 {
+    held = umbra_kv_rows(&w->pass.forms[kept], held);
+    seen = umbra_kv_rows(&w->pass.forms[kept], seen);
     umbra_kv_view view = umbra_engine_view(w->engine, kept, w->sequence, w->position + w->tokens);
     view.kept = held;
     view.extra = w->pages + w->places[kept].page;
@@ -254,9 +256,11 @@ static bool attend(umbra_walk *w)
     s->view[0] = look(w, w->layer, held, seen);
     if (a->index.kept)
         s->index[0] = look(w, a->index.kept, held, seen);
+    if (a->index.pooling)
+        s->index_pooling[0] = look(w, a->index.pooling, held, seen);
     if (a->ratio) {
         s->pooling[0] = look(w, a->pooling, held, seen);
-        s->pooled[0] = look(w, a->pooled, held / a->ratio, seen / a->ratio);
+        s->pooled[0] = look(w, a->pooled, held, seen);
     }
     umbra_step_attention(&w->pass, w->layer);
     return true;

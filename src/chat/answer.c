@@ -47,12 +47,9 @@ static void take_plain(umbra_answer *a, const char *text, size_t n)
     }
 }
 
-/* An object that named no call is text after all. */
 static void end_object(umbra_answer *a)
 {
     bool named = a->name.bytes > 0 || a->named;
-    if (!named)
-        umbra_answer_write(a, UMBRA_ANSWER_TEXT, a->word.text, a->word.bytes);
     umbra_answer_end_call(a);
     a->state = named || a->family->call_end ? IN_SECTION : IN_TEXT;
 }
@@ -60,7 +57,34 @@ static void end_object(umbra_answer *a)
 /* Whether an object here is a call, though no marker stands before it. */
 static bool begins_bare(const umbra_answer *a)
 {
-    return a->state == IN_TEXT && a->family->bare && !a->begun && a->n_calls == 0;
+    bool text = a->begun && a->part == UMBRA_ANSWER_TEXT;
+    return a->state == IN_TEXT && a->family->bare && !text && a->n_calls == 0;
+}
+
+/* What begins here may be calls: it is kept, with the spaces before it, in case that it is none. */
+static void begin_pending(umbra_answer *a)
+{
+    a->pending = true;
+    a->raw.bytes = a->raw.given = 0;
+    if (a->part == UMBRA_ANSWER_TEXT)
+        umbra_answer_add(a, &a->raw, a->spaces.text, a->spaces.bytes);
+}
+
+static void note(umbra_answer *a, const char *text, size_t n)
+{
+    if (a->pending)
+        umbra_answer_add(a, &a->raw, text, n);
+}
+
+/* What began like calls and became none is text after all. */
+static void give_back(umbra_answer *a)
+{
+    if (!a->pending)
+        return;
+    a->pending = a->open = false;
+    a->spaces.bytes = 0;
+    a->begun = a->part == UMBRA_ANSWER_TEXT; /* so that its spaces stay */
+    umbra_answer_write(a, UMBRA_ANSWER_TEXT, a->raw.text, a->raw.bytes);
 }
 
 /* JSON is read byte by byte, so that what looks like a marker inside a text of it is none. Returns
@@ -69,6 +93,8 @@ static size_t take_json(umbra_answer *a, const char *text, size_t n)
 {
     size_t taken = 0;
     if (*text == '{' && ((a->state == IN_SECTION && a->list) || begins_bare(a))) {
+        if (!a->pending)
+            begin_pending(a);
         a->list = true;
         umbra_answer_begin_call(a);
         a->state = IN_OBJECT;
@@ -132,26 +158,40 @@ static reached reach(const umbra_answer *a, const char *text, size_t n, bool end
     return *plain < n ? REACHED_PARTIAL : REACHED_END;
 }
 
+/* Does what a marker says. */
+static void pass(umbra_answer *a, const answer_marker *m)
+{
+    bool calls = m->action == BEGIN_SECTION || m->action == BEGIN_CALL;
+    if (calls && !a->pending)
+        begin_pending(a);
+    note(a, m->text, strlen(m->text));
+    umbra_answer_act(a, m->action);
+}
+
 /* Reads what can be read of a->in; `ended`: nothing more comes. */
 static void scan(umbra_answer *a, bool ended)
 {
     size_t at = 0, plain;
-    answer_marker found;
+    answer_marker found = {0};
     reached what = REACHED_END;
     while (at < a->in.bytes && what != REACHED_PARTIAL && a->rc == UMBRA_OK) {
         const char *text = a->in.text + at;
         size_t n = a->in.bytes - at, taken = take_json(a, text, n);
         at += taken;
-        if (taken > 0)
-            continue;
-        what = reach(a, text, n, ended, &plain, &found);
-        take_plain(a, text, plain);
-        at += plain;
-        if (what == REACHED_MARKER) {
+        note(a, text, taken);
+        if (taken == 0) {
+            what = reach(a, text, n, ended, &plain, &found);
+            note(a, text, plain);
+            take_plain(a, text, plain);
+            at += plain;
+        }
+        if (taken == 0 && what == REACHED_MARKER) {
             at += strlen(found.text);
-            umbra_answer_act(a, found.action);
-        } else if (what == REACHED_OTHER && is_adrift(a, text[plain]))
+            pass(a, &found);
+        } else if (taken == 0 && what == REACHED_OTHER && is_adrift(a, text[plain]))
             a->state = IN_TEXT;
+        if (a->state == IN_TEXT)
+            give_back(a);
     }
     umbra_held_give(&a->in, at);
     umbra_held_drop(&a->in);
@@ -200,10 +240,7 @@ int umbra_answer_take(umbra_answer *a, int32_t id)
 int umbra_answer_end(umbra_answer *a)
 {
     scan(a, true);
-    if (a->state == IN_OBJECT && !a->named) {
-        umbra_answer_write(a, UMBRA_ANSWER_TEXT, a->word.text, a->word.bytes);
-        a->open = false;
-    }
+    give_back(a);
     umbra_answer_end_call(a);
     umbra_answer_write_rest(a);
     return a->rc;
@@ -230,47 +267,23 @@ static const char *last_of(const char *text, size_t n, const char *word)
     return last;
 }
 
-static bool ends_with(const char *text, size_t n, const char *end)
-{
-    size_t m = end ? strlen(end) : 0;
-    return m > 0 && n >= m && memcmp(text + n - m, end, m) == 0;
-}
-
 /* Where the prompt has left the answer. */
 static void begin_behind(umbra_answer *a, const umbra_template_output *prompt)
 {
     const char *text = prompt->text;
     size_t n = prompt->bytes;
     if (a->family->form == UMBRA_CALL_CHANNEL) {
-        const char *start = last_of(text, n, ANSWER_START);
-        size_t skip = sizeof ANSWER_START - 1;
+        const char *start = last_of(text, n, UMBRA_MARK_START);
+        size_t skip = sizeof UMBRA_MARK_START - 1;
         if (start)
             umbra_answer_take_text(a, start + skip, (size_t)(text + n - start) - skip, false);
         a->spaces.bytes = 0;
         return;
     }
-    while (n > 0 && strchr(" \n\r\t", text[n - 1]))
-        n--;
-    if (ends_with(text, n, a->family->think))
+    umbra_thought thought = umbra_family_thought(a->family, prompt);
+    if (thought == UMBRA_THOUGHT_OPEN)
         a->state = IN_REASONING;
-    a->stripped = a->state == IN_REASONING || ends_with(text, n, a->family->think_end);
-}
-
-/* The family's row, as far as it counts here. */
-static umbra_family fit(const umbra_family *known, bool tools)
-{
-    umbra_family f = known ? *known : (umbra_family){.name = NULL};
-    if (!tools && f.form != UMBRA_CALL_CHANNEL) {
-        f.form = UMBRA_CALL_NONE;
-        f.bare = false;
-        f.section = f.section_end = f.call = f.call_end = f.name_end = NULL;
-        f.key = f.key_end = f.value = f.value_end = NULL;
-    }
-    if (!f.think && f.form != UMBRA_CALL_CHANNEL) {
-        f.think = "<think>";
-        f.think_end = "</think>";
-    }
-    return f;
+    a->stripped = thought != UMBRA_THOUGHT_NONE;
 }
 
 int umbra_answer_open(umbra_answer **out, const umbra_chat *chat, const umbra_chat_prompt *prompt,
@@ -284,7 +297,7 @@ int umbra_answer_open(umbra_answer **out, const umbra_chat *chat, const umbra_ch
     a->chat = chat;
     a->calls_count = tools != NULL;
     a->tools = tools ? umbra_tpl_of_tree(tools) : umbra_tpl_none();
-    a->own = fit(chat->family, a->calls_count);
+    a->own = umbra_family_fit(chat->family, a->calls_count);
     a->family = &a->own;
     a->state = a->own.form == UMBRA_CALL_CHANNEL ? IN_HEADER : IN_TEXT;
     a->listener = hear_nothing;
@@ -305,8 +318,8 @@ void umbra_answer_close(umbra_answer **p)
     umbra_answer *a = *p;
     if (!a)
         return;
-    umbra_held *const all[] = {&a->in,      &a->spaces, &a->name,   &a->id,        &a->key,
-                               &a->between, &a->value,  &a->header, &a->arguments, &a->word};
+    umbra_held *const all[] = {&a->in,    &a->spaces, &a->name,      &a->id,   &a->key, &a->between,
+                               &a->value, &a->header, &a->arguments, &a->word, &a->raw};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         umbra_held_release(all[i]);
     umbra_free(a);

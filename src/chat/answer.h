@@ -8,11 +8,6 @@
 #include "chat/held.h"
 #include "chat/internal.h"
 
-/* Markers that stand in no row: those of channels, and around texts in braces. */
-#define ANSWER_START   "<|start|>"
-#define ANSWER_MESSAGE "<|message|>"
-#define ANSWER_QUOTES  "<|\"|>"
-
 enum { ANSWER_MARKERS = 12 };
 
 /* Where the answer is. */
@@ -91,6 +86,10 @@ struct umbra_answer {
     bool begun;             /* something was written of it */
     bool stripped;          /* text does not begin with spaces: something stood before */
     umbra_held spaces;      /* held back until something follows */
+
+    /* What has come since a marker of calls, until one has its name: text, if none gets one. */
+    umbra_held raw;
+    bool pending;
 
     /* The call in work. */
     int n_calls;

@@ -3,7 +3,7 @@
 
 #include "chat/answer.h"
 
-static const char *const channel_ends[] = {"<|end|>", "<|return|>", "<|call|>", ANSWER_START};
+static const char *const channel_ends[] = {"<|end|>", "<|return|>", "<|call|>", UMBRA_MARK_START};
 
 static void add(answer_markers *m, const char *text, answer_action action)
 {
@@ -76,14 +76,14 @@ answer_markers umbra_answer_expected(const umbra_answer *a)
         add(&m, f->value_end, END_VALUE);
         break;
     case IN_BRACES:
-        add(&m, ANSWER_QUOTES, BEGIN_QUOTES);
+        add(&m, UMBRA_MARK_QUOTES, BEGIN_QUOTES);
         add(&m, f->call_end, END_CALL);
         break;
     case IN_QUOTES:
-        add(&m, ANSWER_QUOTES, END_QUOTES);
+        add(&m, UMBRA_MARK_QUOTES, END_QUOTES);
         break;
     case IN_HEADER:
-        add(&m, ANSWER_MESSAGE, BEGIN_MESSAGE);
+        add(&m, UMBRA_MARK_MESSAGE, BEGIN_MESSAGE);
         break;
     case IN_MESSAGE:
         add_of_channel(&m);
@@ -120,8 +120,9 @@ bool umbra_answer_is_marker(const umbra_family *f, const char *text, size_t n)
                                f->call,     f->call_end,  f->name_end,  f->key,
                                f->key_end,  f->value,     f->value_end, f->drops[0],
                                f->drops[1], f->drops[2],  f->drops[3]};
-    static const char *const channel[] = {ANSWER_START, ANSWER_MESSAGE, "<|end|>",    "<|call|>",
-                                          "<|return|>", "<|channel|>",  ANSWER_QUOTES};
+    static const char *const channel[] = {UMBRA_MARK_START, UMBRA_MARK_MESSAGE, "<|end|>",
+                                          "<|call|>",       "<|return|>",       "<|channel|>",
+                                          UMBRA_MARK_QUOTES};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (is_part(all[i], text, n))
             return true;

@@ -125,6 +125,7 @@ void umbra_answer_name_call(umbra_answer *a)
                             .id = a->id.text ? a->id.text : "",
                             .id_bytes = a->id.bytes};
     a->named = true;
+    a->pending = false;
     umbra_answer_tell(a, &e);
 }
 

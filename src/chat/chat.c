@@ -107,6 +107,11 @@ void umbra_chat_close(umbra_chat **chat)
     *chat = NULL;
 }
 
+const umbra_family *umbra_family_of(const umbra_chat *chat)
+{
+    return chat->family;
+}
+
 const char *umbra_chat_family(const umbra_chat *chat)
 {
     return chat->family ? chat->family->name : NULL;

@@ -37,6 +37,10 @@ static const umbra_family families[] = {
         .value = "\"<|sep|>",
         .value_end = "<|close|>argument<|sep|>",
         .drops = {"<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|close|>message<|sep|>"},
+        .number = "\" index=\"",
+        .number_end = "\"<|sep|>",
+        .text_type = "string",
+        .any_type = "number|boolean|object|array|null",
     },
     {
         .name = "kimi-k2",
@@ -49,6 +53,8 @@ static const umbra_family families[] = {
         .name_end = "<|tool_call_argument_begin|>",
         .name_prefix = "functions.",
         .name_cut = ':',
+        .number = ":",
+        .number_end = "<|tool_call_argument_begin|>",
     },
     {
         .name = "deepseek-v4",
@@ -63,6 +69,8 @@ static const umbra_family families[] = {
         .key_end = "\" string=\"",
         .value = "\">",
         .value_end = DSML_END "parameter>",
+        .text_type = "true",
+        .any_type = "false",
     },
     {
         .name = "deepseek-v3",
@@ -73,6 +81,7 @@ static const umbra_family families[] = {
         .call = DS("tool", "call", "begin") "function" DS_SEP,
         .call_end = DS("tool", "call", "end"),
         .name_end = "\n```json",
+        .json_end = "\n```",
     },
     {
         .name = "deepseek-v3.1",
@@ -109,6 +118,8 @@ static const umbra_family families[] = {
         .signs = {"[TOOL_CALLS]"},
         .form = UMBRA_CALL_OBJECT,
         .call = "[TOOL_CALLS]",
+        .list = true,
+        .keys = {"name", "arguments"},
     },
     {
         .name = "minimax-m3",
@@ -124,6 +135,7 @@ static const umbra_family families[] = {
         .key = M3 "<",
         .key_end = ">",
         .value_end = M3 "</",
+        .key_again = true,
     },
     {
         .name = "minimax-m2",
@@ -211,6 +223,7 @@ static const umbra_family families[] = {
         .name_end = "<|tool_call:args|>",
         .drops = {"<|begin|>assistant", "<|content|>"},
         .goes_on = "<|end|>",
+        .ids = "<|tool_call:begin|>",
     },
     {
         .name = "cohere",
@@ -221,6 +234,8 @@ static const umbra_family families[] = {
         .call = "<|START_ACTION|>",
         .call_end = "<|END_ACTION|>",
         .drops = {"<|START_TEXT|>", "<|END_TEXT|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"},
+        .list = true,
+        .keys = {"tool_name", "parameters", "tool_call_id"},
     },
     {
         .name = "apertus",
@@ -230,6 +245,7 @@ static const umbra_family families[] = {
         .think_end = "<|inner_suffix|>",
         .call = "<|tools_prefix|>",
         .call_end = "<|tools_suffix|>",
+        .list = true,
     },
     {
         .name = "nemotron",
@@ -237,12 +253,15 @@ static const umbra_family families[] = {
         .form = UMBRA_CALL_OBJECT,
         .call = "<TOOLCALL>",
         .call_end = "</TOOLCALL>",
+        .list = true,
+        .keys = {"name", "arguments"},
     },
     {
         .name = "gigachat",
         .signs = {"<|function_call|>"},
         .form = UMBRA_CALL_OBJECT,
         .call = "<|function_call|>",
+        .keys = {"name", "arguments"},
     },
     {
         .name = "gigachat-3",
@@ -250,12 +269,15 @@ static const umbra_family families[] = {
         .form = UMBRA_CALL_OBJECT,
         .call = "function call<|role_sep|>",
         .drops = {"<|message_sep|>"},
+        .keys = {"name", "arguments"},
     },
     {
         .name = "granite-3",
         .signs = {"<|tool_call|>"},
         .form = UMBRA_CALL_OBJECT,
         .call = "<|tool_call|>",
+        .list = true,
+        .keys = {"name", "arguments"},
     },
     {
         .name = "hermes",
@@ -263,6 +285,7 @@ static const umbra_family families[] = {
         .form = UMBRA_CALL_OBJECT,
         .call = "<tool_call>",
         .call_end = "</tool_call>",
+        .keys = {"name", "arguments"},
     },
     {
         .name = "llama-3",
@@ -270,6 +293,7 @@ static const umbra_family families[] = {
         .form = UMBRA_CALL_OBJECT,
         .bare = true,
         .drops = {"<|python_tag|>"},
+        .keys = {"name", "parameters"},
     },
     {.name = "think", .signs = {"<think>"}},
     {.name = "gemma", .signs = {"<start_of_turn>"}},
@@ -289,4 +313,36 @@ const umbra_family *umbra_family_find(const char *source, size_t bytes)
         if (has_signs(&families[i], source, bytes))
             return &families[i];
     return NULL;
+}
+
+umbra_family umbra_family_fit(const umbra_family *known, bool tools)
+{
+    umbra_family f = known ? *known : (umbra_family){.name = NULL};
+    if (!tools && f.form != UMBRA_CALL_CHANNEL) {
+        f.form = UMBRA_CALL_NONE;
+        f.bare = false;
+        f.section = f.section_end = f.call = f.call_end = f.name_end = NULL;
+        f.key = f.key_end = f.value = f.value_end = NULL;
+    }
+    if (!f.think && f.form != UMBRA_CALL_CHANNEL) {
+        f.think = "<think>";
+        f.think_end = "</think>";
+    }
+    return f;
+}
+
+static bool ends_with(const char *text, size_t n, const char *end)
+{
+    size_t m = end ? strlen(end) : 0;
+    return m > 0 && n >= m && memcmp(text + n - m, end, m) == 0;
+}
+
+umbra_thought umbra_family_thought(const umbra_family *f, const umbra_template_output *prompt)
+{
+    size_t n = prompt->bytes;
+    while (n > 0 && strchr(" \n\r\t", prompt->text[n - 1]))
+        n--;
+    if (ends_with(prompt->text, n, f->think))
+        return UMBRA_THOUGHT_OPEN;
+    return ends_with(prompt->text, n, f->think_end) ? UMBRA_THOUGHT_DONE : UMBRA_THOUGHT_NONE;
 }

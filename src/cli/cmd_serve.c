@@ -62,6 +62,22 @@ static void choose_size(serve_command *c)
     }
 }
 
+/* Of a model whose layers forget, sequences beside those of the texts, for what prompts may share:
+ * as many again, or one, where they take no more than a quarter of the memory either. */
+static void add_checkpoints(serve_command *c)
+{
+    const umbra_model_info *info = umbra_model_get_info(c->model);
+    umbra_engine_options more = c->engine;
+    c->server.texts = c->engine.sequences;
+    if (info->windowed_layers == 0 && info->recurrent_layers == 0)
+        return;
+    more.sequences = 2 * c->engine.sequences;
+    if (!fits(c, &more, 4))
+        more.sequences = c->engine.sequences + 1;
+    if (fits(c, &more, 4))
+        c->engine.sequences = more.sequences;
+}
+
 /* States on their way to disk need room for the largest. */
 static void reserve(serve_command *c)
 {
@@ -113,7 +129,7 @@ static void print_plan(const serve_command *c)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         fprintf(stderr, "  %-22s %10s\n", rows[i].name, cli_size(rows[i].bytes));
     fprintf(stderr, "  %-22s %9.1f%%\n", "experts resident", p->residency * 100);
-    fprintf(stderr, "%d texts at once of %d tokens, %d threads, %s kernels\n", c->engine.sequences,
+    fprintf(stderr, "%d texts at once of %d tokens, %d threads, %s kernels\n", c->server.texts,
             p->context, p->threads, p->kernels);
 }
 
@@ -220,6 +236,7 @@ static int open_engine(serve_command *c, umbra_error *err)
     c->engine.ranks = cli_ranks();
     c->prefetch.warn = cli_warn_without;
     choose_size(c);
+    add_checkpoints(c);
     reserve(c);
     umbra_engine_options fitted = c->engine;
     int rc = umbra_prefetch_fit(c->model, &fitted, &c->prefetch, err);

@@ -89,21 +89,33 @@ typedef struct attend_run {
     int pieces; /* of a group */
 } attend_run;
 
+/* Of one head, those of what a view shows that a row sees. */
+static int find_picked(const umbra_attend_step *s, const umbra_kv_form *form,
+                       const umbra_kv_view *view, int t, int head, umbra_kv_run *runs)
+{
+    const umbra_picks *p = s->picks;
+    if (!p || p->n[t] == 0)
+        return umbra_kv_runs(form, view, head, runs);
+    return umbra_kv_picked_runs(form, view, head, umbra_picks_of(p, t, p->lists > 1 ? head : 0),
+                                p->n[t], p->positions, runs);
+}
+
+static int find_runs(const umbra_attend_step *s, int t, int head, umbra_kv_run *runs)
+{
+    if (!s->pooled_form)
+        return find_picked(s, s->form, &s->view[t], t, head, runs);
+    int n = umbra_kv_runs(s->form, &s->view[t], head, runs);
+    return n + find_picked(s, s->pooled_form, &s->pooled_view[t], t, head, runs + n);
+}
+
 static void attend_piece(const attend_run *run, int t, int kv_head, int first, int worker)
 {
     const umbra_attend_step *s = run->s;
     size_t row = (size_t)(t * s->heads + kv_head * run->group + first);
     umbra_kv_run *runs = s->runs + (size_t)worker * (size_t)s->runs_stride;
-    bool all = !s->picked || s->picks[t] == 0;
-    int positions = all ? umbra_kv_positions(&s->view[t]) : s->picks[t];
-    int n_runs =
-        all ? umbra_kv_runs(s->form, &s->view[t], kv_head, runs)
-            : umbra_kv_picked_runs(s->form, &s->view[t], kv_head,
-                                   s->picked + (size_t)t * (size_t)s->most, positions, runs);
-    if (s->pooled_form) {
-        n_runs += umbra_kv_runs(s->pooled_form, &s->pooled_view[t], kv_head, runs + n_runs);
-        positions += umbra_kv_positions(&s->pooled_view[t]);
-    }
+    int n_runs = find_runs(s, t, kv_head, runs), positions = 0;
+    for (int r = 0; r < n_runs; r++)
+        positions += runs[r].positions;
     umbra_attend a = {
         .q = s->q + row * (size_t)s->form->key,
         .runs = runs,
@@ -135,14 +147,25 @@ static void attend_items(void *context, int begin, int end, int worker)
     }
 }
 
+/* Rows that a row sees, an unfinished unit taken for whole. */
+static int count_seen(const umbra_attend_step *s, int t)
+{
+    int own = umbra_kv_positions(&s->view[t]);
+    int pooled = s->pooled_form ? umbra_kv_positions(&s->pooled_view[t]) : 0;
+    int picked = s->picks ? s->picks->n[t] * s->picks->positions : 0;
+    if (picked == 0)
+        return own + pooled;
+    return s->pooled_form ? own + picked : picked;
+}
+
 static void count_work(umbra_profiler *profiler, const umbra_attend_step *s, int rows)
 {
     const umbra_kv_form *f = s->form;
     uint64_t positions = 0, kept = (uint64_t)(f->key + f->value) * f->unit * (uint64_t)f->heads;
     for (int t = 0; t < rows; t++)
-        positions += (uint64_t)umbra_kv_positions(&s->view[t]);
+        positions += (uint64_t)count_seen(s, t);
     uint64_t per_position = (uint64_t)s->heads * (uint64_t)(f->key + s->value_dim);
-    uint64_t seen = rows > 0 ? (uint64_t)umbra_kv_positions(&s->view[rows - 1]) : 0;
+    uint64_t seen = rows > 0 ? (uint64_t)count_seen(s, rows - 1) : 0;
     umbra_profiler_count(profiler, seen * kept, positions * per_position);
 }
 

@@ -1,5 +1,5 @@
-/* Rows that stand for whole blocks of positions: each position leaves values and scores, and the
- * last one of a block pools them. */
+/* Rows that stand for whole blocks of positions: each position leaves values, and scores where
+ * these weigh them, and the last one of a block pools them. */
 #include <math.h>
 #include <string.h>
 
@@ -16,13 +16,15 @@ static void place_rows(void *context, int begin, int end, int worker)
 {
     (void)worker;
     const umbra_pool_step *s = ((const pool_run *)context)->s;
-    size_t width = (size_t)(s->parts * s->dim);
+    size_t width = (size_t)((s->parts > 0 ? s->parts : 1) * s->dim);
     for (int t = begin; t < end; t++) {
         int at;
         char *page = umbra_kv_own(&s->from_view[t], &at);
         float *kept = (float *)(void *)(page + umbra_kv_key_at(s->from, 0, at));
-        const float *place = s->place + (size_t)(s->position[t] % s->ratio) * width;
         memcpy(kept, s->values + (size_t)t * width, width * sizeof *kept);
+        if (s->parts == 0)
+            continue;
+        const float *place = s->place + (size_t)(s->position[t] % s->ratio) * width;
         for (size_t i = 0; i < width; i++)
             kept[width + i] = s->scores[(size_t)t * width + i] + place[i];
     }
@@ -61,6 +63,29 @@ static void pool_columns(const umbra_pool_step *s, const umbra_kv_run *runs, int
         out[first + i] = value[i] / sum[i];
 }
 
+static void average(const umbra_pool_step *s, const umbra_kv_run *runs, int n_runs, float *out)
+{
+    memset(out, 0, (size_t)s->dim * sizeof *out);
+    for (int r = 0; r < n_runs; r++) {
+        const float *row = runs[r].k;
+        for (int j = 0; j < runs[r].positions; j++, row += s->dim)
+            for (int i = 0; i < s->dim; i++)
+                out[i] += row[i];
+    }
+    for (int i = 0; i < s->dim; i++)
+        out[i] /= (float)s->ratio;
+}
+
+static void pool_block(const umbra_pool_step *s, int t, umbra_kv_run *runs, float *out)
+{
+    int n_runs = umbra_kv_runs(s->from, &s->from_view[t], 0, runs);
+    int rows = umbra_kv_positions(&s->from_view[t]);
+    if (s->parts == 0)
+        average(s, runs, n_runs, out);
+    for (int i = 0; s->parts > 0 && i < s->dim; i += COLUMNS)
+        pool_columns(s, runs, n_runs, rows, i, s->dim - i < COLUMNS ? s->dim - i : COLUMNS, out);
+}
+
 static void pool_rows(void *context, int begin, int end, int worker)
 {
     const pool_run *run = context;
@@ -70,16 +95,16 @@ static void pool_rows(void *context, int begin, int end, int worker)
         if ((s->position[t] + 1) % s->ratio != 0)
             continue;
         float *out = s->out + (size_t)t * (size_t)s->dim;
-        int n_runs = umbra_kv_runs(s->from, &s->from_view[t], 0, runs);
-        int rows = umbra_kv_positions(&s->from_view[t]), at;
-        for (int i = 0; i < s->dim; i += COLUMNS)
-            pool_columns(s, runs, n_runs, rows, i, s->dim - i < COLUMNS ? s->dim - i : COLUMNS,
-                         out);
+        int at;
+        pool_block(s, t, runs, out);
         run->kernels->rms_norm(out, out, s->norm, s->dim, s->eps);
-        umbra_rope_rotate(run->kernels, s->rope, out + s->dim - s->rope->dim,
+        umbra_rope_rotate(run->kernels, s->rope, out + s->turned_at,
                           s->angles + (size_t)t * (size_t)s->rope->dim);
-        char *page = umbra_kv_own(&s->to_view[t], &at);
-        run->kernels->store_kv(page + umbra_kv_key_at(s->to, 0, at), out, s->dim);
+        char *row = umbra_kv_own(&s->to_view[t], &at) + umbra_kv_key_at(s->to, 0, at);
+        if (s->plain)
+            memcpy(row, out, (size_t)s->dim * sizeof *out);
+        else
+            run->kernels->store_kv(row, out, s->dim);
     }
 }
 

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "base/pool.h"
+#include "device/index.h"
 #include "device/kv.h"
 #include "device/profiler.h"
 #include "device/recurrent.h"
@@ -191,10 +192,9 @@ typedef struct umbra_attend_step {
     /* Rows that are seen behind these, of keys as wide; NULL: none. */
     const umbra_kv_form *pooled_form;
     const umbra_kv_view *pooled_view; /* (T) */
-    /* Of what a view shows, the positions that a row sees; NULL: all, as where picks is 0. */
-    const int32_t *picked; /* (T, most) */
-    const int32_t *picks;  /* (T) how many */
-    int most;
+    /* Of what a view shows, or the pooled one where there is one, the units that a row sees; NULL:
+     * all, as where a row's picks are 0. */
+    const umbra_picks *picks;
     int heads;
     int together;  /* at most heads / form heads */
     int value_dim; /* of the output: form.value, or the part of the key that is the value */
@@ -208,26 +208,7 @@ typedef struct umbra_attend_step {
 } umbra_attend_step;
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows);
 
-/* Norms (with a mean) and turns keys and puts them where each row's view says; then picks for each
- * row the `most` positions of the largest sum over heads of weight * max(query . key, 0). */
-typedef struct umbra_index_step {
-    float *query;              /* (T, heads, dim); turned in place */
-    float *key;                /* (T, dim); changed */
-    const float *weight;       /* (T, heads) */
-    const float *norm, *bias;  /* (dim) of keys */
-    const umbra_rope *rope;    /* of the first values of queries and keys */
-    const float *angles;       /* (T, rope.dim) */
-    const umbra_kv_form *form; /* F32, one head of dim */
-    const umbra_kv_view *view; /* (T) */
-    int heads, dim, most;
-    float eps;
-    int32_t *picked; /* (T, most) ascending, counted from what a view shows first */
-    int32_t *picks;  /* (T) how many; 0: the row sees no more than that, all of it */
-    float *scores;   /* (threads, heads + 2, scores_stride) scratch */
-    int scores_stride;
-    umbra_kv_run *runs; /* (threads, runs_stride) */
-    int runs_stride;
-} umbra_index_step;
+/* index.h */
 void umbra_device_index(const umbra_device *d, const umbra_index_step *s, int rows);
 
 /* Turns the last rope.dim values of each head of x (T, heads, dim) back by a row's angles, whose
@@ -235,26 +216,7 @@ void umbra_device_index(const umbra_device *d, const umbra_index_step *s, int ro
 void umbra_device_turn_back(const umbra_device *d, const umbra_rope *rope, const float *angles,
                             float *x, int heads, int dim, int rows);
 
-/* Keeps what rows are pooled of, and pools blocks of `ratio` positions that end with a row: of each
- * of `dim` values, the sum over the positions weighed by the softmax of their scores; normed,
- * turned by `angles` at the end and put where to_view says. With two parts a block is pooled over
- * the rows of the block before, the first part of them, and its own, the second part. */
-typedef struct umbra_pool_step {
-    const float *values, *scores; /* (T, parts * dim) */
-    const float *place;           /* (ratio, parts * dim) added to scores by place in the block */
-    const int32_t *position;      /* (T) */
-    const float *norm;            /* (dim) */
-    const umbra_rope *rope;
-    const float *angles;                      /* (T, rope.dim) of the first position of a block that
-                                                 ends with the row; others are not looked at */
-    const umbra_kv_form *from, *to;           /* F32, one head: 2 * parts * dim; dim */
-    const umbra_kv_view *from_view, *to_view; /* (T) */
-    int ratio, parts, dim;
-    float eps;
-    float *out;         /* (T, dim) scratch */
-    umbra_kv_run *runs; /* (threads, runs_stride) */
-    int runs_stride;
-} umbra_pool_step;
+/* index.h */
 void umbra_device_pool(const umbra_device *d, const umbra_pool_step *s, int rows);
 
 /* Norms latents and turns the part behind, and puts both where each row's view says. */

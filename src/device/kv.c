@@ -9,41 +9,38 @@ static umbra_kv_run make_run(const umbra_kv_form *f, const char *page, int head,
     return (umbra_kv_run){k, f->value ? page + umbra_kv_value_at(f, head, row) : k, n};
 }
 
-int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs)
+/* Positions [begin, end), counted from the view's first. */
+static int cut_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, int begin, int end,
+                    umbra_kv_run *runs)
 {
-    int n = 0;
-    for (int at = v->first; at < v->kept;) {
+    int n = 0, at = v->first + begin, stop = v->first + end;
+    while (at < stop && at < v->kept) {
         int row = at % UMBRA_KV_PAGE;
-        int left = v->kept - at, room = UMBRA_KV_PAGE - row;
+        int left = (stop < v->kept ? stop : v->kept) - at, room = UMBRA_KV_PAGE - row;
         int count = left < room ? left : room;
         runs[n++] = make_run(f, v->page[at / UMBRA_KV_PAGE], head, row, count);
         at += count;
     }
-    if (v->extras > 0)
-        runs[n++] = make_run(f, v->extra, head, v->extra_at, v->extras);
+    if (at < stop)
+        runs[n++] = make_run(f, v->extra, head, v->extra_at + at - v->kept, stop - at);
     return n;
 }
 
-/* The page of the view's i-th position, and which row of it. */
-static const char *find_row(const umbra_kv_view *v, int i, int *row)
+int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs)
 {
-    int at = v->first + i;
-    bool extra = at >= v->kept;
-    *row = extra ? v->extra_at + at - v->kept : at % UMBRA_KV_PAGE;
-    return extra ? v->extra : v->page[at / UMBRA_KV_PAGE];
+    return cut_runs(f, v, head, 0, umbra_kv_positions(v), runs);
 }
 
 int umbra_kv_picked_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head,
-                         const int32_t *picked, int n, umbra_kv_run *runs)
+                         const int32_t *picked, int n, int unit, umbra_kv_run *runs)
 {
-    int n_runs = 0;
+    int n_runs = 0, positions = umbra_kv_positions(v);
     for (int i = 0; i < n;) {
-        int row, next, first = i;
-        const char *page = find_row(v, picked[i++], &row);
-        while (i < n && picked[i] == picked[i - 1] + 1 && find_row(v, picked[i], &next) == page &&
-               next == row + i - first)
+        int begin = picked[i++] * unit;
+        while (i < n && picked[i] == picked[i - 1] + 1)
             i++;
-        runs[n_runs++] = make_run(f, page, head, row, i - first);
+        int end = (picked[i - 1] + 1) * unit;
+        n_runs += cut_runs(f, v, head, begin, end < positions ? end : positions, runs + n_runs);
     }
     return n_runs;
 }

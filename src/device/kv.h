@@ -78,10 +78,18 @@ static inline int umbra_kv_most_runs(int positions)
     return positions / UMBRA_KV_PAGE + 3;
 }
 
+/* And n of its units: each may begin and end within a page, and reach behind what is kept. */
+static inline int umbra_kv_most_picked_runs(int n, int unit)
+{
+    return n * (unit > 1 ? unit / UMBRA_KV_PAGE + 3 : 1);
+}
+
 /* The runs of one head, in the order of positions: runs (umbra_kv_most_runs). Returns how many. */
 int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs);
-/* Those of n of the positions that the view shows, counted from its first, ascending: runs (n). */
+/* Those of n of the view's units of `unit` positions, the first of which begins with the view's
+ * first position and the last may have fewer: numbers of units, ascending; runs
+ * (umbra_kv_most_picked_runs). */
 int umbra_kv_picked_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head,
-                         const int32_t *picked, int n, umbra_kv_run *runs);
+                         const int32_t *picked, int n, int unit, umbra_kv_run *runs);
 
 #endif

@@ -210,8 +210,12 @@ static void show_layer(chunk *c)
         s->pooled[t] = umbra_state_view(e->state, a->pooled, s->sequence[t], s->position[t]);
         s->pooling[t] = umbra_state_view(e->state, a->pooling, s->sequence[t], s->position[t]);
     }
-    for (int t = 0; a->index.kept && t < c->rows.n; t++)
+    for (int t = 0; a->index.kept && t < c->rows.n; t++) {
         s->index[t] = umbra_state_view(e->state, a->index.kept, s->sequence[t], s->position[t]);
+        if (a->index.pooling)
+            s->index_pooling[t] =
+                umbra_state_view(e->state, a->index.pooling, s->sequence[t], s->position[t]);
+    }
     const umbra_ngrams *g = &e->model->config.ngrams;
     for (int t = 0; g->size && layer == g->layer && t < c->rows.n; t++)
         s->ngrams[t] = umbra_state_view(e->state, g->kept, s->sequence[t], s->position[t]);
@@ -376,6 +380,17 @@ float umbra_engine_partial(umbra_engine *e, int layer, int t, float *residual)
     return all > 0 ? missing / all : 0;
 }
 
+/* Row t's, as those of the only row. */
+static void copy_picks(const umbra_picks *from, int t, umbra_picks *to)
+{
+    umbra_picks out = *from;
+    out.unit = to->unit;
+    out.n = to->n;
+    out.n[0] = from->n[t];
+    memcpy(out.unit, umbra_picks_of(from, t, 0), (size_t)from->stride * sizeof *out.unit);
+    *to = out;
+}
+
 void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
 {
     const umbra_config *c = &e->model->config;
@@ -384,11 +399,8 @@ void umbra_engine_row(const umbra_engine *e, int t, umbra_scratch *out)
     out->id[0] = s->id[t];
     out->position[0] = s->position[t];
     memcpy(out->x, s->x + at * hidden, hidden * sizeof *out->x);
-    if (s->picked) {
-        size_t most = (size_t)c->attention[0].index.most;
-        out->picks[0] = s->picks[t];
-        memcpy(out->picked, s->picked + at * most, most * sizeof *out->picked);
-    }
+    if (s->picks.n)
+        copy_picks(&s->picks, t, &out->picks);
     if (s->streams) {
         memcpy(out->streams, s->streams + at * n * hidden, n * hidden * sizeof *out->streams);
         memcpy(out->carry, s->carry + at * n * (n + 1), n * (n + 1) * sizeof *out->carry);

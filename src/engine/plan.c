@@ -39,17 +39,34 @@ uint64_t umbra_plan_dense_bytes(const umbra_model *model)
     return bytes;
 }
 
-/* What a layer that pools keeps beside its own: pooled rows, or of what they are pooled. */
-static umbra_kv_form pool_form(const umbra_attention *a, bool pooled, uint32_t unit)
+/* Rows pooled over `ratio` positions each. */
+static umbra_kv_form pooled_form(int dim, int ratio, uint32_t unit)
 {
-    if (pooled)
-        return (umbra_kv_form){.heads = 1, .key = a->key_dim, .every = a->ratio, .unit = unit};
-    return (umbra_kv_form){
-        .heads = 1,
-        .key = 2 * a->ratio_parts * a->key_dim, /* values and scores */
-        .window = a->ratio_parts * a->ratio,
-        .unit = (uint32_t)sizeof(float),
-    };
+    return (umbra_kv_form){.heads = 1, .key = dim, .every = ratio, .unit = unit};
+}
+
+/* Of what they are pooled: values and scores, or, without parts, values whose mean they are. */
+static umbra_kv_form pooling_form(int dim, int ratio, int parts)
+{
+    return (umbra_kv_form){.heads = 1,
+                           .key = parts > 0 ? 2 * parts * dim : dim,
+                           .window = parts > 0 ? parts * ratio : ratio,
+                           .unit = (uint32_t)sizeof(float)};
+}
+
+/* What a layer keeps beside its own; heads 0: it is not this layer's. */
+static umbra_kv_form form_beside(const umbra_attention *a, int kept, uint32_t unit)
+{
+    const umbra_index *i = &a->index;
+    if (kept == a->pooled)
+        return pooled_form(a->key_dim, a->ratio, unit);
+    if (kept == a->pooling)
+        return pooling_form(a->key_dim, a->ratio, a->ratio_parts);
+    if (kept == i->kept)
+        return pooled_form(i->dim, i->ratio, (uint32_t)sizeof(float));
+    if (kept == i->pooling)
+        return pooling_form(i->dim, i->ratio, i->parts);
+    return (umbra_kv_form){0};
 }
 
 /* Inputs of the convolution behind what the last tokens say together, and behind them the token's
@@ -68,11 +85,9 @@ umbra_kv_form umbra_engine_form(const umbra_config *c, int kept, uint32_t unit)
     if (c->ngrams.size && kept == c->ngrams.kept)
         return ngram_form(c);
     for (int l = 0; kept >= c->layers && l < c->layers; l++) {
-        if (c->attention[l].index.kept == kept)
-            return (umbra_kv_form){
-                .heads = 1, .key = c->attention[l].index.dim, .unit = (uint32_t)sizeof(float)};
-        if (c->attention[l].pooled == kept || c->attention[l].pooling == kept)
-            return pool_form(&c->attention[l], c->attention[l].pooled == kept, unit);
+        umbra_kv_form form = form_beside(&c->attention[l], kept, unit);
+        if (form.heads > 0)
+            return form;
     }
     const umbra_attention *a = &c->attention[kept];
     return (umbra_kv_form){

@@ -277,6 +277,13 @@ int umbra_automaton_step(umbra_automaton *a, int from, unsigned char byte)
     return to;
 }
 
+int umbra_automaton_enter(umbra_automaton *a, int rule)
+{
+    forget(a);
+    meet(a, rule, 0);
+    return a->n_todo > 0 ? close_over(a) : AUTOMATON_DEAD;
+}
+
 /* ---- opening ---- */
 
 umbra_automaton *umbra_automaton_open(const umbra_net *net, int rule)
@@ -293,8 +300,7 @@ umbra_automaton *umbra_automaton_open(const umbra_net *net, int rule)
     if (whole) {
         a->frames[0] = (frame){-1, -1, 0};
         a->n_frames = 1;
-        meet(a, rule, 0);
-        a->start = a->n_todo > 0 ? close_over(a) : AUTOMATON_DEAD;
+        a->start = umbra_automaton_enter(a, rule);
     }
     if (!whole || a->failed) {
         umbra_automaton_close(a);

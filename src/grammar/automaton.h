@@ -15,6 +15,8 @@ umbra_automaton *umbra_automaton_open(const umbra_net *net, int rule);
 void umbra_automaton_close(umbra_automaton *a);
 /* The state before any byte; AUTOMATON_DEAD: nothing can be read. */
 int umbra_automaton_start(const umbra_automaton *a);
+/* The state before any byte of another rule of the net; the same. */
+int umbra_automaton_enter(umbra_automaton *a, int rule);
 /* The state behind a byte; AUTOMATON_DEAD: it may not come; or AUTOMATON_NO_MEMORY. */
 int umbra_automaton_step(umbra_automaton *a, int state, unsigned char byte);
 /* Whether the text may end here. */

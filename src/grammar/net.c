@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 #include "grammar/net.h"
+#include "grammar/spellings.h"
+#include "grammar/watch.h"
 
 enum { LEAST_ROOM = 256 };
 
@@ -131,6 +133,119 @@ int umbra_net_repeat(umbra_net *net, int rule, int least, int most, bool comma, 
     }
     rest = umbra_net_call(net, rule, rest);
     return least > 0 ? rest : umbra_net_split(net, rest, next);
+}
+
+/* ---- up to a text ---- */
+
+int umbra_net_seen(umbra_net *net, const char *text, size_t seen, const byte_set *can,
+                   const int *at, int next)
+{
+    size_t n = strlen(text);
+    int node = -1;
+    for (size_t to = 0; to <= seen + 1; to++) {
+        byte_set set = {{0}};
+        bool some = false;
+        for (int b = 0; b <= 0xff; b++) {
+            if (!(can->bits[b / 64] >> b % 64 & 1) ||
+                umbra_text_seen(text, seen, (unsigned char)b) != to)
+                continue;
+            put(&set, b);
+            some = true;
+        }
+        if (!some || (to == n && next < 0))
+            continue;
+        int one = umbra_net_set(net, set, to == n ? next : at[to]);
+        node = node < 0 ? one : umbra_net_split(net, one, node);
+    }
+    return node;
+}
+
+/* Where one is in a character of UTF-8, and where a byte leads from there: no overlong forms, no
+ * surrogates. */
+enum { CHARACTER_PLACES = 8 };
+static const struct {
+    int from, low, high, to;
+} character_steps[] = {
+    {0, 0x00, 0x7f, 0}, {0, 0xc2, 0xdf, 1}, {0, 0xe0, 0xe0, 4}, {0, 0xe1, 0xec, 2},
+    {0, 0xed, 0xed, 5}, {0, 0xee, 0xef, 2}, {0, 0xf0, 0xf0, 6}, {0, 0xf1, 0xf3, 3},
+    {0, 0xf4, 0xf4, 7}, {1, 0x80, 0xbf, 0}, {2, 0x80, 0xbf, 1}, {3, 0x80, 0xbf, 2},
+    {4, 0xa0, 0xbf, 1}, {5, 0x80, 0x9f, 1}, {6, 0x90, 0xbf, 2}, {7, 0x80, 0x8f, 2},
+};
+
+/* A text up to which is read: as its letters, and as it is spelled, with control tokens. */
+typedef struct end_text {
+    const char *spelled;
+    char *letters; /* (n) */
+    size_t n;
+} end_text;
+
+/* The control tokens of a text that may come where `seen` of its letters have, beside `node`: those
+ * at whose place in the text the bytes so far may be. */
+static int add_controls(umbra_net *net, const end_text *t, size_t seen, const int *at, int next,
+                        int node)
+{
+    size_t offset = 0;
+    for (const char *s = t->spelled; *s; s++) {
+        const char *end = strchr(s, SPELLING_CONTROL_END);
+        if (*s != SPELLING_CONTROL) {
+            offset++;
+            continue;
+        }
+        size_t letters = (size_t)(end - s) - 1, to = offset + letters;
+        if (seen >= offset && memcmp(t->letters + seen - offset, t->letters, offset) == 0) {
+            int one = umbra_net_literal(net, s, letters + 2, to == t->n ? next : at[to]);
+            node = node < 0 ? one : umbra_net_split(net, one, node);
+        }
+        offset = to;
+        s = end;
+    }
+    return node;
+}
+
+/* A node of `until`: `seen` letters of the text have come, and it stands at a place of a character.
+ * at: the nodes of all (place, seen). */
+static int until_node(umbra_net *net, const end_text *t, size_t seen, int place, const int *at,
+                      int next)
+{
+    int node = -1;
+    for (size_t i = 0; i < sizeof character_steps / sizeof *character_steps; i++) {
+        byte_set can = {{0}};
+        if (character_steps[i].from != place)
+            continue;
+        for (int b = character_steps[i].low; b <= character_steps[i].high; b++)
+            put(&can, b);
+        int to = character_steps[i].to;
+        int one = umbra_net_seen(net, t->letters, seen, &can, at + (size_t)to * t->n,
+                                 to == 0 ? next : -1);
+        node = node < 0 ? one : one < 0 ? node : umbra_net_split(net, one, node);
+    }
+    return place == 0 ? add_controls(net, t, seen, at, next, node) : node;
+}
+
+static void read_end_text(end_text *t)
+{
+    for (const char *s = t->spelled; *s; s++)
+        if (*s != SPELLING_CONTROL && *s != SPELLING_CONTROL_END)
+            t->letters[t->n++] = *s;
+}
+
+int umbra_net_until(umbra_net *net, const char *spelled, int next)
+{
+    end_text t = {spelled, umbra_calloc(strlen(spelled) + 1, 1), 0};
+    if (t.letters)
+        read_end_text(&t);
+    size_t all = t.n * CHARACTER_PLACES;
+    int *at = umbra_calloc(all + 1, sizeof *at), first = next;
+    net->failed = net->failed || !at || !t.letters;
+    for (size_t i = 0; at && i < all; i++)
+        at[i] = umbra_net_forward(net);
+    for (size_t i = 0; at && i < all; i++)
+        umbra_net_lead(net, at[i], until_node(net, &t, i % t.n, (int)(i / t.n), at, next));
+    if (at && all > 0)
+        first = at[0];
+    umbra_free(t.letters);
+    umbra_free(at);
+    return first;
 }
 
 /* ---- what can end ---- */

@@ -20,6 +20,8 @@ typedef struct net_node {
     int32_t next, other; /* other: of NET_BYTES the set, of NET_CALL the rule's first node */
 } net_node;
 
+enum { SHUNNED_BYTES = 64 };
+
 typedef struct byte_set {
     uint64_t bits[4];
 } byte_set;
@@ -33,6 +35,10 @@ typedef struct umbra_net {
     byte_set *sets; /* (n_sets) */
     int n_sets, sets_room;
     bool failed;
+    const char *quotes;  /* what stands around texts in place of '"', where keys stand bare; NULL:
+                            JSON. Looked at while rules are made */
+    const char *shunned; /* a text of ASCII, shorter than SHUNNED_BYTES, that stands in no string;
+                            NULL: none. As quotes */
     /* Rules that many share. */
     int space, character, string, integer, natural, positive, number, natural_number;
     int value, object; /* any */
@@ -55,6 +61,15 @@ void umbra_net_lead(umbra_net *net, int forward, int to);
 /* The rule least to most times (most < 0: any number), `comma` between two. */
 int umbra_net_repeat(umbra_net *net, int rule, int least, int most, bool comma, int next);
 
+/* Any characters up to a text (umbra_spell_text), and that, in these letters however spelled: it
+ * stands nowhere before. */
+int umbra_net_until(umbra_net *net, const char *spelled, int next);
+/* From where `seen` bytes of a text have come: each byte of a set leads to where as many of it have
+ * as then have (at); the one that makes it whole to `next`, or nowhere (next < 0). -1: no byte may
+ * come. */
+int umbra_net_seen(umbra_net *net, const char *text, size_t seen, const byte_set *can,
+                   const int *at, int next);
+
 /* Marks which nodes live. */
 void umbra_net_settle(umbra_net *net);
 
@@ -62,6 +77,10 @@ void umbra_net_settle(umbra_net *net);
 
 /* Makes the shared rules. */
 void umbra_net_json(umbra_net *net);
+/* What names consist of where they stand bare. */
+#define NET_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
+/* Any name of these letters, then `next`. */
+int umbra_net_word(umbra_net *net, int next);
 /* An object with any keys, and values of a rule. */
 int umbra_net_pairs(umbra_net *net, int value);
 

@@ -1,4 +1,6 @@
 /* The rules of JSON that schemas are made of. */
+#include <string.h>
+
 #include "grammar/net.h"
 
 enum {
@@ -66,19 +68,56 @@ static int make_code(umbra_net *net)
     return umbra_net_split(net, most, umbra_net_split(net, d, low));
 }
 
-static int make_character(umbra_net *net)
+static int make_escape(umbra_net *net)
 {
     int simple = umbra_net_one_of(net, "\"\\/bfnrt", 0);
     int code = umbra_net_one_of(net, "u", make_code(net));
-    int escape = umbra_net_one_of(net, "\\", umbra_net_split(net, simple, code));
-    int plain = umbra_net_range(net, 0x5d, 0x7e, 0);
-    plain = umbra_net_split(net, umbra_net_range(net, 0x23, 0x5b, 0), plain);
-    plain = umbra_net_split(net, umbra_net_range(net, 0x20, 0x21, 0), plain);
-    return umbra_net_split(net, plain, umbra_net_split(net, make_wide(net), escape));
+    return umbra_net_one_of(net, "\\", umbra_net_split(net, simple, code));
 }
 
-static int make_string(umbra_net *net)
+/* What may stand in a string without an escape, of ASCII. */
+static byte_set plain_bytes(void)
 {
+    byte_set set = {{0}};
+    for (int b = 0x20; b <= 0x7e; b++)
+        if (b != '"' && b != '\\')
+            set.bits[b / 64] |= UINT64_C(1) << b % 64;
+    return set;
+}
+
+static int make_character(umbra_net *net, int wide, int escape)
+{
+    byte_set set = plain_bytes();
+    if (net->shunned) /* by its first byte: a character knows nothing of the one before */
+        set.bits[*net->shunned / 64] &= ~(UINT64_C(1) << *net->shunned % 64);
+    int plain = umbra_net_set(net, set, 0);
+    return umbra_net_split(net, plain, umbra_net_split(net, wide, escape));
+}
+
+/* The inside of a string in which a text does not stand, and its end. */
+static int without(umbra_net *net, const char *text, int wide, int escape)
+{
+    int end = umbra_net_one_of(net, "\"", 0), at[SHUNNED_BYTES];
+    const byte_set can = plain_bytes();
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n; i++)
+        at[i] = umbra_net_forward(net);
+    for (size_t i = 0; i < n; i++) {
+        int more = umbra_net_split(net, umbra_net_call(net, wide, at[0]),
+                                   umbra_net_call(net, escape, at[0]));
+        more = umbra_net_split(net, more, umbra_net_seen(net, text, i, &can, at, -1));
+        umbra_net_lead(net, at[i], umbra_net_split(net, more, end));
+    }
+    return at[0];
+}
+
+static int make_string(umbra_net *net, int wide, int escape)
+{
+    const char *quotes = net->quotes;
+    if (quotes)
+        return umbra_net_literal(net, quotes, strlen(quotes), umbra_net_until(net, quotes, 0));
+    if (net->shunned)
+        return umbra_net_one_of(net, "\"", without(net, net->shunned, wide, escape));
     int end = umbra_net_one_of(net, "\"", 0);
     return umbra_net_one_of(net, "\"", umbra_net_repeat(net, net->character, 0, -1, false, end));
 }
@@ -125,11 +164,19 @@ static int make_any(umbra_net *net)
     return umbra_net_split(net, umbra_net_call(net, net->object, 0), all);
 }
 
+int umbra_net_word(umbra_net *net, int next)
+{
+    int loop = umbra_net_forward(net);
+    int letter = umbra_net_one_of(net, NET_LETTERS, loop);
+    umbra_net_lead(net, loop, umbra_net_split(net, letter, next));
+    return letter;
+}
+
 int umbra_net_pairs(umbra_net *net, int value)
 {
     int colon =
         umbra_net_one_of(net, ":", umbra_net_call(net, net->space, umbra_net_call(net, value, 0)));
-    int pair = umbra_net_call(net, net->string, colon);
+    int pair = net->quotes ? umbra_net_word(net, colon) : umbra_net_call(net, net->string, colon);
     int end = umbra_net_call(net, net->space, umbra_net_one_of(net, "}", 0));
     int pairs = umbra_net_repeat(net, pair, 0, -1, true, end);
     return umbra_net_one_of(net, "{", umbra_net_call(net, net->space, pairs));
@@ -138,8 +185,9 @@ int umbra_net_pairs(umbra_net *net, int value)
 void umbra_net_json(umbra_net *net)
 {
     net->space = make_space(net);
-    net->character = make_character(net);
-    net->string = make_string(net);
+    int wide = make_wide(net), escape = make_escape(net);
+    net->character = make_character(net, wide, escape);
+    net->string = make_string(net, wide, escape);
     net->natural = whole(net, 0);
     net->positive =
         umbra_net_one_of(net, "123456789", up_to(net, INTEGER_DIGITS - 1, "0123456789", 0));

@@ -130,6 +130,9 @@ static int compile_string(schema_compiler *c, umbra_tpl_value schema, int *rule)
     int rc = read_counts(c, schema, "minLength", "maxLength", &least, &most);
     *rule = net->string;
     if (rc == UMBRA_OK && (least > 0 || most >= 0)) {
+        if (net->quotes)
+            return umbra_schema_wrong(c, least > 0 ? "minLength" : "maxLength",
+                                      "cannot be held in the model's family");
         int end = umbra_net_one_of(net, "\"", 0);
         end = umbra_net_repeat(net, net->character, least, most, false, end);
         *rule = umbra_net_one_of(net, "\"", end);
@@ -325,10 +328,17 @@ int umbra_schema_rule(schema_compiler *c, umbra_tpl_value schema, int *rule)
     return rc;
 }
 
+void umbra_schema_forget(schema_compiler *c)
+{
+    umbra_free(c->known);
+    c->known = NULL;
+    c->n_known = c->room = 0;
+}
+
 int umbra_schema_compile(umbra_net *net, umbra_tpl_value schema, int *rule, umbra_error *err)
 {
     schema_compiler c = {.net = net, .root = schema, .path = "#", .err = err};
     int rc = umbra_schema_rule(&c, schema, rule);
-    umbra_free(c.known);
+    umbra_schema_forget(&c);
     return rc == UMBRA_OK && net->failed ? umbra_fail_nomem(err, "a grammar", 0) : rc;
 }

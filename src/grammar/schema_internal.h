@@ -33,12 +33,16 @@ int umbra_schema_alone(const schema_compiler *c, umbra_tpl_value schema, const c
 
 /* The rule of a schema: the one that it has, or a new one. */
 int umbra_schema_rule(schema_compiler *c, umbra_tpl_value schema, int *rule);
+/* Frees what the compiler holds. */
+void umbra_schema_forget(schema_compiler *c);
 /* Of a part of the schema in work, whose place is named by two steps (name may be NULL). */
 int umbra_schema_part(schema_compiler *c, umbra_tpl_value part, const char *keyword,
                       const umbra_tpl_string *name, int *rule);
 
 /* ---- schema_listed.c ---- */
 
+/* A key as JSON has it, or bare, then `next`. */
+int umbra_schema_key(schema_compiler *c, umbra_tpl_value key, int next);
 /* The value as JSON, then `next`. */
 int umbra_schema_literal(schema_compiler *c, umbra_tpl_value v, int next);
 /* Values that are listed under "enum" or "const": only their type may stand beside them. */
@@ -46,6 +50,8 @@ int umbra_schema_listed(schema_compiler *c, umbra_tpl_value schema, const char *
 
 /* ---- schema_object.c ---- */
 
+/* Whether `required` names a property. */
+bool umbra_schema_requires(umbra_tpl_value schema, const umbra_tpl_string *name);
 int umbra_schema_object(schema_compiler *c, umbra_tpl_value schema, int *rule);
 
 #endif

@@ -43,8 +43,20 @@ static void write_value(umbra_json *j, umbra_tpl_value v)
         umbra_json_text(j, NULL);
 }
 
+int umbra_schema_key(schema_compiler *c, umbra_tpl_value key, int next)
+{
+    return c->net->quotes ? umbra_net_literal(c->net, key.u.string->data, key.u.string->bytes, next)
+                          : umbra_schema_literal(c, key, next);
+}
+
 int umbra_schema_literal(schema_compiler *c, umbra_tpl_value v, int next)
 {
+    const char *quotes = c->net->quotes;
+    if (quotes && v.kind == TPL_STRING) {
+        next = umbra_net_literal(c->net, quotes, strlen(quotes), next);
+        next = umbra_net_literal(c->net, v.u.string->data, v.u.string->bytes, next);
+        return umbra_net_literal(c->net, quotes, strlen(quotes), next);
+    }
     char *text = NULL;
     size_t bytes = 0;
     umbra_json j;
@@ -79,6 +91,12 @@ static bool is_of_type(umbra_tpl_value v, const umbra_tpl_string *type)
     return false;
 }
 
+/* Whether a text can stand between marks that are no quotes: a part of one in it could end it. */
+static bool is_quotable(const umbra_tpl_string *s)
+{
+    return !memchr(s->data, '<', s->bytes) && !memchr(s->data, '|', s->bytes);
+}
+
 /* Values that are listed go as they are, so what stands beside them must not speak of their
  * inside. */
 static int check_listed(const schema_compiler *c, umbra_tpl_value schema, umbra_tpl_value v)
@@ -87,6 +105,9 @@ static int check_listed(const schema_compiler *c, umbra_tpl_value schema, umbra_
     if (type && (type->kind != TPL_STRING || !is_of_type(v, type->u.string)))
         return umbra_schema_wrong(c, "type",
                                   "does not fit a value of \"enum\" or \"const\" beside it");
+    bool simple = v.kind != TPL_DICT && v.kind != TPL_LIST;
+    if (c->net->quotes && (!simple || (v.kind == TPL_STRING && !is_quotable(v.u.string))))
+        return umbra_schema_wrong(c, "enum", "lists a value that the model's family cannot write");
     return UMBRA_OK;
 }
 

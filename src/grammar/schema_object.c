@@ -3,7 +3,7 @@
 
 #include "grammar/schema_internal.h"
 
-static bool is_required(umbra_tpl_value schema, const umbra_tpl_string *name)
+bool umbra_schema_requires(umbra_tpl_value schema, const umbra_tpl_string *name)
 {
     const umbra_tpl_value *list = umbra_value_member(schema, "required");
     for (size_t i = 0; list && i < list->u.list->count; i++) {
@@ -37,6 +37,15 @@ static int check_required(const schema_compiler *c, umbra_tpl_value schema,
     return UMBRA_OK;
 }
 
+/* Whether a key can stand bare. */
+static bool is_word(const umbra_tpl_string *key)
+{
+    size_t n = 0;
+    while (n < key->bytes && key->data[n] > ' ' && !strchr("{}[],:\"\\<|", key->data[n]))
+        n++;
+    return n > 0 && n == key->bytes;
+}
+
 /* Nodes of the properties from the last to the first: `first` where nothing was written yet, `more`
  * where something was. */
 static int compile_properties(schema_compiler *c, umbra_tpl_value schema,
@@ -51,13 +60,17 @@ static int compile_properties(schema_compiler *c, umbra_tpl_value schema,
         int value;
         if (e->key.kind != TPL_STRING)
             continue;
+        if (net->quotes && !is_word(e->key.u.string))
+            return umbra_schema_wrong(c, "properties",
+                                      "has a name that the model's family cannot "
+                                      "write");
         int rc = umbra_schema_part(c, e->value, "properties", e->key.u.string, &value);
         if (rc != UMBRA_OK)
             return rc;
         int pair = umbra_net_call(net, net->space, umbra_net_call(net, value, more));
-        pair = umbra_schema_literal(c, e->key, umbra_net_one_of(net, ":", pair));
+        pair = umbra_schema_key(c, e->key, umbra_net_one_of(net, ":", pair));
         int next = umbra_net_one_of(net, ",", umbra_net_call(net, net->space, pair));
-        bool required = is_required(schema, e->key.u.string);
+        bool required = umbra_schema_requires(schema, e->key.u.string);
         more = required ? next : umbra_net_split(net, next, more);
         first = required ? pair : umbra_net_split(net, pair, first);
     }

@@ -33,6 +33,55 @@ static int in_order(const void *a, const void *b, void *user)
     return x->id < y->id ? -1 : 1;
 }
 
+size_t umbra_spell(const umbra_model *model, int32_t id, char *out, size_t size)
+{
+    size_t n = umbra_is_end_token(model, id) ? 0 : umbra_detokenize(model, id, false, out, size);
+    if (n > 0)
+        return n;
+    n = umbra_detokenize(model, id, true, out + 1, size - 2);
+    if (n == 0)
+        return 0;
+    out[0] = SPELLING_CONTROL;
+    if (n <= size - 2)
+        out[n + 1] = SPELLING_CONTROL_END;
+    return n + 2;
+}
+
+char *umbra_spell_text(const umbra_model *model, const char *text)
+{
+    int32_t *ids = NULL;
+    size_t count = 0, used = 0, bytes = strlen(text), at = 0;
+    char token[SPELLING_BYTES];
+    if (umbra_tokenize(model, text, bytes, false, true, &ids, &count, NULL) != UMBRA_OK)
+        return NULL;
+    char *out = umbra_calloc(bytes + 2 * count + 1, 1);
+    for (size_t i = 0; out && i < count; i++) {
+        size_t n = umbra_spell(model, ids[i], token, sizeof token);
+        if (n == 0 || n > sizeof token || token[0] != SPELLING_CONTROL)
+            continue;
+        const char *here = memmem(text + at, bytes - at, token + 1, n - 2);
+        if (!here)
+            continue;
+        size_t before = (size_t)(here - text) - at;
+        memcpy(out + used, text + at, before);
+        memcpy(out + used + before, token, n);
+        used += before + n;
+        at += before + n - 2;
+    }
+    if (out)
+        memcpy(out + used, text + at, bytes - at);
+    umbra_free_tokens(ids);
+    return out;
+}
+
+/* Whether a token's bytes are no text and no control token either: a byte that no text has. */
+static bool is_stray(const char *bytes, size_t n)
+{
+    return bytes[0] != SPELLING_CONTROL
+               ? memchr(bytes, SPELLING_CONTROL, n) || memchr(bytes, SPELLING_CONTROL_END, n)
+               : bytes[n - 1] != SPELLING_CONTROL_END || n < 3;
+}
+
 /* Tokens without a text of their own, and endless ones, are left out. */
 static bool collect(texts *t, const umbra_model *model, int vocabulary)
 {
@@ -40,14 +89,15 @@ static bool collect(texts *t, const umbra_model *model, int vocabulary)
     for (int32_t id = 0; t->list && id < vocabulary; id++) {
         if (t->used + SPELLING_BYTES > t->room) {
             size_t room = 2 * t->room + (1 << 16);
-            char *bytes = umbra_reallocarray(t->bytes, room, 1);
-            if (!bytes)
+            char *larger = umbra_reallocarray(t->bytes, room, 1);
+            if (!larger)
                 return false;
-            t->bytes = bytes;
+            t->bytes = larger;
             t->room = room;
         }
-        size_t n = umbra_detokenize(model, id, false, t->bytes + t->used, SPELLING_BYTES);
-        if (n == 0 || n > SPELLING_BYTES || umbra_is_end_token(model, id))
+        char *bytes = t->bytes + t->used;
+        size_t n = umbra_spell(model, id, bytes, SPELLING_BYTES);
+        if (n == 0 || n > SPELLING_BYTES || is_stray(bytes, n))
             continue;
         t->list[t->n++] = (spelled){(uint32_t)t->used, id, (uint8_t)n};
         t->used += n;

@@ -5,12 +5,14 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include "kernels/x86/amx.h"
 #endif
 
 #include "kernels/scalar/grids.h"
 #include "kernels/internal.h"
 
-enum { TABLES_MAX = 4 };
+enum { TABLES_MAX = 5 };
 
 static umbra_kernels tables[TABLES_MAX]; /* those this CPU runs, best first */
 static int table_count;
@@ -49,10 +51,16 @@ static void add_vector_tables(const umbra_kernels *scalar)
     avx2.name = "avx2";
     umbra_kernels_fill_avx2(&avx2);
     if (cpu_has_avx512()) {
-        umbra_kernels *k = &tables[table_count++];
-        *k = avx2;
-        k->name = "avx512";
-        umbra_kernels_fill_avx512(k);
+        umbra_kernels avx512 = avx2;
+        avx512.name = "avx512";
+        umbra_kernels_fill_avx512(&avx512);
+        if (umbra_amx_works()) {
+            umbra_kernels *k = &tables[table_count++];
+            *k = avx512;
+            k->name = "amx";
+            umbra_kernels_fill_amx(k);
+        }
+        tables[table_count++] = avx512;
     }
     tables[table_count++] = avx2;
 }

@@ -222,23 +222,6 @@ void umbra_limit_context(umbra_config *c, int positions, const char *reason)
     c->context_reason = reason;
 }
 
-int umbra_end_before_indexer(umbra_keys *keys, int block, umbra_config *c, umbra_error *err)
-{
-    int heads, width, top_k;
-    const umbra_int_key wanted[] = {
-        {"attention.indexer.head_count", 1, 4096, -1, &heads},
-        {"attention.indexer.key_length", 2, 4096, -1, &width},
-        {"attention.indexer.top_k", 1, 1 << 30, -1, &top_k},
-    };
-    int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
-    int64_t positions = rc == UMBRA_OK ? (int64_t)top_k * block : 0;
-    if (rc == UMBRA_OK && positions < c->context)
-        umbra_limit_context(c, (int)positions,
-                            "its attention sees so many positions at once, and what picks them in "
-                            "a longer context is not supported");
-    return rc;
-}
-
 /* ---- tensors ---- */
 
 void umbra_rules_attention(const umbra_gguf *gguf, const umbra_config *c, int layer,

@@ -52,9 +52,6 @@ int umbra_read_dense_and_shared(umbra_keys *keys, umbra_config *c, umbra_error *
 /* The context ends behind so many positions, for a reason that completes "at most N with this
  * model: ...". */
 void umbra_limit_context(umbra_config *c, int positions, const char *reason);
-/* Where an indexer picks what attention sees, top_k blocks of `block` positions: the context ends
- * where it would have to. */
-int umbra_end_before_indexer(umbra_keys *keys, int block, umbra_config *c, umbra_error *err);
 /* latent.c: the keys of attention over a compressed cache, and its tensors. */
 int umbra_read_latent(umbra_keys *keys, umbra_config *c, umbra_error *err);
 void umbra_rules_latent(const umbra_gguf *gguf, const umbra_config *c, int layer,
@@ -78,6 +75,12 @@ void umbra_rules_ffn(const umbra_config *c, int width, bool shared, umbra_tensor
 /* All behind the attention: a feed-forward block where the layer is dense, or else the router, and
  * the shared expert where there is one. */
 void umbra_rules_feed_forward(const umbra_config *c, int layer, umbra_tensor_rule *rules);
+
+/* index.c: an index' keys attention.indexer.* to c->usual.index, most being their top_k, a unit one
+ * position. */
+int umbra_read_index(umbra_keys *keys, umbra_config *c, umbra_error *err);
+/* Queries and keys of an index, both normed, where a layer has one. */
+void umbra_rules_index(const umbra_config *c, int layer, umbra_tensor_rule *rules);
 
 /* recurrent.c: layers with a delta net, and full attention with gated output between them (the
  * Qwen3-Next family): which layers are recurrent, with the keys ssm.*; and what these have

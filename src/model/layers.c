@@ -18,6 +18,15 @@ static int check_layer(const umbra_gguf *gguf, const umbra_attention *a, int lay
     return UMBRA_OK;
 }
 
+/* index->kept is 1 so far where there is one. */
+static void number_index(umbra_index *index, umbra_config *c)
+{
+    if (!index->kept)
+        return;
+    index->kept = c->kept++;
+    index->pooling = index->ratio ? c->kept++ : 0;
+}
+
 int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_config *c,
                       umbra_error *err)
 {
@@ -49,8 +58,7 @@ int umbra_read_layers(umbra_keys *keys, const umbra_architecture *a, umbra_confi
         at->pooling = at->ratio ? c->kept++ : 0;
     }
     for (int l = 0; l < c->layers; l++)
-        if (c->attention[l].index.kept)
-            c->attention[l].index.kept = c->kept++;
+        number_index(&c->attention[l].index, c);
     c->ngrams.kept = c->ngrams.size ? c->kept++ : 0;
     return rc;
 }

@@ -76,15 +76,26 @@ typedef struct umbra_recurrence {
     int taps;        /* positions that the convolution takes in */
 } umbra_recurrence;
 
-/* An index that picks the positions that attention sees. */
+/* An index that picks what attention sees: positions, or where the layer pools, pooled rows. */
 typedef struct umbra_index {
-    int most;       /* positions; 0: attention sees all */
+    int most;  /* units that are picked; 0: attention sees all */
+    int unit;  /* positions, or pooled rows, of a unit; the last one may have fewer */
+    int local; /* units at the end that are picked whatever their scores */
+    /* There is a query for each key/value head, which picks for that one, by the largest of its
+     * products with a unit's keys. Else the same is picked for all, by the weighed sum over heads
+     * of max(query . key, 0). */
+    bool by_head;
     int heads, dim; /* of its queries; keys have one */
-    umbra_rope_pairs
-        pairs; /* of its rotation, which is of the first values, otherwise as attention's */
+    int ratio; /* a key is pooled of so many positions, those of a unit; what follows the last whole
+                  one is picked too. 0: every position has a key */
+    int parts; /* such a key is pooled as attention's rows are (ratio_parts); 0: it is normed behind
+                  the mean of its positions */
+    umbra_rope_pairs pairs; /* of its rotation, otherwise as attention's, which is */
+    bool turns_end;         /* of the last values, not the first */
     float eps;
-    int kept; /* what the state keeps of it (umbra_config.kept); 0: the layer sees what the last one
-                 before it that has an index sees */
+    int kept;    /* what the state keeps of it (umbra_config.kept): keys; 0: the layer sees what the
+                    last one before it that has an index sees */
+    int pooling; /* and of what keys are pooled; 0: none */
 } umbra_index;
 
 /* How a layer attends, and what it keeps of every position. */
@@ -203,18 +214,22 @@ typedef enum umbra_role {
     UMBRA_ATTN_K_B,       /* (heads, kv_rank, key_dim - rope.dim), with V_B, or else KV_B */
     UMBRA_ATTN_V_B,       /* (heads, value_dim, kv_rank) */
     UMBRA_ATTN_KV_B,      /* (heads, key_dim - rope.dim + value_dim, kv_rank) */
-    UMBRA_INDEX_Q,        /* (index heads * dim, q_rank) */
-    UMBRA_INDEX_K,        /* (index dim, hidden) */
-    UMBRA_INDEX_K_NORM,   /* (index dim) */
-    UMBRA_INDEX_K_BIAS,   /* (index dim) of that norm */
-    UMBRA_INDEX_WEIGHT,   /* (index heads, hidden) */
-    UMBRA_ATTN_KV,        /* (key_dim, hidden) keys that are values; KV_A_NORM norms them */
-    UMBRA_ATTN_OUT_A,     /* (out_groups * out_rank, heads * value_dim / out_groups), before OUT */
-    UMBRA_POOL_VALUES,    /* (ratio_parts * key_dim, hidden) of what is pooled */
-    UMBRA_POOL_SCORES,    /* the same; their softmax over a block's positions weighs the values */
-    UMBRA_POOL_PLACE, /* (ratio, ratio_parts * key_dim) added to the scores, by place in a block */
-    UMBRA_POOL_NORM,  /* (key_dim) of pooled rows */
-    UMBRA_ATTN_MIX,   /* (streams * (streams + 2), streams * hidden) how attention mixes them */
+    UMBRA_INDEX_Q,        /* (index heads * dim, q_rank or hidden) */
+    UMBRA_INDEX_Q_NORM,   /* (index dim) of each head; may be NULL */
+    UMBRA_INDEX_K,      /* (index dim, hidden), or of what is pooled (index parts * dim, hidden) */
+    UMBRA_INDEX_K_NORM, /* (index dim) */
+    UMBRA_INDEX_K_BIAS, /* (index dim) of that norm, which is then one with a mean */
+    UMBRA_INDEX_WEIGHT, /* (index heads, hidden); NULL: 1 */
+    UMBRA_INDEX_SCORES, /* (index parts * dim, hidden); INDEX_PLACE: (ratio, the same); of pooled
+                           keys, as POOL_SCORES and POOL_PLACE */
+    UMBRA_INDEX_PLACE,
+    UMBRA_ATTN_KV,     /* (key_dim, hidden) keys that are values; KV_A_NORM norms them */
+    UMBRA_ATTN_OUT_A,  /* (out_groups * out_rank, heads * value_dim / out_groups), before OUT */
+    UMBRA_POOL_VALUES, /* (ratio_parts * key_dim, hidden) of what is pooled */
+    UMBRA_POOL_SCORES, /* the same; their softmax over a block's positions weighs the values */
+    UMBRA_POOL_PLACE,  /* (ratio, ratio_parts * key_dim) added to the scores, by place in a block */
+    UMBRA_POOL_NORM,   /* (key_dim) of pooled rows */
+    UMBRA_ATTN_MIX,    /* (streams * (streams + 2), streams * hidden) how attention mixes them */
     UMBRA_ATTN_MIX_SCALE, /* (3) of what that gives for input, output and between streams */
     UMBRA_ATTN_MIX_BASE,  /* (streams * (streams + 2)) added to it */
     UMBRA_FFN_MIX,        /* the same for the second half of a layer */

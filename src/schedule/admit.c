@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "device/kv.h"
+#include "schedule/checkpoints.h"
 #include "schedule/internal.h"
 
 static int common(const int32_t *a, int n, const int32_t *b, int m)
@@ -13,22 +14,27 @@ static int common(const int32_t *a, int n, const int32_t *b, int m)
     return i;
 }
 
-/* Whether a text that holds so many tokens can be cut to `to`: windowed layers forget. */
+/* Whether a text that holds so many tokens can be cut to `to`: layers with a window forget, and
+ * recurrent ones know what is held alone. */
 static bool can_cut(const umbra_scheduler *s, int held, int to)
 {
     const umbra_model_info *info = umbra_model_get_info(s->o.model);
+    if (info->recurrent_layers > 0 && held != to)
+        return false;
     return info->windowed_layers == 0 || held <= info->window || held - to <= UMBRA_KV_PAGE;
 }
 
-/* The slot that holds most of the prompt's beginning, or -1; *shared how much. The last token is
- * computed in any case: its logits are wanted. */
-static int find_source(const umbra_scheduler *s, const umbra_job *job, int *shared)
+/* The slot that holds most of the prompt's beginning, or -1; *shared how much; *parted: and how
+ * much of it some slot has held that cannot be cut there. The last token is computed in any case:
+ * its logits are wanted. */
+static int find_source(const umbra_scheduler *s, const umbra_job *job, int *shared, int *parted)
 {
     int best = -1;
-    *shared = 0;
+    *shared = *parted = 0;
     for (int i = 0; i < s->o.sequences; i++) {
         const umbra_text_slot *slot = &s->slots[i];
         int n = common(slot->tokens, slot->held, job->prompt, job->prompt_tokens - 1);
+        *parted = n > *parted ? n : *parted;
         if (!can_cut(s, slot->held, n))
             continue;
         if (n > *shared || (n == *shared && n > 0 && s->slots[best].job && !slot->job)) {
@@ -39,15 +45,21 @@ static int find_source(const umbra_scheduler *s, const umbra_job *job, int *shar
     return best;
 }
 
-/* Whether a prompt that is being read will soon hold a step's worth more of this one. */
+/* Whether a prompt that is being read will soon hold a step's worth more of this one: where it can
+ * be cut later, or will leave a checkpoint there. */
 static bool worth_waiting(const umbra_scheduler *s, const umbra_job *job, int shared)
 {
+    bool forgets = umbra_scheduler_forgets(s);
     for (int i = 0; i < s->o.sequences; i++) {
-        const umbra_text_slot *slot = &s->slots[i];
+        umbra_text_slot *slot = &s->slots[i];
         if (!slot->job || slot->held >= slot->job->prompt_tokens)
             continue;
         int n = common(slot->tokens, slot->count, job->prompt, job->prompt_tokens - 1);
-        if (n > slot->held && n >= shared + s->chunk)
+        if (n <= slot->held || n < shared + s->chunk || (forgets && !umbra_checkpoint_can(s)))
+            continue;
+        if (forgets)
+            umbra_checkpoint_add(slot, n);
+        if (!forgets || umbra_checkpoint_next(slot) > 0)
             return true;
     }
     return false;
@@ -108,25 +120,36 @@ static void restore(umbra_scheduler *s, int to, umbra_job *job, int shared)
 }
 
 /* A continuation of all that a slot holds goes on there. Else the source keeps what it has, for
- * others that begin alike, and the slot that was of least use becomes its branch. */
+ * others that begin alike, as checkpoints do, and the slot that was of least use becomes its
+ * branch. */
 static int place(umbra_scheduler *s, int source, int shared)
 {
-    if (source >= 0 && !s->slots[source].job && s->slots[source].held == shared)
-        return source;
-    return find_victim(s);
+    if (source < 0)
+        return find_victim(s);
+    umbra_text_slot *slot = &s->slots[source];
+    slot->used = s->steps;
+    return !slot->job && slot->held == shared && !slot->checkpoint ? source : find_victim(s);
+}
+
+/* Whether as many texts are under way as may be. */
+static bool is_full(const umbra_scheduler *s)
+{
+    int busy = 0;
+    for (int i = 0; i < s->o.sequences; i++)
+        busy += s->slots[i].job != NULL;
+    return s->o.texts > 0 && busy >= s->o.texts;
 }
 
 bool umbra_scheduler_admit(umbra_scheduler *s, umbra_job *job)
 {
-    int shared;
-    int source = find_source(s, job, &shared);
-    int to = place(s, source, shared);
+    int shared, parted;
+    int source = find_source(s, job, &shared, &parted);
+    int to = is_full(s) ? -1 : place(s, source, shared);
     if (to < 0 || worth_waiting(s, job, shared))
         return false;
     umbra_text_slot *slot = &s->slots[to];
     if (source >= 0) {
         take_over(s, source, to, shared);
-        s->slots[source].used = s->steps;
     } else {
         umbra_scheduler_keep(s, to, false);
         slot->held = umbra_engine_truncate(s->o.engine, to, 0);
@@ -136,6 +159,8 @@ bool umbra_scheduler_admit(umbra_scheduler *s, umbra_job *job)
     memcpy(slot->tokens, job->prompt, (size_t)job->prompt_tokens * sizeof *slot->tokens);
     slot->count = job->prompt_tokens;
     slot->job = job;
+    slot->checkpoint = false;
+    umbra_checkpoint_plan(s, slot, parted);
     slot->used = s->steps;
     slot->turn = s->pieces;
     job->reused_tokens = slot->held;

@@ -6,6 +6,8 @@
 
 #include "schedule/scheduler.h"
 
+enum { SLOT_MARKS = 4 };
+
 typedef struct umbra_text_slot {
     umbra_job *job;  /* NULL: idle */
     int32_t *tokens; /* (context + 1) what the sequence holds, then what it is to hold */
@@ -17,6 +19,8 @@ typedef struct umbra_text_slot {
     int rows;        /* of the step in progress */
     int32_t next;    /* chosen in the step in progress */
     bool chosen;
+    int marks[SLOT_MARKS]; /* where checkpoints are to be made (0: none); see checkpoints.h */
+    bool checkpoint;       /* idle, and holds one */
 } umbra_text_slot;
 
 struct umbra_scheduler {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "schedule/checkpoints.h"
 #include "schedule/internal.h"
 
 /* ---- opening ---- */
@@ -237,6 +238,9 @@ static int gather(umbra_scheduler *s, int *prompt)
     if (reader >= 0) {
         umbra_text_slot *slot = &s->slots[reader];
         int room = n < s->chunk ? s->chunk - n : 1, rest = slot->count - slot->held;
+        int stop = umbra_checkpoint_next(slot); /* what is held there, a checkpoint keeps */
+        if (stop > 0 && stop - slot->held < rest)
+            rest = stop - slot->held;
         *prompt = rest < room ? rest : room;
         slot->turn = ++s->pieces;
         n = add_rows(s, n, reader, *prompt);
@@ -298,6 +302,7 @@ static void hand_out(umbra_scheduler *s)
         slot->held += slot->rows;
         slot->written = false;
         slot->used = s->steps;
+        umbra_checkpoint_take(s, i);
         umbra_job *job = slot->job;
         if (job->progress && slot->held <= job->prompt_tokens)
             job->progress(job->user, slot->held, job->prompt_tokens);

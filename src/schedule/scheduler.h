@@ -65,6 +65,8 @@ typedef struct umbra_scheduler_options {
     umbra_engine *engine; /* must outlive the scheduler, which alone may use its sequences */
     const umbra_model *model;
     int sequences;        /* of the engine */
+    int texts;            /* of them at once under way; 0: as many as there are sequences. What is
+                             more has room for what prompts may share that models forget */
     umbra_states *states; /* where evicted states go; NULL: nowhere. Must outlive the scheduler */
 } umbra_scheduler_options;
 

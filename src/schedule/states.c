@@ -65,7 +65,7 @@ static bool begins_with(const umbra_state_entry *e, const umbra_state_entry *oth
 /* A state from which this one was continued says nothing more, where it can be cut from this. */
 static void remove_covered(umbra_states *s, const umbra_state_entry *e, const int32_t *tokens)
 {
-    for (int i = s->n - 1; !s->o.windowed && i >= 0; i--) {
+    for (int i = s->n - 1; !s->o.forgets && i >= 0; i--) {
         const umbra_state_entry *other = &s->entries[i];
         if (other->tokens < e->tokens && begins_with(e, other) &&
             other->whole == XXH3_64bits(tokens, (size_t)other->tokens * sizeof *tokens))
@@ -318,7 +318,7 @@ static int shared_tokens(const umbra_states *s, const umbra_state_entry *e,
     int n = common_marks(e, prompt) * UMBRA_STATE_MARK;
     bool whole = e->tokens <= prompt->tokens && e->tokens - n < UMBRA_STATE_MARK &&
                  e->whole == XXH3_64bits(tokens, (size_t)e->tokens * sizeof *tokens);
-    return whole ? e->tokens : s->o.windowed ? 0 : n;
+    return whole ? e->tokens : s->o.forgets ? 0 : n;
 }
 
 /* The file that has most of the tokens, of those that are sooner read than computed; its entry is

@@ -19,7 +19,7 @@ typedef struct umbra_states_options {
     uint64_t most_bytes;   /* of all files in it */
     const char *model;     /* umbra_model_hash */
     const char *kernels;   /* of the plan */
-    bool windowed;         /* layers forget: a longer state is of no use to a shorter prompt */
+    bool forgets;          /* layers do: a longer state is of no use to a shorter prompt */
     uint64_t buffer_bytes; /* of the largest state; larger ones are passed over */
     void (*warn)(void *user, const char *message); /* a state could not be written or read */
     void *user;

@@ -56,10 +56,10 @@ enum MHD_Result serve_props(serve_exchange *x)
         x, MHD_HTTP_OK,
         json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:i, s:o, s:o}", "model",
                   s->o.name, "architecture", info->architecture, "version", umbra_version(),
-                  "context", s->context, "parallel", s->o.sequences, "layers", info->layers,
-                  "experts", info->experts, "experts_used", info->experts_used, "kernels",
-                  p->kernels, "threads", p->threads, "plan", describe_plan(p), "chat_template",
-                  text));
+                  "context", s->context, "parallel", s->o.texts ? s->o.texts : s->o.sequences,
+                  "layers", info->layers, "experts", info->experts, "experts_used",
+                  info->experts_used, "kernels", p->kernels, "threads", p->threads, "plan",
+                  describe_plan(p), "chat_template", text));
 }
 
 enum MHD_Result serve_slots(serve_exchange *x)

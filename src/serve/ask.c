@@ -98,6 +98,31 @@ static const char *after_reasoning(const serve_answer *a)
     return last && !strstr(last, "</think>") ? "</think>" : NULL;
 }
 
+/* What holds the text to what was asked for, if anything does. */
+static bool open_grammar(serve_answer *a, serve_ask *ask, enum MHD_Result *result)
+{
+    umbra_error err = {0};
+    const char *field = ask->json ? "schema" : "tools";
+    if (!ask->json && !ask->calls)
+        return true;
+    if (ask->json && ask->calls) {
+        *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, "tools",
+                               "tools: strict ones, and calls that must come, are not supported "
+                               "beside a format of the answer");
+        return false;
+    }
+    int rc = ask->json ? serve_open_grammar(&a->text, ask, after_reasoning(a), &err)
+                       : serve_open_calls(&a->text, ask->calls, &err);
+    if (rc != UMBRA_OK) {
+        int status = rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST;
+        *result = serve_refuse(a->x, status, field, "%s: %s", field, err.message);
+        return false;
+    }
+    ask->sampling.allow = umbra_grammar_allow;
+    ask->sampling.user = a->text.grammar;
+    return true;
+}
+
 bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t prompt_tokens,
                     enum MHD_Result *result)
 {
@@ -111,15 +136,7 @@ bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t pro
         good = read_bias(a, ask, result);
     if (ask->sampling.top_p <= 0) /* the best alone */
         ask->sampling.temperature = 0;
-    if (good && ask->json &&
-        serve_open_grammar(&a->text, ask, after_reasoning(a), &err) != UMBRA_OK) {
-        *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, "schema", "schema: %s", err.message);
-        good = false;
-    }
-    if (good && ask->json) {
-        ask->sampling.allow = umbra_grammar_allow;
-        ask->sampling.user = a->text.grammar;
-    }
+    good = good && open_grammar(a, ask, result);
     if (good && serve_text_prepare(&a->text, &ask->sampling, (const char *const *)a->stops, n_stops,
                                    &err) != UMBRA_OK) {
         *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, NULL, "%s", err.message);

@@ -179,24 +179,13 @@ json_t *serve_convert_tools(serve_exchange *x, const json_t *tools, enum MHD_Res
             json_decref(list);
             return NULL;
         }
-        json_array_append_new(list, json_pack("{s:s, s:{s:s, s:s, s:O}}", "type", "function",
-                                              "function", "name", text_of(t, "name"), "description",
-                                              text_of(t, "description"), "parameters", schema));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:{s:s, s:s, s:O, s:b}}", "type", "function",
+                                        "function", "name", text_of(t, "name"), "description",
+                                        text_of(t, "description"), "parameters", schema, "strict",
+                                        json_is_true(json_object_get(t, "strict"))));
     }
     return list;
-}
-
-bool serve_convert_choice(serve_exchange *x, const json_t *choice, const json_t **tools,
-                          bool *one_call, enum MHD_Result *result)
-{
-    if (*tools && (!json_is_array(*tools) || json_array_size(*tools) == 0))
-        *tools = NULL;
-    *one_call = json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
-    if (choice && is_type(choice, "none"))
-        *tools = NULL;
-    else if (choice && !is_type(choice, "auto"))
-        return refuse(x, "tool_choice", "only auto and none are supported here", result);
-    return true;
 }
 
 bool serve_convert_thinking(serve_exchange *x, const json_t *thinking, json_t **variables,

@@ -104,23 +104,6 @@ static int limit(int newer, int older)
     return newer >= 0 ? newer : older;
 }
 
-/* Which tools the model is to know; false: refused. */
-static bool choose_tools(serve_exchange *x, serve_chat *chat, const json_t *choice,
-                         enum MHD_Result *result)
-{
-    const char *word = json_string_value(choice);
-    if (chat->tools && (!json_is_array(chat->tools) || json_array_size(chat->tools) == 0))
-        chat->tools = NULL;
-    if (word && strcmp(word, "none") == 0)
-        chat->tools = NULL;
-    else if (choice && (!word || strcmp(word, "auto") != 0)) {
-        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tool_choice",
-                               "tool_choice: only auto and none are supported here");
-        return false;
-    }
-    return true;
-}
-
 static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
                          enum MHD_Result *result)
 {
@@ -159,13 +142,13 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
     };
     if (!serve_read_fields(x, body, fields, result) ||
         !serve_read_stream_options(x, options, &a->usage, result) ||
-        !choose_tools(x, &chat, choice, result) ||
+        !serve_read_choice(x, choice, &chat, result) ||
         !serve_read_format(x, format, "response_format", &ask, result) ||
         !serve_render(x, &chat, &prompt, result))
         return false;
     ask.max_tokens = limit(most, ask.max_tokens);
     bool good = serve_ask_chat(a, &ask, &prompt, result);
-    a->text.one_call = !parallel;
+    a->text.one_call |= !parallel;
     a->text.logprobs = probable;
     a->text.n_best = best > 0 ? best : 0;
     return good;

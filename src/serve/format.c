@@ -27,8 +27,7 @@ bool serve_read_format(serve_exchange *x, const json_t *format, const char *fiel
     return json_is_object(ask->schema) || refuse(x, field, "there is no schema in it", result);
 }
 
-/* The tokens' texts are put in order once, for all requests. */
-static int need_spellings(serve *s, umbra_error *err)
+int serve_need_spellings(serve *s, umbra_error *err)
 {
     int rc = UMBRA_OK;
     pthread_mutex_lock(&s->spellings_mutex);
@@ -42,7 +41,7 @@ int serve_open_grammar(serve_text *t, const serve_ask *ask, const char *after, u
 {
     const umbra_grammar_options o = {.begin = t->job.prompt_tokens, .after = after};
     serve_buffer schema = {0};
-    int rc = need_spellings(t->server, err);
+    int rc = serve_need_spellings(t->server, err);
     if (rc == UMBRA_OK && ask->schema) {
         serve_buffer_json(&schema, ask->schema);
         rc = schema.failed ? UMBRA_E_NOMEM : UMBRA_OK;

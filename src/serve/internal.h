@@ -315,9 +315,10 @@ typedef struct serve_ask {
     int max_tokens; /* -1: not given */
     const json_t *stop, *logit_bias;
     bool ignore_end;
-    umbra_bias *bias;     /* owned */
-    bool json;            /* an object is to be written */
-    const json_t *schema; /* that it follows; NULL: any */
+    umbra_bias *bias;                 /* owned */
+    const struct serve_prompt *calls; /* whose tools are to be called as it says; NULL: freely */
+    bool json;                        /* an object is to be written */
+    const json_t *schema;             /* that it follows; NULL: any */
 } serve_ask;
 
 /* Fields that OpenAI's two older APIs share. */
@@ -344,6 +345,8 @@ void serve_ask_begin(serve_ask *ask);
  * False: refused, *result. */
 bool serve_read_format(serve_exchange *x, const json_t *format, const char *field, serve_ask *ask,
                        enum MHD_Result *result);
+/* The tokens' texts are put in order once, for all requests. */
+int serve_need_spellings(serve *s, umbra_error *err);
 /* Lets the text write what was asked for alone; after: text that ends its reasoning, or NULL. */
 int serve_open_grammar(serve_text *t, const serve_ask *ask, const char *after, umbra_error *err);
 /* Makes the text of a prompt, which it takes, in the answer, as asked. False: refused, *result. */
@@ -358,12 +361,18 @@ int32_t *serve_tokens_of(serve_exchange *x, const json_t *text, bool bos, size_t
 /* What a chat is asked with, in OpenAI's form; NULL: none. */
 typedef struct serve_chat {
     const json_t *messages, *tools, *variables;
+    bool must;        /* a tool is to be called */
+    const char *only; /* its name; NULL: any */
 } serve_chat;
 
 typedef struct serve_prompt {
     umbra_chat_prompt prompt;
     umbra_template_tree *tree;
     const umbra_template_value *tools; /* in the tree; NULL: none */
+    /* Where calls are held to their tools' schemas, or must come: the tools as JSON text, and the
+     * name of the one that is to be called (empty: any). */
+    serve_buffer held, only;
+    bool must;
 } serve_prompt;
 
 /* Rendered and tokenised. False: refused, *result. */
@@ -373,14 +382,22 @@ void serve_prompt_free(serve_prompt *p);
 /* The text that answers the prompt, which it takes, in the answer, as asked. False: refused. */
 bool serve_ask_chat(serve_answer *a, serve_ask *ask, serve_prompt *prompt, enum MHD_Result *result);
 
+/* ---- tools.c ---- */
+
+/* What tool_choice says, in any API's words: of chat what follows from it. False: refused. */
+bool serve_read_choice(serve_exchange *x, const json_t *choice, serve_chat *chat,
+                       enum MHD_Result *result);
+bool serve_has_strict(const json_t *tools);
+/* The tools without what says how they are called, which is no business of the template's. */
+json_t *serve_plain_tools(const json_t *tools);
+/* Lets the text call tools as the prompt has them alone. */
+int serve_open_calls(serve_text *t, const serve_prompt *p, umbra_error *err);
+
 /* ---- blocks.c: Anthropic's requests in OpenAI's form; NULL and false: refused ---- */
 
 json_t *serve_convert_messages(serve_exchange *x, const json_t *messages, const json_t *system,
                                enum MHD_Result *result);
 json_t *serve_convert_tools(serve_exchange *x, const json_t *tools, enum MHD_Result *result);
-/* Tools that are not to be used become NULL. */
-bool serve_convert_choice(serve_exchange *x, const json_t *choice, const json_t **tools,
-                          bool *one_call, enum MHD_Result *result);
 /* As a variable of the template; what a budget for it says, no model can be held to. */
 bool serve_convert_thinking(serve_exchange *x, const json_t *thinking, json_t **variables,
                             enum MHD_Result *result);

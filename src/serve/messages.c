@@ -165,9 +165,7 @@ typedef struct converted {
 static bool convert(serve_exchange *x, request *r, converted *c, enum MHD_Result *result)
 {
     c->messages = serve_convert_messages(x, r->messages, r->system, result);
-    bool good = c->messages &&
-                serve_convert_choice(x, r->choice, &r->tools, &r->one_call, result) &&
-                serve_convert_thinking(x, r->thinking, &c->variables, result);
+    bool good = c->messages && serve_convert_thinking(x, r->thinking, &c->variables, result);
     if (good && r->tools) {
         c->tools = serve_convert_tools(x, r->tools, result);
         good = c->tools != NULL;
@@ -179,9 +177,11 @@ static bool render(serve_exchange *x, request *r, serve_prompt *prompt, enum MHD
 {
     converted c = {0};
     bool good = convert(x, r, &c, result);
-    const serve_chat chat = {c.messages, c.tools, c.variables};
+    serve_chat chat = {.messages = c.messages, .tools = c.tools, .variables = c.variables};
+    r->one_call = json_is_true(json_object_get(r->choice, "disable_parallel_tool_use"));
     if (good)
-        good = serve_render(x, &chat, prompt, result);
+        good = serve_read_choice(x, r->choice, &chat, result) &&
+               serve_render(x, &chat, prompt, result);
     json_decref(c.messages);
     json_decref(c.tools);
     json_decref(c.variables);
@@ -220,7 +220,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
     if (!render(x, &r, &prompt, result))
         return false;
     bool good = serve_ask_chat(a, &r.ask, &prompt, result);
-    a->text.one_call = r.one_call;
+    a->text.one_call |= r.one_call;
     return good;
 }
 

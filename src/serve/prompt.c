@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "serve/internal.h"
 
 /* The value in the tree; NULL: a refusal was queued. */
@@ -21,26 +22,27 @@ static const umbra_template_value *to_value(serve_exchange *x, umbra_template_tr
     return v;
 }
 
-/* Whether a tool must be called with what its schema says, which cannot be held here. */
-static bool has_strict(const json_t *tools)
+/* Notes in the prompt what calls are held to; the tools as the template gets them, or NULL. */
+static json_t *hold_calls(const serve_chat *chat, serve_prompt *out)
 {
-    size_t i;
-    json_t *t;
-    json_array_foreach((json_t *)(uintptr_t)tools, i, t)
-    {
-        const json_t *inner = json_object_get(t, "function");
-        if (json_is_true(json_object_get(inner ? inner : t, "strict")))
-            return true;
+    if (chat->must || serve_has_strict(chat->tools)) {
+        serve_buffer_json(&out->held, chat->tools);
+        out->must = chat->must;
     }
-    return false;
+    if (chat->only)
+        serve_buffer_add(&out->only, chat->only, strlen(chat->only) + 1);
+    return serve_plain_tools(chat->tools);
 }
 
 static bool fill(serve_exchange *x, umbra_chat_request *r, const serve_chat *chat,
-                 enum MHD_Result *result)
+                 serve_prompt *out, enum MHD_Result *result)
 {
     r->messages = to_value(x, r->tree, chat->messages, "messages", result);
-    if (r->messages && chat->tools)
-        r->tools = to_value(x, r->tree, chat->tools, "tools", result);
+    if (r->messages && chat->tools) {
+        json_t *plain = hold_calls(chat, out);
+        r->tools = to_value(x, r->tree, plain, "tools", result);
+        json_decref(plain);
+    }
     bool good = r->messages && (!chat->tools || r->tools);
     if (good && chat->variables)
         r->variables = to_value(x, r->tree, chat->variables, "chat_template_kwargs", result);
@@ -54,10 +56,7 @@ bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
     umbra_chat_request r = {0};
     bool good = false;
     *out = (serve_prompt){0};
-    if (has_strict(chat->tools)) {
-        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tools",
-                               "tools: strict is not supported; response_format holds to a schema");
-    } else if (!x->server->chat) {
+    if (!x->server->chat) {
         *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, NULL,
                                "the model has no chat template; umbra serve --template gives one");
     } else if (!json_is_array(chat->messages) || json_array_size(chat->messages) == 0) {
@@ -67,7 +66,7 @@ bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
         *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
     } else {
         r.tree = out->tree;
-        if (fill(x, &r, chat, result)) {
+        if (fill(x, &r, chat, out, result)) {
             int rc = umbra_chat_render(x->server->chat, &r, &out->prompt, &err);
             good = rc == UMBRA_OK;
             out->tools = r.tools;
@@ -86,22 +85,42 @@ void serve_prompt_free(serve_prompt *p)
 {
     umbra_chat_prompt_free(&p->prompt);
     umbra_template_tree_close(&p->tree);
+    serve_buffer_free(&p->held);
+    serve_buffer_free(&p->only);
     p->tools = NULL;
+}
+
+/* Opens what the text is made by. */
+static bool start_chat(serve_answer *a, serve_ask *ask, serve_prompt *prompt,
+                       enum MHD_Result *result)
+{
+    umbra_error err = {0};
+    int32_t *tokens = prompt->prompt.tokens;
+    prompt->prompt.tokens = NULL; /* the text's now */
+    if (prompt->held.failed || prompt->only.failed)
+        umbra_fail(&err, UMBRA_E_NOMEM, "out of memory");
+    ask->calls = prompt->held.bytes > 0 ? prompt : NULL;
+    if (!serve_ask_text(a, ask, tokens, prompt->prompt.count, result))
+        return false;
+    if (err.status == UMBRA_OK)
+        serve_text_parse(&a->text, &a->prompt, prompt->tools, &err);
+    if (err.status != UMBRA_OK)
+        *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
+    return err.status == UMBRA_OK;
 }
 
 bool serve_ask_chat(serve_answer *a, serve_ask *ask, serve_prompt *prompt, enum MHD_Result *result)
 {
-    umbra_error err = {0};
-    int32_t *tokens = prompt->prompt.tokens;
-    prompt->prompt.tokens = NULL;
+    bool good;
     a->prompt = prompt->prompt;
+    a->prompt.tokens = NULL;
     a->tree = prompt->tree;
-    if (!serve_ask_text(a, ask, tokens, a->prompt.count, result))
-        return false;
-    if (serve_text_parse(&a->text, &a->prompt, prompt->tools, &err) == UMBRA_OK)
-        return true;
-    *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
-    return false;
+    good = start_chat(a, ask, prompt, result);
+    if (prompt->only.bytes > 0)
+        a->text.one_call = true;
+    serve_buffer_free(&prompt->held);
+    serve_buffer_free(&prompt->only);
+    return good;
 }
 
 static enum MHD_Result apply(serve_exchange *x, const json_t *body)

@@ -327,22 +327,22 @@ static json_t *functions_of(serve_exchange *x, const json_t *tools, enum MHD_Res
     json_array_foreach((json_t *)(uintptr_t)tools, i, t)
     {
         json_t *schema = json_object_get(t, "parameters");
-        if (strcmp(text_of(t, "type"), "function") != 0 ||
-            json_is_true(json_object_get(t, "strict"))) {
-            refuse(x, "tools", "only functions that are not strict are supported", result);
+        if (strcmp(text_of(t, "type"), "function") != 0) {
+            refuse(x, "tools", "only functions are supported", result);
             json_decref(list);
             return NULL;
         }
-        json_array_append_new(list, json_pack("{s:s, s:{s:s, s:s, s:o}}", "type", "function",
-                                              "function", "name", text_of(t, "name"), "description",
-                                              text_of(t, "description"), "parameters",
-                                              schema ? json_incref(schema) : json_object()));
+        json_array_append_new(
+            list, json_pack("{s:s, s:{s:s, s:s, s:o, s:b}}", "type", "function", "function", "name",
+                            text_of(t, "name"), "description", text_of(t, "description"),
+                            "parameters", schema ? json_incref(schema) : json_object(), "strict",
+                            json_is_true(json_object_get(t, "strict"))));
     }
     return list;
 }
 
 typedef struct request {
-    const json_t *input, *tools, *text;
+    const json_t *input, *tools, *text, *choice;
     const char *model, *instructions;
     int best;
     bool parallel;
@@ -357,9 +357,10 @@ static bool render(serve_exchange *x, const request *r, serve_prompt *prompt,
         tools = functions_of(x, r->tools, result);
         good = tools != NULL;
     }
-    const serve_chat chat = {messages, tools, NULL};
+    serve_chat chat = {.messages = messages, .tools = tools};
     if (good)
-        good = serve_render(x, &chat, prompt, result);
+        good = serve_read_choice(x, r->choice, &chat, result) &&
+               serve_render(x, &chat, prompt, result);
     json_decref(messages);
     json_decref(tools);
     return good;
@@ -391,7 +392,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {"input", SERVE_JSON, &r.input},
         {"instructions", SERVE_TEXT_FIELD, &r.instructions},
         {"tools", SERVE_JSON, &r.tools},
-        {"tool_choice", SERVE_ONLY, .only = "[\"auto\"]"},
+        {"tool_choice", SERVE_JSON, &r.choice},
         {"parallel_tool_calls", SERVE_BOOL, &r.parallel},
         {"max_output_tokens", SERVE_INT, &ask.max_tokens, 1, 1e9},
         {"temperature", SERVE_FLOAT, &ask.sampling.temperature, 0, 2},
@@ -414,7 +415,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         !render(x, &r, &prompt, result))
         return false;
     bool good = serve_ask_chat(a, &ask, &prompt, result);
-    a->text.one_call = !r.parallel;
+    a->text.one_call |= !r.parallel;
     return good;
 }
 

@@ -15,6 +15,7 @@ typedef struct serve_options {
     umbra_engine *engine;      /* the server alone uses it until it is closed */
     umbra_prefetch *prefetch;  /* of the engine, for figures; may be NULL */
     int sequences;             /* of the engine */
+    int texts;                 /* of them written at once; 0: all */
     const char *name;          /* of the model, as clients see it */
     const char *host;          /* name or address; NULL: 127.0.0.1 */
     int port;                  /* 0: any that is free */

@@ -117,12 +117,13 @@ static int open_states(serve *s, umbra_error *err)
     if (!s->o.state_folder)
         return UMBRA_OK;
     int rc = umbra_model_hash(s->o.model, hash, err);
+    const umbra_model_info *info = umbra_model_get_info(s->o.model);
     const umbra_states_options o = {
         .folder = s->o.state_folder,
         .most_bytes = s->o.state_bytes,
         .model = hash,
         .kernels = umbra_engine_get_plan(s->o.engine)->kernels,
-        .windowed = umbra_model_get_info(s->o.model)->windowed_layers > 0,
+        .forgets = info->windowed_layers > 0 || info->recurrent_layers > 0,
         .buffer_bytes = s->o.state_buffer_bytes,
         .warn = s->o.log,
         .user = s->o.user,
@@ -135,6 +136,7 @@ static int open_scheduler(serve *s, umbra_error *err)
     const umbra_scheduler_options o = {.engine = s->o.engine,
                                        .model = s->o.model,
                                        .sequences = s->o.sequences,
+                                       .texts = s->o.texts,
                                        .states = s->states};
     int rc = umbra_scheduler_open(&s->scheduler, &o, err);
     if (rc != UMBRA_OK)

@@ -5,7 +5,7 @@
 #include "../model/make.h"
 #include "engine/engine.h"
 
-enum { TOKENS = 40, MOST_LAYERS = 4 };
+enum { TOKENS = 72 /* more than a page has */, MOST_LAYERS = 4 };
 
 typedef struct opened {
     umbra_memory_file file;

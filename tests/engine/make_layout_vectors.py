@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from gguf import GGUFReader
 
-TOKENS = [256] + [(t * 37 + 11) % 250 for t in range(1, 40)]
+TOKENS = [256] + [(t * 37 + 11) % 250 for t in range(1, 72)]  # more than a page
 
 
 class Model:
@@ -238,11 +238,66 @@ def picked(m, layer, x, rope):
         worth = np.zeros(t + 1)
         for h in range(heads):
             worth += weights[t, h] * np.maximum(k[: t + 1] @ turn(q[t, h], t), 0)
-        out.append(sorted(np.argsort(-worth, kind="stable")[:most]))
+        out.append(best(worth, most))
     return out
 
 
 PICKING = {}  # what a layer's index sees
+
+
+def best(worth, most):
+    """the places of the largest, of equal ones the first, in order"""
+    return sorted(np.argsort(-np.array(worth), kind="stable")[:most])
+
+
+def index_heads(m, layer, x, rope, name, heads):
+    """queries of an index, or its keys before they are normed and turned"""
+    y = (x @ m.get(f"indexer.{name}_proj.weight", layer).T).reshape(len(x), heads, -1)
+    return y[:, 0] if heads == 1 else y
+
+
+def index_turned(m, layer, row, rope, name, position):
+    eps, turned = m.key("attention.layer_norm_rms_epsilon"), 2 * len(rope.frequency)
+    row = norm(row, m.get(f"indexer.{name}_norm.weight", layer), eps)
+    return np.concatenate([rope.turn(row[:turned], position), row[turned:]])
+
+
+def picked_blocks(m, layer, x, rope):
+    """for each token and key/value head the positions that attention sees (minimax-m3)"""
+    heads, most = m.key("attention.indexer.head_count"), m.key("attention.indexer.top_k")
+    size, local = m.key("attention.indexer.block_size"), m.key("attention.indexer.local_blocks")
+    q = index_heads(m, layer, x, rope, "q", heads)
+    k = index_heads(m, layer, x, rope, "k", 1)
+    k = np.array([index_turned(m, layer, row, rope, "k", t) for t, row in enumerate(k)])
+    out = []
+    for t in range(len(x)):
+        for_heads = []
+        for h in range(heads):
+            products = k[: t + 1] @ index_turned(m, layer, q[t, h], rope, "q", t)
+            worth = [products[b : b + size].max() for b in range(0, t + 1, size)]
+            worth = [math.inf if b >= len(worth) - local else w for b, w in enumerate(worth)]
+            keep = best(worth, most)
+            for_heads.append([j for j in range(t + 1) if j // size in keep])
+        out.append(for_heads)
+    return out
+
+
+def picked_means(m, layer, x, rope):
+    """for each token the positions that attention sees (qwen4exp)"""
+    heads, size = m.key("attention.indexer.head_count"), m.key("attention.compress_ratios")[layer]
+    most = m.key("attention.indexer.top_k") // size
+    q = index_heads(m, layer, x, rope, "q", heads)
+    k = index_heads(m, layer, x, rope, "k", 1)
+    keys = [index_turned(m, layer, k[b : b + size].mean(0), rope, "k", b)
+            for b in range(0, len(x) - size + 1, size)]
+    out = []
+    for t in range(len(x)):
+        whole = (t + 1) // size
+        worth = [sum(max(0, keys[b] @ index_turned(m, layer, q[t, h], rope, "q", t))
+                     for h in range(heads)) for b in range(whole)]
+        keep = best(worth, most) + [whole]  # and what follows
+        out.append([j for j in range(t + 1) if j // size in keep])
+    return out
 
 
 def turn_end(rope, x, position):
@@ -251,15 +306,15 @@ def turn_end(rope, x, position):
     return np.concatenate([x[:-n], rope.turn(x[-n:], position)])
 
 
-def pooled_rows(m, layer, x, rope):
+def pooled_rows(m, layer, x, rope, name="attn", dim=None):
     """[(position that ends the block, row)]"""
     ratio = m.key("attention.compress_ratios")[layer]
     if ratio == 0:
         return []
-    dim, eps = m.key("attention.key_length"), m.key("attention.layer_norm_rms_epsilon")
-    values = x @ m.get("attn_compressor_kv.weight", layer).T
-    scores = x @ m.get("attn_compressor_gate.weight", layer).T
-    scores += np.array([m.get("attn_compressor_ape.weight", layer)[t % ratio]
+    dim, eps = dim or m.key("attention.key_length"), m.key("attention.layer_norm_rms_epsilon")
+    values = x @ m.get(f"{name}_compressor_kv.weight", layer).T
+    scores = x @ m.get(f"{name}_compressor_gate.weight", layer).T
+    scores += np.array([m.get(f"{name}_compressor_ape.weight", layer)[t % ratio]
                         for t in range(len(x))])
     rows = []
     for first in range(0, len(x) - ratio + 1, ratio):
@@ -270,9 +325,25 @@ def pooled_rows(m, layer, x, rope):
             v = np.concatenate([values[before, :dim], v])
             s = np.concatenate([scores[before, :dim], s])
         row = np.array([softmax(s[:, i]) @ v[:, i] for i in range(dim)])
-        row = norm(row, m.get("attn_compressor_norm.weight", layer), eps)
+        row = norm(row, m.get(f"{name}_compressor_norm.weight", layer), eps)
         rows.append((first + ratio - 1, turn_end(rope, row, first)))
     return rows
+
+
+def picked_rows(m, layer, x, low, rope):
+    """for each token the numbers of the pooled rows that attention sees"""
+    if m.get("indexer.proj.weight", layer) is None:
+        return [range(len(x))] * len(x)
+    heads, dim = m.key("attention.indexer.head_count"), m.key("attention.indexer.key_length")
+    q = (low @ m.get("indexer.attn_q_b.weight", layer).T).reshape(len(x), heads, dim)
+    weights = x @ m.get("indexer.proj.weight", layer).T
+    keys = pooled_rows(m, layer, x, rope, "indexer", dim)
+    out = []
+    for t in range(len(x)):
+        worth = [sum(weights[t, h] * max(0, key @ turn_end(rope, q[t, h], t))
+                     for h in range(heads)) for end, key in keys if end <= t]
+        out.append(best(worth, m.key("attention.indexer.top_k")))
+    return out
 
 
 def pooled_attention(m, layer, x, rope):
@@ -284,9 +355,11 @@ def pooled_attention(m, layer, x, rope):
     kv = norm(x @ m.get("attn_kv.weight", layer).T, m.get("attn_kv_a_norm.weight", layer), eps)
     kv = np.array([turn_end(rope, row, t) for t, row in enumerate(kv)])
     pooled = pooled_rows(m, layer, x, rope)
+    picks = picked_rows(m, layer, x, low, rope)
     out = np.zeros((len(x), m.key("embedding_length")))
     for t in range(len(x)):
-        seen = list(kv[max(0, t - window + 1) : t + 1]) + [r for end, r in pooled if end <= t]
+        rows = [row for i, (end, row) in enumerate(pooled) if end <= t and i in picks[t]]
+        seen = list(kv[max(0, t - window + 1) : t + 1]) + rows
         given = []
         for h in range(heads):
             query = turn_end(rope, q[t, h], t)
@@ -455,12 +528,21 @@ def attention(m, layer, x, rope):
     (q, k, v), scale = (latent_heads if latent else plain_heads)(m, layer, x, rope)
     sinks, window = m.get("attn_sinks.weight", layer), m.key("attention.sliding_window")
     out = np.zeros((len(x), q.shape[1], v.shape[2]))
-    indexed = m.name in ("glm-dsa", "deepseek32")
-    picks = picked(m, layer, x, rope) if indexed else None
+    picking = {"glm-dsa": picked, "deepseek32": picked, "minimax-m3": picked_blocks,
+               "qwen4exp": picked_means}.get(m.name)
+    if m.name == "minimax-m3" and layer < m.key("leading_dense_block_count"):
+        picking = None
+    if m.name == "qwen4exp" and m.key("attention.compress_ratios")[layer] == 0:
+        picking = None
+    if layer >= m.key("block_count") - m.key("nextn_predict_layers", 0):
+        picking = None  # a draft may look at everything
+    picks = picking(m, layer, x, rope) if picking else None
     for t in range(len(x)):
         first = max(0, t - window + 1) if is_local(m, layer) else 0
-        seen = list(range(first, t + 1)) if picks is None else picks[t]
         for h in range(q.shape[1]):
+            seen = list(range(first, t + 1)) if picks is None else picks[t]
+            if m.name == "minimax-m3" and picks is not None:
+                seen = picks[t][h * len(picks[t]) // q.shape[1]]
             scores = k[seen, h] @ q[t, h] * scale
             if sinks is not None:
                 scores = np.append(scores, sinks[h])

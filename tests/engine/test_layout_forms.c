@@ -216,7 +216,7 @@ static void forks_and_snapshots_go_on_alike(void **state)
         const umbra_engine_options options = {.threads = 2, .sequences = 3, .chunk = 7};
         opened o = open_it(v->layout, v->keys, v->tensors, &options);
         answer *want = evaluate(&o, -1);
-        for (int at = 1; at < TOKENS; at += 6)
+        for (int at = 1; at < TOKENS; at += 9)
             check_forks(&o, want, at);
         free(want);
         close_it(&o);
@@ -233,7 +233,7 @@ static void truncated_sequences_go_on_alike(void **state)
         opened o = open_it(v->layout, v->keys, v->tensors, &options);
         answer *want = evaluate(&o, -1);
         float(*logits)[MAKE_TOKENS] = calloc(TOKENS, sizeof *logits);
-        for (int at = TOKENS - 1; at > 0; at -= 3) {
+        for (int at = TOKENS - 1; at > 0; at -= 7) {
             int end = at + 11 < TOKENS ? at + 11 : TOKENS;
             umbra_token other = token_at(at + 1, 0);
             int held = umbra_engine_truncate(o.engine, 0, at);

@@ -198,7 +198,7 @@ static void blocks_for_further_tokens_compute_theirs(void **state)
         umbra_engine *engine;
         umbra_mtp *mtp;
         umbra_error err = {0};
-        umbra_engine_options options = {.kernels = "reference", .context = 48};
+        umbra_engine_options options = {.kernels = "reference", .context = 96};
         if (make_open(blocks[i].layout, further_keys, blocks[i].tensors, NULL, &file, &model,
                       &err) != 0 ||
             umbra_engine_open(&engine, model, &options, &err) != 0 ||

@@ -183,7 +183,8 @@ static const make_layout *const layouts[] = {
     &make_olmoe,       &make_llama,      &make_qwen2moe,    &make_deepseek2,   &make_gpt_oss,
     &make_glm4moe,     &make_minimax_m2, &make_bailingmoe2, &make_hunyuan_moe, &make_granitemoe,
     &make_ernie45_moe, &make_gemma4,     &make_llama4,      &make_lfm2moe,     &make_glm_dsa,
-    &make_deepseek32,  &make_minimax_m3, &make_qwen35moe,   &make_qwen3next,
+    &make_deepseek32,  &make_minimax_m3, &make_deepseek4,   &make_qwen35moe,   &make_qwen3next,
+    &make_qwen4exp,
 };
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 

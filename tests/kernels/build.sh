@@ -31,7 +31,11 @@ x86_64*)
     for file in src/kernels/x86/avx512_[!p]*.c; do
         compile "$file" $avx2 $avx512 "$@"
     done
+    compile src/kernels/x86/amx_blocks.c $avx2 $avx512 -mavx512vbmi "$@"
+    compile src/kernels/x86/amx_works.c "$@"
     compile tests/kernels/emulated_avx512.c $avx2 "$@"
+    compile tests/kernels/emulated_amx.c $avx2 "$@"
+    compile tests/kernels/trial_amx.c $avx2 "$@"
     compile src/kernels/x86/avx2_predict.c $predict -mavx2 "$@"
     compile src/kernels/x86/avx512_predict.c $predict $avx512 \
         -mprefer-vector-width=512 "$@"

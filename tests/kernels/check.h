@@ -60,6 +60,10 @@ umbra_activations umbra_check_activations(const umbra_kernels *k, int rows, int 
 /* emulated_avx512.c: a table for processors without the instructions, or NULL where it is not
  * needed. Only on x86-64. */
 const umbra_kernels *umbra_check_emulated(void);
+/* The same of emulated_amx.c. */
+const umbra_kernels *umbra_check_emulated_amx(void);
+/* How AMX is tried before it is used. Only on x86-64. */
+void umbra_check_amx_trial(void);
 
 void umbra_check_dequantize(const umbra_kernels *k);
 void umbra_check_halves(const umbra_kernels *k);

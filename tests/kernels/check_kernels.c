@@ -101,8 +101,14 @@ int main(int argc, char **argv)
         }
     }
 #if defined(__x86_64__)
+    if (!bench && !only) {
+        umbra_check_amx_trial();
+    }
     if (!bench && !only && umbra_check_emulated()) {
         check_products(umbra_check_emulated());
+    }
+    if (!bench && !only && umbra_check_emulated_amx()) {
+        check_products(umbra_check_emulated_amx());
     }
 #endif
     if (!bench) {

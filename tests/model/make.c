@@ -22,6 +22,8 @@ void make_string(umbra_builder *b, const fault *f, const char *key, const char *
         umbra_builder_string(b, key, make_hits(f, key, TEXT) ? f->text : value);
 }
 
+const char *make_controls[MAKE_CONTROLS];
+
 /* The 256 single bytes in GPT-2's alphabet, and an end token. */
 void make_tokenizer(umbra_builder *b, const fault *f)
 {
@@ -39,6 +41,10 @@ void make_tokenizer(umbra_builder *b, const fault *f)
         texts[i][n] = '\0';
         pointers[i] = texts[i];
         types[i] = 1;
+        if (i >= 256 - MAKE_CONTROLS && make_controls[255 - i]) {
+            pointers[i] = make_controls[255 - i];
+            types[i] = 3;
+        }
     }
     pointers[256] = "<|endoftext|>";
     types[256] = 3;

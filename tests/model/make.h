@@ -18,10 +18,9 @@ enum {
     MAKE_WIDTH = 32,
     MAKE_EXPERTS = 8,
     MAKE_USED = 2,
-    MAKE_CONTEXT = 64,
-    MAKE_PICKED = 8,   /* positions that an index picks */
-    MAKE_INDEXED = 48, /* positions that attention sees at once where an index picks them */
-    MAKE_STATE = 40,   /* recurrent layers: of a head's keys and values */
+    MAKE_CONTEXT = 128, /* pages of keys and values have 64 positions */
+    MAKE_PICKED = 8,    /* positions that an index picks */
+    MAKE_STATE = 40,    /* recurrent layers: of a head's keys and values */
     MAKE_KEY_HEADS = 2,
     MAKE_STATE_HEADS = 4,
     MAKE_BY_KEY_HEAD = 2 * (MAKE_KEY_HEADS + MAKE_STATE_HEADS) * MAKE_STATE, /* rows of ssm_in */
@@ -39,6 +38,9 @@ typedef struct fault {
 bool make_hits(const fault *f, const char *name, int kind);
 void make_u32(umbra_builder *b, const fault *f, const char *key, uint32_t value);
 void make_string(umbra_builder *b, const fault *f, const char *key, const char *value);
+/* Texts (NULL: none) of control tokens in the place of the last bytes, which no text has. */
+enum { MAKE_CONTROLS = 11 };
+extern const char *make_controls[MAKE_CONTROLS];
 /* Byte-level BPE over single bytes, and an end token. */
 void make_tokenizer(umbra_builder *b, const fault *f);
 

@@ -112,7 +112,7 @@ static const make_key qwen4exp_keys[] = {
     {"hyper_connection.low_rank", LOW, MAKE_U32, NULL},
     {"attention.indexer.head_count", 2, MAKE_U32, NULL},
     {"attention.indexer.key_length", MAKE_DIM, MAKE_U32, NULL},
-    {"attention.indexer.top_k", MAKE_INDEXED, MAKE_U32, NULL},
+    {"attention.indexer.top_k", MAKE_PICKED, MAKE_U32, NULL},
     {"attention.compress_ratios", 0, MAKE_U32S, "004"},
     {"ple.layers", 0, MAKE_U32S, "1"},
     {"ple.ngram_size", 3, MAKE_U32, NULL},

@@ -72,12 +72,15 @@ const make_layout make_deepseek32 = {"deepseek32", deepseek32_keys, deepseek32_t
 
 /* ---- in blocks ---- */
 
+/* An index' head for each key/value head. */
 static const make_key minimax_m3_keys[] = {
     COMMON_KEYS,
-    ONE_HEAD_KEYS,
     ONE_DENSE_KEYS,
-    INDEX_KEYS(MAKE_INDEXED / 8),
-    {"attention.indexer.block_size", 8, MAKE_U32, NULL},
+    {"attention.head_count_kv", INDEX_HEADS, MAKE_U32, NULL},
+    {"attention.key_length", MAKE_DIM, MAKE_U32, NULL},
+    {"attention.value_length", MAKE_DIM, MAKE_U32, NULL},
+    INDEX_KEYS(3),
+    {"attention.indexer.block_size", 5, MAKE_U32, NULL},
     {"attention.indexer.local_blocks", 1, MAKE_U32, NULL},
     {"rope.dimension_count", MAKE_ROPE, MAKE_U32, NULL},
     {"expert_shared_count", 1, MAKE_U32, NULL},
@@ -86,14 +89,18 @@ static const make_key minimax_m3_keys[] = {
     {0},
 };
 static const make_tensor minimax_m3_tensors[] = {
-    ONE_HEAD,
+    {"attn_norm.weight", {MAKE_HIDDEN}, 0, 0},
+    {"attn_q.weight", {MAKE_HIDDEN, PROJECTION}, 0, 0},
+    {"attn_k.weight", {MAKE_HIDDEN, INDEX_HEADS *MAKE_DIM}, 0, 0},
+    {"attn_v.weight", {MAKE_HIDDEN, INDEX_HEADS *MAKE_DIM}, 0, 0},
+    {"attn_output.weight", {PROJECTION, MAKE_HIDDEN}, 0, 0},
     HEAD_NORMS,
     {"ffn_norm.weight", {MAKE_HIDDEN}, 0, 0},
     DENSE(0, 1),
     EXPERTS(1),
     {"exp_probs_b.bias", {MAKE_EXPERTS}, 1, 0},
     SHARED(1, MAKE_WIDTH),
-    {"indexer.q_proj.weight", {MAKE_HIDDEN, INDEX_DIM}, 1, 0},
+    {"indexer.q_proj.weight", {MAKE_HIDDEN, INDEX_HEADS *INDEX_DIM}, 1, 0},
     {"indexer.k_proj.weight", {MAKE_HIDDEN, INDEX_DIM}, 1, 0},
     {"indexer.q_norm.weight", {INDEX_DIM}, 1, 0},
     {"indexer.k_norm.weight", {INDEX_DIM}, 1, 0},
@@ -108,7 +115,7 @@ enum { STREAMS = 4, WHOLE = STREAMS * MAKE_HIDDEN, MIXES = STREAMS * (STREAMS + 
 static const make_key deepseek4_keys[] = {
     COMMON_KEYS,
     ONE_HEAD_KEYS,
-    INDEX_KEYS(MAKE_INDEXED / 4),
+    INDEX_KEYS(MAKE_PICKED / 2),
     {"rope.dimension_count", MAKE_ROPE, MAKE_U32, NULL},
     {"attention.q_lora_rank", LOW, MAKE_U32, NULL},
     {"attention.sliding_window", 8, MAKE_U32, NULL},

@@ -9,6 +9,7 @@
 
 #include <umbra/engine.h>
 
+#include "engine/engine.h"
 #include "make.h"
 #include "model/model.h"
 
@@ -123,6 +124,11 @@ static const refusal more_refusals[] = {
     {&make_minimax_m3,
      {"minimax-m3.attention.indexer.block_size", ABSENT, 0, NULL, "block_size is missing"}},
     {&make_minimax_m3, {"blk.2.attn_q_norm.weight", ABSENT, 0, NULL, "attn_q_norm"}},
+    {&make_minimax_m3, {"blk.1.indexer.q_proj.weight", ABSENT, 0, NULL, "blk.1.indexer.q_proj"}},
+    {&make_minimax_m3,
+     {"minimax-m3.attention.indexer.head_count", VALUE, 1, NULL, "for 2 key/value heads"}},
+    {&make_minimax_m3,
+     {"minimax-m3.attention.indexer.local_blocks", VALUE, 4, NULL, "4 blocks are always seen"}},
     {&make_deepseek4, {"deepseek4.hyper_connection.count", VALUE, 9, NULL, "must be 2 to 8"}},
     {&make_deepseek4, {"deepseek4.hyper_connection.count", VALUE, 2, NULL, "must be 128 to 128"}},
     {&make_deepseek4,
@@ -130,6 +136,8 @@ static const refusal more_refusals[] = {
     {&make_deepseek4, {"deepseek4.attention.output_group_count", VALUE, 3, NULL, "must be 1 to 2"}},
     {&make_deepseek4, {"deepseek4.attention.value_length", VALUE, 64, NULL, "must be 32 to 32"}},
     {&make_deepseek4, {"deepseek4.attention.indexer.top_k", ABSENT, 0, NULL, "top_k is missing"}},
+    {&make_deepseek4, {"blk.1.indexer_compressor_ape.weight", SHAPE, 8, NULL, "indexer_compr"}},
+    {&make_deepseek4, {"blk.1.indexer.proj.weight", ABSENT, 0, NULL, "blk.1.indexer.proj"}},
     {&make_deepseek4, {"deepseek4.swiglu_clamp_exp", VALUE, (uint64_t)-1, NULL, "clamp_exp is -1"}},
     {&make_deepseek4, {"deepseek4.hash_layer_count", VALUE, 2, NULL, "blk.1.ffn_gate_tid2eid"}},
     {&make_deepseek4, {"blk.0.ffn_gate_tid2eid.weight", DTYPE, UMBRA_F32, NULL, "only I32"}},
@@ -145,6 +153,9 @@ static const refusal more_refusals[] = {
     {&make_qwen4exp, {"qwen4exp.ple.eos_token_id", VALUE, 257, NULL, "must be 0 to 256"}},
     {&make_qwen4exp, {"qwen4exp.ple.conv_kernel", VALUE, 3, NULL, "ple_conv1d"}},
     {&make_qwen4exp, {"qwen4exp.attention.indexer.top_k", ABSENT, 0, NULL, "top_k is missing"}},
+    {&make_qwen4exp,
+     {"qwen4exp.attention.indexer.top_k", VALUE, 9, NULL, "9 positions (qwen4exp.attention."}},
+    {&make_qwen4exp, {"blk.2.indexer.k_norm.weight", SHAPE, 16, NULL, "blk.2.indexer.k_norm"}},
     {&make_qwen4exp, {"per_layer_token_embd.weight", ABSENT, 0, NULL, "per_layer_token_embd"}},
     {&make_qwen4exp, {"per_layer_token_embd.weight", SHAPE, 239, NULL, "16 x 240 or more"}},
     {&make_qwen4exp, {"blk.1.ple_norm_key.weight", ABSENT, 0, NULL, "ple_norm_key"}},
@@ -306,9 +317,9 @@ static const description descriptions[] = {
     {&make_glm_dsa, NULL, 2, 80, 64, 0, 32, "sigmoid, renormalised, selection bias", 2 * 32},
     {&make_deepseek32, NULL, 2, 80, 64, 0, 32,
      "sigmoid, renormalised, selection bias, 2 of 4 groups", 3 * 32},
-    {&make_minimax_m3, NULL, 2, 64, 0, 0, 32, "sigmoid, renormalised, selection bias", 0},
+    {&make_minimax_m3, NULL, 2, 128, 0, 0, 32, "sigmoid, renormalised, selection bias", 2 * 32},
     {&make_deepseek4, NULL, 3, 32, 0, 8, 32, "sqrt-softplus, renormalised, selection bias",
-     32 + 4 * 32 + 32 + 2 * 32},
+     2 * (32 + 4 * 32) + 32 + 2 * 32},
 };
 
 static void files_are_described(void **state)
@@ -374,27 +385,45 @@ static void recurrent_layers_are_planned(void **state)
     umbra_memory_file_release(&file);
 }
 
-/* Where attention would have to pick what it sees, contexts end, and a longer one is refused. */
-static void contexts_end_before_the_index(void **state)
+/* What picks what attention sees keeps keys of its own, for positions or for blocks of them, and
+ * contexts do not end where it begins to pick. */
+static void indexes_are_planned(void **state)
 {
     (void)state;
-    const make_layout *const layouts[] = {&make_minimax_m3, &make_deepseek4, &make_qwen4exp};
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+    const struct {
+        const make_layout *layout;
+        int layers, most, unit, ratio; /* those with an index; of the last of them */
+    } cases[] = {
+        {&make_glm_dsa, 2, MAKE_PICKED, 1, 0},
+        {&make_minimax_m3, 2, 3, 5, 0},
+        {&make_deepseek4, 1, MAKE_PICKED / 2, 1, 4},
+        {&make_qwen4exp, 1, MAKE_PICKED / 4, 4, 4},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         umbra_memory_file file;
         umbra_model *model;
         umbra_memory_plan plan;
         umbra_error err = {0};
-        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
+        if (make_open(cases[i].layout, NULL, NULL, NULL, &file, &model, &err) != 0)
             fail_msg("%s", err.message);
-        assert_int_equal(umbra_model_get_info(model)->context, MAKE_INDEXED);
-        umbra_engine_options options = {.threads = 1, .context = MAKE_INDEXED};
+        const umbra_config *c = &model->config;
+        int layers = 0;
+        for (int l = 0; l < c->layers; l++) {
+            const umbra_index *index = &c->attention[l].index;
+            if (!index->kept)
+                continue;
+            layers++;
+            assert_int_equal(index->most, cases[i].most);
+            assert_int_equal(index->unit, cases[i].unit);
+            assert_int_equal(index->ratio, cases[i].ratio);
+            umbra_kv_form form = umbra_engine_form(c, index->kept, 2);
+            assert_int_equal(form.unit, sizeof(float));
+            assert_int_equal(umbra_kv_rows(&form, 12), cases[i].ratio ? 12 / cases[i].ratio : 12);
+        }
+        assert_int_equal(layers, cases[i].layers);
+        assert_int_equal(umbra_model_get_info(model)->context, MAKE_CONTEXT);
+        umbra_engine_options options = {.threads = 1, .context = MAKE_CONTEXT};
         assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
-        options.context = 0;
-        assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), 0);
-        assert_int_equal(plan.context, MAKE_INDEXED);
-        options.context = MAKE_INDEXED + 1;
-        assert_int_equal(umbra_engine_plan(model, &options, &plan, &err), UMBRA_E_UNSUPPORTED);
-        assert_non_null(strstr(err.message, "ask for a context of 48"));
         umbra_model_close(&model);
         umbra_memory_file_release(&file);
     }
@@ -436,7 +465,7 @@ int main(void)
         cmocka_unit_test(single_experts_must_be_alike),
         cmocka_unit_test(files_are_described),
         cmocka_unit_test(recurrent_layers_are_planned),
-        cmocka_unit_test(contexts_end_before_the_index),
+        cmocka_unit_test(indexes_are_planned),
         cmocka_unit_test(yarn_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

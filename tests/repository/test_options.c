@@ -59,6 +59,7 @@ static void test_sizes(void **state)
     SIZE(umbra_template_options, 72);
     SIZE(umbra_template_span, 24);
     SIZE(umbra_template_output, 32);
+    SIZE(umbra_call_options, 80);
     SIZE(umbra_grammar_options, 48);
     SIZE(umbra_chat_request, 80);
     SIZE(umbra_chat_prompt, 48);

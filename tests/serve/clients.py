@@ -1,4 +1,5 @@
 """What people's programs do, by the official clients. Usage: clients.py ADDRESS"""
+import json
 import sys
 
 import anthropic
@@ -51,6 +52,18 @@ with one.responses.stream(model="tiny", input=words, tools=flat, max_output_toke
         pass
     called = stream.get_final_response()
 assert called.output[0].arguments == '{"a": 1}', called
+
+strict = dict(schema, required=["a"], additionalProperties=False)
+forced = chat("The cache holds", max_tokens=60, parallel_tool_calls=False, tool_choice="required",
+              tools=[{"type": "function", "function": {"name": "add", "strict": True,
+                                                       "parameters": strict}}])
+arguments = json.loads(forced.choices[0].message.tool_calls[0].function.arguments)
+assert list(arguments) == ["a"] and isinstance(arguments["a"], int), forced
+message = two.messages.create(model="tiny", max_tokens=60, extra_body=greedy,
+                              tools=[{"name": "add", "input_schema": strict}],
+                              tool_choice={"type": "tool", "name": "add"},
+                              messages=[{"role": "user", "content": "The cache holds"}])
+assert message.content[0].type == "tool_use" and message.content[0].name == "add", message
 
 for call, kind in (
         (lambda: chat("a", n=2), openai.BadRequestError),

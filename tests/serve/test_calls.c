@@ -212,6 +212,75 @@ static void results_go_back(void **state)
     json_decref(j);
 }
 
+#define ASK "{\"messages\":[{\"role\":\"user\",\"content\":\"The cache holds\"}]"
+#define OTHER                                                                                      \
+    "{\"name\":\"count\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"properties\":{"     \
+    "\"much\":{\"type\":\"integer\",\"minimum\":0}},\"required\":[\"much\"],"                      \
+    "\"additionalProperties\":false}}"
+#define TOOLS                                                                                      \
+    "[{\"type\":\"function\",\"function\":" FUNCTION                                               \
+    "},{\"type\":\"function\",\"function\":" OTHER "}]"
+#define GREEDY ",\"temperature\":0,\"max_tokens\":80"
+
+/* The model, which would go on with its text, calls what it must. */
+static void a_call_may_be_forced(void **state)
+{
+    (void)state;
+    json_t *j = http_post(port, "/v1/chat/completions",
+                          ASK GREEDY ",\"tools\":" TOOLS ",\"parallel_tool_calls\":false,"
+                                     "\"tool_choice\":\"required\"}",
+                          200);
+    assert_string_equal(http_text(j, "choices.0.finish_reason"), "tool_calls");
+    http_text(j, "choices.0.message.tool_calls.0.function.name");
+    assert_true(json_is_null(json_object_get(
+        json_object_get(json_array_get(json_object_get(j, "choices"), 0), "message"), "content")));
+    json_decref(j);
+    j = http_post(port, "/v1/chat/completions",
+                  ASK GREEDY ",\"tools\":" TOOLS ",\"tool_choice\":{\"type\":\"function\","
+                             "\"function\":{\"name\":\"count\"}}}",
+                  200);
+    assert_string_equal(http_text(j, "choices.0.message.tool_calls.0.function.name"), "count");
+    json_t *much =
+        json_loads(http_text(j, "choices.0.message.tool_calls.0.function.arguments"), 0, NULL);
+    assert_true(json_integer_value(json_object_get(much, "much")) >= 0);
+    assert_int_equal(json_object_size(much), 1);
+    json_decref(much);
+    json_decref(j);
+    j = http_post(port, "/v1/messages",
+                  ASK GREEDY ",\"tools\":[{\"name\":\"add\",\"input_schema\":" SCHEMA "}],"
+                             "\"tool_choice\":{\"type\":\"tool\",\"name\":\"add\"}}",
+                  200);
+    assert_string_equal(http_text(j, "stop_reason"), "tool_use");
+    assert_string_equal(http_text(j, "content.0.name"), "add");
+    json_decref(j);
+    j = http_post(port, "/v1/responses",
+                  "{\"input\":\"The cache holds\",\"temperature\":0,\"max_output_tokens\":80,"
+                  "\"parallel_tool_calls\":false,\"tools\":[{\"type\":\"function\",\"name\":"
+                  "\"add\",\"parameters\":" SCHEMA "}],\"tool_choice\":\"required\"}",
+                  200);
+    assert_string_equal(http_text(j, "output.0.type"), "function_call");
+    json_decref(j);
+}
+
+/* The prompt has the model call add with "a"; a strict tool of that name has no such argument. */
+static void strict_calls_follow_their_schema(void **state)
+{
+    (void)state;
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":" WORDS "}],\"tools\":[{\"type\":"
+        "\"function\",\"function\":{\"name\":\"add\",\"strict\":true,\"parameters\":{\"type\":"
+        "\"object\",\"properties\":{\"what\":{\"enum\":[\"one\",\"two\"]}},\"required\":"
+        "[\"what\"],\"additionalProperties\":false}}}],\"parallel_tool_calls\":false" GREEDY "}";
+    json_t *j = http_post(port, "/v1/chat/completions", body, 200);
+    assert_string_equal(http_text(j, "choices.0.message.tool_calls.0.function.name"), "add");
+    json_t *v =
+        json_loads(http_text(j, "choices.0.message.tool_calls.0.function.arguments"), 0, NULL);
+    const char *what = json_string_value(json_object_get(v, "what"));
+    assert_true(what && (strcmp(what, "one") == 0 || strcmp(what, "two") == 0));
+    json_decref(v);
+    json_decref(j);
+}
+
 static void what_cannot_be_taken_is_refused(void **state)
 {
     (void)state;
@@ -228,7 +297,19 @@ static void what_cannot_be_taken_is_refused(void **state)
         {"/v1/responses", "{\"input\":3}"},
         {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":"
                                  "[{\"type\":\"function\",\"function\":{\"name\":\"f\","
-                                 "\"strict\":true}}]}"},
+                                 "\"strict\":true,\"parameters\":{\"type\":\"object\","
+                                 "\"oneOf\":[]}}}]}"},
+        {"/v1/chat/completions", ASK ",\"tool_choice\":\"required\"}"},
+        {"/v1/chat/completions", ASK ",\"tools\":" TOOLS ",\"tool_choice\":{\"type\":"
+                                     "\"function\",\"function\":{\"name\":\"none\"}}}"},
+        {"/v1/chat/completions", ASK ",\"tools\":" TOOLS ",\"tool_choice\":{\"type\":"
+                                     "\"allowed_tools\"}}"},
+        {"/v1/chat/completions", ASK ",\"tools\":" TOOLS ",\"tool_choice\":\"required\","
+                                     "\"response_format\":{\"type\":\"json_object\"}}"},
+        {"/v1/messages", ASK ",\"max_tokens\":1,\"tool_choice\":{\"type\":\"any\"}}"},
+        {"/v1/messages", ASK ",\"max_tokens\":1,\"tools\":[{\"name\":\"add\","
+                             "\"input_schema\":{}}],\"tool_choice\":{\"type\":\"tool\"}}"},
+        {"/v1/responses", "{\"input\":\"a\",\"tool_choice\":\"required\"}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         json_decref(http_post(port, cases[i][0], cases[i][1], 400));
@@ -242,6 +323,8 @@ int main(void)
         cmocka_unit_test(a_message_uses_a_tool),
         cmocka_unit_test(a_response_calls_a_function),
         cmocka_unit_test(answers_follow_a_schema),
+        cmocka_unit_test(a_call_may_be_forced),
+        cmocka_unit_test(strict_calls_follow_their_schema),
         cmocka_unit_test(results_go_back),
         cmocka_unit_test(what_cannot_be_taken_is_refused),
     };

@@ -24,9 +24,9 @@ typedef struct umbra_bench_predictor_options {
     int experts;               /* per layer */
     int layers;                /* copies to cycle through; 0: 61 */
     umbra_weight_form weights; /* default: I8 */
-    const char *kernels;       /* "scalar", "avx2", "avx512", "neon"; NULL or "auto": the best */
-    int threads;               /* predicting at once; 0: 1 */
-    int calls;                 /* per thread and mode; 0: 4000 */
+    const char *kernels; /* "scalar", "avx2", "avx512", "amx", "neon"; NULL or "auto": the best */
+    int threads;         /* predicting at once; 0: 1 */
+    int calls;           /* per thread and mode; 0: 4000 */
     const umbra_progress *progress; /* may be NULL */
     uint64_t reserved[4];           /* room for options to come: zeros */
 } umbra_bench_predictor_options;

@@ -85,11 +85,13 @@ static void attend_heads(const umbra_pass *p, int layer)
     project(p, layer, &from);
     umbra_device_profile(p->device, UMBRA_PROFILE_ATTEND);
     place(p, layer, &from);
+    umbra_step_index(p, layer);
     umbra_attend_step attend = {
         .q = s->q,
         .sinks = p->weights->layer[layer][UMBRA_ATTN_SINKS].data,
         .form = &p->forms[layer],
         .view = s->view,
+        .picks = umbra_step_picks(p, layer),
         .heads = a->heads,
         .together = a->heads / a->kv_heads,
         .value_dim = a->value_dim,

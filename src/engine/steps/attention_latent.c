@@ -57,13 +57,14 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
     const umbra_matrix *w = p->weights->layer[layer];
     umbra_scratch *s = p->scratch;
     umbra_latent *l = &s->latent;
+    umbra_picks picks = s->picks;
+    picks.unit = umbra_picks_of(&s->picks, at->first, 0);
+    picks.n += at->first;
     umbra_attend_step attend = {
         .q = l->query,
         .form = &p->forms[layer],
         .view = s->view + at->first,
-        .picked = a->index.most ? s->picked + (size_t)at->first * (size_t)a->index.most : NULL,
-        .picks = a->index.most ? s->picks + at->first : NULL,
-        .most = a->index.most,
+        .picks = umbra_step_picks(p, layer) ? &picks : NULL,
         .heads = a->heads,
         .together = a->heads < UMBRA_LATENT_HEADS ? a->heads : UMBRA_LATENT_HEADS,
         .value_dim = a->kv_rank,

@@ -1,5 +1,6 @@
 /* Attention over one head whose keys are its values. A row sees a window of them, and where the
- * layer pools, a row for every whole block of positions so far. The end of every head is turned;
+ * layer pools, a row for every whole block of positions so far, or those that an index picks. The
+ * end of every head is turned;
  * what comes out is turned back by the row's own position, since the values were. It goes out
  * through groups of heads. */
 #include <math.h>
@@ -65,19 +66,13 @@ static void pool(const umbra_pass *p, int layer)
     const umbra_attention *a = &c->attention[layer];
     const umbra_rope *rope = &c->rope[a->rope];
     umbra_scratch *s = p->scratch;
-    for (int t = 0; t < p->rows; t++)
-        if ((s->position[t] + 1) % a->ratio == 0)
-            umbra_rope_angles(rope, p->rope_frequency + umbra_rope_at(c, a->rope),
-                              s->position[t] + 1 - a->ratio,
-                              s->pool_angles + (size_t)t * (size_t)rope->dim);
     umbra_pool_step pool = {
         .values = s->pool_values,
         .scores = s->pool_scores,
         .place = p->weights->layer[layer][UMBRA_POOL_PLACE].data,
-        .position = s->position,
         .norm = p->weights->layer[layer][UMBRA_POOL_NORM].data,
         .rope = rope,
-        .angles = s->pool_angles,
+        .turned_at = a->key_dim - rope->dim,
         .from = &p->forms[a->pooling],
         .to = &p->forms[a->pooled],
         .from_view = s->pooling,
@@ -87,10 +82,8 @@ static void pool(const umbra_pass *p, int layer)
         .dim = a->key_dim,
         .eps = c->rms_eps,
         .out = s->pool_values, /* each row's are kept by then */
-        .runs = s->runs,
-        .runs_stride = s->runs_stride,
     };
-    umbra_device_pool(p->device, &pool, p->rows);
+    umbra_step_pool(p, a->rope, &pool);
 }
 
 /* From mixed, whose heads are turned back, to groups: each group's heads by its own rows of the
@@ -117,6 +110,7 @@ void umbra_step_attention_pooled(const umbra_pass *p, int layer)
     place(p, layer);
     if (a->ratio)
         pool(p, layer);
+    umbra_step_index(p, layer);
     umbra_attend_step attend = {
         .q = s->q,
         .sinks = p->weights->layer[layer][UMBRA_ATTN_SINKS].data,
@@ -124,6 +118,7 @@ void umbra_step_attention_pooled(const umbra_pass *p, int layer)
         .view = s->view,
         .pooled_form = a->ratio ? &p->forms[a->pooled] : NULL,
         .pooled_view = s->pooled,
+        .picks = umbra_step_picks(p, layer),
         .heads = a->heads,
         .together = a->heads < UMBRA_LATENT_HEADS ? a->heads : UMBRA_LATENT_HEADS,
         .value_dim = a->value_dim,

@@ -32,8 +32,10 @@ typedef struct widest {
     uint64_t pool, groups_out;
     uint64_t parts; /* of a matrix that holds some for each head or group */
     uint64_t group; /* query heads that go through the cache together */
-    int index_heads, index_dim, picked;
-    int ratio;                     /* the smallest of layers that pool; 0: none does */
+    uint64_t index_query, index_heads, index_key, index_scores, picked;
+    int index_runs;
+    int ratio; /* the smallest of layers that pool; 0: none does */
+    bool pools_keys;
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
 } widest;
 
@@ -46,11 +48,22 @@ static void widen_pooled(widest *w, const umbra_attention *a)
         w->ratio = a->ratio;
 }
 
-static void widen_index(widest *w, const umbra_index *i)
+static void widen_index(widest *w, const umbra_attention *a, int context)
 {
-    w->index_heads = i->heads > w->index_heads ? i->heads : w->index_heads;
-    w->index_dim = i->dim > w->index_dim ? i->dim : w->index_dim;
-    w->picked = i->most > w->picked ? i->most : w->picked;
+    const umbra_index *i = &a->index;
+    if (!i->most)
+        return;
+    int lists = i->by_head ? i->heads : 1, parts = i->parts > 0 ? i->parts : 1;
+    int pooled = a->ratio ? context / a->ratio : context, units = pooled / i->unit + 1;
+    int picked = units > i->most ? i->most + 1 : 0; /* an unfinished unit is beside the others */
+    int runs = umbra_kv_most_picked_runs(picked, i->unit);
+    w->index_query = larger(w->index_query, (uint64_t)(i->heads * i->dim));
+    w->index_heads = larger(w->index_heads, (uint64_t)i->heads);
+    w->index_key = larger(w->index_key, (uint64_t)(parts * i->dim));
+    w->index_scores = larger(w->index_scores, umbra_index_scores(i->heads, lists, units));
+    w->picked = larger(w->picked, (uint64_t)lists * (uint64_t)picked);
+    w->index_runs = runs > w->index_runs ? runs : w->index_runs;
+    w->pools_keys = w->pools_keys || i->ratio > 0;
 }
 
 static bool goes_in_pieces(const umbra_attention *a)
@@ -73,7 +86,7 @@ static void widen_recurrent(widest *w, const umbra_attention *a)
     w->q_low = larger(w->q_low, r->key_decay ? (uint64_t)a->key_dim : 0);
 }
 
-static widest find_widest(const umbra_config *c)
+static widest find_widest(const umbra_config *c, int context)
 {
     widest w = {0};
     for (int l = 0; l < c->layers; l++) {
@@ -95,7 +108,7 @@ static widest find_widest(const umbra_config *c)
         w.group =
             larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
         widen_pooled(&w, a);
-        widen_index(&w, &a->index);
+        widen_index(&w, a, context);
         if (a->kv_rank)
             w.latent = a;
     }
@@ -122,7 +135,7 @@ static void lay_pooled(umbra_arena *c, umbra_scratch *s, const widest *w, uint64
     uint64_t pooling = w->ratio ? tokens : 0;
     s->pool_values = take_floats(c, tokens, w->pool);
     s->pool_scores = take_floats(c, tokens, w->pool);
-    s->pool_angles = take_floats(c, pooling, turned);
+    s->pool_angles = take_floats(c, w->pools_keys ? tokens : pooling, turned);
     s->groups_out = take_activations(c, tokens, w->groups_out);
     s->part_stride = (int)(w->groups_out ? tokens : UMBRA_LATENT_TOKENS);
     s->parts = umbra_arena_take(c, w->parts, sizeof *s->parts);
@@ -143,24 +156,27 @@ static void lay_chains(umbra_arena *c, umbra_scratch *s, uint64_t rows)
 static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_t tokens,
                       uint64_t threads)
 {
-    uint64_t heads = (uint64_t)w->index_heads, dim = (uint64_t)w->index_dim;
-    s->picked = s->picks = NULL;
-    if (!w->picked)
+    uint64_t pooling = w->pools_keys ? tokens : 0;
+    s->picks = (umbra_picks){.stride = (int)w->picked};
+    if (!w->index_query)
         return;
-    s->index_query = take_floats(c, tokens, heads * dim);
-    s->index_key = take_floats(c, tokens, dim);
-    s->index_weight = take_floats(c, tokens, heads);
-    s->index_scores = take_floats(c, threads * (heads + 2), (uint64_t)s->scores_stride);
-    s->picked = umbra_arena_take(c, tokens * (uint64_t)w->picked, sizeof *s->picked);
-    s->picks = umbra_arena_take(c, tokens, sizeof *s->picks);
+    s->index_query = take_floats(c, tokens, w->index_query);
+    s->index_weight = take_floats(c, tokens, w->index_heads);
+    s->index_key = take_floats(c, tokens, w->index_key);
+    s->index_key_scores = take_floats(c, pooling, w->index_key);
+    s->index_scores_stride = (int)w->index_scores;
+    s->index_scores = take_floats(c, threads, w->index_scores);
+    s->picks.unit = umbra_arena_take(c, tokens * w->picked, sizeof *s->picks.unit);
+    s->picks.n = umbra_arena_take(c, tokens, sizeof *s->picks.n);
     s->index = umbra_arena_take(c, tokens, sizeof *s->index);
+    s->index_pooling = umbra_arena_take(c, pooling, sizeof *s->index_pooling);
 }
 
 static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
     uint64_t tokens = (uint64_t)chunk;
-    widest w = find_widest(config);
+    widest w = find_widest(config, context);
     s->q_low = take_activations(c, tokens, w.q_low);
     s->q = take_floats(c, tokens, w.q);
     s->k = take_floats(c, tokens, w.k);
@@ -179,8 +195,8 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
     s->scores_stride = context + pooled + 1;
     s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
-    if (w.picked > s->runs_stride)
-        s->runs_stride = w.picked;
+    if (w.index_runs > 0) /* what is picked may be pooled rows, beside a window */
+        s->runs_stride += w.index_runs;
     s->runs = umbra_arena_take(c, (uint64_t)threads * (uint64_t)s->runs_stride, sizeof *s->runs);
     lay_index(c, s, &w, tokens, (uint64_t)threads);
     lay_pooled(c, s, &w, tokens,

@@ -75,26 +75,28 @@ typedef struct umbra_scratch {
     umbra_kv_run *runs;       /* (threads, runs_stride) */
     int scores_stride, runs_stride;
     umbra_latent latent;
-    float *index_query, *index_key, *index_weight; /* (C, heads * dim), (C, dim), (C, heads) */
-    float *index_scores;                           /* (threads, heads + 2, scores_stride) */
-    int32_t *picked,
-        *picks;           /* (C, most), (C) what the last index has picked; NULL: there is none */
-    umbra_kv_view *index; /* (C) what each row sees of the index' keys */
-    float *router;        /* (C, experts) */
-    float *selection;     /* (threads, experts + groups) */
-    int32_t *groups;      /* (threads, groups) */
-    float *shared_weight; /* (C) */
-    int32_t *experts;     /* (C, k) used experts, best first */
-    float *weights;       /* (C, k) */
-    bool *computed;       /* (experts) of the layer in progress, so far */
-    int32_t *pair_token;  /* (P) row of each pair, pairs sorted by expert */
-    int32_t *token_pair;  /* (C, k) the pair of a row's j-th expert */
-    float *pair_weight;   /* (P) where weights multiply what experts get */
-    umbra_activate_span *spans; /* (experts) the pairs of each expert */
-    int *span_expert;           /* (experts) those that have pairs, in the pass's order */
-    int *span_uses;             /* (experts) how many rows that decode use each of these */
-    float *up;                  /* (P, width) */
-    umbra_activations inner;    /* (P, width): gate's output, then silu(gate) * up */
+    float *index_query, *index_weight;   /* (C, heads * dim), (C, heads) */
+    float *index_key, *index_key_scores; /* (C, dim or parts * dim) of an index, before pooling */
+    float *index_scores;                 /* (threads, index_scores_stride) */
+    int index_scores_stride;
+    umbra_picks picks; /* what the last index has picked; n NULL: there is none */
+    umbra_kv_view *index, *index_pooling; /* (C) what each row sees of its keys, and of what these
+                                             are pooled */
+    float *router;                        /* (C, experts) */
+    float *selection;                     /* (threads, experts + groups) */
+    int32_t *groups;                      /* (threads, groups) */
+    float *shared_weight;                 /* (C) */
+    int32_t *experts;                     /* (C, k) used experts, best first */
+    float *weights;                       /* (C, k) */
+    bool *computed;                       /* (experts) of the layer in progress, so far */
+    int32_t *pair_token;                  /* (P) row of each pair, pairs sorted by expert */
+    int32_t *token_pair;                  /* (C, k) the pair of a row's j-th expert */
+    float *pair_weight;                   /* (P) where weights multiply what experts get */
+    umbra_activate_span *spans;           /* (experts) the pairs of each expert */
+    int *span_expert;                     /* (experts) those that have pairs, in the pass's order */
+    int *span_uses;          /* (experts) how many rows that decode use each of these */
+    float *up;               /* (P, width) */
+    umbra_activations inner; /* (P, width): gate's output, then silu(gate) * up */
     umbra_activations latent_in, latent_out; /* (C, expert_hidden) where experts work on a latent */
     umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
                                           the block that every row uses, as is `up` */
@@ -204,8 +206,13 @@ int umbra_step_deal(const umbra_pass *p, const umbra_matrix *w, int groups,
  * groups_out.f32. */
 void umbra_step_attention_latent(const umbra_pass *p, int layer);
 void umbra_step_attention_pooled(const umbra_pass *p, int layer);
-/* index.c: what each row sees of such a layer, to picked, from q_low and normed. */
+/* index.c: what each row sees of such a layer, to picks, from q_low and normed; and these, or NULL
+ * where a row sees all. */
 void umbra_step_index(const umbra_pass *p, int layer);
+const umbra_picks *umbra_step_picks(const umbra_pass *p, int layer);
+/* pool.c: pools what the caller names but for positions, angles (of the model's rope `rope`) and
+ * runs. */
+void umbra_step_pool(const umbra_pass *p, int rope, umbra_pool_step *pool);
 void umbra_step_convolution(const umbra_pass *p, int layer);
 void umbra_step_recurrent(const umbra_pass *p, int layer);
 

@@ -167,6 +167,9 @@ UMBRA_SCALES(mxfp4)
     _mm_storeu_ps(s->scale, _mm_castsi128_ps(_mm_blendv_epi8(normal, tiny, is_tiny)));
 }
 
+/* What part_NAME gives before it is widened and multiplied by scales: 32 weights as bytes. */
+#define UMBRA_BYTES(name) UMBRA_INLINE __m256i bytes_##name(const uint8_t *unit, int first, int p)
+
 #define UMBRA_PART(name)                                                                           \
     UMBRA_INLINE umbra_halves part_##name(const uint8_t *unit, const umbra_block_scales *s,        \
                                           int first, int p)
@@ -196,20 +199,30 @@ UMBRA_PART(q4_1)
 }
 
 /* A missing fifth bit takes 16 away: the upper four bits of the byte are set. */
+UMBRA_BYTES(q5_0)
+{
+    const uint8_t *block = unit + (first + p) * UMBRA_Q5_0_BYTES;
+    __m256i minus = _mm256_andnot_si256(spread_bits(block + 2), _mm256_set1_epi8((char)0xf0));
+    return _mm256_or_si256(nibble_bytes(block + 6), minus);
+}
+
 UMBRA_PART(q5_0)
 {
     (void)s;
-    const uint8_t *block = unit + (first + p) * UMBRA_Q5_0_BYTES;
-    __m256i minus = _mm256_andnot_si256(spread_bits(block + 2), _mm256_set1_epi8((char)0xf0));
-    return widen_signed(_mm256_or_si256(nibble_bytes(block + 6), minus));
+    return widen_signed(bytes_q5_0(unit, first, p));
+}
+
+UMBRA_BYTES(q5_1)
+{
+    const uint8_t *block = unit + (first + p) * UMBRA_Q5_1_BYTES;
+    __m256i plus = _mm256_and_si256(spread_bits(block + 4), _mm256_set1_epi8(16));
+    return _mm256_or_si256(nibble_bytes(block + 8), plus);
 }
 
 UMBRA_PART(q5_1)
 {
     (void)s;
-    const uint8_t *block = unit + (first + p) * UMBRA_Q5_1_BYTES;
-    __m256i plus = _mm256_and_si256(spread_bits(block + 4), _mm256_set1_epi8(16));
-    return widen_signed(_mm256_or_si256(nibble_bytes(block + 8), plus));
+    return widen_signed(bytes_q5_1(unit, first, p));
 }
 
 UMBRA_PART(iq4_nl)
@@ -237,11 +250,15 @@ UMBRA_SCALES(q2_k)
     fill_scales(s->offset, -load_half(unit + 82));
 }
 
-UMBRA_PART(q2_k)
+UMBRA_BYTES(q2_k)
 {
     __m256i values = _mm256_srli_epi16(load_32(unit + 16 + 8 * first), 2 * p);
-    return scale_halves(widen_signed(_mm256_and_si256(values, _mm256_set1_epi8(3))),
-                        s->sub + 2 * (first + p));
+    return _mm256_and_si256(values, _mm256_set1_epi8(3));
+}
+
+UMBRA_PART(q2_k)
+{
+    return scale_halves(widen_signed(bytes_q2_k(unit, first, p)), s->sub + 2 * (first + p));
 }
 
 UMBRA_INLINE umbra_halves minima_q2_k(const umbra_block_scales *s, int part)
@@ -263,15 +280,19 @@ UMBRA_SCALES(q3_k)
 }
 
 /* A missing third bit takes 4 away. */
-UMBRA_PART(q3_k)
+UMBRA_BYTES(q3_k)
 {
     __m256i low = _mm256_srli_epi16(load_32(unit + 32 + 8 * first), 2 * p);
     __m256i bit = _mm256_set1_epi8((char)(1 << (first + p)));
     __m256i missing =
         _mm256_cmpeq_epi8(_mm256_and_si256(load_32(unit), bit), _mm256_setzero_si256());
     low = _mm256_and_si256(low, _mm256_set1_epi8(3));
-    low = _mm256_or_si256(low, _mm256_and_si256(missing, _mm256_set1_epi8(-4)));
-    return scale_halves(widen_signed(low), s->sub + 2 * (first + p));
+    return _mm256_or_si256(low, _mm256_and_si256(missing, _mm256_set1_epi8(-4)));
+}
+
+UMBRA_PART(q3_k)
+{
+    return scale_halves(widen_signed(bytes_q3_k(unit, first, p)), s->sub + 2 * (first + p));
 }
 
 UMBRA_SCALES(six_bits)
@@ -306,13 +327,18 @@ UMBRA_INLINE __m256i move_bits(__m256i bytes, int from, int to, int mask)
     return _mm256_and_si256(moved, _mm256_set1_epi8((char)(mask << to)));
 }
 
-UMBRA_PART(q5_k)
+UMBRA_BYTES(q5_k)
 {
-    (void)s;
     __m256i low = move_bits(load_32(unit + 48 + 16 * first + p / 2 * 32), p % 2 * 4, 0, 15);
     __m256i high = _mm256_srl_epi16(load_32(unit + 16), _mm_cvtsi32_si128(first));
     high = move_bits(high, p, 4, 1);
-    return widen_signed(_mm256_or_si256(low, high));
+    return _mm256_or_si256(low, high);
+}
+
+UMBRA_PART(q5_k)
+{
+    (void)s;
+    return widen_signed(bytes_q5_k(unit, first, p));
 }
 
 /* Weight times scale is at most 32 * 128, four products of that with an activation 2^29. */
@@ -323,12 +349,16 @@ UMBRA_SCALES(q6_k)
     fill_scales(s->scale, load_half(unit + 208));
 }
 
-UMBRA_PART(q6_k)
+UMBRA_BYTES(q6_k)
 {
     __m256i low = move_bits(load_32(unit + 16 * first + 32 * (p % 2)), p / 2 * 4, 0, 15);
     __m256i high = move_bits(load_32(unit + 128 + 8 * first), 2 * p, 4, 3);
-    __m256i w = _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
-    return scale_halves(widen_signed(w), s->sub + 2 * (first + p));
+    return _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+}
+
+UMBRA_PART(q6_k)
+{
+    return scale_halves(widen_signed(bytes_q6_k(unit, first, p)), s->sub + 2 * (first + p));
 }
 
 UMBRA_SCALES(iq4_xs)

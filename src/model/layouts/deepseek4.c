@@ -6,8 +6,7 @@
  * clamped SwiGLU. Router: sqrt(softplus) scores, for choosing with a bias; in the first layers the
  * token's id alone names the experts.
  *
- * Of blocks of 4 an index picks those that attention sees. As long as there are no more than it
- * picks, attention sees all, and that is where contexts end. */
+ * Of blocks of 4 an index picks those that attention sees, by keys that are pooled as rows are. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/architecture.h"
@@ -70,6 +69,8 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
         rc = umbra_read_dense_and_shared(keys, c, err);
     if (rc == UMBRA_OK)
         rc = read_streams(keys, c, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_read_index(keys, c, err);
     return rc == UMBRA_OK ? read_clamps(keys, c, err) : rc;
 }
 
@@ -89,10 +90,22 @@ static int read_ropes(umbra_keys *keys, umbra_config *c, umbra_error *err)
     return rc;
 }
 
+static void make_index(const umbra_attention *a, umbra_index *index)
+{
+    if (a->ratio != TWO_BLOCKS) {
+        *index = (umbra_index){0};
+        return;
+    }
+    index->ratio = a->ratio;
+    index->parts = a->ratio_parts;
+    index->pairs = UMBRA_ROPE_ADJACENT;
+    index->turns_end = true;
+    index->kept = 1;
+}
+
 static int layers(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
     const umbra_int_key ratios = {"attention.compress_ratios", 0, 4096, 0, &c->attention[0].ratio};
-    bool picks = false;
     int rc = read_ropes(keys, c, err);
     if (rc == UMBRA_OK)
         rc = umbra_lookup_layers(keys, &ratios, UMBRA_GGUF_I32, c->layers, sizeof *c->attention,
@@ -102,9 +115,28 @@ static int layers(umbra_keys *keys, umbra_config *c, umbra_error *err)
         a->kv_heads = 1;
         a->rope = a->ratio > 0;
         a->ratio_parts = a->ratio == TWO_BLOCKS ? 2 : 1;
-        picks = picks || a->ratio == TWO_BLOCKS;
+        make_index(a, &a->index);
     }
-    return rc == UMBRA_OK && picks ? umbra_end_before_indexer(keys, TWO_BLOCKS, c, err) : rc;
+    return rc;
+}
+
+static void index_rules(const umbra_config *c, const umbra_attention *a, umbra_tensor_rule *rules)
+{
+    uint64_t hidden = (uint64_t)c->hidden, low = (uint64_t)a->q_rank;
+    uint64_t heads = (uint64_t)a->index.heads, dim = (uint64_t)a->index.dim;
+    uint64_t all = dim * (uint64_t)a->index.parts, ratio = (uint64_t)a->index.ratio;
+    rules[UMBRA_INDEX_Q] =
+        (umbra_tensor_rule){"indexer.attn_q_b.weight", {low, heads * dim}, false, false};
+    rules[UMBRA_INDEX_WEIGHT] =
+        (umbra_tensor_rule){"indexer.proj.weight", {hidden, heads}, false, false};
+    rules[UMBRA_INDEX_K] =
+        (umbra_tensor_rule){"indexer_compressor_kv.weight", {hidden, all}, false, false};
+    rules[UMBRA_INDEX_SCORES] =
+        (umbra_tensor_rule){"indexer_compressor_gate.weight", {hidden, all}, false, false};
+    rules[UMBRA_INDEX_PLACE] =
+        (umbra_tensor_rule){"indexer_compressor_ape.weight", {all, ratio}, true, false};
+    rules[UMBRA_INDEX_K_NORM] =
+        (umbra_tensor_rule){"indexer_compressor_norm.weight", {dim}, true, false};
 }
 
 static void pooling_rules(const umbra_config *c, const umbra_attention *a, umbra_tensor_rule *rules)
@@ -139,6 +171,8 @@ static void attention_rules(const umbra_config *c, const umbra_attention *a,
         (umbra_tensor_rule){"attn_output_b.weight", {out, hidden}, false, false};
     if (a->ratio)
         pooling_rules(c, a, rules);
+    if (a->index.kept)
+        index_rules(c, a, rules);
 }
 
 static void mix_rules(const umbra_config *c, umbra_tensor_rule *rules)
@@ -176,7 +210,6 @@ static void model_tensors(const umbra_config *c, umbra_tensor_rule *rules)
 const umbra_architecture umbra_architecture_deepseek4 = {
     .name = "deepseek4",
     .rope = UMBRA_ROPE_ADJACENT,
-    .idle_tensors = "indexer",
     .configure = configure,
     .layers = layers,
     .tensors = tensors,

@@ -20,32 +20,24 @@ static bool has_index(const umbra_config *c, int layer)
 
 static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    umbra_index *index = &c->usual.index;
-    const umbra_int_key wanted[] = {
-        {"attention.indexer.head_count", 1, 4096, -1, &index->heads},
-        {"attention.indexer.key_length", 2, 4096, -1, &index->dim},
-        {"attention.indexer.top_k", 1, 1 << 20, -1, &index->most},
-    };
     c->router.gating = UMBRA_GATING_SIGMOID;
     int rc = umbra_read_dense_and_shared(keys, c, err);
     if (rc == UMBRA_OK)
         rc = umbra_read_latent(keys, c, err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
-    return rc == UMBRA_OK
-               ? umbra_lookup_float(keys, "attention.layer_norm_epsilon", 1e-6f, &index->eps, err)
-               : rc;
+        rc = umbra_read_index(keys, c, err);
+    return rc == UMBRA_OK ? umbra_lookup_float(keys, "attention.layer_norm_epsilon", 1e-6f,
+                                               &c->usual.index.eps, err)
+                          : rc;
 }
 
 static int check_index(umbra_keys *keys, const umbra_config *c, umbra_error *err)
 {
-    const umbra_index *index = &c->usual.index;
-    if (index->dim < c->rope[0].dim || c->usual.q_rank == 0)
+    if (c->usual.q_rank == 0)
         return umbra_fail(err, UMBRA_E_FORMAT,
-                          "%s: an index of %d values (%s.attention.indexer.key_length) cannot turn "
-                          "%d of them, with queries of rank %d",
-                          umbra_gguf_path(keys->gguf), index->dim, keys->architecture,
-                          c->rope[0].dim, c->usual.q_rank);
+                          "%s: an index needs queries that come through a bottleneck "
+                          "(%s.attention.q_lora_rank)",
+                          umbra_gguf_path(keys->gguf), keys->architecture);
     if (c->attention[0].index.kept == 0)
         return umbra_fail(
             err, UMBRA_E_FORMAT,

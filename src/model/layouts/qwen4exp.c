@@ -3,8 +3,8 @@
  * attention of one layer the streams get what the last tokens say together: rows of a large table,
  * named by hashes of two tokens, three and so on, which stays in the file.
  *
- * Layers that attend pick blocks of a longer context by an index. As long as a context has no more
- * than it picks, attention sees all, and that is where contexts end. */
+ * Layers that attend see those blocks of a longer context that an index picks, and what follows the
+ * last whole one. A block's key is the mean of its positions'. */
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -71,17 +71,42 @@ static int configure(umbra_keys *keys, umbra_config *c, umbra_error *err)
     int rc = umbra_lookup_ints(keys, wanted, sizeof wanted / sizeof wanted[0], err);
     if (rc == UMBRA_OK)
         rc = umbra_read_gated_shared(keys, c, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_read_index(keys, c, err);
     return rc == UMBRA_OK ? read_ngrams(keys, c, err) : rc;
+}
+
+/* The index of a layer that attends, whose blocks are known; top_k counts positions. */
+static int make_index(umbra_keys *keys, umbra_index *index, umbra_error *err)
+{
+    index->unit = index->ratio;
+    index->pairs = UMBRA_ROPE_HALVES;
+    index->kept = 1;
+    if (index->most % index->ratio != 0)
+        return umbra_fail(err, UMBRA_E_FORMAT,
+                          "%s: %d positions (qwen4exp.attention.indexer.top_k) are not whole "
+                          "blocks of %d (qwen4exp.attention.compress_ratios)",
+                          umbra_gguf_path(keys->gguf), index->most, index->ratio);
+    index->most /= index->ratio;
+    return UMBRA_OK;
 }
 
 static int layers(umbra_keys *keys, umbra_config *c, umbra_error *err)
 {
-    int ratio;
-    const umbra_int_key ratios = {"attention.compress_ratios", 0, 4096, 0, &ratio};
+    const umbra_int_key ratios = {"attention.compress_ratios", 0, 4096, 0,
+                                  &c->attention[0].index.ratio};
     int rc = umbra_read_delta_nets(keys, c, err);
     if (rc == UMBRA_OK)
-        rc = umbra_lookup_layers(keys, &ratios, UMBRA_GGUF_I32, c->layers, 0, err);
-    return rc == UMBRA_OK ? umbra_end_before_indexer(keys, 1, c, err) : rc;
+        rc = umbra_lookup_layers(keys, &ratios, UMBRA_GGUF_I32, c->layers, sizeof *c->attention,
+                                 err);
+    for (int l = 0; rc == UMBRA_OK && l < c->layers; l++) {
+        umbra_attention *a = &c->attention[l];
+        if (a->recurrence.key_heads > 0 || a->index.ratio == 0)
+            a->index = (umbra_index){0}; /* nothing attends, or it sees all */
+        else
+            rc = make_index(keys, &a->index, err);
+    }
+    return rc;
 }
 
 static umbra_tensor_rule matrix(const char *name, uint64_t columns, uint64_t rows)
@@ -126,6 +151,7 @@ static void tensors(const umbra_gguf *gguf, const umbra_config *c, int layer,
     umbra_rules_gated_layers(gguf, c, layer, rules);
     rules[UMBRA_ATTN_NORM].name = rules[UMBRA_FFN_NORM].name = NULL;
     mix_rules(c, rules);
+    umbra_rules_index(c, layer, rules);
     if (layer == c->ngrams.layer)
         ngram_rules(c, rules);
 }

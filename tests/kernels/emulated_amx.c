@@ -1,0 +1,21 @@
+/* The products of quantised weights for AMX, with its instructions and those of AVX-512 emulated: a
+ * table for check_kernels on processors that have no AMX. */
+#include "emulate_amx.h"
+
+#define umbra_kernels_fill_amx fill_emulated_amx
+#include "kernels/x86/amx_blocks.c"
+
+#include "check.h"
+
+const umbra_kernels *umbra_check_emulated_amx(void)
+{
+    static umbra_kernels k;
+    const umbra_kernels *avx2 = umbra_kernels_find("avx2");
+    if (!avx2 || umbra_kernels_find("amx")) {
+        return NULL;
+    }
+    k = *avx2;
+    k.name = "amx, emulated";
+    fill_emulated_amx(&k);
+    return &k;
+}
