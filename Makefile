@@ -5,13 +5,14 @@
 #   make check      the tests alone  make bench     print speeds
 #   make install    PREFIX=/usr/local, DESTDIR=     make asan, make tsan   test under sanitizers
 #   make docs       the headers as HTML             make fuzz SECONDS=60 [TARGET=fuzz_gguf]
+#   make lint       clang-tidy and cppcheck         make coverage   lines that no test comes to
 
 BUILD  := build/release
 UMBRA  := $(BUILD)/src/cli/umbra
 PREFIX ?= /usr/local
 MODEL  := models/tiny-q8_0.gguf
 
-.PHONY: build deps demo test check bench asan tsan fuzz install docs format clean
+.PHONY: build deps demo test check bench asan tsan fuzz lint coverage install docs format clean
 
 build: deps
 	@cmake --preset release >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
@@ -45,6 +46,21 @@ fuzz:
 	@cmake --preset fuzz >build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }
 	@cmake --build --preset fuzz --target fuzz_targets
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
+
+lint: build
+	@scripts/install-deps.sh lint
+	@scripts/lint.sh $(BUILD)
+
+# Which lines of src no test comes to: build/coverage/report.txt, and as pages.
+coverage:
+	@scripts/install-deps.sh lint
+	@mkdir -p build
+	@cmake --preset coverage >build/coverage.log 2>&1 || { cat build/coverage.log; exit 1; }
+	@cmake --build --preset coverage
+	@find build/coverage -name '*.gcda' -delete
+	@ctest --preset coverage -j$$(nproc) -LE 'slow|once' || true
+	@gcovr -r . --object-directory build/coverage --filter src/ --txt build/coverage/report.txt \
+		--html-details build/coverage/report.html -s
 
 install: build
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)

@@ -3,7 +3,7 @@
 #
 #     scripts/check-drafts.sh UMBRA MODEL...
 #
-# Greedy and drawn, every source, WIDTHS (default: 1 to 8), SHARES of the way from the smallest budget to
+# Greedy and drawn, every source, WIDTHS (default: 1 to 8 and 16), SHARES of the way from the smallest budget to
 # all in memory, in percent (default: 10, 50 and 100), POLICIES of reading ahead (default: off and runahead), TOKENS
 # new ones (default: 512, or what the model's context has room for).
 set -eu
@@ -12,17 +12,20 @@ shift
 prompt="static int add(int a, int b) { return a + b; } static int sub(int a, int b) { return a"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-checked=0 different=0
+checked=0 different=0 small=0
 
 number() { # KEY: of the JSON of a plan
     sed "s/.*\"$1\":\([0-9]*\).*/\1/" "$work/plan"
 }
 
-text() { # FILE OPTION...
+text() { # FILE OPTION...; 1: the budget has no room for drafts
     out=$1
     shift
-    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json "$@" >"$work/json" 2>"$work/err" ||
-        { cat "$work/err" >&2; exit 1; }
+    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json "$@" >"$work/json" 2>"$work/err" || {
+        grep -q "is too small; the smallest that works" "$work/err" && return 1
+        cat "$work/err" >&2
+        exit 1
+    }
     sed 's/.*"tokens":\(\[[^]]*\]\).*/\1/' "$work/json" >"$out"
 }
 
@@ -41,10 +44,10 @@ for model; do
             for policy in ${POLICIES:-off runahead}; do
                 for draft in lookup runahead auto; do
                     test "$draft$policy" = runaheadoff && continue
-                    for width in ${WIDTHS:-1 2 3 4 5 6 7 8}; do
+                    for width in ${WIDTHS:-1 2 3 4 5 6 7 8 16}; do
                         # shellcheck disable=SC2086
                         text "$work/drafted" --draft $draft --draft-max "$width" \
-                            --prefetch "$policy" $ram $drawn
+                            --prefetch "$policy" $ram $drawn || { small=$((small + 1)); continue; }
                         checked=$((checked + 1))
                         cmp -s "$work/alone" "$work/drafted" && continue
                         different=$((different + 1))
@@ -56,5 +59,5 @@ for model; do
         done
     done
 done
-echo "$checked texts with drafts, $different of them differ"
+echo "$checked texts with drafts, $different of them differ; $small budgets had no room for drafts"
 test "$different" = 0

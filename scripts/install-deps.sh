@@ -1,16 +1,19 @@
 #!/bin/sh
 # Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
 # Does nothing, and needs no rights, when everything is there.
-#   install-deps.sh [build | test | docs]   test adds the browser that renders reports, Doxygen, Clang (with libFuzzer)
-#                                           and clang-format, and MPI; docs adds Doxygen alone. OpenBLAS is
+#   install-deps.sh [build | test | docs | lint]
+#                                           test adds the browser that renders reports, Doxygen, Clang (with libFuzzer)
+#                                           and clang-format, MPI and iproute2; docs adds Doxygen alone. OpenBLAS is
 #                                           not built against: training loads it
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libpcre2-dev libjansson-dev liburing-dev
 libcmocka-dev libmicrohttpd-dev libxxhash-dev libutf8proc-dev libopenblas0"
 case ${1:-build} in
-test) packages="$packages chromium doxygen clang-14 libclang-rt-14-dev clang-format-14 libopenmpi-dev openmpi-bin" ;;
+test) packages="$packages chromium doxygen clang-14 libclang-rt-14-dev clang-format-14 libopenmpi-dev openmpi-bin
+    iproute2" ;;
 docs) packages="$packages doxygen" ;;
+lint) packages="$packages clang-tidy-14 cppcheck gcovr" ;;
 esac
 
 missing=

@@ -44,7 +44,7 @@ typedef struct umbra_drafts umbra_drafts;
 typedef struct umbra_draft_options {
     umbra_draft source; /* auto; or this one alone, and then always as many drafts as it makes,
                              but for mtp, of which as many are made as pay */
-    int most;           /* drafts of a step, 1 to 8; 0: 8 */
+    int most;           /* drafts of a step, 1 to 16; 0: 16 for auto and mtp, else 8 */
     /* Of the same engine, which must outlive the drafts: what runahead drafts with. Not looked at
      * before opening. NULL, or of another policy: auto goes without it. */
     umbra_prefetch *ahead;

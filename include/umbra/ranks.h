@@ -8,7 +8,10 @@
  * reading ahead, follow it (umbra_engine_follow) and do what it does. A program may also call all
  * engines alike; then a rank's call takes part in rank 0's next one, which must be the same.
  *
- * The exchange is the caller's, by three functions: MPI has them (the command line uses it so), and
+ * Collecting traces and training shadows divide otherwise: by documents (lab/collect.h) and by
+ * networks (lab/train.h).
+ *
+ * The exchange is the caller's, by a few functions: MPI has them (the command line uses it so), and
  * so have threads behind a barrier. */
 #ifndef UMBRA_RANKS_H
 #define UMBRA_RANKS_H
@@ -25,9 +28,9 @@ extern "C" {
 
 enum { UMBRA_MAX_RANKS = 1024 };
 
-/* Who takes part, and how they exchange. All three functions are called by every rank in the same
- * order, by the thread that drives its engine; they return UMBRA_OK or UMBRA_E_IO once the others
- * cannot be reached, after which the engine must not be used again. */
+/* Who takes part, and how they exchange. All functions but bring are called by every rank in the
+ * same order, by the thread that made the library's call; they return UMBRA_OK or UMBRA_E_IO once
+ * the others cannot be reached, after which the engine must not be used again. */
 typedef struct umbra_ranks {
     int rank;  /* this engine's, 0 to count - 1 */
     int count; /* 1 to UMBRA_MAX_RANKS */
@@ -36,18 +39,26 @@ typedef struct umbra_ranks {
     int (*gather)(void *user, float *data, const int *first, const int *n, umbra_error *err);
     /* Rank 0's bytes of data (bytes) go to all. */
     int (*share)(void *user, void *data, uint64_t bytes, umbra_error *err);
-    /* Every rank brings a status, and err if that is not UMBRA_OK. If all are UMBRA_OK, so is what
-     * is returned. Otherwise all return the same one, and its message in err: of the first rank
-     * with a status that is neither UMBRA_OK nor UMBRA_E_NONFINITE if there is one, since a rank
-     * that fails makes the others fail by handing them what is no number. */
+    /* Every rank says its status, and err if that is not UMBRA_OK. If all are UMBRA_OK, so is what
+     * is returned. Otherwise all return that of rank umbra_ranks_failure, and its message in err.
+     */
     int (*agree)(void *user, int status, umbra_error *err);
-    void *user; /* handed to all three */
+    void *user; /* handed to all of them */
     /* (layers, experts) how often each expert was used, by which they are divided: a layer's ranks
      * get as many experts each, give or take one, and as even a share of the uses as can be.
      * NULL: all alike. Rank 0's count; not needed after opening. */
     const uint64_t *uses;
-    uint64_t reserved[4]; /* room for options to come: zeros */
+    /* The bytes of data of rank `from`, which is not 0, come to rank 0's data: called by these two
+     * alone, with the same bytes. Engines do without it (NULL); umbra_collect and umbra_train do
+     * not. */
+    int (*bring)(void *user, int from, void *data, uint64_t bytes, umbra_error *err);
+    uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_ranks;
+
+/* Of the status of each rank (count), the rank whose failure all shall tell: the first one with a
+ * status that is neither UMBRA_OK nor UMBRA_E_NONFINITE if there is one, since a rank that fails
+ * makes the others fail by handing them what is no number. -1: none failed. Any thread. */
+UMBRA_API int umbra_ranks_failure(const int *status, int count);
 
 /* Copies a model's files, under their names, into a folder that is there, without the experts that
  * other ranks have: with holes in their place, which take no room on the disk. Each file appears

@@ -34,8 +34,8 @@
  * the widest expert's, with edges that two experts share counted for both. When the store closes,
  * the pages are mappings of the files, to be read.
  *
- * One thread at a time drives the store: begin, next, release, poll, clear and record. Forecasts
- * and statistics may come from any thread. */
+ * One thread at a time drives the store: begin, next, release, poll, clear, set_budget, record.
+ * Forecasts and statistics may come from any thread. */
 #ifndef UMBRA_STORE_H
 #define UMBRA_STORE_H
 
@@ -143,11 +143,12 @@ typedef struct umbra_ahead_stats {
 
 /* Counters since opening, or since umbra_store_reset_stats. */
 typedef struct umbra_store_stats {
-    uint64_t budget_bytes;       /* as given */
+    uint64_t budget_bytes;       /* as given, at opening or by umbra_store_set_budget */
     uint64_t slot_bytes;         /* of the largest expert, alignment included */
-    uint64_t slots;              /* in the arena, of all sizes */
+    uint64_t slots;              /* that the budget has room for, of all sizes */
     uint64_t resident_bytes;     /* of the slots in use, reads in flight included */
-    uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside */
+    uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside. Begins anew where
+                                    the budget changes */
     uint64_t hits;               /* experts of batches that were resident at umbra_store_begin */
     uint64_t late;               /* were being read ahead at that moment */
     uint64_t misses;             /* experts of batches that were not */
@@ -261,6 +262,15 @@ UMBRA_API void umbra_store_set_guessing(umbra_store *store, bool on);
 /* Empties the cache, after waiting for reads in flight. Not inside a batch. */
 UMBRA_API int umbra_store_clear(umbra_store *store, umbra_error *err);
 
+/* What the slots may take from now on, up to the budget at opening. A smaller one takes effect at
+ * once: what is least likely to be used soon is evicted, leased experts stay, and the memory goes
+ * back to the system. Waits for reads in flight. UMBRA_E_ARGUMENT: inside a batch, or more than at
+ * opening; UMBRA_E_BUDGET: what is leased and, of each size of slots, one expert more (`together`
+ * more) do not fit, the message names the smallest that works. Nothing has changed then. Slots of
+ * several sizes keep their shares; umbra_store_get_slots tells how many there are now. For the
+ * thread that drives the store. */
+UMBRA_API int umbra_store_set_budget(umbra_store *store, uint64_t bytes, umbra_error *err);
+
 /* What a recorded event is. */
 typedef enum umbra_event_kind {
     UMBRA_EVENT_READ,  /* an expert, from the decision to its arrival */
@@ -283,7 +293,7 @@ UMBRA_API void umbra_store_record(umbra_store *store, umbra_store_event *events,
 /* How many events were written. */
 UMBRA_API int umbra_store_recorded(const umbra_store *store);
 
-/* How the store has divided its budget. Any thread may ask. */
+/* How the store has divided its budget, as it is now. Any thread may ask. */
 UMBRA_API void umbra_store_get_slots(const umbra_store *store, umbra_slot_plan *out);
 /* Which of the plan's sizes an expert's slot has. Any thread may ask. */
 UMBRA_API int umbra_store_size_of(const umbra_store *store, int layer, int expert);

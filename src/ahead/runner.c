@@ -29,6 +29,12 @@ typedef struct memory {
     int oracle_tokens, oracle_next;
 } memory;
 
+typedef struct told {
+    bool any;
+    int source;
+    uint64_t clock;
+} told;
+
 struct umbra_runner {
     umbra_store *store;
     umbra_policy policy;
@@ -53,6 +59,9 @@ struct umbra_runner {
     pthread_mutex_t work; /* held by who predicts; guards the foresight */
     umbra_foresight foresight;
     int batch; /* jobs predicted together, at most */
+    /* What was foretold last of each sequence, and from where; the work's as well. */
+    told *told;              /* (S) */
+    float *told_probability; /* (S, D, E) */
     pthread_t thread;
     bool has_thread;
 };
@@ -84,9 +93,24 @@ int umbra_policy_parse(const char *name, umbra_policy *out, umbra_error *err)
 
 /* ---- predicting ---- */
 
+/* Rows of one sequence that are computed together, drafts that are checked, need what any of them
+ * needs. Returns the job's probabilities (D, E), with those of such rows before it. */
+static const float *join_rows(umbra_runner *r, const umbra_job *job, const float *probability)
+{
+    size_t n = (size_t)D * (size_t)r->experts;
+    told *last = &r->told[job->sequence];
+    float *joined = r->told_probability + (size_t)job->sequence * n;
+    bool together = last->clock == job->clock && last->source == job->source && last->any;
+    *last = (told){.any = true, .source = job->source, .clock = job->clock};
+    for (size_t i = 0; i < n; i++)
+        joined[i] = together ? 1 - (1 - joined[i]) * (1 - probability[i]) : probability[i];
+    return joined;
+}
+
 static void foretell(umbra_runner *r, const umbra_job *job, const float *probability)
 {
     int base = job->source > 0 ? r->rank[job->source - 1] : 0;
+    probability = join_rows(r, job, probability);
     for (int d = 1; d <= D && job->source + d <= r->layers; d++) {
         int layer = umbra_shadow_target(job->source, d);
         if (r->sparse[layer] && !r->known[layer])
@@ -392,7 +416,11 @@ static int open_tables(umbra_runner *r, const umbra_runner_options *o, umbra_err
     r->known = umbra_calloc(layers, sizeof *r->known);
     r->memory = umbra_calloc((size_t)r->sequences, sizeof *r->memory);
     r->table = umbra_calloc(routing, sizeof *r->table);
-    if (!r->rank || !r->sparse || !r->known || !r->memory || !r->table)
+    r->told = umbra_calloc((size_t)r->sequences, sizeof *r->told);
+    r->told_probability = umbra_calloc((size_t)r->sequences * (size_t)D * (size_t)o->experts,
+                                       sizeof *r->told_probability);
+    if (!r->rank || !r->sparse || !r->known || !r->memory || !r->table || !r->told ||
+        !r->told_probability)
         return umbra_fail_nomem(err, "the shadow runner's memory of sequences",
                                 routing * sizeof *r->table);
     memset(r->table, 0xff, routing * sizeof *r->table);
@@ -432,6 +460,7 @@ int umbra_runner_bytes(const umbra_runner_options *options, uint64_t *out, umbra
     uint64_t sequences = (uint64_t)umbra_runner_sequences(o);
     uint64_t jobs = UMBRA_RUNNER_JOBS * sequences + (uint64_t)umbra_runner_batch(o);
     *out += jobs * ((uint64_t)o->hidden * sizeof(float) + 3 * table) + (sequences - 1) * 3 * table;
+    *out += sequences * (sizeof(told) + (uint64_t)D * (uint64_t)o->experts * sizeof(float));
     return UMBRA_OK;
 }
 
@@ -503,6 +532,8 @@ void umbra_runner_close(umbra_runner **p)
     umbra_free(r->known);
     umbra_free(r->memory);
     umbra_free(r->table);
+    umbra_free(r->told);
+    umbra_free(r->told_probability);
     pthread_cond_destroy(&r->queued);
     pthread_mutex_destroy(&r->work);
     pthread_mutex_destroy(&r->mutex);

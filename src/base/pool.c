@@ -70,14 +70,15 @@ static void do_items(umbra_pool *pool, int worker)
 }
 
 /* In one order with `sleepers`: who is about to sleep announces it, then looks for work; who brings
- * work puts it down, then looks for sleepers. */
+ * work puts it down, then looks for sleepers. That the pool closes counts as work for good: a
+ * worker that was at something may have taken the epoch of the closing for that of a job. */
 static bool has_work(umbra_pool *pool, unsigned seen)
 {
-    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->task) == TASK_SENT;
+    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->task) == TASK_SENT ||
+           atomic_load(&pool->quit);
 }
 
-/* Returns when the epoch is no longer `seen`, which it is when the pool closes, or when there is an
- * task. */
+/* Returns when the epoch is no longer `seen`, when there is a task, or when the pool closes. */
 static void wait_for_work(umbra_pool *pool, unsigned seen)
 {
     uint64_t start = umbra_clock_ns();

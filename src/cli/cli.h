@@ -233,6 +233,8 @@ void cli_profile_engine(umbra_engine *engine);
 
 /* "umbra: message"; returns the exit code that belongs to the error. */
 int cli_fail(const umbra_error *err);
+/* The same for a text that could not be kept or printed. */
+int cli_fail_text(void);
 
 /* "umbra: warning: message; going on without it": for a file that nobody named. */
 void cli_warn_without(void *user, const char *message);

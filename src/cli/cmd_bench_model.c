@@ -6,6 +6,7 @@
 #include "base/json_writer.h"
 #include "base/quote.h"
 #include "cli/cli.h"
+#include "cli/drafts.h"
 #include "cli/ranks.h"
 
 /* ---- printing ---- */
@@ -19,7 +20,7 @@ static const char *ms(double seconds)
     return out;
 }
 
-static void print_group(const umbra_bench_row *row)
+static void print_group(const umbra_bench_row *row, int width)
 {
     printf("\n%s, budget %s (%.1f %% of the experts fit)", row->io, cli_size(row->ram_bytes),
            row->residency * 100);
@@ -28,15 +29,15 @@ static void print_group(const umbra_bench_row *row)
     printf("\nC %s ms%s, I %s ms per token; the bound max(C, I) is %.1f tokens/s\n",
            ms(row->compute_s), row->compute_is_estimate ? " (off without its waits)" : "",
            ms(row->io_s), 1 / (row->compute_s > row->io_s ? row->compute_s : row->io_s));
-    printf("%-9s %8s %8s %8s %6s %6s %9s %9s %8s %8s %8s %6s\n", "policy", "tok/s", "min", "max",
-           "bound", "hits", "read/tok", "stall ms", "useful", "late", "wasted", "disk");
+    printf("%-*s %8s %8s %8s %6s %6s %9s %9s %8s %8s %8s %6s\n", width, "policy", "tok/s", "min",
+           "max", "bound", "hits", "read/tok", "stall ms", "useful", "late", "wasted", "disk");
 }
 
-static void print_row(const umbra_bench_row *r)
+static void print_row(const umbra_bench_row *r, int width)
 {
     double ahead = r->bytes_per_token > 0 ? 100 / r->bytes_per_token : 0;
-    printf("%-9s %8.1f %8.1f %8.1f %5.0f%% %5.1f%% %9s %9s %7.1f%% %7.1f%% %7.1f%% %5.0f%%\n",
-           r->policy, r->tok_s.median, r->tok_s.min, r->tok_s.max, r->bound_share * 100,
+    printf("%-*s %8.1f %8.1f %8.1f %5.0f%% %5.1f%% %9s %9s %7.1f%% %7.1f%% %7.1f%% %5.0f%%\n",
+           width, r->policy, r->tok_s.median, r->tok_s.min, r->tok_s.max, r->bound_share * 100,
            r->hits * 100, cli_size((uint64_t)r->bytes_per_token), ms(r->stall_s),
            r->useful_bytes * ahead, r->late_bytes * ahead, r->wasted_bytes * ahead,
            r->disk_busy * 100);
@@ -69,6 +70,26 @@ static void print_gains(const umbra_bench *b, const umbra_bench_row *first)
         printf("%s\n", chance ? " (~: the rounds overlap, it may be chance)" : "");
 }
 
+/* What became of drafts, where a group had any. */
+static void print_drafts(const umbra_bench *b, const umbra_bench_row *first)
+{
+    bool headed = false;
+    for (const umbra_bench_row *r = first; r < b->rows + b->n_rows && in_group(r, first); r++) {
+        const umbra_draft_stats *d = &r->drafts;
+        if (d->source == UMBRA_DRAFT_OFF)
+            continue;
+        if (!headed)
+            printf("%-21s %8s %8s %8s %10s %14s\n", "drafts", "drafted", "accepted", "tok/step",
+                   "exp/step", "exp/checking");
+        headed = true;
+        printf("%-21s %8llu %8llu %8.2f %10.0f %14.0f\n", r->policy,
+               (unsigned long long)cli_sum_drafts(d->drafted),
+               (unsigned long long)cli_sum_drafts(d->accepted), cli_share(d->tokens, d->steps),
+               cli_share(d->step_experts, d->steps - d->checks),
+               cli_share(d->check_experts, d->checks));
+    }
+}
+
 static void print_text(const umbra_bench *b)
 {
     printf("%s: %s of experts, %d layers; %d threads, %s kernels; medians of %d rounds of %d "
@@ -77,6 +98,9 @@ static void print_text(const umbra_bench *b)
            b->tokens, b->warm_tokens);
     printf("bound: share of what the bound allows; useful, late, wasted: of the bytes read\n");
     const umbra_bench_row *first = NULL; /* of a group */
+    int width = 9;
+    for (int i = 0; i < b->n_rows; i++)
+        width = (int)strlen(b->rows[i].policy) > width ? (int)strlen(b->rows[i].policy) : width;
     for (int i = 0; i < b->n_rows; i++) {
         const umbra_bench_row *row = &b->rows[i];
         if (strcmp(row->policy, "resident") == 0) {
@@ -85,12 +109,14 @@ static void print_text(const umbra_bench *b)
             continue;
         }
         if (!first || !in_group(row, first)) {
-            print_group(row);
+            print_group(row, width);
             first = row;
         }
-        print_row(row);
-        if (i + 1 == b->n_rows || !in_group(row + 1, first))
-            print_gains(b, first);
+        print_row(row, width);
+        if (i + 1 < b->n_rows && in_group(row + 1, first))
+            continue;
+        print_gains(b, first);
+        print_drafts(b, first);
     }
     if (b->against)
         printf("\npeer: %.1f tokens/s (%.1f to %.1f): %s\n", b->against_tok_s.median,
@@ -105,6 +131,16 @@ static void json_spread(umbra_json *j, const char *key, const umbra_spread *s)
     umbra_json_put_double(j, "min", s->min, 6);
     umbra_json_put_double(j, "max", s->max, 6);
     umbra_json_close(j, '}');
+}
+
+static void json_drafts(umbra_json *j, const umbra_draft_stats *d)
+{
+    umbra_json_put_uint(j, "drafted", cli_sum_drafts(d->drafted));
+    umbra_json_put_uint(j, "accepted", cli_sum_drafts(d->accepted));
+    umbra_json_put_double(j, "tokens_per_step", cli_share(d->tokens, d->steps), 6);
+    umbra_json_put_double(j, "step_experts", cli_share(d->step_experts, d->steps - d->checks), 6);
+    umbra_json_put_double(j, "check_experts", cli_share(d->check_experts, d->checks), 6);
+    umbra_json_put_double(j, "draft_gain", d->gain, 6);
 }
 
 static void json_row(umbra_json *j, const umbra_bench *b, const umbra_bench_row *r)
@@ -144,6 +180,8 @@ static void json_row(umbra_json *j, const umbra_bench *b, const umbra_bench_row 
     for (int l = 0; r->layer_stall_s && l < b->layers; l++)
         umbra_json_double(j, r->layer_stall_s[l], 6);
     umbra_json_close(j, ']');
+    if (r->drafts.source != UMBRA_DRAFT_OFF)
+        json_drafts(j, &r->drafts);
     umbra_json_close(j, '}');
 }
 
@@ -177,7 +215,7 @@ static void print_json(const umbra_bench *b)
 /* ---- the command ---- */
 
 typedef struct words {
-    cli_list ram, io, policies;
+    cli_list ram, io, policies, drafts;
     uint64_t ram_bytes[CLI_MOST_OPERANDS];
     umbra_policy policy[CLI_MOST_OPERANDS];
     const char *report;
@@ -213,6 +251,8 @@ static int parse_policies(words *w, umbra_bench_options *o)
         rc = umbra_policy_parse(w->policies.words[i], &w->policy[i], &err);
     o->policies = w->policy;
     o->n_policies = w->policies.count;
+    o->drafts = (const char *const *)w->drafts.words;
+    o->n_drafts = w->drafts.count;
     return rc == UMBRA_OK ? -1 : cli_fail(&err);
 }
 
@@ -262,6 +302,11 @@ int cli_bench_model(int argc, char **argv)
          "auto, uring, threads, or a simulated disk as sim:500M,100us (default: auto)", &w.io},
         {"--policy", 0, CLI_LIST, "NAME...",
          "off, previous, gate, shadow, runahead, auto, oracle (default: all)", &w.policies},
+        {"--draft", 0, CLI_LIST, "WORD...",
+         "ways to draft, each with every policy: off, auto, lookup, runahead, mtp, or told:SHARE, "
+         "the text's own tokens with so many errors; with :N at most N at once, of told always "
+         "(default: off)",
+         &w.drafts},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model)", &o.shadow},
         {"--every", 0, CLI_INT, "N", "predict at every n-th layer (default: as time allows)",
@@ -301,7 +346,8 @@ int cli_bench_model(int argc, char **argv)
         options,
         1,
         "umbra bench MODEL.gguf --ram 8G 4G\n"
-        "umbra bench MODEL.gguf --ram 8G --io sim:500M,100us --policy off auto oracle --json\n"};
+        "umbra bench MODEL.gguf --ram 8G --io sim:500M,100us --policy off auto oracle --json\n"
+        "umbra bench MODEL.gguf --ram 8G --policy off --draft off auto told:0.8 told:0.8:4\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
     if (code < 0)

@@ -4,6 +4,7 @@
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 static void planned(void *user, const umbra_collect_plan *p)
 {
@@ -49,6 +50,7 @@ static int collect(const char *path, const char *folder, umbra_collect_options *
         return cli_fail(&err);
     o->engine.progress = cli_progress();
     o->planned = planned;
+    o->ranks = cli_ranks();
     cli_warn_budget(model, &o->engine);
     umbra_collection result;
     int rc = umbra_collect(model, folder, o, &result, &err);

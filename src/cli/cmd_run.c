@@ -76,7 +76,7 @@ static int write_text(const run_machine *m, const run_options *r, const int32_t 
     fflush(stdout);
     if (rc == UMBRA_OK && r->usage)
         rc = umbra_usage_add(m->engine, r->usage, &err);
-    int code = out->failed ? EXIT_FAILED : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
+    int code = out->failed ? cli_fail_text() : rc == UMBRA_OK ? EXIT_DONE : cli_fail(&err);
     if (report && r->stats)
         run_print_stats(m, &did);
     if (report && r->engine.profile)
@@ -278,8 +278,8 @@ int cli_run(int argc, char **argv)
          "guess tokens by this source and check several at once, which changes the speed alone; "
          "auto takes whatever saves time, while it does (default: auto)",
          &draft},
-        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 8)",
-         &r.draft.most, 1, 8},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 16, by name 8)",
+         &r.draft.most, 1, 16},
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &r.prefetch.shadow},

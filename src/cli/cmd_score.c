@@ -223,7 +223,7 @@ static int score(const char *path, const cli_list *files, umbra_engine_options *
         return cli_fail(&err);
     size_t most = cli_most_text(engine->ram_bytes, CLI_MOST_TEXT_BYTES);
     text *texts = calloc((size_t)files->count, sizeof *texts);
-    int code = texts ? read_texts(model, files, most, texts) : EXIT_FAILED;
+    int code = texts ? read_texts(model, files, most, texts) : cli_fail_text();
     if (code < 0) {
         if (engine->context == 0)
             engine->context = context_for(model, texts, files->count);

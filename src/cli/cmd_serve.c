@@ -14,6 +14,7 @@ enum { PARALLEL = 4, LEAST_CONTEXT = 2048, MOST_CONTEXT = 32768, PROBE_TOKENS = 
 typedef struct serve_command {
     umbra_engine_options engine;
     umbra_prefetch_options prefetch;
+    umbra_draft_options draft;
     serve_options server;
     const char *key_file, *template_file;
     int grace;
@@ -22,6 +23,7 @@ typedef struct serve_command {
     umbra_model *model;
     umbra_engine *running;
     umbra_prefetch *ahead;
+    umbra_drafts *drafts;
     char *keys, *template_text;
 } serve_command;
 
@@ -211,6 +213,7 @@ static int serve_until_told(serve_command *c)
     c->server.model = c->model;
     c->server.engine = c->running;
     c->server.prefetch = c->ahead;
+    c->server.drafts = c->drafts;
     c->server.sequences = c->engine.sequences;
     c->server.log = show;
     if (serve_open(&server, &c->server, &err) != UMBRA_OK)
@@ -242,11 +245,17 @@ static int open_engine(serve_command *c, umbra_error *err)
     int rc = umbra_prefetch_fit(c->model, &fitted, &c->prefetch, err);
     if (rc == UMBRA_OK) {
         fitted.reserved_bytes += c->engine.reserved_bytes; /* it says what reading ahead takes */
+        rc = umbra_drafts_fit(c->model, &fitted, &c->draft, err);
+    }
+    if (rc == UMBRA_OK) {
         cli_warn_budget(c->model, &fitted);
         rc = umbra_engine_open(&c->running, c->model, &fitted, err);
     }
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&c->ahead, c->running, &c->prefetch, err);
+    c->draft.ahead = c->ahead;
+    if (rc == UMBRA_OK)
+        rc = umbra_drafts_open(&c->drafts, c->running, &c->draft, err);
     cli_progress_end();
     return rc;
 }
@@ -274,6 +283,7 @@ static int run(const char *path, serve_command *c)
         else
             code = leads ? serve_until_told(c) : cli_ranks_follow(c->running);
     }
+    umbra_drafts_close(&c->drafts);
     umbra_prefetch_close(&c->ahead);
     umbra_engine_close(&c->running);
     umbra_model_close(&c->model);
@@ -285,7 +295,7 @@ static int run(const char *path, serve_command *c)
 int cli_serve(int argc, char **argv)
 {
     serve_command c = {.server = {.port = 8080, .state_bytes = 10000000000}, .grace = 30};
-    const char *policy = NULL;
+    const char *policy = NULL, *draft = NULL;
     umbra_error err = {0};
     const cli_option options[] = {
         {"--host", 0, CLI_TEXT, "ADDRESS", "address to listen at (default: 127.0.0.1)",
@@ -319,6 +329,12 @@ int cli_serve(int argc, char **argv)
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &c.prefetch.shadow},
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead",
+         "guess tokens ahead and check several a step, where one text alone is written, as umbra "
+         "run does (default: auto)",
+         &draft},
+        {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 16, by name 8)",
+         &c.draft.most, 1, 16},
         {"--verify", 0, CLI_FLAG, NULL, "hold every expert that is read against a checksum; slow",
          &c.engine.verify},
         CLI_ENGINE_OPTIONS(c.engine),
@@ -338,7 +354,8 @@ int cli_serve(int argc, char **argv)
         "umbra serve MODEL.gguf --host 0.0.0.0 --api-key-file keys\n"};
     const char *path;
     int code = cli_parse(&syntax, argc, argv, &path);
-    if (code < 0 && umbra_policy_parse(policy, &c.prefetch.policy, &err) != UMBRA_OK)
+    if (code < 0 && (umbra_policy_parse(policy, &c.prefetch.policy, &err) != UMBRA_OK ||
+                     umbra_draft_parse(draft, &c.draft.source, &err) != UMBRA_OK))
         code = cli_fail(&err);
     return code >= 0 ? code : run(path, &c);
 }

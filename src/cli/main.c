@@ -11,7 +11,7 @@ const cli_command cli_commands[] = {
     {"inspect", "show what a model file holds and what memory it needs", cli_inspect},
     {"run", "continue a prompt", cli_run, .ranks = true},
     {"serve", "answer people and programs over HTTP", cli_serve, .ranks = true},
-    {"collect", "record traces for training and judging shadow models", cli_collect},
+    {"collect", "record traces for training and judging shadow models", cli_collect, .ranks = true},
     {"train", "train a shadow model on traces", cli_train},
     {"quantize-shadow", "round the weights of a shadow model", cli_quantize_shadow},
     {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},

@@ -8,7 +8,7 @@
 
 #include "cli/ranks.h"
 
-enum { PATIENCE_MS = 3000, LAST_WORDS = 2048 };
+enum { PATIENCE_MS = 3000, LAST_WORDS = 2048, PIECE = 1 << 30 /* bytes of a message */ };
 
 static struct {
     bool active;
@@ -46,25 +46,12 @@ static int gather(void *user, float *data, const int *first, const int *n, umbra
 static int share(void *user, void *data, uint64_t bytes, umbra_error *err)
 {
     (void)user;
-    enum { PIECE = 1 << 30 };
     int rc = UMBRA_OK;
     for (uint64_t at = 0; rc == UMBRA_OK && at < bytes; at += PIECE) {
         uint64_t n = bytes - at < PIECE ? bytes - at : PIECE;
         rc = lost(MPI_Bcast((char *)data + at, (int)n, MPI_BYTE, 0, MPI_COMM_WORLD), err);
     }
     return rc;
-}
-
-/* Whose failure to tell of: see umbra_ranks. Returns -1 if there is none. */
-static int find_failure(const int *status, int count)
-{
-    int found = -1;
-    for (int r = count - 1; r >= 0; r--) {
-        bool own = status[r] != UMBRA_E_NONFINITE;
-        if (status[r] != UMBRA_OK && (found < 0 || own || status[found] == UMBRA_E_NONFINITE))
-            found = r;
-    }
-    return found;
 }
 
 static bool all_alike(const int *status, int count)
@@ -83,7 +70,7 @@ static int agree(void *user, int status, umbra_error *err)
     if (!all)
         MPI_Abort(MPI_COMM_WORLD, EXIT_FAILED);
     int rc = lost(MPI_Allgather(&status, 1, MPI_INT, all, 1, MPI_INT, MPI_COMM_WORLD), err);
-    int failed = rc == UMBRA_OK ? find_failure(all, count) : -1;
+    int failed = rc == UMBRA_OK ? umbra_ranks_failure(all, count) : -1;
     if (failed >= 0) {
         umbra_error told = {.status = all[failed]};
         if (failed == self.ranks.rank && (all_alike(all, count) || status == UMBRA_E_INTERRUPTED))
@@ -98,6 +85,21 @@ static int agree(void *user, int status, umbra_error *err)
         }
     }
     free(all);
+    return rc;
+}
+
+static int bring(void *user, int from, void *data, uint64_t bytes, umbra_error *err)
+{
+    (void)user;
+    int rc = UMBRA_OK;
+    for (uint64_t at = 0; rc == UMBRA_OK && at < bytes; at += PIECE) {
+        int n = (int)(bytes - at < PIECE ? bytes - at : PIECE);
+        char *piece = (char *)data + at;
+        rc = lost(self.ranks.rank == 0
+                      ? MPI_Recv(piece, n, MPI_BYTE, from, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE)
+                      : MPI_Send(piece, n, MPI_BYTE, 0, 0, MPI_COMM_WORLD),
+                  err);
+    }
     return rc;
 }
 
@@ -136,6 +138,7 @@ int cli_ranks_begin(const cli_command *command)
     self.ranks.gather = gather;
     self.ranks.share = share;
     self.ranks.agree = agree;
+    self.ranks.bring = bring;
     if (self.ranks.rank > 0)
         keep_quiet();
     if (command->ranks || self.ranks.count == 1)

@@ -60,9 +60,10 @@ static void keep(talk *t, const char *text, size_t n)
     if (t->bytes + n > t->room) {
         size_t room = 2 * (t->bytes + n);
         char *larger = realloc(t->text, room);
-        t->failed = larger == NULL;
-        if (t->failed)
+        if (!larger) {
+            t->failed = true;
             return;
+        }
         t->text = larger;
         t->room = room;
     }
@@ -246,7 +247,7 @@ static int converse(talk *t)
     }
     if (rc == UMBRA_OK && t->r->usage)
         rc = umbra_usage_add(t->m.engine, t->r->usage, &err);
-    return rc != UMBRA_OK ? cli_fail(&err) : t->failed ? EXIT_FAILED : EXIT_DONE;
+    return rc != UMBRA_OK ? cli_fail(&err) : t->failed ? cli_fail_text() : EXIT_DONE;
 }
 
 /* The template of the option, or the file's. */
@@ -284,7 +285,7 @@ int run_chat(const umbra_model *model, const char *path, run_options *r)
     } else if (code == 0) {
         t.context = umbra_engine_get_plan(t.m.engine)->context;
         t.held = calloc((size_t)t.context + 1, sizeof *t.held);
-        code = t.held ? converse(&t) : EXIT_FAILED;
+        code = t.held ? converse(&t) : cli_fail_text();
     }
     free(t.held);
     free(t.text);

@@ -32,7 +32,7 @@ static void print(run_output *o, const char *text, size_t n)
 {
     cli_progress_end();
     fwrite(text, 1, n, stdout);
-    o->failed = fflush(stdout) != 0;
+    o->failed = o->failed || fflush(stdout) != 0;
 }
 
 static void keep(run_output *o, const char *text, size_t n)
@@ -40,9 +40,10 @@ static void keep(run_output *o, const char *text, size_t n)
     if (o->bytes + n > o->room) {
         size_t room = (o->bytes + n) * 2;
         char *larger = realloc(o->text, room);
-        o->failed = larger == NULL;
-        if (o->failed)
+        if (!larger) {
+            o->failed = true;
             return;
+        }
         o->text = larger;
         o->room = room;
     }

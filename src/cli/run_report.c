@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/json_writer.h"
+#include "cli/drafts.h"
 #include "cli/run.h"
 
 static double per_second(int n, double seconds)
@@ -67,26 +68,13 @@ static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *
             cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
 }
 
-static uint64_t sum(const uint64_t *of_sources)
-{
-    uint64_t all = 0;
-    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
-        all += of_sources[i];
-    return all;
-}
-
-static double share_of(uint64_t part, uint64_t all)
-{
-    return all > 0 ? (double)part / (double)all : 0;
-}
-
 static void print_drafts(const umbra_drafts *drafts)
 {
     umbra_draft_stats s;
     umbra_drafts_get_stats(drafts, &s);
     if (s.source == UMBRA_DRAFT_OFF)
         return;
-    uint64_t drafted = sum(s.drafted), accepted = sum(s.accepted);
+    uint64_t drafted = cli_sum_drafts(s.drafted), accepted = cli_sum_drafts(s.accepted);
     fprintf(stderr, "drafts     %llu", (unsigned long long)drafted);
     const char *lead = " (";
     for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++)
@@ -96,11 +84,13 @@ static void print_drafts(const umbra_drafts *drafts)
             lead = ", ";
         }
     fprintf(stderr, "%s, %llu accepted (%.0f %%), in %llu of %llu steps: %.2f tokens a step",
-            drafted > 0 ? ")" : "", (unsigned long long)accepted, 100 * share_of(accepted, drafted),
-            (unsigned long long)s.checks, (unsigned long long)s.steps, share_of(s.tokens, s.steps));
+            drafted > 0 ? ")" : "", (unsigned long long)accepted,
+            100 * cli_share(accepted, drafted), (unsigned long long)s.checks,
+            (unsigned long long)s.steps, cli_share(s.tokens, s.steps));
     if (s.checks > 0)
         fprintf(stderr, "; experts of a step %.0f, of one with drafts %.0f",
-                share_of(s.step_experts, s.steps - s.checks), share_of(s.check_experts, s.checks));
+                cli_share(s.step_experts, s.steps - s.checks),
+                cli_share(s.check_experts, s.checks));
     if (s.gain > 0)
         fprintf(stderr, "; gain x%.2f", s.gain);
     fputc('\n', stderr);
@@ -139,11 +129,11 @@ static void json_drafts(umbra_json *j, const umbra_drafts *drafts)
     umbra_draft_stats s;
     umbra_drafts_get_stats(drafts, &s);
     umbra_json_put_text(j, "draft", umbra_draft_name(s.source));
-    umbra_json_put_uint(j, "drafted", sum(s.drafted));
-    umbra_json_put_uint(j, "accepted", sum(s.accepted));
+    umbra_json_put_uint(j, "drafted", cli_sum_drafts(s.drafted));
+    umbra_json_put_uint(j, "accepted", cli_sum_drafts(s.accepted));
     umbra_json_put_uint(j, "checks", s.checks);
-    umbra_json_put_double(j, "step_experts", share_of(s.step_experts, s.steps - s.checks), 6);
-    umbra_json_put_double(j, "check_experts", share_of(s.check_experts, s.checks), 6);
+    umbra_json_put_double(j, "step_experts", cli_share(s.step_experts, s.steps - s.checks), 6);
+    umbra_json_put_double(j, "check_experts", cli_share(s.check_experts, s.checks), 6);
     umbra_json_put_double(j, "draft_gain", s.gain, 6);
 }
 

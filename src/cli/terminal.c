@@ -22,6 +22,12 @@ int cli_fail(const umbra_error *err)
     return err->status == UMBRA_E_ARGUMENT ? EXIT_MISUSE : EXIT_FAILED;
 }
 
+int cli_fail_text(void)
+{
+    const umbra_error err = {.status = UMBRA_E_NOMEM, .message = "no memory for the text"};
+    return ferror(stdout) ? EXIT_FAILED : cli_fail(&err); /* the end says that it cannot write */
+}
+
 void cli_warn_budget(const umbra_model *model, const umbra_engine_options *options)
 {
     umbra_memory_plan plan;

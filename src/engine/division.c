@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/options.h"
 #include "engine/part.h"
+#include "engine/ranks.h"
 
 /* An expert as it waits to be given to a rank. */
 typedef struct candidate {
@@ -100,14 +100,6 @@ static void take_owners(umbra_division *d, const umbra_model *model)
     }
 }
 
-static int check_ranks(const umbra_ranks *r, umbra_error *err)
-{
-    if (r->count < 1 || r->count > UMBRA_MAX_RANKS || r->rank < 0 || r->rank >= r->count)
-        return umbra_fail(err, UMBRA_E_ARGUMENT, "rank %d of %d: there can be 1 to %d ranks",
-                          r->rank, r->count, UMBRA_MAX_RANKS);
-    return UMBRA_CHECK_RESERVED(r, err);
-}
-
 int umbra_division_init(umbra_division *d, const umbra_model *model, const umbra_ranks *ranks,
                         umbra_error *err)
 {
@@ -115,7 +107,7 @@ int umbra_division_init(umbra_division *d, const umbra_model *model, const umbra
     d->owned = (uint64_t)model->info.moe_layers * (uint64_t)d->experts;
     if (!ranks)
         return UMBRA_OK;
-    int rc = check_ranks(ranks, err);
+    int rc = umbra_ranks_check(ranks, err);
     if (rc != UMBRA_OK || ranks->count == 1)
         return rc;
     d->ranks = *ranks;
@@ -214,8 +206,7 @@ int umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, int
 
 int umbra_division_agree(const umbra_division *d, int status, umbra_error *err)
 {
-    umbra_error unused = {0};
-    return d->owner ? d->ranks.agree(d->ranks.user, status, err ? err : &unused) : status;
+    return umbra_ranks_agree(d->owner ? &d->ranks : NULL, status, err);
 }
 
 int umbra_division_least(const umbra_division *d, int *value, umbra_error *err)
@@ -261,22 +252,4 @@ int umbra_division_sum(const umbra_division *d, uint64_t *counts, umbra_error *e
                 counts[i] = all[at++];
     umbra_free(all);
     return rc;
-}
-
-int umbra_division_compare(const umbra_division *d, umbra_division_claim *claims, int n,
-                           umbra_error *err)
-{
-    int rc = UMBRA_OK, status = UMBRA_OK;
-    for (int i = 0; d->owner && rc == UMBRA_OK && i < n; i++) {
-        char first[sizeof claims[i].value];
-        memcpy(first, claims[i].value, sizeof first);
-        rc = d->ranks.share(d->ranks.user, first, sizeof first, err);
-        if (rc == UMBRA_OK && status == UMBRA_OK &&
-            memcmp(first, claims[i].value, sizeof first) != 0)
-            status = umbra_fail(err, UMBRA_E_MISMATCH,
-                                "%s differs from rank 0's: \"%.63s\" here, \"%.63s\" there; all "
-                                "ranks must have the same",
-                                claims[i].what, claims[i].value, first);
-    }
-    return rc == UMBRA_OK ? umbra_division_agree(d, status, err) : rc;
 }

@@ -36,15 +36,6 @@ int umbra_division_own(const umbra_division *d, const umbra_scratch *s, int laye
 int umbra_division_gather(umbra_division *d, const umbra_pass *p, int layer, int distinct,
                           bool failed, umbra_error *err);
 
-/* What must be the same on all ranks, one by one. */
-typedef struct umbra_division_claim {
-    const char *what; /* "the version of Umbra" */
-    char value[64];   /* zero-padded */
-} umbra_division_claim;
-
-/* UMBRA_E_MISMATCH, on all ranks, if one differs from rank 0's. */
-int umbra_division_compare(const umbra_division *d, umbra_division_claim *claims, int n,
-                           umbra_error *err);
 /* The least of all ranks' values. */
 int umbra_division_least(const umbra_division *d, int *value, umbra_error *err);
 /* counts (layers, experts), of which each rank has its own experts', become all ranks'. */

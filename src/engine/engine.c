@@ -9,6 +9,7 @@
 #include "base/system.h"
 #include "engine/internal.h"
 #include "engine/part.h"
+#include "engine/ranks.h"
 
 static int open_store(umbra_store **out, const umbra_model *model, const umbra_slice *slices,
                       const umbra_engine_options *o, uint64_t bytes, umbra_error *err)
@@ -30,6 +31,7 @@ static int open_store(umbra_store **out, const umbra_model *model, const umbra_s
         .io = o->io,
         .buffered = o->buffered,
         .verify = o->verify,
+        .together = model->config.experts_used,
     };
     int rc = umbra_store_open(out, &options, err);
     umbra_free(paths);
@@ -188,31 +190,34 @@ static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *
     return umbra_engine_plan(e->model, o, &e->plan, err);
 }
 
-static void claim(umbra_division_claim *c, const char *what, const char *value)
+int umbra_engine_compare(const umbra_engine *e, const umbra_ranks *ranks, umbra_error *err)
 {
-    c->what = what;
-    snprintf(c->value, sizeof c->value, "%s", value);
+    enum { CLAIMS = 5 };
+    umbra_ranks_claim c[CLAIMS];
+    char text[64], hash[UMBRA_MODEL_HASH_CHARS] = "";
+    int rc = umbra_ranks_agree(ranks, umbra_model_hash(e->model, hash, err), err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_ranks_claim_set(&c[0], "the version of Umbra", UMBRA_VERSION);
+    umbra_ranks_claim_set(&c[1], "the set of kernels", e->plan.kernels);
+    snprintf(text, sizeof text, "%d", e->plan.context);
+    umbra_ranks_claim_set(&c[2], "the context", text);
+    umbra_ranks_claim_set(&c[3], "the header of the model file", hash);
+    snprintf(text, sizeof text, "%016" PRIx64,
+             (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
+    umbra_ranks_claim_set(&c[4], "the model's dense weights", text);
+    return umbra_ranks_compare(ranks, c, CLAIMS, err);
 }
 
 /* That all run the same model the same way, so that they come to the same bits. */
 static int compare_ranks(const umbra_engine *e, umbra_error *err)
 {
-    enum { CLAIMS = 5 };
-    umbra_division_claim c[CLAIMS] = {0};
-    char text[64], hash[UMBRA_MODEL_HASH_CHARS] = "";
-    const umbra_division *d = &e->division;
-    int rc = umbra_division_agree(d, umbra_model_hash(e->model, hash, err), err);
-    if (rc != UMBRA_OK)
-        return rc;
-    claim(&c[0], "the version of Umbra", UMBRA_VERSION);
-    claim(&c[1], "the set of kernels", e->plan.kernels);
-    snprintf(text, sizeof text, "%d sequences of %d", e->sequences, e->plan.context);
-    claim(&c[2], "the context", text);
-    claim(&c[3], "the header of the model file", hash);
-    snprintf(text, sizeof text, "%016" PRIx64,
-             (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
-    claim(&c[4], "the model's dense weights", text);
-    return umbra_division_compare(d, c, CLAIMS, err);
+    umbra_ranks_claim c;
+    char text[16];
+    int rc = umbra_engine_compare(e, &e->division.ranks, err);
+    snprintf(text, sizeof text, "%d", e->sequences);
+    umbra_ranks_claim_set(&c, "the number of sequences", text);
+    return rc == UMBRA_OK ? umbra_ranks_compare(&e->division.ranks, &c, 1, err) : rc;
 }
 
 static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_error *err)
@@ -244,8 +249,8 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     e->model = model;
     e->sequences = o.sequences ? o.sequences : 1;
     int rc = check_widths(model, err);
-    if (rc == UMBRA_OK && o.ranks && (!o.ranks->gather || !o.ranks->share || !o.ranks->agree))
-        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "ranks need gather, share and agree");
+    if (rc == UMBRA_OK)
+        rc = umbra_ranks_check_functions(o.ranks, false, err);
     if (rc == UMBRA_OK)
         rc = umbra_division_init(&e->division, model, o.ranks, err);
     if (rc == UMBRA_OK)

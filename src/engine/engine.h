@@ -30,6 +30,10 @@ bool umbra_engine_owns(const umbra_engine *engine, int layer, int expert);
 /* umbra_store_get_uses, of all ranks together, who must all call it. */
 int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *err);
 
+/* UMBRA_E_MISMATCH, on all ranks, where their engines would not come to the same bits: another
+ * version, set of kernels, context, model. */
+int umbra_engine_compare(const umbra_engine *engine, const umbra_ranks *ranks, umbra_error *err);
+
 /* A store of so many bytes for the model's experts, as an engine with these options would open it.
  */
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,

@@ -8,7 +8,12 @@
 #include "base/options.h"
 #include "engine/engine.h"
 
-enum { MOST_SOURCES = UMBRA_DRAFT_SOURCES };
+enum {
+    MOST_SOURCES = UMBRA_DRAFT_SOURCES,
+    PAPER = 256 /* last tokens of a prompt on which free drafts are tried: those of a text alike */
+};
+
+static const double recent_step = 1.0 / 8; /* the newest one's part in what a step computes */
 
 struct umbra_drafts {
     umbra_engine *engine;
@@ -23,8 +28,10 @@ struct umbra_drafts {
     /* The step in progress. */
     int32_t token[UMBRA_DRAFT_MOST];
     int checked, from; /* drafts, of which source */
-    uint64_t begun_ns, made_ns, asked_experts;
-    double seconds; /* of all steps */
+    uint64_t begun_ns, made_ns, waited_ns, asked_experts;
+    double seconds;   /* of all steps */
+    double alone_s;   /* of those without drafts */
+    double compute_s; /* of a step without drafts but for waiting; 0: not known */
     umbra_draft_stats stats;
 };
 
@@ -114,8 +121,8 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     d->engine = engine;
     d->clock = clock ? clock : umbra_clock_real();
     d->stats.source = asked;
-    d->most = o->most ? o->most : UMBRA_DRAFT_MOST;
     d->gated = gated || asked == UMBRA_DRAFT_AUTO || asked == UMBRA_DRAFT_MTP;
+    d->most = o->most ? o->most : d->gated ? UMBRA_DRAFT_MOST : UMBRA_DRAFT_USUAL;
     d->sequence = -1;
     umbra_gate_init(&d->gate, d->most);
     if (source)
@@ -152,10 +159,10 @@ void umbra_drafts_close(umbra_drafts **drafts)
 
 void umbra_drafts_get_stats(const umbra_drafts *d, umbra_draft_stats *out)
 {
-    const umbra_fading *alone = &d->gate.step_s[0];
+    uint64_t alone = d->stats.steps - d->stats.checks;
     *out = d->stats;
-    if (alone->weight > 0 && d->seconds > 0)
-        out->gain = (double)d->stats.tokens * alone->mean / d->seconds;
+    if (alone > 0 && d->seconds > 0)
+        out->gain = (double)d->stats.tokens * d->alone_s / (double)alone / d->seconds;
 }
 
 /* ---- a step ---- */
@@ -179,19 +186,6 @@ static void add(umbra_drafts *d, const int32_t *tokens, int n)
     d->length += n;
 }
 
-void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
-                        int32_t next)
-{
-    bool goes_on = sequence == d->sequence && length <= d->length;
-    d->sequence = sequence;
-    d->length = goes_on ? length : 0;
-    umbra_gate_forget(&d->gate);
-    for (int i = 0; i < d->n_sources; i++)
-        d->source[i].begin(d->source[i].self, sequence, d->length);
-    add(d, tokens, n);
-    add(d, &next, 1);
-}
-
 void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows)
 {
     for (int i = 0; i < d->n_sources; i++)
@@ -212,6 +206,38 @@ static int make(umbra_drafts *d, int from, int most, int32_t *out, int *kind)
     return n;
 }
 
+/* A source learns a prompt. Where drafts cost nothing, they are made on the way and held against
+ * what stands there: what nothing good comes of need not be tried in earnest. */
+static void read_prompt(umbra_drafts *d, int from, const int32_t *tokens, int n)
+{
+    const umbra_draft_source *s = &d->source[from];
+    int32_t drafts[UMBRA_DRAFT_MOST];
+    int kind, known = s->free && d->gated ? n - PAPER : n;
+    known = known > 0 ? known : 0;
+    s->add(s->self, tokens, known);
+    for (int i = known; i < n; i++) {
+        make(d, from, d->most, drafts, &kind);
+        s->add(s->self, tokens + i, 1);
+        umbra_gate_came(&d->gate, tokens[i]);
+    }
+    umbra_gate_forget(&d->gate);
+}
+
+void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
+                        int32_t next)
+{
+    bool goes_on = sequence == d->sequence && length <= d->length;
+    d->sequence = sequence;
+    d->length = goes_on ? length : 0;
+    umbra_gate_forget(&d->gate);
+    for (int i = 0; i < d->n_sources; i++)
+        d->source[i].begin(d->source[i].self, sequence, d->length);
+    for (int i = 0; i < d->n_sources; i++)
+        read_prompt(d, i, tokens, n);
+    d->length += n;
+    add(d, &next, 1);
+}
+
 /* What a source offers for this step: its drafts where they are free, else how many it could make,
  * of its first kind. */
 typedef struct offer {
@@ -223,6 +249,7 @@ typedef struct offer {
 static offer offer_of(umbra_drafts *d, int from, int most)
 {
     offer o = {.n = most, .kind = d->first_kind[from]};
+    umbra_gate_expect(&d->gate, o.kind, d->source[from].effort * d->compute_s);
     if (d->source[from].free)
         o.n = make(d, from, d->most, o.token, &o.kind);
     o.n = o.n < most ? o.n : most;
@@ -260,6 +287,7 @@ int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out)
     int kind;
     d->begun_ns = now_ns(d);
     d->made_ns = 0;
+    d->waited_ns = umbra_store_waited_ns(umbra_engine_store(d->engine));
     d->asked_experts = experts_asked(d);
     d->from = d->checked = 0;
     most = most < d->most ? most : d->most;
@@ -267,6 +295,13 @@ int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out)
         return 0;
     d->checked = d->gated ? choose(d, most, out) : make(d, 0, most, out, &kind);
     return d->checked;
+}
+
+static void learn_compute(umbra_drafts *d, double seconds)
+{
+    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(d->engine)) - d->waited_ns;
+    double compute_s = seconds - (double)waited_ns * 1e-9;
+    d->compute_s += d->compute_s > 0 ? recent_step * (compute_s - d->compute_s) : compute_s;
 }
 
 void umbra_drafts_end(umbra_drafts *d, const int32_t *tokens, int n)
@@ -279,6 +314,10 @@ void umbra_drafts_end(umbra_drafts *d, const int32_t *tokens, int n)
         umbra_gate_came(&d->gate, tokens[i]);
     add(d, tokens, n);
     d->seconds += seconds;
+    if (!checks) {
+        d->alone_s += seconds;
+        learn_compute(d, seconds);
+    }
     d->stats.tokens += (uint64_t)n;
     d->stats.steps++;
     d->stats.checks += checks;

@@ -10,9 +10,10 @@
 /* One way to guess; `self` is what it keeps. */
 typedef struct umbra_draft_source {
     umbra_draft name;
-    int kinds; /* of its drafts, which the gate counts apart: 1 at least */
-    bool free; /* making drafts costs nothing worth naming: they are made at every step, and
-                  compared with the text also where they are not checked */
+    int kinds;     /* of its drafts, which the gate counts apart: 1 at least */
+    bool free;     /* making drafts costs nothing worth naming: they are made at every step, and
+                      compared with the text also where they are not checked */
+    double effort; /* of a draft that was never made, beside what a single step computes */
     /* Of the sequence's text only the first `length` tokens are left, or it is another one (length
      * 0). */
     void (*begin)(void *self, int sequence, int length);

@@ -6,27 +6,34 @@
 
 static const double fade = 0.99;            /* of what a mean of times stands on, with each step */
 static const double fade_agreement = 0.995; /* the same; a property of the text more than of now */
-static const double fresh = 0.6;            /* weight from which a mean says something of now */
+/* Steps for which what was measured says something of now: an eighth of all steps within these.
+ * What a step without drafts takes is what all else is compared with. */
+enum { FRESH_ALONE = 4, FRESH_LEAST = 16, FRESH_MOST = 120 };
 static const double most_part =
-    0.5;                           /* of the newest value in a mean, for what was measured before */
-static const double outlier = 3;   /* times the mean: a pause of the machine's */
-static const double price = 0.005; /* share of all the time that trying may lose */
-static const double margin = 1.02; /* by which drafting must promise more than none */
+    0.5; /* of the newest value in a mean, for what was measured before */
+static const double least_part = 0.08; /* of the newest time in a mean: things change, */
+static const double fill_steps = 3;    /* most while caches fill: so many over all steps */
+static const double outlier = 3;       /* times the mean: a pause of the machine's */
+static const double dear = 1.5;        /* times as many single steps, a step with drafts: a pause */
+static const double price = 0.005;     /* share of all the time that trying may lose */
+static const double single_price = 0.02;   /* the same, for steps without drafts alone */
+static const double margin = 1.02;         /* by which drafting must promise more than none */
 static const double none_may_be = 0.5;     /* of its old time, a step without drafts by now */
 static const double row_guess = 0.5;       /* of a step's time, for one row more; never measured */
 static const double agreement_guess = 0.5; /* of drafts that were never compared, */
 static const double guess_weight = 2;      /* with so much weight */
+static const double other_text = 16; /* most weight of what another text, or the prompt, has said */
 
 void umbra_gate_init(umbra_gate *g, int most)
 {
     *g = (umbra_gate){.most = most};
 }
 
-static void take(umbra_fading *f, double value)
+static void take(umbra_fading *f, double value, double least)
 {
     double part = 1 / (f->weight + 1);
     if (f->weight > 0)
-        part = fmin(part, most_part);
+        part = fmax(fmin(part, most_part), least);
     f->mean += part * (value - f->mean);
     f->weight += 1;
 }
@@ -59,7 +66,7 @@ void umbra_gate_made(umbra_gate *g, int kind, const int32_t *tokens, int n, doub
 {
     if (n < 1)
         return;
-    take(&g->make_s[kind], seconds / n);
+    take(&g->make_s[kind], seconds / n, 0);
     if (g->n_watched == UMBRA_GATE_WATCHED)
         return;
     umbra_watched *w = &g->watched[g->n_watched++];
@@ -73,7 +80,7 @@ void umbra_gate_came(umbra_gate *g, int32_t token)
     for (int i = 0; i < g->n_watched; i++) {
         umbra_watched *w = &g->watched[i];
         bool agrees = w->token[w->next] == token;
-        take(&g->agreement[w->kind][w->next++], agrees);
+        take(&g->agreement[w->kind][w->next++], agrees, 0);
         if (agrees && w->next < w->n)
             g->watched[kept++] = *w;
     }
@@ -83,13 +90,24 @@ void umbra_gate_came(umbra_gate *g, int32_t token)
 void umbra_gate_forget(umbra_gate *g)
 {
     g->n_watched = 0;
+    for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
+        for (int i = 0; i < g->most; i++)
+            g->agreement[k][i].weight = fmin(g->agreement[k][i].weight, other_text);
+}
+
+void umbra_gate_expect(umbra_gate *g, int kind, double seconds)
+{
+    if (g->make_s[kind].weight <= 0)
+        g->make_s[kind].mean = seconds;
 }
 
 /* ---- time ---- */
 
 static bool is_fresh(const umbra_gate *g, int n)
 {
-    return g->step_s[n].weight >= fresh;
+    double least = n == 0 ? FRESH_ALONE : FRESH_LEAST;
+    double steps = fmin(fmax((double)g->steps / 8, least), FRESH_MOST);
+    return g->step_s[n].weight > 0 && (double)(g->steps - g->step_s[n].when) < steps;
 }
 
 /* The widest measured step of fewer drafts. */
@@ -141,13 +159,19 @@ static double rate_of(const umbra_gate *g, int kind, int n)
 
 /* ---- choosing ---- */
 
+/* Of wide steps only some are looked at, so that there is less to try. */
+static bool is_choice(const umbra_gate *g, int n)
+{
+    return n <= 4 || n == 6 || n == 8 || n == 12 || n == g->most;
+}
+
 static int best_of(const umbra_gate *g, int kind, int most, double *rate)
 {
     int best = 0;
     double none = rate_of(g, kind, 0);
     *rate = none;
     for (int n = 1; n <= most; n++)
-        if (rate_of(g, kind, n) > fmax(*rate, none * margin)) {
+        if (is_choice(g, n) && rate_of(g, kind, n) > fmax(*rate, none * margin)) {
             *rate = rate_of(g, kind, n);
             best = n;
         }
@@ -168,7 +192,26 @@ static bool is_worth_trying(const umbra_gate *g, int kind, int n, double best_ra
     double make_s = n * g->make_s[kind].mean;
     double hoped = tokens_of(g, kind, n, true) / (least_seconds(g, n) + make_s);
     double lost_s = most_seconds(g, n) + make_s - tokens_of(g, kind, n, false) / best_rate;
-    return hoped > best_rate * margin && g->lost_s + lost_s <= price * g->all_s;
+    if (hoped <= best_rate * margin)
+        return false;
+    return n == 0 ? lost_s <= single_price * (g->all_s - g->single_s)
+                  : g->lost_s + lost_s <= price * g->all_s;
+}
+
+/* What is worth trying: what was never measured, the narrowest first, else what promises most. -1:
+ * nothing. */
+static int trial_of(const umbra_gate *g, int kind, int most, int best, double best_rate)
+{
+    int trial = -1;
+    for (int i = 0; i <= most && best_rate > 0; i++) {
+        if (i == best || !is_choice(g, i) || !is_worth_trying(g, kind, i, best_rate))
+            continue;
+        if (g->step_s[i].weight <= 0)
+            return i;
+        if (trial < 0 || rate_of(g, kind, i) > rate_of(g, kind, trial))
+            trial = i;
+    }
+    return trial;
 }
 
 int umbra_gate_choose(umbra_gate *g, int kind, int n)
@@ -178,38 +221,60 @@ int umbra_gate_choose(umbra_gate *g, int kind, int n)
     if (g->step_s[0].weight <= 0)
         return 0;
     int best = best_of(g, kind, n, &g->best_rate);
-    for (int i = 0; i <= n && g->best_rate > 0; i++)
-        if (i != best && is_worth_trying(g, kind, i, g->best_rate)) {
-            g->trying = true;
-            g->trial_s = i * g->make_s[kind].mean;
-            return i;
-        }
-    return best;
+    int trial = trial_of(g, kind, n, best, g->best_rate);
+    g->trying = trial >= 0;
+    if (g->trying)
+        g->trial_s = trial * g->make_s[kind].mean;
+    return g->trying ? trial : best;
 }
 
-/* A step's time but for pauses. One that checks drafts is no longer than as many single ones: what
- * is above that is a pause, or as bad. */
+/* A step's time but for pauses. One that checks drafts is hardly longer than as many single ones:
+ * what is above that is a pause, or as bad. */
 static double usual(const umbra_gate *g, int drafts, double seconds)
 {
     const umbra_fading *f = &g->step_s[drafts];
     if (f->weight >= 1)
         seconds = fmin(seconds, outlier * f->mean);
     if (drafts > 0 && g->step_s[0].weight > 0)
-        seconds = fmin(seconds, (1 + drafts) * g->step_s[0].mean);
+        seconds = fmin(seconds, dear * (1 + drafts) * g->step_s[0].mean);
     return seconds;
+}
+
+/* All steps become quicker while a cache fills, and slower when somebody else wants the machine:
+ * what single steps took of late moves the times that were measured before, in proportion. */
+static void follow_drift(umbra_gate *g, const umbra_fading *before)
+{
+    const umbra_fading *now = &g->step_s[0];
+    for (int i = 1; before->weight > 0 && i <= g->most; i++)
+        if (g->step_s[i].when < before->when)
+            g->step_s[i].mean *= now->mean / before->mean;
+}
+
+static void take_step(umbra_gate *g, int drafts, double seconds)
+{
+    umbra_fading *f = &g->step_s[drafts];
+    const umbra_fading before = *f;
+    if (f->mean > outlier * seconds) /* what it stood on was a pause */
+        f->mean = seconds;
+    double least = fmax(least_part, fmin(fill_steps / (double)(g->steps + 1), most_part));
+    take(f, usual(g, drafts, seconds), is_fresh(g, drafts) ? least : most_part);
+    f->when = ++g->steps;
+    if (drafts == 0)
+        follow_drift(g, &before);
 }
 
 void umbra_gate_step(umbra_gate *g, int drafts, int tokens, double seconds)
 {
-    umbra_fading *f = &g->step_s[drafts];
     for (int i = 0; i <= g->most; i++)
         g->step_s[i].weight *= fade;
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
         for (int i = 0; i < g->most; i++)
             g->agreement[k][i].weight *= fade_agreement;
-    take(f, usual(g, drafts, seconds));
+    take_step(g, drafts, seconds);
     g->all_s += seconds;
-    if (g->trying && g->best_rate > 0)
+    if (drafts == 0)
+        g->single_s = g->all_s;
+    else if (g->trying && g->best_rate > 0)
         g->lost_s += fmax(seconds + g->trial_s - tokens / g->best_rate, 0);
     g->trying = false;
 }

@@ -16,7 +16,8 @@
 #include <stdint.h>
 
 enum {
-    UMBRA_DRAFT_MOST = 8,  /* drafted tokens of a step, at most */
+    UMBRA_DRAFT_MOST = 16, /* drafted tokens of a step, at most */
+    UMBRA_DRAFT_USUAL = 8, /* the same, where nothing decides how many pay */
     UMBRA_DRAFT_KINDS = 8, /* kinds of drafts whose agreement is counted apart */
     UMBRA_GATE_WATCHED = 2 * UMBRA_DRAFT_MOST, /* drafts that are waited for at once; more go by */
 };
@@ -25,6 +26,7 @@ enum {
 typedef struct umbra_fading {
     double mean;
     double weight; /* how much of what it was measured on is not yet forgotten; 0: never measured */
+    uint64_t when; /* the number of the step at which it was measured last */
 } umbra_fading;
 
 /* Drafts that wait for the text to come. */
@@ -41,7 +43,9 @@ typedef struct umbra_gate {
     umbra_fading agreement[UMBRA_DRAFT_KINDS][UMBRA_DRAFT_MOST]; /* where those before agreed */
     umbra_watched watched[UMBRA_GATE_WATCHED];
     int n_watched;
-    double all_s, lost_s; /* time of all steps; lost by trying */
+    uint64_t steps;
+    double all_s, lost_s; /* time of all steps; lost by trying drafts */
+    double single_s;      /* time of all steps when one without drafts was measured last */
     double best_rate;     /* tokens per second that the best known choice was to give */
     bool trying;          /* the step in progress is a trial, */
     double trial_s;       /* whose drafts take so long to make */
@@ -63,7 +67,10 @@ void umbra_gate_made(umbra_gate *g, int kind, const int32_t *tokens, int n, doub
 void umbra_gate_came(umbra_gate *g, int32_t token);
 /* A step that checked so many drafts took so long, without making them, and gave so many tokens. */
 void umbra_gate_step(umbra_gate *g, int drafts, int tokens, double seconds);
-/* The text goes on elsewhere: nothing is waited for any more. */
+/* What making a draft of a kind may take, as long as it was not measured. */
+void umbra_gate_expect(umbra_gate *g, int kind, double seconds);
+/* The text goes on elsewhere: nothing is waited for any more, and how often drafts agreed so far
+ * says less of what comes. */
 void umbra_gate_forget(umbra_gate *g);
 
 #endif

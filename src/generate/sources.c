@@ -124,6 +124,7 @@ static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
     r->prefetch = options->ahead;
     *out = (umbra_draft_source){.name = UMBRA_DRAFT_RUNAHEAD,
                                 .kinds = 1,
+                                .effort = 1,
                                 .begin = runahead_begin,
                                 .add = runahead_add,
                                 .make = runahead_make,

@@ -102,7 +102,7 @@ static bool is_of_objects(umbra_tpl_value schema)
 {
     const umbra_tpl_value *type = umbra_value_member(schema, "type");
     return type ? type->kind == TPL_STRING && umbra_tpl_text_is(type->u.string, "object")
-                : schema.u.dict->count > 0;
+                : umbra_value_member(schema, "properties") != NULL;
 }
 
 int umbra_calls_arguments(calls_compiler *c, const call_tool *tool, int *rule)
@@ -204,7 +204,8 @@ static int one_named(calls_compiler *c, const call_tool *tool, int next, int *no
                                  "its name may have letters, digits, '_', '-' and '.' alone");
     if (f->form == UMBRA_CALL_PAIRS) {
         rc = umbra_calls_pairs(c, tool, next, node);
-        *node = name(c, tool, *node);
+        if (rc == UMBRA_OK)
+            *node = name(c, tool, *node);
         return rc;
     }
     rc = umbra_calls_arguments(c, tool, &rule);

@@ -165,23 +165,39 @@ static int anything(calls_compiler *c, int next)
     return umbra_net_repeat(net, one, 0, -1, false, next);
 }
 
+/* Pairs of a tool whose schema names no properties: any, or none. */
+static int unnamed(calls_compiler *c, const call_tool *tool, int next, int *node)
+{
+    const umbra_tpl_value *others =
+        tool->parameters ? umbra_value_member(*tool->parameters, "additionalProperties") : NULL;
+    bool none = others && others->kind == TPL_BOOL && !others->u.boolean;
+    *node = none ? next : anything(c, next);
+    if (tool->strict && others && others->kind == TPL_DICT)
+        return umbra_calls_wrong(c, tool, UMBRA_E_UNSUPPORTED,
+                                 "a schema of properties that are not named cannot be held in the "
+                                 "model's family");
+    return UMBRA_OK;
+}
+
 int umbra_calls_pairs(calls_compiler *c, const call_tool *tool, int next, int *node)
 {
     umbra_error *err = c->err, problem = {0};
-    int whole, rc = UMBRA_OK;
+    int whole, held = 0, rc = UMBRA_OK;
     const umbra_tpl_value *all =
         tool->parameters ? umbra_value_member(*tool->parameters, "properties") : NULL;
     next = umbra_calls_marker(c, c->f.call_end, next);
-    *node = umbra_calls_space(c, anything(c, next));
     if (tool->strict)
         rc = umbra_calls_arguments(c, tool, &whole); /* refuses what is not known */
-    if (rc != UMBRA_OK || !all || all->kind != TPL_DICT)
+    if (rc != UMBRA_OK)
         return rc;
     c->err = tool->strict ? err : &problem;
-    int held = 0;
-    rc = properties(c, tool, *all, next, &held);
+    bool named = all && all->kind == TPL_DICT;
+    rc = named ? properties(c, tool, *all, next, &held) : unnamed(c, tool, next, &held);
     c->err = err;
-    if (rc == UMBRA_OK)
-        *node = umbra_calls_space(c, held);
-    return tool->strict || rc == UMBRA_E_NOMEM ? rc : UMBRA_OK;
+    if (rc != UMBRA_OK && !tool->strict && rc != UMBRA_E_NOMEM) {
+        held = anything(c, next);
+        rc = UMBRA_OK;
+    }
+    *node = umbra_calls_space(c, held);
+    return rc;
 }

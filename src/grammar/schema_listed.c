@@ -67,8 +67,8 @@ int umbra_schema_literal(schema_compiler *c, umbra_tpl_value v, int next)
     }
     umbra_json_begin(&j, f);
     write_value(&j, v);
-    c->net->failed = fclose(f) != 0 || c->net->failed;
-    int at = umbra_net_literal(c->net, text, bytes, next);
+    c->net->failed = fclose(f) != 0 || !text || c->net->failed;
+    int at = text ? umbra_net_literal(c->net, text, bytes, next) : 0;
     free(text);
     return at;
 }

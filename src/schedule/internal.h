@@ -4,21 +4,23 @@
 
 #include <pthread.h>
 
+#include "generate/drafts.h"
 #include "schedule/scheduler.h"
 
 enum { SLOT_MARKS = 4 };
 
 typedef struct umbra_text_slot {
-    umbra_job *job;  /* NULL: idle */
-    int32_t *tokens; /* (context + 1) what the sequence holds, then what it is to hold */
-    int count;       /* tokens known; of an idle slot, those held */
-    int held;        /* of these, computed */
-    bool written;    /* what is held is on disk */
-    uint64_t used;   /* step at which it was last of use */
-    uint64_t turn;   /* of the pieces of all prompts, the number of its last */
-    int rows;        /* of the step in progress */
-    int32_t next;    /* chosen in the step in progress */
-    bool chosen;
+    umbra_job *job;        /* NULL: idle */
+    int32_t *tokens;       /* (context + 1) what the sequence holds, then what it is to hold */
+    int count;             /* tokens known; of an idle slot, those held */
+    int held;              /* of these, computed */
+    bool written;          /* what is held is on disk */
+    uint64_t used;         /* step at which it was last of use */
+    uint64_t turn;         /* of the pieces of all prompts, the number of its last */
+    int rows;              /* of the step in progress */
+    int32_t next;          /* chosen last in the step in progress, */
+    int chosen;            /* which chose so many */
+    umbra_job_end ending;  /* what the tokens before `next` came to: they ended the text, or not */
     int marks[SLOT_MARKS]; /* where checkpoints are to be made (0: none); see checkpoints.h */
     bool checkpoint;       /* idle, and holds one */
 } umbra_text_slot;
@@ -32,6 +34,10 @@ struct umbra_scheduler {
     umbra_job *waiting;     /* in order of arrival */
     uint64_t steps, pieces;
     double prompt_per_second;
+    umbra_text_slot *checking;           /* whose drafts the step in progress may check; or NULL */
+    int32_t draft[UMBRA_DRAFT_MOST + 1]; /* of it */
+    const umbra_job *drafted;            /* whose text the drafts know, and so many tokens of it */
+    int drafted_count;
 
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t changed;
@@ -40,6 +46,19 @@ struct umbra_scheduler {
     umbra_scheduler_stats stats;
     umbra_text_stats *slot_stats; /* (sequences) */
 };
+
+/* Its prompt, or what it has to compute anew: more than its last token. */
+bool umbra_scheduler_reads(const umbra_text_slot *slot);
+/* Hands out slot->next. Returns whether that ends the text, and how. */
+umbra_job_end umbra_scheduler_take(umbra_scheduler *s, umbra_text_slot *slot);
+
+/* drafts.c: adds drafts to a step of n rows where they may be checked. Returns the rows. */
+int umbra_scheduler_draft(umbra_scheduler *s, int n);
+/* Before a row of a check chooses: whether its token is the one that the row before it gave, which
+ * is handed out then. */
+bool umbra_scheduler_agrees(umbra_scheduler *s, umbra_text_slot *slot, int row);
+/* The step itself, of n rows; of drafts only those that agree are held afterwards. */
+int umbra_scheduler_eval(umbra_scheduler *s, int n, const umbra_tap *tap, umbra_error *err);
 
 /* admit.c: gives the job a slot, and the slot what is held of its prompt's beginning. False: it has
  * to wait for a slot, or for a prompt that is being read. */

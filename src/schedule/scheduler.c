@@ -28,10 +28,25 @@ static bool allocate(umbra_scheduler *s)
     return true;
 }
 
+static int check_drafts(const umbra_drafts *drafts, umbra_error *err)
+{
+    umbra_draft_stats stats = {.source = UMBRA_DRAFT_OFF};
+    if (drafts)
+        umbra_drafts_get_stats(drafts, &stats);
+    return stats.source != UMBRA_DRAFT_MTP
+               ? UMBRA_OK
+               : umbra_fail(err, UMBRA_E_ARGUMENT,
+                            "drafts by mtp follow one text from its first token on, and here "
+                            "texts come and go; there are auto, off, lookup, runahead");
+}
+
 int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *options,
                          umbra_error *err)
 {
     *out = NULL;
+    int rc = check_drafts(options->drafts, err);
+    if (rc != UMBRA_OK)
+        return rc;
     umbra_scheduler *s = umbra_calloc(1, sizeof *s);
     if (!s)
         return umbra_fail_nomem(err, "the scheduler", sizeof *s);
@@ -39,6 +54,7 @@ int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *o
     s->context = umbra_engine_get_plan(options->engine)->context;
     s->chunk = umbra_engine_get_plan(options->engine)->chunk;
     s->last_arrived = &s->arrived;
+    s->stats.drafts.source = UMBRA_DRAFT_OFF;
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
     if (!allocate(s)) {
@@ -118,9 +134,9 @@ void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_text_stats *out)
 
 /* ---- jobs come and go ---- */
 
-static bool reads_prompt(const umbra_text_slot *slot)
+bool umbra_scheduler_reads(const umbra_text_slot *slot)
 {
-    return slot->job && slot->held < slot->job->prompt_tokens;
+    return slot->job && (slot->held < slot->job->prompt_tokens || slot->count - slot->held > 1);
 }
 
 static void end_job(umbra_scheduler *s, umbra_job *job, umbra_job_end end)
@@ -138,6 +154,8 @@ static void end_slot(umbra_scheduler *s, umbra_text_slot *slot, umbra_job_end en
 {
     umbra_job *job = slot->job;
     slot->job = NULL;
+    if (s->drafted == job)
+        s->drafted = NULL;
     slot->count = slot->held;
     slot->used = s->steps;
     end_job(s, job, end);
@@ -216,9 +234,10 @@ static int next_prompt(const umbra_scheduler *s)
     int best = -1;
     for (int i = 0; i < s->o.sequences; i++) {
         const umbra_text_slot *slot = &s->slots[i];
-        if (reads_prompt(slot) && (best < 0 || slot->turn < s->slots[best].turn ||
-                                   (slot->turn == s->slots[best].turn &&
-                                    slot->job->submitted_ns < s->slots[best].job->submitted_ns)))
+        if (umbra_scheduler_reads(slot) &&
+            (best < 0 || slot->turn < s->slots[best].turn ||
+             (slot->turn == s->slots[best].turn &&
+              slot->job->submitted_ns < s->slots[best].job->submitted_ns)))
             best = i;
     }
     return best;
@@ -230,8 +249,9 @@ static int gather(umbra_scheduler *s, int *prompt)
     int n = 0, reader = next_prompt(s);
     for (int i = 0; i < s->o.sequences; i++) {
         s->slots[i].rows = 0;
-        s->slots[i].chosen = false;
-        if (s->slots[i].job && !reads_prompt(&s->slots[i]))
+        s->slots[i].chosen = 0;
+        s->slots[i].ending = UMBRA_JOB_UNDER_WAY;
+        if (s->slots[i].job && !umbra_scheduler_reads(&s->slots[i]))
             n = add_rows(s, n, i, 1);
     }
     *prompt = 0;
@@ -252,8 +272,10 @@ static int take_logits(void *user, int index, const float *logits)
 {
     umbra_scheduler *s = user;
     umbra_text_slot *slot = &s->slots[s->slot_of[index]];
+    if (slot == s->checking && !umbra_scheduler_agrees(s, slot, index))
+        return 0;
     slot->next = slot->job->choose(slot->job->user, logits, slot->tokens, slot->count);
-    slot->chosen = true;
+    slot->chosen++;
     return 0;
 }
 
@@ -265,7 +287,7 @@ static bool is_end(const umbra_scheduler *s, const umbra_job *job, int32_t id)
 }
 
 /* A prompt without anything to be written ends when it is read. */
-static void take_token(umbra_scheduler *s, umbra_text_slot *slot)
+umbra_job_end umbra_scheduler_take(umbra_scheduler *s, umbra_text_slot *slot)
 {
     umbra_job *job = slot->job;
     if (job->first_token_ns == 0)
@@ -273,24 +295,19 @@ static void take_token(umbra_scheduler *s, umbra_text_slot *slot)
     if (slot->next < 0) {
         umbra_fail(&job->error, slot->next, "no token can follow: %s",
                    umbra_status_text(slot->next));
-        end_slot(s, slot, UMBRA_JOB_FAILED);
-        return;
+        return UMBRA_JOB_FAILED;
     }
-    if (job->max_tokens == 0) {
-        end_slot(s, slot, UMBRA_JOB_LENGTH);
-        return;
-    }
-    if (is_end(s, job, slot->next)) {
-        job->end_token = true;
-        end_slot(s, slot, UMBRA_JOB_STOPPED);
-        return;
-    }
+    if (job->max_tokens == 0)
+        return UMBRA_JOB_LENGTH;
+    job->end_token = is_end(s, job, slot->next);
+    if (job->end_token)
+        return UMBRA_JOB_STOPPED;
     job->new_tokens++;
     slot->tokens[slot->count++] = slot->next;
     if (job->token(job->user, slot->next) != 0)
-        end_slot(s, slot, UMBRA_JOB_STOPPED);
-    else if (job->new_tokens >= job->max_tokens || slot->count > s->context)
-        end_slot(s, slot, UMBRA_JOB_LENGTH);
+        return UMBRA_JOB_STOPPED;
+    bool full = job->new_tokens >= job->max_tokens || slot->count > s->context;
+    return full ? UMBRA_JOB_LENGTH : UMBRA_JOB_UNDER_WAY;
 }
 
 static void hand_out(umbra_scheduler *s)
@@ -299,15 +316,17 @@ static void hand_out(umbra_scheduler *s)
         umbra_text_slot *slot = &s->slots[i];
         if (slot->rows == 0)
             continue;
-        slot->held += slot->rows;
+        slot->held = umbra_engine_length(s->o.engine, i);
         slot->written = false;
         slot->used = s->steps;
         umbra_checkpoint_take(s, i);
         umbra_job *job = slot->job;
         if (job->progress && slot->held <= job->prompt_tokens)
             job->progress(job->user, slot->held, job->prompt_tokens);
-        if (slot->chosen)
-            take_token(s, slot);
+        if (slot->chosen > 0 && slot->ending == UMBRA_JOB_UNDER_WAY)
+            slot->ending = umbra_scheduler_take(s, slot);
+        if (slot->ending != UMBRA_JOB_UNDER_WAY)
+            end_slot(s, slot, slot->ending);
     }
 }
 
@@ -347,7 +366,7 @@ static void publish(umbra_scheduler *s, int rows, int prompt, uint64_t ns)
         t->waiting++;
     for (int i = 0; i < s->o.sequences; i++) {
         const umbra_text_slot *slot = &s->slots[i];
-        bool reads = reads_prompt(slot);
+        bool reads = umbra_scheduler_reads(slot);
         t->reading += reads;
         t->writing += slot->job && !reads;
         s->slot_stats[i] = (umbra_text_stats){
@@ -363,9 +382,11 @@ static void publish(umbra_scheduler *s, int rows, int prompt, uint64_t ns)
     t->busy_ns += ns;
     t->computed_tokens += (uint64_t)prompt;
     for (int i = 0; rows > 0 && i < s->o.sequences; i++)
-        t->new_tokens += s->slots[i].chosen;
+        t->new_tokens += (uint64_t)s->slots[i].chosen;
     t->prompt_per_second = s->prompt_per_second;
     umbra_engine_get_store_stats(s->o.engine, &t->store);
+    if (s->o.drafts)
+        umbra_drafts_get_stats(s->o.drafts, &t->drafts);
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -381,7 +402,8 @@ bool umbra_scheduler_step(umbra_scheduler *s)
     umbra_error err = {0};
     umbra_tap tap = {.user = s, .logits = take_logits};
     uint64_t start = umbra_clock_ns();
-    int rc = umbra_engine_eval(s->o.engine, s->tokens, n, &tap, &err);
+    n = umbra_scheduler_draft(s, n);
+    int rc = umbra_scheduler_eval(s, n, &tap, &err);
     uint64_t ns = umbra_clock_ns() - start;
     learn_speed(s, n, prompt, (double)ns * 1e-9);
     if (rc == UMBRA_OK)

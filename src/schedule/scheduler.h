@@ -8,6 +8,9 @@
  * that a short one does not wait for the end of a long one; a prompt that shares more of its
  * beginning with one that is still being read waits for that and takes it over.
  *
+ * A text that is alone checks drafts (umbra/draft.h); beside others, whose rows share reads as
+ * drafts would, it goes on without.
+ *
  * Which token comes next depends on a job's prompt and choices alone, never on what is computed
  * beside it, nor on whether its beginning was held. */
 #ifndef UMBRA_SCHEDULE_SCHEDULER_H
@@ -15,6 +18,7 @@
 
 #include <stdatomic.h>
 
+#include <umbra/draft.h>
 #include <umbra/engine.h>
 
 #include "schedule/states.h"
@@ -65,12 +69,14 @@ typedef struct umbra_scheduler_options {
     umbra_engine *engine; /* must outlive the scheduler, which alone may use its sequences */
     const umbra_model *model;
     int sequences;        /* of the engine */
+    umbra_drafts *drafts; /* of the engine, for texts that are written with nothing beside them;
+                             NULL: none. Not by mtp. Must outlive the scheduler */
     int texts;            /* of them at once under way; 0: as many as there are sequences. What is
                              more has room for what prompts may share that models forget */
     umbra_states *states; /* where evicted states go; NULL: nowhere. Must outlive the scheduler */
 } umbra_scheduler_options;
 
-/* On failure *out is NULL. */
+/* On failure *out is NULL. UMBRA_E_ARGUMENT: drafts by mtp. */
 int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *options,
                          umbra_error *err);
 /* Jobs must have ended. Accepts NULL and nulls the pointer. */
@@ -110,6 +116,7 @@ typedef struct umbra_scheduler_stats {
     int waiting, reading, writing;
     double prompt_per_second; /* tokens, lately; 0: not known */
     umbra_store_stats store;  /* as of the last step, as the rest */
+    umbra_draft_stats drafts; /* zeros, and source off: none are made */
 } umbra_scheduler_stats;
 
 void umbra_scheduler_get_stats(umbra_scheduler *s, umbra_scheduler_stats *out);

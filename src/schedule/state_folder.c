@@ -11,10 +11,12 @@
 #include "base/memory.h"
 #include "schedule/states_internal.h"
 
-static bool ends_in(const char *name, const char *suffix)
+/* A name as umbra_state_name gives it, with this ending: whatever else lies in the folder is
+ * somebody's own. */
+static bool is_named(const char *name, const char *suffix)
 {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n > m && strcmp(name + n - m, suffix) == 0;
+    enum { DIGITS = 32 };
+    return strspn(name, "0123456789abcdef") == DIGITS && strcmp(name + DIGITS, suffix) == 0;
 }
 
 /* Marks the tokens of a file of this model; false where the file is damaged. */
@@ -39,7 +41,7 @@ static bool read_tokens(const umbra_states *s, umbra_state_entry *e, int fd, con
 /* False: it is none, or damaged, and goes. */
 static bool read_entry(const umbra_states *s, umbra_state_entry *e, const char *path)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd;
     if (umbra_file_open(&fd, path, &e->bytes, NULL) != UMBRA_OK)
         return false;
@@ -55,8 +57,8 @@ static int add_file(umbra_states *s, const char *name, umbra_error *err)
     if (!path)
         return umbra_fail_nomem(err, "a path", strlen(name));
     umbra_state_entry e = {0};
-    bool part = ends_in(name, UMBRA_STATE_SUFFIX UMBRA_REPLACE_SUFFIX);
-    bool state = ends_in(name, UMBRA_STATE_SUFFIX) && strlen(name) < sizeof e.name;
+    bool part = is_named(name, UMBRA_STATE_SUFFIX UMBRA_REPLACE_SUFFIX);
+    bool state = is_named(name, UMBRA_STATE_SUFFIX);
     if (part || (state && s->n == UMBRA_STATE_FILES)) {
         unlink(path);
     } else if (state && read_entry(s, &e, path)) {

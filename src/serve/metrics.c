@@ -114,6 +114,27 @@ static void print_store(serve_buffer *b, const umbra_store_stats *s)
     print_figures(b, figures, sizeof figures / sizeof figures[0]);
 }
 
+static void print_drafts(serve_buffer *b, const umbra_draft_stats *s)
+{
+    double drafted = 0, accepted = 0;
+    for (int i = 0; i < UMBRA_DRAFT_SOURCES; i++) {
+        drafted += (double)s->drafted[i];
+        accepted += (double)s->accepted[i];
+    }
+    const figure figures[] = {
+        {"drafted_tokens_total", "counter", "Tokens guessed ahead and checked", drafted},
+        {"draft_accepted_tokens_total", "counter", "Of these, part of the text", accepted},
+        {"draft_steps_total", "counter", "Steps of texts that were alone", (double)s->steps},
+        {"draft_checks_total", "counter", "Of these, with drafts", (double)s->checks},
+        {"draft_step_experts_total", "counter", "Experts of steps without drafts",
+         (double)s->step_experts},
+        {"draft_check_experts_total", "counter", "Experts of steps with drafts",
+         (double)s->check_experts},
+        {"draft_gain", "gauge", "Time without drafts over time with them; 0: not known", s->gain},
+    };
+    print_figures(b, figures, sizeof figures / sizeof figures[0]);
+}
+
 static void print_states(serve_buffer *b, const umbra_states_stats *s)
 {
     const figure figures[] = {
@@ -159,6 +180,7 @@ enum MHD_Result serve_metrics(serve_exchange *x)
     };
     print_scheduler(&b, &stats);
     print_store(&b, &stats.store);
+    print_drafts(&b, &stats.drafts);
     print_states(&b, &states);
     print_figures(&b, memory, 2);
     print_http(&b, s);

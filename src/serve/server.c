@@ -136,6 +136,7 @@ static int open_scheduler(serve *s, umbra_error *err)
     const umbra_scheduler_options o = {.engine = s->o.engine,
                                        .model = s->o.model,
                                        .sequences = s->o.sequences,
+                                       .drafts = s->o.drafts,
                                        .texts = s->o.texts,
                                        .states = s->states};
     int rc = umbra_scheduler_open(&s->scheduler, &o, err);

@@ -331,7 +331,7 @@ static int32_t slots_of_next(const umbra_store *s)
     const umbra_batch_state *b = &s->driver.batch;
     umbra_assert(b->misses_begun < b->misses_n);
     int32_t expert = b->items[b->misses[b->misses_begun]].expert;
-    return umbra_slots_group(&s->guarded.slots, b->layer, expert)->n;
+    return umbra_slots_group(&s->guarded.slots, b->layer, expert)->limit;
 }
 
 static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)

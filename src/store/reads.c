@@ -30,7 +30,7 @@ static void queue_read(umbra_store *s, uint64_t read)
 static int check_budget(umbra_store *s, umbra_error *err)
 {
     uint64_t bytes = umbra_store_resident_bytes(s);
-    if (bytes > s->stats.budget_bytes || bytes > s->fixed.plan.bytes)
+    if (bytes > s->stats.budget_bytes || bytes > s->stats.slots_bytes)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "the expert store went over its budget; this is a defect of Umbra, "
                           "please report it");
@@ -380,7 +380,7 @@ static bool begin_next(umbra_store *s, umbra_error *cause)
            s->driver.queue_n + s->driver.in_flight < s->fixed.depth && begin_miss(s))
         rc = check_budget(s, cause);
     if (rc == UMBRA_OK && guess_now(s) && begin_guess(s))
-        rc = check_budget(s, cause);
+        (void)check_budget(s, cause);
     bool any = s->driver.queue_n > 0;
     umbra_store_unlock(s);
     return any;

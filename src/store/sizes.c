@@ -78,8 +78,15 @@ static int next_to_grow(const umbra_slot_plan *p)
     return best;
 }
 
+/* Slot by slot, in an order that does not depend on the budget. */
+static void grow(umbra_slot_plan *p, uint64_t budget_bytes)
+{
+    for (int i; (i = next_to_grow(p)) >= 0 && p->bytes + p->size[i].bytes <= budget_bytes;)
+        set_slots(p, i, p->size[i].slots + 1);
+}
+
 /* Gives every size its least number of slots, then adds slot by slot to the size that has least of
- * its experts, in an order that does not depend on the budget. False: the least numbers, which no
+ * its experts. False: the least numbers, which no
  * share of experts speaks for, would take half of all slots. */
 static bool fill(umbra_slot_plan *p, uint64_t least, uint64_t budget_bytes)
 {
@@ -91,8 +98,7 @@ static bool fill(umbra_slot_plan *p, uint64_t least, uint64_t budget_bytes)
     uint64_t given = p->slots;
     if (p->bytes > budget_bytes)
         return false;
-    for (int i; (i = next_to_grow(p)) >= 0 && p->bytes + p->size[i].bytes <= budget_bytes;)
-        set_slots(p, i, p->size[i].slots + 1);
+    grow(p, budget_bytes);
     return p->slots == p->experts || p->slots >= 2 * given;
 }
 
@@ -125,6 +131,24 @@ void umbra_sizes_divide(umbra_slot_plan *p, int together, uint64_t budget_bytes)
         p->bytes = size->slots * size->bytes;
     }
     umbra_assert(p->bytes <= budget_bytes);
+}
+
+bool umbra_sizes_shrink(umbra_slot_plan *out, const umbra_slot_plan *p, const uint64_t *least,
+                        uint64_t budget_bytes)
+{
+    *out = *p;
+    out->slots = out->bytes = 0;
+    for (int i = 0; i < p->n; i++) {
+        out->size[i].experts = p->size[i].slots; /* shares are of these, and none has more */
+        out->size[i].slots = 0;
+        set_slots(out, i, lesser(least[i], p->size[i].slots));
+    }
+    bool fits = out->bytes <= budget_bytes;
+    if (fits)
+        grow(out, budget_bytes);
+    for (int i = 0; i < p->n; i++)
+        out->size[i].experts = p->size[i].experts;
+    return fits;
 }
 
 int umbra_sizes_of(const umbra_slot_plan *p, uint64_t bytes)

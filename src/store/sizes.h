@@ -7,6 +7,7 @@
 #ifndef UMBRA_STORE_SIZES_H
 #define UMBRA_STORE_SIZES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <umbra/store.h>
@@ -21,6 +22,12 @@ void umbra_sizes_find(umbra_slot_plan *p, size_t n_pairs, umbra_expert_bytes *by
  * larger one, so that a budget of a few experts has slots for any. What it takes of the budget,
  * given as a budget, is divided the same way. */
 void umbra_sizes_divide(umbra_slot_plan *p, int together, uint64_t budget_bytes);
+
+/* Takes slots away from a divided plan, from each size the same share, until a smaller budget has
+ * room for the rest; `least` (p->n) of each stay, as far as there are so many. A budget of p->bytes
+ * leaves all. False: those do not fit; out->bytes is what they need. */
+bool umbra_sizes_shrink(umbra_slot_plan *out, const umbra_slot_plan *p, const uint64_t *least,
+                        uint64_t budget_bytes);
 
 /* Which size an expert of so many bytes goes into. */
 int umbra_sizes_of(const umbra_slot_plan *p, uint64_t bytes);

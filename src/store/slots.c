@@ -21,8 +21,8 @@ static void link_groups(umbra_slots *s, const int32_t *n)
 {
     int32_t first = 0;
     for (int k = 0; k < s->n_sizes; k++) {
-        s->size[k] =
-            (umbra_slot_group){.first = first, .n = n[k], .first_empty = n[k] > 0 ? first : -1};
+        s->size[k] = (umbra_slot_group){
+            .first = first, .n = n[k], .limit = n[k], .first_empty = n[k] > 0 ? first : -1};
         first += n[k];
         for (int32_t i = s->size[k].first; i < first; i++) {
             s->slot[i].next_empty = i + 1 < first ? i + 1 : -1;
@@ -149,6 +149,34 @@ static int32_t choose_victim(const umbra_slots *s, const umbra_slot_group *group
     return best;
 }
 
+/* The slot of the least likely expert of a size, if it is less likely than `most`, becomes empty.
+ */
+static bool evict(umbra_slots *s, const umbra_slot_group *group, float most, umbra_victim *victim)
+{
+    int32_t v = choose_victim(s, group, most);
+    if (v < 0)
+        return false;
+    const umbra_slot *gone = &s->slot[v];
+    umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0);
+    *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
+    vacate(s, v);
+    return true;
+}
+
+bool umbra_slots_evict(umbra_slots *s, int size, umbra_victim *victim)
+{
+    return evict(s, &s->size[size], INFINITY, victim);
+}
+
+int32_t umbra_slots_pinned(const umbra_slots *s, int size)
+{
+    const umbra_slot_group *group = &s->size[size];
+    int32_t n = 0;
+    for (int32_t i = group->first; i < group->first + group->n; i++)
+        n += s->slot[i].state != UMBRA_SLOT_EMPTY && s->slot[i].pins > 0;
+    return n;
+}
+
 int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins,
                          float probability, umbra_victim *victim)
 {
@@ -156,17 +184,11 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t 
     umbra_slot_group *group = group_of(s, pair);
     umbra_assert(s->of[pair] < 0 && pins >= 0);
     *victim = (umbra_victim){0};
-    if (group->first_empty < 0) {
-        int32_t v = choose_victim(s, group, s->use_count[pair] + count_of(s, probability));
-        if (v < 0)
-            return -1;
-        const umbra_slot *gone = &s->slot[v];
-        umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0);
-        *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
-        vacate(s, v);
-    }
+    if (group->used >= group->limit &&
+        !evict(s, group, s->use_count[pair] + count_of(s, probability), victim))
+        return -1;
     int32_t i = group->first_empty;
-    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && group->used < group->n);
+    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && group->used < group->limit);
     group->first_empty = s->slot[i].next_empty;
     s->slot[i] =
         (umbra_slot){.state = UMBRA_SLOT_READING, .layer = layer, .expert = expert, .pins = pins};

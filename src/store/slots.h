@@ -34,6 +34,7 @@ typedef struct umbra_slot {
 /* The slots of one size follow each other. */
 typedef struct umbra_slot_group {
     int32_t first, n;
+    int32_t limit; /* the most that may be used, at least 1: n, or what the budget is now */
     int32_t first_empty;
     int32_t used; /* not empty */
 } umbra_slot_group;
@@ -77,6 +78,11 @@ typedef struct umbra_victim {
  * used soon; INFINITY for a demand. */
 int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins,
                          float probability, umbra_victim *victim);
+
+/* The least likely expert of a size leaves its slot; false: none can go. */
+bool umbra_slots_evict(umbra_slots *s, int size, umbra_victim *victim);
+/* Slots of a size that are leased or promised. */
+int32_t umbra_slots_pinned(const umbra_slots *s, int size);
 
 /* READING ends: the data is there, or the slot becomes empty and its pins are gone. */
 void umbra_slots_arrived(umbra_slots *s, int32_t slot);

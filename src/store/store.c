@@ -111,7 +111,8 @@ static int plan_slots(umbra_store *s, const umbra_store_options *o, umbra_error 
                           "; give at least that",
                           o->budget_bytes, slot_bytes);
     s->fixed.geometry.slot_bytes = slot_bytes;
-    s->stats.budget_bytes = o->budget_bytes;
+    s->fixed.together = o->together;
+    s->fixed.budget_bytes = s->stats.budget_bytes = o->budget_bytes;
     s->stats.slot_bytes = slot_bytes;
     s->stats.slots = p->slots;
     s->stats.slots_bytes = p->bytes;
@@ -397,8 +398,8 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
     umbra_store_stats before;
     umbra_store_get_stats(s, &before);
     uint64_t waited_ns = s->driver.waited_ns;
-    int together = s->guarded.slots.n < PROBE_TOGETHER ? s->guarded.slots.n : PROBE_TOGETHER,
-        rc = UMBRA_OK;
+    int together = before.slots < PROBE_TOGETHER ? (int)before.slots : PROBE_TOGETHER;
+    int rc = UMBRA_OK;
     umbra_disk_model_clear(&s->driver.disk);
     for (int i = 0; rc == UMBRA_OK && i < PROBES; i++) {
         int layer = (int)((int64_t)i * s->fixed.n_layers / PROBES);
@@ -414,42 +415,18 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
     return rc;
 }
 
-int umbra_store_clear(umbra_store *s, umbra_error *err)
-{
-    if (s->driver.batch.active)
-        return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
-                          s->driver.batch.layer);
-    int rc = s->driver.broken ? s->driver.broken_error.status : UMBRA_OK;
-    while (rc == UMBRA_OK && s->driver.in_flight + s->driver.queue_n > 0) {
-        umbra_store_lock(s);
-        umbra_forecast_clear(&s->guarded.forecast); /* no more guesses begin */
-        umbra_store_unlock(s);
-        rc = umbra_store_start_reads(s, err);
-        if (rc == UMBRA_OK)
-            rc = umbra_store_reap_reads(s, true, err);
-    }
-    if (rc != UMBRA_OK)
-        return rc;
-    umbra_store_lock(s);
-    umbra_forecast_clear(&s->guarded.forecast);
-    for (int32_t i = 0; i < s->guarded.slots.n; i++) {
-        const umbra_slot *slot = &s->guarded.slots.slot[i];
-        umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
-    }
-    umbra_slots_clear(&s->guarded.slots);
-    for (int layer = 0; s->fixed.places.at && layer < s->fixed.n_layers; layer++)
-        for (int e = 0; e < s->fixed.n_experts; e++)
-            if (umbra_slots_find(&s->guarded.slots, layer, e) < 0)
-                umbra_places_drop(s, layer, e);
-    umbra_store_unlock(s);
-    return UMBRA_OK;
-}
-
 /* ---- statistics ---- */
 
-void umbra_store_get_slots(const umbra_store *s, umbra_slot_plan *out)
+void umbra_store_get_slots(const umbra_store *store, umbra_slot_plan *out)
 {
+    umbra_store *s = (umbra_store *)store; /* only the lock is changed */
+    umbra_store_lock(s);
     *out = s->fixed.plan;
+    for (int i = 0; i < out->n; i++)
+        out->size[i].slots = (uint64_t)s->guarded.slots.size[i].limit;
+    out->slots = s->stats.slots;
+    out->bytes = s->stats.slots_bytes;
+    umbra_store_unlock(s);
 }
 
 int umbra_store_size_of(const umbra_store *s, int layer, int expert)

@@ -1,5 +1,6 @@
-/* The store's own parts, shared by store.c (opening, statistics), batch.c (batches), reads.c (the
- * disk: demands first, then guesses) and places.c (experts at addresses of the caller's). */
+/* The store's own parts, shared by store.c (opening, statistics), batch.c (batches), budget.c
+ * (memory given back), reads.c (the disk: demands first, then guesses) and places.c (experts at
+ * addresses of the caller's). */
 #ifndef UMBRA_STORE_STORE_INTERNAL_H
 #define UMBRA_STORE_STORE_INTERNAL_H
 
@@ -83,8 +84,10 @@ typedef struct umbra_store_fixed {
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     umbra_geometry geometry;
     umbra_places places;
-    umbra_slot_plan plan;
-    char *arena; /* NULL where experts have places */
+    umbra_slot_plan plan; /* of the opening */
+    int together;
+    uint64_t budget_bytes; /* of the opening */
+    char *arena;           /* NULL where experts have places */
     uint64_t arena_bytes;
     int depth;
     const umbra_io_ops *ops;

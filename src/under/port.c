@@ -39,7 +39,7 @@ static enum MHD_Result handle(void *print, struct MHD_Connection *connection, co
     if (!out)
         return MHD_NO;
     (*(umbra_metrics_fn **)print)(out);
-    enum MHD_Result done = fclose(out) == 0 ? answer(connection, OK, text, bytes) : MHD_NO;
+    enum MHD_Result done = fclose(out) == 0 && text ? answer(connection, OK, text, bytes) : MHD_NO;
     free(text); /* of open_memstream's */
     return done;
 }

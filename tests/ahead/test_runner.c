@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "ahead/runner.h"
+#include "store/store_internal.h"
 
 enum { LAYERS = 6, HIDDEN = 32, EXPERTS = 16, USED = 2, SLICE = 600, QUEUE = 8, MOST = 8 };
 
@@ -167,6 +168,43 @@ static void test_full_queue_drops_its_oldest(void **state)
     assert_int_equal(stats_of(r).predictions, QUEUE);
     umbra_runner_close(&r);
     assert_null(r);
+    umbra_store_close(&store);
+}
+
+/* Rows of one sequence at one layer of one step, drafts that are checked: what any of them uses is
+ * foretold. A later step begins anew. */
+static void test_rows_together_foretell_what_any_needs(void **state)
+{
+    (void)state;
+    static const uint16_t routing[3][LAYERS][USED] = {
+        {{1, 2}, {3, 4}, {5, 6}, {7, 8}}, {{1, 9}, {4, 10}, {11, 12}, {7, 8}}, {{13, 14}}};
+    umbra_store *store = open_store();
+    umbra_runner_options o = options_for(store, UMBRA_POLICY_ORACLE);
+    umbra_runner *r = open_runner(&o);
+    const float *of = store->guarded.forecast.probability;
+    float hidden[HIDDEN] = {0};
+    int experts[USED] = {0, 1};
+    umbra_lease leases[USED];
+    umbra_store_set_guessing(store, true);
+    umbra_runner_set_oracle(r, 0, routing[0][0], 3);
+    for (int row = 0; row < 3; row++) {
+        if (row == 2) { /* another step */
+            const umbra_batch batch = {.layer = 0, .experts = experts, .n = USED};
+            assert_int_equal(umbra_store_begin(store, &batch, NULL), 0);
+            for (int n; (n = umbra_store_next(store, leases, USED, NULL)) > 0;)
+                for (int i = 0; i < n; i++)
+                    umbra_store_release(store, &leases[i]);
+        }
+        umbra_runner_enter(r, 0, hidden);
+        umbra_runner_leave(r, 0);
+        assert_int_equal(umbra_runner_work(r), 1);
+        for (int e = 0; e < EXPERTS; e++) {
+            bool first = e == 1 || e == 2, second = e == 9, third = e == 13 || e == 14;
+            bool needed = row == 2 ? third : first || (second && row == 1);
+            assert_true(of[e] == (needed ? 1 : 0));
+        }
+    }
+    umbra_runner_close(&r);
     umbra_store_close(&store);
 }
 
@@ -550,6 +588,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_queue_drops_its_oldest),
+        cmocka_unit_test(test_rows_together_foretell_what_any_needs),
         cmocka_unit_test(test_every_state_is_predicted_or_dropped),
         cmocka_unit_test(test_open_and_close_under_load),
         cmocka_unit_test(test_oracle_is_replaced),

@@ -196,6 +196,30 @@ static void a_long_task_holds_nobody_up(void **state)
     }
 }
 
+/* Long enough for the caller to be closing the pool by then. */
+static void sleep_a_little(void *context)
+{
+    gate *g = context;
+    atomic_store(&g->entered, true);
+    usleep(20000);
+}
+
+/* Who is at a task when the pool closes comes back to a pool that has closed. */
+static void closing_waits_for_tasks(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        umbra_pool *pool;
+        gate g = {false, false};
+        assert_int_equal(umbra_pool_open(&pool, threads, NULL), 0);
+        assert_true(umbra_pool_send(pool, sleep_a_little, &g));
+        while (!atomic_load(&g.entered))
+            sched_yield();
+        umbra_pool_close(&pool);
+        assert_null(pool);
+    }
+}
+
 static void failures_leave_nothing(void **state)
 {
     (void)state;
@@ -261,6 +285,7 @@ int main(void)
         cmocka_unit_test(tasks_run_once),
         cmocka_unit_test(tasks_wake_workers),
         cmocka_unit_test(a_long_task_holds_nobody_up),
+        cmocka_unit_test(closing_waits_for_tasks),
         cmocka_unit_test(failures_leave_nothing),
         cmocka_unit_test(refused_threads_are_done_without),
     };

@@ -143,7 +143,8 @@ static void of_the_shadow(void **state)
     check("eval",
           WORK "/test --shadow " WORK "/tiny.st --model " TINY " --residency 0.5 --walk-tokens 66");
     check("bench",
-          TINY " --ram 24M --policy off gate --rounds 1 --tokens 4 --warm 2 --against 'echo 1'");
+          TINY " --ram 24M --policy off gate --draft off told:0.5 --rounds 1 --tokens 4 --warm 2 "
+               "--against 'echo 1'");
     check("bench predictor", "--shape 256x64x4x32 --layers 6 --calls 20");
     assert_int_equal(system("rm -rf '" WORK "'"), 0);
 }

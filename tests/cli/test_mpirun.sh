@@ -94,6 +94,12 @@ part()
 mpirun $(part 0) : $(part 1) : $(part 2) <"$folder/prompt" >"$folder/text"
 cmp "$folder/alone" "$folder/text" || fail "parts write another text"
 
+# Traces, whose documents are divided: the same files, and one number of ranks goes on after another.
+"$umbra" collect $tiny -o "$folder/trace" --tokens 600 --ctx 40 >/dev/null 2>&1
+mpirun -n 2 "$umbra" collect $tiny -o "$folder/trace2" --tokens 600 --ctx 40 >/dev/null 2>"$folder/log"
+diff -r "$folder/trace" "$folder/trace2" || fail "2 ranks collect other traces"
+[ "$(grep -c 'tokens; will write' "$folder/log")" -eq 1 ] || fail "more than one rank speaks"
+
 # Failures: one message, with the rank where only one fails, and no rank is left behind.
 expect()
 {
@@ -110,6 +116,10 @@ expect 'rank 1 (.*the context differs from rank 0' \
     -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run $tiny -p x -n 5 --ctx 77
 expect 'rank 1 (.*the set of kernels differs from rank 0' \
     -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run $tiny -p x -n 5 --kernels reference
+expect 'rank 0 (.*trace: already holds a trace' -n 2 "$umbra" collect $tiny -o "$folder/trace" --tokens 9
+expect 'rank 1 (.*what is collected differs from rank 0' \
+    -n 1 "$umbra" collect $tiny -o "$folder/new" : -n 1 "$umbra" collect $tiny -o "$folder/new" --stride 2
+[ ! -e "$folder/new" ] || fail "a collection that failed left its folder"
 expect 'has the experts of rank 2 of 3 alone' $(part 0) : $(part 2) : $(part 1)
 "$umbra" split $tiny "$folder/1" --ranks 3 --experts-of 1 >/dev/null
 expect 'experts were divided otherwise' $(part 0) : $(part 1) : $(part 2)

@@ -70,7 +70,7 @@ static void test_sizes(void **state)
     SIZE(umbra_bench_predictor_result, 200);
     SIZE(umbra_bench_options, 288);
     SIZE(umbra_spread, 24);
-    SIZE(umbra_bench_row, 336);
+    SIZE(umbra_bench_row, 584);
     SIZE(umbra_bench, 336);
     SIZE(umbra_collect_options, 248);
     SIZE(umbra_collection, 128);

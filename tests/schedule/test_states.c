@@ -194,6 +194,23 @@ static void leftovers_of_an_interrupted_write_go(void **state)
     finish(&f);
 }
 
+/* A folder may be somebody's who has files of his own there. */
+static void files_of_others_stay(void **state)
+{
+    (void)state;
+    static const char *const names[] = {FOLDER "/mine.state", FOLDER "/mine.state.part",
+                                        FOLDER "/0000000000000000000000000000000g.state",
+                                        FOLDER "/000000000000000000000000000000001.state"};
+    fixture f;
+    assert_int_equal(system("mkdir -p '" FOLDER "'"), 0);
+    for (int i = 0; i < 4; i++)
+        fclose(fopen(names[i], "w"));
+    begin(&f, "0123456789abcdef0123456789abcdef", 1 << 30);
+    finish(&f);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(access(names[i], F_OK), 0);
+}
+
 static void the_oldest_make_room(void **state)
 {
     (void)state;
@@ -273,6 +290,7 @@ int main(void)
         cmocka_unit_test_setup(another_model_finds_nothing, empty_folder),
         cmocka_unit_test_setup(damaged_ones_go, empty_folder),
         cmocka_unit_test_setup(leftovers_of_an_interrupted_write_go, empty_folder),
+        cmocka_unit_test_setup(files_of_others_stay, empty_folder),
         cmocka_unit_test_setup(the_oldest_make_room, empty_folder),
         cmocka_unit_test_setup(a_longer_one_takes_the_place_of_its_beginning, empty_folder),
         cmocka_unit_test_setup(a_folder_serves_one_program, empty_folder),

@@ -10,7 +10,9 @@
 
 int port;
 umbra_model *model;
+umbra_draft drafted = UMBRA_DRAFT_OFF;
 static umbra_engine *engine;
+static umbra_drafts *drafts;
 
 static const char chat_template[] =
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
@@ -45,7 +47,10 @@ serve *open_server(const serve_options *options, int texts)
     serve *s;
     umbra_error err = {0};
     serve_options o = options ? *options : (serve_options){0};
+    const umbra_draft_options draft = {.source = drafted};
     engine = open_engine(texts);
+    assert_int_equal(umbra_drafts_open(&drafts, engine, &draft, NULL), 0);
+    o.drafts = drafts;
     o.model = model;
     o.engine = engine;
     o.sequences = texts;
@@ -61,6 +66,7 @@ serve *open_server(const serve_options *options, int texts)
 void close_server(serve **s)
 {
     serve_close(s);
+    umbra_drafts_close(&drafts);
     umbra_engine_close(&engine);
 }
 

@@ -6,6 +6,9 @@
 
 extern int port; /* of the server that was opened last */
 
+/* Where drafts come from of servers that are opened; off unless it is set. */
+extern umbra_draft drafted;
+
 /* Opens; texts: at once. options: what differs from the usual. */
 serve *open_server(const serve_options *options, int texts);
 void close_server(serve **s);

@@ -2,7 +2,6 @@
  * and half requests, and read slowly. Usage: soak_clients PORT PID SECONDS BUDGET FOLDER
  * [LIMIT_FILE] FOLDER has prompt.0, answer.0 (what `umbra run` wrote), prompt.1, ...; LIMIT_FILE is
  * looked at for how often a limit killed. Exit status 1: an answer was wrong, or memory grew. */
-#include <dirent.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -20,15 +19,15 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "soak_memory.h"
+
 enum {
     CLIENTS = 8,
     PROMPTS = 8,
     TOKENS = 24,
-    MOST_SAMPLES = 4096,
     HALF_OPEN = 3, /* of each client */
     REPLY_BYTES = 1 << 18,
-    HUGE_BYTES = 9 << 20,
-    LEAST_SECONDS_OF_GROWTH = 60 /* less says nothing of it */
+    HUGE_BYTES = 9 << 20
 };
 
 static struct sockaddr_in address;
@@ -332,69 +331,6 @@ static void *run_client(void *argument)
     return NULL;
 }
 
-/* ---- the server's memory ---- */
-
-static long resident_kib(int pid)
-{
-    char path[64], line[256];
-    long kib = -1;
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
-    FILE *f = fopen(path, "r");
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, "VmRSS:", 6) == 0)
-            kib = atol(line + 6);
-    if (f)
-        fclose(f);
-    return kib;
-}
-
-static int open_files(int pid)
-{
-    char path[64];
-    int n = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", pid);
-    DIR *d = opendir(path);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
-static long most_of(const long *list, int from, int to)
-{
-    long most = 0;
-    for (int i = from; i < to; i++)
-        most = list[i] > most ? list[i] : most;
-    return most;
-}
-
-/* Looks at the server's memory until the end. Returns false where it is gone, over its budget, or
- * still growing in the last third. */
-static bool watch(int pid, long budget_kib, int seconds)
-{
-    static long kib[MOST_SAMPLES];
-    int n = 0;
-    while (time(NULL) < end_time && n < MOST_SAMPLES) {
-        kib[n] = resident_kib(pid);
-        if (kib[n++] < 0) {
-            fprintf(stderr, "FAILED: the server is gone\n");
-            return false;
-        }
-        sleep(1);
-    }
-    long all = most_of(kib, 0, n), before = most_of(kib, n / 3, 2 * n / 3),
-         last = most_of(kib, 2 * n / 3, n);
-    printf("resident: %ld KiB at most of %ld; middle third %ld, last %ld\n", all, budget_kib,
-           before, last);
-    if (all > budget_kib)
-        fprintf(stderr, "FAILED: %ld KiB are more than the budget\n", all);
-    bool grows = seconds >= LEAST_SECONDS_OF_GROWTH && last > before + before / 50 + 1024;
-    if (grows)
-        fprintf(stderr, "FAILED: memory still grows\n");
-    return all <= budget_kib && !grows;
-}
-
 /* ---- the run ---- */
 
 static char *read_text(const char *folder, const char *name, int i)
@@ -419,25 +355,13 @@ static void report(int seconds)
     printf("; %d turned away, %d wrong\n", atomic_load(&refused), atomic_load(&wrong));
 }
 
-static bool was_killed(const char *path)
-{
-    char line[256];
-    bool killed = false;
-    FILE *f = path ? fopen(path, "r") : NULL;
-    while (f && fgets(line, sizeof line, f))
-        killed |= strncmp(line, "oom_kill ", 9) == 0 && atol(line + 9) > 0;
-    if (f)
-        fclose(f);
-    return killed;
-}
-
 int main(int argc, char **argv)
 {
     static client clients[CLIENTS];
     pthread_t threads[CLIENTS];
     if (argc < 6)
         return 2;
-    int pid = atoi(argv[2]), seconds = atoi(argv[3]), files = open_files(pid);
+    int pid = atoi(argv[2]), seconds = atoi(argv[3]), files = soak_open_files(pid);
     address.sin_family = AF_INET;
     address.sin_port = htons((uint16_t)atoi(argv[1]));
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
@@ -452,7 +376,7 @@ int main(int argc, char **argv)
         memset(clients[i].half, -1, sizeof clients[i].half);
         pthread_create(&threads[i], NULL, run_client, &clients[i]);
     }
-    bool good = watch(pid, atol(argv[4]) / 1024, seconds);
+    bool good = soak_watch(pid, atol(argv[4]) / 1024, end_time, seconds);
     for (int i = 0; i < CLIENTS; i++) {
         pthread_join(threads[i], NULL);
         free(clients[i].reply);
@@ -465,12 +389,12 @@ int main(int argc, char **argv)
         free(c.reply);
     }
     report(seconds);
-    int left = open_files(pid);
+    int left = soak_open_files(pid);
     if (left > files + 4)
         fprintf(stderr, "FAILED: %d files are open, %d were\n", left, files);
-    if (argc > 6 && was_killed(argv[6]))
+    if (argc > 6 && soak_was_killed(argv[6]))
         fprintf(stderr, "FAILED: the memory limit killed\n");
-    good = good && left <= files + 4 && !(argc > 6 && was_killed(argv[6])) && wrong == 0 &&
+    good = good && left <= files + 4 && !(argc > 6 && soak_was_killed(argv[6])) && wrong == 0 &&
            done[GOOD] > 0;
     for (int i = 0; i < n_prompts; i++) {
         free(prompts[i]);

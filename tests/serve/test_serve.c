@@ -25,9 +25,16 @@ static int open_usual(void **state)
     return 0;
 }
 
+static int open_with_drafts(void **state)
+{
+    drafted = UMBRA_DRAFT_LOOKUP;
+    return open_usual(state);
+}
+
 static int close_usual(void **state)
 {
     close_server(&server);
+    drafted = UMBRA_DRAFT_OFF;
     return close_model(state);
 }
 
@@ -351,6 +358,36 @@ static void the_page_shows_the_machine(void **state)
     json_decref(props);
 }
 
+/* A figure of /metrics. */
+static double figure_of(const char *name)
+{
+    http_reply r = http_ask(port, "GET", "/metrics", "", NULL);
+    const char *at = strstr(r.body, name);
+    assert_non_null(at);
+    double value = strtod(at + strlen(name), NULL);
+    http_free(&r);
+    return value;
+}
+
+/* An answer that repeats itself: what is guessed and comes true is told, and
+ * the text is that of the library. */
+static void drafts_are_told_of(void **state)
+{
+    (void)state;
+    const char *prompt = "one two three one two three one two three one two";
+    char body[256];
+    double before = figure_of("\numbra_drafted_tokens_total ");
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"max_tokens\":60,\"temperature\":0}", prompt);
+    json_t *j = http_post(port, "/v1/completions", body, 200);
+    assert_string_equal(http_text(j, "choices.0.text"), expected_text(prompt, 60));
+    json_decref(j);
+    double drafted_now = figure_of("\numbra_drafted_tokens_total ");
+    double accepted = figure_of("\numbra_draft_accepted_tokens_total ");
+    assert_true(drafted == UMBRA_DRAFT_OFF ? drafted_now == 0 : drafted_now > before);
+    assert_true(drafted == UMBRA_DRAFT_OFF ? accepted == 0 : accepted > 0);
+    assert_true(figure_of("\numbra_draft_gain ") >= 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +405,9 @@ int main(void)
         cmocka_unit_test(tokens_come_back_as_text),
         cmocka_unit_test(it_tells_of_itself),
         cmocka_unit_test(the_page_shows_the_machine),
+        cmocka_unit_test(drafts_are_told_of),
     };
-    return cmocka_run_group_tests(tests, open_usual, close_usual);
+    int failed = cmocka_run_group_tests_name("alone", tests, open_usual, close_usual);
+    return failed +
+           cmocka_run_group_tests_name("with drafts", tests, open_with_drafts, close_usual);
 }

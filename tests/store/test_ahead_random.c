@@ -1,5 +1,5 @@
-/* Long random courses of batches, forecasts, polls, leases and clears, with the store's insides
- * held against what must be true after every step. */
+/* Long random courses of batches, forecasts, polls, leases, budgets and clears, with the store's
+ * insides held against what must be true after every step. */
 #include "ahead.h"
 
 #include <errno.h>
@@ -30,6 +30,15 @@ static int used_slots(const umbra_slots *slots)
     return used;
 }
 
+/* Of the size that has the fewest. */
+static int least_limit(const umbra_slots *slots)
+{
+    int least = slots->n;
+    for (int k = 0; k < slots->n_sizes; k++)
+        least = slots->size[k].limit < least ? slots->size[k].limit : least;
+    return least;
+}
+
 static void check_lists(const umbra_slots *slots)
 {
     int used = 0, present = 0, empty = 0;
@@ -46,6 +55,8 @@ static void check_lists(const umbra_slots *slots)
     for (int l = 0; l < LAYERS; l++)
         for (int e = 0; e < EXPERTS; e++)
             present += umbra_slots_find(slots, l, e) >= 0;
+    for (int k = 0; k < slots->n_sizes; k++)
+        assert_true(slots->size[k].used <= slots->size[k].limit);
     for (int k = 0; k < slots->n_sizes; k++)
         for (int32_t i = slots->size[k].first_empty; i >= 0; i = slots->slot[i].next_empty)
             assert_true(++empty <= slots->n);
@@ -180,7 +191,7 @@ static void run_one_batch(world *w)
     w->asked += (uint64_t)n;
     w->layer = layer;
     check_all(w);
-    int most = w->s->guarded.slots.n - 1 < 3 ? w->s->guarded.slots.n - 1 : 3;
+    int limit = least_limit(&w->s->guarded.slots), most = limit - 1 < 3 ? limit - 1 : 3;
     while ((rc = umbra_store_next(w->s, w->held + w->n_held, EXPERTS - w->n_held, &err)) > 0) {
         w->n_held += rc;
         check_all(w);
@@ -209,6 +220,25 @@ static void set_faults(world *w)
     test_fault.fail_times = (int)test_below(&w->seed, 5);
 }
 
+/* Any number of the largest slots, up to the budget of the opening. */
+static void change_budget(world *w)
+{
+    uint64_t slot_bytes = stats_of(w->s).slot_bytes;
+    const umbra_slots *table = &w->s->guarded.slots;
+    uint64_t most = w->s->fixed.budget_bytes / slot_bytes;
+    uint64_t slots = 1 + test_below(&w->seed, (uint32_t)most);
+    umbra_error err = {0};
+    test_fault.fail_times = 0;
+    int rc = umbra_store_set_budget(w->s, slots * slot_bytes + 5 % slot_bytes, &err);
+    bool too_much = slots == most && rc == UMBRA_E_ARGUMENT;
+    bool too_little = slots < (uint64_t)table->n_sizes && rc == UMBRA_E_BUDGET;
+    if (rc != UMBRA_OK && !too_much && !too_little)
+        fail_msg("%s", err.message);
+    umbra_store_stats stats = stats_of(w->s);
+    assert_true(stats.slots_bytes <= stats.budget_bytes);
+    check_all(w);
+}
+
 static void course(int slots, int depth, bool failing, uint64_t seed)
 {
     test_faulty_reset(&umbra_io_sim);
@@ -234,6 +264,8 @@ static void course(int slots, int depth, bool failing, uint64_t seed)
         if (failing && test_below(&w.seed, 4) == 0)
             set_faults(&w);
         run_one_batch(&w);
+        if (test_below(&w.seed, 30) == 0)
+            change_budget(&w);
         if (test_below(&w.seed, 60) == 0) {
             test_fault.fail_times = 0;
             assert_int_equal(umbra_store_clear(w.s, NULL), UMBRA_OK);

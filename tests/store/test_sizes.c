@@ -196,7 +196,7 @@ static void test_as_many_as_are_held_together(void **state)
 
 /* ---- a store ---- */
 
-enum { MIXED_LAYERS = 6, MIXED_EXPERTS = 64, MIXED_BYTES = 300000 };
+enum { MIXED_LAYERS = 6, MIXED_EXPERTS = 64, MIXED_BYTES = 300000, TOGETHER = 8 };
 static umbra_slice mixed[MIXED_LAYERS * MIXED_EXPERTS * UMBRA_STORE_SLICES];
 static char path[256];
 static const char *paths[] = {path};
@@ -231,6 +231,7 @@ static umbra_store *open_mixed(double share, bool buffered)
                              .slices = mixed,
                              .io = "threads",
                              .buffered = buffered,
+                             .together = TOGETHER,
                              .verify = true};
     umbra_slot_plan p;
     umbra_store_plan_slots(&p, mixed, MIXED_LAYERS, MIXED_EXPERTS, 1, UINT64_MAX);
@@ -324,6 +325,52 @@ static void test_layers_find_as_much_whatever_their_size(void **state)
     umbra_store_close(&s);
 }
 
+/* With a smaller budget each size keeps its share of slots, a batch's at least, and all with the
+ * first.
+ */
+static void test_budgets(void **state)
+{
+    (void)state;
+    uint64_t seed = 77;
+    for (int buffered = 0; buffered < 2; buffered++) {
+        umbra_store *s = open_mixed(0.55, buffered);
+        umbra_slot_plan opened, p;
+        umbra_store_get_slots(s, &opened);
+        assert_true(opened.n > 1);
+        uint64_t least = 0;
+        for (int k = 0; k < opened.n; k++)
+            least += TOGETHER * opened.size[k].bytes;
+        for (int round = 0; round < 60; round++) {
+            uint64_t budget = least + test_below(&seed, (uint32_t)(opened.bytes - least + 1));
+            budget = round % 10 == 8 ? least : round % 10 == 9 ? opened.bytes : budget;
+            umbra_error err = {0};
+            if (umbra_store_set_budget(s, budget, &err) != UMBRA_OK)
+                fail_msg("%s", err.message);
+            umbra_store_get_slots(s, &p);
+            assert_true(p.bytes <= budget);
+            assert_true(budget < opened.bytes || memcmp(&p, &opened, sizeof p) == 0);
+            assert_true(p.slots == opened.slots || budget - p.bytes < p.size[p.n - 1].bytes);
+            double share = 0;
+            for (int k = 0; k < p.n; k++)
+                if (p.size[k].slots > TOGETHER)
+                    share = fmax(share, (double)p.size[k].slots / (double)opened.size[k].slots);
+            for (int k = 0; k < p.n; k++) {
+                assert_true(p.size[k].slots >= TOGETHER);
+                assert_true(p.size[k].slots == TOGETHER ||
+                            (double)p.size[k].slots >=
+                                share * (double)opened.size[k].slots - 1.001);
+            }
+            int experts[8];
+            for (int layer = 0; layer < MIXED_LAYERS; layer++)
+                run_mixed(s, layer, experts, some_experts(&seed, experts));
+        }
+        assert_int_equal(umbra_store_set_budget(s, least - 1, NULL), UMBRA_E_BUDGET);
+        umbra_store_get_slots(s, &p);
+        assert_int_equal(p.bytes, opened.bytes);
+        umbra_store_close(&s);
+    }
+}
+
 /* A layer's slots may all be leased while there are others. */
 static void test_all_slots_of_a_size_are_leased(void **state)
 {
@@ -365,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_as_many_as_are_held_together),
         cmocka_unit_test(test_contents),
         cmocka_unit_test(test_layers_find_as_much_whatever_their_size),
+        cmocka_unit_test(test_budgets),
         cmocka_unit_test(test_all_slots_of_a_size_are_leased),
     };
     return cmocka_run_group_tests(tests, make_mixed, remove_mixed);

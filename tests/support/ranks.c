@@ -12,6 +12,9 @@ typedef struct group {
     void *data[TEST_RANKS];
     umbra_error error[TEST_RANKS];
     int status[TEST_RANKS];
+    pthread_mutex_t mutex; /* of bring */
+    pthread_cond_t changed;
+    void *brought[TEST_RANKS]; /* what a rank has for rank 0; NULL: nothing, or taken */
 } group;
 
 typedef struct member {
@@ -59,16 +62,35 @@ static int agree(void *user, int status, umbra_error *err)
     g->status[m->ranks.rank] = status;
     g->error[m->ranks.rank] = status == UMBRA_OK ? (umbra_error){0} : *err;
     meet(m);
-    int worst = -1;
-    for (int r = g->count - 1; r >= 0; r--)
-        if (g->status[r] != UMBRA_OK && (worst < 0 || g->status[r] != UMBRA_E_NONFINITE ||
-                                         g->status[worst] == UMBRA_E_NONFINITE))
-            worst = r;
-    int result = worst < 0 ? UMBRA_OK : g->status[worst];
-    if (worst >= 0 && err)
-        *err = g->error[worst];
+    int failed = umbra_ranks_failure(g->status, g->count);
+    int result = failed < 0 ? UMBRA_OK : g->status[failed];
+    if (failed >= 0 && err)
+        *err = g->error[failed];
     meet(m);
     return result;
+}
+
+/* The one who comes first waits until the other has been there. */
+static int bring(void *user, int from, void *data, uint64_t bytes, umbra_error *err)
+{
+    (void)err;
+    member *m = user;
+    group *g = m->group;
+    pthread_mutex_lock(&g->mutex);
+    if (m->ranks.rank == from) {
+        g->brought[from] = data;
+        pthread_cond_broadcast(&g->changed);
+        while (g->brought[from])
+            pthread_cond_wait(&g->changed, &g->mutex);
+    } else {
+        while (!g->brought[from])
+            pthread_cond_wait(&g->changed, &g->mutex);
+        memcpy(data, g->brought[from], bytes);
+        g->brought[from] = NULL;
+        pthread_cond_broadcast(&g->changed);
+    }
+    pthread_mutex_unlock(&g->mutex);
+    return UMBRA_OK;
 }
 
 static void *start(void *user)
@@ -81,7 +103,8 @@ static void *start(void *user)
 void test_with_ranks(int count, const uint64_t *uses,
                      void (*body)(const umbra_ranks *ranks, void *user), void *user)
 {
-    group g = {.count = count};
+    group g = {
+        .count = count, .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     member members[TEST_RANKS];
     pthread_t threads[TEST_RANKS];
     pthread_barrier_init(&g.barrier, NULL, (unsigned)count);
@@ -92,6 +115,7 @@ void test_with_ranks(int count, const uint64_t *uses,
                                          .gather = gather,
                                          .share = share,
                                          .agree = agree,
+                                         .bring = bring,
                                          .user = &members[r],
                                          .uses = uses};
         if (pthread_create(&threads[r], NULL, start, &members[r]) != 0) {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <umbra/draft.h>
 #include <umbra/prefetch.h>
 #include <umbra/profile.h>
 #include <umbra/progress.h>
@@ -100,7 +101,13 @@ typedef struct umbra_bench_options {
     /* Where the last round of each setup spent its time, warm tokens and prompt included, if
      * engine.profile asks for it; may be NULL. */
     void (*profile)(void *user, const umbra_bench_profile *profile);
-    uint64_t reserved[3]; /* room for options to come: zeros */
+    /* (n_drafts) ways to draft, each with every policy; none: off alone. "off", "auto", "lookup",
+     * "runahead" (with the policy of that name alone), "mtp", each with ":N" for at most N drafts
+     * of a step; or "told:SHARE": drafts are the text's own tokens, each with that probability, as
+     * many as pay, or with ":N" always N. */
+    const char *const *drafts;
+    int n_drafts;         /* words in drafts */
+    uint64_t reserved[1]; /* room for options to come: zeros */
 } umbra_bench_options;
 
 /* Of the rounds. */
@@ -112,7 +119,8 @@ typedef struct umbra_spread {
 
 /* One policy at one budget on one backend. Bytes and times are those of the median round. */
 typedef struct umbra_bench_row {
-    const char *policy;       /* its name; "resident" is everything in memory. Static storage */
+    const char *policy;       /* its name, with drafts "+" and their word behind it; "resident" is
+                                 everything in memory. Lives as long as the row */
     const char *io;           /* backend, as it was given */
     uint64_t ram_bytes;       /* budget of the process */
     double residency;         /* share of the experts that fit */
@@ -138,6 +146,8 @@ typedef struct umbra_bench_row {
     int n_events;              /* in events */
     uint64_t event_begin_ns;   /* when that token began */
     uint64_t event_end_ns;     /* when it ended */
+    char name[48];             /* storage of policy */
+    umbra_draft_stats drafts;  /* of the median round, while the clock ran; source off: none */
 } umbra_bench_row;
 
 /* What a bench found. */

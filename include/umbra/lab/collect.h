@@ -43,7 +43,14 @@ typedef struct umbra_collect_options {
     void (*planned)(void *user, const umbra_collect_plan *plan); /* called once, before the first
                                                                     write; may be NULL */
     void *user;                                                  /* handed to planned */
-    uint64_t reserved[4]; /* room for options to come: zeros */
+    const umbra_ranks *ranks; /* with whom the documents are divided; NULL: with nobody. All must be
+                                 given the same options but for the engine's budget, threads and
+                                 I/O. Rank 0 reads the texts (with generate: all do), has the
+                                 folder and is told the plan; the folder is the same for every
+                                 number of ranks, and may be resumed with another. The others need
+                                 room for a shard beside the folder's name on their machine.
+                                 engine.ranks stays NULL */
+    uint64_t reserved[3];     /* room for options to come: zeros */
 } umbra_collect_options;
 
 /* What is in the folder, and what this run added. */

@@ -34,6 +34,7 @@ typedef struct widest {
     uint64_t group; /* query heads that go through the cache together */
     uint64_t index_query, index_heads, index_key, index_scores, picked;
     int index_runs;
+    int seen;  /* positions, and pooled rows, that a row sees */
     int ratio; /* the smallest of layers that pool; 0: none does */
     bool pools_keys;
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
@@ -64,6 +65,22 @@ static void widen_index(widest *w, const umbra_attention *a, int context)
     w->picked = larger(w->picked, (uint64_t)lists * (uint64_t)picked);
     w->index_runs = runs > w->index_runs ? runs : w->index_runs;
     w->pools_keys = w->pools_keys || i->ratio > 0;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int find_seen(const umbra_attention *a, int context)
+{
+    const umbra_index *i = &a->index;
+    int64_t own = a->window ? smaller(a->window, context) : context;
+    int64_t pooled = a->ratio ? context / a->ratio : 0;
+    int64_t *of = a->ratio ? &pooled : &own; /* what an index picks of */
+    if (i->most)
+        *of = smaller(*of, (int64_t)(i->most + 1) * i->unit);
+    return (int)(own + pooled);
 }
 
 static bool goes_in_pieces(const umbra_attention *a)
@@ -109,6 +126,8 @@ static widest find_widest(const umbra_config *c, int context)
             larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
         widen_pooled(&w, a);
         widen_index(&w, a, context);
+        int seen = find_seen(a, context);
+        w.seen = seen > w.seen ? seen : w.seen;
         if (a->kv_rank)
             w.latent = a;
     }
@@ -192,7 +211,7 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
         s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
     s->view = umbra_arena_take(c, tokens, sizeof *s->view);
     int pooled = w.ratio ? context / w.ratio + 1 : 0;
-    s->scores_stride = context + pooled + 1;
+    s->scores_stride = w.seen + 1;
     s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
     if (w.index_runs > 0) /* what is picked may be pooled rows, beside a window */

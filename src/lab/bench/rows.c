@@ -1,4 +1,5 @@
 /* The table of umbra_bench_model: which setups there are, their turns, and the figures. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,8 @@ typedef struct table {
     umbra_bench_sample *samples; /* (n, rounds) */
     double *rates;               /* (n_io) */
     double *peer;                /* (rounds) */
-    int n, rounds, n_io;
+    int n, rounds, n_io, n_policies, n_drafts;
+    bool shadow; /* there is one to bench */
     const char *const *io;
 } table;
 
@@ -40,14 +42,61 @@ static bool has_shadow(const table *t)
     return !beside.no_shadow && umbra_prefetch_has_shadow(t->run.model, NULL);
 }
 
+static int allocate(table *t, size_t most, umbra_error *err)
+{
+    t->setups = umbra_calloc(most, sizeof *t->setups);
+    t->samples = umbra_calloc(most * (size_t)t->rounds, sizeof *t->samples);
+    t->rates = umbra_calloc((size_t)t->n_io, sizeof *t->rates);
+    t->peer = umbra_calloc((size_t)t->rounds, sizeof *t->peer);
+    return t->setups && t->samples && t->rates && t->peer
+               ? UMBRA_OK
+               : umbra_fail_nomem(err, "the benchmark's table", 0);
+}
+
+static void add_setup(table *t, umbra_policy policy, const char *io, uint64_t ram,
+                      const umbra_bench_draft *draft)
+{
+    umbra_bench_setup *s = &t->setups[t->n++];
+    bool off = !draft->told && draft->source == UMBRA_DRAFT_OFF;
+    *s = (umbra_bench_setup){.policy = policy, .io = io, .ram = ram, .draft = *draft};
+    snprintf(s->name, sizeof s->name, "%s%s%.32s", umbra_policy_name(policy), off ? "" : "+",
+             off ? "" : draft->word);
+}
+
+/* Drafts by running ahead need that policy; shadows that nobody named may be missing. */
+static bool is_possible(const table *t, umbra_policy policy, const umbra_bench_draft *draft)
+{
+    if (draft->source == UMBRA_DRAFT_RUNAHEAD && policy != UMBRA_POLICY_RUNAHEAD)
+        return false;
+    return t->shadow || t->o->n_policies > 0 || policy != UMBRA_POLICY_SHADOW;
+}
+
+/* Every policy with every way to draft. */
+static int add_policies(table *t, const char *io, uint64_t ram, umbra_error *err)
+{
+    const umbra_bench_options *o = t->o;
+    static const char *const no_drafts[] = {"off"};
+    const umbra_policy *policies = o->n_policies > 0 ? o->policies : all_policies;
+    const char *const *drafts = o->n_drafts > 0 ? o->drafts : no_drafts;
+    umbra_bench_draft draft;
+    int rc = UMBRA_OK;
+    for (int p = 0; p < t->n_policies; p++)
+        for (int d = 0; rc == UMBRA_OK && d < t->n_drafts; d++) {
+            rc = umbra_bench_parse_draft(drafts[d], &draft, err);
+            if (rc == UMBRA_OK && is_possible(t, policies[p], &draft))
+                add_setup(t, policies[p], io, ram, &draft);
+        }
+    return rc;
+}
+
 static int make_setups(table *t, umbra_error *err)
 {
     const umbra_bench_options *o = t->o;
-    const umbra_policy *policies = o->n_policies > 0 ? o->policies : all_policies;
-    int n_policies =
-        o->n_policies > 0 ? o->n_policies : (int)(sizeof all_policies / sizeof *all_policies);
     const uint64_t *ram = o->n_ram > 0 ? o->ram : any_ram;
     int n_ram = o->n_ram > 0 ? o->n_ram : 1;
+    t->n_policies =
+        o->n_policies > 0 ? o->n_policies : (int)(sizeof all_policies / sizeof *all_policies);
+    t->n_drafts = o->n_drafts > 0 ? o->n_drafts : 1;
     t->io = o->n_io > 0 ? o->io : any_io;
     t->n_io = o->n_io > 0 ? o->n_io : 1;
     int rc = UMBRA_CHECK_RESERVED(o, err);
@@ -57,27 +106,27 @@ static int make_setups(table *t, umbra_error *err)
     if (t->rounds > MOST_ROUNDS)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d rounds: at most %d", t->rounds,
                           (int)MOST_ROUNDS);
-    size_t most = 1 + (size_t)t->n_io * (size_t)n_ram * (size_t)n_policies;
-    t->setups = umbra_calloc(most, sizeof *t->setups);
-    t->samples = umbra_calloc(most * (size_t)t->rounds, sizeof *t->samples);
-    t->rates = umbra_calloc((size_t)t->n_io, sizeof *t->rates);
-    t->peer = umbra_calloc((size_t)t->rounds, sizeof *t->peer);
-    if (!t->setups || !t->samples || !t->rates || !t->peer)
-        return umbra_fail_nomem(err, "the benchmark's table", 0);
+    rc = allocate(
+        t, 1 + (size_t)t->n_io * (size_t)n_ram * (size_t)t->n_policies * (size_t)t->n_drafts, err);
+    if (rc != UMBRA_OK)
+        return rc;
 
     umbra_engine_options all = o->engine;
     umbra_memory_plan plan;
     all.ram_bytes = 0;
     rc = umbra_engine_plan(t->run.model, &all, &plan, err);
     if (rc == UMBRA_OK && plan.residency == 1)
-        t->setups[t->n++] = (umbra_bench_setup){UMBRA_POLICY_OFF, "memory", 0, true};
-    bool shadow = has_shadow(t);
+        t->setups[t->n++] = (umbra_bench_setup){.policy = UMBRA_POLICY_OFF,
+                                                .io = "memory",
+                                                .resident = true,
+                                                .draft.source = UMBRA_DRAFT_OFF,
+                                                .name = "resident"};
+    rc = rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
+    t->shadow = has_shadow(t);
     for (int i = 0; i < t->n_io; i++)
-        for (int r = 0; r < n_ram; r++)
-            for (int p = 0; p < n_policies; p++)
-                if (shadow || o->n_policies > 0 || policies[p] != UMBRA_POLICY_SHADOW)
-                    t->setups[t->n++] = (umbra_bench_setup){policies[p], t->io[i], ram[r], false};
-    return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
+        for (int r = 0; rc == UMBRA_OK && r < n_ram; r++)
+            rc = add_policies(t, t->io[i], ram[r], err);
+    return rc;
 }
 
 /* ---- turns ---- */
@@ -135,7 +184,9 @@ static void fill_row(const table *t, int setup, umbra_bench_row *row, double *sp
     for (int i = 0; i < t->rounds; i++)
         speeds[i] = tokens / t->samples[setup * t->rounds + i].seconds;
     const umbra_store_stats *st = &m->store;
-    row->policy = s->resident ? "resident" : umbra_policy_name(s->policy);
+    row->policy = row->name;
+    memcpy(row->name, s->name, sizeof row->name);
+    row->drafts = m->drafts;
     row->io = s->io;
     row->ram_bytes = m->plan.ram_bytes;
     row->residency = m->plan.residency;
@@ -167,12 +218,18 @@ static double rate_of(const table *t, const char *io)
     return 0;
 }
 
+static bool is_off(const umbra_bench_setup *s)
+{
+    return s->policy == UMBRA_POLICY_OFF && !s->resident && !s->draft.told &&
+           s->draft.source == UMBRA_DRAFT_OFF;
+}
+
 /* The row of policy off with the same backend and budget; NULL if it was not measured. */
 static const umbra_bench_row *off_row(const table *t, const umbra_bench_row *rows, int setup)
 {
     for (int i = 0; i < t->n; i++)
-        if (t->setups[i].policy == UMBRA_POLICY_OFF && !t->setups[i].resident &&
-            t->setups[i].io == t->setups[setup].io && t->setups[i].ram == t->setups[setup].ram)
+        if (is_off(&t->setups[i]) && t->setups[i].io == t->setups[setup].io &&
+            t->setups[i].ram == t->setups[setup].ram)
             return &rows[i];
     return NULL;
 }
@@ -250,6 +307,7 @@ int umbra_bench_model(umbra_bench **out, const umbra_model *model,
     }
     umbra_bench_setup first = t.n > 0 ? t.setups[t.n - 1] : (umbra_bench_setup){0};
     first.policy = UMBRA_POLICY_OFF;
+    first.draft = (umbra_bench_draft){.source = UMBRA_DRAFT_OFF};
     if (rc == UMBRA_OK)
         rc = umbra_bench_write_text(&t.run, &first, err);
     if (rc == UMBRA_OK)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -92,27 +93,52 @@ void umbra_corpus_close(umbra_corpus *c)
     *c = (umbra_corpus){0};
 }
 
+/* The whole file, to be freed with umbra_free. */
+static int read_text(const char *path, char **text, uint64_t *bytes, umbra_error *err)
+{
+    int fd;
+    *text = NULL;
+    int rc = umbra_file_open(&fd, path, bytes, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    if (*bytes > longest_file)
+        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "%s: a text of more than 1 GiB; cut it into files",
+                        path);
+    else if (!(*text = umbra_calloc(*bytes, 1)))
+        rc = umbra_fail_nomem(err, "a text", *bytes);
+    if (rc == UMBRA_OK)
+        rc = umbra_file_read(fd, path, *text, *bytes, 0, err);
+    close(fd);
+    return rc;
+}
+
 int umbra_corpus_tokens(const umbra_corpus *c, size_t i, const umbra_model *model, int32_t **ids,
                         size_t *count, umbra_error *err)
 {
-    *ids = NULL;
-    int fd;
+    char *text;
     uint64_t bytes;
-    int rc = umbra_file_open(&fd, c->paths[i], &bytes, err);
-    if (rc != UMBRA_OK)
-        return rc;
-    char *text = NULL;
-    if (bytes > longest_file)
-        rc = umbra_fail(err, UMBRA_E_ARGUMENT, "%s: a text of more than 1 GiB; cut it into files",
-                        c->paths[i]);
-    else if (!(text = umbra_calloc(bytes, 1)))
-        rc = umbra_fail_nomem(err, "a text", bytes);
-    if (rc == UMBRA_OK)
-        rc = umbra_file_read(fd, c->paths[i], text, bytes, 0, err);
-    close(fd);
+    *ids = NULL;
+    int rc = read_text(c->paths[i], &text, &bytes, err);
     if (rc == UMBRA_OK)
         rc = umbra_tokenize(model, text, bytes, false, false, ids, count, err);
     umbra_free(text);
+    return rc;
+}
+
+int umbra_corpus_hash(const umbra_corpus *c, uint64_t *hash, umbra_error *err)
+{
+    int rc = UMBRA_OK;
+    *hash = c->count;
+    for (size_t i = 0; rc == UMBRA_OK && i < c->count; i++) {
+        const char *name = umbra_corpus_name(c, i);
+        char *text;
+        uint64_t bytes;
+        rc = read_text(c->paths[i], &text, &bytes, err);
+        if (rc == UMBRA_OK)
+            *hash =
+                XXH3_64bits_withSeed(text, bytes, XXH3_64bits_withSeed(name, strlen(name), *hash));
+        umbra_free(text);
+    }
     return rc;
 }
 

@@ -23,6 +23,9 @@ void umbra_corpus_close(umbra_corpus *corpus);
 int umbra_corpus_tokens(const umbra_corpus *corpus, size_t i, const umbra_model *model,
                         int32_t **ids, size_t *count, umbra_error *err);
 
+/* A hash of the names and contents of all files in their order, to compare it among ranks. */
+int umbra_corpus_hash(const umbra_corpus *corpus, uint64_t *hash, umbra_error *err);
+
 /* The last two parts of the path: they name a document without saying where it lies. */
 const char *umbra_corpus_name(const umbra_corpus *corpus, size_t i);
 

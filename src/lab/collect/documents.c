@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/quote.h"
+#include "engine/ranks.h"
 
 enum {
     HEAD_TOKENS = 24, /* of a text, for the model to go on from */
@@ -50,6 +51,10 @@ struct umbra_documents {
     int finished_count, finished_room;
     umbra_token *batch;
     uint64_t write_ns;
+
+    /* Among ranks: one text of each, handed out one after the other. */
+    umbra_document_text *group; /* (ranks) */
+    int group_at;
 };
 
 static void clear_text(umbra_document_text *t)
@@ -182,7 +187,7 @@ static int start_writer(umbra_documents *d, int index, umbra_error *err)
     umbra_engine_truncate(d->engine, index, 0);
     w->fed = 0;
     w->busy = true;
-    d->next_started++;
+    d->next_started += (uint64_t)umbra_ranks_count(d->options->ranks);
     return UMBRA_OK;
 }
 
@@ -263,16 +268,46 @@ static int write_next(umbra_documents *d, umbra_document_text *t, umbra_error *e
     d->finished_count--;
     d->finished[at] = d->finished[d->finished_count];
     d->finished_number[at] = d->finished_number[d->finished_count];
-    d->next_wanted++;
+    d->next_wanted += (uint64_t)umbra_ranks_count(d->options->ranks);
     return 1;
 }
 
 /* ---- both ---- */
 
+static int make_next(umbra_documents *d, umbra_error *err)
+{
+    return d->options->generate ? write_next(d, &d->current, err) : read_next(d, &d->current, err);
+}
+
+/* The next text of the group of all ranks' texts, and the next group when it is through. */
+static int next_of_group(umbra_documents *d, umbra_document_text *out, umbra_error *err)
+{
+    const umbra_ranks *r = d->options->ranks;
+    for (int tries = 0; tries < 2; tries++) {
+        while (d->group_at < r->count && d->group[d->group_at].count == 0)
+            d->group_at++;
+        if (d->group_at < r->count) {
+            *out = d->group[d->group_at++];
+            return 1;
+        }
+        if (tries > 0)
+            break;
+        int rc = d->options->generate || r->rank == 0 ? make_next(d, err) : 0;
+        if (rc == 0)
+            d->current.count = 0;
+        rc = umbra_documents_exchange(r, &d->current, rc < 0 ? rc : UMBRA_OK, d->group, err);
+        if (rc != UMBRA_OK)
+            return rc;
+        d->group_at = 0;
+    }
+    return 0;
+}
+
 int umbra_documents_next(umbra_documents *d, umbra_document_text *out, umbra_error *err)
 {
-    int rc =
-        d->options->generate ? write_next(d, &d->current, err) : read_next(d, &d->current, err);
+    if (d->group)
+        return next_of_group(d, out, err);
+    int rc = make_next(d, err);
     if (rc == 1)
         *out = d->current;
     return rc;
@@ -309,16 +344,26 @@ int umbra_documents_open(umbra_documents **out, const umbra_model *model,
     d->engine = engine;
     d->longest = umbra_engine_get_plan(engine)->context;
     d->bos = umbra_bos_token(model);
-    d->next_started = d->next_wanted = first;
+    const umbra_ranks *ranks = options->ranks;
+    d->next_started = d->next_wanted = first + (uint64_t)umbra_ranks_own(ranks);
     d->n_writers = writers;
-    int rc = umbra_corpus_open(&d->corpus, options->texts, options->n_texts, err);
-    umbra_corpus_shuffle(&d->corpus, options->seed);
+    bool reads = !options->generate && umbra_ranks_own(ranks) == 0;
+    int rc = UMBRA_OK;
+    if (umbra_ranks_divide(ranks)) {
+        d->group = umbra_calloc((size_t)ranks->count, sizeof *d->group);
+        d->group_at = ranks->count;
+        rc = d->group ? UMBRA_OK : umbra_fail_nomem(err, "the documents of all ranks", 0);
+    }
+    if (rc == UMBRA_OK && (reads || options->generate)) {
+        rc = umbra_corpus_open(&d->corpus, options->texts, options->n_texts, err);
+        umbra_corpus_shuffle(&d->corpus, options->seed);
+    }
     if (rc == UMBRA_OK && options->generate) {
         d->writers = umbra_calloc((size_t)writers, sizeof *d->writers);
         d->batch = umbra_calloc((size_t)writers * (HEAD_TOKENS + 1), sizeof *d->batch);
         if (!d->writers || !d->batch)
             rc = umbra_fail_nomem(err, "the documents", (uint64_t)writers * sizeof *d->writers);
-    } else if (rc == UMBRA_OK) {
+    } else if (rc == UMBRA_OK && reads) {
         rc = skip_read(d, first, err);
     }
     if (rc != UMBRA_OK)
@@ -338,7 +383,10 @@ void umbra_documents_close(umbra_documents **p)
     }
     for (int i = 0; i < d->finished_count; i++)
         clear_text(&d->finished[i]);
+    for (int i = 0; d->group && i < d->options->ranks->count; i++)
+        clear_text(&d->group[i]);
     clear_text(&d->current);
+    umbra_free(d->group);
     umbra_free(d->finished);
     umbra_free(d->finished_number);
     umbra_free(d->writers);

@@ -1,6 +1,7 @@
 /* The documents of a collection, one after the other, from wherever they come: read in windows from
  * files, or written by the model, several at a time. Document number i is the same whatever came
- * before in this run, so that a collection can be resumed at any of them. */
+ * before in this run, so that a collection can be resumed at any of them. Among ranks, rank 0 reads
+ * for all, and each writes its share: document i is rank i % N's, and all are handed out to all. */
 #ifndef UMBRA_LAB_COLLECT_DOCUMENTS_H
 #define UMBRA_LAB_COLLECT_DOCUMENTS_H
 
@@ -17,6 +18,11 @@ typedef struct umbra_document_text {
 } umbra_document_text;
 
 typedef struct umbra_documents umbra_documents;
+
+/* exchange.c: each rank brings one text or none (count 0, or a status that is not UMBRA_OK), and
+ * has those of all in all (ranks' count), whose memory is used again. */
+int umbra_documents_exchange(const umbra_ranks *ranks, const umbra_document_text *own, int status,
+                             umbra_document_text *all, umbra_error *err);
 
 /* The engine's sequences [0, writers) belong to the source while it writes; they are not touched
  * otherwise. first: number of the document to begin with. */

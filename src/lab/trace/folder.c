@@ -181,3 +181,21 @@ int umbra_trace_folder_sweep(const char *folder, int shards, umbra_error *err)
     s.remove = true;
     return rc == UMBRA_OK ? visit_files(folder, sweep_name, &s, err) : rc;
 }
+
+static int remove_name(void *context, const char *name, kind k, int shard, umbra_error *err)
+{
+    (void)k;
+    (void)shard;
+    (void)err;
+    char *path = umbra_trace_path(context, name);
+    if (path)
+        unlink(path);
+    umbra_free(path);
+    return UMBRA_OK;
+}
+
+void umbra_trace_remove(const char *folder)
+{
+    (void)visit_files(folder, remove_name, (void *)(uintptr_t)folder, NULL);
+    (void)rmdir(folder);
+}

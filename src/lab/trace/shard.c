@@ -133,9 +133,8 @@ static int create_file(umbra_trace_writer *w, umbra_error *err)
     return rc;
 }
 
-/* Writes a piece of a tensor, which is hashed unless the pieces do not come in order. */
-static int put_piece(umbra_trace_writer *w, int tensor, uint64_t offset, const void *data,
-                     uint64_t bytes, bool hashed, umbra_error *err)
+int umbra_trace_put_piece(umbra_trace_writer *w, int tensor, uint64_t offset, const void *data,
+                          uint64_t bytes, bool hashed, umbra_error *err)
 {
     if (hashed)
         XXH3_64bits_update(&w->hashes[tensor], data, (size_t)bytes);
@@ -164,7 +163,8 @@ int umbra_trace_shard_begin(umbra_trace_writer *writer, const umbra_trace_docume
     if (rc == UMBRA_OK)
         rc = create_file(w, err);
     if (rc == UMBRA_OK)
-        rc = put_piece(w, 0, 0, tokens, (uint64_t)w->shard.tokens * sizeof *tokens, true, err);
+        rc = umbra_trace_put_piece(w, 0, 0, tokens, (uint64_t)w->shard.tokens * sizeof *tokens,
+                                   true, err);
     if (rc != UMBRA_OK)
         umbra_trace_shard_abandon(w);
     return rc;
@@ -253,11 +253,12 @@ static int put_rows(umbra_trace_writer *w, int tensor, int row, int end, const f
             else
                 umbra_trace_to_bf16(from, hidden, (uint16_t *)(void *)to);
         }
-        rc = put_piece(w, tensor, (uint64_t)row * row_bytes, w->piece, (uint64_t)n * row_bytes,
-                       hashed, err);
+        rc = umbra_trace_put_piece(w, tensor, (uint64_t)row * row_bytes, w->piece,
+                                   (uint64_t)n * row_bytes, hashed, err);
         if (rc == UMBRA_OK && w->m.info.int8)
-            rc = put_piece(w, tensor + UMBRA_TRACE_PART_INPUT_SCALE, (uint64_t)row * sizeof(float),
-                           w->scales, (uint64_t)n * sizeof(float), hashed, err);
+            rc = umbra_trace_put_piece(w, tensor + UMBRA_TRACE_PART_INPUT_SCALE,
+                                       (uint64_t)row * sizeof(float), w->scales,
+                                       (uint64_t)n * sizeof(float), hashed, err);
     }
     return rc;
 }
@@ -351,10 +352,10 @@ int umbra_trace_put_routing(umbra_trace_writer *writer, int layer, int first, in
         bool hashed = !w->streams[stream].unsorted;
         for (size_t i = 0; i < rows * used; i++)
             piece[i] = (uint16_t)experts[done * used + i];
-        rc = put_piece(w, tensor, offset, piece, bytes, hashed, err);
+        rc = umbra_trace_put_piece(w, tensor, offset, piece, bytes, hashed, err);
         (void)umbra_trace_to_f16(weights + done * used, rows * used, piece); /* checked above */
         if (rc == UMBRA_OK)
-            rc = put_piece(w, tensor + 1, offset, piece, bytes, hashed, err);
+            rc = umbra_trace_put_piece(w, tensor + 1, offset, piece, bytes, hashed, err);
     }
     return rc;
 }

@@ -106,6 +106,23 @@ int umbra_trace_put_routing(umbra_trace_writer *writer, int layer, int first, in
  * its documents may be begun again. UMBRA_E_ARGUMENT: a token is missing; the shard stays open. */
 int umbra_trace_shard_end(umbra_trace_writer *writer, umbra_error *err);
 
+/* A shard may be made elsewhere: one writer gives it, and another, of the same info and routers,
+ * takes it as its next one. Both hand the same pieces of bytes to `move` in turn, which brings them
+ * over and fails only if the other cannot be reached. */
+typedef int (*umbra_trace_move)(void *user, void *data, uint64_t bytes, umbra_error *err);
+/* Gives the writer's last finished shard, whose file is then gone. */
+int umbra_trace_shard_give(umbra_trace_writer *writer, umbra_trace_move move, void *user,
+                           umbra_error *err);
+/* As umbra_trace_shard_begin to _end. UMBRA_E_NONFINITE: the giver failed, and tells of it. */
+int umbra_trace_shard_take(umbra_trace_writer *writer, const umbra_trace_document *documents, int n,
+                           const int32_t *tokens, umbra_trace_move move, void *user,
+                           umbra_error *err);
+/* Takes one and keeps nothing of it. */
+void umbra_trace_shard_drop(umbra_trace_writer *writer, umbra_trace_move move, void *user);
+/* Removes the files of a trace that is nobody's any more, and its folder if that is empty then.
+ * What cannot be removed stays. */
+void umbra_trace_remove(const char *folder);
+
 /* ---- reading: any number of threads may use one handle ---- */
 
 typedef struct umbra_trace umbra_trace;

@@ -43,6 +43,10 @@ struct umbra_trace_writer {
 /* writer.c: before the first shard of a run, makes the gates complete. */
 int umbra_trace_finish_gates(umbra_trace_writer *w, umbra_error *err);
 
+/* shard.c: writes a piece of a tensor of the open shard, which is hashed unless the pieces do not
+ * come in order. */
+int umbra_trace_put_piece(umbra_trace_writer *w, int tensor, uint64_t offset, const void *data,
+                          uint64_t bytes, bool hashed, umbra_error *err);
 /* shard.c: gives up the open shard, if there is one. */
 void umbra_trace_shard_abandon(umbra_trace_writer *w);
 

@@ -182,13 +182,14 @@ static void put_network(umbra_json *j, const umbra_train_network *n, int source)
     umbra_json_close(j, '}');
 }
 
-/* Ends a text begun by open_memstream; *out belongs to the caller. */
+/* Ends a text begun by open_memstream, which finds no memory for its last piece without a word;
+ * *out belongs to the caller. */
 static int finish_text(FILE *file, char **text, char **out, umbra_error *err)
 {
     bool good = file && ferror(file) == 0;
     if (file && fclose(file) != 0)
         good = false;
-    *out = good ? umbra_strdup(*text) : NULL;
+    *out = good && *text ? umbra_strdup(*text) : NULL;
     free(*text);
     return *out ? UMBRA_OK : umbra_fail_nomem(err, "the training's summary", 0);
 }

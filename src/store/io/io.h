@@ -62,6 +62,9 @@ typedef struct umbra_io_ops {
     int (*reap)(umbra_io *io, umbra_io_completion *out, int max, bool wait, umbra_error *err);
     /* Waits for what is in flight, frees, nulls. */
     void (*close)(umbra_io **io);
+    /* Pages of the arena will be given back to the system and come back as others: nothing may be
+     * known of them any more. Nothing is in flight. NULL: there is nothing to forget. */
+    void (*forget_arena)(umbra_io *io);
     /* Where the bytes at this place of a file are, if reads leave the buffers alone; NULL: in the
      * buffers. */
     const void *(*data)(const umbra_io *io, int file, uint64_t offset);

@@ -232,6 +232,14 @@ static int uring_submit(umbra_io *io, const umbra_io_request *requests, int n, u
     return rc == UMBRA_OK ? taken : rc;
 }
 
+/* What was registered stays what it was, whatever lies at its addresses. */
+static void uring_forget_arena(umbra_io *io)
+{
+    if (io->fixed_arena)
+        (void)io_uring_unregister_buffers(&io->ring);
+    io->fixed_arena = false;
+}
+
 static void uring_close(umbra_io **p)
 {
     umbra_io *io = *p;
@@ -243,8 +251,7 @@ static void uring_close(umbra_io **p)
         ;
     /* A closed ring is taken apart some time later, and the arena that it has registered counts
      * until then: too much for a memory limit in which the next store opens at once. */
-    if (io->fixed_arena)
-        (void)io_uring_unregister_buffers(&io->ring);
+    uring_forget_arena(io);
     if (io->ring_open)
         io_uring_queue_exit(&io->ring);
     umbra_free(io->operations);
@@ -347,4 +354,5 @@ const umbra_io_ops umbra_io_uring = {
     .submit = uring_submit,
     .reap = uring_reap,
     .close = uring_close,
+    .forget_arena = uring_forget_arena,
 };

@@ -15,6 +15,7 @@
 
 #include "../../model/make.h"
 #include "lab/trace/trace.h"
+#include "ranks.h"
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
 static const char folder_a[] = UMBRA_TEST_DIR "/trace-a";
@@ -275,6 +276,116 @@ static void a_resumed_reading_is_the_same(void **state)
     check_resume(*state, options);
 }
 
+/* ---- ranks ---- */
+
+typedef struct shared_run {
+    const umbra_model *model;
+    umbra_collect_options options;
+    uint64_t stop_tokens; /* rank 1 is interrupted there; 0: never */
+    const char *other;    /* rank 1 is given this text instead; NULL: the same */
+    int status[TEST_RANKS];
+    umbra_error err[TEST_RANKS];
+    umbra_collection result[TEST_RANKS];
+} shared_run;
+
+static void collect_with(const umbra_ranks *ranks, void *user)
+{
+    shared_run *run = user;
+    int r = ranks->rank;
+    umbra_collect_options o = run->options;
+    stop_at s = {.tokens = run->stop_tokens};
+    const umbra_progress progress = {maybe_stop, &s, &s.stop};
+    o.ranks = ranks;
+    if (run->stop_tokens > 0 && r == 1)
+        o.engine.progress = &progress;
+    if (run->other && r == 1) {
+        o.texts = &run->other;
+        o.n_texts = 1;
+    }
+    run->status[r] = umbra_collect(run->model, folder_b, &o, &run->result[r], &run->err[r]);
+}
+
+static void expect_status(const shared_run *run, int count, int status)
+{
+    for (int r = 0; r < count; r++)
+        if (run->status[r] != status)
+            fail_msg("rank %d of %d: %d, %s", r, count, run->status[r], run->err[r].message);
+}
+
+/* The files of one process, at any number of ranks, also where one number of ranks goes on with
+ * what another one left when one of its ranks was interrupted. */
+static void check_ranks(const umbra_model *model, umbra_collect_options options)
+{
+    options.engine.threads = 1;
+    options.engine.io = "threads"; /* rings of threads are beyond what a sanitizer sees */
+    wipe(folder_a);
+    umbra_collection whole = collect(model, folder_a, &options);
+    assert_true(whole.shards >= 4);
+    for (int count = 1; count <= TEST_RANKS; count += count) {
+        shared_run run = {.model = model, .options = options};
+        wipe(folder_b);
+        test_with_ranks(count, NULL, collect_with, &run);
+        expect_status(&run, count, UMBRA_OK);
+        for (int r = 0; r < count; r++)
+            assert_true(run.result[r].tokens == whole.tokens &&
+                        run.result[r].shards == whole.shards &&
+                        run.result[r].documents == whole.documents);
+        same_files();
+    }
+    shared_run run = {.model = model, .options = options, .stop_tokens = whole.tokens / 4};
+    wipe(folder_b);
+    test_with_ranks(2, NULL, collect_with, &run);
+    expect_status(&run, 2, UMBRA_E_INTERRUPTED);
+    assert_true(run.result[0].shards >= 1 && run.result[0].shards < whole.shards);
+    run.stop_tokens = 0;
+    run.options.resume = true;
+    test_with_ranks(3, NULL, collect_with, &run);
+    expect_status(&run, 3, UMBRA_OK);
+    assert_true(run.result[0].new_tokens < whole.tokens);
+    same_files();
+}
+
+static void ranks_write_the_same(void **state)
+{
+    umbra_collect_options options = writing(1100);
+    options.engine.context = 40;
+    options.shard_bytes = 1;
+    check_ranks(*state, options);
+}
+
+static void ranks_read_the_same(void **state)
+{
+    umbra_collect_options options = writing(1300);
+    options.generate = false;
+    options.texts = texts;
+    options.n_texts = 2;
+    options.stride = 2;
+    options.int8 = true;
+    options.shard_bytes = 1;
+    check_ranks(*state, options);
+}
+
+/* What cannot go well ends all of them, and leaves nothing. */
+static void ranks_fail_together(void **state)
+{
+    shared_run run = {.model = *state, .options = writing(400), .other = "README.md"};
+    wipe(folder_b);
+    run.options.engine.io = "threads";
+    run.options.texts = texts;
+    run.options.n_texts = 1;
+    test_with_ranks(2, NULL, collect_with, &run);
+    expect_status(&run, 2, UMBRA_E_MISMATCH);
+    assert_non_null(strstr(run.err[0].message, "what the texts hold"));
+    assert_int_not_equal(access(folder_b, F_OK), 0);
+    run.other = NULL;
+    run.options = writing(UINT64_C(1) << 40);
+    run.options.engine.io = "threads";
+    test_with_ranks(3, NULL, collect_with, &run);
+    expect_status(&run, 3, UMBRA_E_IO);
+    assert_non_null(strstr(run.err[2].message, "free"));
+    assert_int_not_equal(access(folder_b, F_OK), 0);
+}
+
 /* From the heads of texts, in 8 bits. */
 static void texts_can_be_continued(void **state)
 {
@@ -394,6 +505,9 @@ int main(void)
         cmocka_unit_test(any_seed_is_one),
         cmocka_unit_test(a_resumed_writing_is_the_same),
         cmocka_unit_test(a_resumed_reading_is_the_same),
+        cmocka_unit_test(ranks_write_the_same),
+        cmocka_unit_test(ranks_read_the_same),
+        cmocka_unit_test(ranks_fail_together),
         cmocka_unit_test(texts_can_be_continued),
         cmocka_unit_test(dense_layers_are_left_out),
         cmocka_unit_test(impossible_wishes_are_refused),

@@ -1,0 +1,153 @@
+/* What commands write: where, with which rights, and what is done where something else stands in
+ * the way. */
+#include "faults.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void replace_output(const command *c, const char *by)
+{
+    char line[1200];
+    remove_output(c);
+    snprintf(line, sizeof line, by, c->output);
+    shell(line);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        fail_msg("%s is not there", path);
+    return st.st_mode;
+}
+
+static void expect_modes(const char *path, mode_t files, mode_t folders)
+{
+    mode_t mode = mode_of(path);
+    assert_int_equal(mode & 07777, S_ISDIR(mode) ? folders : files);
+    DIR *d = S_ISDIR(mode) ? opendir(path) : NULL;
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        char inside[1200];
+        snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
+        if (e->d_name[0] != '.')
+            expect_modes(inside, files, folders);
+    }
+    if (d)
+        closedir(d);
+}
+
+static void rights_are_the_umask_s(void **state)
+{
+    (void)state;
+    static const mode_t masks[] = {0, 027, 077};
+    for (int m = 0; m < 3; m++)
+        for (int i = 0; i < n_commands; i++) {
+            const command *c = &commands[i];
+            if (!c->output)
+                continue;
+            remove_output(c);
+            mode_t before = umask(masks[m]);
+            run_good(c->line);
+            umask(before);
+            expect_modes(c->output, 0666 & ~masks[m], 0777 & ~masks[m]);
+        }
+}
+
+static bool makes_folder(const command *c)
+{
+    return strncmp(c->line, "collect", 7) == 0;
+}
+
+static void expect_refusal(const command *c, const char *why, const char *words)
+{
+    inject_result r = run_line(c->line, &(inject){.seconds = 20});
+    if (r.late || (r.code != 1 && r.code != 2) || !file_says(TOLD, words)) {
+        (void)!system("cat " TOLD " >&2");
+        fail_msg("%s: exit code %d: umbra %s", why, r.code, c->line);
+    }
+}
+
+/* A folder, a pipe, a link that leads nowhere. */
+static void what_stands_in_the_way(void **state)
+{
+    (void)state;
+    for (int i = 0; i < n_commands; i++) {
+        const command *c = &commands[i];
+        if (!c->output)
+            continue;
+        replace_output(c, "mkfifo '%s'");
+        expect_refusal(c, "a pipe", c->output);
+        assert_true(S_ISFIFO(mode_of(c->output)));
+        replace_output(c, "ln -s /nowhere/at/all '%s'");
+        expect_refusal(c, "a link that leads nowhere", c->output);
+        assert_true(S_ISLNK(mode_of(c->output)));
+        if (makes_folder(c)) {
+            replace_output(c, "echo mine >'%s'");
+            expect_refusal(c, "a file", c->output);
+            assert_true(file_says(c->output, "mine"));
+        } else {
+            replace_output(c, "mkdir '%s'");
+            expect_refusal(c, "a folder", c->output);
+            assert_true(S_ISDIR(mode_of(c->output)));
+        }
+    }
+}
+
+static void a_link_stays_one(void **state)
+{
+    (void)state;
+    for (int i = 0; i < n_commands; i++) {
+        const command *c = &commands[i];
+        if (!c->output || strstr(c->line, "--usage"))
+            continue;
+        bool folder = makes_folder(c);
+        shell("rm -rf '" WORK "/elsewhere'");
+        shell(folder ? "mkdir '" WORK "/elsewhere'" : "echo what was there >'" WORK "/elsewhere'");
+        replace_output(c, "ln -s '" WORK "/elsewhere' '%s'");
+        run_good(c->line);
+        assert_true(S_ISLNK(mode_of(c->output)));
+        assert_false(file_says(WORK "/elsewhere", "what was there"));
+    }
+    shell("rm -rf '" WORK "/elsewhere'");
+}
+
+/* Names and bytes of all but what was asked for. */
+static uint64_t hash_of_inputs(void)
+{
+    static const char *const inputs[] = {MODEL, WORK "/trace", WORK "/held", WORK "/shadow.st"};
+    uint64_t sum = 0;
+    int n = 0;
+    for (int i = 0; i < 4; i++)
+        sum = sum * 31 + hash_of(inputs[i]);
+    DIR *d = opendir(WORK);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return sum * 31 + (uint64_t)n;
+}
+
+static void nothing_is_written_beside_the_model(void **state)
+{
+    (void)state;
+    run_good(commands[0].line); /* its output's files are there now */
+    uint64_t before = hash_of_inputs();
+    for (int i = 0; i < n_commands; i++) {
+        remove_output(&commands[i]);
+        run_good(commands[i].line);
+        if (hash_of_inputs() != before)
+            fail_msg("umbra %s writes elsewhere", commands[i].line);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rights_are_the_umask_s),
+        cmocka_unit_test(what_stands_in_the_way),
+        cmocka_unit_test(a_link_stays_one),
+        cmocka_unit_test(nothing_is_written_beside_the_model),
+    };
+    return cmocka_run_group_tests(tests, faults_set_up, faults_tear_down);
+}
