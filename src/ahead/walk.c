@@ -231,7 +231,7 @@ static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
     if (view.first > view.kept) { /* a short window: it does not see all of the walk's rows */
         view.extra_at += view.first - view.kept;
         view.extras -= view.first - view.kept;
-        view.first = view.kept;
+        view.kept = view.first;
     }
     return view;
 }

@@ -182,6 +182,16 @@ typedef struct umbra_place_step {
 } umbra_place_step;
 void umbra_device_place(const umbra_device *d, const umbra_place_step *s, int rows);
 
+/* Scratch of attention for the threads of a device. N: threads * UMBRA_ATTEND_ROWS. */
+typedef struct umbra_attend_room {
+    float *blocks;                    /* (threads, block_stride) of the kernel */
+    size_t block_stride;              /* umbra_attend_scratch, a multiple of 16 */
+    float *mixed;                     /* (N, width) */
+    size_t width;                     /* at least umbra_attend_width of a step's values */
+    umbra_attend_row *parts, *totals; /* (N) */
+    int *tiles;                       /* (T + 1) */
+} umbra_attend_room;
+
 /* Attention of every row over what it sees. Each of the form's heads serves heads / form heads
  * query heads, `together` of which go through the cache at a time. */
 typedef struct umbra_attend_step {
@@ -196,15 +206,14 @@ typedef struct umbra_attend_step {
      * all, as where a row's picks are 0. */
     const umbra_picks *picks;
     int heads;
-    int together;  /* at most heads / form heads */
+    int together;  /* at most heads / form heads, and at most UMBRA_ATTEND_ROWS */
     int value_dim; /* of the output: form.value, or the part of the key that is the value */
     float scale;
     umbra_activations *out; /* (T * heads, value_dim): f32; with round_heads also q16 */
     bool round_heads;
-    float *scores;      /* (threads, together, scores_stride) */
-    int scores_stride;  /* more than the positions of any view, and one for a sink */
-    umbra_kv_run *runs; /* (threads, runs_stride) */
-    int runs_stride;    /* umbra_kv_most_runs, of both together */
+    const umbra_attend_room *room;
+    umbra_kv_run *runs; /* (threads, runs_stride) of rows that see picks */
+    int runs_stride;
 } umbra_attend_step;
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows);
 

@@ -86,6 +86,9 @@ static inline int umbra_kv_most_picked_runs(int n, int unit)
 
 /* The runs of one head, in the order of positions: runs (umbra_kv_most_runs). Returns how many. */
 int umbra_kv_runs(const umbra_kv_form *f, const umbra_kv_view *v, int head, umbra_kv_run *runs);
+/* Those of positions [first, end), which the view shows; the extras' begin with `kept`. */
+int umbra_kv_runs_of(const umbra_kv_form *f, const umbra_kv_view *v, int head, int first, int end,
+                     umbra_kv_run *runs);
 /* Those of n of the view's units of `unit` positions, the first of which begins with the view's
  * first position and the last may have fewer: numbers of units, ascending; runs
  * (umbra_kv_most_picked_runs). */

@@ -1,182 +1,289 @@
-/* Attention of one query group over one head's f16 keys and values. An instruction set's file
- * includes this once it has defined
+/* Attention of several rows over a block of f16 keys and values. An instruction set's file includes
+ * this once it has defined
  *
- *   LANES          floats in a vector
- *   vec            a vector; vec_zero, vec_load, vec_store, vec_broadcast (of the float at p)
- *   vec_load_f16   LANES halves from any address
- *   vec_fma        a * b + c, rounded once
- *   vec_sum        the sum of the lanes, in a fixed order
- *   vec_sum4       out[i] = vec_sum of v[i], i below 4, in the same order
- *   f16_value      one half as a float
- *   softmax        of the table, in place
+ *   LANES        floats in a vector
+ *   ROWS         rows of a tile, a power of 2
+ *   vec          a vector; vec_zero, vec_set, vec_broadcast (of the float at p), vec_load,
+ * vec_store vec_fma      a * b + c, rounded once; vec_mul GROUP        halves that are expanded at
+ * a time expand_group GROUP halves from any address, as GROUP floats turn_group   GROUP halves from
+ * each of GROUP addresses and `offset` bytes on: the i-th of all as row i, rows `stride` floats
+ * apart f16_value    one half as a float weigh        of the table: exp(x - most) and their sum
  *
- * Keys: tiles of four positions times two query heads. Values: blocks of positions that stay in
- * the first-level cache while the columns pass, two vectors times up to four heads at a time.
- * So each key and value comes from memory once, and its conversion is shared by the heads. */
+ * Both products of attention, of queries with keys and of weights with values, run over one form:
+ * panels of PANEL columns (positions, or values of a row) whose rows lie one behind the other. So
+ * every key and value is expanded once for all rows, and each element of a product is one chain of
+ * additions, in the order of the values of a key or of positions, whatever the tile's shape. */
 #ifndef UMBRA_KERNELS_ATTEND_BODY_H
 #define UMBRA_KERNELS_ATTEND_BODY_H
 
-#include <math.h>
 #include <string.h>
 
-enum { KEYS = 4, KEY_HEADS = 2, VALUE_HEADS = 4, VALUE_POSITIONS = 64 };
+enum {
+    BLOCK = UMBRA_ATTEND_BLOCK,
+    VECTORS = 2,
+    PANEL = VECTORS * LANES,
+    PANELS = BLOCK / PANEL, /* most that go through together */
+};
 
-/* k: keys of the positions [position, position + keys). */
-UMBRA_INLINE void score_tile(const umbra_attend *a, const uint8_t *k, int head, int position,
-                             const int heads, const int keys)
+/* The block expanded. */
+typedef struct block {
+    float *keys;   /* (BLOCK / PANEL, head_dim, PANEL) */
+    float *values; /* (width / PANEL, BLOCK, PANEL) */
+    float *scores; /* (rows, BLOCK) */
+    int end;       /* positions [attend.first, end) of the block are there */
+} block;
+
+/* Panels of a product's right side, `stride` floats apart; n rows of each. */
+typedef struct right_side {
+    const float *panel;
+    size_t stride;
+    int n;
+} right_side;
+
+/* out[r][0 .. panels * PANEL) = factor * sum over i below n of a[r][i] * row i of the panels, which
+ * goes on from what out holds where `resumed`. */
+UMBRA_INLINE void multiply_tile(const float *const *a, const right_side *b, float factor,
+                                float *const *out, bool resumed, const int rows, const int panels)
 {
-    size_t n = (size_t)a->head_dim, whole = n / LANES * LANES;
-    const float *q = a->q + (size_t)head * n;
-    float *scores = a->scores + (size_t)head * (size_t)a->scores_stride + position;
-    vec sum[KEY_HEADS][KEYS];
-    for (int h = 0; h < heads; h++) {
-        for (int j = 0; j < keys; j++) {
-            sum[h][j] = vec_zero();
+    vec sum[ROWS][VECTORS * PANELS];
+    UMBRA_UNROLL(8)
+    for (int r = 0; r < rows; r++) {
+        UMBRA_UNROLL(8)
+        for (int v = 0; v < panels * VECTORS; v++) {
+            sum[r][v] = resumed ? vec_load(out[r] + v * LANES) : vec_zero();
         }
     }
-    for (size_t i = 0; i < whole; i += LANES) {
-        vec query[KEY_HEADS];
-        for (int h = 0; h < heads; h++) {
-            query[h] = vec_load(q + (size_t)h * n + i);
+    const float *at = b->panel;
+    for (int i = 0; i < b->n; i++, at += PANEL) {
+        vec column[VECTORS * PANELS];
+        UMBRA_UNROLL(8)
+        for (int v = 0; v < panels * VECTORS; v++) {
+            column[v] =
+                vec_load(at + (size_t)(v / VECTORS) * b->stride + (size_t)(v % VECTORS * LANES));
+            vec_keep(column[v]);
         }
-        for (int j = 0; j < keys; j++) {
-            vec key = vec_load_f16(k + 2 * ((size_t)j * n + i));
-            for (int h = 0; h < heads; h++) {
-                sum[h][j] = vec_fma(query[h], key, sum[h][j]);
+        UMBRA_UNROLL(8)
+        for (int r = 0; r < rows; r++) {
+            vec value = vec_broadcast(a[r] + i);
+            UMBRA_UNROLL(8)
+            for (int v = 0; v < panels * VECTORS; v++) {
+                sum[r][v] = vec_fma(value, column[v], sum[r][v]);
             }
         }
     }
-    for (int h = 0; h < heads; h++) {
-        float totals[KEYS];
-        if (keys == KEYS) {
-            vec_sum4(totals, sum[h]);
+    UMBRA_UNROLL(8)
+    for (int r = 0; r < rows; r++) {
+        UMBRA_UNROLL(8)
+        for (int v = 0; v < panels * VECTORS; v++) {
+            vec_store(out[r] + v * LANES, vec_mul(vec_set(factor), sum[r][v]));
         }
-        for (int j = 0; j < keys; j++) {
-            float total = keys == KEYS ? totals[j] : vec_sum(sum[h][j]);
-            for (size_t i = whole; i < n; i++) {
-                float key = f16_value(umbra_load_u16(k + 2 * ((size_t)j * n + i)));
-                total = fmaf(q[(size_t)h * n + i], key, total);
+    }
+}
+
+/* The same for 1, 2, 4 or ROWS rows and any number of panels. The fewer the rows, the more panels
+ * go through together, so that additions do not wait for each other. */
+static void multiply_rows(const float *const *a, const right_side *b, int panels, float factor,
+                          float *const *out, bool resumed, int rows)
+{
+    int together = rows == 1 ? PANELS : rows == 2 ? 2 : 1;
+    for (int p = 0; p < panels;) {
+        int n = p + together <= panels ? together : 1;
+        right_side at = {b->panel + (size_t)p * b->stride, b->stride, b->n};
+        float *to[ROWS];
+        for (int r = 0; r < rows; r++) {
+            to[r] = out[r] + (size_t)p * PANEL;
+        }
+        if (rows == ROWS) {
+            multiply_tile(a, &at, factor, to, resumed, ROWS, 1);
+        } else if (rows == 4) {
+            multiply_tile(a, &at, factor, to, resumed, 4, 1);
+        } else if (rows == 2 && n == 2) {
+            multiply_tile(a, &at, factor, to, resumed, 2, 2);
+        } else if (rows == 2) {
+            multiply_tile(a, &at, factor, to, resumed, 2, 1);
+        } else if (n == PANELS) {
+            multiply_tile(a, &at, factor, to, resumed, 1, PANELS);
+        } else {
+            multiply_tile(a, &at, factor, to, resumed, 1, 1);
+        }
+        p += n;
+    }
+}
+
+/* The same for up to ROWS rows. */
+static void multiply(const float *const *a, const right_side *b, int panels, float factor,
+                     float *const *out, bool resumed, int rows)
+{
+    for (int r = 0, n; r < rows; r += n) {
+        int left = rows - r;
+        n = left == ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        multiply_rows(a + r, b, panels, factor, out + r, resumed, n);
+    }
+}
+
+/* Where the keys, or values, of the block's positions lie; positions that no run has look like
+ * their neighbours. */
+static void find_positions(const umbra_attend *a, const block *b, bool values, const uint8_t **at)
+{
+    size_t bytes = 2 * (size_t)(values ? a->value_stride : a->head_dim);
+    int position = a->first;
+    for (int r = 0; r < a->n_runs; r++) {
+        const uint8_t *p = values ? a->runs[r].v : a->runs[r].k;
+        for (int j = 0; j < a->runs[r].positions; j++, p += bytes) {
+            at[position++] = p;
+        }
+    }
+    for (int j = 0; j < BLOCK; j++) {
+        at[j] = at[j < a->first ? a->first : j < b->end ? j : b->end - 1];
+    }
+}
+
+static void expand_keys(const umbra_attend *a, const block *b)
+{
+    const uint8_t *key[BLOCK];
+    int n = a->head_dim, whole = n / GROUP * GROUP;
+    find_positions(a, b, false, key);
+    for (int j = a->first / GROUP * GROUP; j < b->end; j += GROUP) {
+        float *out = b->keys + (size_t)(j / PANEL * n) * PANEL + j % PANEL;
+        for (int i = 0; i < whole; i += GROUP) {
+            turn_group(key + j, 2 * (size_t)i, out + (size_t)i * PANEL, PANEL);
+        }
+        for (int i = whole; i < n; i++) {
+            for (int k = 0; k < GROUP; k++) {
+                out[(size_t)i * PANEL + (size_t)k] = f16_value(umbra_load_u16(key[j + k] + 2 * i));
             }
-            scores[(size_t)h * (size_t)a->scores_stride + (size_t)j] = a->scale * total;
         }
     }
 }
 
-UMBRA_INLINE void score_keys(const umbra_attend *a, const uint8_t *k, int position, const int keys)
+/* The first n values of a panel's row, and zeros behind them. */
+UMBRA_INLINE void expand_row(float *out, const uint8_t *halves, int n)
 {
-    int head = 0;
-    for (; head + KEY_HEADS <= a->group; head += KEY_HEADS) {
-        score_tile(a, k, head, position, KEY_HEADS, keys);
+    int i = 0;
+    for (; i + GROUP <= n; i += GROUP) {
+        expand_group(out + i, halves + 2 * i);
     }
-    if (head < a->group) {
-        score_tile(a, k, head, position, 1, keys);
+    for (; i < PANEL; i++) {
+        out[i] = i < n ? f16_value(umbra_load_u16(halves + 2 * i)) : 0;
     }
 }
 
-/* out[head ..][column .. column + vectors * LANES) += scores * values of [position, end); v: values
- * of the position `position`. */
-UMBRA_INLINE void value_tile(const umbra_attend *a, const uint8_t *v, int head, size_t column,
-                             int position, int end, const int heads, const int vectors)
+static void expand_values(const umbra_attend *a, const block *b)
 {
-    size_t n = (size_t)a->value_dim, stride = (size_t)a->scores_stride;
-    size_t row = (size_t)a->value_stride;
-    const float *scores = a->scores + (size_t)head * stride;
-    float *out = a->out + (size_t)head * n + column;
-    vec sum[VALUE_HEADS][2];
-    for (int h = 0; h < heads; h++) {
-        for (int i = 0; i < vectors; i++) {
-            sum[h][i] = vec_load(out + (size_t)h * n + (size_t)(LANES * i));
-        }
-    }
-    for (int j = position; j < end; j++, v += 2 * row) {
-        vec value[2];
-        for (int i = 0; i < vectors; i++) {
-            value[i] = vec_load_f16(v + 2 * LANES * i);
-        }
-        for (int h = 0; h < heads; h++) {
-            vec weight = vec_broadcast(scores + (size_t)h * stride + (size_t)j);
-            for (int i = 0; i < vectors; i++) {
-                sum[h][i] = vec_fma(weight, value[i], sum[h][i]);
-            }
-        }
-    }
-    for (int h = 0; h < heads; h++) {
-        for (int i = 0; i < vectors; i++) {
-            vec_store(out + (size_t)h * n + (size_t)(LANES * i), sum[h][i]);
-        }
-    }
-}
-
-UMBRA_INLINE void value_heads(const umbra_attend *a, const uint8_t *values, int head, int position,
-                              int end, const int heads)
-{
-    size_t n = (size_t)a->value_dim, row = (size_t)a->value_stride, column = 0;
-    for (; column + 2 * LANES <= n; column += 2 * LANES) {
-        value_tile(a, values + 2 * column, head, column, position, end, heads, 2);
-    }
-    if (column + LANES <= n) {
-        value_tile(a, values + 2 * column, head, column, position, end, heads, 1);
-        column += LANES;
-    }
-    for (int h = head; h < head + heads; h++) {
-        const float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
-        for (size_t i = column; i < n; i++) {
-            const uint8_t *v = values + 2 * i;
-            float *out = a->out + (size_t)h * n + i;
-            for (int j = position; j < end; j++, v += 2 * row) {
-                *out = fmaf(scores[j], f16_value(umbra_load_u16(v)), *out);
+    const uint8_t *value[BLOCK];
+    find_positions(a, b, true, value);
+    for (int column = 0; column < a->value_dim; column += PANEL) {
+        float *panel = b->values + (size_t)column * BLOCK;
+        int n = a->value_dim - column;
+        for (int j = a->first; j < b->end; j++) {
+            const uint8_t *halves = value[j] + 2 * (size_t)column;
+            if (n >= PANEL) {
+                expand_row(panel + (size_t)j * PANEL, halves, PANEL);
+            } else {
+                expand_row(panel + (size_t)j * PANEL, halves, n);
             }
         }
     }
 }
 
-/* first: position of the run's first key. */
-static void score_run(const umbra_attend *a, const umbra_kv_run *run, int first)
+/* scores[r][j] of rows r .. r + n and `panels` panels of keys, whether a row sees them or not. */
+static void score_tile(const umbra_attend *a, const block *b, int panel, int panels, int r, int n)
 {
-    size_t key = 2 * (size_t)a->head_dim;
-    const uint8_t *k = run->k;
-    int j = 0;
-    for (; j + KEYS <= run->positions; j += KEYS, k += KEYS * key) {
-        score_keys(a, k, first + j, KEYS);
+    size_t stride = (size_t)a->head_dim * PANEL;
+    right_side keys = {b->keys + (size_t)panel * stride, stride, a->head_dim};
+    const float *q[ROWS];
+    float *out[ROWS];
+    for (int i = 0; i < n; i++) {
+        q[i] = a->rows[r + i].q;
+        out[i] = b->scores + (size_t)(r + i) * BLOCK + (size_t)panel * PANEL;
     }
-    for (; j < run->positions; j++, k += key) {
-        score_keys(a, k, first + j, 1);
+    multiply(q, &keys, panels, a->scale, out, false, n);
+}
+
+/* Values of positions [from, to), weighed. */
+static void mix_rows(const block *b, int column, int panels, const float *const *scores,
+                     float *const *out, int from, int to, bool resumed, int rows)
+{
+    const float *weights[ROWS];
+    size_t at = (size_t)column * BLOCK + (size_t)from * PANEL;
+    right_side values = {b->values + at, (size_t)BLOCK * PANEL, to - from};
+    for (int r = 0; r < rows; r++) {
+        weights[r] = scores[r] + from;
+    }
+    if (from < to || !resumed) {
+        multiply(weights, &values, panels, 1, out, resumed, rows);
     }
 }
 
-static void add_values(const umbra_attend *a, const umbra_kv_run *run, int first)
+/* Rows r .. r + n, and the panels of values that begin with a column. What all rows see goes
+ * through together; in front of it and behind are positions that only some do, at the edges of what
+ * a chunk sees. */
+static void mix_tile(const umbra_attend *a, const block *b, int column, int panels, int r, int n)
 {
-    const uint8_t *values = run->v;
-    for (int j = 0; j < run->positions; j += VALUE_POSITIONS) {
-        const uint8_t *v = values + 2 * (size_t)a->value_stride * (size_t)j;
-        int position = first + j;
-        int end = first + umbra_min_int(j + VALUE_POSITIONS, run->positions);
-        int head = 0;
-        for (; head + VALUE_HEADS <= a->group; head += VALUE_HEADS) {
-            value_heads(a, v, head, position, end, VALUE_HEADS);
+    const umbra_attend_row *rows = a->rows + r;
+    int from = rows->from, to = rows->to;
+    bool alike = true;
+    for (int i = 1; i < n; i++) {
+        alike = alike && rows[i].from == rows->from && rows[i].to == rows->to;
+        from = rows[i].from > from ? rows[i].from : from;
+        to = umbra_min_int(to, rows[i].to);
+    }
+    if (from >= to) {
+        from = to = BLOCK; /* nothing is common: all is in front */
+    }
+    const float *weights[ROWS];
+    float *out[ROWS];
+    for (int i = 0; i < n; i++) {
+        weights[i] = b->scores + (size_t)(r + i) * BLOCK;
+        out[i] = rows[i].mixed + column;
+    }
+    for (int i = 0; !alike && i < n; i++) {
+        int end = umbra_min_int(from, rows[i].to);
+        mix_rows(b, column, panels, &weights[i], &out[i], rows[i].from, end, false, 1);
+    }
+    if (from < to) {
+        mix_rows(b, column, panels, weights, out, from, to, !alike, n);
+    }
+    for (int i = 0; !alike && i < n; i++) {
+        mix_rows(b, column, panels, &weights[i], &out[i], to, rows[i].to, true, 1);
+    }
+}
+
+typedef void (*tile_fn)(const umbra_attend *a, const block *b, int first, int panels, int r, int n);
+
+/* Whole tiles panel by panel, which stays in the first-level cache; the rest of the rows with all
+ * panels at once. unit: columns that the tile's `first` counts. */
+UMBRA_INLINE void walk_tiles(const umbra_attend *a, const block *b, int first, int panels, int unit,
+                             tile_fn tile)
+{
+    int whole = a->n_rows / ROWS * ROWS;
+    for (int p = 0; p < panels; p++) {
+        for (int r = 0; r < whole; r += ROWS) {
+            tile(a, b, (first + p) * unit, 1, r, ROWS);
         }
-        for (; head < a->group; head++) {
-            value_heads(a, v, head, position, end, 1);
-        }
+    }
+    if (whole < a->n_rows) {
+        tile(a, b, first * unit, panels, whole, a->n_rows - whole);
     }
 }
 
 static void attend(const umbra_attend *a)
 {
-    for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
-        score_run(a, &a->runs[i], first);
+    block b = {.keys = a->scratch, .end = a->first};
+    b.values = b.keys + (size_t)a->head_dim * BLOCK;
+    b.scores = b.values + umbra_attend_width(a->value_dim) * BLOCK;
+    for (int r = 0; r < a->n_runs; r++) {
+        b.end += a->runs[r].positions;
     }
-    for (int h = 0; h < a->group; h++) {
-        float *scores = a->scores + (size_t)h * (size_t)a->scores_stride;
-        if (a->sinks) {
-            scores[a->positions] = a->sinks[h];
-        }
-        softmax(scores, a->positions + (a->sinks != NULL));
+    expand_keys(a, &b);
+    int panel = a->first / PANEL;
+    walk_tiles(a, &b, panel, (b.end + PANEL - 1) / PANEL - panel, 1, score_tile);
+    for (int r = 0; r < a->n_rows; r++) {
+        umbra_attend_row *row = &a->rows[r];
+        row->sum = weigh(b.scores + (size_t)r * BLOCK + row->from, row->to - row->from, &row->most);
     }
-    memset(a->out, 0, (size_t)a->group * (size_t)a->value_dim * sizeof *a->out);
-    for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
-        add_values(a, &a->runs[i], first);
-    }
+    expand_values(a, &b);
+    walk_tiles(a, &b, 0, (a->value_dim + PANEL - 1) / PANEL, PANEL, mix_tile);
 }
 
 #endif

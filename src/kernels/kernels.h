@@ -65,25 +65,50 @@ typedef struct umbra_kv_run {
     int positions;
 } umbra_kv_run;
 
-/* One query group of one token against one key/value head:
- *   s[g][j] = scale * dot(q[g], K[j]) for j in [0, positions); p = softmax(s); out[g] = p V.
- * group: query heads that share the head. Where the runs end leaves no trace in the bits. */
+enum {
+    UMBRA_ATTEND_BLOCK = 64, /* positions of a block */
+    UMBRA_ATTEND_ROWS = 64,  /* most rows that go through a block together */
+};
+
+/* What a row (a query head of a token) gets of positions j, with the scores s[j] = scale * dot(q,
+ * K[j]): the softmax and its product with the values are mixed / sum. */
+typedef struct umbra_attend_row {
+    const float *q; /* (head_dim) */
+    float *mixed;   /* sum_j exp(s[j] - most) * V[j]: (value_dim), and of what `attend` fills
+                       umbra_attend_width(value_dim) */
+    float most;     /* largest s[j]; -infinity before there is one */
+    double sum;     /* sum_j exp(s[j] - most) */
+    int from, to;   /* the positions [from, to) of the block that the row sees, at least one */
+} umbra_attend_row;
+
+/* One block of positions for several rows: each gets mixed, most and sum of what it sees of it.
+ * Positions of one key/value head; a row's bits depend neither on the other rows nor on where runs
+ * end. `join` brings a row's blocks together: whoever does so in the order of positions, with
+ * blocks that begin at multiples of UMBRA_ATTEND_BLOCK, has the same bits in chunks of any size. */
 typedef struct umbra_attend {
-    const float *q;           /* (group, head_dim) */
     const umbra_kv_run *runs; /* (n_runs) in the order of positions */
-    const float *sinks; /* (group) one more score per head, which takes its share of the softmax
-                           and has no value; or NULL */
-    float *out;         /* (group, value_dim) */
-    float *scores;      /* (group, scores_stride) scratch, scores_stride > positions */
     int n_runs;
-    int positions; /* of all runs */
-    int group;
-    int head_dim; /* any; multiples of 8 are fast */
-    int value_dim;
-    int value_stride; /* at least value_dim: values may lie inside longer rows */
-    int scores_stride;
+    int first;               /* position of the block with which the runs begin */
+    umbra_attend_row *rows;  /* (n_rows) */
+    int n_rows;              /* at most UMBRA_ATTEND_ROWS */
+    int head_dim, value_dim; /* any; multiples of 32 are fast */
+    int value_stride;        /* at least value_dim: values may lie inside longer rows */
     float scale;
+    float *scratch; /* (umbra_attend_scratch), aligned to 64 bytes */
 } umbra_attend;
+
+/* Floats of a row's values, up to whole vectors. */
+static inline size_t umbra_attend_width(int value_dim)
+{
+    return ((size_t)value_dim + 31) / 32 * 32;
+}
+
+/* Floats: the block's keys and values, expanded, and the rows' scores. */
+static inline size_t umbra_attend_scratch(int head_dim, int value_dim)
+{
+    return UMBRA_ATTEND_BLOCK *
+           ((size_t)head_dim + umbra_attend_width(value_dim) + UMBRA_ATTEND_ROWS);
+}
 
 enum { UMBRA_STATE_COLUMNS = 32 };
 
@@ -143,6 +168,9 @@ typedef struct umbra_kernels {
     /* y += a * x */
     void (*add_scaled)(float *y, const float *x, float a, int n);
     void (*attend)(const umbra_attend *a);
+    /* The positions of `to` and behind them those of `part`, together: mixed (value_dim), most and
+     * sum of `to`. */
+    void (*join)(umbra_attend_row *to, const umbra_attend_row *part, int value_dim);
     void (*recur)(const umbra_recur *r);
     void (*convolve)(const umbra_causal *c);
     /* Rounds n floats to the cache format (kv_bytes each): nearest even; too large is infinity. */

@@ -82,20 +82,43 @@ static float largest_of(const float *x, int n)
     return largest;
 }
 
-static void softmax(float *x, int n)
+/* x (n) becomes exp(x - most), most its largest. Returns their sum. */
+static float weigh(float *x, int n, float *most)
 {
-    vec largest = vec_set(largest_of(x, n));
-    vec total = vec_zero();
+    *most = largest_of(x, n);
+    vec largest = vec_set(*most), total = vec_zero();
     for (int i = 0; i < n; i += LANES) {
         vec v = exp_lanes(vec_sub(vec_load_first(x + i, n - i), largest));
         v = vec_keep_first(v, n - i);
         total = vec_add(total, v);
         vec_store_first(x + i, v, n - i);
     }
-    vec inverse = vec_set(1.0f / vec_sum(total));
+    return vec_sum(total);
+}
+
+static void softmax(float *x, int n)
+{
+    float most;
+    vec inverse = vec_set(1.0f / weigh(x, n, &most));
     for (int i = 0; i < n; i += LANES) {
         vec_store_first(x + i, vec_mul(vec_load_first(x + i, n - i), inverse), n - i);
     }
+}
+
+static void join(umbra_attend_row *to, const umbra_attend_row *part, int value_dim)
+{
+    float most = to->most > part->most ? to->most : part->most;
+    float factors[LANES] = {to->most - most, part->most - most};
+    vec_store(factors, exp_lanes(vec_load(factors)));
+    vec before = vec_set(factors[0]), here = vec_set(factors[1]);
+    float *x = to->mixed, *y = part->mixed;
+    for (int i = 0; i < value_dim; i += LANES) {
+        vec v = vec_mul(before, vec_load_first(x + i, value_dim - i));
+        vec_store_first(x + i, vec_fma(here, vec_load_first(y + i, value_dim - i), v),
+                        value_dim - i);
+    }
+    to->sum = (double)factors[0] * to->sum + (double)factors[1] * part->sum;
+    to->most = most;
 }
 
 static void swiglu(float *out, const float *gate, const float *up, int n)

@@ -34,6 +34,7 @@ x86_64*)
     compile src/kernels/x86/amx_blocks.c $avx2 $avx512 -mavx512vbmi "$@"
     compile src/kernels/x86/amx_works.c "$@"
     compile tests/kernels/emulated_avx512.c $avx2 "$@"
+    compile tests/kernels/emulated_avx512_attend.c $avx2 "$@"
     compile tests/kernels/emulated_amx.c $avx2 "$@"
     compile tests/kernels/trial_amx.c $avx2 "$@"
     compile src/kernels/x86/avx2_predict.c $predict -mavx2 "$@"

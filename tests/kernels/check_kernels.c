@@ -106,6 +106,7 @@ int main(int argc, char **argv)
     }
     if (!bench && !only && umbra_check_emulated()) {
         check_products(umbra_check_emulated());
+        umbra_check_attend(umbra_check_emulated());
     }
     if (!bench && !only && umbra_check_emulated_amx()) {
         check_products(umbra_check_emulated_amx());

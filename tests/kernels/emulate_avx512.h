@@ -1,6 +1,6 @@
-/* The AVX-512 instructions that the products of quantised weights use, made of AVX2's, so that
- * these products can be checked on processors that lack them. Slow. Included before the sources
- * that are to be emulated. */
+/* The AVX-512 instructions that the products of quantised weights and attention use, made of
+ * AVX2's, so that they can be checked on processors that lack them. Slow. Included before the
+ * sources that are to be emulated. */
 #ifndef UMBRA_TESTS_EMULATE_AVX512_H
 #define UMBRA_TESTS_EMULATE_AVX512_H
 
@@ -149,6 +149,7 @@ static inline __m256 emulated_half(emulated_floats v, int half)
 #define _mm512_fmadd_ps                 emulated_fma
 #define _mm512_cvtepi32_ps              emulated_convert
 #define _mm512_castps512_ps256(v)       emulated_half(v, 0)
+#define UMBRA_AVX512_KEEP(v)            ((void)(v))
 #define _mm512_extractf32x8_ps(v, half) emulated_half(v, half)
 
 #endif

@@ -30,11 +30,10 @@ typedef struct widest {
     uint64_t q_low, q, k, v, mixed, gate;
     uint64_t decays, steps, products; /* of a recurrent layer's; and of parts of a matrix */
     uint64_t pool, groups_out;
-    uint64_t parts; /* of a matrix that holds some for each head or group */
-    uint64_t group; /* query heads that go through the cache together */
+    uint64_t parts;              /* of a matrix that holds some for each head or group */
+    uint64_t block, block_width; /* floats of a block that attention expands; of a row's values */
     uint64_t index_query, index_heads, index_key, index_scores, picked;
     int index_runs;
-    int seen;  /* positions, and pooled rows, that a row sees */
     int ratio; /* the smallest of layers that pool; 0: none does */
     bool pools_keys;
     const umbra_attention *latent; /* a layer with a compressed cache, of which all are alike */
@@ -67,25 +66,14 @@ static void widen_index(widest *w, const umbra_attention *a, int context)
     w->pools_keys = w->pools_keys || i->ratio > 0;
 }
 
-static int64_t smaller(int64_t a, int64_t b)
+/* What is kept is what attention reads: of a compressed cache the values are part of the keys. */
+static void widen_block(widest *w, const umbra_attention *a)
 {
-    return a < b ? a : b;
-}
-
-static int find_seen(const umbra_attention *a, int context)
-{
-    const umbra_index *i = &a->index;
-    int64_t own = a->window ? smaller(a->window, context) : context;
-    int64_t pooled = a->ratio ? context / a->ratio : 0;
-    int64_t *of = a->ratio ? &pooled : &own; /* what an index picks of */
-    if (i->most)
-        *of = smaller(*of, (int64_t)(i->most + 1) * i->unit);
-    return (int)(own + pooled);
-}
-
-static bool goes_in_pieces(const umbra_attention *a)
-{
-    return a->kv_rank > 0 || a->keys_are_values;
+    int key = a->cache_key, value = a->kv_rank ? a->kv_rank : a->value_dim;
+    if (a->conv)
+        return;
+    w->block = larger(w->block, umbra_attend_scratch(key, value));
+    w->block_width = larger(w->block_width, umbra_attend_width(value));
 }
 
 static void widen_recurrent(widest *w, const umbra_attention *a)
@@ -122,12 +110,9 @@ static widest find_widest(const umbra_config *c, int context)
         w.q = larger(w.q, a->conv ? 3 * (uint64_t)c->hidden : heads * (uint64_t)a->key_dim);
         w.k = larger(w.k, kept * (uint64_t)a->cache_key);
         w.v = larger(w.v, kept * (uint64_t)a->cache_value);
-        w.group =
-            larger(w.group, goes_in_pieces(a) ? UMBRA_LATENT_HEADS : heads / (uint64_t)a->kv_heads);
+        widen_block(&w, a);
         widen_pooled(&w, a);
         widen_index(&w, a, context);
-        int seen = find_seen(a, context);
-        w.seen = seen > w.seen ? seen : w.seen;
         if (a->kv_rank)
             w.latent = a;
     }
@@ -191,6 +176,19 @@ static void lay_index(umbra_arena *c, umbra_scratch *s, const widest *w, uint64_
     s->index_pooling = umbra_arena_take(c, pooling, sizeof *s->index_pooling);
 }
 
+static void lay_attend(umbra_arena *c, umbra_attend_room *room, const widest *w, uint64_t tokens,
+                       uint64_t threads)
+{
+    uint64_t rows = w->block ? threads * UMBRA_ATTEND_ROWS : 0;
+    room->block_stride = umbra_align_up(w->block, UMBRA_ARENA_ALIGNMENT / sizeof(float));
+    room->blocks = take_floats(c, threads, room->block_stride);
+    room->width = w->block_width;
+    room->mixed = take_floats(c, rows, room->width);
+    room->parts = umbra_arena_take(c, rows, sizeof *room->parts);
+    room->totals = umbra_arena_take(c, rows, sizeof *room->totals);
+    room->tiles = umbra_arena_take(c, tokens + 1, sizeof *room->tiles);
+}
+
 static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *config, int chunk,
                           int context, int threads)
 {
@@ -211,8 +209,7 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
         s->rope[i] = take_floats(c, tokens, (uint64_t)config->rope[i].dim);
     s->view = umbra_arena_take(c, tokens, sizeof *s->view);
     int pooled = w.ratio ? context / w.ratio + 1 : 0;
-    s->scores_stride = w.seen + 1;
-    s->scores = take_floats(c, (uint64_t)threads * w.group, (uint64_t)s->scores_stride);
+    lay_attend(c, &s->attend, &w, tokens, (uint64_t)threads);
     s->runs_stride = umbra_kv_most_runs(context) + (pooled ? umbra_kv_most_runs(pooled) : 0);
     if (w.index_runs > 0) /* what is picked may be pooled rows, beside a window */
         s->runs_stride += w.index_runs;

@@ -13,7 +13,7 @@
 
 enum {
     UMBRA_LOGITS_ROWS = 8,    /* output rows computed together */
-    UMBRA_LATENT_HEADS = 8,   /* query heads that go through a compressed cache together */
+    UMBRA_LATENT_HEADS = 32,  /* query heads that go through a compressed cache together */
     UMBRA_LATENT_TOKENS = 16, /* rows whose queries are in the latent's space at a time */
 };
 
@@ -71,9 +71,9 @@ typedef struct umbra_scratch {
     umbra_kv_view *view;      /* (C) what each row sees of the layer in progress, and */
     umbra_kv_view *pooled;    /* (C) of its pooled rows, */
     umbra_kv_view *pooling;   /* (C) and of what is pooled; NULL where no layer does */
-    float *scores;            /* (threads, heads per item, scores_stride) */
-    umbra_kv_run *runs;       /* (threads, runs_stride) */
-    int scores_stride, runs_stride;
+    umbra_attend_room attend;
+    umbra_kv_run *runs; /* (threads, runs_stride) */
+    int runs_stride;
     umbra_latent latent;
     float *index_query, *index_weight;   /* (C, heads * dim), (C, heads) */
     float *index_key, *index_key_scores; /* (C, dim or parts * dim) of an index, before pooling */
@@ -146,6 +146,15 @@ static inline int umbra_rope_at(const umbra_config *c, int r)
     while (r-- > 0)
         pairs += c->rope[r].dim / 2;
     return pairs;
+}
+
+/* Query heads of a layer that go through the cache together. */
+static inline int umbra_heads_together(const umbra_attention *a)
+{
+    bool one = a->kv_rank > 0 || a->keys_are_values;
+    int heads = one ? a->heads : a->heads / a->kv_heads;
+    int most = one ? UMBRA_LATENT_HEADS : UMBRA_ATTEND_ROWS;
+    return heads < most ? heads : most;
 }
 
 /* scratch.c: sizes for so many rows, positions and threads (base NULL), or places in an arena of

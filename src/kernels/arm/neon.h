@@ -9,7 +9,8 @@
 
 void umbra_kernels_fill_neon_vector(umbra_kernels *k);
 void umbra_kernels_fill_neon_blocks(umbra_kernels *k);
-void umbra_neon_softmax(float *x, int n);
+/* x (n) becomes exp(x - most), most its largest. Returns their sum. */
+float umbra_neon_weigh(float *x, int n, float *most);
 void umbra_neon_attend(const umbra_attend *a);
 void umbra_neon_recur(const umbra_recur *r);
 

@@ -84,9 +84,9 @@ UMBRA_INLINE void load_taps(const float *weights, vec *tap)
 
 #include "kernels/convolve_body.h"
 
-void umbra_neon_softmax(float *x, int n)
+float umbra_neon_weigh(float *x, int n, float *most)
 {
-    softmax(x, n);
+    return weigh(x, n, most);
 }
 
 static void dequantize_q8_0(float *out, const void *row, int n)
@@ -200,6 +200,7 @@ void umbra_kernels_fill_neon_vector(umbra_kernels *k)
     k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = umbra_neon_attend;
+    k->join = join;
     k->recur = umbra_neon_recur;
     k->convolve = convolve;
     k->store_kv = store_kv;

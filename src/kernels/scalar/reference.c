@@ -154,44 +154,61 @@ static void add_scaled(float *y, const float *x, float a, int n)
 
 enum { COLUMNS = 32 }; /* summed at a time, because sums are double */
 
-/* out[first .. first + n) */
-static void mix_columns(const umbra_attend *a, const float *scores, int first, int n, float *out)
+/* mixed[first .. first + n) */
+static void mix_columns(const umbra_attend *a, const umbra_attend_row *row, const float *scores,
+                        int first, int n)
 {
     double sum[COLUMNS] = {0};
-    for (int r = 0; r < a->n_runs; scores += a->runs[r++].positions) {
+    for (int r = 0, at = a->first; r < a->n_runs; r++) {
         const float *value = (const float *)a->runs[r].v + first;
-        for (int j = 0; j < a->runs[r].positions; j++, value += a->value_stride) {
-            for (int i = 0; i < n; i++) {
-                sum[i] += (double)scores[j] * value[i];
+        for (int j = 0; j < a->runs[r].positions; j++, at++, value += a->value_stride) {
+            for (int i = 0; at >= row->from && at < row->to && i < n; i++) {
+                sum[i] += (double)scores[at] * value[i];
             }
         }
     }
     for (int i = 0; i < n; i++) {
-        out[first + i] = (float)sum[i];
+        row->mixed[first + i] = (float)sum[i];
+    }
+}
+
+static void attend_row(const umbra_attend *a, umbra_attend_row *row)
+{
+    float *scores = a->scratch;
+    for (int r = 0, at = a->first; r < a->n_runs; r++) {
+        const float *k = a->runs[r].k;
+        for (int j = 0; j < a->runs[r].positions; j++, at++, k += a->head_dim) {
+            scores[at] = (float)(a->scale * dot(row->q, k, (size_t)a->head_dim));
+        }
+    }
+    row->most = largest_of(scores + row->from, row->to - row->from);
+    row->sum = 0;
+    for (int j = row->from; j < row->to; j++) {
+        double e = exp((double)scores[j] - row->most);
+        row->sum += e;
+        scores[j] = (float)e;
+    }
+    for (int first = 0; first < a->value_dim; first += COLUMNS) {
+        mix_columns(a, row, scores, first, umbra_min_int(COLUMNS, a->value_dim - first));
     }
 }
 
 static void attend(const umbra_attend *a)
 {
-    size_t head_dim = (size_t)a->head_dim;
-    for (int g = 0; g < a->group; g++) {
-        const float *q = a->q + (size_t)g * head_dim;
-        float *scores = a->scores + (size_t)g * (size_t)a->scores_stride, *score = scores;
-        for (int r = 0; r < a->n_runs; r++) {
-            const float *k = a->runs[r].k;
-            for (int j = 0; j < a->runs[r].positions; j++, k += head_dim) {
-                *score++ = (float)(a->scale * dot(q, k, head_dim));
-            }
-        }
-        if (a->sinks) {
-            scores[a->positions] = a->sinks[g];
-        }
-        softmax(scores, a->positions + (a->sinks != NULL));
-        for (int first = 0; first < a->value_dim; first += COLUMNS) {
-            mix_columns(a, scores, first, umbra_min_int(COLUMNS, a->value_dim - first),
-                        a->out + (size_t)g * (size_t)a->value_dim);
-        }
+    for (int r = 0; r < a->n_rows; r++) {
+        attend_row(a, &a->rows[r]);
     }
+}
+
+static void join(umbra_attend_row *to, const umbra_attend_row *part, int value_dim)
+{
+    float most = to->most > part->most ? to->most : part->most;
+    double before = exp((double)to->most - most), here = exp((double)part->most - most);
+    for (int i = 0; i < value_dim; i++) {
+        to->mixed[i] = (float)(before * to->mixed[i] + here * part->mixed[i]);
+    }
+    to->sum = before * to->sum + here * part->sum;
+    to->most = most;
 }
 
 static void store_kv(void *out, const float *x, int n)
@@ -217,6 +234,7 @@ void umbra_kernels_fill_reference(umbra_kernels *k)
     k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = attend;
+    k->join = join;
     umbra_kernels_fill_reference_state(k);
     k->store_kv = store_kv;
     k->log_sum_exp = log_sum_exp;

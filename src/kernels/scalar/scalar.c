@@ -290,44 +290,69 @@ static void add_scaled(float *y, const float *x, float a, int n)
     }
 }
 
-static void score_run(const umbra_attend *a, const umbra_kv_run *run, const float *q, float *scores)
+/* x (n) becomes exp(x - most), most its largest. Returns their sum. */
+static float weigh(float *x, int n, float *most)
 {
-    size_t head_dim = (size_t)a->head_dim;
-    const uint8_t *k = run->k;
-    for (int j = 0; j < run->positions; j++, k += 2 * head_dim) {
-        scores[j] = a->scale * dot_floats(k, q, head_dim, read_f16);
+    float sum = 0;
+    *most = largest_of(x, n);
+    for (int i = 0; i < n; i++) {
+        x[i] = expf(x[i] - *most);
+        sum += x[i];
     }
+    return sum;
 }
 
-static void add_values(const umbra_attend *a, const umbra_kv_run *run, const float *scores,
-                       float *out)
+/* What a row sees of a run that begins at position `first` of the block: [*from, *to) of the run.
+ */
+static void find_seen(const umbra_attend_row *row, const umbra_kv_run *run, int first, int *from,
+                      int *to)
 {
-    const uint8_t *v = run->v;
-    for (int j = 0; j < run->positions; j++, v += 2 * (size_t)a->value_stride) {
-        for (size_t i = 0; i < (size_t)a->value_dim; i++) {
-            out[i] += scores[j] * read_f16(v, i);
+    *from = row->from > first ? row->from - first : 0;
+    *to = umbra_min_int(row->to - first, run->positions);
+}
+
+static void attend_row(const umbra_attend *a, umbra_attend_row *row)
+{
+    size_t head_dim = (size_t)a->head_dim;
+    float *scores = a->scratch;
+    int from, to;
+    for (int r = 0, first = a->first; r < a->n_runs; first += a->runs[r++].positions) {
+        const uint8_t *k = a->runs[r].k;
+        find_seen(row, &a->runs[r], first, &from, &to);
+        for (int j = from; j < to; j++) {
+            scores[first + j] =
+                a->scale * dot_floats(k + 2 * (size_t)j * head_dim, row->q, head_dim, read_f16);
+        }
+    }
+    row->sum = weigh(scores + row->from, row->to - row->from, &row->most);
+    memset(row->mixed, 0, (size_t)a->value_dim * sizeof *row->mixed);
+    for (int r = 0, first = a->first; r < a->n_runs; first += a->runs[r++].positions) {
+        find_seen(row, &a->runs[r], first, &from, &to);
+        for (int j = from; j < to; j++) {
+            const uint8_t *v = (const uint8_t *)a->runs[r].v + 2 * (size_t)(j * a->value_stride);
+            for (size_t i = 0; i < (size_t)a->value_dim; i++) {
+                row->mixed[i] += scores[first + j] * read_f16(v, i);
+            }
         }
     }
 }
 
 static void attend(const umbra_attend *a)
 {
-    size_t head_dim = (size_t)a->head_dim, value_dim = (size_t)a->value_dim;
-    for (int g = 0; g < a->group; g++) {
-        float *scores = a->scores + (size_t)g * (size_t)a->scores_stride;
-        float *out = a->out + (size_t)g * value_dim;
-        for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
-            score_run(a, &a->runs[i], a->q + (size_t)g * head_dim, scores + first);
-        }
-        if (a->sinks) {
-            scores[a->positions] = a->sinks[g];
-        }
-        softmax(scores, a->positions + (a->sinks != NULL));
-        memset(out, 0, value_dim * sizeof *out);
-        for (int i = 0, first = 0; i < a->n_runs; first += a->runs[i++].positions) {
-            add_values(a, &a->runs[i], scores + first, out);
-        }
+    for (int r = 0; r < a->n_rows; r++) {
+        attend_row(a, &a->rows[r]);
     }
+}
+
+static void join(umbra_attend_row *to, const umbra_attend_row *part, int value_dim)
+{
+    float most = to->most > part->most ? to->most : part->most;
+    float before = expf(to->most - most), here = expf(part->most - most);
+    for (int i = 0; i < value_dim; i++) {
+        to->mixed[i] = before * to->mixed[i] + here * part->mixed[i];
+    }
+    to->sum = (double)before * to->sum + (double)here * part->sum;
+    to->most = most;
 }
 
 static void store_kv(void *out, const float *x, int n)
@@ -375,6 +400,7 @@ void umbra_kernels_fill_scalar(umbra_kernels *k)
     k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = attend;
+    k->join = join;
     umbra_kernels_fill_scalar_state(k);
     k->store_kv = store_kv;
     k->log_sum_exp = log_sum_exp;

@@ -9,7 +9,8 @@
 
 void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
-void umbra_avx2_softmax(float *x, int n);
+/* x (n) becomes exp(x - most), most its largest. Returns their sum. */
+float umbra_avx2_weigh(float *x, int n, float *most);
 void umbra_avx2_attend(const umbra_attend *a);
 void umbra_avx2_recur(const umbra_recur *r);
 

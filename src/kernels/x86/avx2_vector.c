@@ -8,25 +8,40 @@ enum { LANES = 8 };
 
 typedef __m256 vec;
 
-#define vec_zero                 _mm256_setzero_ps
-#define vec_set                  _mm256_set1_ps
-#define vec_load                 _mm256_loadu_ps
-#define vec_store                _mm256_storeu_ps
-#define vec_load_first(p, n)     _mm256_maskload_ps(p, umbra_avx2_mask(n))
-#define vec_store_first(p, v, n) _mm256_maskstore_ps(p, umbra_avx2_mask(n), v)
-#define vec_keep_first(v, n)     _mm256_and_ps(v, _mm256_castsi256_ps(umbra_avx2_mask(n)))
-#define vec_add                  _mm256_add_ps
-#define vec_sub                  _mm256_sub_ps
-#define vec_mul                  _mm256_mul_ps
-#define vec_div                  _mm256_div_ps
-#define vec_negate(v)            _mm256_xor_ps(v, _mm256_set1_ps(-0.0f))
-#define vec_min                  _mm256_min_ps
-#define vec_max                  _mm256_max_ps
-#define vec_fma                  _mm256_fmadd_ps
-#define vec_fnma                 _mm256_fnmadd_ps
-#define vec_round(v)             _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-#define vec_sum                  umbra_avx2_sum
-#define vec_most                 umbra_avx2_max
+/* Whole vectors without masks, which cost some processors dozens of cycles. */
+UMBRA_INLINE vec load_first(const float *x, int n)
+{
+    return n >= LANES ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, umbra_avx2_mask(n));
+}
+
+UMBRA_INLINE void store_first(float *out, vec v, int n)
+{
+    if (n >= LANES) {
+        _mm256_storeu_ps(out, v);
+    } else {
+        _mm256_maskstore_ps(out, umbra_avx2_mask(n), v);
+    }
+}
+
+#define vec_zero             _mm256_setzero_ps
+#define vec_set              _mm256_set1_ps
+#define vec_load             _mm256_loadu_ps
+#define vec_store            _mm256_storeu_ps
+#define vec_load_first       load_first
+#define vec_store_first      store_first
+#define vec_keep_first(v, n) _mm256_and_ps(v, _mm256_castsi256_ps(umbra_avx2_mask(n)))
+#define vec_add              _mm256_add_ps
+#define vec_sub              _mm256_sub_ps
+#define vec_mul              _mm256_mul_ps
+#define vec_div              _mm256_div_ps
+#define vec_negate(v)        _mm256_xor_ps(v, _mm256_set1_ps(-0.0f))
+#define vec_min              _mm256_min_ps
+#define vec_max              _mm256_max_ps
+#define vec_fma              _mm256_fmadd_ps
+#define vec_fnma             _mm256_fnmadd_ps
+#define vec_round(v)         _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define vec_sum              umbra_avx2_sum
+#define vec_most             umbra_avx2_max
 
 UMBRA_INLINE vec vec_scale2(vec p, vec n)
 {
@@ -62,9 +77,9 @@ UMBRA_INLINE void load_taps(const float *weights, vec *tap)
 
 #include "kernels/convolve_body.h"
 
-void umbra_avx2_softmax(float *x, int n)
+float umbra_avx2_weigh(float *x, int n, float *most)
 {
-    softmax(x, n);
+    return weigh(x, n, most);
 }
 
 static void dequantize_q8_0(float *out, const void *row, int n)
@@ -228,6 +243,7 @@ void umbra_kernels_fill_avx2_vector(umbra_kernels *k)
     k->open_gate = open_gate;
     k->add_scaled = add_scaled;
     k->attend = umbra_avx2_attend;
+    k->join = join;
     k->recur = umbra_avx2_recur;
     k->convolve = convolve;
     k->store_kv = store_kv;

@@ -6,6 +6,10 @@
 
 #include "kernels/internal.h"
 
+#ifndef UMBRA_AVX512_KEEP /* where vectors are emulated */
+#define UMBRA_AVX512_KEEP(v) __asm__("" : "+v"(v))
+#endif
+
 void umbra_kernels_fill_avx512_blocks(umbra_kernels *k);
 void umbra_avx512_recur(const umbra_recur *r);
 void umbra_avx512_attend(const umbra_attend *a);
