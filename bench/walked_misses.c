@@ -123,8 +123,7 @@ static double misses_per_token(const umbra_model *model, umbra_trace *trace, dou
     umbra_engine_options o = {.ram_bytes = UINT64_C(1) << 46, .context = DOCUMENT, .chunk = 1};
     umbra_memory_plan plan;
     check(umbra_engine_plan(model, &o, &plan, &err), &err);
-    o.ram_bytes = plan.all_bytes -
-                  (uint64_t)((1 - residency) * info->moe_layers * info->experts) * plan.slot_bytes;
+    o.ram_bytes = plan.all_bytes - (uint64_t)((1 - residency) * (double)plan.expert_bytes);
     run r = {.known = known, .every = every};
     check(umbra_engine_open(&r.engine, model, &o, &err), &err);
     check(umbra_walk_open(&r.walk, r.engine, &err), &err);

@@ -32,6 +32,7 @@ typedef struct shape {
     /* Attention with compressed keys and values (deepseek2); 0 elsewhere. */
     uint32_t q_rank, kv_rank, rope_dim, shared_experts;
     float weights_scale;
+    bool biased; /* queries, keys and values; heads have no norms then */
 } shape;
 
 /* The test shapes are the same layouts at a size for tests. */
@@ -74,6 +75,27 @@ static const shape shapes[] = {
      .rope_dim = 64,
      .shared_experts = 1,
      .weights_scale = 2.827f},
+    {.name = "glm-4.5-air-q4_k_m",
+     .architecture = "glm4moe",
+     .pre = "glm4",
+     .layers = 46,
+     .dense_layers = 1,
+     .context = 131072,
+     .hidden = 4096,
+     .vocabulary = 151552,
+     .heads = 96,
+     .kv_heads = 8,
+     .head_dim = 128,
+     .experts = 128,
+     .used = 8,
+     .width = 1408,
+     .dense_width = 10944,
+     .rope_base = 1e6f,
+     .rms_eps = 1e-5f,
+     .rope_dim = 64,
+     .shared_experts = 1,
+     .weights_scale = 1,
+     .biased = true},
     {.name = "test-qwen3moe",
      .architecture = "qwen3moe",
      .pre = "qwen2",
@@ -112,6 +134,27 @@ static const shape shapes[] = {
      .rope_dim = 32,
      .shared_experts = 1,
      .weights_scale = 2.827f},
+    {.name = "test-glm4moe",
+     .architecture = "glm4moe",
+     .pre = "glm4",
+     .layers = 3,
+     .dense_layers = 1,
+     .context = 512,
+     .hidden = 256,
+     .vocabulary = 1024,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 64,
+     .experts = 8,
+     .used = 2,
+     .width = 352,
+     .dense_width = 512,
+     .rope_base = 1e6f,
+     .rms_eps = 1e-5f,
+     .rope_dim = 32,
+     .shared_experts = 1,
+     .weights_scale = 1,
+     .biased = true},
 };
 
 typedef struct tensor {
@@ -148,22 +191,29 @@ static void key_f32(maker *m, const char *name, float value)
 static void put_deepseek2_keys(maker *m)
 {
     const shape *s = m->s;
-    key_u32(m, "leading_dense_block_count", s->dense_layers);
     key_u32(m, "attention.q_lora_rank", s->q_rank);
     key_u32(m, "attention.kv_lora_rank", s->kv_rank);
     key_u32(m, "attention.key_length", s->kv_rank + s->rope_dim);
     key_u32(m, "attention.value_length", s->kv_rank);
     key_u32(m, "attention.key_length_mla", s->head_dim + s->rope_dim);
     key_u32(m, "attention.value_length_mla", s->head_dim);
-    key_u32(m, "rope.dimension_count", s->rope_dim);
-    key_u32(m, "expert_shared_count", s->shared_experts);
-    key_f32(m, "expert_weights_scale", s->weights_scale);
-    gguf_put_bool(&m->w, "deepseek2.expert_weights_norm", true);
-    key_u32(m, "expert_gating_func", 2); /* sigmoid */
     gguf_put_string(&m->w, "deepseek2.rope.scaling.type", "yarn");
     key_f32(m, "rope.scaling.factor", 32);
     key_u32(m, "rope.scaling.original_context_length", m->s->context / 32);
     key_f32(m, "rope.scaling.yarn_log_multiplier", 0.1f);
+}
+
+/* Of layouts with shared experts and a sigmoid router. */
+static void put_shared_keys(maker *m)
+{
+    char name[NAME_BYTES];
+    key_u32(m, "leading_dense_block_count", m->s->dense_layers);
+    key_u32(m, "rope.dimension_count", m->s->rope_dim);
+    key_u32(m, "expert_shared_count", m->s->shared_experts);
+    key_f32(m, "expert_weights_scale", m->s->weights_scale);
+    snprintf(name, sizeof name, "%s.expert_weights_norm", m->s->architecture);
+    gguf_put_bool(&m->w, name, true);
+    key_u32(m, "expert_gating_func", 2); /* sigmoid */
 }
 
 static void put_keys(maker *m)
@@ -187,6 +237,8 @@ static void put_keys(maker *m)
     key_u32(m, "expert_count", s->experts);
     key_u32(m, "expert_used_count", s->used);
     key_u32(m, "expert_feed_forward_length", s->width);
+    if (s->shared_experts > 0)
+        put_shared_keys(m);
     if (s->kv_rank > 0)
         put_deepseek2_keys(m);
     else {
@@ -256,8 +308,9 @@ static void add(maker *m, int layer, const char *role, uint32_t dtype, uint64_t 
         snprintf(name, sizeof name, "%s%s", role, ending);
     else
         snprintf(name, sizeof name, "blk.%d.%s%s", layer, role, ending);
-    if (dtype == UMBRA_Q4_K && columns % umbra_dtype_get(dtype).block_values != 0)
-        dtype = UMBRA_Q5_0; /* as the usual quantiser does for rows that are no whole blocks */
+    if (columns % umbra_dtype_get(dtype).block_values != 0)
+        /* as the usual quantiser does for rows that are no whole blocks */
+        dtype = dtype == UMBRA_Q4_K ? UMBRA_Q5_0 : UMBRA_Q8_0;
     uint64_t dims[3] = {columns, rows, depth};
     m->tensors = umbra_reallocarray(m->tensors, m->n_tensors + 1, sizeof *m->tensors);
     if (!m->tensors)
@@ -286,8 +339,14 @@ static void add_attention(maker *m, int l)
         add(m, l, "attn_q", UMBRA_Q4_K, s->hidden, q, 1);
         add(m, l, "attn_k", UMBRA_Q4_K, s->hidden, kv, 1);
         add(m, l, "attn_v", sensitive((uint32_t)l, m->layers), s->hidden, kv, 1);
-        add(m, l, "attn_q_norm", UMBRA_F32, s->head_dim, 1, 1);
-        add(m, l, "attn_k_norm", UMBRA_F32, s->head_dim, 1, 1);
+        if (s->biased) {
+            add(m, l, "attn_q.bias", UMBRA_F32, q, 1, 1);
+            add(m, l, "attn_k.bias", UMBRA_F32, kv, 1, 1);
+            add(m, l, "attn_v.bias", UMBRA_F32, kv, 1, 1);
+        } else {
+            add(m, l, "attn_q_norm", UMBRA_F32, s->head_dim, 1, 1);
+            add(m, l, "attn_k_norm", UMBRA_F32, s->head_dim, 1, 1);
+        }
     } else {
         uint64_t q_all = (uint64_t)s->heads * (s->head_dim + s->rope_dim);
         add(m, l, "attn_q_a", UMBRA_Q4_K, s->hidden, s->q_rank, 1);
@@ -299,7 +358,8 @@ static void add_attention(maker *m, int l)
         add(m, l, "attn_v_b", UMBRA_Q4_K, s->kv_rank, s->head_dim, s->heads);
     }
     add(m, l, "attn_output", UMBRA_Q4_K, q, s->hidden, 1);
-    add(m, l, "ffn_norm", UMBRA_F32, s->hidden, 1, 1);
+    bool glm = strcmp(s->architecture, "glm4moe") == 0;
+    add(m, l, glm ? "post_attention_norm" : "ffn_norm", UMBRA_F32, s->hidden, 1, 1);
 }
 
 /* gate, up and down of one kind: "" (dense), "_exps", "_shexp". */

@@ -64,7 +64,7 @@ typedef struct umbra_memory_plan {
     uint64_t scratch_bytes;  /* activations and logits of one chunk */
     uint64_t reserved_bytes; /* left to others, as asked for */
     uint64_t cache_bytes;    /* expert slots */
-    uint64_t slot_bytes;     /* one expert's slot, alignment included */
+    uint64_t slot_bytes;     /* the largest expert's slot, alignment included */
     uint64_t slots;          /* expert slots in the cache */
     double residency;        /* share of the experts (of this rank's, if there are several) that
                                 fit in the slots, 0..1 */
@@ -77,7 +77,10 @@ typedef struct umbra_memory_plan {
     /* For people: why the budget that was asked for may not be had here (it is above a limit of a
      * control group or of the shell, which is named, or above what is free); "" if it may. */
     char memory_note[UMBRA_NOTE_BYTES];
-    uint64_t reserved[8]; /* room for figures to come: zeros */
+    uint64_t slot_sizes;   /* of how many sizes slots are (see store.h) */
+    double slot_waste;     /* share of cache_bytes that no expert can use, 0..1 */
+    uint64_t expert_bytes; /* slots for all experts (of this rank) */
+    uint64_t reserved[5];  /* room for figures to come: zeros */
 } umbra_memory_plan;
 
 /* Plans without opening; any thread; options may be NULL: what an engine with these options would

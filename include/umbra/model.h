@@ -48,6 +48,9 @@ typedef struct umbra_model_info {
     uint64_t bytes_per_expert; /* of the largest expert: its gate, up and down slices */
     uint64_t expert_bytes;     /* of all experts of all layers */
     uint64_t dense_bytes;      /* of everything that stays in memory */
+    uint64_t table_bytes;      /* of a table that stays in the file: what a text's last tokens say
+                                  together names its rows (n-gram memory); 0: there is none */
+    uint64_t table_row_bytes;  /* of one of its rows */
 } umbra_model_info;
 
 /* One weight type that occurs in the file. */
@@ -88,6 +91,43 @@ UMBRA_API int umbra_model_hash(const umbra_model *model, char out[UMBRA_MODEL_HA
 /* The weight types in the file, most bytes first: writes at most max, returns how many there are.
  */
 UMBRA_API int umbra_model_get_types(const umbra_model *model, umbra_model_type *out, int max);
+
+enum {
+    UMBRA_SURVEY_TYPES = 40,    /* weight types that a survey lists, at most */
+    UMBRA_SURVEY_OBSTACLES = 4, /* reasons that it lists, at most */
+};
+
+/* What a GGUF file is, whether Umbra runs it or not. Texts are made fit to be printed, and "" where
+ * the file does not say; so are numbers 0. */
+typedef struct umbra_model_survey {
+    char architecture[64];                      /* general.architecture */
+    char name[128];                             /* general.name */
+    char tokenizer[128];                        /* its model and its pre-tokeniser: "gpt2, qwen2" */
+    char roles[2048];                           /* of a layer's tensors, "attn_norm, attn_q, ..." */
+    bool architecture_known;                    /* there is a layout of that name */
+    uint64_t file_bytes;                        /* of all shards */
+    uint64_t files;                             /* shards */
+    uint64_t keys;                              /* of metadata */
+    uint64_t tensors;                           /* in all */
+    uint64_t layers;                            /* blocks */
+    uint64_t hidden;                            /* width of the residual stream */
+    uint64_t experts;                           /* per layer */
+    uint64_t experts_used;                      /* per token and layer */
+    uint64_t context;                           /* positions the model was trained for */
+    uint64_t expert_bytes;                      /* of tensors that hold experts, by their names */
+    uint64_t other_bytes;                       /* of all others */
+    umbra_model_type type[UMBRA_SURVEY_TYPES];  /* (n_types) most bytes first */
+    int n_types;                                /* weight types in the file */
+    int n_obstacles;                            /* 0: umbra_model_open opens it */
+    char obstacle[UMBRA_SURVEY_OBSTACLES][512]; /* (n_obstacles) what stands in the way: the
+                                                   architecture, the tokenizer, the first key or
+                                                   tensor that is missing or not known */
+} umbra_model_survey;
+
+/* Looks at a GGUF file of any architecture; of a model in shards any one stands for all.
+ * UMBRA_E_FORMAT, UMBRA_E_UNSUPPORTED, UMBRA_E_MISMATCH, UMBRA_E_IO: its header cannot be read.
+ * What keeps a sound file from being run is no error but an obstacle. */
+UMBRA_API int umbra_model_survey_file(umbra_model_survey *out, const char *path, umbra_error *err);
 
 /* What opening the file took otherwise than it is written there, or left out: sentence i (from 0),
  * or NULL after the last. Valid until the model is closed. */

@@ -2,9 +2,12 @@
  * ahead what is foretold.
  *
  * An expert is up to UMBRA_STORE_SLICES byte ranges ("slices": gate, up, down) of model files.
- * Memory is one arena of equal slots, each able to hold any expert; the arena never grows. A read
- * goes straight into the slot (O_DIRECT where the file system allows), so a slice's region is the
- * slice widened to the disk's alignment at both ends.
+ * Memory is one arena of slots; the arena never grows. A read goes straight into the slot (O_DIRECT
+ * where the file system allows), so a slice's region is the slice widened to the disk's alignment
+ * at both ends. Where experts differ in size, as they do where layers are quantised differently,
+ * slots are of several sizes, and each has the same share of its experts in slots, so that no layer
+ * finds its experts less often for their size. An expert that comes takes the place of one of its
+ * size.
  *
  * A layer's computation is a batch: umbra_store_begin names the experts and says what they are
  * computed for, umbra_store_next hands out leases in the order in which data is there (resident
@@ -47,6 +50,7 @@ extern "C" {
 
 enum {
     UMBRA_STORE_SLICES = 3, /* gate, up, down */
+    UMBRA_SLOT_SIZES = 16,  /* sizes of slots, at most */
     UMBRA_MAX_DISTANCE = 4, /* layers ahead that networks predict and that are read for */
 };
 
@@ -81,7 +85,10 @@ typedef struct umbra_store_options {
     void *const *places;       /* (n_layers, n_experts, UMBRA_STORE_SLICES), copied: where each
                                   slice shall lie in memory, or NULL (default): in an arena of
                                   the store's. See "Fixed places" above */
-    uint64_t reserved[3];      /* room for options to come: zeros */
+    int together;              /* experts of a layer that the caller leases at once, where it can
+                                  do with no fewer: if there are slots of several sizes, there
+                                  are so many of each. 0: as many as come */
+    uint64_t reserved[2];      /* room for options to come: zeros */
 } umbra_store_options;
 
 /* What the experts of a batch are computed for, which is all that the store knows of how soon they
@@ -137,9 +144,9 @@ typedef struct umbra_ahead_stats {
 /* Counters since opening, or since umbra_store_reset_stats. */
 typedef struct umbra_store_stats {
     uint64_t budget_bytes;       /* as given, at opening or by umbra_store_set_budget */
-    uint64_t slot_bytes;         /* of one expert, alignment included */
-    uint64_t slots;              /* that the budget has room for */
-    uint64_t resident_bytes;     /* slots in use * slot_bytes, reads in flight included */
+    uint64_t slot_bytes;         /* of the largest expert, alignment included */
+    uint64_t slots;              /* that the budget has room for, of all sizes */
+    uint64_t resident_bytes;     /* of the slots in use, reads in flight included */
     uint64_t resident_bytes_max; /* never above budget_bytes: asserted inside. Begins anew where
                                     the budget changes */
     uint64_t hits;               /* experts of batches that were resident at umbra_store_begin */
@@ -157,13 +164,41 @@ typedef struct umbra_store_stats {
     double disk_bytes_per_s;                         /* as umbra_store_probe found it */
     bool direct;                                     /* O_DIRECT is in use */
     const char *io;                                  /* name of the backend */
-    uint64_t reserved[8];                            /* room for figures to come: zeros */
+    uint64_t slots_bytes;                            /* of all slots, whatever is in them */
+    uint64_t reserved[7];                            /* room for figures to come: zeros */
 } umbra_store_stats;
 
-/* Bytes of one slot for these slices when files are read with that alignment (power of two), as
- * used for planning before opening. */
+/* Bytes of the largest expert's slot for these slices when files are read with that alignment
+ * (power of two), as used for planning before opening. */
 UMBRA_API uint64_t umbra_store_slot_bytes(const umbra_slice *slices, int n_layers, int n_experts,
                                           uint32_t alignment);
+
+/* Slots of one size, and the experts that go into them. */
+typedef struct umbra_slot_size {
+    uint64_t bytes;         /* of a slot */
+    uint64_t slots;         /* of this size */
+    uint64_t experts;       /* that go into such slots */
+    uint64_t experts_bytes; /* what these experts need, each in a slot cut to its measure */
+} umbra_slot_size;
+
+/* How a budget is divided into slots. */
+typedef struct umbra_slot_plan {
+    umbra_slot_size size[UMBRA_SLOT_SIZES]; /* (n) ascending */
+    int n;                                  /* sizes */
+    uint64_t slots;                         /* of all sizes */
+    uint64_t bytes;                         /* of all slots; at most the budget */
+    uint64_t experts;                       /* that there are */
+    uint64_t all_bytes; /* of slots for all experts: with this budget none is ever evicted */
+} umbra_slot_plan;
+
+/* What a store of these slices would make of a budget, when files are read with that alignment
+ * (power of two). A budget of plan.bytes gives the same plan. Budgets for a few dozen experts have
+ * fewer sizes, down to one slot of the largest expert. */
+UMBRA_API void umbra_store_plan_slots(umbra_slot_plan *out, const umbra_slice *slices, int n_layers,
+                                      int n_experts, uint32_t alignment, uint64_t budget_bytes);
+/* What of the slots' bytes no expert can use, 0..1: experts are a little smaller than their slots
+ * (an average, as if all were used alike). */
+UMBRA_API double umbra_slot_plan_waste(const umbra_slot_plan *plan);
 /* The alignment that reads of this file need: of O_DIRECT (512 to 4096), or 1 where the file
  * system does not do it or `buffered` is set. */
 UMBRA_API int umbra_store_alignment(const char *path, bool buffered, uint32_t *out,
@@ -230,8 +265,10 @@ UMBRA_API int umbra_store_clear(umbra_store *store, umbra_error *err);
 /* What the slots may take from now on, up to the budget at opening. A smaller one takes effect at
  * once: what is least likely to be used soon is evicted, leased experts stay, and the memory goes
  * back to the system. Waits for reads in flight. UMBRA_E_ARGUMENT: inside a batch, or more than at
- * opening; UMBRA_E_BUDGET: what is leased and one expert more do not fit, the message names the
- * smallest that works. Nothing has changed then. For the thread that drives the store. */
+ * opening; UMBRA_E_BUDGET: what is leased and, of each size of slots, one expert more (`together`
+ * more) do not fit, the message names the smallest that works. Nothing has changed then. Slots of
+ * several sizes keep their shares; umbra_store_get_slots tells how many there are now. For the
+ * thread that drives the store. */
 UMBRA_API int umbra_store_set_budget(umbra_store *store, uint64_t bytes, umbra_error *err);
 
 /* What a recorded event is. */
@@ -255,6 +292,11 @@ typedef struct umbra_store_event {
 UMBRA_API void umbra_store_record(umbra_store *store, umbra_store_event *events, int room);
 /* How many events were written. */
 UMBRA_API int umbra_store_recorded(const umbra_store *store);
+
+/* How the store has divided its budget, as it is now. Any thread may ask. */
+UMBRA_API void umbra_store_get_slots(const umbra_store *store, umbra_slot_plan *out);
+/* Which of the plan's sizes an expert's slot has. Any thread may ask. */
+UMBRA_API int umbra_store_size_of(const umbra_store *store, int layer, int expert);
 
 /* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);

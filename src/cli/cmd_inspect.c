@@ -1,5 +1,6 @@
 /* umbra inspect: what a model file holds, and how a budget would be spent. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
@@ -45,8 +46,12 @@ static void print_plan(const umbra_memory_plan *p)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         printf("  %-22s %10s\n", rows[i].name, cli_size(rows[i].bytes));
-    printf("  %-22s %9.1f%%  (%llu slots of %s)\n", "experts resident", p->residency * 100,
+    printf("  %-22s %9.1f%%  (%llu slots of %s", "experts resident", p->residency * 100,
            (unsigned long long)p->slots, cli_size(p->slot_bytes));
+    if (p->slot_sizes > 1)
+        printf(" at most, in %llu sizes; %.2f%% of their bytes unused",
+               (unsigned long long)p->slot_sizes, p->slot_waste * 100);
+    puts(")");
     if (p->threads_note[0] != '\0')
         printf("  threads: %s\n", p->threads_note);
     if (p->memory_note[0] != '\0')
@@ -120,6 +125,9 @@ static void print_text(const umbra_model *model, const umbra_engine_options *opt
     print_ends(model);
     printf("  file          %s: %s of experts (%s each), %s dense\n", cli_size(m->file_bytes),
            cli_size(m->expert_bytes), cli_size(m->bytes_per_expert), cli_size(m->dense_bytes));
+    if (m->table_bytes)
+        printf("  n-grams       a table of %s stays in the file, read by rows of %s\n",
+               cli_size(m->table_bytes), cli_size(m->table_row_bytes));
     umbra_model_type types[TYPES];
     int n = umbra_model_get_types(model, types, TYPES);
     for (int i = 0; i < n && i < TYPES; i++)
@@ -155,6 +163,8 @@ static void json_plan(umbra_json *j, const umbra_memory_plan *p)
     umbra_json_put_uint(j, "cache_bytes", p->cache_bytes);
     umbra_json_put_uint(j, "slots", p->slots);
     umbra_json_put_uint(j, "slot_bytes", p->slot_bytes);
+    umbra_json_put_uint(j, "slot_sizes", p->slot_sizes);
+    umbra_json_put_double(j, "slot_waste", p->slot_waste, 6);
     umbra_json_put_uint(j, "context", (uint64_t)p->context);
     umbra_json_put_uint(j, "chunk", (uint64_t)p->chunk);
     umbra_json_close(j, '}');
@@ -241,6 +251,8 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         {"bytes_per_expert", m->bytes_per_expert},
         {"expert_bytes", m->expert_bytes},
         {"dense_bytes", m->dense_bytes},
+        {"table_bytes", m->table_bytes},
+        {"table_row_bytes", m->table_row_bytes},
         {"min_budget_bytes", plan->min_bytes},
         {"all_budget_bytes", plan->all_bytes},
     };
@@ -263,6 +275,57 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     putchar('\n');
 }
 
+/* What the weights alone take, for a file whose layout is not known: its cache of keys and values
+ * and its activations come on top. */
+static void survey_budgets(const umbra_model_survey *s)
+{
+    printf("\n  memory         experts resident (keys, values and activations not counted)\n");
+    for (int i = 0; i < RESIDENCIES; i++) {
+        uint64_t bytes = s->other_bytes + (uint64_t)(residencies[i] * (double)s->expert_bytes);
+        printf("  %-14llu %5.1f%%  (%s)\n", (unsigned long long)bytes, residencies[i] * 100,
+               cli_size(bytes));
+    }
+}
+
+static void print_survey(const umbra_model_survey *s)
+{
+    printf("%s%s%s: Umbra cannot run this file\n", s->name, s->name[0] ? ", " : "",
+           s->architecture[0] ? s->architecture : "no architecture");
+    for (int i = 0; i < s->n_obstacles; i++)
+        printf("  obstacle      %s\n", s->obstacle[i]);
+    printf("  architecture  %s\n", s->architecture_known ? "known" : "not known");
+    printf("  tokenizer     %s\n", s->tokenizer[0] ? s->tokenizer : "none");
+    printf("  layers        %llu, hidden %llu, trained for a context of %llu\n",
+           (unsigned long long)s->layers, (unsigned long long)s->hidden,
+           (unsigned long long)s->context);
+    printf("  experts       %llu per layer, %llu used per token\n", (unsigned long long)s->experts,
+           (unsigned long long)s->experts_used);
+    printf(
+        "  file          %s in %llu file%s: %s of experts, %s of others; %llu tensors, %llu keys\n",
+        cli_size(s->file_bytes), (unsigned long long)s->files, s->files == 1 ? "" : "s",
+        cli_size(s->expert_bytes), cli_size(s->other_bytes), (unsigned long long)s->tensors,
+        (unsigned long long)s->keys);
+    for (int i = 0; i < s->n_types; i++)
+        printf("  %-13s %s in %llu tensors%s\n", s->type[i].name, cli_size(s->type[i].bytes),
+               (unsigned long long)s->type[i].tensors,
+               s->type[i].supported ? "" : " (NOT SUPPORTED)");
+    if (s->roles[0] != '\0')
+        printf("  in layers     %s\n", s->roles);
+    if (s->expert_bytes > 0)
+        survey_budgets(s);
+}
+
+/* Of a file that cannot be run, what can be said; the reason goes where errors go. */
+static int survey(const char *path, bool json, const umbra_error *why)
+{
+    umbra_model_survey *s = malloc(sizeof *s);
+    if (s && !json && umbra_model_survey_file(s, path, NULL) == UMBRA_OK)
+        print_survey(s);
+    free(s);
+    fflush(stdout);
+    return cli_fail(why);
+}
+
 int cli_inspect(int argc, char **argv)
 {
     umbra_engine_options engine = {0};
@@ -276,7 +339,8 @@ int cli_inspect(int argc, char **argv)
         "inspect",
         "MODEL",
         "Shows what a GGUF file holds, the smallest budget it runs with, and how many of its "
-        "experts stay in memory under a budget. Reads only the file's header.",
+        "experts stay in memory under a budget; of a file that cannot be run, what it is and what "
+        "stands in the way. Reads only the file's header.",
         options,
         1,
         "umbra inspect MODEL.gguf\n"
@@ -289,7 +353,7 @@ int cli_inspect(int argc, char **argv)
     umbra_error err = {0};
     umbra_model *model;
     if (umbra_model_open(&model, path, &err) != UMBRA_OK)
-        return cli_fail(&err);
+        return survey(path, json, &err);
     umbra_memory_plan plan;
     int rc = umbra_engine_plan(model, &engine, &plan, &err);
     bool planned = rc == UMBRA_OK || (rc == UMBRA_E_BUDGET && engine.ram_bytes == 0);

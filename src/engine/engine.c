@@ -31,6 +31,7 @@ static int open_store(umbra_store **out, const umbra_model *model, const umbra_s
         .io = o->io,
         .buffered = o->buffered,
         .verify = o->verify,
+        .together = model->config.experts_used,
     };
     int rc = umbra_store_open(out, &options, err);
     umbra_free(paths);

@@ -267,27 +267,60 @@ static int find_alignment(const umbra_model *model, const umbra_engine_options *
     return rc;
 }
 
-/* The budget's division, when the options are complete; experts: to be kept, at most. */
-static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t experts,
+/* The experts that are to be kept, at most. */
+typedef struct expert_plan {
+    const umbra_slice *slices;
+    uint32_t alignment;
+} expert_plan;
+
+static void plan_slots(const chunk_plan *c, const expert_plan *e, uint64_t budget_bytes,
+                       umbra_slot_plan *out)
+{
+    const umbra_config *config = &c->model->config;
+    umbra_store_plan_slots(out, e->slices, config->layers, config->experts, e->alignment,
+                           budget_bytes);
+}
+
+/* What the experts need, whatever the budget; returns the least number of slots. */
+static uint64_t measure_experts(const chunk_plan *c, const expert_plan *e, umbra_memory_plan *p)
+{
+    umbra_slot_plan all;
+    plan_slots(c, e, UINT64_MAX, &all);
+    uint64_t used = (uint64_t)c->model->config.experts_used;
+    p->slot_bytes = all.n > 0 ? all.size[all.n - 1].bytes : 0;
+    p->expert_bytes = all.all_bytes;
+    return used < all.experts ? used : all.experts;
+}
+
+/* Slots for what is left. */
+static void fill_cache(const chunk_plan *c, const expert_plan *e, uint64_t rest,
+                       umbra_memory_plan *p)
+{
+    umbra_slot_plan slots;
+    plan_slots(c, e, rest, &slots);
+    p->slots = slots.slots;
+    p->slot_sizes = (uint64_t)slots.n;
+    p->slot_waste = umbra_slot_plan_waste(&slots);
+    p->cache_bytes = slots.bytes;
+    p->residency = slots.experts > 0 ? (double)p->slots / (double)slots.experts : 1;
+}
+
+/* The budget's division, when the options are complete. */
+static int divide(const umbra_engine_options *o, const chunk_plan *c, const expert_plan *e,
                   uint64_t fixed, umbra_memory_plan *p, umbra_error *err)
 {
     const umbra_model *model = c->model;
-    uint64_t used = (uint64_t)model->config.experts_used;
-    used = used < experts ? used : experts;
+    uint64_t used = measure_experts(c, e, p), experts = p->expert_bytes;
     p->min_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : MIN_CHUNK) + used * p->slot_bytes;
-    p->all_bytes =
-        fixed + chunk_bytes(c, o->chunk ? o->chunk : largest_chunk(c)) + experts * p->slot_bytes;
+    p->all_bytes = fixed + chunk_bytes(c, o->chunk ? o->chunk : largest_chunk(c)) + experts;
     umbra_limits_budget(p, o->ram_bytes);
 
     uint64_t rest = p->ram_bytes > fixed ? p->ram_bytes - fixed : 0;
-    p->chunk = o->chunk ? o->chunk : choose_chunk(c, rest, experts * p->slot_bytes);
+    p->chunk = o->chunk ? o->chunk : choose_chunk(c, rest, experts);
     p->scratch_bytes = scratch_bytes(c, p->chunk);
     p->kv_bytes = state_bytes(c, p->chunk);
     uint64_t moving = p->scratch_bytes + p->kv_bytes;
-    rest = rest > moving ? rest - moving : 0;
-    p->slots = rest / p->slot_bytes < experts ? rest / p->slot_bytes : experts;
-    p->cache_bytes = p->slots * p->slot_bytes;
-    p->residency = (double)p->slots / (double)experts;
+    fill_cache(c, e, rest > moving ? rest - moving : 0, p);
     if (p->slots < used)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%s: a budget of %" PRIu64 " bytes is too small; the smallest that works "
@@ -295,6 +328,26 @@ static int divide(const umbra_engine_options *o, const chunk_plan *c, uint64_t e
                           umbra_gguf_path(model->gguf), p->ram_bytes, p->context, p->min_bytes,
                           (double)p->min_bytes * 1e-6);
     return UMBRA_OK;
+}
+
+/* The same for what of the experts is this rank's. */
+static int divide_own(const umbra_engine_options *o, const chunk_plan *c, uint32_t alignment,
+                      uint64_t fixed, umbra_memory_plan *p, umbra_error *err)
+{
+    umbra_division division;
+    umbra_slice *own = NULL;
+    int rc = umbra_division_init(&division, c->model, o->ranks, err);
+    if (rc == UMBRA_OK && division.owner) {
+        own = umbra_division_slices(&division, c->model);
+        if (!own)
+            rc = umbra_fail_nomem(err, "the table of experts", 0);
+    }
+    const expert_plan e = {own ? own : c->model->slices, alignment};
+    if (rc == UMBRA_OK)
+        rc = divide(o, c, &e, fixed, p, err);
+    umbra_free(own);
+    umbra_division_free(&division);
+    return rc;
 }
 
 int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *options,
@@ -320,15 +373,9 @@ int umbra_engine_plan(const umbra_model *model, const umbra_engine_options *opti
     }
     umbra_plan_forms(model, kernels, forms);
     umbra_plan_recurrent(model, recurrent);
-    p->slot_bytes =
-        umbra_store_slot_bytes(model->slices, config->layers, config->experts, alignment);
     uint64_t fixed = fixed_bytes(model, &o, kernels, p);
     chunk_plan c = {model, p, {forms, config->kept, o.sequences, o.context, 0, recurrent, NULL}};
-    umbra_division division;
-    rc = umbra_division_init(&division, model, o.ranks, err);
-    if (rc == UMBRA_OK)
-        rc = divide(&o, &c, division.owned, fixed, p, err);
-    umbra_division_free(&division);
+    rc = divide_own(&o, &c, alignment, fixed, p, err);
     umbra_free(forms);
     umbra_free(recurrent);
     return rc;

@@ -210,6 +210,31 @@ static int by_count(const void *a, const void *b)
     return (x->pair > y->pair) - (x->pair < y->pair);
 }
 
+/* Puts those that are to be kept in front and returns their number: the most used, as many of each
+ * size of slots as are its share, and no more than leave room for a batch beside them. */
+static int choose_best(umbra_engine *engine, const usage *u, rank *ranks, double share)
+{
+    umbra_store *store = umbra_engine_store(engine);
+    umbra_slot_plan p;
+    umbra_store_get_slots(store, &p);
+    int64_t room[UMBRA_SLOT_SIZES];
+    for (int i = 0; i < p.n; i++) {
+        int64_t slots = (int64_t)p.size[i].slots,
+                spare = slots - 2 * umbra_engine_model(engine)->config.experts_used;
+        room[i] = (int64_t)(share * (double)slots);
+        room[i] = room[i] > spare ? spare : room[i];
+    }
+    int n = 0;
+    /* What was never used is not worth keeping. */
+    for (int i = 0; i < u->layers * u->experts && ranks[i].count > 0; i++) {
+        int pair = ranks[i].pair;
+        int size = umbra_store_size_of(store, pair / u->experts, pair % u->experts);
+        if (room[size]-- > 0)
+            ranks[n++] = ranks[i];
+    }
+    return n;
+}
+
 /* Leases that are never given back. */
 static int keep(umbra_store *store, int layer, const int *experts, int n, umbra_error *err)
 {
@@ -222,7 +247,7 @@ static int keep(umbra_store *store, int layer, const int *experts, int n, umbra_
     return rc;
 }
 
-static int keep_best(umbra_engine *engine, const usage *u, rank *ranks, int *list, int want,
+static int keep_best(umbra_engine *engine, const usage *u, rank *ranks, int *list, double share,
                      int *pinned, umbra_error *err)
 {
     umbra_store *store = umbra_engine_store(engine);
@@ -232,8 +257,7 @@ static int keep_best(umbra_engine *engine, const usage *u, rank *ranks, int *lis
         ranks[i] = (rank){own ? u->counts[i] : 0, i};
     }
     qsort(ranks, (size_t)pairs, sizeof *ranks, by_count);
-    while (want > 0 && ranks[want - 1].count == 0)
-        want--; /* what was never used is not worth keeping */
+    int want = choose_best(engine, u, ranks, share);
     for (int l = 0; rc == UMBRA_OK && l < u->layers; l++) {
         int n = 0;
         for (int i = 0; i < want; i++)
@@ -257,17 +281,12 @@ int umbra_usage_pin(umbra_engine *engine, const char *path, double share, int *p
     int rc = open_usage(&u, umbra_engine_model(engine), err);
     if (rc == UMBRA_OK)
         rc = add_file(&u, path, err);
-    /* A batch must find room beside them. */
-    int slots = (int)umbra_engine_get_plan(engine)->slots,
-        spare = slots - 2 * umbra_engine_model(engine)->config.experts_used;
-    int want = (int)(share * slots);
-    want = want > spare ? spare : want;
     rank *ranks = umbra_calloc((size_t)u.layers * (size_t)u.experts, sizeof *ranks);
     int *list = umbra_calloc((size_t)u.experts, sizeof *list);
     if (rc == UMBRA_OK && (!ranks || !list))
         rc = umbra_fail_nomem(err, "the usage of experts", 0);
-    if (rc == UMBRA_OK && want > 0)
-        rc = keep_best(engine, &u, ranks, list, want, &count, err);
+    if (rc == UMBRA_OK)
+        rc = keep_best(engine, &u, ranks, list, share, &count, err);
     umbra_free(ranks);
     umbra_free(list);
     umbra_free(u.counts);

@@ -97,6 +97,11 @@ static void describe(umbra_model *model)
     info->vocabulary = c->vocabulary;
     info->context = c->context;
     info->file_bytes = umbra_gguf_file_bytes(model->gguf);
+    if (model->ngrams) {
+        const umbra_gguf_tensor *t = model->ngrams;
+        info->table_bytes = t->bytes;
+        info->table_row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(t->dtype), t->shape[0]);
+    }
     describe_router(model);
     count_experts(model);
     count_dense(model);

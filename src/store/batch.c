@@ -325,6 +325,15 @@ static void end_batch(umbra_store *s)
                                                  .expert = -1});
 }
 
+/* How many slots there are for the miss that is waiting. */
+static int32_t slots_of_next(const umbra_store *s)
+{
+    const umbra_batch_state *b = &s->driver.batch;
+    umbra_assert(b->misses_begun < b->misses_n);
+    int32_t expert = b->items[b->misses[b->misses_begun]].expert;
+    return umbra_slots_group(&s->guarded.slots, b->layer, expert)->limit;
+}
+
 static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -353,7 +362,7 @@ static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error
             b->failed = true;
             umbra_fail(&b->failure, UMBRA_E_ARGUMENT,
                        "all %d slots are leased: release one before asking for more",
-                       (int)s->guarded.slots.limit);
+                       (int)slots_of_next(s));
             return end_failed(s, err);
         }
         rc = wait_for_read(s, err);

@@ -55,9 +55,10 @@ int umbra_store_clear(umbra_store *s, umbra_error *err)
 /* Gives the whole pages of slots [from, to) of the arena back to the system. */
 static void give_back(const umbra_store *s, int32_t from, int32_t to)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), slot = s->fixed.geometry.slot_bytes;
-    uint64_t begin = umbra_align_up((uint64_t)from * slot, page);
-    uint64_t end = to < s->guarded.slots.n ? umbra_align_down((uint64_t)to * slot, page)
+    const umbra_slot_plan *p = &s->fixed.plan;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t begin = umbra_align_up(umbra_sizes_place(p, from), page);
+    uint64_t end = to < s->guarded.slots.n ? umbra_align_down(umbra_sizes_place(p, to), page)
                                            : s->fixed.arena_bytes;
     if (end > begin)
         (void)madvise(s->fixed.arena + begin, end - begin, MADV_DONTNEED);
@@ -80,50 +81,62 @@ static void give_back_empty(umbra_store *s)
     }
 }
 
-/* The least likely go, until `limit` are left. Called with the lock held; nothing is being read. */
-static void evict_down_to(umbra_store *s, int32_t limit)
+/* The least likely of each size go, until the plan has room for the rest. Called with the lock
+ * held; nothing is being read. */
+static void evict_down_to(umbra_store *s, const umbra_slot_plan *p)
 {
+    umbra_slots *slots = &s->guarded.slots;
     umbra_victim victim;
-    while (s->guarded.slots.used > limit && umbra_slots_evict(&s->guarded.slots, &victim))
-        umbra_store_count_victim(s, &victim);
-    umbra_assert(s->guarded.slots.used <= limit);
+    for (int i = 0; i < p->n; i++) {
+        while ((uint64_t)slots->size[i].used > p->size[i].slots &&
+               umbra_slots_evict(slots, i, &victim))
+            umbra_store_count_victim(s, &victim);
+        umbra_assert((uint64_t)slots->size[i].used <= p->size[i].slots);
+    }
 }
 
-static int check_budget(const umbra_store *s, uint64_t bytes, umbra_error *err)
+/* How many slots of each size a budget leaves. */
+static int divide(const umbra_store *s, uint64_t bytes, umbra_slot_plan *out, umbra_error *err)
 {
-    uint64_t slot = s->fixed.geometry.slot_bytes;
-    uint64_t least = ((uint64_t)umbra_slots_pinned(&s->guarded.slots) + 1) * slot;
+    const umbra_slot_plan *p = &s->fixed.plan;
+    int more = s->fixed.together > 1 ? s->fixed.together : 1;
+    uint64_t least[UMBRA_SLOT_SIZES];
     if (bytes > s->fixed.budget_bytes)
         return umbra_fail(err, UMBRA_E_ARGUMENT,
                           "%" PRIu64 " bytes for experts are more than the %" PRIu64
                           " that the store was opened with",
                           bytes, s->fixed.budget_bytes);
-    if (bytes < least)
+    for (int i = 0; i < p->n; i++)
+        least[i] = (uint64_t)(umbra_slots_pinned(&s->guarded.slots, i) + more);
+    if (!umbra_sizes_shrink(out, p, least, bytes))
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%" PRIu64 " bytes for experts are too few: those that are leased and "
-                          "one more need %" PRIu64,
-                          bytes, least);
+                          "%d more of each size need %" PRIu64,
+                          bytes, more, out->bytes);
     return UMBRA_OK;
 }
 
 int umbra_store_set_budget(umbra_store *s, uint64_t bytes, umbra_error *err)
 {
     umbra_slots *slots = &s->guarded.slots;
-    int rc = check_budget(s, bytes, err);
+    umbra_slot_plan p;
+    int rc = divide(s, bytes, &p, err);
     if (rc == UMBRA_OK)
         rc = settle(s, err);
     if (rc != UMBRA_OK)
         return rc;
-    uint64_t n = bytes / s->fixed.geometry.slot_bytes;
-    int32_t limit = n < (uint64_t)slots->n ? (int32_t)n : slots->n;
     umbra_store_lock(s);
-    bool shrinks = limit < slots->limit;
+    bool shrinks = false;
+    for (int i = 0; i < p.n; i++)
+        shrinks = shrinks || p.size[i].slots < (uint64_t)slots->size[i].limit;
     if (shrinks)
-        evict_down_to(s, limit);
-    slots->limit = limit;
+        evict_down_to(s, &p);
+    for (int i = 0; i < p.n; i++)
+        slots->size[i].limit = (int32_t)p.size[i].slots;
     s->stats.budget_bytes = bytes;
-    s->stats.slots = (uint64_t)limit;
-    s->stats.resident_bytes_max = (uint64_t)slots->used * s->fixed.geometry.slot_bytes;
+    s->stats.slots = p.slots;
+    s->stats.slots_bytes = p.bytes;
+    s->stats.resident_bytes_max = umbra_store_resident_bytes(s);
     if (shrinks)
         give_back_empty(s);
     umbra_store_unlock(s);

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "store/geometry.h"
+#include "store/sizes.h"
 
 enum { MIN_DIRECT_ALIGN = 512, MAX_DIRECT_ALIGN = 4096, TRIAL_BYTES = 8192, REGION_ALIGN = 64 };
 
@@ -27,21 +28,34 @@ static uint64_t span_bytes(const umbra_slice *s, uint32_t alignment)
     return umbra_align_up(s->offset + s->bytes, alignment) - span_begin(s, alignment);
 }
 
+/* Bytes of the first n regions. */
+static uint64_t regions_bytes(const umbra_slice *slices, int n, uint32_t alignment)
+{
+    uint64_t region_align = alignment > REGION_ALIGN ? alignment : REGION_ALIGN, bytes = 0;
+    for (int which = 0; which < n; which++)
+        bytes += umbra_align_up(span_bytes(&slices[which], alignment), region_align);
+    return bytes;
+}
+
+static char *region_of(const umbra_geometry *geometry, const umbra_slice *slice, int which,
+                       const void *slot)
+{
+    return (char *)((uintptr_t)slot + regions_bytes(slice - which, which, geometry->alignment));
+}
+
+uint64_t umbra_geometry_bytes(const umbra_slice *slices, uint32_t alignment)
+{
+    return regions_bytes(slices, UMBRA_STORE_SLICES, alignment);
+}
+
 void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers,
                          int n_experts, uint32_t alignment)
 {
     *geometry = (umbra_geometry){.alignment = alignment};
-    uint64_t region_align = alignment > REGION_ALIGN ? alignment : REGION_ALIGN;
     uint64_t n_pairs = (uint64_t)n_layers * (uint64_t)n_experts;
-    for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
-        uint64_t widest = 0;
-        for (uint64_t i = 0; i < n_pairs; i++) {
-            uint64_t bytes =
-                span_bytes(&slices[i * UMBRA_STORE_SLICES + (uint64_t)which], alignment);
-            widest = bytes > widest ? bytes : widest;
-        }
-        geometry->region_offset[which] = geometry->slot_bytes;
-        geometry->slot_bytes += umbra_align_up(widest, region_align);
+    for (uint64_t i = 0; i < n_pairs; i++) {
+        uint64_t bytes = umbra_geometry_bytes(&slices[i * UMBRA_STORE_SLICES], alignment);
+        geometry->slot_bytes = bytes > geometry->slot_bytes ? bytes : geometry->slot_bytes;
     }
 }
 
@@ -54,7 +68,7 @@ umbra_io_request umbra_geometry_request(const umbra_geometry *geometry, const um
         .offset = begin,
         .bytes = (uint32_t)span_bytes(slice, geometry->alignment),
         .required = (uint32_t)(slice->offset + slice->bytes - begin),
-        .buffer = (char *)slot + geometry->region_offset[which],
+        .buffer = region_of(geometry, slice, which, slot),
     };
 }
 
@@ -74,7 +88,7 @@ bool umbra_geometry_extend(const umbra_geometry *geometry, umbra_io_request *r,
         return false;
     if (r->n_parts == 0)
         r->parts[r->n_parts++] = (struct iovec){r->buffer, r->bytes};
-    char *region = (char *)slot + geometry->region_offset[which];
+    char *region = region_of(geometry, next, which, slot);
     r->parts[r->n_parts++] = (struct iovec){region + shared_bytes(geometry, next), own};
     r->bytes += (uint32_t)own;
     r->required = (uint32_t)(next->offset + next->bytes - r->offset);
@@ -85,9 +99,9 @@ void umbra_geometry_share(const umbra_geometry *geometry, const umbra_slice *las
                           const void *last_slot, const umbra_slice *next, int which, void *slot)
 {
     uint32_t shared = shared_bytes(geometry, next);
-    const char *end = (const char *)last_slot + geometry->region_offset[which] +
-                      span_bytes(last, geometry->alignment);
-    memcpy((char *)slot + geometry->region_offset[which], end - shared, shared);
+    const char *end =
+        region_of(geometry, last, which, last_slot) + span_bytes(last, geometry->alignment);
+    memcpy(region_of(geometry, next, which, slot), end - shared, shared);
 }
 
 const void *umbra_geometry_data(const umbra_geometry *geometry, const umbra_slice *slice, int which,
@@ -95,7 +109,7 @@ const void *umbra_geometry_data(const umbra_geometry *geometry, const umbra_slic
 {
     if (slice->bytes == 0)
         return NULL;
-    return (const char *)slot + geometry->region_offset[which] +
+    return region_of(geometry, slice, which, slot) +
            (slice->offset - span_begin(slice, geometry->alignment));
 }
 
@@ -105,6 +119,25 @@ uint64_t umbra_store_slot_bytes(const umbra_slice *slices, int n_layers, int n_e
     umbra_geometry geometry;
     umbra_geometry_init(&geometry, slices, n_layers, n_experts, alignment);
     return geometry.slot_bytes;
+}
+
+typedef struct survey {
+    const umbra_slice *slices;
+    uint32_t alignment;
+} survey;
+
+static uint64_t surveyed_bytes(const void *user, size_t pair)
+{
+    const survey *s = user;
+    return umbra_geometry_bytes(&s->slices[pair * UMBRA_STORE_SLICES], s->alignment);
+}
+
+void umbra_store_plan_slots(umbra_slot_plan *out, const umbra_slice *slices, int n_layers,
+                            int n_experts, uint32_t alignment, uint64_t budget_bytes)
+{
+    const survey s = {slices, alignment};
+    umbra_sizes_find(out, (size_t)n_layers * (size_t)n_experts, surveyed_bytes, &s);
+    umbra_sizes_divide(out, 0, budget_bytes);
 }
 
 /* tmpfs takes the flag since Linux 6.6, but its files are the page cache: nothing to go around. */

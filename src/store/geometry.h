@@ -6,13 +6,12 @@
 
 #include "store/io/io.h"
 
-/* A slot is one region per slice, in the order of the slices. Each region holds the widest
- * aligned span of its slice over all experts and begins at a multiple of the alignment (at least
- * 64, for the kernels' loads). */
+/* A slot is one region per slice, in the order of the slices. Each region holds the aligned span of
+ * the expert's slice and begins at a multiple of the alignment (at least 64, for the kernels'
+ * loads). A slice here is one of an expert's, which follow each other in memory. */
 typedef struct umbra_geometry {
-    uint32_t alignment;                         /* of file offsets and of lengths */
-    uint64_t region_offset[UMBRA_STORE_SLICES]; /* in the slot */
-    uint64_t slot_bytes;
+    uint32_t alignment;  /* of file offsets and of lengths */
+    uint64_t slot_bytes; /* of the largest expert */
 } umbra_geometry;
 
 /* A longer read would keep what has arrived from being computed with. */
@@ -20,6 +19,9 @@ enum { UMBRA_MERGED_BYTES = 256 << 10 };
 
 void umbra_geometry_init(umbra_geometry *geometry, const umbra_slice *slices, int n_layers,
                          int n_experts, uint32_t alignment);
+
+/* What an expert's regions take; 0: it has no slices. */
+uint64_t umbra_geometry_bytes(const umbra_slice *slices, uint32_t alignment);
 
 /* The request that reads a slice into the slot at `slot`. */
 umbra_io_request umbra_geometry_request(const umbra_geometry *geometry, const umbra_slice *slice,

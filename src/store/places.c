@@ -118,18 +118,7 @@ static int check_place(const umbra_store *s, const umbra_slice *slice, umbra_err
         expert_of(s, slice), layer_of(s, slice), slice->offset);
 }
 
-static uint64_t widest_expert(const umbra_store *s, size_t n)
-{
-    uint64_t widest = 0, bytes = 0;
-    for (size_t i = 0; i < n; i++) {
-        bytes = i % UMBRA_STORE_SLICES == 0 ? 0 : bytes;
-        bytes += umbra_places_bytes(s, &s->fixed.slices[i]);
-        widest = greater(widest, bytes);
-    }
-    return greater(widest, s->fixed.places.page);
-}
-
-int umbra_places_take(umbra_store *s, void *const *places, uint64_t *slot_bytes, umbra_error *err)
+int umbra_places_take(umbra_store *s, void *const *places, umbra_error *err)
 {
     size_t n = (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts * UMBRA_STORE_SLICES;
     umbra_places *p = &s->fixed.places;
@@ -147,7 +136,6 @@ int umbra_places_take(umbra_store *s, void *const *places, uint64_t *slot_bytes,
     for (int layer = 0; rc == UMBRA_OK && layer < s->fixed.n_layers; layer++)
         for (int which = 0; which < UMBRA_STORE_SLICES; which++)
             set_spans(s, layer, which);
-    *slot_bytes = widest_expert(s, n);
     return rc;
 }
 
@@ -244,6 +232,16 @@ static span without_edges(const umbra_store *s, const umbra_slice *slice, bool a
 uint64_t umbra_places_bytes(const umbra_store *s, const umbra_slice *slice)
 {
     return span_of(s, slice)->end - span_of(s, slice)->begin;
+}
+
+uint64_t umbra_places_expert_bytes(const umbra_store *s, const umbra_slice *slices)
+{
+    uint64_t mapped = 0, bytes = 0;
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
+        mapped += umbra_places_bytes(s, &slices[which]);
+        bytes += slices[which].bytes;
+    }
+    return bytes > 0 ? greater(mapped, s->fixed.places.page) : 0;
 }
 
 /* What of the slice's span is to be read: reading an edge that is there might disturb whoever looks

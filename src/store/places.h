@@ -28,9 +28,8 @@ typedef struct umbra_places {
 
 struct umbra_store;
 
-/* Checks and copies the places. *slot_bytes: of the widest expert. */
-int umbra_places_take(struct umbra_store *s, void *const *places, uint64_t *slot_bytes,
-                      umbra_error *err);
+/* Checks and copies the places. */
+int umbra_places_take(struct umbra_store *s, void *const *places, umbra_error *err);
 void umbra_places_free(struct umbra_store *s);
 /* Makes the pages the store's: empty memory of its own. */
 int umbra_places_map(struct umbra_store *s, umbra_error *err);
@@ -40,6 +39,8 @@ void umbra_places_unmap(struct umbra_store *s);
 /* What a slice (one of the store's) takes in memory, edges included; 0: there is nothing to read,
  * since its pages stay mappings of the file. */
 uint64_t umbra_places_bytes(const struct umbra_store *s, const umbra_slice *slice);
+/* The same of all slices of an expert; at least a page, if it has any. */
+uint64_t umbra_places_expert_bytes(const struct umbra_store *s, const umbra_slice *slices);
 /* The request that reads it to its place, but for edges that are there already. */
 umbra_io_request umbra_places_request(const struct umbra_store *s, const umbra_slice *slice);
 /* Lengthens a request by the slice after its last one. False if it does not fit on. */

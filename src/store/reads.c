@@ -29,14 +29,22 @@ static void queue_read(umbra_store *s, uint64_t read)
  * every build. Called with the lock held. */
 static int check_budget(umbra_store *s, umbra_error *err)
 {
-    uint64_t bytes = (uint64_t)s->guarded.slots.used * s->fixed.geometry.slot_bytes;
-    if (bytes > s->stats.budget_bytes || s->guarded.slots.used > s->guarded.slots.limit)
+    uint64_t bytes = umbra_store_resident_bytes(s);
+    if (bytes > s->stats.budget_bytes || bytes > s->stats.slots_bytes)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "the expert store went over its budget; this is a defect of Umbra, "
                           "please report it");
     if (bytes > s->stats.resident_bytes_max)
         s->stats.resident_bytes_max = bytes;
     return UMBRA_OK;
+}
+
+uint64_t umbra_store_resident_bytes(const umbra_store *s)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < s->fixed.plan.n; i++)
+        bytes += (uint64_t)s->guarded.slots.size[i].used * s->fixed.plan.size[i].bytes;
+    return bytes;
 }
 
 static uint64_t slice_bytes(const umbra_store *s, const umbra_slice *slice, int which)

@@ -1,4 +1,4 @@
-/* The table of slots: a victim is found by looking at all of them. */
+/* The table of slots: a victim is found by looking at all that are of a size. */
 #include "store/slots.h"
 
 #include <math.h>
@@ -16,34 +16,57 @@ static const float keep = 0.98f;
 static const float scan_weight = 1e-12f;
 static const float most_use = 1e30f; /* then all counts are brought back to ordinary size */
 
-int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_experts,
-                     umbra_error *err)
+/* All slots are empty. */
+static void link_groups(umbra_slots *s, const int32_t *n)
+{
+    int32_t first = 0;
+    for (int k = 0; k < s->n_sizes; k++) {
+        s->size[k] = (umbra_slot_group){
+            .first = first, .n = n[k], .limit = n[k], .first_empty = n[k] > 0 ? first : -1};
+        first += n[k];
+        for (int32_t i = s->size[k].first; i < first; i++) {
+            s->slot[i].next_empty = i + 1 < first ? i + 1 : -1;
+            s->evictable[i] = INFINITY;
+        }
+    }
+}
+
+static int32_t sum(const int32_t *n, int count)
+{
+    int32_t all = 0;
+    for (int k = 0; k < count; k++)
+        all += n[k];
+    return all;
+}
+
+int umbra_slots_init(umbra_slots *s, const int32_t *counts, int n_sizes, int32_t n_layers,
+                     int32_t n_experts, umbra_error *err)
 {
     size_t n_pairs = (size_t)n_layers * (size_t)n_experts;
+    int32_t n = sum(counts, n_sizes);
     *s = (umbra_slots){
         .slot = umbra_calloc((size_t)n, sizeof *s->slot),
         .evictable = umbra_calloc((size_t)n, sizeof *s->evictable),
         .of = umbra_calloc(n_pairs, sizeof *s->of),
         .use_count = umbra_calloc(n_pairs, sizeof *s->use_count),
+        .size_of = umbra_calloc(n_pairs, sizeof *s->size_of),
         .use = 1,
         .growth = powf(keep, -1.0f / (float)n_layers),
         .n = n,
-        .limit = n,
         .n_layers = n_layers,
         .n_experts = n_experts,
+        .n_sizes = n_sizes,
     };
-    if (!s->slot || !s->evictable || !s->of || !s->use_count) {
+    if (!s->slot || !s->evictable || !s->of || !s->use_count || !s->size_of) {
         umbra_slots_free(s);
-        return umbra_fail_nomem(err, "the table of expert slots",
-                                (uint64_t)n * (sizeof *s->slot + sizeof *s->evictable) +
-                                    n_pairs * (sizeof *s->of + sizeof *s->use_count));
+        return umbra_fail_nomem(
+            err, "the table of expert slots",
+            (uint64_t)n * (sizeof *s->slot + sizeof *s->evictable) +
+                n_pairs * (sizeof *s->of + sizeof *s->use_count + sizeof *s->size_of));
     }
     for (size_t i = 0; i < n_pairs; i++)
         s->of[i] = -1;
-    for (int32_t i = 0; i < n; i++) {
-        s->slot[i].next_empty = i + 1 < n ? i + 1 : -1;
-        s->evictable[i] = INFINITY;
-    }
+    link_groups(s, counts);
     return UMBRA_OK;
 }
 
@@ -53,12 +76,24 @@ void umbra_slots_free(umbra_slots *s)
     umbra_free(s->evictable);
     umbra_free(s->of);
     umbra_free(s->use_count);
+    umbra_free(s->size_of);
     *s = (umbra_slots){0};
 }
 
 static size_t pair_of(const umbra_slots *s, int32_t layer, int32_t expert)
 {
     return (size_t)layer * (size_t)s->n_experts + (size_t)expert;
+}
+
+static umbra_slot_group *group_of(umbra_slots *s, size_t pair)
+{
+    umbra_assert(s->size_of[pair] < s->n_sizes);
+    return &s->size[s->size_of[pair]];
+}
+
+const umbra_slot_group *umbra_slots_group(const umbra_slots *s, int32_t layer, int32_t expert)
+{
+    return &s->size[s->size_of[pair_of(s, layer, expert)]];
 }
 
 int32_t umbra_slots_find(const umbra_slots *s, int32_t layer, int32_t expert)
@@ -80,11 +115,13 @@ static void update(umbra_slots *s, int32_t i)
 static void vacate(umbra_slots *s, int32_t i)
 {
     umbra_slot *slot = &s->slot[i];
-    umbra_assert(slot->state != UMBRA_SLOT_EMPTY && s->used > 0);
-    s->of[pair_of(s, slot->layer, slot->expert)] = -1;
-    *slot = (umbra_slot){.state = UMBRA_SLOT_EMPTY, .next_empty = s->first_empty};
-    s->first_empty = i;
-    s->used--;
+    size_t pair = pair_of(s, slot->layer, slot->expert);
+    umbra_slot_group *group = group_of(s, pair);
+    umbra_assert(slot->state != UMBRA_SLOT_EMPTY && group->used > 0);
+    s->of[pair] = -1;
+    *slot = (umbra_slot){.state = UMBRA_SLOT_EMPTY, .next_empty = group->first_empty};
+    group->first_empty = i;
+    group->used--;
     update(s, i);
 }
 
@@ -94,11 +131,11 @@ static float count_of(const umbra_slots *s, float probability)
     return probability * s->use / (1 - keep);
 }
 
-/* The least likely expert, if it is less likely than `most`. -1: there is none. */
-static int32_t choose_victim(const umbra_slots *s, float most)
+/* The least likely expert of a size, if it is less likely than `most`. -1: there is none. */
+static int32_t choose_victim(const umbra_slots *s, const umbra_slot_group *group, float most)
 {
     int32_t best = -1;
-    for (int32_t i = 0; i < s->n; i++) {
+    for (int32_t i = group->first; i < group->first + group->n; i++) {
         if (s->evictable[i] >= most)
             continue;
         const umbra_slot *slot = &s->slot[i];
@@ -112,10 +149,11 @@ static int32_t choose_victim(const umbra_slots *s, float most)
     return best;
 }
 
-/* The slot of the least likely expert, if it is less likely than `most`, becomes empty. */
-static bool evict(umbra_slots *s, float most, umbra_victim *victim)
+/* The slot of the least likely expert of a size, if it is less likely than `most`, becomes empty.
+ */
+static bool evict(umbra_slots *s, const umbra_slot_group *group, float most, umbra_victim *victim)
 {
-    int32_t v = choose_victim(s, most);
+    int32_t v = choose_victim(s, group, most);
     if (v < 0)
         return false;
     const umbra_slot *gone = &s->slot[v];
@@ -125,15 +163,16 @@ static bool evict(umbra_slots *s, float most, umbra_victim *victim)
     return true;
 }
 
-bool umbra_slots_evict(umbra_slots *s, umbra_victim *victim)
+bool umbra_slots_evict(umbra_slots *s, int size, umbra_victim *victim)
 {
-    return evict(s, INFINITY, victim);
+    return evict(s, &s->size[size], INFINITY, victim);
 }
 
-int32_t umbra_slots_pinned(const umbra_slots *s)
+int32_t umbra_slots_pinned(const umbra_slots *s, int size)
 {
+    const umbra_slot_group *group = &s->size[size];
     int32_t n = 0;
-    for (int32_t i = 0; i < s->n; i++)
+    for (int32_t i = group->first; i < group->first + group->n; i++)
         n += s->slot[i].state != UMBRA_SLOT_EMPTY && s->slot[i].pins > 0;
     return n;
 }
@@ -142,17 +181,19 @@ int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t 
                          float probability, umbra_victim *victim)
 {
     size_t pair = pair_of(s, layer, expert);
+    umbra_slot_group *group = group_of(s, pair);
     umbra_assert(s->of[pair] < 0 && pins >= 0);
     *victim = (umbra_victim){0};
-    if (s->used >= s->limit && !evict(s, s->use_count[pair] + count_of(s, probability), victim))
+    if (group->used >= group->limit &&
+        !evict(s, group, s->use_count[pair] + count_of(s, probability), victim))
         return -1;
-    int32_t i = s->first_empty;
-    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && s->used < s->limit);
-    s->first_empty = s->slot[i].next_empty;
+    int32_t i = group->first_empty;
+    umbra_assert(i < s->n && s->slot[i].state == UMBRA_SLOT_EMPTY && group->used < group->limit);
+    group->first_empty = s->slot[i].next_empty;
     s->slot[i] =
         (umbra_slot){.state = UMBRA_SLOT_READING, .layer = layer, .expert = expert, .pins = pins};
     s->of[pair] = i;
-    s->used++;
+    group->used++;
     return i;
 }
 

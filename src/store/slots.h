@@ -3,7 +3,9 @@
  * A slot that is read into or leased stays. The victim is the expert least likely to be used soon:
  * by its use count (least frequently used, LFU: a use counts half after about 35 steps; experts
  * that are not in the cache have one too), and by the probability, as far as it was foretold, that
- * one of the coming layers uses it. Nothing here locks: the store's mutex is held by the caller. */
+ * one of the coming layers uses it. Slots of several sizes are caches side by side: an expert that
+ * comes takes the place of one of its size. Nothing here locks: the store's mutex is held by the
+ * caller. */
 #ifndef UMBRA_STORE_SLOTS_H
 #define UMBRA_STORE_SLOTS_H
 
@@ -11,6 +13,7 @@
 #include <stdint.h>
 
 #include <umbra/status.h>
+#include <umbra/store.h>
 
 typedef enum umbra_slot_state {
     UMBRA_SLOT_EMPTY,
@@ -28,28 +31,39 @@ typedef struct umbra_slot {
     int32_t next_empty; /* of an empty slot, -1: last */
 } umbra_slot;
 
+/* The slots of one size follow each other. */
+typedef struct umbra_slot_group {
+    int32_t first, n;
+    int32_t limit; /* the most that may be used, at least 1: n, or what the budget is now */
+    int32_t first_empty;
+    int32_t used; /* not empty */
+} umbra_slot_group;
+
 typedef struct umbra_slots {
-    umbra_slot *slot; /* (n) */
+    umbra_slot *slot; /* (n), by size */
     float *evictable; /* (n) the expert's use count, below 0 if a prompt has just used it; infinite
                          if it cannot go */
     int32_t *of;      /* (n_layers, n_experts): slot or -1 */
     float *use_count; /* (n_layers, n_experts) in units of `use` */
+    uint8_t *size_of; /* (n_layers, n_experts): the size that the expert goes into; zeros, to be set
+                         by the caller before the first is taken */
     const float *foretold; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
     float use;             /* what a use counts now: it grows where all counts would shrink */
     float growth;          /* of `use`, per batch */
     uint32_t scans;        /* marked so far */
     int32_t n;
-    int32_t limit; /* the most that may be used, at least 1: n, or what the budget is now */
     int32_t n_layers, n_experts;
-    int32_t first_empty;
-    int32_t used; /* not empty */
+    int n_sizes;
+    umbra_slot_group size[UMBRA_SLOT_SIZES];
 } umbra_slots;
 
-/* On failure nothing is left behind. */
-int umbra_slots_init(umbra_slots *s, int32_t n, int32_t n_layers, int32_t n_experts,
-                     umbra_error *err);
+/* n (n_sizes): slots of each size. On failure nothing is left behind. */
+int umbra_slots_init(umbra_slots *s, const int32_t *n, int n_sizes, int32_t n_layers,
+                     int32_t n_experts, umbra_error *err);
 void umbra_slots_free(umbra_slots *s);
 
+/* The slots of the expert's size. */
+const umbra_slot_group *umbra_slots_group(const umbra_slots *s, int32_t layer, int32_t expert);
 /* The slot in which the expert is or is being read into, or -1. */
 int32_t umbra_slots_find(const umbra_slots *s, int32_t layer, int32_t expert);
 
@@ -65,10 +79,10 @@ typedef struct umbra_victim {
 int32_t umbra_slots_take(umbra_slots *s, int32_t layer, int32_t expert, int32_t pins,
                          float probability, umbra_victim *victim);
 
-/* The least likely expert leaves its slot; false: none can go. */
-bool umbra_slots_evict(umbra_slots *s, umbra_victim *victim);
-/* Slots that are leased or promised. */
-int32_t umbra_slots_pinned(const umbra_slots *s);
+/* The least likely expert of a size leaves its slot; false: none can go. */
+bool umbra_slots_evict(umbra_slots *s, int size, umbra_victim *victim);
+/* Slots of a size that are leased or promised. */
+int32_t umbra_slots_pinned(const umbra_slots *s, int size);
 
 /* READING ends: the data is there, or the slot becomes empty and its pins are gone. */
 void umbra_slots_arrived(umbra_slots *s, int32_t slot);

@@ -35,12 +35,10 @@ static int check_slice(const umbra_store *s, const umbra_slice *slice, uint64_t 
     return UMBRA_OK;
 }
 
-/* Checks and copies the slices, then finds the slot's geometry. *n_used: experts with any bytes. */
-static int take_slices(umbra_store *s, const umbra_store_options *o, uint64_t *n_used,
-                       umbra_error *err)
+/* Checks and copies the slices. */
+static int take_slices(umbra_store *s, const umbra_store_options *o, umbra_error *err)
 {
     uint64_t n = (uint64_t)o->n_layers * (uint64_t)o->n_experts * UMBRA_STORE_SLICES;
-    *n_used = 0;
     s->fixed.slices = umbra_calloc(n, sizeof *s->fixed.slices);
     if (!s->fixed.slices)
         return umbra_fail_nomem(err, "the table of experts", n * sizeof *s->fixed.slices);
@@ -51,15 +49,9 @@ static int take_slices(umbra_store *s, const umbra_store_options *o, uint64_t *n
             return rc;
         s->fixed.slices[i] = o->slices[i];
         bytes += s->fixed.slices[i].bytes;
-        if (i % UMBRA_STORE_SLICES == UMBRA_STORE_SLICES - 1) {
-            *n_used += bytes > 0;
-            bytes = 0;
-        }
     }
-    if (*n_used == 0)
+    if (bytes == 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "no layer has experts: nothing to store");
-    umbra_geometry_init(&s->fixed.geometry, s->fixed.slices, s->fixed.n_layers, s->fixed.n_experts,
-                        s->fixed.geometry.alignment);
     return UMBRA_OK;
 }
 
@@ -95,25 +87,60 @@ static int take_places(umbra_store *s, const umbra_store_options *o, umbra_error
 {
     if (!o->places)
         return UMBRA_OK;
-    return umbra_places_take(s, o->places, &s->fixed.geometry.slot_bytes, err);
+    return umbra_places_take(s, o->places, err);
 }
 
-static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, umbra_error *err)
+/* What an expert takes of the budget. */
+static uint64_t expert_bytes(const void *store, size_t pair)
 {
-    uint64_t slot_bytes = s->fixed.geometry.slot_bytes;
-    uint64_t n = budget_bytes / slot_bytes;
-    n = n > n_used ? n_used : n;
-    n = n > INT32_MAX / 2 ? INT32_MAX / 2 : n;
-    if (n == 0)
+    const umbra_store *s = store;
+    const umbra_slice *slices = &s->fixed.slices[pair * UMBRA_STORE_SLICES];
+    return s->fixed.places.at ? umbra_places_expert_bytes(s, slices)
+                              : umbra_geometry_bytes(slices, s->fixed.geometry.alignment);
+}
+
+static int plan_slots(umbra_store *s, const umbra_store_options *o, umbra_error *err)
+{
+    umbra_slot_plan *p = &s->fixed.plan;
+    umbra_sizes_find(p, (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts, expert_bytes, s);
+    umbra_sizes_divide(p, o->together, o->budget_bytes);
+    uint64_t slot_bytes = p->size[p->n - 1].bytes;
+    if (p->slots == 0)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%" PRIu64 " bytes for experts are too few: one expert needs %" PRIu64
                           "; give at least that",
-                          budget_bytes, slot_bytes);
-    s->fixed.budget_bytes = s->stats.budget_bytes = budget_bytes;
+                          o->budget_bytes, slot_bytes);
+    s->fixed.geometry.slot_bytes = slot_bytes;
+    s->fixed.together = o->together;
+    s->fixed.budget_bytes = s->stats.budget_bytes = o->budget_bytes;
     s->stats.slot_bytes = slot_bytes;
-    s->stats.slots = n;
+    s->stats.slots = p->slots;
+    s->stats.slots_bytes = p->bytes;
+    return UMBRA_OK;
+}
+
+static int make_slots(umbra_store *s, umbra_error *err)
+{
+    const umbra_slot_plan *p = &s->fixed.plan;
+    umbra_slots *slots = &s->guarded.slots;
+    int32_t n[UMBRA_SLOT_SIZES];
+    for (int i = 0; i < p->n; i++)
+        n[i] = (int32_t)p->size[i].slots;
+    int rc = umbra_slots_init(slots, n, p->n, s->fixed.n_layers, s->fixed.n_experts, err);
+    size_t n_pairs = (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts;
+    for (size_t i = 0; rc == UMBRA_OK && i < n_pairs; i++)
+        slots->size_of[i] = (uint8_t)umbra_sizes_of(p, expert_bytes(s, i));
+    return rc;
+}
+
+static int make_arena(umbra_store *s, const umbra_store_options *o, umbra_error *err)
+{
+    int rc = plan_slots(s, o, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    uint64_t n = s->fixed.plan.slots;
     if (!s->fixed.places.at) {
-        s->fixed.arena_bytes = n * slot_bytes;
+        s->fixed.arena_bytes = s->fixed.plan.bytes;
         s->fixed.arena = umbra_map(s->fixed.arena_bytes);
         if (!s->fixed.arena)
             return umbra_fail_nomem(err, "the expert slots", s->fixed.arena_bytes);
@@ -121,8 +148,7 @@ static int make_arena(umbra_store *s, uint64_t budget_bytes, uint64_t n_used, um
     s->driver.reads = umbra_calloc(n, sizeof *s->driver.reads);
     if (!s->driver.reads)
         return umbra_fail_nomem(err, "the table of reads", n * sizeof *s->driver.reads);
-    int rc =
-        umbra_slots_init(&s->guarded.slots, (int32_t)n, s->fixed.n_layers, s->fixed.n_experts, err);
+    rc = make_slots(s, err);
     if (rc == UMBRA_OK)
         rc = umbra_forecast_init(&s->guarded.forecast, s->fixed.n_sequences, s->fixed.n_layers,
                                  s->fixed.n_experts, err);
@@ -169,6 +195,9 @@ static int check_options(const umbra_store_options *o, umbra_error *err)
     if (o->n_sequences < 0)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "%d sequences: must not be negative",
                           o->n_sequences);
+    if (o->together < 0)
+        return umbra_fail(err, UMBRA_E_ARGUMENT, "%d experts leased at once: must not be negative",
+                          o->together);
     return UMBRA_CHECK_RESERVED(o, err);
 }
 
@@ -191,14 +220,13 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
     s->fixed.clock = clock ? clock : umbra_clock_real();
     umbra_disk_model_init(&s->driver.disk);
     s->stats.io = ops->name;
-    uint64_t n_used = 0;
     rc = open_files(s, o, err);
     if (rc == UMBRA_OK)
-        rc = take_slices(s, o, &n_used, err);
+        rc = take_slices(s, o, err);
     if (rc == UMBRA_OK)
         rc = take_places(s, o, err);
     if (rc == UMBRA_OK)
-        rc = make_arena(s, o->budget_bytes, n_used, err);
+        rc = make_arena(s, o, err);
     if (rc == UMBRA_OK)
         rc = make_queues(s, err);
     if (rc == UMBRA_OK)
@@ -370,8 +398,8 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
     umbra_store_stats before;
     umbra_store_get_stats(s, &before);
     uint64_t waited_ns = s->driver.waited_ns;
-    int32_t limit = s->guarded.slots.limit;
-    int together = limit < PROBE_TOGETHER ? limit : PROBE_TOGETHER, rc = UMBRA_OK;
+    int together = before.slots < PROBE_TOGETHER ? (int)before.slots : PROBE_TOGETHER;
+    int rc = UMBRA_OK;
     umbra_disk_model_clear(&s->driver.disk);
     for (int i = 0; rc == UMBRA_OK && i < PROBES; i++) {
         int layer = (int)((int64_t)i * s->fixed.n_layers / PROBES);
@@ -389,6 +417,23 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
 
 /* ---- statistics ---- */
 
+void umbra_store_get_slots(const umbra_store *store, umbra_slot_plan *out)
+{
+    umbra_store *s = (umbra_store *)store; /* only the lock is changed */
+    umbra_store_lock(s);
+    *out = s->fixed.plan;
+    for (int i = 0; i < out->n; i++)
+        out->size[i].slots = (uint64_t)s->guarded.slots.size[i].limit;
+    out->slots = s->stats.slots;
+    out->bytes = s->stats.slots_bytes;
+    umbra_store_unlock(s);
+}
+
+int umbra_store_size_of(const umbra_store *s, int layer, int expert)
+{
+    return s->guarded.slots.size_of[(size_t)layer * (size_t)s->fixed.n_experts + (size_t)expert];
+}
+
 void umbra_store_record(umbra_store *s, umbra_store_event *events, int room)
 {
     s->driver.events = events;
@@ -401,17 +446,12 @@ int umbra_store_recorded(const umbra_store *s)
     return s->driver.events_n;
 }
 
-static uint64_t resident_bytes(const umbra_store *s)
-{
-    return (uint64_t)s->guarded.slots.used * s->fixed.geometry.slot_bytes;
-}
-
 void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
 {
     umbra_store *s = (umbra_store *)store; /* only the lock is changed */
     umbra_store_lock(s);
     *out = s->stats;
-    out->resident_bytes = resident_bytes(s);
+    out->resident_bytes = umbra_store_resident_bytes(s);
     umbra_store_unlock(s);
 }
 
@@ -458,7 +498,8 @@ void umbra_store_reset_stats(umbra_store *s)
         .budget_bytes = s->stats.budget_bytes,
         .slot_bytes = s->stats.slot_bytes,
         .slots = s->stats.slots,
-        .resident_bytes_max = resident_bytes(s),
+        .slots_bytes = s->stats.slots_bytes,
+        .resident_bytes_max = umbra_store_resident_bytes(s),
         .disk_latency_ns = s->stats.disk_latency_ns,
         .disk_bytes_per_s = s->stats.disk_bytes_per_s,
         .direct = s->stats.direct,

@@ -1,6 +1,6 @@
 /* The store's own parts, shared by store.c (opening, statistics), batch.c (batches), budget.c
- * (memory given back), reads.c (the
- * disk: demands first, then guesses) and places.c (experts at addresses of the caller's). */
+ * (memory given back), reads.c (the disk: demands first, then guesses) and places.c (experts at
+ * addresses of the caller's). */
 #ifndef UMBRA_STORE_STORE_INTERNAL_H
 #define UMBRA_STORE_STORE_INTERNAL_H
 
@@ -15,6 +15,7 @@
 #include "store/io/io.h"
 #include "store/geometry.h"
 #include "store/places.h"
+#include "store/sizes.h"
 #include "store/slots.h"
 
 /* The reads under way into a slot. */
@@ -83,6 +84,8 @@ typedef struct umbra_store_fixed {
     umbra_slice *slices; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     umbra_geometry geometry;
     umbra_places places;
+    umbra_slot_plan plan; /* of the opening */
+    int together;
     uint64_t budget_bytes; /* of the opening */
     char *arena;           /* NULL where experts have places */
     uint64_t arena_bytes;
@@ -192,7 +195,7 @@ static inline const umbra_slice *umbra_store_slices(const umbra_store *s, int la
 
 static inline char *umbra_store_slot(const umbra_store *s, int32_t slot)
 {
-    return s->fixed.arena ? s->fixed.arena + (uint64_t)slot * s->fixed.geometry.slot_bytes : NULL;
+    return s->fixed.arena ? s->fixed.arena + umbra_sizes_place(&s->fixed.plan, slot) : NULL;
 }
 
 static inline uint64_t umbra_store_now(const umbra_store *s)
@@ -223,6 +226,8 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
 int umbra_store_start_reads(umbra_store *s, umbra_error *err);
 /* Takes completions; wait: blocks for one if any read is in flight. */
 int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err);
+/* Of the slots that are in use. Called with the mutex held. */
+uint64_t umbra_store_resident_bytes(const umbra_store *s);
 /* Bytes that reading an expert asks the disk for. */
 uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert);
 /* Writes an event into the record, if one is kept. */

@@ -26,6 +26,15 @@
 #define DIGITS_OR_LINES(digits)                                                                    \
     CONTRACTIONS "|" BEFORE "\\p{L}+|" digits "| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n]*|" LINE_ENDS
 
+/* The same where marks (accents, vowel signs) belong to letters. */
+#define DIGITS_AND_MARKS(digits)                                                                   \
+    CONTRACTIONS "|" BEFORE "[\\p{L}\\p{M}]+|" digits "| ?[^" WHITE                                \
+                 "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINE_ENDS
+
+/* Lines are cut behind punctuation. */
+#define DIGITS_THEN_LINES                                                                          \
+    CONTRACTIONS "|" BEFORE "\\p{L}+|\\p{N}| ?[^" WHITE "\\p{L}\\p{N}]+|" LINE_ENDS
+
 /* The script of that name by its ranges: what \p{Han} means differs between versions of PCRE2
  * (10.40 and later add punctuation that is shared with other scripts). */
 #define HAN_RANGES                                                                                 \
@@ -40,13 +49,15 @@
  * repeated in no memory, a group with a look-ahead in memory for each character. */
 #define CAPITALS(but) "[^" but "\\p{Ll}\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}]"
 #define SMALL(but)    "[^" but "\\p{Lu}\\p{Lt}\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}]"
-#define CASED_WORD(but, capitals, small)                                                           \
+#define CASED_WORD(but, capitals, small, end)                                                      \
     BEFORE CAPITALS(but)                                                                           \
     capitals SMALL(but)                                                                            \
-    small CONTRACTIONS "?|"
+    small end "|"
+#define CASED_WORDS(but, end) CASED_WORD(but, "*", "+", end) CASED_WORD(but, "+", "*", end)
 #define CASED(but, marks_end)                                                                      \
-    CASED_WORD(but, "*", "+")                                                                      \
-    CASED_WORD(but, "+", "*") "\\p{N}{1,3}| ?[^" WHITE "\\p{L}\\p{N}]+" marks_end "|" LINE_ENDS
+    CASED_WORDS(but, CONTRACTIONS "?")                                                             \
+    "\\p{N}{1,3}| ?[^" WHITE "\\p{L}\\p{N}]+" marks_end "|" LINE_ENDS
+#define CASED_PLAIN CASED_WORDS("", "") "\\p{N}| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n/]*|" LINE_ENDS
 
 #define HAN_KANA   "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+"
 #define HAN_HANGUL "[\\x{800}-\\x{9fa5}\\x{ac00}-\\x{d7ff}]+"
@@ -78,6 +89,11 @@
 
 #define ASCII_MARKS "[!-/:-@\\x{5b}-\\x{60}{-~]"
 
+#define DEEPSEEK3                                                                                  \
+    "\\p{N}{1,3}", HAN_KANA,                                                                       \
+        ASCII_MARKS "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"                        \
+                    "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINE_ENDS
+
 /* Pre-tokenisers by the name in tokenizer.ggml.pre. "default" is for files that were made before
  * that key was: runs of punctuation, words, then digits in threes. */
 static const struct pre_tokenizer {
@@ -87,13 +103,40 @@ static const struct pre_tokenizer {
 } pre_tokenizers[] = {
     {"default", false, false, false, {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9]{3}"}},
     {"gpt-2", false, false, false, {GPT2}},
+    {"exaone4", false, false, false, {GPT2}},
+    {"gigachat", false, false, false, {GPT2}},
+    {"refact", false, false, false, {"\\p{N}", GPT2}},
+    {"starcoder", false, false, false, {"\\p{N}", GPT2}},
+    {"command-r", false, false, true, {"\\p{N}", GPT2}},
+    {"smollm", false, false, false, {"\\p{N}", GPT2}},
+    {"exaone", false, false, false, {"\\p{N}", GPT2}},
     {"olmo", false, false, true, {GPT2}},
     {"qwen2", false, false, true, {DIGITS_OR_LINES("\\p{N}")}},
+    {"qwen35", false, false, true, {DIGITS_AND_MARKS("\\p{N}")}},
+    {"solar-open", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"grok-2", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"bailingmoe", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"bailingmoe2", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"llada-moe", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"hunyuan", false, false, true, {DIGITS_OR_LINES("\\p{N}")}},
+    {"seed-coder", false, false, false, {DIGITS_THEN_LINES}},
+    {"glm4", true, false, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"glm5", true, false, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"chatglm-bpe", false, false, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"falcon3", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"falcon-h1", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"lfm2", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"pixtral", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
+    {"midm-2.0", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
     {"llama-bpe", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
     {"llama3", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
     {"llama-v3", true, true, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
     {"dbrx", false, false, false, {DIGITS_OR_LINES("\\p{N}{1,3}")}},
     {"gpt-4o", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"llama4", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"minimax-m2", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"kanana2", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"tekken", true, true, false, {CASED_PLAIN}},
     {"kimi-k2", false, false, false, {HAN "+|" CASED(HAN_RANGES, "[\\r\\n]*")}},
     {"deepseek-llm",
      false,
@@ -106,13 +149,10 @@ static const struct pre_tokenizer {
      false,
      false,
      {"[\\r\\n]", "[" WHITE "]?\\p{L}+", "[" WHITE "]?\\p{P}+", HAN_HANGUL, "\\p{N}"}},
-    {"deepseek-v3",
-     false,
-     false,
-     false,
-     {"\\p{N}{1,3}", HAN_KANA,
-      ASCII_MARKS "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-                  "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINE_ENDS}},
+    {"deepseek-v3", false, false, false, {DEEPSEEK3}},
+    {"hunyuan-dense", false, false, false, {DEEPSEEK3}},
+    {"hy_v4", false, false, false, {DEEPSEEK3}},
+    {"joyai-llm", false, false, false, {DEEPSEEK3}},
 };
 
 enum { N_PRE_TOKENIZERS = sizeof pre_tokenizers / sizeof *pre_tokenizers };
@@ -131,7 +171,7 @@ static const struct pre_tokenizer *find_pre_tokenizer(umbra_string name)
 
 static int refuse_pre_tokenizer(const umbra_gguf *gguf, umbra_string name, umbra_error *err)
 {
-    char list[256];
+    char list[512];
     size_t used = 0;
     for (int i = 0; i < N_PRE_TOKENIZERS && used < sizeof list; i++)
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",

@@ -23,7 +23,7 @@ static const char *base_name(const char *path)
 void umbra_report_plan(FILE *out, const char *path, const umbra_under_stats *s)
 {
     const umbra_store_stats *t = &s->store;
-    double kept = (double)(t->slots * t->slot_bytes);
+    double kept = (double)t->slots_bytes;
     if (s->complete) {
         fprintf(out,
                 "umbra: %s: all %" PRIu64

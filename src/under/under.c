@@ -50,17 +50,37 @@ static int settle_budget(const umbra_under *u, const umbra_under_options *o, uin
     return UMBRA_OK;
 }
 
+static int most_experts(const umbra_under *u)
+{
+    int most = 0;
+    for (int layer = 0; layer < u->experts.layers; layer++)
+        most = u->layer[layer].experts > most ? u->layer[layer].experts : most;
+    return most;
+}
+
+/* How many experts can be held at once, whatever their size. The store may have been opened with
+ * another budget, to learn what it takes. */
+static uint64_t least_slots(const umbra_under *u, uint64_t budget_bytes)
+{
+    umbra_slot_plan p;
+    umbra_store_get_slots(u->store, &p);
+    if (p.slots == p.experts && p.bytes <= budget_bytes)
+        return p.slots;
+    uint64_t least = budget_bytes / p.size[p.n - 1].bytes;
+    for (int i = 0; i < p.n; i++)
+        if (p.size[i].slots < p.size[i].experts && p.size[i].slots < least)
+            least = p.size[i].slots;
+    return least;
+}
+
 /* The store takes one expert's room for enough; llama.cpp computes all that a batch uses at once.
  */
 static int check_slots(umbra_under *u, uint64_t budget_bytes, umbra_error *err)
 {
     umbra_store_stats stats;
     umbra_store_get_stats(u->store, &stats);
-    u->slots = budget_bytes / stats.slot_bytes;
-    u->slots = u->slots < stats.slots ? u->slots : stats.slots;
-    int most = 0;
-    for (int layer = 0; layer < u->experts.layers; layer++)
-        most = u->layer[layer].experts > most ? u->layer[layer].experts : most;
+    int most = most_experts(u);
+    u->slots = least_slots(u, budget_bytes);
     if (u->slots >= (uint64_t)most)
         return UMBRA_OK;
     return umbra_fail(err, UMBRA_E_BUDGET,
@@ -119,6 +139,7 @@ static int open_store(umbra_under *u, const umbra_under_options *o, umbra_error 
         .buffered = o->buffered,
         .verify = o->verify,
         .n_sequences = UMBRA_UNDER_SEQUENCES,
+        .together = most_experts(u),
     };
     int rc = slices && places ? settle_budget(u, o, &store.budget_bytes, err)
                               : umbra_fail_nomem(err, "the table of slices", n * sizeof *slices);

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../gguf/builder.h"
 #include "program.h"
 #include "shared.h"
 
@@ -47,6 +48,37 @@ static void inspect_tells_the_shape(void **state)
     double residency = json_real_value(json_object_get(plan, "residency"));
     assert_true(residency > 0.1 && residency < 0.9);
     json_decref(j);
+}
+
+/* Of a file that cannot be run it says what it is and why not, and fails. */
+static void inspect_tells_what_stands_in_the_way(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/umbra-inspect-%d.gguf", (int)getpid());
+    umbra_builder b;
+    umbra_builder_init(&b, 3);
+    umbra_builder_string(&b, "general.architecture", "newest");
+    umbra_builder_u32(&b, "newest.expert_count", 160);
+    umbra_builder_tensor(&b, "blk.0.attn_mix.weight", 0, 1, (uint64_t[]){64}, NULL);
+    umbra_builder_tensor(&b, "blk.0.ffn_up_exps.weight", 0, 3, (uint64_t[]){64, 2, 160}, NULL);
+    umbra_builder_finish(&b);
+    umbra_builder_write(&b, path);
+    umbra_builder_release(&b);
+    result r = umbra("inspect %s", path);
+    unlink(path);
+    assert_int_equal(r.code, 1);
+    assert_non_null(strstr(r.err, "\"newest\" is not supported"));
+    static const char *const told[] = {"newest: Umbra cannot run this file",
+                                       "no layout",
+                                       "tokenizer.ggml.model",
+                                       "160 per layer",
+                                       "attn_mix, ffn_up_exps",
+                                       "50.0%"};
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
+        if (!strstr(r.out, told[i]))
+            fail_msg("\"%s\" is not in: %s", told[i], r.out);
+    free(r.out);
 }
 
 static void run_writes_the_same_text_at_every_budget(void **state)
@@ -447,6 +479,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inspect_tells_the_shape),
+        cmocka_unit_test(inspect_tells_what_stands_in_the_way),
         cmocka_unit_test(run_writes_the_same_text_at_every_budget),
         cmocka_unit_test(the_smallest_budget_works),
         cmocka_unit_test(stats_and_prompt_files),

@@ -135,6 +135,49 @@ static const fault faults[] = {
     {"blk.1.ffn_down_exps.weight", SHAPE, 5, NULL, "ffn_down_exps"},
 };
 
+/* What a survey says stands in the way; it names what opening names, but for architectures. */
+static void check_survey(const char *path, const fault *f)
+{
+    static umbra_model_survey s;
+    umbra_error err = {0};
+    if (umbra_model_survey_file(&s, path, &err) != UMBRA_OK)
+        fail_msg("%s: %s", f->name, err.message);
+    bool unknown = strcmp(f->name, "general.architecture") == 0, told = unknown;
+    assert_true(s.architecture_known != unknown);
+    assert_in_range(s.n_obstacles, 1, UMBRA_SURVEY_OBSTACLES);
+    for (int i = 0; i < s.n_obstacles; i++)
+        told = told || strstr(s.obstacle[i], f->message);
+    if (!told)
+        fail_msg("%s: \"%s\"", f->name, s.obstacle[0]);
+    assert_true(s.tensors > 10 && s.keys > 10 && s.expert_bytes > 0);
+    assert_true(s.expert_bytes + s.other_bytes < s.file_bytes);
+    assert_non_null(strstr(s.roles, "attn_norm, attn_q, "));
+    assert_null(strstr(strstr(s.roles, "attn_norm") + 1, "attn_norm,"));
+}
+
+static void a_survey_of_a_model_that_runs(void **state)
+{
+    (void)state;
+    static umbra_model_survey s;
+    const fault f = {"general.name", TEXT, 0, "Some", NULL};
+    umbra_memory_file file;
+    umbra_model *model;
+    umbra_error err = {0};
+    assert_int_equal(open_with(&f, &file, &model, &err), UMBRA_OK);
+    assert_int_equal(umbra_model_survey_file(&s, file.path, &err), UMBRA_OK);
+    assert_int_equal(s.n_obstacles, 0);
+    assert_string_equal(s.architecture, "qwen3moe");
+    assert_string_equal(s.name, "Some");
+    assert_int_equal(s.layers, LAYERS);
+    assert_int_equal(s.experts, EXPERTS);
+    assert_int_equal(s.experts_used, USED);
+    assert_int_equal(s.hidden, HIDDEN);
+    assert_int_equal(s.expert_bytes, umbra_model_get_info(model)->expert_bytes);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+    assert_int_equal(umbra_model_survey_file(&s, "/no/such/file", &err), UMBRA_E_IO);
+}
+
 static void impossible_models_are_refused(void **state)
 {
     (void)state;
@@ -146,6 +189,7 @@ static void impossible_models_are_refused(void **state)
         if (rc == UMBRA_OK || model || !strstr(err.message, faults[i].message) ||
             !strstr(err.message, file.path))
             fail_msg("%s: %d, \"%s\"", faults[i].name, rc, err.message);
+        check_survey(file.path, &faults[i]);
         umbra_memory_file_release(&file);
     }
 }
@@ -234,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(impossible_models_are_refused),
+        cmocka_unit_test(a_survey_of_a_model_that_runs),
         cmocka_unit_test(types_without_kernels_do_not_run),
         cmocka_unit_test(a_model_of_zeros_runs),
         cmocka_unit_test(names_are_plain_text),

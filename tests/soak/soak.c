@@ -82,16 +82,21 @@ static void open_plain(soak *s)
     must(s, umbra_engine_open(&s->plain, s->model, &all, &err), &err);
 }
 
-/* The budgets that the store may have: from that of the smallest engine on. */
+/* The budgets that the store may have: from as many slots of each size as the smallest engine has.
+ */
 static void find_budgets(soak *s, umbra_engine_options o, const umbra_memory_plan *plan)
 {
     umbra_memory_plan smallest;
     umbra_store_stats stats;
+    umbra_slot_plan sizes;
     umbra_error err = {0};
     o.ram_bytes = plan->min_bytes;
     must(s, umbra_engine_plan(s->model, &o, &smallest, &err), &err);
     umbra_store_get_stats(s->store, &stats);
-    s->least = smallest.slots * stats.slot_bytes;
+    umbra_store_get_slots(s->store, &sizes);
+    s->least = 0;
+    for (int i = 0; i < sizes.n; i++)
+        s->least += smallest.slots * sizes.size[i].bytes;
     s->most = stats.budget_bytes;
     if (s->least > s->most)
         s->least = s->most;

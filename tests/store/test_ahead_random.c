@@ -22,6 +22,23 @@ static void watch(void *user, const umbra_io_request *request)
     ((world *)user)->bytes_taken += request->bytes;
 }
 
+static int used_slots(const umbra_slots *slots)
+{
+    int used = 0;
+    for (int k = 0; k < slots->n_sizes; k++)
+        used += slots->size[k].used;
+    return used;
+}
+
+/* Of the size that has the fewest. */
+static int least_limit(const umbra_slots *slots)
+{
+    int least = slots->n;
+    for (int k = 0; k < slots->n_sizes; k++)
+        least = slots->size[k].limit < least ? slots->size[k].limit : least;
+    return least;
+}
+
 static void check_lists(const umbra_slots *slots)
 {
     int used = 0, present = 0, empty = 0;
@@ -38,9 +55,12 @@ static void check_lists(const umbra_slots *slots)
     for (int l = 0; l < LAYERS; l++)
         for (int e = 0; e < EXPERTS; e++)
             present += umbra_slots_find(slots, l, e) >= 0;
-    for (int32_t i = slots->first_empty; i >= 0; i = slots->slot[i].next_empty)
-        assert_true(++empty <= slots->n);
-    assert_int_equal(used, slots->used);
+    for (int k = 0; k < slots->n_sizes; k++)
+        assert_true(slots->size[k].used <= slots->size[k].limit);
+    for (int k = 0; k < slots->n_sizes; k++)
+        for (int32_t i = slots->size[k].first_empty; i >= 0; i = slots->slot[i].next_empty)
+            assert_true(++empty <= slots->n);
+    assert_int_equal(used, used_slots(slots));
     assert_int_equal(present, used);
     assert_int_equal(used + empty, slots->n);
 }
@@ -108,7 +128,7 @@ static void check_counts(world *w)
     w->most_guessed = guessed;
     assert_int_equal(stats.bytes_read, w->bytes_taken);
     assert_int_equal(stats.hits + stats.late + stats.misses, w->asked);
-    assert_int_equal(stats.resident_bytes, (uint64_t)w->s->guarded.slots.used * stats.slot_bytes);
+    assert_int_equal(stats.resident_bytes, umbra_store_resident_bytes(w->s));
     if (!w->failing && w->buffered && w->s->driver.queue_n == 0 && !w->s->driver.batch.active)
         assert_int_equal(stats.bytes_read, stats.bytes_needed + guessed);
 }
@@ -171,7 +191,7 @@ static void run_one_batch(world *w)
     w->asked += (uint64_t)n;
     w->layer = layer;
     check_all(w);
-    int limit = w->s->guarded.slots.limit, most = limit - 1 < 3 ? limit - 1 : 3;
+    int limit = least_limit(&w->s->guarded.slots), most = limit - 1 < 3 ? limit - 1 : 3;
     while ((rc = umbra_store_next(w->s, w->held + w->n_held, EXPERTS - w->n_held, &err)) > 0) {
         w->n_held += rc;
         check_all(w);
@@ -200,18 +220,23 @@ static void set_faults(world *w)
     test_fault.fail_times = (int)test_below(&w->seed, 5);
 }
 
-/* Any number of slots, up to those of the opening. */
+/* Any number of the largest slots, up to the budget of the opening. */
 static void change_budget(world *w)
 {
     uint64_t slot_bytes = stats_of(w->s).slot_bytes;
-    uint64_t slots = 1 + test_below(&w->seed, (uint32_t)w->s->guarded.slots.n);
+    const umbra_slots *table = &w->s->guarded.slots;
+    uint64_t most = w->s->fixed.budget_bytes / slot_bytes;
+    uint64_t slots = 1 + test_below(&w->seed, (uint32_t)most);
     umbra_error err = {0};
     test_fault.fail_times = 0;
-    if (umbra_store_set_budget(w->s, slots * slot_bytes + 5 % slot_bytes, &err) != UMBRA_OK &&
-        (slots < (uint64_t)w->s->guarded.slots.n || err.status != UMBRA_E_ARGUMENT))
+    int rc = umbra_store_set_budget(w->s, slots * slot_bytes + 5 % slot_bytes, &err);
+    bool too_much = slots == most && rc == UMBRA_E_ARGUMENT;
+    bool too_little = slots < (uint64_t)table->n_sizes && rc == UMBRA_E_BUDGET;
+    if (rc != UMBRA_OK && !too_much && !too_little)
         fail_msg("%s", err.message);
+    umbra_store_stats stats = stats_of(w->s);
+    assert_true(stats.slots_bytes <= stats.budget_bytes);
     check_all(w);
-    assert_true(w->s->guarded.slots.used <= w->s->guarded.slots.limit);
 }
 
 static void course(int slots, int depth, bool failing, uint64_t seed)
@@ -245,7 +270,7 @@ static void course(int slots, int depth, bool failing, uint64_t seed)
             test_fault.fail_times = 0;
             assert_int_equal(umbra_store_clear(w.s, NULL), UMBRA_OK);
             check_all(&w);
-            assert_int_equal(w.s->guarded.slots.used, 0);
+            assert_int_equal(used_slots(&w.s->guarded.slots), 0);
         }
         if (test_below(&w.seed, 40) == 0) {
             umbra_store_set_guessing(w.s, false);

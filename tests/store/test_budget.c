@@ -85,7 +85,7 @@ static void leases_stay(void **state)
     assert_int_equal(umbra_store_next(s, &one, 1, &err), 0);
     for (int slots = 0; slots <= 4; slots++) {
         assert_int_equal(set_slots(s, slots, &err), UMBRA_E_BUDGET);
-        assert_non_null(strstr(err.message, "one more need"));
+        assert_non_null(strstr(err.message, "1 more of each size need"));
     }
     assert_int_equal(stats_of(s).slots, SLOTS);
     must_set(s, 5);

@@ -35,7 +35,10 @@ static void check_contents(fixture *f, const char *io, bool buffered)
         assert_true(stats.bytes_read >= stats.bytes_needed);
         assert_true(!stats.direct || !buffered);
         uint64_t in_use = stats.misses - stats.evictions;
-        assert_int_equal(stats.resident_bytes, in_use * stats.slot_bytes);
+        for (int k = 0; k < s->guarded.slots.n_sizes; k++)
+            in_use -= (uint64_t)s->guarded.slots.size[k].used;
+        assert_int_equal(in_use, 0);
+        assert_int_equal(stats.resident_bytes, umbra_store_resident_bytes(s));
         umbra_store_close(&s);
         assert_null(s);
     }

@@ -36,6 +36,7 @@ NOT_LEARNED = [  # for what normal form C does
     "\u212b \ufb2a \u0301x \u11a7\u11a8",
 ]
 MERGES = 420
+WHOLE = ["llama-bpe", "tekken", "glm4"]  # families that take tokens that no merge makes
 WHOLE_WORDS = ["Ġmaps", "Ġrock"]  # tokens that no merge makes
 
 CASED = (
@@ -58,11 +59,11 @@ def digits(n):
             ENDS)
 
 
-def cased(less, marks_end):
+def cased(less, marks_end, end=CONTRACTIONS + "?", numbers=r"\p{N}{1,3}"):
     capital = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}" + less + "]"
     small = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}" + less + "]"
-    word = r"[^\r\n\p{L}\p{N}]?" + capital + "%s" + small + "%s" + CONTRACTIONS + "?|"
-    return (word % ("*", "+") + word % ("+", "*") + r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+" + marks_end +
+    word = r"[^\r\n\p{L}\p{N}]?" + capital + "%s" + small + "%s" + end + "|"
+    return (word % ("*", "+") + word % ("+", "*") + numbers + r"| ?[^\s\p{L}\p{N}]+" + marks_end +
             "|" + ENDS)
 
 
@@ -83,7 +84,17 @@ FAMILIES = {
 }
 
 FAMILIES["olmo"] = FAMILIES["gpt-2"]
-COMPOSED = ["olmo", "qwen2"]  # those whose published tokenizers bring text into normal form C
+FAMILIES["refact"] = [r"\p{N}"] + FAMILIES["gpt-2"]
+FAMILIES["qwen35"] = [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+                      r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + ENDS]
+FAMILIES["bailingmoe2"] = [
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"]
+FAMILIES["seed-coder"] = [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}"
+                          r"| ?[^\s\p{L}\p{N}\r\n]+|" + ENDS]
+FAMILIES["tekken"] = [cased("", r"[\r\n/]*", "", r"\p{N}")]
+FAMILIES["glm4"] = FAMILIES["llama-bpe"]
+COMPOSED = ["olmo", "qwen2", "qwen35"]  # those whose published tokenizers bring text into normal form C
 
 
 def alphabet():
@@ -114,7 +125,7 @@ def learn_merges():
 
 def byte_pairs(family, tokens, merges):
     t = Tokenizer(models.BPE(vocab={x: i for i, x in enumerate(tokens)}, merges=merges,
-                             ignore_merges=family == "llama-bpe"))
+                             ignore_merges=family in WHOLE))
     t.pre_tokenizer = Sequence(
         [Split(Regex(p), "isolated") if p else Digits(individual_digits=True)
          for p in FAMILIES[family]] + [ByteLevel(add_prefix_space=False, use_regex=False)])

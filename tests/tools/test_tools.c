@@ -199,6 +199,17 @@ static void random_files_have_the_shapes(void **state)
     assert_tensor(g, "blk.1.exp_probs_b.bias", "F32", 8, 1, 1);
     assert_null(umbra_gguf_tensor_find(g, "blk.2.attn_norm.weight"));
     umbra_gguf_close(&g);
+
+    g = make_random("test-glm4moe " FILES "random.gguf");
+    assert_tensor(g, "blk.2.attn_q.bias", "F32", 256, 1, 1);
+    assert_tensor(g, "blk.2.ffn_gate_exps.weight", "Q4_K", 256, 352, 8);
+    assert_tensor(g, "blk.1.ffn_down_exps.weight", "Q5_0", 352, 256, 8);
+    assert_tensor(g, "blk.2.ffn_down_exps.weight", "Q8_0", 352, 256, 8);
+    umbra_gguf_close(&g);
+    assert_int_equal(tool(RANDOM_GGUF, "test-glm4moe " FILES "random.gguf"), 0);
+    assert_int_equal(umbra_model_open(&model, FILES "random.gguf", &err), UMBRA_OK);
+    assert_int_equal(umbra_model_get_info(model)->moe_layers, 2);
+    umbra_model_close(&model);
 }
 
 static void random_files_refuse(void **state)

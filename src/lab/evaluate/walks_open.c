@@ -124,7 +124,6 @@ static void close_run(run *r)
 static int open_engine(umbra_engine **out, const umbra_model *model, double residency, int threads,
                        umbra_error *err)
 {
-    const umbra_model_info *info = umbra_model_get_info(model);
     int context = model->config.context;
     umbra_engine_options o = {
         .ram_bytes = UINT64_C(1) << 46,
@@ -135,8 +134,7 @@ static int open_engine(umbra_engine **out, const umbra_model *model, double resi
     int rc = umbra_engine_plan(model, &o, &plan, err);
     if (rc != UMBRA_OK)
         return rc;
-    double experts = (double)info->moe_layers * (double)info->experts;
-    o.ram_bytes = plan.all_bytes - (uint64_t)((1 - residency) * experts) * plan.slot_bytes;
+    o.ram_bytes = plan.all_bytes - (uint64_t)((1 - residency) * (double)plan.expert_bytes);
     return umbra_engine_open(out, model, &o, err);
 }
 

@@ -160,7 +160,7 @@ static void recounts_agree(void **state)
             .ram_bytes = UINT64_C(1) << 46, .context = 512, .chunk = 1, .threads = 1};
         umbra_memory_plan plan;
         assert_int_equal(umbra_engine_plan(model, &o, &plan, &err), 0);
-        o.ram_bytes = plan.all_bytes - (uint64_t)((1 - shares[i]) * L * E) * plan.slot_bytes;
+        o.ram_bytes = plan.all_bytes - (uint64_t)((1 - shares[i]) * (double)plan.expert_bytes);
         assert_int_equal(umbra_engine_open(&r.engine, model, &o, &err), 0);
         assert_int_equal(umbra_walk_open(&r.walk, r.engine, &err), 0);
         decode_all(&r, trace);
