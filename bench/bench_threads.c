@@ -116,11 +116,10 @@ static void usage(void)
 
 static int number(const char *text, int most)
 {
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (*end != '\0' || n < 1 || n > most)
+    int n = count_of(text, most);
+    if (n == 0)
         usage();
-    return (int)n;
+    return n;
 }
 
 static void add(numbers *to, const char *text)

@@ -39,6 +39,14 @@ static inline double median(double *values, int n)
     return values[n / 2];
 }
 
+/* A whole number of 1 to most; 0: it is none. */
+static inline int count_of(const char *text, int most)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    return *end == '\0' && n >= 1 && n <= most ? (int)n : 0;
+}
+
 /* The numbers behind the option argv[*i], up to the next option and at most `most`; *i is the last
  * of them then. Returns how many. */
 static inline int numbers_of(int argc, char **argv, int *i, double *out, int most)

@@ -169,11 +169,10 @@ static void usage(void)
 
 static int number(const char *text, int most)
 {
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (*end != '\0' || n < 1 || n > most)
+    int n = count_of(text, most);
+    if (n == 0)
         usage();
-    return (int)n;
+    return n;
 }
 
 /* "60M": decimal, as the program's own sizes. */
