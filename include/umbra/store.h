@@ -300,6 +300,8 @@ UMBRA_API int umbra_store_size_of(const umbra_store *store, int layer, int exper
 
 /* Any thread may ask. */
 UMBRA_API void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out);
+/* What was read ahead on forecasts of all distances together. */
+UMBRA_API void umbra_store_sum_ahead(const umbra_store_stats *stats, umbra_ahead_stats *out);
 /* Where an expert is. */
 typedef enum umbra_residency {
     UMBRA_EXPERT_AWAY,    /* on disk alone */

@@ -10,22 +10,6 @@ static double per_second(int n, double seconds)
     return seconds > 0 ? n / seconds : 0;
 }
 
-typedef struct ahead {
-    uint64_t read, useful, late, wasted; /* bytes */
-} ahead;
-
-static ahead sum_ahead(const umbra_store_stats *s)
-{
-    ahead a = {0};
-    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
-        a.read += s->ahead[d].bytes;
-        a.useful += s->ahead[d].useful_bytes;
-        a.late += s->ahead[d].late_bytes;
-        a.wasted += s->ahead[d].wasted_bytes;
-    }
-    return a;
-}
-
 /* One sentence on what limited decoding, and what would help most. */
 static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
                           const umbra_prefetch_stats *f)
@@ -56,16 +40,17 @@ static void print_verdict(const umbra_memory_plan *p, const umbra_generation *g,
 
 static void print_ahead(const umbra_store_stats *s, const umbra_prefetch_stats *f)
 {
-    ahead a = sum_ahead(s);
+    umbra_ahead_stats a;
+    umbra_store_sum_ahead(s, &a);
     if (f->policy == UMBRA_POLICY_OFF)
         return;
     fprintf(stderr, "disk       a read takes about %.0f us, and 1 s more per %s\n",
             s->disk_latency_ns * 1e-3, cli_size((uint64_t)s->disk_bytes_per_s));
     fprintf(stderr,
             "ahead      %s by %s, in %.0f %% of the tokens: %s useful, %s late, %s wasted\n",
-            cli_size(a.read), umbra_policy_name(f->policy),
+            cli_size(a.bytes), umbra_policy_name(f->policy),
             f->tokens > 0 ? 100.0 * (double)f->tokens_on / (double)f->tokens : 0.0,
-            cli_size(a.useful), cli_size(a.late), cli_size(a.wasted));
+            cli_size(a.useful_bytes), cli_size(a.late_bytes), cli_size(a.wasted_bytes));
 }
 
 static void print_drafts(const umbra_drafts *drafts)
@@ -143,7 +128,8 @@ void run_print_json(const run_machine *m, const umbra_generation *g, const run_o
     umbra_prefetch_stats f;
     umbra_engine_get_store_stats(m->engine, &s);
     umbra_prefetch_get_stats(m->prefetch, &f);
-    ahead a = sum_ahead(&s);
+    umbra_ahead_stats a;
+    umbra_store_sum_ahead(&s, &a);
     const umbra_memory_plan *p = umbra_engine_get_plan(m->engine);
     umbra_json j;
     umbra_json_begin(&j, stdout);
@@ -170,10 +156,10 @@ void run_print_json(const run_machine *m, const umbra_generation *g, const run_o
     umbra_json_put_double(&j, "decode_wait_s", g->decode_wait_seconds, 6);
     umbra_json_put_text(&j, "prefetch", umbra_policy_name(f.policy));
     umbra_json_put_uint(&j, "prefetch_tokens", f.tokens_on);
-    umbra_json_put_uint(&j, "ahead_bytes", a.read);
-    umbra_json_put_uint(&j, "useful_bytes", a.useful);
-    umbra_json_put_uint(&j, "late_bytes", a.late);
-    umbra_json_put_uint(&j, "wasted_bytes", a.wasted);
+    umbra_json_put_uint(&j, "ahead_bytes", a.bytes);
+    umbra_json_put_uint(&j, "useful_bytes", a.useful_bytes);
+    umbra_json_put_uint(&j, "late_bytes", a.late_bytes);
+    umbra_json_put_uint(&j, "wasted_bytes", a.wasted_bytes);
     umbra_json_put_uint(&j, "resident_bytes_max", s.resident_bytes_max);
     umbra_json_put_uint(&j, "cache_bytes", s.budget_bytes);
     umbra_json_put_uint(&j, "ram_bytes", p->ram_bytes);

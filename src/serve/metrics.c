@@ -90,13 +90,8 @@ static void print_scheduler(serve_buffer *b, const umbra_scheduler_stats *s)
 
 static void print_store(serve_buffer *b, const umbra_store_stats *s)
 {
-    double ahead = 0, useful = 0, late = 0, wasted = 0;
-    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
-        ahead += (double)s->ahead[d].bytes;
-        useful += (double)s->ahead[d].useful_bytes;
-        late += (double)s->ahead[d].late_bytes;
-        wasted += (double)s->ahead[d].wasted_bytes;
-    }
+    umbra_ahead_stats a;
+    umbra_store_sum_ahead(s, &a);
     const figure figures[] = {
         {"expert_hits_total", "counter", "Experts that were in memory", (double)s->hits},
         {"expert_late_total", "counter", "Experts that were being read ahead", (double)s->late},
@@ -104,10 +99,11 @@ static void print_store(serve_buffer *b, const umbra_store_stats *s)
         {"read_bytes_total", "counter", "Bytes that the disk was asked for", (double)s->bytes_read},
         {"reads_total", "counter", "Reads of the disk", (double)s->reads},
         {"wait_seconds_total", "counter", "Time waited for reads", (double)s->wait_ns * 1e-9},
-        {"ahead_bytes_total", "counter", "Bytes read ahead", ahead},
-        {"ahead_useful_bytes_total", "counter", "Of these, there when used", useful},
-        {"ahead_late_bytes_total", "counter", "Of these, waited for", late},
-        {"ahead_wasted_bytes_total", "counter", "Of these, never used", wasted},
+        {"ahead_bytes_total", "counter", "Bytes read ahead", (double)a.bytes},
+        {"ahead_useful_bytes_total", "counter", "Of these, there when used",
+         (double)a.useful_bytes},
+        {"ahead_late_bytes_total", "counter", "Of these, waited for", (double)a.late_bytes},
+        {"ahead_wasted_bytes_total", "counter", "Of these, never used", (double)a.wasted_bytes},
         {"expert_cache_bytes", "gauge", "Bytes of the experts' slots", (double)s->budget_bytes},
         {"expert_resident_bytes", "gauge", "Bytes of experts in memory", (double)s->resident_bytes},
     };

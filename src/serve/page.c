@@ -41,15 +41,11 @@ static json_t *map_of(const serve *s)
 
 static json_t *ahead_of(const umbra_store_stats *s)
 {
-    uint64_t all = 0, useful = 0, late = 0, wasted = 0;
-    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
-        all += s->ahead[d].bytes;
-        useful += s->ahead[d].useful_bytes;
-        late += s->ahead[d].late_bytes;
-        wasted += s->ahead[d].wasted_bytes;
-    }
-    return json_pack("{s:I, s:I, s:I, s:I}", "bytes", (json_int_t)all, "useful", (json_int_t)useful,
-                     "late", (json_int_t)late, "wasted", (json_int_t)wasted);
+    umbra_ahead_stats a;
+    umbra_store_sum_ahead(s, &a);
+    return json_pack("{s:I, s:I, s:I, s:I}", "bytes", (json_int_t)a.bytes, "useful",
+                     (json_int_t)a.useful_bytes, "late", (json_int_t)a.late_bytes, "wasted",
+                     (json_int_t)a.wasted_bytes);
 }
 
 enum MHD_Result serve_live(serve_exchange *x)

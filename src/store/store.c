@@ -455,6 +455,18 @@ void umbra_store_get_stats(const umbra_store *store, umbra_store_stats *out)
     umbra_store_unlock(s);
 }
 
+void umbra_store_sum_ahead(const umbra_store_stats *stats, umbra_ahead_stats *out)
+{
+    *out = (umbra_ahead_stats){0};
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        out->reads += stats->ahead[d].reads;
+        out->bytes += stats->ahead[d].bytes;
+        out->useful_bytes += stats->ahead[d].useful_bytes;
+        out->late_bytes += stats->ahead[d].late_bytes;
+        out->wasted_bytes += stats->ahead[d].wasted_bytes;
+    }
+}
+
 static umbra_residency residency_of(const umbra_slots *slots, int32_t slot)
 {
     if (slot < 0)

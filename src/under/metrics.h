@@ -11,7 +11,7 @@
 
 /* Figures of one of the models. */
 typedef struct umbra_metrics_model {
-    const char *path;
+    const char *name;
     umbra_under_stats stats;
 } umbra_metrics_model;
 

@@ -451,7 +451,7 @@ void umbra_process_print_metrics(FILE *out)
     for (const file_record *f = process.files; f && n < MOST; f = f->next) {
         if (!f->under)
             continue;
-        models[n].path = f->path;
+        models[n].name = umbra_report_name(f->path);
         umbra_under_get_stats(f->under, &models[n++].stats);
     }
     umbra_metrics_print(out, models, n);

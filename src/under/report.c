@@ -14,7 +14,7 @@ static double percent(double part, double whole)
     return whole > 0 ? 100 * part / whole : 0;
 }
 
-static const char *base_name(const char *path)
+const char *umbra_report_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
@@ -28,32 +28,28 @@ void umbra_report_plan(FILE *out, const char *path, const umbra_under_stats *s)
         fprintf(out,
                 "umbra: %s: all %" PRIu64
                 " experts, %.1f MB, are in memory; llama.cpp goes on as if it were alone\n",
-                base_name(path), t->slots, mega(s->expert_bytes));
+                umbra_report_name(path), t->slots, mega(s->expert_bytes));
         return;
     }
     fprintf(out,
             "umbra: %s: %d layers of %d experts, %.1f MB; room for %" PRIu64
             " experts in %.1f MB; reads by %s%s, foretold by %s; other weights, %.1f MB, are "
             "llama.cpp's as ever\n",
-            base_name(path), s->layers, s->experts, mega(s->expert_bytes), t->slots, kept / 1e6,
-            t->io, t->direct ? " past the page cache" : "", umbra_policy_name(s->policy),
-            mega(s->other_bytes));
+            umbra_report_name(path), s->layers, s->experts, mega(s->expert_bytes), t->slots,
+            kept / 1e6, t->io, t->direct ? " past the page cache" : "",
+            umbra_policy_name(s->policy), mega(s->other_bytes));
 }
 
 static void report_ahead(FILE *out, const umbra_store_stats *t)
 {
-    uint64_t bytes = 0, useful = 0, late = 0, wasted = 0;
-    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
-        bytes += t->ahead[d].bytes;
-        useful += t->ahead[d].useful_bytes;
-        late += t->ahead[d].late_bytes;
-        wasted += t->ahead[d].wasted_bytes;
-    }
-    if (bytes > 0)
+    umbra_ahead_stats a;
+    umbra_store_sum_ahead(t, &a);
+    double bytes = (double)a.bytes;
+    if (a.bytes > 0)
         fprintf(out,
                 "umbra:   read ahead %.1f MB: %.0f %% in time, %.0f %% late, %.0f %% in vain\n",
-                mega(bytes), percent((double)useful, (double)bytes),
-                percent((double)late, (double)bytes), percent((double)wasted, (double)bytes));
+                mega(a.bytes), percent((double)a.useful_bytes, bytes),
+                percent((double)a.late_bytes, bytes), percent((double)a.wasted_bytes, bytes));
 }
 
 void umbra_report_stats(FILE *out, const char *path, const umbra_under_stats *s)
@@ -62,8 +58,8 @@ void umbra_report_stats(FILE *out, const char *path, const umbra_under_stats *s)
     double used = (double)(t->hits + t->late + t->misses);
     if (s->complete)
         return; /* nothing was looked at */
-    fprintf(out, "umbra: %s: %" PRIu64 " tokens decoded, %" PRIu64 " of prompts\n", base_name(path),
-            s->tokens, s->prompt_tokens);
+    fprintf(out, "umbra: %s: %" PRIu64 " tokens decoded, %" PRIu64 " of prompts\n",
+            umbra_report_name(path), s->tokens, s->prompt_tokens);
     fprintf(out,
             "umbra:   experts used: %.0f, of them %.1f %% in memory, %.1f %% on their way, "
             "%.1f %% missing\n",

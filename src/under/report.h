@@ -6,6 +6,8 @@
 
 #include <umbra/under.h>
 
+/* What a model is called: its file, without the folder. */
+const char *umbra_report_name(const char *path);
 void umbra_report_plan(FILE *out, const char *path, const umbra_under_stats *s);
 void umbra_report_stats(FILE *out, const char *path, const umbra_under_stats *s);
 /* One sentence: what sets the pace. */

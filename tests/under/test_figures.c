@@ -13,7 +13,7 @@
 #include "under/metrics.h"
 
 static const umbra_metrics_model models[] = {
-    {"/a/one.gguf",
+    {"one.gguf",
      {.tokens = 7, .store = {.hits = 5, .ahead = {[1] = {.bytes = 3}, [2] = {.bytes = 4}}}}},
     {"t\"w\\o", {.tokens = 8}},
 };
