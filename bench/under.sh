@@ -7,7 +7,7 @@
 # Usage: under.sh UMBRA LLAMA_BENCH MODEL [PERCENT...]     as root, with cgroups v1 or v2
 # ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), BASE (what llama.cpp allocates, MB: 96), SIM (a
 # simulated disk as of --io, on which reading ahead is compared too), UNTIL (seconds, after which no
-# further run is begun)
+# further run is begun), ARGS (more words for llama-bench)
 set -eu
 umbra=$1
 bench=$2
@@ -75,7 +75,7 @@ run()
     sync
     echo 1 >/proc/sys/vm/drop_caches
     sh -c '[ -z "$0" ] || echo $$ >"$0/cgroup.procs"; exec "$@"' "$group" "$@" -m "$model" \
-        -t "$threads" -p "$prompt" -n "$decode" -r 1 --no-warmup -o csv >"$work/out" 2>"$work/err" ||
+        -t "$threads" -p "$prompt" -n "$decode" -r 1 --no-warmup ${ARGS:-} -o csv >"$work/out" 2>"$work/err" ||
         { echo "$name: exit code $?" && tail -3 "$work/err"; }
     awk -F'","' 'NR == 1 { n = split($0, a, ","); for (i = 1; i <= n; i++) if (a[i] == "avg_ts") at = i }
         NR > 1 { printf "%s ", $at } END { print "" }' "$work/out" >>"$work/$name"
@@ -100,15 +100,13 @@ row()
 
 other_bytes()
 {
-    "$umbra" under --ram 1000G --prefetch off -- "$bench" -m "$model" -p 1 -n 0 -r 1 --no-warmup -o csv \
-        2>&1 | grep -q umbra: || { echo "llama-bench does not run under Umbra"; exit 1; }
-    code=0
-    "$umbra" under --ram 1 -- "$bench" -m "$model" -p 1 -n 0 -r 1 --no-warmup >"$work/out" 2>&1 || code=$?
-    sed -n 's/.*(\([0-9]*\) of them weights.*/\1/p' "$work/out"
+    "$umbra" under --ram 1 -- "$bench" -m "$model" -p 1 -n 0 -r 1 ${ARGS:-} --no-warmup 2>&1 |
+        sed -n 's/.*(\([0-9]*\) of them weights.*/\1/p'
 }
 
 set_read_ahead
 other=$(other_bytes)
+[ -n "$other" ] || { echo "llama-bench does not run under Umbra" && exit 1; }
 echo "$model: $bytes bytes, $other of them in every token's way; $threads threads"
 for round in $(seq "$rounds"); do
     for share in $shares; do
