@@ -292,6 +292,7 @@ struct serve_answer {
     int kind, part, call;
     size_t from; /* where its text begins in the part */
     json_t *items;
+    json_t *echo; /* what of the request stands in the answer again */
     int events;
 };
 
