@@ -99,7 +99,8 @@ static struct llama_context *open_context(struct llama_model *model, int threads
     return context;
 }
 
-static void run_pieces(struct llama_context *context, int vocabulary)
+/* Two prompts, each from its beginning, and tokens behind them. */
+static void run_prompts(struct llama_context *context, int vocabulary, bool all)
 {
     llama_batch batch = llama_batch_init(PROMPT, 0, 1);
     llama_token next[TEXTS];
@@ -107,7 +108,7 @@ static void run_pieces(struct llama_context *context, int vocabulary)
         llama_memory_clear(llama_get_memory(context), true);
         for (int i = 0; i < PROMPT; i++) {
             add(&batch, (i * 61 + prompt * 101 + 5) % vocabulary, i, 0);
-            batch.logits[i] = i + 1 == PROMPT;
+            batch.logits[i] = all || i + 1 == PROMPT;
         }
         decode(context, &batch, vocabulary, next);
         for (int i = 0; i < 3; i++) {
@@ -160,7 +161,8 @@ int main(int argc, char **argv)
     struct llama_context *whole = open_context(model, threads, CONTEXT);
     struct llama_context *pieces = open_context(model, threads, PIECE);
     run(whole, vocabulary);
-    run_pieces(pieces, vocabulary);
+    run_prompts(whole, vocabulary, true);
+    run_prompts(pieces, vocabulary, false);
     llama_free(pieces);
     llama_free(whole);
     llama_model_free(model);
