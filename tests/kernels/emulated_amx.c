@@ -4,6 +4,7 @@
 #include "emulate_amx.h"
 
 #define umbra_kernels_fill_amx fill_emulated_amx
+void fill_emulated_amx(umbra_kernels *k);
 #include "kernels/x86/amx_blocks.c"
 
 #include "check.h"
