@@ -92,7 +92,7 @@ static void one_step(world *w, umbra_gate *g)
         agreed++;
     double now = 1 + w->cold * exp(-w->tokens / 30);
     double s = now * w->step_s[n] * (1 + w->noise * (2 * umbra_random_unit(&w->random) - 1));
-    umbra_gate_step(g, n, agreed + 1, s);
+    umbra_gate_step(g, n, agreed + 1, &(umbra_step_cost){.seconds = s});
     for (int i = 0; i <= agreed; i++)
         umbra_gate_came(g, 0);
     w->seconds += s + n * w->make_s;
@@ -223,7 +223,7 @@ static void kinds_are_judged_apart(void **state)
         const int32_t drafts[4] = {kind, kind, kind, kind};
         umbra_gate_made(&g, kind, drafts, 4, 0);
         int n = umbra_gate_choose(&g, kind, 4), agreed = kind == 0 ? n : 0;
-        umbra_gate_step(&g, n, agreed + 1, 0.01 * (1 + 0.2 * n));
+        umbra_gate_step(&g, n, agreed + 1, &(umbra_step_cost){.seconds = 0.01 * (1 + 0.2 * n)});
         for (int t = 0; t <= agreed; t++)
             umbra_gate_came(&g, 0);
         checked[kind] += n;
