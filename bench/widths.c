@@ -11,7 +11,7 @@
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
  * bytes and time (1 8); --row: what a further row costs where it shares weights, beside the first
  * (.7); --make: what making a draft costs beside a token's computing (0); --tokens: measured, after
- * half as many that fill the cache (600). A draft that does not come true asks for the experts of
+ * half as many that fill the cache (1200). A draft that does not come true asks for the experts of
  * some other token of the traces.
  *
  * Prints by disk, residency and agreement the experts that were there (hits), the gain in time over
@@ -332,7 +332,7 @@ int main(int argc, char **argv)
                     .experts_share = 0.57,
                     .expert_kb = 83,
                     .row_share = 0.7,
-                    .tokens = 600,
+                    .tokens = 1200,
                     .now_ns = 1};
     if (argc < 2) {
         fputs("usage: widths TRACES [OPTIONS]; the source's head explains them\n", stderr);

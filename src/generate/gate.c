@@ -23,6 +23,7 @@ static const double none_may_gain = 16;
 static const double row_guess =
     0.5; /* of a step's time or experts, for one row more; not measured */
 static const double recent_wait = 0.04; /* the newest step's part in what an expert is waited for */
+static const double driven_out = 2;     /* reads that one read for a wrong draft causes later */
 static const double alike = 8; /* steps that its being the same for all widths weighs as much as */
 static const double agreement_guess = 0.5; /* of drafts that were never compared, */
 static const double guess_weight = 2;      /* with so much weight */
@@ -142,12 +143,17 @@ static double of_width(const umbra_gate *g, const umbra_fading *by_width, int n)
 /* The time of a step with n drafts: computing, and what it waits for the experts that any of its
  * rows needs. How long that is for one changes with what the cache holds, for all widths alike as
  * long as they have not shown to differ. */
-static double seconds_of(const umbra_gate *g, int n)
+static double waits_of(const umbra_gate *g, int n)
 {
     const umbra_fading *ratio = &g->wait_ratio[n];
     double wait_s =
         g->wait_s.mean * (ratio->mean * ratio->weight + alike) / (ratio->weight + alike);
-    return of_width(g, g->compute_s, n) + of_width(g, g->experts, n) * wait_s;
+    return of_width(g, g->experts, n) * wait_s;
+}
+
+static double seconds_of(const umbra_gate *g, int n)
+{
+    return of_width(g, g->compute_s, n) + waits_of(g, n);
 }
 
 /* The least and the most that it may take, where it was not measured lately: as a narrower step,
@@ -171,10 +177,13 @@ static double most_seconds(const umbra_gate *g, int n)
     return seconds_of(g, below) + (n - below) * seconds_of(g, 0);
 }
 
+/* Also pays for what is read for wrong drafts: it drives out what later steps read again. */
 static double rate_of(const umbra_gate *g, int kind, int n)
 {
-    double seconds = seconds_of(g, n) + n * g->make_s[kind].mean;
-    return seconds > 0 ? tokens_of(g, kind, n, false) / seconds : 0;
+    double tokens = tokens_of(g, kind, n, false), wrong = 1 - tokens / (n + 1);
+    double seconds =
+        seconds_of(g, n) + n * g->make_s[kind].mean + driven_out * wrong * waits_of(g, n);
+    return seconds > 0 ? tokens / seconds : 0;
 }
 
 /* ---- choosing ---- */
