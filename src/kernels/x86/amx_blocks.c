@@ -1,5 +1,5 @@
-/* Products of quantised weights for AMX, with many tokens; few are left to AVX-512. Both give the
- * same bits. */
+/* Products of quantised weights for AMX, with many tokens. Few are left to AVX-512, and so are
+ * types with a scale for half a part, which would fill a tile by half. Both give the same bits. */
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/amx_strip.h"
 
@@ -25,14 +25,15 @@ static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_matm
         static const strip_type type = {                                                           \
             .rows = &rows_##name,                                                                  \
             .fill = fill_##name,                                                                   \
-            .add_group = has_halves   ? has_offset ? add_group_minima : add_group_halves           \
-                         : has_offset ? add_group_offset                                           \
-                                      : add_group_plain,                                           \
+            .add_group = has_offset ? add_group_offset : add_group_plain,                          \
         };                                                                                         \
         matmul(m, row_begin, row_end, few_tokens[UMBRA_##TYPE], &type);                            \
     }
 UMBRA_BLOCK_TYPES(DEFINE_TYPE)
-#define SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
+#define SET_MATMUL(TYPE, name, halves, offset)                                                     \
+    if (!(halves)) {                                                                               \
+        k->matmul[UMBRA_##TYPE] = matmul_##name;                                                   \
+    }
 
 void umbra_kernels_fill_amx(umbra_kernels *k)
 {

@@ -25,7 +25,6 @@ typedef struct token_group {
     /* Of a part and a token: low bytes, then high ones. */
     _Alignas(LINE) uint8_t planes[PARTS][GROUP_TOKENS][2 * PART_BYTES];
     _Alignas(LINE) square line, number; /* scales of parts, then their sums */
-    _Alignas(LINE) square half;         /* sums of the integers of each half */
 } token_group;
 
 /* The unit of up to 16 rows that begins with part `part`. Asks for the next one of them. */
@@ -71,31 +70,10 @@ static void turn_numbers(square out, square in)
     }
 }
 
-/* The sums of the integers of both halves of each part. */
-static void load_half_sums(token_group *to, const umbra_matmul *m, int token, int tokens, size_t at,
-                           int parts)
-{
-    const __m512i one = _mm512_set1_epi32(0x10001), zero = _mm512_setzero_si512();
-    for (int p = 0; p < parts; p++) {
-        __m512i pairs[GROUP_TOKENS], sums[2];
-        for (int t = 0; t < GROUP_TOKENS; t++) {
-            size_t row = umbra_token_row(m, token + umbra_min_int(t, tokens - 1));
-            size_t from = row * (size_t)m->x->columns + (at + (size_t)p) * UMBRA_Q16_BLOCK;
-            pairs[t] = _mm512_dpwssd_epi32(zero, _mm512_loadu_si512(m->x->q + from), one);
-        }
-        add_lanes(sums, pairs, false);
-        _mm512_storeu_ps(to->half[2 * p], _mm512_cvtepi32_ps(sums[0]));
-        _mm512_storeu_ps(to->half[2 * p + 1], _mm512_cvtepi32_ps(sums[1]));
-    }
-}
-
 /* Parts [at, at + parts) of `tokens` tokens; those that fill the group up to `size` are zeros. */
 static void load_group(token_group *to, const umbra_matmul *m, int token, int tokens, int size,
-                       size_t at, int parts, bool half_sums)
+                       size_t at, int parts)
 {
-    if (half_sums) {
-        load_half_sums(to, m, token, tokens, at, parts);
-    }
     size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
     for (int t = 0; t < tokens; t++) {
         size_t from = umbra_token_row(m, token + t) * all + at;

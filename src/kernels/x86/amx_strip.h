@@ -7,8 +7,8 @@
 
 enum {
     STRIP_PANELS = 4,
-    STRIP_GROUPS = 8, /* that pass over a strip; their sums are on the stack */
-    LEAST_TOKENS = 8, /* fewer are faster with AVX-512 */
+    STRIP_GROUPS = 8,            /* that pass over a strip; their sums are on the stack */
+    LEAST_TOKENS = GROUP_TOKENS, /* fewer are faster with AVX-512 */
 };
 
 /* A weight type as the strips see it. */
@@ -56,7 +56,6 @@ static void store_strip(strip_sums sums, const strip *s)
 static void multiply_strip(const strip *s)
 {
     size_t all = (size_t)s->m->x->columns / UMBRA_Q16_BLOCK;
-    const row_type *type = s->type->rows;
     strip_sums sums;
     panel w[STRIP_PANELS];
     token_group x;
@@ -72,10 +71,9 @@ static void multiply_strip(const strip *s)
         for (int g = 0; g < s->groups; g++) {
             int tokens = group_tokens(s, g), fours = (tokens + 3) / 4;
             if (4 * fours != size) {
-                set_tiles(size = 4 * fours, type->halves);
+                set_tiles(size = 4 * fours);
             }
-            load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, part, parts,
-                       type->halves && type->offset);
+            load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, part, parts);
             for (int i = 0; i < s->panels; i++) {
                 s->type->add_group[fours - 1](sums[i][g], &w[i], &x, parts);
             }
