@@ -165,7 +165,12 @@ typedef struct umbra_store_stats {
     bool direct;                                     /* O_DIRECT is in use */
     const char *io;                                  /* name of the backend */
     uint64_t slots_bytes;                            /* of all slots, whatever is in them */
-    uint64_t reserved[7];                            /* room for figures to come: zeros */
+    uint64_t refill_left;  /* experts that were in the cache before a restart and are to be
+                              read back while nothing else is */
+    uint64_t refill_reads; /* experts that were read back */
+    uint64_t refill_bytes; /* in all, as if each was read alone */
+    uint64_t refill_used;  /* of these experts, those that batches have used since */
+    uint64_t reserved[3];  /* room for figures to come: zeros */
 } umbra_store_stats;
 
 /* Bytes of the largest expert's slot for these slices when files are read with that alignment

@@ -34,7 +34,9 @@ struct umbra_scheduler {
     umbra_job *waiting;     /* in order of arrival */
     uint64_t steps, pieces;
     double prompt_per_second;
-    umbra_text_slot *checking;           /* whose drafts the step in progress may check; or NULL */
+    uint64_t kept_busy_ns;     /* stats.busy_ns when the experts of the cache were written last, */
+    uint64_t kept_ns;          /* and when that was, umbra_clock_ns */
+    umbra_text_slot *checking; /* whose drafts the step in progress may check; or NULL */
     int32_t draft[UMBRA_DRAFT_MOST + 1]; /* of it */
     const umbra_job *drafted;            /* whose text the drafts know, and so many tokens of it */
     int drafted_count;

@@ -6,8 +6,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "engine/engine.h"
 #include "schedule/checkpoints.h"
 #include "schedule/internal.h"
+#include "store/refill.h"
+
+enum { KEEP_SECONDS = 60 };
 
 /* ---- opening ---- */
 
@@ -61,6 +65,9 @@ int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *o
         umbra_scheduler_close(&s);
         return umbra_fail_nomem(err, "the scheduler", (uint64_t)options->sequences * 4096);
     }
+    if (options->states)
+        umbra_states_refill(options->states, options->engine, &s->stats.refill_bytes);
+    umbra_engine_get_store_stats(options->engine, &s->stats.store);
     *out = s;
     return UMBRA_OK;
 }
@@ -428,6 +435,30 @@ static bool keep_one(umbra_scheduler *s)
     return false;
 }
 
+/* Experts that were in the cache before a restart are read back while nobody asks. Returns whether
+ * there may be more. */
+static bool refill(umbra_scheduler *s)
+{
+    umbra_error err = {0};
+    pthread_mutex_lock(&s->mutex);
+    bool ends = s->finishing;
+    pthread_mutex_unlock(&s->mutex);
+    /* Reads that fail are told by the step that needs them. */
+    return s->o.states && !ends && umbra_store_refill(umbra_engine_store(s->o.engine), &err) > 0;
+}
+
+/* Has the experts of the cache written, if something was computed since that was done: at the end,
+ * and now and then, so that a process that is killed leaves something as well. */
+static void keep_experts(umbra_scheduler *s, bool at_end)
+{
+    if (!s->o.states || s->stats.busy_ns == s->kept_busy_ns ||
+        (!at_end && umbra_seconds_since(s->kept_ns) < KEEP_SECONDS))
+        return;
+    umbra_states_save_experts(s->o.states, s->o.engine);
+    s->kept_busy_ns = s->stats.busy_ns;
+    s->kept_ns = umbra_clock_ns();
+}
+
 /* Returns false when all has ended. */
 static bool wait_for_jobs(umbra_scheduler *s)
 {
@@ -442,9 +473,11 @@ static bool wait_for_jobs(umbra_scheduler *s)
 void umbra_scheduler_run(umbra_scheduler *s)
 {
     for (;;) {
-        if (umbra_scheduler_step(s) || keep_one(s))
+        if (umbra_scheduler_step(s) || keep_one(s) || refill(s))
             continue;
+        keep_experts(s, false);
         if (!wait_for_jobs(s))
-            return;
+            break;
     }
+    keep_experts(s, true);
 }

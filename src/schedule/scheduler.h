@@ -115,6 +115,8 @@ typedef struct umbra_scheduler_stats {
     uint64_t jobs[UMBRA_JOB_FAILED + 1]; /* by how they ended */
     int waiting, reading, writing;
     double prompt_per_second; /* tokens, lately; 0: not known */
+    uint64_t refill_bytes;    /* of experts that a process before had in its cache: to be read while
+                                 nobody asks, at opening */
     umbra_store_stats store;  /* as of the last step, as the rest */
     umbra_draft_stats drafts; /* zeros, and source off: none are made */
 } umbra_scheduler_stats;
@@ -127,8 +129,9 @@ void umbra_scheduler_get_slots(umbra_scheduler *s, umbra_text_stats *out);
 
 /* One step. False: there was nothing to do. */
 bool umbra_scheduler_step(umbra_scheduler *s);
-/* Steps, and waits for jobs, until umbra_scheduler_finish; then puts what is held on disk. In
- * pauses it does that, too. */
+/* Steps, and waits for jobs, until umbra_scheduler_finish; then puts what is held on disk, and
+ * which experts the cache has. In pauses it does that, too, and reads back the experts that it had
+ * before a restart. */
 void umbra_scheduler_run(umbra_scheduler *s);
 
 #endif

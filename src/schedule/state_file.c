@@ -30,12 +30,14 @@ bool umbra_state_mark(umbra_state_entry *e, const int32_t *tokens, int n)
     return true;
 }
 
-void umbra_state_name(const umbra_states *s, const int32_t *tokens, int n, char out[40])
+void umbra_state_name(const umbra_states *s, const int32_t *tokens, int n,
+                      char out[UMBRA_STATE_NAME])
 {
     uint64_t seed =
         XXH3_64bits(s->model, strlen(s->model)) ^ XXH3_64bits(s->kernels, strlen(s->kernels));
     XXH128_hash_t h = XXH3_128bits_withSeed(tokens, (size_t)n * sizeof *tokens, seed);
-    snprintf(out, 40, "%016" PRIx64 "%016" PRIx64 UMBRA_STATE_SUFFIX, h.high64, h.low64);
+    snprintf(out, UMBRA_STATE_NAME, "%016" PRIx64 "%016" PRIx64 UMBRA_STATE_SUFFIX, h.high64,
+             h.low64);
 }
 
 uint64_t umbra_state_head_bytes(int n)

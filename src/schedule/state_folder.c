@@ -45,10 +45,17 @@ static bool read_entry(const umbra_states *s, umbra_state_entry *e, const char *
     int fd;
     if (umbra_file_open(&fd, path, &e->bytes, NULL) != UMBRA_OK)
         return false;
-    bool good = fstat(fd, &st) == 0 && read_tokens(s, e, fd, path);
+    bool good = fstat(fd, &st) == 0 && (e->experts || read_tokens(s, e, fd, path));
     close(fd);
     e->used_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     return good;
+}
+
+void umbra_state_add(umbra_states *s, const umbra_state_entry *e)
+{
+    s->entries[s->n++] = *e;
+    s->stats.files += !e->experts;
+    s->stats.bytes += e->bytes;
 }
 
 static int add_file(umbra_states *s, const char *name, umbra_error *err)
@@ -57,15 +64,15 @@ static int add_file(umbra_states *s, const char *name, umbra_error *err)
     if (!path)
         return umbra_fail_nomem(err, "a path", strlen(name));
     umbra_state_entry e = {0};
-    bool part = is_named(name, UMBRA_STATE_SUFFIX UMBRA_REPLACE_SUFFIX);
+    bool part = is_named(name, UMBRA_STATE_SUFFIX UMBRA_REPLACE_SUFFIX) ||
+                is_named(name, UMBRA_EXPERTS_SUFFIX UMBRA_REPLACE_SUFFIX);
     bool state = is_named(name, UMBRA_STATE_SUFFIX);
-    if (part || (state && s->n == UMBRA_STATE_FILES)) {
+    e.experts = is_named(name, UMBRA_EXPERTS_SUFFIX);
+    if (part || ((state || e.experts) && s->n == UMBRA_STATE_FILES)) {
         unlink(path);
-    } else if (state && read_entry(s, &e, path)) {
+    } else if ((state || e.experts) && read_entry(s, &e, path)) {
         strcpy(e.name, name);
-        s->entries[s->n++] = e;
-        s->stats.files++;
-        s->stats.bytes += e.bytes;
+        umbra_state_add(s, &e);
     } else if (state) {
         umbra_free(e.marks);
         unlink(path);
@@ -88,17 +95,49 @@ int umbra_state_scan(umbra_states *s, umbra_error *err)
     return rc;
 }
 
-void umbra_state_remove(umbra_states *s, int i)
+/* The entry of that name, or -1. */
+static int find(const umbra_states *s, const char *name)
+{
+    for (int i = 0; i < s->n; i++)
+        if (strcmp(s->entries[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+static void forget(umbra_states *s, int i)
 {
     umbra_state_entry *e = &s->entries[i];
-    char *path = umbra_state_path(s, e->name);
-    if (path)
-        unlink(path);
-    umbra_free(path);
-    s->stats.files--;
+    s->stats.files -= !e->experts;
     s->stats.bytes -= e->bytes;
     umbra_free(e->marks);
     *e = s->entries[--s->n];
+}
+
+void umbra_state_remove(umbra_states *s, int i)
+{
+    char *path = umbra_state_path(s, s->entries[i].name);
+    if (path)
+        unlink(path);
+    umbra_free(path);
+    forget(s, i);
+}
+
+void umbra_state_remove_named(umbra_states *s, const char *name)
+{
+    int i = find(s, name);
+    if (i < 0)
+        return;
+    umbra_state_remove(s, i);
+    s->stats.damaged++;
+}
+
+void umbra_state_replace(umbra_states *s, umbra_state_entry *e)
+{
+    int i = find(s, e->name);
+    if (i >= 0)
+        forget(s, i);
+    e->used_ns = umbra_state_now_ns();
+    umbra_state_add(s, e);
 }
 
 bool umbra_state_make_room(umbra_states *s, uint64_t bytes)

@@ -23,7 +23,7 @@ enum { WRITER_STACK_BYTES = 128 << 10, LEAST_TOKENS = 32 };
 /* Taken for a disk's until a state was read. */
 static const double usual_bytes_per_second = 500e6;
 
-static int64_t now_ns(void)
+int64_t umbra_state_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
@@ -79,7 +79,7 @@ static void write_buffer(umbra_states *s)
     umbra_state_header h;
     memcpy(&h, s->buffer, sizeof h);
     const int32_t *tokens = (const int32_t *)(const void *)(s->buffer + sizeof h);
-    umbra_state_entry e = {.bytes = s->buffer_bytes, .own = true, .used_ns = now_ns()};
+    umbra_state_entry e = {.bytes = s->buffer_bytes, .own = true, .used_ns = umbra_state_now_ns()};
     umbra_error err = {0};
     umbra_state_name(s, tokens, (int)h.tokens, e.name);
     if (!umbra_state_mark(&e, tokens, (int)h.tokens)) {
@@ -95,9 +95,7 @@ static void write_buffer(umbra_states *s)
     pthread_mutex_lock(&s->mutex);
     if (rc == UMBRA_OK) {
         remove_covered(s, &e, tokens);
-        s->entries[s->n++] = e;
-        s->stats.files++;
-        s->stats.bytes += e.bytes;
+        umbra_state_add(s, &e);
         s->stats.written++;
     } else {
         umbra_free(e.marks);
@@ -191,7 +189,8 @@ int umbra_states_open(umbra_states **out, const umbra_states_options *options, u
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
     s->folder = umbra_strdup(options->folder);
-    s->entries = umbra_calloc(UMBRA_STATE_FILES, sizeof *s->entries);
+    /* One more, since the writer and the engine's thread may both have been given room. */
+    s->entries = umbra_calloc(UMBRA_STATE_FILES + 1, sizeof *s->entries);
     int rc = UMBRA_OK;
     if (!s->folder || !s->entries)
         rc = umbra_fail_nomem(err, "the states", UMBRA_STATE_FILES * sizeof *s->entries);
@@ -256,7 +255,7 @@ static bool is_there(umbra_states *s, const umbra_state_entry *e)
         umbra_state_entry *other = &s->entries[i];
         found = other->own && other->tokens == e->tokens && other->whole == e->whole;
         if (found)
-            other->used_ns = now_ns();
+            other->used_ns = umbra_state_now_ns();
     }
     pthread_mutex_unlock(&s->mutex);
     return found;
@@ -338,7 +337,7 @@ static bool find(umbra_states *s, const int32_t *tokens, int n, int held, double
         }
     }
     if (best >= 0) {
-        s->entries[best].used_ns = now_ns();
+        s->entries[best].used_ns = umbra_state_now_ns();
         *out = s->entries[best];
         out->marks = NULL;
     }
@@ -350,11 +349,7 @@ static bool find(umbra_states *s, const int32_t *tokens, int n, int held, double
 static void drop(umbra_states *s, const char *name)
 {
     pthread_mutex_lock(&s->mutex);
-    for (int i = s->n - 1; i >= 0; i--)
-        if (strcmp(s->entries[i].name, name) == 0) {
-            umbra_state_remove(s, i);
-            s->stats.damaged++;
-        }
+    umbra_state_remove_named(s, name);
     pthread_mutex_unlock(&s->mutex);
 }
 

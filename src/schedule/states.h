@@ -1,9 +1,11 @@
 /* States of texts on disk: what a sequence remembers, under the tokens that it has read, so that a
- * prompt that begins alike need not be computed again, also after a restart.
+ * prompt that begins alike need not be computed again, also after a restart; and which experts the
+ * cache held, so that the next process need not wait for them.
  *
- * A folder holds a file per state. Files appear whole or not at all, are checked by their hashes on
- * the way back, are of use to the model and kernels that wrote them alone, and go in the order of
- * their last use when the folder outgrows its limit. Damaged ones are removed.
+ * A folder holds a file per state, and one per model for experts. Files appear whole or not at all,
+ * are checked by their hashes on the way back, are of use to the model and kernels that wrote them
+ * alone, and go in the order of their last use when the folder outgrows its limit. Damaged ones are
+ * removed.
  *
  * One thread, that of the engine, calls these functions; files are written by a thread of the
  * states' own. */
@@ -44,8 +46,15 @@ bool umbra_states_save(umbra_states *s, umbra_engine *engine, int sequence, cons
 bool umbra_states_restore(umbra_states *s, umbra_engine *engine, int sequence,
                           const int32_t *tokens, int n, int held, double prompt_per_second);
 
+/* Writes which experts the engine's cache holds, for umbra_states_refill after a restart. */
+void umbra_states_save_experts(umbra_states *s, umbra_engine *engine);
+/* Makes what umbra_states_save_experts wrote for this model last what umbra_store_refill reads
+ * (store/refill.h). *bytes: to be read; 0: there is nothing. */
+void umbra_states_refill(umbra_states *s, umbra_engine *engine, uint64_t *bytes);
+
 typedef struct umbra_states_stats {
-    uint64_t files, bytes;
+    uint64_t files;                           /* states */
+    uint64_t bytes;                           /* of all files */
     uint64_t written, read, damaged, evicted; /* files since opening */
 } umbra_states_stats;
 

@@ -104,6 +104,11 @@ static void print_store(serve_buffer *b, const umbra_store_stats *s)
          (double)a.useful_bytes},
         {"ahead_late_bytes_total", "counter", "Of these, waited for", (double)a.late_bytes},
         {"ahead_wasted_bytes_total", "counter", "Of these, never used", (double)a.wasted_bytes},
+        {"refill_experts", "gauge", "Experts of before a restart that are to be read back",
+         (double)s->refill_left},
+        {"refill_reads_total", "counter", "Experts read back", (double)s->refill_reads},
+        {"refill_bytes_total", "counter", "Their bytes", (double)s->refill_bytes},
+        {"refill_used_total", "counter", "Of these experts, used since", (double)s->refill_used},
         {"expert_cache_bytes", "gauge", "Bytes of the experts' slots", (double)s->budget_bytes},
         {"expert_resident_bytes", "gauge", "Bytes of experts in memory", (double)s->resident_bytes},
     };

@@ -131,6 +131,20 @@ static int open_states(serve *s, umbra_error *err)
     return rc == UMBRA_OK ? umbra_states_open(&s->states, &o, err) : rc;
 }
 
+/* What a process before had in memory, and this one is going to have. */
+static void tell_refill(const serve *s)
+{
+    umbra_scheduler_stats stats;
+    char line[160];
+    umbra_scheduler_get_stats(s->scheduler, &stats);
+    if (stats.refill_bytes == 0 || !s->o.log)
+        return;
+    snprintf(line, sizeof line,
+             "%llu experts (%.3g GB) that were in memory before are read back while nobody asks",
+             (unsigned long long)stats.store.refill_left, (double)stats.refill_bytes * 1e-9);
+    s->o.log(s->o.user, line);
+}
+
 static int open_scheduler(serve *s, umbra_error *err)
 {
     const umbra_scheduler_options o = {.engine = s->o.engine,
@@ -142,6 +156,7 @@ static int open_scheduler(serve *s, umbra_error *err)
     int rc = umbra_scheduler_open(&s->scheduler, &o, err);
     if (rc != UMBRA_OK)
         return rc;
+    tell_refill(s);
     int error = umbra_thread_start(&s->engine_thread, drive, s->scheduler, STACK_BYTES);
     s->has_engine_thread = error == 0;
     return error == 0

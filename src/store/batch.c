@@ -4,13 +4,6 @@
 #include "base/error.h"
 #include "store/store_internal.h"
 
-static int get_broken(const umbra_store *s, umbra_error *err)
-{
-    if (err && s->driver.broken)
-        *err = s->driver.broken_error;
-    return s->driver.broken ? s->driver.broken_error.status : UMBRA_OK;
-}
-
 static int check_expert(umbra_store *s, const umbra_batch *batch, int i, umbra_error *err)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -41,7 +34,7 @@ static bool counts_uses(umbra_batch_kind kind)
 static int check_batch(umbra_store *s, const umbra_batch *batch, umbra_error *err)
 {
     umbra_batch_state *b = &s->driver.batch;
-    int rc = get_broken(s, err), n = batch->n;
+    int rc = umbra_store_get_broken(s, err), n = batch->n;
     if (rc != UMBRA_OK)
         return rc;
     if (b->active)
@@ -98,6 +91,8 @@ static void begin_present(umbra_store *s, int index)
         s->driver.needed++;
         slot->guess = 0;
     }
+    s->stats.refill_used += slot->refilled;
+    slot->refilled = false;
     umbra_assert(slot->layer == b->layer && slot->expert == item->expert);
     if (!waits) {
         item->state = UMBRA_ITEM_READY;
@@ -194,7 +189,7 @@ int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err
 /* Takes what has ended; starts more where that, or a forecast that came, makes a difference. */
 static int poll_reads(umbra_store *s, bool foretold, umbra_error *err)
 {
-    int before = s->driver.in_flight, rc = get_broken(s, err);
+    int before = s->driver.in_flight, rc = umbra_store_get_broken(s, err);
     if (rc == UMBRA_OK)
         rc = umbra_store_reap_reads(s, false, err);
     if (rc != UMBRA_OK || (!foretold && s->driver.in_flight == before))
@@ -337,7 +332,7 @@ static int32_t slots_of_next(const umbra_store *s)
 static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
 {
     umbra_batch_state *b = &s->driver.batch;
-    int rc = get_broken(s, err);
+    int rc = umbra_store_get_broken(s, err);
     if (rc != UMBRA_OK || !b->active)
         return rc;
     if (max < 1)

@@ -15,12 +15,7 @@ static int settle(umbra_store *s, umbra_error *err)
     if (s->driver.batch.active)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
                           s->driver.batch.layer);
-    if (s->driver.broken) {
-        if (err)
-            *err = s->driver.broken_error;
-        return s->driver.broken_error.status;
-    }
-    int rc = UMBRA_OK;
+    int rc = umbra_store_get_broken(s, err);
     while (rc == UMBRA_OK && s->driver.in_flight + s->driver.queue_n > 0) {
         umbra_store_lock(s);
         umbra_forecast_clear(&s->guarded.forecast);

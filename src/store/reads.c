@@ -25,9 +25,7 @@ static void queue_read(umbra_store *s, uint64_t read)
     s->driver.queue_n++;
 }
 
-/* The budget is what the whole engine promises, so it is checked where memory comes into use, in
- * every build. Called with the lock held. */
-static int check_budget(umbra_store *s, umbra_error *err)
+int umbra_store_check_budget(umbra_store *s, umbra_error *err)
 {
     uint64_t bytes = umbra_store_resident_bytes(s);
     if (bytes > s->stats.budget_bytes || bytes > s->stats.slots_bytes)
@@ -82,13 +80,11 @@ void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
 
 static void finish_slot(umbra_store *s, int32_t slot);
 
-/* Queues the reads into a slot that was just taken; where all is there, it has arrived. Called with
- * the lock held. */
-static void begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance)
+void umbra_store_begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance)
 {
     const umbra_slot *owner = &s->guarded.slots.slot[slot];
     umbra_slot_reads *reads = &s->driver.reads[slot];
-    umbra_assert(item >= 0 ? owner->pins == 1 : owner->pins == 0 && distance > 0);
+    umbra_assert(item >= 0 ? owner->pins == 1 : owner->pins == 0 && distance >= 0);
     *reads = (umbra_slot_reads){
         .item = item, .distance = (int8_t)distance, .begun_ns = umbra_store_now(s)};
     const umbra_slice *slices = umbra_store_slices(s, owner->layer, owner->expert);
@@ -119,7 +115,7 @@ static bool begin_miss(umbra_store *s)
     b->misses_begun++;
     umbra_store_count_victim(s, &victim);
     item->state = UMBRA_ITEM_READING;
-    begin_reads(s, item->slot, index, 0);
+    umbra_store_begin_reads(s, item->slot, index, 0);
     return true;
 }
 
@@ -195,7 +191,7 @@ static bool begin_guess(umbra_store *s)
         s->guarded.slots.slot[slot].guess = (int8_t)o->distance;
         s->stats.ahead[o->distance].reads++;
         s->stats.ahead[o->distance].bytes += umbra_store_read_bytes(s, layer, c->expert);
-        begin_reads(s, slot, -1, o->distance);
+        umbra_store_begin_reads(s, slot, -1, o->distance);
         return true;
     }
     return false;
@@ -234,6 +230,13 @@ static place place_of(const umbra_store *s, uint64_t read)
     const umbra_slot *owner = &s->guarded.slots.slot[slot];
     return (place){slot, which, &umbra_store_slices(s, owner->layer, owner->expert)[which],
                    umbra_store_slot(s, slot)};
+}
+
+int umbra_store_get_broken(const umbra_store *s, umbra_error *err)
+{
+    if (err && s->driver.broken)
+        *err = s->driver.broken_error;
+    return s->driver.broken ? s->driver.broken_error.status : UMBRA_OK;
 }
 
 /* The backend itself failed: reads it has taken may write into their slots at any time, so the
@@ -378,9 +381,9 @@ static bool begin_next(umbra_store *s, umbra_error *cause)
     umbra_forecast_merge(&s->guarded.forecast);
     while (rc == UMBRA_OK && !b->failed && b->misses_begun < b->misses_n &&
            s->driver.queue_n + s->driver.in_flight < s->fixed.depth && begin_miss(s))
-        rc = check_budget(s, cause);
+        rc = umbra_store_check_budget(s, cause);
     if (rc == UMBRA_OK && guess_now(s) && begin_guess(s))
-        (void)check_budget(s, cause);
+        (void)umbra_store_check_budget(s, cause);
     bool any = s->driver.queue_n > 0;
     umbra_store_unlock(s);
     return any;

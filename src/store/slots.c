@@ -245,13 +245,23 @@ void umbra_slots_decay(umbra_slots *s)
         update(s, i);
 }
 
-void umbra_slots_count_use(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses)
+float umbra_slots_uses(const umbra_slots *s, int32_t layer, int32_t expert)
+{
+    return s->use_count[pair_of(s, layer, expert)] / s->use;
+}
+
+void umbra_slots_add_uses(umbra_slots *s, int32_t layer, int32_t expert, float uses)
 {
     size_t pair = pair_of(s, layer, expert);
     umbra_assert(uses > 0);
-    s->use_count[pair] += (float)uses * s->use;
+    s->use_count[pair] += uses * s->use;
     if (s->of[pair] >= 0)
         update(s, s->of[pair]);
+}
+
+void umbra_slots_count_use(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses)
+{
+    umbra_slots_add_uses(s, layer, expert, (float)uses);
 }
 
 void umbra_slots_clear(umbra_slots *s)

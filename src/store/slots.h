@@ -27,7 +27,8 @@ typedef struct umbra_slot {
     int32_t expert;
     int32_t pins;        /* leases given or promised */
     uint32_t scan_order; /* among those that prompts used last, ascending; 0: by none */
-    int8_t guess; /* distance at which it was read ahead and has not been used since; 0: none */
+    int8_t guess;  /* distance at which it was read ahead and has not been used since; 0: none */
+    bool refilled; /* read back, and not used since */
     int32_t next_empty; /* of an empty slot, -1: last */
 } umbra_slot;
 
@@ -98,6 +99,10 @@ void umbra_slots_mark_scanned(umbra_slots *s, int32_t slot);
 void umbra_slots_decay(umbra_slots *s);
 /* So many tokens of a batch use the expert, wherever it is. */
 void umbra_slots_count_use(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses);
+/* What an expert was used, wherever it is: each use 1 when it was new, and fading. */
+float umbra_slots_uses(const umbra_slots *s, int32_t layer, int32_t expert);
+/* Uses of another time, which count as if they had been here. */
+void umbra_slots_add_uses(umbra_slots *s, int32_t layer, int32_t expert, float uses);
 /* Empties every slot that is neither read into nor pinned. */
 void umbra_slots_clear(umbra_slots *s);
 

@@ -287,6 +287,7 @@ void umbra_store_close(umbra_store **p)
     umbra_slots_free(&s->guarded.slots);
     umbra_forecast_free(&s->guarded.forecast);
     umbra_free(s->driver.uses);
+    umbra_refill_free(&s->driver.refill);
     umbra_unmap(s->fixed.arena, s->fixed.arena_bytes);
     umbra_free(s->driver.reads);
     umbra_free(s->driver.batch.seen);
@@ -516,6 +517,7 @@ void umbra_store_reset_stats(umbra_store *s)
         .disk_bytes_per_s = s->stats.disk_bytes_per_s,
         .direct = s->stats.direct,
         .io = s->stats.io,
+        .refill_left = s->stats.refill_left,
     };
     umbra_store_unlock(s);
 }

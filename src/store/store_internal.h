@@ -1,6 +1,6 @@
 /* The store's own parts, shared by store.c (opening, statistics), batch.c (batches), budget.c
- * (memory given back), reads.c (the disk: demands first, then guesses) and places.c (experts at
- * addresses of the caller's). */
+ * (memory given back), reads.c (the disk: demands first, then guesses), refill.c (what was there
+ * before) and places.c (experts at addresses of the caller's). */
 #ifndef UMBRA_STORE_STORE_INTERNAL_H
 #define UMBRA_STORE_STORE_INTERNAL_H
 
@@ -15,6 +15,7 @@
 #include "store/io/io.h"
 #include "store/geometry.h"
 #include "store/places.h"
+#include "store/refill.h"
 #include "store/sizes.h"
 #include "store/slots.h"
 
@@ -74,6 +75,15 @@ typedef struct umbra_batch_state {
 
 typedef struct umbra_verifier umbra_verifier;
 
+/* What is to be read back, in the order of the files; nothing: NULL. */
+typedef struct umbra_refill {
+    umbra_cached_expert *expert; /* (n), those before `next` were begun, or passed over */
+    uint8_t *wanted;             /* (n_layers, n_experts): 1, in the list */
+    int n, next;
+} umbra_refill;
+
+void umbra_refill_free(umbra_refill *r);
+
 /* Constant after opening; any thread may look. */
 typedef struct umbra_store_fixed {
     umbra_io_file *files; /* (n_files), path owned */
@@ -109,6 +119,7 @@ typedef struct umbra_store_driver {
     umbra_calibration calibration;
     umbra_store_event *events; /* (events_room) the caller's, or NULL */
     int events_room, events_n;
+    umbra_refill refill;
     umbra_flight *flights; /* (depth) */
     int first_free;
     int in_flight; /* requests */
@@ -224,6 +235,15 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
 /* Begins misses of the batch and submits reads, as far as slots and depth allow; behind the last
  * demand, guesses that are worth it. */
 int umbra_store_start_reads(umbra_store *s, umbra_error *err);
+/* Queues the reads into a slot that was just taken, for an item of the batch or, -1, for nobody as
+ * yet; where all is there, it has arrived. distance: of a guess, else 0. Called with the lock held.
+ */
+void umbra_store_begin_reads(umbra_store *s, int32_t slot, int32_t item, int distance);
+/* The budget is what the whole engine promises, so it is checked where memory comes into use, in
+ * every build. Called with the lock held. */
+int umbra_store_check_budget(umbra_store *s, umbra_error *err);
+/* The error that the backend failed with, if it did: nothing can be read any more. */
+int umbra_store_get_broken(const umbra_store *s, umbra_error *err);
 /* Takes completions; wait: blocks for one if any read is in flight. */
 int umbra_store_reap_reads(umbra_store *s, bool wait, umbra_error *err);
 /* Of the slots that are in use. Called with the mutex held. */

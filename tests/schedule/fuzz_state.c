@@ -1,7 +1,7 @@
-/* Any bytes as the snapshot of a sequence, or as a file in a folder of states. The first byte says
- * of which model, which of both, and whether the checksums are put right, so that what they guard
- * is reached. With libFuzzer this is the fuzz target; with fuzz_driver.c it runs the corpus as an
- * ordinary test. */
+/* Any bytes as the snapshot of a sequence, or as a file in a folder of states: of a state, or of
+ * the experts of a cache. The first byte says of which model, which of these, and whether the
+ * checksums are put right, so that what they guard is reached. With libFuzzer this is the fuzz
+ * target; with fuzz_driver.c it runs the corpus as an ordinary test. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +11,12 @@
 #include <umbra/engine.h>
 
 #include "../model/make.h"
+#include "engine/engine.h"
 #include "fuzz_target.h"
 #include "schedule/states_internal.h"
+#include "store/refill.h"
 
-enum { MODELS = 3, STATE_FILE = 4, RIGHT = 8, CONTEXT = 64, MOST = 1 << 17 };
+enum { MODELS = 3, STATE_FILE = 4, RIGHT = 8, EXPERTS_FILE = 16, CONTEXT = 64, MOST = 1 << 17 };
 
 static const make_layout *const layouts[MODELS] = {&make_glm4moe, &make_gpt_oss, &make_qwen3next};
 static struct machine {
@@ -25,7 +27,7 @@ static struct machine {
     unsigned char *sound; /* a snapshot of 3 tokens */
     size_t bytes;
 } machines[MODELS];
-static char folder[256], path[320], lock[320];
+static char folder[256], path[320], experts_path[320], lock[320];
 
 static void eval(umbra_engine *engine, int n)
 {
@@ -59,6 +61,7 @@ static void open_machine(struct machine *m, const make_layout *layout)
 static void remove_folder(void)
 {
     unlink(path);
+    unlink(experts_path);
     unlink(lock);
     rmdir(folder);
 }
@@ -156,6 +159,52 @@ static void open_folder(struct machine *m, unsigned char *bytes, size_t n, bool 
     umbra_states_close(&states);
 }
 
+static void put_experts_right(const struct machine *m, unsigned char *bytes, size_t n)
+{
+    umbra_experts_header h;
+    if (n < sizeof h)
+        return;
+    memcpy(&h, bytes, sizeof h);
+    memcpy(h.model, m->hash, sizeof h.model);
+    h.experts = (uint32_t)((n - sizeof h) / sizeof(umbra_cached_expert));
+    h.hash = XXH3_64bits_withSeed(bytes + sizeof h, h.experts * sizeof(umbra_cached_expert),
+                                  XXH3_64bits(&h, offsetof(umbra_experts_header, hash)));
+    memcpy(bytes, &h, sizeof h);
+}
+
+/* What is taken of them is read, and the model computes as before. */
+static void refill(struct machine *m, unsigned char *bytes, size_t n, bool right)
+{
+    const umbra_states_options o = {.folder = folder,
+                                    .most_bytes = 1 << 20,
+                                    .model = m->hash,
+                                    .kernels = umbra_engine_get_plan(m->engine)->kernels,
+                                    .buffer_bytes = 1 << 20,
+                                    .warn = no_warning};
+    umbra_store *store = umbra_engine_store(m->engine);
+    umbra_states *states;
+    uint64_t size;
+    snprintf(experts_path, sizeof experts_path, "%s/%s.experts", folder, m->hash);
+    if (right)
+        put_experts_right(m, bytes, n);
+    FILE *f = fopen(experts_path, "wb");
+    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f) != 0)
+        abort();
+    if (umbra_store_clear(store, NULL) != UMBRA_OK ||
+        umbra_states_open(&states, &o, NULL) != UMBRA_OK)
+        abort();
+    umbra_states_refill(states, m->engine, &size);
+    int rc;
+    while ((rc = umbra_store_refill(store, NULL)) > 0)
+        ;
+    if (rc != 0)
+        abort();
+    eval(m->engine, 1);
+    umbra_states_save_experts(states, m->engine);
+    umbra_states_close(&states);
+    unlink(experts_path);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size > MOST)
@@ -168,7 +217,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     memcpy(bytes, data + 1, n);
     (void)umbra_engine_truncate(m->engine, 0, 0);
-    if (data[0] & STATE_FILE)
+    if (data[0] & EXPERTS_FILE)
+        refill(m, bytes, n, data[0] & RIGHT);
+    else if (data[0] & STATE_FILE)
         open_folder(m, bytes, n, data[0] & RIGHT);
     else
         restore(m, bytes, n, data[0] & RIGHT);

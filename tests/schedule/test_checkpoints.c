@@ -17,10 +17,17 @@
 #define FOLDER UMBRA_TEST_DIR
 
 static const make_key longer[] = {{"context_length", 512, MAKE_U32, NULL}, {NULL, 0, 0, NULL}};
-static const make_layout *const layouts[] = {&make_gpt_oss, &make_qwen35moe, &make_kimi_linear,
-                                             &make_nemotron_h_moe, &make_lfm2moe};
+static const make_layout *const layouts[] = {
+    &make_gpt_oss, &make_qwen35moe, &make_kimi_linear, &make_nemotron_h_moe,
+    &make_lfm2moe, &make_qwen4exp,  &make_deepseek4};
+/* Indexes pick what their attention sees, and nothing is forgotten. */
+static const make_layout *const indexed[] = {&make_glm_dsa, &make_deepseek32, &make_minimax_m3};
 
-enum { LAYOUTS = sizeof layouts / sizeof *layouts, BEHIND = 16 };
+enum {
+    LAYOUTS = sizeof layouts / sizeof *layouts,
+    INDEXED = sizeof indexed / sizeof *indexed,
+    BEHIND = 16
+};
 
 typedef struct fixture {
     umbra_memory_file file;
@@ -38,13 +45,14 @@ static void warn(void *user, const char *message)
 static void start(fixture *f, int sequences, int texts, bool on_disk)
 {
     umbra_error err = {0};
+    const umbra_model_info *info = umbra_model_get_info(model);
     f->engine = open_engine(sequences);
     f->states = NULL;
     const umbra_states_options o = {.folder = FOLDER,
                                     .most_bytes = 1 << 30,
                                     .model = "0123456789abcdef0123456789abcdef",
                                     .kernels = umbra_engine_get_plan(f->engine)->kernels,
-                                    .forgets = true,
+                                    .forgets = info->windowed_layers + info->recurrent_layers > 0,
                                     .buffer_bytes = 8 << 20,
                                     .warn = warn};
     if (on_disk && umbra_states_open(&f->states, &o, &err) != UMBRA_OK)
@@ -229,6 +237,35 @@ static void a_restart_finds_checkpoints(void **state)
     assert_int_equal(system("rm -rf '" FOLDER "'"), 0);
 }
 
+/* Keys of indexes are cut, forked and kept as all others are. */
+static void indexes_go_on_from_anywhere(void **state)
+{
+    (void)state;
+    for (int i = 0; i < INDEXED; i++) {
+        fixture f;
+        assert_int_equal(system("rm -rf '" FOLDER "'"), 0);
+        open_layout(&f, indexed[i]);
+        start(&f, 2, 1, true);
+        make_small(&t, 240, 70, 1);
+        run_one(&f, &t);
+        make_small(&u, 240, 70, 2);
+        run_one(&f, &u);
+        assert_int_equal(u.job.reused_tokens, 70);
+        check(&u);
+        stop(&f);
+        start(&f, 2, 1, true);
+        make_small(&u, 250, 200, 3);
+        make_small(&t, 240, 70, 1);
+        memcpy(u.prompt, t.prompt, 200 * sizeof *u.prompt);
+        run_one(&f, &u);
+        assert_in_range(u.job.restored_tokens, 192, 200);
+        check(&u);
+        stop(&f);
+        close_layout(&f);
+    }
+    assert_int_equal(system("rm -rf '" FOLDER "'"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +274,7 @@ int main(void)
         cmocka_unit_test(prompts_that_come_together_read_their_beginning_once),
         cmocka_unit_test(texts_are_worth_more_than_checkpoints),
         cmocka_unit_test(a_restart_finds_checkpoints),
+        cmocka_unit_test(indexes_go_on_from_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,9 @@
 #include <umbra/umbra.h>
 
 #include "base/memory.h"
+#include "engine/engine.h"
 #include "jobs.h"
+#include "store/refill.h"
 
 #define FOLDER UMBRA_TEST_DIR
 
@@ -264,6 +266,89 @@ static void a_folder_serves_one_program(void **state)
     finish(&f);
 }
 
+/* ---- the cache's experts ---- */
+
+static const char experts_file[] = FOLDER "/0123456789abcdef0123456789abcdef.experts";
+
+/* Leaves a file of experts. Returns how many the cache had. */
+static int leave_experts(void)
+{
+    fixture f;
+    begin(&f, hash, 1 << 30);
+    make_text(&t, 20, 100, 0, 4);
+    run_one(&f, &t);
+    int n = umbra_store_count_cached(umbra_engine_store(f.engine));
+    finish(&f);
+    assert_int_equal(access(experts_file, F_OK), 0);
+    assert_true(n > 8);
+    return n;
+}
+
+/* What a process that begins now would read back. */
+static int experts_found(const char *model_hash, int *warnings)
+{
+    fixture f;
+    umbra_store_stats stats;
+    begin(&f, model_hash, 1 << 30);
+    umbra_engine_get_store_stats(f.engine, &stats);
+    *warnings = f.warnings;
+    finish(&f);
+    return (int)stats.refill_left;
+}
+
+static void experts_are_found_again(void **state)
+{
+    (void)state;
+    int n = leave_experts(), warnings;
+    assert_int_equal(experts_found(hash, &warnings), n);
+    assert_int_equal(warnings, 0);
+    assert_int_equal(experts_found(hash, &warnings), n); /* nothing was asked: it is as it was */
+    assert_int_equal(experts_found(other_hash, &warnings), 0);
+    assert_int_equal(warnings, 0);
+}
+
+static void damaged_experts_go(void **state)
+{
+    (void)state;
+    const long places[] = {3, 9, 13, 20, 50, 70, -1};
+    int warnings;
+    for (int i = 0; i < 7; i++) {
+        leave_experts();
+        flip(experts_file, places[i]);
+        assert_int_equal(experts_found(hash, &warnings), 0);
+        assert_int_equal(warnings, 1);
+        assert_int_equal(access(experts_file, F_OK), -1);
+    }
+    leave_experts();
+    assert_int_equal(truncate(experts_file, 60), 0);
+    assert_int_equal(experts_found(hash, &warnings), 0);
+    fclose(fopen(FOLDER "/0123456789abcdef0123456789abcdef.experts.part", "w"));
+    experts_found(hash, &warnings);
+    assert_int_equal(access(FOLDER "/0123456789abcdef0123456789abcdef.experts.part", F_OK), -1);
+}
+
+/* It is one of the files that the folder's limit is about. */
+static void experts_are_within_the_limit(void **state)
+{
+    (void)state;
+    fixture f;
+    umbra_states_stats stats;
+    struct stat st;
+    leave_experts();
+    assert_int_equal(stat(experts_file, &st), 0);
+    begin(&f, hash, 1 << 30);
+    umbra_states_get_stats(f.states, &stats);
+    assert_int_equal(stats.files, 0);
+    assert_int_equal(stats.bytes, st.st_size);
+    finish(&f);
+    begin(&f, hash, (uint64_t)st.st_size - 1);
+    assert_int_equal(access(experts_file, F_OK), -1);
+    make_text(&t, 20, 100, 0, 4);
+    run_one(&f, &t);
+    finish(&f);
+    assert_int_equal(access(experts_file, F_OK), -1);
+}
+
 static void opening_without_memory_fails_clean(void **state)
 {
     (void)state;
@@ -294,6 +379,9 @@ int main(void)
         cmocka_unit_test_setup(the_oldest_make_room, empty_folder),
         cmocka_unit_test_setup(a_longer_one_takes_the_place_of_its_beginning, empty_folder),
         cmocka_unit_test_setup(a_folder_serves_one_program, empty_folder),
+        cmocka_unit_test_setup(experts_are_found_again, empty_folder),
+        cmocka_unit_test_setup(damaged_experts_go, empty_folder),
+        cmocka_unit_test_setup(experts_are_within_the_limit, empty_folder),
         cmocka_unit_test_setup(opening_without_memory_fails_clean, empty_folder),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

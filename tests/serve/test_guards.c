@@ -259,6 +259,55 @@ static void states_outlive_the_server(void **state)
     close_server(&s);
 }
 
+/* What the second server has to read for an answer, and how many experts it did not have. */
+typedef struct cost {
+    long long misses, bytes;
+} cost;
+
+static cost cost_of_asking(const char *body, const char *text)
+{
+    cost before = {metric("umbra_expert_misses_total"), metric("umbra_read_bytes_total")};
+    json_t *j = http_post(port, "/v1/completions", body, 200);
+    assert_string_equal(http_text(j, "choices.0.text"), text);
+    json_decref(j);
+    await("umbra_requests_writing", 0); /* figures are those of the last step */
+    return (cost){metric("umbra_expert_misses_total") - before.misses,
+                  metric("umbra_read_bytes_total") - before.bytes};
+}
+
+/* The model's experts fit into memory, so that all that were there come back. */
+static void experts_come_back_while_nobody_asks(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"temperature\":0,\"max_tokens\":24,\"prompt\":\"The cache\"}";
+    assert_int_equal(system("rm -rf '" UMBRA_TEST_DIR "'"), 0);
+    const serve_options o = {
+        .state_folder = UMBRA_TEST_DIR, .state_bytes = 1 << 30, .state_buffer_bytes = 16 << 20};
+    serve *s = open_server(&o, 1);
+    assert_int_equal(metric("umbra_refill_experts") + metric("umbra_refill_reads_total"), 0);
+    json_t *first = http_post(port, "/v1/completions", body, 200);
+    const char *text = http_text(first, "choices.0.text");
+    await("umbra_requests_writing", 0);
+    long long experts = metric("umbra_expert_misses_total");
+    close_server(&s);
+
+    s = open_server(&o, 1);
+    await("umbra_refill_experts", 0);
+    assert_int_equal(metric("umbra_refill_reads_total"), experts);
+    assert_true(metric("umbra_refill_bytes_total") >= metric("umbra_read_bytes_total"));
+    cost warm = cost_of_asking(body, text);
+    assert_int_equal(warm.misses + warm.bytes, 0);
+    assert_int_equal(metric("umbra_refill_used_total"), experts);
+    close_server(&s);
+
+    assert_int_equal(system("rm '" UMBRA_TEST_DIR "'/*.experts"), 0);
+    s = open_server(&o, 1);
+    cost cold = cost_of_asking(body, text);
+    assert_true(cold.misses == experts && cold.bytes > 0);
+    close_server(&s);
+    json_decref(first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +319,7 @@ int main(void)
         cmocka_unit_test(who_goes_is_not_written_for),
         cmocka_unit_test(answers_may_end_before_the_server),
         cmocka_unit_test(states_outlive_the_server),
+        cmocka_unit_test(experts_come_back_while_nobody_asks),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

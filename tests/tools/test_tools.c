@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -152,6 +153,15 @@ static void assert_tensor(const umbra_gguf *gguf, const char *name, const char *
     assert_int_equal(t->shape[2], z);
 }
 
+static int check_finite(void *user, int index, const float *values)
+{
+    (void)user;
+    (void)index;
+    for (int i = 0; i < 1024; i++)
+        assert_true(isfinite(values[i]));
+    return 0;
+}
+
 static umbra_gguf *make_random(const char *arguments)
 {
     umbra_error err;
@@ -210,6 +220,37 @@ static void random_files_have_the_shapes(void **state)
     assert_int_equal(umbra_model_open(&model, FILES "random.gguf", &err), UMBRA_OK);
     assert_int_equal(umbra_model_get_info(model)->moe_layers, 2);
     umbra_model_close(&model);
+}
+
+/* Layouts with delta nets, several residual streams, n-grams and hashed routing open, and speak. */
+static void random_files_run(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"test-qwen35moe", "test-gpt-oss",
+                                         "test-qwen4exp --rows 500", "test-deepseek4"};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        char arguments[128];
+        size_t name = strcspn(shapes[i], " ");
+        umbra_error err;
+        umbra_model *model;
+        umbra_engine *engine;
+        const umbra_token tokens[] = {{5, 0, false}, {7, 0, false}, {9, 0, true}};
+        umbra_tap tap = {.logits = check_finite};
+        snprintf(arguments, sizeof arguments, "%.*s " FILES "random.gguf%s", (int)name, shapes[i],
+                 shapes[i] + name);
+        assert_int_equal(tool(RANDOM_GGUF, "%s", arguments), 0);
+        if (umbra_model_open(&model, FILES "random.gguf", &err) != UMBRA_OK)
+            fail_msg("%s: %s", shapes[i], err.message);
+        assert_int_equal(umbra_engine_open(&engine, model, NULL, &err), UMBRA_OK);
+        assert_int_equal(umbra_engine_eval(engine, tokens, 3, &tap, &err), UMBRA_OK);
+        umbra_engine_close(&engine);
+        umbra_model_close(&model);
+    }
+    umbra_gguf *g = make_random("test-qwen4exp " FILES "random.gguf --rows 500");
+    assert_tensor(g, "per_layer_token_embd.weight", "IQ4_NL", 32, 7936, 1);
+    assert_tensor(g, "blk.0.ffn_up_exps.weight", "IQ3_XXS", 512, 160, 8);
+    assert_tensor(g, "blk.0.ffn_down_exps.weight", "IQ4_NL", 160, 512, 8);
+    umbra_gguf_close(&g);
 }
 
 static void random_files_refuse(void **state)
@@ -314,9 +355,13 @@ static void wrong_shards_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wider_experts_say_the_same),   cmocka_unit_test(widening_refuses),
-        cmocka_unit_test(random_files_have_the_shapes), cmocka_unit_test(random_files_refuse),
-        cmocka_unit_test(shards_are_one_model),         cmocka_unit_test(splitting_refuses),
+        cmocka_unit_test(wider_experts_say_the_same),
+        cmocka_unit_test(widening_refuses),
+        cmocka_unit_test(random_files_have_the_shapes),
+        cmocka_unit_test(random_files_run),
+        cmocka_unit_test(random_files_refuse),
+        cmocka_unit_test(shards_are_one_model),
+        cmocka_unit_test(splitting_refuses),
         cmocka_unit_test(wrong_shards_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
