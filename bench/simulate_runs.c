@@ -3,10 +3,12 @@
  * takes, so that nothing depends on the machine that runs it, and every run gives the same.
  *
  *   simulate_runs MODEL TRACES [--disk RATE,LATENCY...] [--residency SHARE...] [--policy NAME...]
- *                 [--tokens N] [--warm N] [--widen N] [--rate GB/S] [--step US] [--predict US]
+ *                 [--tokens N] [--warm N] [--widen N] [--rate GB/S] [--output GB/S] [--step US]
+ *                 [--predict US]
  *
  * A step of products takes --step microseconds, for its barrier and the small things before it, and
- * the time in which --rate would read its weights. --widen: experts are so many times as large, for
+ * the time in which --rate would read its weights; the output matrix, which is long, is read at
+ * --output. --widen: experts are so many times as large, for
  * the processor and the disk. --predict: microseconds of a prediction by gate or shadow.
  *
  * What a policy loses is found by taking away from it what may be the cause. Behind its name:
@@ -46,7 +48,7 @@ static const char *const fate_name[FATES] = {"unseen", "doubted", "unread", "lat
 typedef struct simulation {
     const umbra_model *model;
     /* How time goes. */
-    double ns_per_byte, step_ns, predict_ns;
+    double ns_per_byte, output_ns_per_byte, step_ns, predict_ns;
     int widen;
     uint64_t now_ns;
     double owed_ns; /* a part of a nanosecond */
@@ -58,14 +60,14 @@ typedef struct simulation {
     /* The run. */
     umbra_engine *engine;
     umbra_prefetch *prefetch;
-    umbra_tap attached;      /* the prefetch's */
+    umbra_tap attached;       /* the prefetch's */
     void (*tick)(void *user); /* the engine's */
     int tokens, warm;
     uint16_t *routing; /* (tokens, layers, used) of all tokens, once they are known */
     bool recorded;
     int token;
-    uint64_t clock; /* the store's when the token began */
-    float *foretold; /* (layers, experts) of the next batch of each layer; */
+    uint64_t clock;   /* the store's when the token began */
+    float *foretold;  /* (layers, experts) of the next batch of each layer; */
     int *foretold_of; /* (layers) of the token; -1: nothing */
     double compute_ns, walk_ns;
     uint64_t predictions;
@@ -104,7 +106,7 @@ static uint64_t now_of(void *user)
         bool experts = i == UMBRA_PROFILE_GATE_UP || i == UMBRA_PROFILE_DOWN;
         double bytes = (double)s->entry[i].bytes * (experts ? s->widen : 1);
         s->entry[i].bytes = 0;
-        spend(s, bytes * s->ns_per_byte);
+        spend(s, bytes * (i == UMBRA_PROFILE_OUTPUT ? s->output_ns_per_byte : s->ns_per_byte));
     }
     return s->now_ns;
 }
@@ -231,7 +233,8 @@ static int routed(void *user, const umbra_rows *rows)
         s->forced = false;
         return rc;
     }
-    spend(s, s->predict_ns * (double)(stats.runner.predictions - s->predictions));
+    if (stats.policy != UMBRA_POLICY_ORACLE)
+        spend(s, s->predict_ns * (double)(stats.runner.predictions - s->predictions));
     s->predictions = stats.runner.predictions;
     return UMBRA_OK;
 }
@@ -305,11 +308,10 @@ static void begin_counting(simulation *s, outcome *out)
 static void decode(simulation *s, umbra_trace *trace, outcome *out)
 {
     umbra_error err = {0};
-    const umbra_tap tap = {.user = s,
-                           .at = {[UMBRA_TAP_ENTER] = enter,
-                                  [UMBRA_TAP_HIDDEN] = look,
-                                  [UMBRA_TAP_ROUTED] = routed},
-                           .logits = take_logits};
+    const umbra_tap tap = {
+        .user = s,
+        .at = {[UMBRA_TAP_ENTER] = enter, [UMBRA_TAP_HIDDEN] = look, [UMBRA_TAP_ROUTED] = routed},
+        .logits = take_logits};
     int32_t ids[DOCUMENT];
     s->token = 0;
     for (int i = 0; i < umbra_trace_documents(trace) && s->token < s->tokens; i++) {
@@ -402,7 +404,7 @@ int main(int argc, char **argv)
 {
     const char *disks[MOST] = {"2G,100us", "5G,100us", "8G,100us"};
     const char *policies[MOST] = {"off", "gate", "runahead", "auto", "oracle"};
-    double residencies[MOST] = {0.411}, rate = 8, step_us = 4, predict_us = 15;
+    double residencies[MOST] = {0.411}, rate = 12.5, output = 38, step_us = 1, predict_us = 15;
     int n_disks = 3, n_policies = 5, n_residencies = 1;
     simulation s = {.tokens = 224, .warm = 64, .widen = 1};
     if (argc < 3) {
@@ -429,6 +431,8 @@ int main(int argc, char **argv)
             s.widen = (int)one;
         else if (strcmp(option, "--rate") == 0 && one > 0)
             rate = one;
+        else if (strcmp(option, "--output") == 0 && one > 0)
+            output = one;
         else if (strcmp(option, "--step") == 0)
             step_us = one;
         else if (strcmp(option, "--predict") == 0)
@@ -444,6 +448,7 @@ int main(int argc, char **argv)
     const umbra_clock clock = {now_of, wait_until, &s};
     s.model = model;
     s.ns_per_byte = 1 / rate;
+    s.output_ns_per_byte = 1 / output;
     s.step_ns = step_us * 1e3;
     s.predict_ns = predict_us * 1e3;
     s.now_ns = 1;
