@@ -11,15 +11,13 @@
  * (100); --recall: of what is foretold one to four layers ahead (0.92, as walks ahead have it; 0:
  * off). The shape "traces" is the recorded model's, with --expert MB and --dense GB.
  * Prints tokens per second, and where a token's time goes. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "lab/trace/trace.h"
+#include "routing.h"
 #include "store/store_internal.h"
 
 enum { MOST = 16, STREAMS = 3, USED = 64, PIECES = 8 };
@@ -76,49 +74,7 @@ static void wait_until(void *user, uint64_t ns)
         m->now_ns = ns;
 }
 
-static void check(int rc, const umbra_error *err)
-{
-    if (rc >= 0)
-        return;
-    fprintf(stderr, "machines: %s\n", err->message);
-    exit(1);
-}
-
-static void *need(void *p)
-{
-    if (p)
-        return p;
-    fputs("machines: out of memory\n", stderr);
-    exit(1);
-}
-
 /* ---- routing ---- */
-
-static void read_routing(simulation *s)
-{
-    umbra_error err = {0};
-    const umbra_trace_info *info = umbra_trace_get_info(s->trace);
-    size_t layers = (size_t)info->layers, used = (size_t)info->used;
-    s->trace_layers = info->layers;
-    s->trace_used = info->used;
-    for (int i = 0; i < umbra_trace_documents(s->trace); i++) {
-        const umbra_trace_document *d = umbra_trace_document_at(s->trace, i);
-        size_t n = (size_t)d->tokens, first = (size_t)s->recorded;
-        uint16_t *column = need(umbra_calloc(n * used, sizeof *column));
-        s->routing =
-            need(umbra_reallocarray(s->routing, (first + n) * layers * used, sizeof *s->routing));
-        for (size_t l = 0; l < layers; l++) {
-            check(umbra_trace_read_experts(s->trace, d->shard, (int)l, d->first, d->tokens, column,
-                                           &err),
-                  &err);
-            for (size_t t = 0; t < n; t++)
-                memcpy(s->routing + ((first + t) * layers + l) * used, column + t * used,
-                       used * sizeof *column);
-        }
-        umbra_free(column);
-        s->recorded += d->tokens;
-    }
-}
 
 /* The experts of a token in a layer of the shape. A layer with more experts than the recorded model
  * is put together from the best experts of several recorded layers, each of which names experts of
@@ -174,10 +130,10 @@ static void open_machine(simulation *s, int rank)
                              .budget_bytes = budget > (double)bytes * 2 * USED ? (uint64_t)budget
                                                                                : bytes * 2 * USED,
                              .io = disk};
-    check(umbra_store_open_with(&m->store, &o, &umbra_io_sim, &m->clock, &err), &err);
+    must(umbra_store_open_with(&m->store, &o, &umbra_io_sim, &m->clock, &err), &err);
     umbra_free(slices);
     if (s->recall > 0) {
-        check(umbra_store_probe(m->store, &err), &err);
+        must(umbra_store_probe(m->store, &err), &err);
         umbra_store_set_guessing(m->store, true);
     }
 }
@@ -188,7 +144,7 @@ static void compute(machine *m, double ns, int pieces)
     m->compute_ns += ns;
     for (int i = 0; i < pieces; i++) {
         m->now_ns += (uint64_t)(ns / pieces);
-        check(umbra_store_poll(m->store, &err), &err);
+        must(umbra_store_poll(m->store, &err), &err);
     }
 }
 
@@ -221,13 +177,13 @@ static void run_experts(simulation *s, int rank, int layer, const int *experts)
         if (owner_of(s, layer, experts[j]) == rank)
             own[n++] = experts[j];
     const umbra_batch batch = {.layer = layer, .experts = own, .n = n};
-    check(umbra_store_begin(m->store, &batch, &err), &err);
+    must(umbra_store_begin(m->store, &batch, &err), &err);
     umbra_lease leases[USED];
     for (;;) {
         uint64_t before = m->now_ns;
         n = umbra_store_next(m->store, leases, USED, &err);
         m->wait_ns += (double)(m->now_ns - before);
-        check(n, &err);
+        must(n < 0 ? n : UMBRA_OK, &err);
         if (n == 0)
             return;
         compute(m, n * s->shape->expert_bytes / s->memory * 1e9, 2);
@@ -284,7 +240,7 @@ static void fill(simulation *s)
                 umbra_lease lease;
                 const umbra_batch batch = {
                     .kind = UMBRA_BATCH_PROBE, .layer = l, .experts = &e, .n = 1};
-                check(umbra_store_begin(m->store, &batch, &err), &err);
+                must(umbra_store_begin(m->store, &batch, &err), &err);
                 while (umbra_store_next(m->store, &lease, 1, &err) > 0)
                     umbra_store_release(m->store, &lease);
             }
@@ -340,17 +296,6 @@ static double latency_of(double gbit)
     return gbit <= 1 ? 50e3 : gbit <= 10 ? 20e3 : gbit <= 25 ? 10e3 : 5e3;
 }
 
-static void make_file(simulation *s)
-{
-    snprintf(s->file, sizeof s->file, "/tmp/umbra-machines-XXXXXX");
-    int fd = mkstemp(s->file);
-    if (fd < 0 || ftruncate(fd, 64 << 20) != 0) {
-        perror(s->file);
-        exit(1);
-    }
-    close(fd);
-}
-
 int main(int argc, char **argv)
 {
     double ranks[MOST] = {1, 2, 4, 8, 16, 32, 64}, networks[MOST] = {1, 10, 25, 100};
@@ -390,15 +335,17 @@ int main(int argc, char **argv)
                 of->dense_bytes = of->resident_bytes = value * 1e9;
         }
     }
-    check(umbra_trace_open(&s.trace, argv[1], &err), &err);
-    read_routing(&s);
+    must(umbra_trace_open(&s.trace, argv[1], &err), &err);
+    s.routing = read_routing(s.trace, &s.recorded);
     const umbra_trace_info *info = umbra_trace_get_info(s.trace);
+    s.trace_layers = info->layers;
+    s.trace_used = info->used;
     if (of->layers == 0)
         of->layers = info->layers, of->experts = info->experts, of->used = info->used,
         of->hidden = info->hidden;
     s.shape = of;
     s.forecast = need(umbra_calloc((size_t)of->experts, sizeof *s.forecast));
-    make_file(&s);
+    make_disk(s.file, 64 << 20);
     printf("%s: %d layers of %d experts of %.1f MB, %.1f GB for every token; each machine %.0f GB, "
            "memory %.0f GB/s, disk %.1f GB/s, recall %.2f\n",
            of->name, of->layers, of->experts, of->expert_bytes * 1e-6, of->dense_bytes * 1e-9,

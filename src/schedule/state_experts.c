@@ -28,55 +28,42 @@ static uint64_t hash_of(const umbra_experts_header *h, const umbra_cached_expert
 
 /* ---- writing ---- */
 
-static int write_file(const char *path, const umbra_experts_header *h,
-                      const umbra_cached_expert *experts, umbra_error *err)
-{
-    umbra_replacement r = {.fd = -1};
-    int rc = umbra_replace_begin(&r, path, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_replace_write(&r, h, sizeof *h, 0, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_replace_write(&r, experts, h->experts * sizeof *experts, sizeof *h, err);
-    if (rc == UMBRA_OK)
-        return umbra_replace_commit(&r, NULL, err);
-    umbra_replace_abort(&r);
-    return rc;
-}
-
 /* Makes room and writes; a file that does not fit is none. */
-static void write_experts(umbra_states *s, const umbra_cached_expert *experts, int n)
+static void write_experts(umbra_states *s, const umbra_experts_header *h, uint64_t bytes)
 {
-    umbra_experts_header h = {.version = VERSION, .experts = (uint32_t)n};
-    umbra_state_entry e = {.bytes = sizeof h + (uint64_t)n * sizeof *experts, .experts = true};
+    umbra_state_entry e = {.bytes = bytes, .experts = true};
     umbra_error err = {0};
-    memcpy(h.magic, magic, sizeof magic);
-    memcpy(h.model, s->model, sizeof h.model);
-    h.hash = hash_of(&h, experts);
     name_of(s, e.name);
     pthread_mutex_lock(&s->mutex);
-    bool room = umbra_state_make_room(s, e.bytes);
+    bool room = umbra_state_make_room(s, bytes);
     pthread_mutex_unlock(&s->mutex);
-    char *path = room ? umbra_state_path(s, e.name) : NULL;
-    if (!path)
+    if (!room)
         return;
-    if (write_file(path, &h, experts, &err) == UMBRA_OK) {
+    if (umbra_state_write(s, e.name, h, bytes, &err) == UMBRA_OK) {
         pthread_mutex_lock(&s->mutex);
         umbra_state_replace(s, &e);
         pthread_mutex_unlock(&s->mutex);
     } else if (s->o.warn) {
         s->o.warn(s->o.user, err.message);
     }
-    umbra_free(path);
 }
 
 void umbra_states_save_experts(umbra_states *s, umbra_engine *engine)
 {
     const umbra_store *store = umbra_engine_store(engine);
     int room = umbra_store_count_cached(store);
-    umbra_cached_expert *experts = umbra_calloc((size_t)room, sizeof *experts);
-    if (room > 0 && experts)
-        write_experts(s, experts, umbra_store_list_cached(store, experts, room));
-    umbra_free(experts);
+    umbra_cached_expert *experts;
+    umbra_experts_header *h = umbra_calloc(1, sizeof *h + (size_t)room * sizeof *experts);
+    if (h && room > 0) {
+        experts = (umbra_cached_expert *)(void *)(h + 1);
+        memcpy(h->magic, magic, sizeof magic);
+        memcpy(h->model, s->model, sizeof h->model);
+        h->version = VERSION;
+        h->experts = (uint32_t)umbra_store_list_cached(store, experts, room);
+        h->hash = hash_of(h, experts);
+        write_experts(s, h, sizeof *h + h->experts * sizeof *experts);
+    }
+    umbra_free(h);
 }
 
 /* ---- reading ---- */

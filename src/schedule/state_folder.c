@@ -95,6 +95,27 @@ int umbra_state_scan(umbra_states *s, umbra_error *err)
     return rc;
 }
 
+int umbra_state_write(const umbra_states *s, const char *name, const void *data, uint64_t bytes,
+                      umbra_error *err)
+{
+    umbra_replacement r = {.fd = -1};
+    char *path = umbra_state_path(s, name);
+    int rc = path ? umbra_replace_begin(&r, path, err) : umbra_fail_nomem(err, "a path", 64);
+    if (rc == UMBRA_OK && fchmod(r.fd, 0600) != 0)
+        rc = umbra_fail(err, UMBRA_E_IO, "%s: cannot be made for its owner alone: %s", path,
+                        strerror(errno));
+    if (rc == UMBRA_OK)
+        rc = umbra_replace_reserve(&r, bytes, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_replace_write(&r, data, bytes, 0, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_replace_commit(&r, NULL, err);
+    else
+        umbra_replace_abort(&r);
+    umbra_free(path);
+    return rc;
+}
+
 /* The entry of that name, or -1. */
 static int find(const umbra_states *s, const char *name)
 {

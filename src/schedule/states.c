@@ -38,23 +38,6 @@ static void warn(const umbra_states *s, const umbra_error *err)
 
 /* ---- writing ---- */
 
-static int write_file(umbra_states *s, const char *name, umbra_error *err)
-{
-    umbra_replacement r = {.fd = -1};
-    char *path = umbra_state_path(s, name);
-    int rc = path ? umbra_replace_begin(&r, path, err) : umbra_fail_nomem(err, "a path", 64);
-    if (rc == UMBRA_OK)
-        rc = umbra_replace_reserve(&r, s->buffer_bytes, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_replace_write(&r, s->buffer, s->buffer_bytes, 0, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_replace_commit(&r, NULL, err);
-    else
-        umbra_replace_abort(&r);
-    umbra_free(path);
-    return rc;
-}
-
 static bool begins_with(const umbra_state_entry *e, const umbra_state_entry *other)
 {
     int marks = other->tokens / UMBRA_STATE_MARK;
@@ -89,7 +72,7 @@ static void write_buffer(umbra_states *s)
     pthread_mutex_lock(&s->mutex);
     bool room = umbra_state_make_room(s, e.bytes);
     pthread_mutex_unlock(&s->mutex);
-    int rc = room ? write_file(s, e.name, &err) : UMBRA_E_IO;
+    int rc = room ? umbra_state_write(s, e.name, s->buffer, e.bytes, &err) : UMBRA_E_IO;
     if (room && rc != UMBRA_OK)
         warn(s, &err);
     pthread_mutex_lock(&s->mutex);

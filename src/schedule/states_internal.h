@@ -102,6 +102,9 @@ char *umbra_state_path(const umbra_states *s, const char *name);
 int64_t umbra_state_now_ns(void);
 /* state_folder.c: finds all files; what is damaged, or was being written, goes. */
 int umbra_state_scan(umbra_states *s, umbra_error *err);
+/* Writes a file of the folder, for its owner alone: states tell what was said. */
+int umbra_state_write(const umbra_states *s, const char *name, const void *data, uint64_t bytes,
+                      umbra_error *err);
 /* Under the mutex: takes an entry, whose marks are the folder's from then on, for a file that is
  * there. There must be fewer than UMBRA_STATE_FILES. */
 void umbra_state_add(umbra_states *s, const umbra_state_entry *e);

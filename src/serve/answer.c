@@ -38,6 +38,7 @@ static void free_answer(serve_answer *a)
     }
     umbra_free(a->tools);
     json_decref(a->items);
+    json_decref(a->echo);
     umbra_chat_prompt_free(&a->prompt);
     umbra_template_tree_close(&a->tree);
     for (int i = 0; i < SERVE_MOST_STOPS; i++)

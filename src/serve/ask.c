@@ -154,11 +154,14 @@ static int32_t *copy_ids(serve_exchange *x, const json_t *list, size_t *count,
     json_t *id;
     int32_t *ids = umbra_calloc(n + 1, sizeof *ids);
     *count = n;
-    json_array_foreach((json_t *)(uintptr_t)list, i, id)
+    if (!ids)
+        *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+    json_array_foreach((json_t *)(uintptr_t)(ids ? list : NULL), i, id)
     {
         json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (!ids || value < 0 || value >= x->server->vocabulary) {
-            *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "prompt", "prompt: token ids are 0..%d",
+        if (value < 0 || value >= x->server->vocabulary) {
+            *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "prompt",
+                                   "prompt: must be one string, or the token ids of one, 0..%d",
                                    x->server->vocabulary - 1);
             umbra_free_tokens(ids);
             return NULL;

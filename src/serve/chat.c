@@ -104,6 +104,16 @@ static int limit(int newer, int older)
     return newer >= 0 ? newer : older;
 }
 
+/* Probabilities of other tokens are told beside the one that came. */
+static bool check_logprobs(serve_exchange *x, bool probable, int best, enum MHD_Result *result)
+{
+    if (probable || best <= 0)
+        return true;
+    *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "top_logprobs",
+                           "top_logprobs: are given where logprobs is true");
+    return false;
+}
+
 static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
                          enum MHD_Result *result)
 {
@@ -141,7 +151,8 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {0},
     };
     if (!serve_read_fields(x, body, fields, result) ||
-        !serve_read_stream_options(x, options, &a->usage, result) ||
+        !serve_read_stream_options(x, options, a, result) ||
+        !check_logprobs(x, probable, best, result) ||
         !serve_read_choice(x, choice, &chat, result) ||
         !serve_read_format(x, format, "response_format", &ask, result) ||
         !serve_render(x, &chat, &prompt, result))

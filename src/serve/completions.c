@@ -102,20 +102,20 @@ static json_t *whole(serve_answer *a)
 
 static const serve_writer writer = {begin, delta, end, serve_openai_fail, whole, ": alive\n\n"};
 
-bool serve_read_stream_options(serve_exchange *x, const json_t *options, bool *usage,
+bool serve_read_stream_options(serve_exchange *x, const json_t *options, serve_answer *a,
                                enum MHD_Result *result)
 {
     const serve_field fields[] = {
-        {"include_usage", SERVE_BOOL, usage},
+        {"include_usage", SERVE_BOOL, &a->usage},
         {"include_obfuscation", SERVE_ONLY, .only = "[false]"},
         {0},
     };
     if (!options)
         return true;
-    if (json_is_object(options))
+    if (json_is_object(options) && a->stream)
         return serve_read_fields(x, options, fields, result);
     *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "stream_options",
-                           "stream_options: must be an object");
+                           "stream_options: must be an object, where stream is true");
     return false;
 }
 
@@ -146,7 +146,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {0},
     };
     if (!serve_read_fields(x, body, fields, result) ||
-        !serve_read_stream_options(x, options, &a->usage, result))
+        !serve_read_stream_options(x, options, a, result))
         return false;
     int32_t *ids = serve_tokens_of(x, prompt, true, &count, result);
     if (!ids)

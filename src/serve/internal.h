@@ -292,6 +292,7 @@ struct serve_answer {
     int kind, part, call;
     size_t from; /* where its text begins in the part */
     json_t *items;
+    json_t *echo; /* what of the request stands in the answer again */
     int events;
 };
 
@@ -409,7 +410,7 @@ json_t *serve_usage(const serve_answer *a);
 /* "stop", "length" or "tool_calls". */
 const char *serve_finish_reason(const serve_answer *a);
 void serve_openai_fail(serve_answer *a, int status, const char *message);
-bool serve_read_stream_options(serve_exchange *x, const json_t *options, bool *usage,
+bool serve_read_stream_options(serve_exchange *x, const json_t *options, serve_answer *a,
                                enum MHD_Result *result);
 
 enum MHD_Result serve_chat_completions(serve_exchange *x); /* chat.c */

@@ -62,13 +62,15 @@ static bool is_cut(const serve_answer *a)
     return strcmp(serve_finish_reason(a), "length") == 0;
 }
 
+/* What was asked stands in the answer as well: echo. */
 static json_t *envelope(const serve_answer *a, const char *status, json_t *output)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:n, s:n, s:b, s:s, s:[], s:{}}", "id", a->id,
-                     "object", "response", "created_at", (json_int_t)a->created, "status", status,
-                     "model", a->server->o.name, "output", output, "error", "incomplete_details",
-                     "parallel_tool_calls", !a->text.one_call, "tool_choice", "auto", "tools",
-                     "metadata");
+    json_t *j = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:n, s:n, s:b}", "id", a->id, "object",
+                          "response", "created_at", (json_int_t)a->created, "status", status,
+                          "model", a->server->o.name, "output", output, "error",
+                          "incomplete_details", "parallel_tool_calls", !a->text.one_call);
+    json_object_update(j, a->echo);
+    return j;
 }
 
 /* All items, in the order in which they stand in a whole answer. */
@@ -380,6 +382,34 @@ static bool read_text(serve_exchange *x, const request *r, serve_ask *ask, enum 
            serve_read_format(x, format, "text", ask, result);
 }
 
+/* What the answer says again of the request, or what stands for it where it says nothing. */
+static json_t *echo_of(const json_t *body)
+{
+    static const struct {
+        const char *name, *otherwise;
+    } fields[] = {
+        {"tool_choice", "\"auto\""},
+        {"tools", "[]"},
+        {"text", "{\"format\": {\"type\": \"text\"}}"},
+        {"instructions", "null"},
+        {"max_output_tokens", "null"},
+        {"temperature", "1"},
+        {"top_p", "1"},
+        {"truncation", "\"disabled\""},
+        {"metadata", "{}"},
+    };
+    json_t *echo = json_object();
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        json_t *value = json_object_get(body, fields[i].name);
+        if (value && !json_is_null(value))
+            json_object_set(echo, fields[i].name, value);
+        else
+            json_object_set_new(echo, fields[i].name,
+                                json_loads(fields[i].otherwise, JSON_DECODE_ANY, NULL));
+    }
+    return echo;
+}
+
 static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
                          enum MHD_Result *result)
 {
@@ -416,6 +446,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         return false;
     bool good = serve_ask_chat(a, &ask, &prompt, result);
     a->text.one_call |= !r.parallel;
+    a->echo = echo_of(body);
     return good;
 }
 

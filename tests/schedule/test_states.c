@@ -127,6 +127,25 @@ static void a_restart_finds_them_again(void **state)
     finish(&f);
 }
 
+/* They tell what was said. */
+static void nobody_else_reads_them(void **state)
+{
+    (void)state;
+    fixture f;
+    struct stat st;
+    char path[512];
+    mode_t mask = umask(0);
+    assert_int_equal(mkdir(FOLDER, 0755), 0); /* as a service manager may make it */
+    begin(&f, hash, 1 << 30);
+    make_text(&t, 100, 100, 0, 4);
+    run_one(&f, &t);
+    finish(&f);
+    umask(mask);
+    assert_int_equal(files(path), 1);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+}
+
 static void another_model_finds_nothing(void **state)
 {
     (void)state;
@@ -372,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_restart_finds_them_again, empty_folder),
+        cmocka_unit_test_setup(nobody_else_reads_them, empty_folder),
         cmocka_unit_test_setup(another_model_finds_nothing, empty_folder),
         cmocka_unit_test_setup(damaged_ones_go, empty_folder),
         cmocka_unit_test_setup(leftovers_of_an_interrupted_write_go, empty_folder),

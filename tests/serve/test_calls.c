@@ -259,6 +259,21 @@ static void a_call_may_be_forced(void **state)
                   "\"add\",\"parameters\":" SCHEMA "}],\"tool_choice\":\"required\"}",
                   200);
     assert_string_equal(http_text(j, "output.0.type"), "function_call");
+    assert_string_equal(http_text(j, "tool_choice"), "required");
+    assert_string_equal(http_text(j, "tools.0.name"), "add");
+    assert_int_equal(http_number(j, "max_output_tokens"), 80);
+    json_decref(j);
+    j = http_post(port, "/v1/responses",
+                  "{\"input\":\"The cache holds\",\"max_output_tokens\":1,\"tools\":[{\"type\":"
+                  "\"function\",\"name\":\"add\",\"parameters\":" SCHEMA "}],\"tool_choice\":"
+                  "{\"type\":\"function\",\"name\":\"add\"},\"metadata\":{\"a\":\"b\"}}",
+                  200);
+    assert_string_equal(http_text(j, "tool_choice.name"), "add");
+    assert_string_equal(http_text(j, "metadata.a"), "b");
+    assert_string_equal(http_text(j, "text.format.type"), "text");
+    json_decref(j);
+    j = http_post(port, "/v1/responses", "{\"input\":\"a\",\"max_output_tokens\":1}", 200);
+    assert_string_equal(http_text(j, "tool_choice"), "auto");
     json_decref(j);
 }
 
