@@ -1,26 +1,33 @@
 #!/bin/sh
-# llama.cpp with mmap alone and under Umbra, in turns, each in a memory cgroup of a share of the file:
-# tokens per second of llama-bench for a prompt and for decoding, medians of the rounds. Reads come from
-# the disk: the file leaves the page cache before every run, and read-ahead is the usual 128 KiB. The
-# share of the file that is left for experts under Umbra is the cgroup's less what llama.cpp needs.
-# Usage: under.sh UMBRA LLAMA_BENCH MODEL [ROUNDS [PERCENT...]]     as root, with cgroups v1 or v2
+# llama.cpp with mmap alone and under Umbra, in turns, each in a memory cgroup of a share of the file, and
+# with memory for all of it: tokens per second of llama-bench for a prompt and for decoding, medians of
+# the rounds. Reads come from the disk: page caches are dropped before every run, and read-ahead is the
+# usual 128 KiB. Experts get the cgroup's memory less the other weights and what llama.cpp allocates. No
+# weights are repacked: llama.cpp would need the memory of all of them for that, and be killed.
+# Usage: under.sh UMBRA LLAMA_BENCH MODEL [PERCENT...]     as root, with cgroups v1 or v2
+# ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), BASE (what llama.cpp allocates, MB: 96), SIM (a
+# simulated disk as of --io, on which reading ahead is compared too), UNTIL (seconds, after which no
+# further run is begun), ARGS (more words for llama-bench)
 set -eu
 umbra=$1
 bench=$2
 model=$3
-rounds=${4:-5}
-[ $# -lt 4 ] && shift 3 || shift 4
-shares=${*:-25 40 60}
-bytes=$(stat -c %s "$model")
+shift 3
+shares=${*:-25 40 60 100}
+rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)} prompt=${PROMPT:-512} decode=${DECODE:-64}
+base=$((${BASE:-96} * 1000000)) until=${UNTIL:-36000} begun=$(date +%s)
+bytes=$(stat -Lc %s "$model")
 work=$(mktemp -d)
 group=
+ahead=
 
-# enter_group BYTES: makes the cgroup that children join
 make_group()
 {
     if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
         group=/sys/fs/cgroup/umbra-bench-$$
+        echo +memory >/sys/fs/cgroup/cgroup.subtree_control
         mkdir "$group" && echo "$1" >"$group/memory.max"
+        echo 0 2>/dev/null >"$group/memory.swap.max" || true
     else
         group=/sys/fs/cgroup/memory/umbra-bench-$$
         mkdir "$group" && echo "$1" >"$group/memory.limit_in_bytes"
@@ -29,40 +36,105 @@ make_group()
 
 remove_group()
 {
-    [ -z "$group" ] || rmdir "$group" 2>/dev/null || true
+    [ -z "$group" ] && return
+    for try in 1 2 3 4 5; do
+        rmdir "$group" 2>/dev/null && break
+        sleep 0.2
+    done
     group=
 }
-trap 'remove_group; rm -rf "$work"' EXIT
 
-# run PROGRAM...: in the cgroup, with a cold page cache; "PROMPT DECODE" tokens per second
+# The disk's read-ahead is 128 KiB while this runs.
+set_read_ahead()
+{
+    device=$(df --output=source "$model" | tail -1)
+    device=$(lsblk -no pkname "$device" 2>/dev/null | head -1 | grep . || basename "$device")
+    file=/sys/block/$device/queue/read_ahead_kb
+    if [ -w "$file" ]; then
+        ahead="$(cat "$file") $file"
+        echo 128 >"$file"
+    else
+        echo "read-ahead of the disk below $model is not known: it stays as it is"
+    fi
+}
+
+leave()
+{
+    remove_group
+    [ -z "$ahead" ] || echo "${ahead%% *}" >"${ahead#* }"
+    rm -rf "$work"
+}
+trap leave EXIT
+
+# run NAME PROGRAM...: with cold caches; adds "PROMPT DECODE", tokens per second, to the file NAME
 run()
 {
-    dd if="$model" iflag=nocache count=0 2>/dev/null
-    sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@" -m "$model" -p 512 -n 64 -r 1 \
-        -o csv 2>"$work/err" |
-        awk -F'","' 'NR == 1 { for (i = 1; i <= NF; i++) if ($i ~ /^"?avg_ts/) at = i }
-            NR > 1 { printf "%s ", $at } END { print "" }'
+    name=$1
+    shift
+    [ $(($(date +%s) - begun)) -lt "$until" ] || return 0
+    sync
+    echo 1 >/proc/sys/vm/drop_caches
+    sh -c '[ -z "$0" ] || echo $$ >"$0/cgroup.procs"; exec "$@"' "$group" "$@" -m "$model" \
+        -t "$threads" -p "$prompt" -n "$decode" -r 1 --no-warmup ${ARGS:-} -o csv >"$work/out" 2>"$work/err" ||
+        { echo "$name: exit code $?" && tail -3 "$work/err"; }
+    awk -F'","' 'NR == 1 { n = split($0, a, ","); for (i = 1; i <= n; i++) if (a[i] == "avg_ts") at = i }
+        NR > 1 { printf "%s ", $at } END { print "" }' "$work/out" >>"$work/$name"
 }
 
 # median FILE COLUMN
 median()
 {
-    awk -v c="$2" '{ print $c }' "$1" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+    awk -v c="$2" '$c { print $c }' "$1" 2>/dev/null | sort -n |
+        awk '{ v[NR] = $1 } END { printf "%.2f", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
 
-printf '%-8s %-22s %12s %12s\n' memory program 'prompt tok/s' 'decode tok/s'
+# row SHARE PROGRAM OTHER: the program's figures, and how many times the other's they are
+row()
+{
+    [ -f "$work/$2.$1" ] && [ -f "$work/$3.$1" ] || return 0
+    awk -v s="$1" -v p="$2 : $3" -v a="$(median "$work/$2.$1" 1)" -v b="$(median "$work/$2.$1" 2)" \
+        -v c="$(median "$work/$3.$1" 1)" -v d="$(median "$work/$3.$1" 2)" -v n="$(wc -l <"$work/$2.$1")" \
+        'BEGIN { printf "%5s %% %-16s %11.2f %7.2f %11.2f %7.2f %6d\n", s, p, a, c ? a / c : 0, b,
+            d ? b / d : 0, n }'
+}
+
+other_bytes()
+{
+    "$umbra" under --ram 1 -- "$bench" -m "$model" -p 1 -n 0 -r 1 ${ARGS:-} --no-warmup 2>&1 |
+        sed -n 's/.*(\([0-9]*\) of them weights.*/\1/p'
+}
+
+set_read_ahead
+other=$(other_bytes)
+[ -n "$other" ] || { echo "llama-bench does not run under Umbra" && exit 1; }
+echo "$model: $bytes bytes, $other of them in every token's way; $threads threads"
+for round in $(seq "$rounds"); do
+    for share in $shares; do
+        limit=$((bytes / 100 * share)) experts=$((bytes / 100 * share - other - base))
+        if [ "$share" -lt 100 ]; then
+            make_group $limit
+            run mmap.$share "$bench" --repack 0
+            run umbra.$share "$umbra" under --experts $experts -- "$bench"
+            run off.$share "$umbra" under --experts $experts --prefetch off -- "$bench"
+            if [ -n "${SIM:-}" ]; then
+                run sim.$share "$umbra" under --experts $experts --io "sim:$SIM" -- "$bench"
+                run sim-off.$share "$umbra" under --experts $experts --io "sim:$SIM" --prefetch off \
+                    -- "$bench"
+            fi
+            remove_group
+        else
+            cat "$model" >/dev/null
+            run mmap.$share "$bench" --repack 0
+            run umbra.$share "$umbra" under --ram 1000G -- "$bench"
+        fi
+    done
+done
+printf '%7s %-16s %11s %7s %11s %7s %6s\n' memory program 'prompt tok/s' times 'decode tok/s' times runs
 for share in $shares; do
-    limit=$((bytes * share / 100))
-    make_group $limit
-    for round in $(seq "$rounds"); do
-        run "$bench" >>"$work/mmap.$share"
-        run "$umbra" under --experts $((limit * 7 / 10)) -- "$bench" >>"$work/umbra.$share"
-        run "$umbra" under --experts $((limit * 7 / 10)) --prefetch off -- "$bench" \
-            >>"$work/off.$share"
-    done
-    remove_group
-    for program in mmap umbra off; do
-        printf '%-8s %-22s %12s %12s\n' "$share %" $program "$(median "$work/$program.$share" 1)" \
-            "$(median "$work/$program.$share" 2)"
-    done
+    row "$share" mmap mmap
+    row "$share" umbra mmap
+    row "$share" off mmap
+    row "$share" umbra off
+    row "$share" sim-off mmap
+    row "$share" sim sim-off
 done

@@ -79,6 +79,9 @@ static void enter(umbra_under_context *c)
 static const char *ids_data(umbra_under_context *c, const umbra_foreign *f,
                             const umbra_foreign_tensor *ids)
 {
+    static const char no_rows[1];
+    if (ids->ne[1] < 1) /* a piece of a prompt, none of whose logits are wanted */
+        return no_rows;
     if (umbra_foreign_is_host(f, ids))
         return ids->data;
     size_t bytes = (size_t)(ids->ne[1] - 1) * ids->nb[1] + (size_t)ids->ne[0] * sizeof(int32_t);

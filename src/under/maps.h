@@ -25,4 +25,9 @@ void umbra_maps_free(umbra_maps *maps);
 /* Where these bytes of a file lie, all of them; NULL: nowhere. */
 char *umbra_maps_find(const umbra_maps *maps, int file, uint64_t offset, uint64_t bytes);
 
+/* What the process has allocated, touched or not, since what it asked for it will use; of threads'
+ * stacks what was touched. Mappings of files do not count: the kernel drops their pages when it
+ * must. 0: unknown. */
+uint64_t umbra_maps_allocated(void);
+
 #endif

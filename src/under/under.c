@@ -14,21 +14,6 @@ enum { SPARE_BYTES = 16 << 20 /* of a budget for the process: for what it will s
 
 /* ---- the budget ---- */
 
-/* What the process has allocated, touched or not. Mappings of files do not count: the kernel drops
- * their pages when it must. 0: unknown. */
-static uint64_t allocated_bytes(void)
-{
-    FILE *f = fopen("/proc/self/status", "re");
-    char line[256];
-    uint64_t kib = 0;
-    while (f && kib == 0 && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmData: %" SCNu64, &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib << 10;
-}
-
 /* Experts' bytes for the options. */
 static int settle_budget(const umbra_under *u, const umbra_under_options *o, uint64_t *out,
                          umbra_error *err)
@@ -39,7 +24,7 @@ static int settle_budget(const umbra_under *u, const umbra_under_options *o, uin
     *out = UINT64_MAX;
     if (o->ram_bytes == 0)
         return UMBRA_OK;
-    uint64_t taken = allocated_bytes() + u->experts.other_bytes + SPARE_BYTES;
+    uint64_t taken = umbra_maps_allocated() + u->experts.other_bytes + SPARE_BYTES;
     if (taken >= o->ram_bytes)
         return umbra_fail(err, UMBRA_E_BUDGET,
                           "%" PRIu64

@@ -1,6 +1,8 @@
-/* Prints a checksum of every logit that llama.cpp computes for some made-up texts: a prompt, single
- * tokens behind it, and four texts at once.
- * Usage: logits MODEL THREADS [REPACK] */
+/* Prints a checksum of every logit that llama.cpp computes for some made-up texts, in two contexts
+ * of one model: a prompt, single tokens behind it, and four texts at once; a prompt in several
+ * pieces of which the last row's logits alone are wanted, and tokens behind it. Usage: logits MODEL
+ * THREADS [repack] [gpu]; gpu: all but the experts on a card */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +10,7 @@
 
 #include <llama.h>
 
-enum { PROMPT = 70, DECODED = 12, TEXTS = 4, CONTEXT = 512 };
+enum { PROMPT = 70, DECODED = 12, TEXTS = 4, CONTEXT = 512, PIECE = 32 };
 
 static uint64_t sum_of(const float *logits, int n)
 {
@@ -48,6 +50,8 @@ static void decode(struct llama_context *context, llama_batch *batch, int vocabu
         exit(1);
     }
     for (int i = 0; i < batch->n_tokens; i++) {
+        if (!batch->logits[i])
+            continue;
         const float *logits = llama_get_logits_ith(context, i);
         printf("%016llx%c", (unsigned long long)sum_of(logits, vocabulary),
                i + 1 < batch->n_tokens ? ' ' : '\n');
@@ -79,11 +83,68 @@ static void run(struct llama_context *context, int vocabulary)
     llama_batch_free(batch);
 }
 
+/* A context with room for `piece` rows in a graph. */
+static struct llama_context *open_context(struct llama_model *model, int threads, int piece)
+{
+    struct llama_context_params p = llama_context_default_params();
+    p.n_ctx = CONTEXT;
+    p.n_batch = CONTEXT;
+    p.n_ubatch = (uint32_t)piece;
+    p.n_seq_max = TEXTS;
+    p.kv_unified = true;
+    p.n_threads = p.n_threads_batch = threads;
+    struct llama_context *context = llama_init_from_model(model, p);
+    if (!context)
+        exit(1);
+    return context;
+}
+
+static void run_pieces(struct llama_context *context, int vocabulary)
+{
+    llama_batch batch = llama_batch_init(PROMPT, 0, 1);
+    llama_token next[TEXTS];
+    for (int prompt = 0; prompt < 2; prompt++) {
+        llama_memory_clear(llama_get_memory(context), true);
+        for (int i = 0; i < PROMPT; i++) {
+            add(&batch, (i * 61 + prompt * 101 + 5) % vocabulary, i, 0);
+            batch.logits[i] = i + 1 == PROMPT;
+        }
+        decode(context, &batch, vocabulary, next);
+        for (int i = 0; i < 3; i++) {
+            add(&batch, next[0], PROMPT + i, 0);
+            decode(context, &batch, vocabulary, next);
+        }
+    }
+    llama_batch_free(batch);
+}
+
 static void quiet(enum ggml_log_level level, const char *text, void *user)
 {
     (void)user;
     if (level >= GGML_LOG_LEVEL_ERROR)
         fputs(text, stderr);
+}
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int i = 3; i < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return true;
+    return false;
+}
+
+static struct llama_model *open_model(int argc, char **argv)
+{
+    struct llama_model_params p = llama_model_default_params();
+    const struct llama_model_tensor_buft_override experts[] = {
+        {"\\.ffn_(up|down|gate|gate_up)_(ch|)exps", ggml_backend_cpu_buffer_type()}, {0}};
+    p.use_extra_bufts = has_word(argc, argv, "repack");
+    p.n_gpu_layers = 0;
+    if (has_word(argc, argv, "gpu")) {
+        p.n_gpu_layers = 999;
+        p.tensor_buft_overrides = experts;
+    }
+    return llama_model_load_from_file(argv[1], p);
 }
 
 int main(int argc, char **argv)
@@ -92,23 +153,16 @@ int main(int argc, char **argv)
         return 2;
     llama_log_set(quiet, NULL);
     llama_backend_init();
-    struct llama_model_params mp = llama_model_default_params();
-    mp.use_extra_bufts = argc > 3;
-    struct llama_model *model = llama_model_load_from_file(argv[1], mp);
+    struct llama_model *model = open_model(argc, argv);
     if (!model)
         return 1;
-    struct llama_context_params cp = llama_context_default_params();
-    cp.n_ctx = CONTEXT;
-    cp.n_batch = CONTEXT;
-    cp.n_ubatch = CONTEXT;
-    cp.n_seq_max = TEXTS;
-    cp.kv_unified = true;
-    cp.n_threads = cp.n_threads_batch = atoi(argv[2]);
-    struct llama_context *context = llama_init_from_model(model, cp);
-    if (!context)
-        return 1;
-    run(context, llama_vocab_n_tokens(llama_model_get_vocab(model)));
-    llama_free(context);
+    int vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model)), threads = atoi(argv[2]);
+    struct llama_context *whole = open_context(model, threads, CONTEXT);
+    struct llama_context *pieces = open_context(model, threads, PIECE);
+    run(whole, vocabulary);
+    run_pieces(pieces, vocabulary);
+    llama_free(pieces);
+    llama_free(whole);
     llama_model_free(model);
     llama_backend_free();
     return 0;
