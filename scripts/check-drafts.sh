@@ -3,9 +3,10 @@
 #
 #     scripts/check-drafts.sh UMBRA MODEL...
 #
-# Greedy and drawn, every source, WIDTHS (default: 1 to 8 and 16), SHARES of the way from the smallest budget to
-# all in memory, in percent (default: 10, 50 and 100), POLICIES of reading ahead (default: off and runahead), TOKENS
-# new ones (default: 512, or what the model's context has room for).
+# Greedy and drawn, DRAFTS (default: every source; mtp where the file has a block for it), WIDTHS (default: 1 to 8
+# and 16), SHARES of the way from the smallest budget to all in memory, in percent (default: 10, 50 and 100),
+# POLICIES of reading ahead (default: off and runahead), TOKENS new ones (default: 512, or what the model's context
+# has room for), THREADS.
 set -eu
 umbra=$1
 shift
@@ -21,7 +22,8 @@ number() { # KEY: of the JSON of a plan
 text() { # FILE OPTION...; 1: the budget has no room for drafts
     out=$1
     shift
-    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json "$@" >"$work/json" 2>"$work/err" || {
+    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json ${THREADS:+--threads "$THREADS"} "$@" \
+        >"$work/json" 2>"$work/err" || {
         grep -q "is too small; the smallest that works" "$work/err" && return 1
         cat "$work/err" >&2
         exit 1
@@ -34,6 +36,8 @@ for model; do
     least=$(number min_budget_bytes)
     most=$(number all_budget_bytes)
     context=$(number context)
+    block=no
+    ! "$umbra" inspect "$model" | grep -q "^  for drafts" || block=yes
     tokens=${TOKENS:-512}
     test "$tokens" -le $((context - 64)) || tokens=$((context - 64))
     for drawn in "" "--temp 0.9 --top-p 0.95 --seed 11"; do
@@ -42,8 +46,9 @@ for model; do
         for share in ${SHARES:-10 50 100}; do
             test "$share" = 100 && ram="" || ram="--ram $((least + (most - least) * share / 100))"
             for policy in ${POLICIES:-off runahead}; do
-                for draft in lookup runahead auto; do
-                    test "$draft$policy" = runaheadoff && continue
+                for draft in ${DRAFTS:-lookup runahead auto mtp}; do
+                    test "$draft$policy" != runaheadoff || continue
+                    test "$draft$block" != mtpno || continue
                     for width in ${WIDTHS:-1 2 3 4 5 6 7 8 16}; do
                         # shellcheck disable=SC2086
                         text "$work/drafted" --draft $draft --draft-max "$width" \

@@ -2,15 +2,9 @@
 #define UMBRA_BASE_CLOCK_H
 
 #include <stdint.h>
-#include <time.h>
 
 /* Monotonic time in nanoseconds; only differences mean anything. */
-static inline uint64_t umbra_clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+uint64_t umbra_clock_ns(void);
 
 /* Time as a parameter, where a test or a simulation brings its own. */
 typedef struct umbra_clock {
@@ -19,8 +13,12 @@ typedef struct umbra_clock {
     void *user;
 } umbra_clock;
 
-/* The machine's; static storage. */
+/* The machine's, or what stands in its place; static storage. */
 const umbra_clock *umbra_clock_real(void);
+/* For simulations of a whole engine: from now on this is what the machine's clock says, to
+ * everybody. NULL: the machine's own again. Before anything that asks for time is opened, by a
+ * program with one thread; what the clock points to stays the caller's. */
+void umbra_clock_replace(const umbra_clock *clock);
 
 static inline double umbra_seconds_since(uint64_t start_ns)
 {

@@ -6,6 +6,7 @@
 
 #include "base/json_writer.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 /* Progress of the epochs: one line each, on stderr. */
 static void show_epoch(void *user, const umbra_train_epoch *e)
@@ -190,6 +191,7 @@ int cli_train(int argc, char **argv)
     while (o.n_traces < CLI_MOST_OPERANDS && folders[o.n_traces])
         o.n_traces++;
     o.progress = cli_progress();
+    o.ranks = cli_ranks();
     o.on_epoch = isatty(STDERR_FILENO) || !json ? show_epoch : NULL;
     umbra_error err = {0};
     umbra_train_result result;

@@ -12,7 +12,7 @@ const cli_command cli_commands[] = {
     {"run", "continue a prompt", cli_run, .ranks = true},
     {"serve", "answer people and programs over HTTP", cli_serve, .ranks = true},
     {"collect", "record traces for training and judging shadow models", cli_collect, .ranks = true},
-    {"train", "train a shadow model on traces", cli_train},
+    {"train", "train a shadow model on traces", cli_train, .ranks = true},
     {"quantize-shadow", "round the weights of a shadow model", cli_quantize_shadow},
     {"eval", "judge predictors on traces that no shadow was trained on", cli_eval},
     {"bench", "time reading ahead on a model, policy by policy", cli_bench_model, .ranks = true},

@@ -1,10 +1,11 @@
 /* Matrix products, shared by the threads of the pool. */
 #include "device/device.h"
 
-/* Rows claimed at once: enough to reuse an activation from cache, few enough to balance. With many
- * tokens a piece is long: there are more of them, and each is whole panels of the kernels. */
+/* Rows claimed at once: enough to reuse an activation from cache, few enough to balance, and whole
+ * panels of the kernels. With many tokens a piece takes long: there are more of them. */
 enum {
     LEAST_GRAIN = 16,
+    PANEL_ROWS = 32,
     MOST_GRAIN = 256,
     PIECES_PER_THREAD = 4,
     MANY_TOKENS = 16,
@@ -45,7 +46,7 @@ static int choose_grain(const umbra_device *d, const umbra_product *products, in
     for (int i = 0; i < n; i++)
         tokens = products[i].matmul.tokens > tokens ? products[i].matmul.tokens : tokens;
     bool many = tokens >= MANY_TOKENS;
-    int unit = many ? LEAST_GRAIN : 8;
+    int unit = many ? PANEL_ROWS : LEAST_GRAIN;
     int pieces = d->threads * (many ? MANY_PIECES_PER_THREAD : PIECES_PER_THREAD);
     int grain = rows / pieces / unit * unit;
     return grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;

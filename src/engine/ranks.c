@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/options.h"
 
 int umbra_ranks_failure(const int *status, int count)
@@ -57,18 +56,12 @@ int umbra_ranks_gather(const umbra_ranks *r, void *items, size_t item_bytes, umb
 {
     if (!umbra_ranks_divide(r))
         return UMBRA_OK;
-    size_t count = (size_t)r->count, floats = item_bytes / sizeof(float);
-    int *first = umbra_calloc(2 * count, sizeof *first);
-    if (!first)
-        return umbra_fail_nomem(err, "what ranks exchange", 2 * count * sizeof *first);
-    int *n = first + count;
-    for (size_t i = 0; i < count; i++) {
-        first[i] = (int)(i * floats);
-        n[i] = (int)floats;
+    int first[UMBRA_MAX_RANKS], n[UMBRA_MAX_RANKS], floats = (int)(item_bytes / sizeof(float));
+    for (int i = 0; i < r->count; i++) {
+        first[i] = i * floats;
+        n[i] = floats;
     }
-    int rc = r->gather(r->user, items, first, n, err); /* an exchange copies bits */
-    umbra_free(first);
-    return rc;
+    return r->gather(r->user, items, first, n, err); /* an exchange copies bits */
 }
 
 void umbra_ranks_claim_set(umbra_ranks_claim *claim, const char *what, const char *value)

@@ -297,10 +297,13 @@ int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out)
     return d->checked;
 }
 
-static void learn_compute(umbra_drafts *d, double seconds)
+static double waited_s(const umbra_drafts *d)
 {
-    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(d->engine)) - d->waited_ns;
-    double compute_s = seconds - (double)waited_ns * 1e-9;
+    return (double)(umbra_store_waited_ns(umbra_engine_store(d->engine)) - d->waited_ns) * 1e-9;
+}
+
+static void learn_compute(umbra_drafts *d, double compute_s)
+{
     d->compute_s += d->compute_s > 0 ? recent_step * (compute_s - d->compute_s) : compute_s;
 }
 
@@ -309,14 +312,17 @@ void umbra_drafts_end(umbra_drafts *d, const int32_t *tokens, int n)
     double seconds = (double)(now_ns(d) - d->begun_ns) * 1e-9;
     bool checks = d->checked > 0;
     uint64_t experts = experts_asked(d) - d->asked_experts;
-    umbra_gate_step(&d->gate, d->checked, n, seconds - (double)d->made_ns * 1e-9);
+    const umbra_step_cost cost = {.seconds = seconds - (double)d->made_ns * 1e-9,
+                                  .waited_s = waited_s(d),
+                                  .experts = (double)experts};
+    umbra_gate_step(&d->gate, d->checked, n, &cost);
     for (int i = 0; i < n; i++)
         umbra_gate_came(&d->gate, tokens[i]);
     add(d, tokens, n);
     d->seconds += seconds;
     if (!checks) {
         d->alone_s += seconds;
-        learn_compute(d, seconds);
+        learn_compute(d, seconds - cost.waited_s);
     }
     d->stats.tokens += (uint64_t)n;
     d->stats.steps++;

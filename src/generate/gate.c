@@ -16,10 +16,15 @@ static const double fill_steps = 3;    /* most while caches fill: so many over a
 static const double outlier = 3;       /* times the mean: a pause of the machine's */
 static const double dear = 1.5;        /* times as many single steps, a step with drafts: a pause */
 static const double price = 0.005;     /* share of all the time that trying may lose */
-static const double single_price = 0.02;   /* the same, for steps without drafts alone */
-static const double margin = 1.02;         /* by which drafting must promise more than none */
-static const double none_may_be = 0.5;     /* of its old time, a step without drafts by now */
-static const double row_guess = 0.5;       /* of a step's time, for one row more; never measured */
+static const double single_price = 0.02; /* the same, for steps without drafts alone */
+static const double margin = 1.02;       /* by which drafting must promise more than none */
+/* How many times quicker a step without drafts may be by now, if none was taken since the first. */
+static const double none_may_gain = 16;
+static const double row_guess =
+    0.5; /* of a step's time or experts, for one row more; not measured */
+static const double recent_wait = 0.04; /* the newest step's part in what an expert is waited for */
+static const double driven_out = 2;     /* reads that one read for a wrong draft causes later */
+static const double alike = 8; /* steps that its being the same for all widths weighs as much as */
 static const double agreement_guess = 0.5; /* of drafts that were never compared, */
 static const double guess_weight = 2;      /* with so much weight */
 static const double other_text = 16; /* most weight of what another text, or the prompt, has said */
@@ -107,54 +112,78 @@ static bool is_fresh(const umbra_gate *g, int n)
 {
     double least = n == 0 ? FRESH_ALONE : FRESH_LEAST;
     double steps = fmin(fmax((double)g->steps / 8, least), FRESH_MOST);
-    return g->step_s[n].weight > 0 && (double)(g->steps - g->step_s[n].when) < steps;
+    return g->compute_s[n].weight > 0 && (double)(g->steps - g->compute_s[n].when) < steps;
 }
 
 /* The widest measured step of fewer drafts. */
 static int measured_below(const umbra_gate *g, int n)
 {
-    while (n > 0 && g->step_s[--n].weight <= 0)
+    while (n > 0 && g->compute_s[--n].weight <= 0)
         ;
     return n;
 }
 
-/* The time of a step with n drafts: as measured, or on the line through its neighbours. */
-static double seconds_of(const umbra_gate *g, int n)
+/* What a step with n drafts takes, of what was measured by width: as measured, or on the line
+ * through its neighbours. */
+static double of_width(const umbra_gate *g, const umbra_fading *by_width, int n)
 {
-    if (g->step_s[n].weight > 0)
-        return g->step_s[n].mean;
+    if (by_width[n].weight > 0)
+        return by_width[n].mean;
     int below = measured_below(g, n), above = n;
-    double low = g->step_s[below].mean, slope = row_guess * g->step_s[0].mean;
-    while (above < g->most && g->step_s[++above].weight <= 0)
+    double low = by_width[below].mean, slope = row_guess * by_width[0].mean;
+    while (above < g->most && by_width[++above].weight <= 0)
         ;
-    if (g->step_s[above].weight > 0 && above > n)
-        slope = (g->step_s[above].mean - low) / (above - below);
+    if (by_width[above].weight > 0 && above > n)
+        slope = (by_width[above].mean - low) / (above - below);
     else if (below > 0)
-        slope = fmax((low - g->step_s[0].mean) / below, 0);
+        slope = fmax((low - by_width[0].mean) / below, 0);
     return low + slope * (n - below);
 }
 
+/* The time of a step with n drafts: computing, and what it waits for the experts that any of its
+ * rows needs. How long that is for one changes with what the cache holds, for all widths alike as
+ * long as they have not shown to differ. */
+static double waits_of(const umbra_gate *g, int n)
+{
+    const umbra_fading *ratio = &g->wait_ratio[n];
+    double wait_s =
+        g->wait_s.mean * (ratio->mean * ratio->weight + alike) / (ratio->weight + alike);
+    return of_width(g, g->experts, n) * wait_s;
+}
+
+static double seconds_of(const umbra_gate *g, int n)
+{
+    return of_width(g, g->compute_s, n) + waits_of(g, n);
+}
+
 /* The least and the most that it may take, where it was not measured lately: as a narrower step,
- * and as much for each row more as for the first. */
+ * and as much for each row more as for the first. A step without drafts may have become quicker,
+ * the more the greater the part of all steps that came since: the first ones fill caches. */
 static double least_seconds(const umbra_gate *g, int n)
 {
     if (is_fresh(g, n))
-        return g->step_s[n].mean;
-    return n > 0 ? g->step_s[measured_below(g, n)].mean : g->step_s[0].mean * none_may_be;
+        return seconds_of(g, n);
+    if (n > 0)
+        return seconds_of(g, measured_below(g, n));
+    double since = (double)(g->steps - g->compute_s[0].when) / (double)g->steps;
+    return seconds_of(g, 0) / (1 + none_may_gain * since);
 }
 
 static double most_seconds(const umbra_gate *g, int n)
 {
     if (n == 0 || is_fresh(g, n))
-        return g->step_s[n].mean;
+        return seconds_of(g, n);
     int below = measured_below(g, n);
-    return g->step_s[below].mean + (n - below) * g->step_s[0].mean;
+    return seconds_of(g, below) + (n - below) * seconds_of(g, 0);
 }
 
+/* Also pays for what is read for wrong drafts: it drives out what later steps read again. */
 static double rate_of(const umbra_gate *g, int kind, int n)
 {
-    double seconds = seconds_of(g, n) + n * g->make_s[kind].mean;
-    return seconds > 0 ? tokens_of(g, kind, n, false) / seconds : 0;
+    double tokens = tokens_of(g, kind, n, false), wrong = 1 - tokens / (n + 1);
+    double seconds =
+        seconds_of(g, n) + n * g->make_s[kind].mean + driven_out * wrong * waits_of(g, n);
+    return seconds > 0 ? tokens / seconds : 0;
 }
 
 /* ---- choosing ---- */
@@ -206,7 +235,7 @@ static int trial_of(const umbra_gate *g, int kind, int most, int best, double be
     for (int i = 0; i <= most && best_rate > 0; i++) {
         if (i == best || !is_choice(g, i) || !is_worth_trying(g, kind, i, best_rate))
             continue;
-        if (g->step_s[i].weight <= 0)
+        if (g->compute_s[i].weight <= 0)
             return i;
         if (trial < 0 || rate_of(g, kind, i) > rate_of(g, kind, trial))
             trial = i;
@@ -218,7 +247,7 @@ int umbra_gate_choose(umbra_gate *g, int kind, int n)
 {
     n = n < g->most ? n : g->most;
     g->trying = false;
-    if (g->step_s[0].weight <= 0)
+    if (g->compute_s[0].weight <= 0)
         return 0;
     int best = best_of(g, kind, n, &g->best_rate);
     int trial = trial_of(g, kind, n, best, g->best_rate);
@@ -228,53 +257,74 @@ int umbra_gate_choose(umbra_gate *g, int kind, int n)
     return g->trying ? trial : best;
 }
 
-/* A step's time but for pauses. One that checks drafts is hardly longer than as many single ones:
- * what is above that is a pause, or as bad. */
+/* A step's computing but for pauses. One that checks drafts is hardly longer than as many single
+ * ones: what is above that is a pause, or as bad. */
 static double usual(const umbra_gate *g, int drafts, double seconds)
 {
-    const umbra_fading *f = &g->step_s[drafts];
+    const umbra_fading *f = &g->compute_s[drafts];
     if (f->weight >= 1)
         seconds = fmin(seconds, outlier * f->mean);
-    if (drafts > 0 && g->step_s[0].weight > 0)
-        seconds = fmin(seconds, dear * (1 + drafts) * g->step_s[0].mean);
+    if (drafts > 0 && g->compute_s[0].weight > 0)
+        seconds = fmin(seconds, dear * (1 + drafts) * g->compute_s[0].mean);
     return seconds;
 }
 
-/* All steps become quicker while a cache fills, and slower when somebody else wants the machine:
- * what single steps took of late moves the times that were measured before, in proportion. */
+/* All steps become slower when somebody else wants the machine, and quicker again: what single
+ * steps took of late moves the times that were measured before, in proportion. */
 static void follow_drift(umbra_gate *g, const umbra_fading *before)
 {
-    const umbra_fading *now = &g->step_s[0];
+    const umbra_fading *now = &g->compute_s[0];
     for (int i = 1; before->weight > 0 && i <= g->most; i++)
-        if (g->step_s[i].when < before->when)
-            g->step_s[i].mean *= now->mean / before->mean;
+        if (g->compute_s[i].when < before->when)
+            g->compute_s[i].mean *= now->mean / before->mean;
 }
 
-static void take_step(umbra_gate *g, int drafts, double seconds)
+/* The least part that the newest step has in a mean. */
+static double part_of_newest(const umbra_gate *g, double least)
 {
-    umbra_fading *f = &g->step_s[drafts];
+    return fmax(least, fmin(fill_steps / (double)(g->steps + 1), most_part));
+}
+
+static void take_compute(umbra_gate *g, int drafts, double seconds)
+{
+    umbra_fading *f = &g->compute_s[drafts];
     const umbra_fading before = *f;
     if (f->mean > outlier * seconds) /* what it stood on was a pause */
         f->mean = seconds;
-    double least = fmax(least_part, fmin(fill_steps / (double)(g->steps + 1), most_part));
-    take(f, usual(g, drafts, seconds), is_fresh(g, drafts) ? least : most_part);
-    f->when = ++g->steps;
+    double least = is_fresh(g, drafts) ? part_of_newest(g, least_part) : most_part;
+    take(f, usual(g, drafts, seconds), least);
+    f->when = g->steps + 1;
     if (drafts == 0)
         follow_drift(g, &before);
 }
 
-void umbra_gate_step(umbra_gate *g, int drafts, int tokens, double seconds)
+static void take_wait(umbra_gate *g, int drafts, const umbra_step_cost *cost)
 {
-    for (int i = 0; i <= g->most; i++)
-        g->step_s[i].weight *= fade;
+    if (cost->experts <= 0)
+        return;
+    double wait_s = cost->waited_s / cost->experts;
+    take(&g->experts[drafts], cost->experts, least_part);
+    if (g->wait_s.mean > 0)
+        take(&g->wait_ratio[drafts], fmin(wait_s / g->wait_s.mean, outlier), 0);
+    take(&g->wait_s, wait_s, part_of_newest(g, recent_wait));
+}
+
+void umbra_gate_step(umbra_gate *g, int drafts, int tokens, const umbra_step_cost *cost)
+{
+    for (int i = 0; i <= g->most; i++) {
+        g->compute_s[i].weight *= fade;
+        g->wait_ratio[i].weight *= fade;
+    }
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
         for (int i = 0; i < g->most; i++)
             g->agreement[k][i].weight *= fade_agreement;
-    take_step(g, drafts, seconds);
-    g->all_s += seconds;
+    take_compute(g, drafts, fmax(cost->seconds - cost->waited_s, 0));
+    take_wait(g, drafts, cost);
+    g->steps++;
+    g->all_s += cost->seconds;
     if (drafts == 0)
         g->single_s = g->all_s;
     else if (g->trying && g->best_rate > 0)
-        g->lost_s += fmax(seconds + g->trial_s - tokens / g->best_rate, 0);
+        g->lost_s = fmax(g->lost_s + cost->seconds + g->trial_s - tokens / g->best_rate, 0);
     g->trying = false;
 }

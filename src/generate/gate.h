@@ -4,9 +4,12 @@
  * It is decided from two things that are measured. How often a draft agrees with the text, by kind
  * of draft and by position behind the last certain token; drafts are compared with what came
  * whether they were checked or not, so that those which cost nothing to make are judged without a
- * price. And how long a step takes that checks so many of them, its reads included. What was
- * measured fades, and what has faded is tried again: at a price, which is the time lost against the
- * best that is known, and which never comes to more than a small share of all the time.
+ * price. And how long a step takes that checks so many of them: it computes, and it waits for
+ * reads. The reads are of the experts that any of its rows needs, the union, times what one of them
+ * is waited for by the present hit rate: that is measured on steps of all widths together, since it
+ * changes quickly and differs greatly from step to step. What was measured fades, and what has
+ * faded is tried again: at a price, which is the time lost against the best that is known, and
+ * which never comes to more than a small share of all the time.
  *
  * No clock is asked here and nothing is random: the same steps give the same decisions. */
 #ifndef UMBRA_GENERATE_GATE_H
@@ -36,10 +39,22 @@ typedef struct umbra_watched {
     int kind;
 } umbra_watched;
 
+/* What a step took, without making its drafts. */
+typedef struct umbra_step_cost {
+    double seconds;  /* in all */
+    double waited_s; /* of these, for reads */
+    double experts;  /* asked for: those that any row of a layer needs; 0: not known */
+} umbra_step_cost;
+
 typedef struct umbra_gate {
-    int most;                                                    /* drafts of a step */
-    umbra_fading step_s[UMBRA_DRAFT_MOST + 1];                   /* of a step that checks so many */
-    umbra_fading make_s[UMBRA_DRAFT_KINDS];                      /* of making one draft */
+    int most; /* drafts of a step */
+    /* Of a step that checks so many: time but for waiting; experts that its rows need together; how
+     * long each is waited for beside what is usual. */
+    umbra_fading compute_s[UMBRA_DRAFT_MOST + 1];
+    umbra_fading experts[UMBRA_DRAFT_MOST + 1];
+    umbra_fading wait_ratio[UMBRA_DRAFT_MOST + 1];
+    umbra_fading wait_s;                    /* for an expert, whatever the width */
+    umbra_fading make_s[UMBRA_DRAFT_KINDS]; /* of making one draft */
     umbra_fading agreement[UMBRA_DRAFT_KINDS][UMBRA_DRAFT_MOST]; /* where those before agreed */
     umbra_watched watched[UMBRA_GATE_WATCHED];
     int n_watched;
@@ -65,8 +80,8 @@ double umbra_gate_rate(const umbra_gate *g, int kind, int n);
 void umbra_gate_made(umbra_gate *g, int kind, const int32_t *tokens, int n, double seconds);
 /* The next token of the text. */
 void umbra_gate_came(umbra_gate *g, int32_t token);
-/* A step that checked so many drafts took so long, without making them, and gave so many tokens. */
-void umbra_gate_step(umbra_gate *g, int drafts, int tokens, double seconds);
+/* A step that checked so many drafts gave so many tokens, at that cost. */
+void umbra_gate_step(umbra_gate *g, int drafts, int tokens, const umbra_step_cost *cost);
 /* What making a draft of a kind may take, as long as it was not measured. */
 void umbra_gate_expect(umbra_gate *g, int kind, double seconds);
 /* The text goes on elsewhere: nothing is waited for any more, and how often drafts agreed so far

@@ -26,7 +26,7 @@ void umbra_get_build(umbra_build *out)
         .compiler = "unknown",
 #endif
 #if defined(__x86_64__)
-        .kernels = {"avx512", "amx", "avx2", "scalar", "reference"},
+        .kernels = {"amx", "avx512", "avx2", "scalar", "reference"},
 #elif defined(__aarch64__)
         .kernels = {"neon", "scalar", "reference"},
 #else

@@ -16,8 +16,9 @@
  * to 8 bits, as llama.cpp does, costs 256 times the error and hardly less time on AVX2. Q2_K, Q3_K
  * and Q6_K multiply weights by their scales of 16 values first, as integers of 16 bits; a vector of
  * at least 4 lanes then sums at most 8 products per lane (8 * 32 * 128 * 32767 < 2^31). Other types
- * with scales of 16 values scale the sums of either half of 32 in float. Offsets are multiplied
- * with the sum of a block's activations. blocks.h lists the types and their layouts.
+ * with scales of 16 values scale the sums of either half of 32 in float; so do AVX-512 and AMX with
+ * all of them. Offsets are multiplied with the sum of a block's activations. blocks.h lists the
+ * types and their layouts.
  * MXFP4 blocks smaller than about 2^-100 lose precision, as activations do.
  * Weights of type F32, F16 and BF16 are multiplied with float activations.
  * The `reference` table dequantises to float and sums in double instead. */

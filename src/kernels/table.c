@@ -51,16 +51,16 @@ static void add_vector_tables(const umbra_kernels *scalar)
     avx2.name = "avx2";
     umbra_kernels_fill_avx2(&avx2);
     if (cpu_has_avx512()) {
-        umbra_kernels *k = &tables[table_count++];
-        *k = avx2;
-        k->name = "avx512";
-        umbra_kernels_fill_avx512(k);
-        if (umbra_amx_works()) { /* behind it: one token alone, a step of decoding, is slower */
+        umbra_kernels avx512 = avx2;
+        avx512.name = "avx512";
+        umbra_kernels_fill_avx512(&avx512);
+        if (umbra_amx_works()) {
             umbra_kernels *amx = &tables[table_count++];
-            *amx = *k;
+            *amx = avx512;
             amx->name = "amx";
             umbra_kernels_fill_amx(amx);
         }
+        tables[table_count++] = avx512;
     }
     tables[table_count++] = avx2;
 }

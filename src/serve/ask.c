@@ -114,8 +114,7 @@ static bool open_grammar(serve_answer *a, serve_ask *ask, enum MHD_Result *resul
     int rc = ask->json ? serve_open_grammar(&a->text, ask, after_reasoning(a), &err)
                        : serve_open_calls(&a->text, ask->calls, &err);
     if (rc != UMBRA_OK) {
-        int status = rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST;
-        *result = serve_refuse(a->x, status, field, "%s: %s", field, err.message);
+        *result = serve_refuse(a->x, serve_fault(&err), field, "%s: %s", field, err.message);
         return false;
     }
     ask->sampling.allow = umbra_grammar_allow;
@@ -139,7 +138,7 @@ bool serve_ask_text(serve_answer *a, serve_ask *ask, int32_t *prompt, size_t pro
     good = good && open_grammar(a, ask, result);
     if (good && serve_text_prepare(&a->text, &ask->sampling, (const char *const *)a->stops, n_stops,
                                    &err) != UMBRA_OK) {
-        *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, NULL, "%s", err.message);
+        *result = serve_refuse(a->x, serve_fault(&err), NULL, "%s", err.message);
         good = false;
     }
     umbra_free(ask->bias);

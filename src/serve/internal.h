@@ -112,6 +112,8 @@ enum MHD_Result serve_reply(serve_exchange *x, int status, const char *type, con
                             size_t bytes);
 /* Takes the value; NULL: memory is out. */
 enum MHD_Result serve_reply_json(serve_exchange *x, int status, json_t *value);
+/* The status of a refusal for this error: the server's fault, where it has no memory. */
+int serve_fault(const umbra_error *err);
 /* An error in the words of the route's API. field: the one at fault, or NULL. */
 __attribute__((format(printf, 4, 5))) enum MHD_Result serve_refuse(serve_exchange *x, int status,
                                                                    const char *field,
@@ -165,6 +167,12 @@ typedef struct serve_field {
  * in the table; a refusal that names it was queued, *result. */
 bool serve_read_fields(serve_exchange *x, const json_t *object, const serve_field *fields,
                        enum MHD_Result *result);
+/* Once, before any JSON is made: from then on it is known whether there was memory for it. */
+void serve_watch_json(void);
+/* Whether any was lacking in this thread since its last parse. */
+bool serve_json_lacked(void);
+/* flags, wrong: jansson's. */
+json_t *serve_parse(const char *text, size_t bytes, size_t flags, json_error_t *wrong);
 /* The body as an object; NULL: refused. */
 json_t *serve_read_body(serve_exchange *x, enum MHD_Result *result);
 

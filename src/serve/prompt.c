@@ -14,11 +14,13 @@ static const umbra_template_value *to_value(serve_exchange *x, umbra_template_tr
     serve_buffer text = {0};
     serve_buffer_json(&text, j);
     const umbra_template_value *v = NULL;
-    if (!text.failed)
+    if (text.failed)
+        umbra_fail(&err, UMBRA_E_NOMEM, "out of memory");
+    else
         v = umbra_template_json(tree, text.data, text.bytes, &err);
     serve_buffer_free(&text);
     if (!v)
-        *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, field, "%s: %s", field, err.message);
+        *result = serve_refuse(x, serve_fault(&err), field, "%s: %s", field, err.message);
     return v;
 }
 
@@ -71,9 +73,8 @@ bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
             good = rc == UMBRA_OK;
             out->tools = r.tools;
             if (!good)
-                *result = serve_refuse(
-                    x, rc == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST,
-                    "messages", "messages: %s", err.message);
+                *result =
+                    serve_refuse(x, serve_fault(&err), "messages", "messages: %s", err.message);
         }
     }
     if (!good)

@@ -108,6 +108,11 @@ json_t *serve_error_json(serve_dialect dialect, int status, const char *field, c
                      openai_type(status), "param", param, "code");
 }
 
+int serve_fault(const umbra_error *err)
+{
+    return err->status == UMBRA_E_NOMEM ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_BAD_REQUEST;
+}
+
 enum MHD_Result serve_refuse(serve_exchange *x, int status, const char *field, const char *format,
                              ...)
 {
@@ -117,5 +122,10 @@ enum MHD_Result serve_refuse(serve_exchange *x, int status, const char *field, c
     vsnprintf(message, sizeof message, format, list);
     va_end(list);
     serve_dialect dialect = x->route ? x->route->dialect : SERVE_OPENAI;
+    if (status == MHD_HTTP_BAD_REQUEST && serve_json_lacked()) { /* not the request's fault */
+        status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+        field = NULL;
+        strcpy(message, "out of memory");
+    }
     return serve_reply_json(x, status, serve_error_json(dialect, status, field, message));
 }

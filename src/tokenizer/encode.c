@@ -1,6 +1,7 @@
-/* Text to tokens. Both kinds of tokenizer merge neighbours, best pair first, leftmost first among
- * equals: byte pairs inside words, in the order of the merge list; sentence pieces across all text
- * between special tokens, by the score of the token that the merge makes.
+/* Text to tokens. All kinds of tokenizer merge neighbours, best pair first, leftmost first among
+ * equals: byte pairs inside words, in the order of the merge list; pairs of characters inside
+ * lines, in that order too; sentence pieces across all text between special tokens, by the score of
+ * the token that the merge makes.
  *
  * A run that is merged, which may be all of a text, is merged in windows, so that its length costs
  * no memory. Tokens follow each other in the same way in the whole run and in every part of it that
@@ -27,7 +28,7 @@ typedef struct encoder {
     const umbra_tokenizer *tokenizer;
     pcre2_match_data *match;
     umbra_window window;
-    char *escaped; /* (escaped_room) sentence pieces: the window with U+2581 for its spaces */
+    char *escaped; /* (escaped_room) of characters: the window with U+2581 for its spaces */
     size_t escaped_room;
     bool begins;      /* sentence pieces: nothing or a special token stands before the text */
     bool was_unknown; /* the token before stands for what cannot be spelled */
@@ -71,6 +72,12 @@ static int emit_byte(encoder *e, char byte)
 
 /* ---- runs ---- */
 
+/* Merges begin with characters, and spaces are U+2581. */
+static bool of_characters(const encoder *e)
+{
+    return e->tokenizer->vocabulary.kind != UMBRA_BYTE_PAIRS;
+}
+
 static void load_bytes(umbra_window *w, const char *text, uint32_t n)
 {
     const int32_t *byte_token = w->tokenizer->vocabulary.byte_token;
@@ -80,14 +87,18 @@ static void load_bytes(umbra_window *w, const char *text, uint32_t n)
             .id = (uint32_t)byte_token[(unsigned char)text[i]], .previous = i - 1, .next = i + 1};
 }
 
+/* Ranked merges go by what symbols are, others by their text alone. */
 static void load_characters(umbra_window *w, const char *piece, uint32_t n)
 {
+    bool ranked = w->tokenizer->vocabulary.kind == UMBRA_CHARACTER_PAIRS;
     w->piece = piece;
     w->n = n;
     for (uint32_t i = 0, previous = UINT32_MAX, next; i < n; previous = i, i = next) {
         size_t length = umbra_utf8_length(piece + i, n - i);
         next = i + (uint32_t)(length ? length : 1);
         w->symbols[i] = (umbra_symbol){.id = UMBRA_NO_TOKEN, .previous = previous, .next = next};
+        if (ranked)
+            w->symbols[i].id = umbra_window_find(w->tokenizer, piece + i, next - i);
     }
 }
 
@@ -123,7 +134,7 @@ static int escape(encoder *e, const char *text, size_t n, bool prefix, size_t *o
 static int load(encoder *e, const char *text, size_t n, bool prefix)
 {
     umbra_window *w = &e->window;
-    bool pieces = e->tokenizer->vocabulary.kind == UMBRA_SENTENCE_PIECES;
+    bool pieces = of_characters(e);
     int rc = pieces ? escape(e, text, n, prefix, &n) : UMBRA_OK;
     if (rc == UMBRA_OK && n > INT32_MAX)
         rc = umbra_fail(e->err, UMBRA_E_ARGUMENT, "a word of %zu bytes is too long", n);
@@ -138,13 +149,12 @@ static int load(encoder *e, const char *text, size_t n, bool prefix)
     return UMBRA_OK;
 }
 
-/* At most `most` of n bytes, so that sentence pieces are not cut inside a character. */
+/* At most `most` of n bytes, so that no character that must be whole is cut. */
 static size_t take_whole(const encoder *e, const char *text, size_t n, size_t most)
 {
     if (n <= most)
         return n;
-    for (size_t back = 1; back <= 3 && e->tokenizer->vocabulary.kind == UMBRA_SENTENCE_PIECES;
-         back++)
+    for (size_t back = 1; back <= 3 && of_characters(e); back++)
         if (umbra_utf8_length(text + most - back, n - most + back) > back)
             return most - back;
     return most;
@@ -153,7 +163,7 @@ static size_t take_whole(const encoder *e, const char *text, size_t n, size_t mo
 /* Bytes of the text that `escaped` bytes of the window come from. */
 static size_t unescaped(const encoder *e, const char *text, size_t escaped, bool prefix)
 {
-    if (e->tokenizer->vocabulary.kind == UMBRA_BYTE_PAIRS)
+    if (!of_characters(e))
         return escaped;
     size_t n = 0;
     for (size_t i = prefix ? UMBRA_PIECE_SPACE_BYTES : 0; i < escaped; n++)
@@ -161,8 +171,7 @@ static size_t unescaped(const encoder *e, const char *text, size_t escaped, bool
     return n;
 }
 
-/* The token of a symbol of sentence pieces, or those of its bytes where it is none and all of them
- * have one. */
+/* The token of a symbol, or those of its bytes where it is none and all of them have one. */
 static int emit_character(encoder *e, const char *text, size_t n)
 {
     const umbra_vocabulary *v = &e->tokenizer->vocabulary;
@@ -187,10 +196,10 @@ static int emit_symbols(encoder *e, uint32_t end)
         const umbra_symbol *s = &w->symbols[i];
         if (s->id != UMBRA_NO_TOKEN)
             rc = emit(e, (int32_t)s->id);
-        else if (e->tokenizer->vocabulary.kind == UMBRA_BYTE_PAIRS)
-            rc = emit_unknown(e);
-        else
+        else if (of_characters(e))
             rc = emit_character(e, w->piece + i, s->next - i);
+        else
+            rc = emit_unknown(e);
     }
     return rc;
 }
@@ -307,6 +316,22 @@ static int encode_byte_pairs(encoder *e, const char *text, size_t n)
     return rc;
 }
 
+/* ---- lines ---- */
+
+/* The text's lines one by one; line ends in a row are one token if there is one for them. */
+static int encode_lines(encoder *e, const char *text, size_t n)
+{
+    int rc = UMBRA_OK;
+    for (size_t at = 0, end; rc == UMBRA_OK && at < n; at = end) {
+        bool ends = text[at] == '\n';
+        for (end = at; end < n && (text[end] == '\n') == ends;)
+            end++;
+        uint32_t id = ends ? umbra_window_find(e->tokenizer, text + at, end - at) : UMBRA_NO_TOKEN;
+        rc = id != UMBRA_NO_TOKEN ? emit(e, (int32_t)id) : encode_run(e, text + at, end - at);
+    }
+    return rc;
+}
+
 /* ---- special tokens ---- */
 
 /* Text without special tokens. */
@@ -314,8 +339,14 @@ static int encode_text(encoder *e, const char *text, size_t n)
 {
     if (n == 0)
         return UMBRA_OK;
-    return e->tokenizer->vocabulary.kind == UMBRA_BYTE_PAIRS ? encode_byte_pairs(e, text, n)
-                                                             : encode_run(e, text, n);
+    switch (e->tokenizer->vocabulary.kind) {
+    case UMBRA_BYTE_PAIRS:
+        return encode_byte_pairs(e, text, n);
+    case UMBRA_CHARACTER_PAIRS:
+        return encode_lines(e, text, n);
+    default:
+        return encode_run(e, text, n);
+    }
 }
 
 /* Text of which special tokens of one sort become those; *plain: where the text not yet encoded

@@ -36,8 +36,9 @@ typedef struct umbra_vocabulary_entry {
 enum { UMBRA_END_TOKENS_MAX = 96 };
 
 typedef enum umbra_tokenizer_kind {
-    UMBRA_BYTE_PAIRS,     /* "gpt2": the byte alphabet, words, ranked merges */
-    UMBRA_SENTENCE_PIECES /* "llama": spaces are U+2581, merges by the score of what they make */
+    UMBRA_BYTE_PAIRS,      /* "gpt2": the byte alphabet, words, ranked merges */
+    UMBRA_SENTENCE_PIECES, /* "llama": spaces are U+2581, merges by the score of what they make */
+    UMBRA_CHARACTER_PAIRS  /* "gemma4": spaces are U+2581, ranked merges of characters in lines */
 } umbra_tokenizer_kind;
 
 typedef struct umbra_vocabulary {
@@ -93,7 +94,7 @@ typedef struct umbra_splitter {
 struct umbra_tokenizer {
     umbra_vocabulary vocabulary;
     umbra_token_index index; /* kept where encoding looks texts up */
-    umbra_merges merges;     /* byte pairs */
+    umbra_merges merges;     /* ranked pairs */
     umbra_splitter splitter; /* byte pairs */
     umbra_notes notes;       /* what of the file was taken otherwise, or left out */
 };

@@ -258,6 +258,11 @@ int umbra_roles_init(umbra_tokenizer *t, const umbra_gguf *gguf, bool adds_bos, 
         rc = umbra_gguf_get_bool(gguf, "tokenizer.ggml.add_bos_token", &v->add_bos, err);
     if (rc < 0)
         return rc;
+    if (v->kind == UMBRA_CHARACTER_PAIRS && !v->add_bos && v->bos >= 0) {
+        umbra_note(&t->notes, "tokenizer.ggml.add_bos_token is not set, as in early files: texts "
+                              "begin with the BOS token all the same, which the family needs");
+        v->add_bos = true;
+    }
     if (v->add_bos && v->bos < 0) {
         umbra_note(&t->notes, "tokenizer.ggml.add_bos_token is set, but there is no BOS token: "
                               "texts begin without one");

@@ -7,6 +7,24 @@
 #include "base/quote.h"
 #include "tokenizer/internal.h"
 
+/* The kind that tokenizer.ggml.model names. */
+static bool find_kind(umbra_string model, umbra_tokenizer_kind *out)
+{
+    static const struct {
+        const char *name;
+        umbra_tokenizer_kind kind;
+    } kinds[] = {{"gpt2", UMBRA_BYTE_PAIRS},
+                 {"llama", UMBRA_SENTENCE_PIECES},
+                 {"gemma4", UMBRA_CHARACTER_PAIRS}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strlen(kinds[i].name) == model.bytes &&
+            memcmp(kinds[i].name, model.data, model.bytes) == 0) {
+            *out = kinds[i].kind;
+            return true;
+        }
+    return false;
+}
+
 int umbra_tokenizer_open(umbra_tokenizer **out, const umbra_gguf *gguf, umbra_error *err)
 {
     *out = NULL;
@@ -17,20 +35,21 @@ int umbra_tokenizer_open(umbra_tokenizer **out, const umbra_gguf *gguf, umbra_er
     if (rc == 0)
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: holds no tokenizer (tokenizer.ggml.model)",
                           umbra_gguf_path(gguf));
-    bool pairs = model.bytes == 4 && memcmp(model.data, "gpt2", 4) == 0;
-    if (!pairs && !(model.bytes == 5 && memcmp(model.data, "llama", 5) == 0))
+    umbra_tokenizer_kind kind;
+    if (!find_kind(model, &kind))
         return umbra_fail(err, UMBRA_E_UNSUPPORTED,
                           "%s: the tokenizer \"%s\" (tokenizer.ggml.model) is not supported; "
-                          "supported: gpt2, llama",
+                          "supported: gpt2, llama, gemma4",
                           umbra_gguf_path(gguf), umbra_quote(model.data, model.bytes).text);
     umbra_tokenizer *t = umbra_calloc(1, sizeof *t);
     if (!t)
         return umbra_fail_nomem(err, "a tokenizer", sizeof *t);
-    t->vocabulary.kind = pairs ? UMBRA_BYTE_PAIRS : UMBRA_SENTENCE_PIECES;
+    bool pairs = kind == UMBRA_BYTE_PAIRS;
+    t->vocabulary.kind = kind;
     rc = pairs ? umbra_splitter_init(&t->splitter, gguf, &t->notes, err) : UMBRA_OK;
     if (rc == UMBRA_OK)
         rc = umbra_vocabulary_init(&t->vocabulary, &t->index, gguf, &t->notes, err);
-    if (rc == UMBRA_OK && pairs)
+    if (rc == UMBRA_OK && kind != UMBRA_SENTENCE_PIECES)
         rc = umbra_merges_init(&t->merges, &t->vocabulary, &t->index, gguf, &t->notes, err);
     if (rc == UMBRA_OK)
         rc = umbra_roles_init(t, gguf, pairs ? t->splitter.adds_bos : true, err);
@@ -167,7 +186,7 @@ static int byte_of(const umbra_vocabulary *v, int32_t id)
     int byte = umbra_token_is_text(v, id) ? named_byte(umbra_vocabulary_text(v, id)) : -1;
     if (v->tokens[id].type == UMBRA_TOKEN_BYTE)
         return byte;
-    bool spells = v->kind == UMBRA_SENTENCE_PIECES && byte >= 0 && v->byte_token[byte] == id;
+    bool spells = v->kind != UMBRA_BYTE_PAIRS && byte >= 0 && v->byte_token[byte] == id;
     return spells ? byte : -1;
 }
 

@@ -40,8 +40,8 @@ uint32_t umbra_window_find(const umbra_tokenizer *t, const char *text, size_t by
     int32_t id =
         umbra_token_index_find(&t->index, v, (umbra_string){text, bytes}, (umbra_string){"", 0});
     bool usable =
-        id >= 0 && (v->kind == UMBRA_BYTE_PAIRS ? umbra_token_is_text(v, id)
-                                                : v->tokens[id].type == UMBRA_TOKEN_NORMAL);
+        id >= 0 && (v->kind == UMBRA_SENTENCE_PIECES ? v->tokens[id].type == UMBRA_TOKEN_NORMAL
+                                                     : umbra_token_is_text(v, id));
     return usable ? (uint32_t)id : UMBRA_NO_TOKEN;
 }
 
@@ -53,7 +53,7 @@ static bool rank_pair(umbra_window *w, uint32_t i, uint32_t n)
     if (s->next == n)
         return false;
     const umbra_symbol *next = &w->symbols[s->next];
-    if (w->tokenizer->vocabulary.kind == UMBRA_BYTE_PAIRS) {
+    if (w->tokenizer->vocabulary.kind != UMBRA_SENTENCE_PIECES) {
         s->rank = umbra_merges_find(&w->tokenizer->merges, s->id, next->id);
         if (s->rank != UMBRA_NO_MERGE)
             s->merged = w->tokenizer->merges.merged[s->rank];

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/dtype.h"
 #include "base/file.h"
@@ -252,6 +253,29 @@ static void plain_text_obeys_nobody(void **state)
     assert_string_equal(err.message, "a\\x1b]0;b\\x0a: cannot open");
 }
 
+static uint64_t own_now(void *user)
+{
+    return *(uint64_t *)user;
+}
+
+static void own_wait(void *user, uint64_t ns)
+{
+    *(uint64_t *)user = ns;
+}
+
+static void a_clock_can_stand_in_for_the_machines(void **state)
+{
+    (void)state;
+    uint64_t now = 7, before = umbra_clock_ns();
+    const umbra_clock own = {own_now, own_wait, &now}, *real = umbra_clock_real();
+    umbra_clock_replace(&own);
+    assert_int_equal(umbra_clock_ns(), 7);
+    real->wait_until(real->user, UINT64_C(1) << 60); /* no time passes */
+    assert_int_equal(real->now_ns(real->user), UINT64_C(1) << 60);
+    umbra_clock_replace(NULL);
+    assert_true(umbra_clock_ns() >= before && umbra_clock_ns() != now);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +289,7 @@ int main(void)
         cmocka_unit_test(files_are_read_whole),
         cmocka_unit_test(random_numbers_are_reproducible),
         cmocka_unit_test(types_have_sizes),
+        cmocka_unit_test(a_clock_can_stand_in_for_the_machines),
         cmocka_unit_test(the_system_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

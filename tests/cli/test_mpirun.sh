@@ -37,11 +37,12 @@ for ranks in 1 2 4; do
     cmp "$folder/alone" "$folder/text" || fail "$ranks ranks write another text"
 done
 "$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 >"$folder/alone"
-mpirun -n 3 "$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --prefetch gate \
+mpirun -n 3 "$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --prefetch gate --draft off \
     --usage "$folder/usage" >"$folder/text"
 cmp "$folder/alone" "$folder/text" || fail "3 ranks that sample write another text"
-# The usage of all, which then divides the experts.
-"$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --usage "$folder/usage1" >/dev/null
+# The usage of all, which then divides the experts. Without drafts: how many are checked, and use experts,
+# depends on times.
+"$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --draft off --usage "$folder/usage1" >/dev/null
 cmp "$folder/usage" "$folder/usage1" || fail "the usage of ranks does not add up"
 mpirun -n 2 "$umbra" run $tiny -f "$folder/prompt" -n 40 --temp 0.9 --seed 5 --pin 20 \
     --usage "$folder/usage" >"$folder/text"
@@ -100,6 +101,39 @@ mpirun -n 2 "$umbra" collect $tiny -o "$folder/trace2" --tokens 600 --ctx 40 >/d
 diff -r "$folder/trace" "$folder/trace2" || fail "2 ranks collect other traces"
 [ "$(grep -c 'tokens; will write' "$folder/log")" -eq 1 ] || fail "more than one rank speaks"
 
+# Training: networks are divided, the same file; a rank that is interrupted stops all, and another number
+# goes on. One network of all layers: the same file for the same ranks.
+train()
+{
+    ranks=$1 out=$2
+    shift 2
+    mpirun -n "$ranks" "$umbra" train "$folder/trace" -o "$out" --hidden 16 --epochs 2 "$@" >/dev/null 2>"$folder/log"
+}
+"$umbra" train "$folder/trace" -o "$folder/shadow" --hidden 16 --epochs 2 >/dev/null 2>&1
+for ranks in 2 3; do
+    train $ranks "$folder/shadow$ranks"
+    cmp "$folder/shadow" "$folder/shadow$ranks" || fail "$ranks ranks train another shadow"
+    [ ! -e "$folder/shadow$ranks.checkpoint" ] || fail "$ranks ranks leave checkpoints behind"
+done
+# Each rank is a process of its own below mpirun; the last one gets the signal while it trains.
+mpirun -n 2 "$umbra" train "$folder/trace" -o "$folder/stopped" --hidden 16 --epochs 1000 --patience 0 \
+    >/dev/null 2>"$folder/stops" &
+started=$!
+tries=0
+until [ -s "$folder/stops" ] || [ $tries -ge 300 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+kill -INT "$(pgrep -P "$started" | tail -1)"
+if wait $started; then fail "an interrupted training ends well"; fi
+grep -q '^umbra: .*interrupted' "$folder/stops" || { cat "$folder/stops"; fail "no word of the interruption"; }
+[ -e "$folder/stopped.checkpoint/network-0000.safetensors" ] || fail "an interrupted training left no checkpoint"
+train 3 "$folder/stopped" --resume 2>/dev/null && fail "a checkpoint of other settings was gone on with"
+grep -q 'was made with epochs 1000' "$folder/log" || { cat "$folder/log"; fail "no word of other settings"; }
+train 2 "$folder/one" --scope shared -t 1
+train 2 "$folder/one2" --scope shared -t 1
+cmp "$folder/one" "$folder/one2" || fail "2 ranks train one network otherwise the second time"
+
 # Failures: one message, with the rank where only one fails, and no rank is left behind.
 expect()
 {
@@ -120,6 +154,11 @@ expect 'rank 0 (.*trace: already holds a trace' -n 2 "$umbra" collect $tiny -o "
 expect 'rank 1 (.*what is collected differs from rank 0' \
     -n 1 "$umbra" collect $tiny -o "$folder/new" : -n 1 "$umbra" collect $tiny -o "$folder/new" --stride 2
 [ ! -e "$folder/new" ] || fail "a collection that failed left its folder"
+expect 'rank 1 (.*nothing/manifest.json: there is none' -n 1 "$umbra" train "$folder/trace" -o "$folder/new" : \
+    -n 1 "$umbra" train nothing -o "$folder/new"
+expect 'rank 1 (.*width differs from rank 0' -n 1 "$umbra" train "$folder/trace" -o "$folder/new" : \
+    -n 1 "$umbra" train "$folder/trace" -o "$folder/new" --hidden 9
+[ ! -e "$folder/new.checkpoint" ] || fail "a training that failed left its folder"
 expect 'has the experts of rank 2 of 3 alone' $(part 0) : $(part 2) : $(part 1)
 "$umbra" split $tiny "$folder/1" --ranks 3 --experts-of 1 >/dev/null
 expect 'experts were divided otherwise' $(part 0) : $(part 1) : $(part 2)

@@ -61,6 +61,17 @@ static void check_products(const umbra_kernels *k)
     printf("%-10s %lu checks, %lu failed\n", k->name, checks - checks_before,
            failures - failures_before);
 }
+
+/* The tables for AVX-512 and AMX, those of this processor or emulated ones, have the same bits. */
+static void check_same(void)
+{
+    const umbra_kernels *avx512 = umbra_check_emulated(), *amx = umbra_check_emulated_amx();
+    avx512 = avx512 ? avx512 : umbra_kernels_find("avx512");
+    amx = amx ? amx : umbra_kernels_find("amx");
+    if (avx512 && amx) {
+        umbra_check_same_products(avx512, amx);
+    }
+}
 #endif
 
 static void check_table(const umbra_kernels *k)
@@ -110,6 +121,9 @@ int main(int argc, char **argv)
     }
     if (!bench && !only && umbra_check_emulated_amx()) {
         check_products(umbra_check_emulated_amx());
+    }
+    if (!bench && !only) {
+        check_same();
     }
 #endif
     if (!bench) {

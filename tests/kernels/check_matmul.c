@@ -234,33 +234,73 @@ static void check_split(const problem *p, const umbra_kernels *k, const float *w
     }
 }
 
-/* More tokens and rows than any kernel takes at once: some of the pairs, alone. */
+enum { MANY_TOKENS = 139, MANY_ROWS = 37 };
+
+/* More tokens and rows than any kernel takes at once. */
+static umbra_matmul make_many(umbra_dtype type, umbra_activations *x)
+{
+    int columns = columns_of(type, 4);
+    *x = umbra_check_activations(umbra_kernels_find("scalar"), MANY_TOKENS, columns, CHECK_NORMAL,
+                                 0);
+    return (umbra_matmul){
+        .weights = umbra_check_weights(type, MANY_ROWS, columns, false, 0),
+        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(type), (uint64_t)columns),
+        .x = x,
+        .tokens = MANY_TOKENS,
+        .out = umbra_check_alloc(sizeof(float) * MANY_TOKENS * MANY_ROWS, 0),
+        .out_stride = MANY_ROWS,
+    };
+}
+
+/* Some of the pairs, alone. */
 static void check_many(const umbra_kernels *k, umbra_dtype type)
 {
-    enum { TOKENS = 139, ROWS = 37 };
-    int columns = columns_of(type, 4);
-    umbra_activations x = umbra_check_activations(k, TOKENS, columns, CHECK_NORMAL, 0);
-    umbra_matmul m = {
-        .weights = umbra_check_weights(type, ROWS, columns, false, 0),
-        .row_bytes = umbra_dtype_row_bytes(umbra_dtype_get(type), (uint64_t)columns),
-        .x = &x,
-        .tokens = TOKENS,
-        .out = umbra_check_alloc(sizeof(float) * TOKENS * ROWS, 0),
-        .out_stride = ROWS,
-    };
-    k->matmul[type](&m, 0, ROWS);
-    for (int32_t token = 0; token < TOKENS; token += token % 8 ? 5 : 3) {
-        float alone[ROWS];
+    umbra_activations x;
+    umbra_matmul m = make_many(type, &x);
+    k->matmul[type](&m, 0, MANY_ROWS);
+    for (int32_t token = 0; token < MANY_TOKENS; token += token % 8 ? 5 : 3) {
+        float alone[MANY_ROWS];
         umbra_matmul one = m;
         one.gather = &token;
         one.tokens = 1;
         one.out = alone;
-        k->matmul[type](&one, 0, ROWS);
-        umbra_check(memcmp(alone, m.out + (size_t)token * ROWS, sizeof alone) == 0,
+        k->matmul[type](&one, 0, MANY_ROWS);
+        umbra_check(memcmp(alone, m.out + (size_t)token * MANY_ROWS, sizeof alone) == 0,
                     "%s matmul %s: token %d of %d differs from itself alone", k->name,
-                    umbra_dtype_get(type).name, token, (int)TOKENS);
+                    umbra_dtype_get(type).name, token, (int)MANY_TOKENS);
     }
     umbra_check_release();
+}
+
+static void check_same_many(const umbra_kernels *a, const umbra_kernels *b, umbra_dtype type)
+{
+    const size_t bytes = sizeof(float) * MANY_TOKENS * MANY_ROWS;
+    umbra_activations x;
+    umbra_matmul of_a = make_many(type, &x), of_b = of_a;
+    of_b.out = umbra_check_alloc(bytes, 0);
+    a->matmul[type](&of_a, 0, MANY_ROWS);
+    b->matmul[type](&of_b, 0, MANY_ROWS);
+    umbra_check(memcmp(of_a.out, of_b.out, bytes) == 0, "%s and %s differ in %s", a->name, b->name,
+                umbra_dtype_get(type).name);
+    umbra_check_release();
+}
+
+void umbra_check_same_products(const umbra_kernels *a, const umbra_kernels *b)
+{
+    umbra_check_seed(4);
+    for (int type = 0; type < CHECK_TYPES; type++) {
+        umbra_dtype t = umbra_check_types[type];
+        check_same_many(a, b, t);
+        for (int c = 0; c < 7; c++) {
+            problem p =
+                make_problem(a, t, ROWS_MAX, columns_of(t, c), TOKENS_MAX, CHECK_NORMAL, c % 2);
+            const size_t bytes = sizeof(float) * (size_t)p.m.out_stride * TOKENS_MAX;
+            umbra_check(memcmp(run(&p, a, 0, p.rows), run(&p, b, 0, p.rows), bytes) == 0,
+                        "%s and %s differ in %s, %d columns", a->name, b->name,
+                        umbra_dtype_get(t).name, p.columns);
+            umbra_check_release();
+        }
+    }
 }
 
 void umbra_check_invariance(const umbra_kernels *k)

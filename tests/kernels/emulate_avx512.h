@@ -8,6 +8,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/internal.h"
+
+/* Kept short for the compiler: neither inlined nor unrolled. */
+#undef UMBRA_UNROLL
+#define UMBRA_UNROLL(n)
+#define EMULATED static __attribute__((noinline, unused))
+
 typedef struct emulated_integers {
     int32_t lane[16];
 } emulated_integers;
@@ -16,7 +23,7 @@ typedef struct emulated_floats {
     float lane[16];
 } emulated_floats;
 
-static inline int32_t emulated_dot(int32_t sum, int32_t a, int32_t b)
+EMULATED int32_t emulated_dot(int32_t sum, int32_t a, int32_t b)
 {
     int32_t first = (int32_t)(int16_t)(a & 0xffff) * (int16_t)(b & 0xffff);
     int32_t second = (a >> 16) * (b >> 16);
@@ -24,8 +31,8 @@ static inline int32_t emulated_dot(int32_t sum, int32_t a, int32_t b)
 }
 
 /* Within each quarter: the lanes first and second of a and b in turn. */
-static inline emulated_integers emulated_unpack(emulated_integers a, emulated_integers b, int high,
-                                                int lanes)
+EMULATED emulated_integers emulated_unpack(emulated_integers a, emulated_integers b, int high,
+                                           int lanes)
 {
     emulated_integers out;
     for (int i = 0; i < 16; i++) {
@@ -36,7 +43,7 @@ static inline emulated_integers emulated_unpack(emulated_integers a, emulated_in
     return out;
 }
 
-static inline emulated_integers emulated_shuffle(emulated_integers a, emulated_integers b, int from)
+EMULATED emulated_integers emulated_shuffle(emulated_integers a, emulated_integers b, int from)
 {
     emulated_integers out;
     for (int q = 0; q < 4; q++)
@@ -47,14 +54,14 @@ static inline emulated_integers emulated_shuffle(emulated_integers a, emulated_i
     return out;
 }
 
-static inline emulated_integers emulated_load_integers(const void *p)
+EMULATED emulated_integers emulated_load_integers(const void *p)
 {
     emulated_integers out;
     memcpy(&out, p, sizeof out);
     return out;
 }
 
-static inline emulated_integers emulated_set_integers(int32_t value)
+EMULATED emulated_integers emulated_set_integers(int32_t value)
 {
     emulated_integers out;
     for (int i = 0; i < 16; i++)
@@ -62,29 +69,184 @@ static inline emulated_integers emulated_set_integers(int32_t value)
     return out;
 }
 
-static inline emulated_integers emulated_add_columns(emulated_integers sum, emulated_integers w,
-                                                     const int16_t *q)
+/* Elements of other sizes, as arrays. */
+#define EMULATED_UNARY(name, type, n, expression)                                                  \
+    EMULATED emulated_integers name(emulated_integers a, unsigned by)                              \
+    {                                                                                              \
+        type of_a[n];                                                                              \
+        memcpy(of_a, &a, sizeof of_a);                                                             \
+        for (int i = 0; i < n; i++)                                                                \
+            of_a[i] = (type)(expression);                                                          \
+        memcpy(&a, of_a, sizeof a);                                                                \
+        return a;                                                                                  \
+    }
+EMULATED_UNARY(emulated_shift_left, uint32_t, 16, of_a[i] << by)
+EMULATED_UNARY(emulated_shift_right, uint32_t, 16, of_a[i] >> by)
+EMULATED_UNARY(emulated_shift_signed, int32_t, 16, of_a[i] >> by)
+EMULATED_UNARY(emulated_shift_left_16, uint16_t, 32, of_a[i] << by)
+EMULATED_UNARY(emulated_shift_right_16, uint16_t, 32, of_a[i] >> by)
+EMULATED_UNARY(emulated_shift_signed_16, int16_t, 32, of_a[i] >> by)
+
+#define EMULATED_BINARY(name, type, n, expression)                                                 \
+    EMULATED emulated_integers name(emulated_integers a, emulated_integers b)                      \
+    {                                                                                              \
+        type of_a[n], of_b[n];                                                                     \
+        memcpy(of_a, &a, sizeof of_a);                                                             \
+        memcpy(of_b, &b, sizeof of_b);                                                             \
+        for (int i = 0; i < n; i++)                                                                \
+            of_a[i] = (type)(expression);                                                          \
+        memcpy(&a, of_a, sizeof a);                                                                \
+        return a;                                                                                  \
+    }
+EMULATED_BINARY(emulated_add_integers, uint32_t, 16, of_a[i] + of_b[i])
+EMULATED_BINARY(emulated_subtract, uint32_t, 16, of_a[i] - of_b[i])
+EMULATED_BINARY(emulated_add_bytes, uint8_t, 64, of_a[i] + of_b[i])
+EMULATED_BINARY(emulated_subtract_bytes, uint8_t, 64, of_a[i] - of_b[i])
+EMULATED_BINARY(emulated_and, uint32_t, 16, of_a[i] & of_b[i])
+EMULATED_BINARY(emulated_or, uint32_t, 16, of_a[i] | of_b[i])
+EMULATED_BINARY(emulated_xor, uint32_t, 16, of_a[i] ^ of_b[i])
+EMULATED_BINARY(emulated_shift_right_by, uint16_t, 32, of_a[i] >> of_b[i])
+EMULATED_BINARY(emulated_rotate_by, uint64_t, 8,
+                of_a[i] << (of_b[i] & 63) | of_a[i] >> (-of_b[i] & 63))
+
+EMULATED emulated_integers emulated_set_bytes(char byte)
 {
-    int32_t both;
-    memcpy(&both, q, sizeof both);
-    for (int i = 0; i < 16; i++)
-        sum.lane[i] = emulated_dot(sum.lane[i], w.lane[i], both);
-    return sum;
+    emulated_integers v;
+    memset(&v, byte, sizeof v);
+    return v;
 }
 
-static inline emulated_floats emulated_load_floats(const float *p)
+EMULATED emulated_integers emulated_set_long(long long a, long long b, long long c, long long d,
+                                             long long e, long long f, long long g, long long h)
 {
-    emulated_floats out;
-    memcpy(&out, p, sizeof out);
-    return out;
+    const long long all[8] = {a, b, c, d, e, f, g, h};
+    return emulated_load_integers(all);
 }
 
-static inline void emulated_store_floats(float *p, emulated_floats v)
+EMULATED void emulated_store_integers(void *p, emulated_integers v)
 {
     memcpy(p, &v, sizeof v);
 }
 
-static inline emulated_floats emulated_set_floats(float value)
+/* Bit i of the table says what becomes of the bits of a, b and c that are number i. */
+EMULATED emulated_integers emulated_choose_bits(emulated_integers a, emulated_integers b,
+                                                emulated_integers c, unsigned table)
+{
+    emulated_integers out = emulated_set_integers(0);
+    for (int i = 0; i < 16; i++)
+        for (unsigned n = 0; n < 8; n++)
+            if (table >> n & 1)
+                out.lane[i] |= (n & 4 ? a.lane[i] : ~a.lane[i]) & (n & 2 ? b.lane[i] : ~b.lane[i]) &
+                               (n & 1 ? c.lane[i] : ~c.lane[i]);
+    return out;
+}
+
+/* Bytes within quarters. */
+EMULATED emulated_integers emulated_shuffle_bytes(emulated_integers v, emulated_integers from)
+{
+    uint8_t at[64], all[64], out[64];
+    memcpy(at, &from, sizeof at);
+    memcpy(all, &v, sizeof all);
+    for (int i = 0; i < 64; i++)
+        out[i] = at[i] & 128 ? 0 : all[i / 16 * 16 + at[i] % 16];
+    memcpy(&v, out, sizeof v);
+    return v;
+}
+
+EMULATED emulated_integers emulated_add_bytes_where(emulated_integers other, uint64_t mask,
+                                                    emulated_integers a, emulated_integers b)
+{
+    uint8_t of[64], sums[64];
+    emulated_integers sum = emulated_add_bytes(a, b);
+    memcpy(of, &other, sizeof of);
+    memcpy(sums, &sum, sizeof sums);
+    for (int i = 0; i < 64; i++)
+        of[i] = mask >> i & 1 ? sums[i] : of[i];
+    memcpy(&other, of, sizeof other);
+    return other;
+}
+
+/* Puts a vector of `bytes` in place number `place`. */
+EMULATED emulated_integers emulated_insert(emulated_integers v, const void *from, size_t bytes,
+                                           size_t place)
+{
+    memcpy((char *)&v + place * bytes, from, bytes);
+    return v;
+}
+
+EMULATED emulated_integers emulated_insert_quarter(emulated_integers v, __m128i part, int at)
+{
+    return emulated_insert(v, &part, sizeof part, (size_t)at);
+}
+
+EMULATED emulated_integers emulated_insert_half(emulated_integers v, __m256i part, int at)
+{
+    return emulated_insert(v, &part, sizeof part, (size_t)at);
+}
+
+EMULATED emulated_integers emulated_fill_quarters(emulated_integers v, unsigned lanes, __m128i part)
+{
+    for (int i = 0; i < 4; i++)
+        v = lanes >> 4 * i & 1 ? emulated_insert_quarter(v, part, i) : v;
+    return v;
+}
+
+EMULATED __m256i emulated_narrow_16(emulated_integers v)
+{
+    int16_t from[32];
+    int8_t to[32];
+    memcpy(from, &v, sizeof from);
+    for (int i = 0; i < 32; i++)
+        to[i] = (int8_t)from[i];
+    return _mm256_loadu_si256((const __m256i *)(const void *)to);
+}
+
+EMULATED __m256i emulated_narrow_32(emulated_integers v)
+{
+    int16_t to[16];
+    for (int i = 0; i < 16; i++)
+        to[i] = (int16_t)v.lane[i];
+    return _mm256_loadu_si256((const __m256i *)(const void *)to);
+}
+
+/* Adds the products of pairs. */
+EMULATED emulated_integers emulated_dot_pairs(emulated_integers sum, emulated_integers a,
+                                              emulated_integers b)
+{
+    for (int i = 0; i < 16; i++)
+        sum.lane[i] = emulated_dot(sum.lane[i], a.lane[i], b.lane[i]);
+    return sum;
+}
+
+/* Four unsigned bytes of a by as many signed ones of b. */
+EMULATED emulated_integers emulated_dot_bytes(emulated_integers sum, emulated_integers a,
+                                              emulated_integers b)
+{
+    uint8_t of_a[64];
+    int8_t of_b[64];
+    uint32_t sums[16];
+    memcpy(of_a, &a, sizeof of_a);
+    memcpy(of_b, &b, sizeof of_b);
+    memcpy(sums, &sum, sizeof sums);
+    for (int i = 0; i < 64; i++)
+        sums[i / 4] += (uint32_t)(of_a[i] * of_b[i]);
+    memcpy(&sum, sums, sizeof sum);
+    return sum;
+}
+
+EMULATED emulated_floats emulated_load_floats(const float *p)
+{
+    emulated_floats out;
+    memcpy(&out, p, sizeof out);
+    return out;
+}
+
+EMULATED void emulated_store_floats(float *p, emulated_floats v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+EMULATED emulated_floats emulated_set_floats(float value)
 {
     emulated_floats out;
     for (int i = 0; i < 16; i++)
@@ -92,28 +254,28 @@ static inline emulated_floats emulated_set_floats(float value)
     return out;
 }
 
-static inline emulated_floats emulated_add(emulated_floats a, emulated_floats b)
+EMULATED emulated_floats emulated_add(emulated_floats a, emulated_floats b)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] += b.lane[i];
     return a;
 }
 
-static inline emulated_floats emulated_multiply(emulated_floats a, emulated_floats b)
+EMULATED emulated_floats emulated_multiply(emulated_floats a, emulated_floats b)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] *= b.lane[i];
     return a;
 }
 
-static inline emulated_floats emulated_fma(emulated_floats a, emulated_floats b, emulated_floats c)
+EMULATED emulated_floats emulated_fma(emulated_floats a, emulated_floats b, emulated_floats c)
 {
     for (int i = 0; i < 16; i++)
         c.lane[i] = __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]);
     return c;
 }
 
-static inline emulated_floats emulated_convert(emulated_integers v)
+EMULATED emulated_floats emulated_convert(emulated_integers v)
 {
     emulated_floats out;
     for (int i = 0; i < 16; i++)
@@ -121,14 +283,27 @@ static inline emulated_floats emulated_convert(emulated_integers v)
     return out;
 }
 
-static inline __m256 emulated_half(emulated_floats v, int half)
+EMULATED emulated_floats emulated_widen(__m256i halves)
+{
+    emulated_floats out;
+    _mm256_storeu_ps(out.lane, _mm256_cvtph_ps(_mm256_castsi256_si128(halves)));
+    _mm256_storeu_ps(out.lane + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)));
+    return out;
+}
+
+EMULATED __m256 emulated_half(emulated_floats v, int half)
 {
     return _mm256_loadu_ps(v.lane + 8 * half);
 }
 
-/* Clang has these two as macros. */
+/* Compilers have some of these as macros. */
 #undef _mm512_shuffle_i32x4
 #undef _mm512_extractf32x8_ps
+#undef _mm512_inserti32x4
+#undef _mm512_inserti64x4
+#undef _mm512_ternarylogic_epi32
+#undef _mm512_slli_epi32
+#undef _mm512_setr_epi64
 
 #define __m512i                         emulated_integers
 #define __m512                          emulated_floats
@@ -139,7 +314,41 @@ static inline __m256 emulated_half(emulated_floats v, int half)
 #define _mm512_shuffle_i32x4            emulated_shuffle
 #define _mm512_loadu_si512              emulated_load_integers
 #define _mm512_setzero_si512()          emulated_set_integers(0)
-#define UMBRA_ADD_COLUMNS               emulated_add_columns
+#define _mm512_storeu_si512             emulated_store_integers
+#define _mm512_set1_epi32               emulated_set_integers
+#define _mm512_set1_epi8                emulated_set_bytes
+#define _mm512_setr_epi64               emulated_set_long
+#define _mm512_slli_epi32               emulated_shift_left
+#define _mm512_srli_epi32               emulated_shift_right
+#define _mm512_srai_epi32               emulated_shift_signed
+#define _mm512_slli_epi16               emulated_shift_left_16
+#define _mm512_srli_epi16               emulated_shift_right_16
+#define _mm512_srai_epi16               emulated_shift_signed_16
+#define _mm512_add_epi32                emulated_add_integers
+#define _mm512_sub_epi32                emulated_subtract
+#define _mm512_add_epi8                 emulated_add_bytes
+#define _mm512_sub_epi8                 emulated_subtract_bytes
+#define _mm512_and_si512                emulated_and
+#define _mm512_or_si512                 emulated_or
+#define _mm512_xor_si512                emulated_xor
+#define _mm512_srlv_epi16               emulated_shift_right_by
+#define _mm512_rolv_epi64               emulated_rotate_by
+#define _mm512_ternarylogic_epi32       emulated_choose_bits
+#define _mm512_shuffle_epi8             emulated_shuffle_bytes
+#define _mm512_mask_add_epi8            emulated_add_bytes_where
+#define _mm512_castsi128_si512(v)       emulated_insert_quarter(emulated_set_integers(0), v, 0)
+#define _mm512_castsi256_si512(v)       emulated_insert_half(emulated_set_integers(0), v, 0)
+#define _mm512_inserti32x4              emulated_insert_quarter
+#define _mm512_inserti64x4              emulated_insert_half
+#define _mm512_broadcast_i32x4(v)       emulated_fill_quarters(emulated_set_integers(0), 0xffff, v)
+#define _mm512_mask_broadcast_i32x4     emulated_fill_quarters
+#define _mm512_broadcast_i64x4(v)       emulated_insert_half(_mm512_castsi256_si512(v), v, 1)
+#define _mm512_cvtepi16_epi8            emulated_narrow_16
+#define _mm512_cvtepi32_epi16           emulated_narrow_32
+#define _mm512_dpwssd_epi32             emulated_dot_pairs
+#define _mm512_dpbusd_epi32             emulated_dot_bytes
+#define _mm512_cvtph_ps                 emulated_widen
+#define UMBRA_ADD_COLUMNS               emulated_dot_pairs
 #define _mm512_setzero_ps()             emulated_set_floats(0)
 #define _mm512_loadu_ps                 emulated_load_floats
 #define _mm512_storeu_ps                emulated_store_floats

@@ -199,6 +199,8 @@ inject_result inject_run(const inject *what, char *const argv[])
     t.process = fork();
     if (t.process == 0)
         become(what, argv);
+    if (what->process)
+        *what->process = t.process;
     if (t.process < 0 || (what->calls[0] && !begin(&t)))
         t.result.cannot = true;
     follow(&t);

@@ -30,6 +30,7 @@ typedef struct inject {
     const char *preload;          /* a library to load before all others, or NULL */
     const char *out, *err;        /* files for what the program writes */
     int seconds;                  /* 0: 60; then it is killed and `late` */
+    int *process;                 /* or NULL: where its id is put before it runs */
 } inject;
 
 typedef struct inject_result {

@@ -453,6 +453,54 @@ static void special_tokens(void **state)
     assert_memory_equal(out, "\xe4\xb8\xad", 3);
 }
 
+#define SPACE "\xe2\x96\x81" /* U+2581 */
+
+/* Characters are merged by rank across words, but not across lines. */
+static void pairs_of_characters(void **state)
+{
+    (void)state;
+    spec s = usual();
+    s.model = "gemma4";
+    s.pre = NULL;
+    s.tokens[0].text = "<bos>", s.tokens[0].type = 3;           /* 256 */
+    s.tokens[1].text = SPACE, s.tokens[1].type = 1;             /* 257 */
+    s.tokens[2].text = "b" SPACE, s.tokens[2].type = 1;         /* 258 */
+    s.tokens[3].text = "ab" SPACE, s.tokens[3].type = 1;        /* 259 */
+    s.tokens[4].text = "\n", s.tokens[4].type = 1;              /* 260 */
+    s.tokens[5].text = "\n\n", s.tokens[5].type = 1;            /* 261, by no merge */
+    s.tokens[6].text = "\n\n\n\n", s.tokens[6].type = 1;        /* 262 */
+    s.tokens[7].text = "<0xE4>", s.tokens[7].type = 6;          /* 263 */
+    s.tokens[8].text = "<0xB8>", s.tokens[8].type = 6;          /* 264 */
+    s.tokens[9].text = "<0xAD>", s.tokens[9].type = 6;          /* 265 */
+    s.tokens[10].text = "\xe4\xb8\xae", s.tokens[10].type = 1;  /* 266 */
+    s.tokens[11].text = "a\xe4\xb8\xae", s.tokens[11].type = 1; /* 267 */
+    s.tokens[12].text = "{b}", s.tokens[12].type = 4;           /* 268 */
+    s.merges[0] = "b " SPACE;
+    s.merges[1] = "a b" SPACE;
+    s.merges[2] = "a \xe4\xb8\xae";
+    s.merges[3] = "\n \n";
+    s.bos = 256;
+    must_open(&s);
+    EXPECT_IDS("ab ab", false, 256, 259, 'a', 'b');
+    EXPECT_IDS("a b", false, 256, 'a', 257, 'b');
+    EXPECT_IDS(" a", false, 256, 257, 'a'); /* no space that is not there */
+    EXPECT_IDS("a\nb\n\n\n\n", false, 256, 'a', 260, 'b', 262);
+    EXPECT_IDS("\n\n\n", false, 256, 261, 260);
+    EXPECT_IDS("a\xe4\xb8\xae\xe4\xb8\xad", false, 256, 267, 263, 264, 265);
+    EXPECT_IDS("a{b} b", false, 256, 'a', 268, 257, 'b');
+    char out[16] = {0};
+    assert_int_equal(umbra_tokenizer_decode(tokenizer, 259, false, out, 16), 3);
+    assert_memory_equal(out, "ab ", 3);
+    assert_int_equal(umbra_tokenizer_decode(tokenizer, 264, false, out, 16), 1);
+    assert_memory_equal(out, "\xb8", 1);
+    s.add_bos = 0; /* as early files have it, wrongly */
+    must_open(&s);
+    expect_note("the BOS token all the same");
+    EXPECT_IDS("a", false, 256, 'a');
+    s.no_merges = true;
+    assert_int_equal(open_spec(&s), UMBRA_E_FORMAT);
+}
+
 static bool ends(int32_t id)
 {
     return umbra_tokenizer_is_end(tokenizer, id);
@@ -799,6 +847,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merging_is_as_defined),
         cmocka_unit_test(special_tokens),
+        cmocka_unit_test(pairs_of_characters),
         cmocka_unit_test(ends_of_generation),
         cmocka_unit_test(pre_tokenisation),
         cmocka_unit_test(refusals_of_kinds),

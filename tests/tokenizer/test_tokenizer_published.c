@@ -106,9 +106,9 @@ static int check_vocabulary(const char *folder, const char *name)
 static void vocabularies_give_their_ids(void **state)
 {
     (void)state;
-    static const char *const names[] = {"command-r", "deepseek-coder", "deepseek-llm", "gpt-2",
-                                        "llama-bpe", "llama-spm",      "qwen2",        "qwen35",
-                                        "refact",    "starcoder"};
+    static const char *const names[] = {"command-r", "deepseek-coder", "deepseek-llm", "gemma-4",
+                                        "gpt-2",     "llama-bpe",      "llama-spm",    "qwen2",
+                                        "qwen35",    "refact",         "starcoder"};
     const char *folder = getenv("UMBRA_VOCABULARIES");
     if (!folder) {
         print_message("skipped: UMBRA_VOCABULARIES names no folder\n");

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <umbra/progress.h>
+#include <umbra/ranks.h>
 #include <umbra/shadow.h>
 #include <umbra/status.h>
 #include <umbra/store.h>
@@ -104,8 +105,16 @@ typedef struct umbra_train_options {
     const umbra_progress *progress; /* may be NULL; unit "rows" */
     /* May be NULL. Called from the thread that called umbra_train. */
     void (*on_epoch)(void *user, const umbra_train_epoch *epoch);
-    void *user;           /* handed to on_epoch */
-    uint64_t reserved[8]; /* room for options to come: zeros */
+    void *user; /* handed to on_epoch */
+    /* With whom networks are divided: network i is rank i modulo count's, and where there is one
+     * network alone, each rank computes a part of every batch, whose gradients are added in the
+     * order of ranks. NULL: with nobody. All must be given the same options but for threads (of
+     * scope shared these too), window and checkpoint times, and find the same traces under the
+     * paths on their machines; bring must be there. Rank 0 writes the file, which for scope layer
+     * is the same for every number of ranks, else for one number; on_epoch is called there alone,
+     * the result is given to all. */
+    const umbra_ranks *ranks;
+    uint64_t reserved[7]; /* room for options to come: zeros */
 } umbra_train_options;
 
 /* Recalls and errors are over the validation documents and all sources; negative where there is
@@ -132,7 +141,10 @@ typedef struct umbra_train_result {
 } umbra_train_result;
 
 /* Trains and saves. While it runs, OUTPUT.checkpoint is a folder from which a run that was stopped
- * goes on with `resume`, to the same bits as one that was not; it is removed at the end.
+ * goes on with `resume`, to the same bits as one that was not; it is removed at the end. Ranks have
+ * such a folder each, with the networks that they train (one for all may be the same). A run may go
+ * on with another number of ranks, which then find the newest state of each network; a single
+ * network for all then has bits of its own.
  *   UMBRA_E_INTERRUPTED  through options->progress; the checkpoint is complete
  *   UMBRA_E_NONFINITE    a loss or gradient became NaN or infinite (the message names the step)
  *   UMBRA_E_MISMATCH     traces of different models, or a checkpoint of other options or traces

@@ -5,7 +5,7 @@
  *   "ids"        their ids
  *   "frequency"  [layers][experts] how often each expert was used in the training split
  *   "epochs"     [{"loss", "recall": [d1..d4]}]
- *   "tokens", "seconds"
+ *   "tokens", and of earlier versions "seconds": now a file depends on the training alone
  * The text comes from a file and is not trusted. */
 #ifndef UMBRA_LAB_EVALUATE_TRAINING_H
 #define UMBRA_LAB_EVALUATE_TRAINING_H

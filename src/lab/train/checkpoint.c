@@ -1,4 +1,5 @@
 /* Saves and loads the state of a network's training. */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,6 +29,13 @@ static char *path_of(const umbra_train_setup *setup, int network, const char *su
 
 /* ---- the folder ---- */
 
+static int is_in_the_way(const char *folder, umbra_error *err)
+{
+    return umbra_fail(err, UMBRA_E_ARGUMENT,
+                      "%s holds a training that was stopped: go on with it (resume), or remove it",
+                      folder);
+}
+
 int umbra_checkpoint_folder_open(const umbra_train_setup *setup, umbra_error *err)
 {
     const char *folder = setup->checkpoint;
@@ -40,9 +48,24 @@ int umbra_checkpoint_folder_open(const umbra_train_setup *setup, umbra_error *er
         return UMBRA_OK;
     if (rmdir(folder) == 0 && mkdir(folder, 0777) == 0)
         return UMBRA_OK;
-    return umbra_fail(err, UMBRA_E_ARGUMENT,
-                      "%s holds a training that was stopped: go on with it (resume), or remove it",
-                      folder);
+    return is_in_the_way(folder, err);
+}
+
+int umbra_checkpoint_folder_join(const umbra_train_setup *setup, umbra_error *err)
+{
+    const char *folder = setup->checkpoint;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return umbra_fail(err, UMBRA_E_IO, "%s: cannot make the folder: %s", folder,
+                          strerror(errno));
+    int entries = 0;
+    DIR *dir = opendir(folder);
+    while (dir && readdir(dir))
+        entries++;
+    if (dir)
+        closedir(dir);
+    const int own_and_parent = 2;
+    return entries <= own_and_parent || setup->options.resume ? UMBRA_OK
+                                                              : is_in_the_way(folder, err);
 }
 
 void umbra_checkpoint_folder_remove(const umbra_train_setup *setup)
@@ -267,6 +290,66 @@ int umbra_checkpoint_read(umbra_learner *l, umbra_error *err)
             rc = read_tensors(l, file, err);
     }
     umbra_safetensors_close(&file);
+    umbra_free(path);
+    return rc;
+}
+
+/* ---- files ---- */
+
+int umbra_checkpoint_look(const umbra_train_setup *setup, int network, uint64_t *age,
+                          uint64_t *bytes, umbra_error *err)
+{
+    char *path = path_of(setup, network, "");
+    umbra_safetensors *file = NULL;
+    struct stat st;
+    double step = 0, done = 0;
+    *age = *bytes = 0;
+    if (!path)
+        return umbra_fail_nomem(err, "a path", 0);
+    int rc = UMBRA_OK;
+    if (stat(path, &st) == 0) {
+        rc = umbra_safetensors_open(&file, path, err);
+        if (rc == UMBRA_OK)
+            rc = check_settings(setup, file, err);
+        if (rc == UMBRA_OK && (!read_number(file, "step", 0, 0x1p53, &step) ||
+                               !read_number(file, "done", 0, 1, &done)))
+            rc = umbra_fail(err, UMBRA_E_FORMAT, "%s: the training's state is missing", path);
+        *age = 1 + 2 * (uint64_t)step + (uint64_t)done;
+        *bytes = (uint64_t)st.st_size;
+    }
+    umbra_safetensors_close(&file);
+    umbra_free(path);
+    return rc;
+}
+
+int umbra_checkpoint_load_file(const umbra_train_setup *setup, int network, void *data,
+                               uint64_t bytes, umbra_error *err)
+{
+    char *path = path_of(setup, network, "");
+    uint64_t size;
+    int fd = -1;
+    int rc = path ? umbra_file_open(&fd, path, &size, err) : umbra_fail_nomem(err, "a path", 0);
+    if (rc == UMBRA_OK)
+        rc = umbra_file_read(fd, path, data, bytes, 0, err);
+    if (fd >= 0)
+        close(fd);
+    umbra_free(path);
+    return rc;
+}
+
+int umbra_checkpoint_save_file(const umbra_train_setup *setup, int network, const void *data,
+                               uint64_t bytes, umbra_error *err)
+{
+    char *path = path_of(setup, network, "");
+    umbra_replacement r;
+    int rc = path ? umbra_replace_begin(&r, path, err) : umbra_fail_nomem(err, "a path", 0);
+    if (rc == UMBRA_OK) {
+        rc = umbra_replace_write(&r, data, bytes, 0, err);
+        if (rc == UMBRA_OK)
+            rc = umbra_replace_commit(&r, NULL, err);
+        else
+            umbra_replace_abort(&r);
+    }
     umbra_free(path);
     return rc;
 }

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "lab/train/checkpoint.h"
-#include "lab/train/learner.h"
+#include "lab/train/ranks.h"
 
 enum { D = UMBRA_MAX_DISTANCE, ALIGN = 64 };
 
@@ -37,6 +37,8 @@ static int allocate(umbra_learner *l, umbra_error *err)
     s->values = umbra_aligned_alloc(ALIGN, bytes);
     s->best = umbra_aligned_alloc(ALIGN, bytes);
     l->gradient = umbra_aligned_alloc(ALIGN, bytes);
+    if (umbra_ranks_divide(l->ranks))
+        l->gathered = umbra_aligned_alloc(ALIGN, umbra_train_sum_room(l->ranks) * sizeof(float));
     s->mean = umbra_calloc(l->parameters, sizeof *s->mean);
     s->square = umbra_calloc(l->parameters, sizeof *s->square);
     if (l->setup->options.average > 0.0f)
@@ -45,7 +47,8 @@ static int allocate(umbra_learner *l, umbra_error *err)
     l->histograms = umbra_calloc(D, sizeof *l->histograms);
     l->outcomes = umbra_calloc((size_t)(l->end_source - l->first_source), sizeof *l->outcomes);
     if (s->values && s->best && l->gradient && s->mean && s->square && s->history &&
-        l->histograms && l->outcomes && (s->averaged || !(l->setup->options.average > 0.0f)))
+        l->histograms && l->outcomes && (s->averaged || !(l->setup->options.average > 0.0f)) &&
+        (l->gathered || !umbra_ranks_divide(l->ranks)))
         return UMBRA_OK;
     return umbra_fail_nomem(err, "a network and its optimiser", 6 * bytes);
 }
@@ -57,6 +60,7 @@ int umbra_learner_open(umbra_learner *l, const umbra_train_setup *setup,
     *l = (umbra_learner){
         .setup = setup,
         .callbacks = callbacks,
+        .ranks = umbra_train_together(setup) ? o->ranks : NULL,
         .network = network,
         .optimizer = {.weight_decay = o->weight_decay, .clip = o->clip},
     };
@@ -81,7 +85,28 @@ int umbra_learner_open(umbra_learner *l, const umbra_train_setup *setup,
         memcpy(l->state.averaged, l->state.values, l->parameters * sizeof *l->state.averaged);
     l->state.epoch = -1; /* not even judged untrained */
     l->state.best_score = -1.0;
-    return o->resume ? umbra_checkpoint_read(l, err) : UMBRA_OK;
+    return o->resume && umbra_ranks_own(l->ranks) == 0 ? umbra_checkpoint_read(l, err) : UMBRA_OK;
+}
+
+int umbra_learner_share(umbra_learner *l, umbra_error *err)
+{
+    umbra_learner_state *s = &l->state, told = *s;
+    size_t bytes = l->parameters * sizeof(float);
+    size_t records = (size_t)l->setup->options.epochs + 1;
+    int rc = umbra_ranks_share(l->ranks, &told, sizeof told, err);
+    s->step = told.step;
+    s->epoch = told.epoch;
+    s->epoch_loss = told.epoch_loss;
+    s->epoch_rows = told.epoch_rows;
+    s->best_score = told.best_score;
+    s->best_epoch = told.best_epoch;
+    s->done = told.done;
+    float *parts[] = {s->values, s->mean, s->square, s->best, s->averaged};
+    for (size_t i = 0; rc == UMBRA_OK && i < sizeof parts / sizeof *parts; i++)
+        rc = parts[i] ? umbra_ranks_share(l->ranks, parts[i], bytes, err) : UMBRA_OK;
+    return rc == UMBRA_OK
+               ? umbra_ranks_share(l->ranks, s->history, records * sizeof *s->history, err)
+               : rc;
 }
 
 void umbra_learner_release(umbra_learner *l)
@@ -94,6 +119,7 @@ void umbra_learner_release(umbra_learner *l)
     umbra_free(s->best);
     umbra_free(s->history);
     umbra_free(l->gradient);
+    umbra_free(l->gathered);
     umbra_free(l->histograms);
     umbra_free(l->outcomes);
     umbra_train_pass_release(&l->pass);
@@ -109,6 +135,11 @@ static bool has_source(const umbra_learner *l, int source)
     return umbra_train_has_source(&l->setup->data, &l->setup->spec, source);
 }
 
+static int meet(const umbra_learner *l, int status, umbra_error *err)
+{
+    return l->callbacks->meet(l->callbacks->user, status, err);
+}
+
 /* Adds one source's validation rows to a measure. The caller may stop it, with an interruption. */
 static int judge_source(umbra_learner *l, float *values, int source, umbra_measure *measure,
                         umbra_histogram *histograms, umbra_error *err)
@@ -122,11 +153,9 @@ static int judge_source(umbra_learner *l, float *values, int source, umbra_measu
         rc = umbra_train_stream_start(&stream, 0, 0, err);
     while (rc == UMBRA_OK) {
         const umbra_train_rows *rows;
-        if (l->callbacks->stopped(l->callbacks->user)) {
-            rc = umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
-            break;
-        }
-        rc = umbra_train_stream_next(&stream, &rows, err);
+        rc = meet(l, UMBRA_OK, err);
+        if (rc == UMBRA_OK)
+            rc = umbra_train_stream_next(&stream, &rows, err);
         if (rc != UMBRA_OK || rows->n == 0)
             break;
         umbra_train_forward(&l->pass, &network, rows, 0.0f, NULL);
@@ -257,23 +286,50 @@ static int diverged(const umbra_learner *l, const char *what, umbra_error *err)
                       l->network, (unsigned long long)l->state.step, what);
 }
 
+/* Loss and gradient of this rank's rows of the batch; each row drops the values that it would in a
+ * batch that is not divided. */
+static int find_gradient(umbra_learner *l, const umbra_train_rows *rows, double *loss,
+                         umbra_error *err)
+{
+    const umbra_train_options *o = &l->setup->options;
+    const umbra_shadow_spec *spec = &l->setup->spec;
+    int own = umbra_ranks_own(l->ranks), count = umbra_ranks_count(l->ranks);
+    int first = (int)((int64_t)rows->n * own / count);
+    int end = (int)((int64_t)rows->n * (own + 1) / count);
+    const umbra_train_rows part = umbra_train_rows_part(rows, spec, first, end - first);
+    umbra_shadow_network network, gradient;
+    umbra_train_bind(spec, l->state.values, &network);
+    umbra_train_bind(spec, l->gradient, &gradient);
+    *loss = 0.0;
+    if (part.n == 0) {
+        memset(l->gradient, 0, l->parameters * sizeof *l->gradient);
+        return UMBRA_OK;
+    }
+    umbra_random random;
+    umbra_random_seed(&random, seed_for(l, DROPOUT, l->state.step));
+    for (int64_t i = 0; o->dropout > 0.0f && i < (int64_t)first * spec->width; i++)
+        (void)umbra_random_unit(&random);
+    umbra_train_forward(&l->pass, &network, &part, o->dropout, &random);
+    *loss = umbra_train_loss(&l->pass, &part, rows->n);
+    if (!isfinite(*loss))
+        return diverged(l, "loss", err);
+    umbra_train_backward(&l->pass, &network, &part, &gradient);
+    return UMBRA_OK;
+}
+
 static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t steps,
                      umbra_error *err)
 {
     const umbra_train_options *o = &l->setup->options;
     umbra_learner_state *s = &l->state;
-    umbra_shadow_network network, gradient;
-    umbra_train_bind(&l->setup->spec, s->values, &network);
-    umbra_train_bind(&l->setup->spec, l->gradient, &gradient);
-    umbra_random random;
-    umbra_random_seed(&random, seed_for(l, DROPOUT, s->step));
-    umbra_train_forward(&l->pass, &network, rows, o->dropout, &random);
-    double loss = umbra_train_loss(&l->pass, rows);
-    if (!isfinite(loss))
-        return diverged(l, "loss", err);
+    double loss;
+    int rc = meet(l, find_gradient(l, rows, &loss, err), err);
+    if (rc == UMBRA_OK)
+        rc = umbra_train_sum(l->ranks, l->gradient, l->parameters, &loss, l->gathered, err);
+    if (rc != UMBRA_OK)
+        return rc;
     s->epoch_loss += loss;
     s->epoch_rows += (uint64_t)rows->n;
-    umbra_train_backward(&l->pass, &network, rows, &gradient);
     double share =
         umbra_optimizer_schedule(s->step, steps, (uint64_t)((double)o->warmup * (double)steps));
     double norm = umbra_optimizer_step(&l->optimizer, s->values, l->gradient, s->mean, s->square,
@@ -284,6 +340,11 @@ static int take_step(umbra_learner *l, const umbra_train_rows *rows, uint64_t st
     if (s->averaged)
         move_average(l);
     return UMBRA_OK;
+}
+
+static int save(const umbra_learner *l, umbra_error *err)
+{
+    return umbra_ranks_own(l->ranks) == 0 ? umbra_checkpoint_write(l, err) : UMBRA_OK;
 }
 
 /* Trains to the end of the epoch under way, from wherever it stands. */
@@ -298,8 +359,6 @@ static int train_epoch(umbra_learner *l, uint64_t steps_per_epoch, uint64_t *sav
                  ? umbra_train_stream_start(&l->stream, (uint64_t)s->epoch, row, err)
                  : UMBRA_OK;
     while (rc == UMBRA_OK && s->step < ((uint64_t)s->epoch + 1) * steps_per_epoch) {
-        if (l->callbacks->stopped(l->callbacks->user))
-            return umbra_fail(err, UMBRA_E_INTERRUPTED, "interrupted");
         const umbra_train_rows *rows;
         rc = umbra_train_stream_next(&l->stream, &rows, err);
         if (rc == UMBRA_OK)
@@ -307,7 +366,7 @@ static int train_epoch(umbra_learner *l, uint64_t steps_per_epoch, uint64_t *sav
         if (rc == UMBRA_OK)
             l->callbacks->advance(l->callbacks->user, (uint64_t)rows->n);
         if (rc == UMBRA_OK && umbra_seconds_since(*saved_ns) > o->checkpoint_seconds) {
-            rc = umbra_checkpoint_write(l, err);
+            rc = save(l, err);
             *saved_ns = umbra_clock_ns();
         }
     }
@@ -345,13 +404,13 @@ int umbra_learner_run(umbra_learner *l, umbra_error *err)
     } else if (l->stream.rows > 0) {
         rc = train(l, err);
         if (rc == UMBRA_E_INTERRUPTED) {
-            int saved = umbra_checkpoint_write(l, err);
+            int saved = save(l, err);
             return saved == UMBRA_OK ? rc : saved;
         }
     }
     if (rc == UMBRA_OK && !s->done) {
         s->done = true;
-        rc = umbra_checkpoint_write(l, err);
+        rc = save(l, err);
     }
     return rc == UMBRA_OK ? measure_best(l, err) : rc;
 }

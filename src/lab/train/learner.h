@@ -6,11 +6,14 @@
 #include "lab/train/optimizer.h"
 #include "lab/train/setup.h"
 
-/* What a learner reports to and asks of its caller, from its own thread. */
+/* What a learner reports to and asks of its caller, from its own thread. Where ranks train one
+ * network together all meet at the same places of the training. */
 typedef struct umbra_learner_callbacks {
     void (*advance)(void *user, uint64_t rows); /* so many more rows are done */
     void (*epoch)(void *user, const umbra_train_epoch *epoch);
-    bool (*stopped)(void *user);
+    /* Before a step and between batches that judge: whether to go on. What this one's status is, or
+     * UMBRA_E_INTERRUPTED; of ranks, what all agree on. */
+    int (*meet)(void *user, int status, umbra_error *err);
     void *user;
 } umbra_learner_callbacks;
 
@@ -46,12 +49,15 @@ typedef struct umbra_learner_state {
 typedef struct umbra_learner {
     const umbra_train_setup *setup; /* not owned */
     const umbra_learner_callbacks *callbacks;
+    const umbra_ranks *ranks; /* that train this network together, each a part of every batch and
+                                 rank 0 with the checkpoints; NULL: it is trained here alone */
     int network;
     int first_source, end_source;
     size_t parameters;
     umbra_optimizer optimizer;
     umbra_learner_state state;
     float *gradient;             /* (P) */
+    float *gathered;             /* room of umbra_train_sum */
     umbra_histogram *histograms; /* (D) */
     umbra_train_pass pass;
     umbra_train_loader loader;
@@ -66,8 +72,10 @@ void umbra_learner_sources(const umbra_train_setup *setup, int network, int *fir
 int umbra_learner_open(umbra_learner *learner, const umbra_train_setup *setup,
                        const umbra_learner_callbacks *callbacks, int network, umbra_error *err);
 /* Trains to the end, keeps the best weights in state.best and measures them. When
- * stopped() is true: writes a checkpoint and returns UMBRA_E_INTERRUPTED. */
+ * meet() says UMBRA_E_INTERRUPTED: writes a checkpoint and returns that. */
 int umbra_learner_run(umbra_learner *learner, umbra_error *err);
+/* Rank 0's state goes to all who train the network together. */
+int umbra_learner_share(umbra_learner *learner, umbra_error *err);
 void umbra_learner_release(umbra_learner *learner);
 
 #endif

@@ -200,7 +200,7 @@ void umbra_measure_batch(umbra_measure *m, umbra_train_pass *pass, const umbra_t
                          umbra_histogram *histograms)
 {
     const umbra_shadow_spec *spec = pass->spec;
-    m->loss += umbra_train_loss(pass, rows);
+    m->loss += umbra_train_loss(pass, rows, rows->n);
     m->rows += (uint64_t)rows->n;
     for (int i = 0; i < rows->n * D; i++) {
         const float *z = pass->z + (size_t)i * (size_t)spec->experts;

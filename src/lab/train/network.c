@@ -273,11 +273,11 @@ static double kullback_leibler(const float *z, const float *truth, int experts, 
     return loss;
 }
 
-double umbra_train_loss(umbra_train_pass *pass, const umbra_train_rows *rows)
+double umbra_train_loss(umbra_train_pass *pass, const umbra_train_rows *rows, int batch)
 {
     const umbra_shadow_spec *spec = pass->spec;
     int e = spec->experts, k = spec->used;
-    float scale = 1.0f / (float)rows->n;
+    float scale = 1.0f / (float)batch;
     double loss = 0.0;
     for (int i = 0; i < rows->n * D; i++) {
         const float *z = pass->z + (size_t)i * (size_t)e;

@@ -52,7 +52,7 @@ typedef struct umbra_train_pass {
     float *slope;     /* (n, N) d inner / d LN */
     float *back;      /* (n, N) gradients flowing back */
     float *z;         /* (n, K) */
-    float *dz;        /* (n, K) d (sum of the rows' losses / n) / dz */
+    float *dz;        /* (n, K) d (sum of the rows' losses / rows of the batch) / dz */
 } umbra_train_pass;
 
 /* spec must outlive the pass. On failure everything is released. */
@@ -60,13 +60,19 @@ int umbra_train_pass_open(umbra_train_pass *pass, const umbra_shadow_spec *spec,
                           umbra_error *err);
 void umbra_train_pass_release(umbra_train_pass *pass);
 
-/* Fills pass->z, and what umbra_train_backward needs. dropout > 0 draws from `random`. */
+/* Rows [first, first + n) of `rows`, which they are a part of. */
+umbra_train_rows umbra_train_rows_part(const umbra_train_rows *rows, const umbra_shadow_spec *spec,
+                                       int first, int n);
+
+/* Fills pass->z, and what umbra_train_backward needs. dropout > 0 draws from `random`, as often for
+ * each row. */
 void umbra_train_forward(umbra_train_pass *pass, const umbra_shadow_network *network,
                          const umbra_train_rows *rows, float dropout, umbra_random *random);
-/* Sum over the rows of the loss (summed over distances and, for BCE, experts); fills pass->dz. */
-double umbra_train_loss(umbra_train_pass *pass, const umbra_train_rows *rows);
-/* The gradient of the mean loss replaces what is in `gradient`, whose parts are bound to P values.
- */
+/* Sum over the rows of the loss (summed over distances and, for BCE, experts); fills pass->dz. The
+ * rows are all of a batch of so many, or a part of it. */
+double umbra_train_loss(umbra_train_pass *pass, const umbra_train_rows *rows, int batch);
+/* The gradient of the batch's mean loss, as far as these rows go, replaces what is in `gradient`,
+ * whose parts are bound to P values. */
 void umbra_train_backward(umbra_train_pass *pass, const umbra_shadow_network *network,
                           const umbra_train_rows *rows, umbra_shadow_network *gradient);
 

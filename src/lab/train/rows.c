@@ -63,6 +63,21 @@ void umbra_train_rows_release(umbra_train_rows *rows)
     *rows = (umbra_train_rows){0};
 }
 
+umbra_train_rows umbra_train_rows_part(const umbra_train_rows *rows, const umbra_shadow_spec *spec,
+                                       int first, int n)
+{
+    widths w = widths_of(spec);
+    size_t at = (size_t)first;
+    umbra_train_rows part = *rows;
+    part.n = part.capacity = n;
+    part.dense += at * w.dense;
+    part.targets += at * w.targets;
+    part.features += at * (size_t)w.feature_slots;
+    part.gate = w.gate > 0 ? part.gate + at * w.gate : NULL;
+    part.truth = w.truth > 0 ? part.truth + at * w.truth : NULL;
+    return part;
+}
+
 void umbra_train_rows_copy(umbra_train_rows *to, int to_at, const umbra_train_rows *from, int at,
                            const umbra_shadow_spec *spec)
 {

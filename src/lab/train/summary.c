@@ -249,8 +249,6 @@ static void put_training(umbra_json *j, const umbra_train_setup *setup,
     put_count(j, "validation_rows", result->validation_rows);
     put_count(j, "tokens", result->tokens);
     put_count(j, "parameters", result->parameters);
-    umbra_json_key(j, "seconds");
-    umbra_json_double(j, result->seconds, DIGITS);
     put_epochs(j, setup, networks, result->epochs);
     put_documents(j, &setup->data);
     put_frequency(j, &setup->spec, counts);

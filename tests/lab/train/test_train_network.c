@@ -237,7 +237,7 @@ static void check_gradients(umbra_shadow_spec spec)
     set_up(&s, spec, true);
     memset(s.gradient, 0x7f, s.parameters * sizeof *s.gradient); /* old contents must not matter */
     umbra_train_forward(&s.pass, &s.network, &s.rows, 0.0f, NULL);
-    double loss = umbra_train_loss(&s.pass, &s.rows) / ROWS,
+    double loss = umbra_train_loss(&s.pass, &s.rows, ROWS) / ROWS,
            expected = reference_loss(&s.reference);
     assert_true(fabs(loss - expected) < 1e-5 * expected);
     umbra_train_backward(&s.pass, &s.network, &s.rows, &s.gradients);
@@ -278,7 +278,7 @@ static void test_extreme_scores(void **state)
         for (int i = 0; i < ROWS * D * s.spec.experts; i++)
             s.rows.gate[i] *= 60.0f;
         umbra_train_forward(&s.pass, &s.network, &s.rows, 0.0f, NULL);
-        double got = umbra_train_loss(&s.pass, &s.rows) / ROWS;
+        double got = umbra_train_loss(&s.pass, &s.rows, ROWS) / ROWS;
         assert_true(isfinite(got));
         assert_true(fabs(got - reference_loss(&s.reference)) < 1e-4 * got);
         for (int i = 0; i < ROWS * D * s.spec.experts; i++)
