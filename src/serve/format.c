@@ -1,6 +1,7 @@
 /* Answers that are JSON: what of a schema was asked for, and the grammar that holds to it. */
 #include <string.h>
 
+#include "base/error.h"
 #include "serve/internal.h"
 
 static bool refuse(serve_exchange *x, const char *field, const char *what, enum MHD_Result *result)
@@ -44,7 +45,7 @@ int serve_open_grammar(serve_text *t, const serve_ask *ask, const char *after, u
     int rc = serve_need_spellings(t->server, err);
     if (rc == UMBRA_OK && ask->schema) {
         serve_buffer_json(&schema, ask->schema);
-        rc = schema.failed ? UMBRA_E_NOMEM : UMBRA_OK;
+        rc = schema.failed ? umbra_fail_nomem(err, "a schema", 0) : UMBRA_OK;
     }
     if (rc == UMBRA_OK)
         rc = umbra_grammar_open(&t->grammar, t->server->spellings, schema.data, schema.bytes, &o,
