@@ -57,22 +57,6 @@ typedef struct cache {
     uint64_t random;
 } cache;
 
-static void *need(void *p)
-{
-    if (p)
-        return p;
-    fputs("misses: out of memory\n", stderr);
-    exit(1);
-}
-
-static void check(int rc, const umbra_error *err)
-{
-    if (rc == UMBRA_OK)
-        return;
-    fprintf(stderr, "misses: %s\n", err->message);
-    exit(1);
-}
-
 /* ---- the record ---- */
 
 static size_t count_tokens(const umbra_trace *trace, size_t most)
@@ -92,7 +76,7 @@ static void read_document(record *r, umbra_trace *trace, const umbra_trace_docum
     size_t k = (size_t)r->k, layers = (size_t)r->layers;
     uint16_t *column = need(malloc((size_t)n * k * sizeof *column));
     for (size_t l = 0; l < layers; l++) {
-        check(umbra_trace_read_experts(trace, d->shard, (int)l, d->first, n, column, &err), &err);
+        must(umbra_trace_read_experts(trace, d->shard, (int)l, d->first, n, column, &err), &err);
         for (size_t t = 0; t < (size_t)n; t++)
             memcpy(r->used + ((first + t) * layers + l) * k, column + t * k, k * sizeof *column);
     }
@@ -299,7 +283,7 @@ int main(int argc, char **argv)
     umbra_error err = {0};
     umbra_trace *trace;
     record r;
-    check(umbra_trace_open(&trace, argv[1], &err), &err);
+    must(umbra_trace_open(&trace, argv[1], &err), &err);
     read_record(&r, trace, tokens);
     printf("misses per token of %d used, %zu tokens\n%-12s", r.layers * r.k,
            r.batches / (size_t)r.layers, "resident");

@@ -17,12 +17,21 @@ static inline double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Ends the program with what went wrong. */
+/* Ends the program with what went wrong, if anything did. */
 static inline void must(int rc, const umbra_error *err)
 {
-    if (rc == UMBRA_OK)
+    if (rc >= 0)
         return;
     fprintf(stderr, "%s: %s\n", program_invocation_short_name, err->message);
+    exit(1);
+}
+
+/* Ends the program where there was no memory. */
+static inline void *need(void *p)
+{
+    if (p)
+        return p;
+    fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
     exit(1);
 }
 

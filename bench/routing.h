@@ -9,15 +9,6 @@
 #include "numbers.h"
 #include "lab/trace/trace.h"
 
-/* Ends the program where there was no memory. */
-static inline void *need(void *p)
-{
-    if (p)
-        return p;
-    fprintf(stderr, "%s: out of memory\n", program_invocation_short_name);
-    exit(1);
-}
-
 /* The experts (T, L, k) of all documents, one behind the other; *tokens: T. The caller's. */
 static inline uint16_t *read_routing(umbra_trace *trace, int *tokens)
 {

@@ -7,12 +7,11 @@
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8); --predict:
  * microseconds that a prediction takes from it (0). Prints tokens per second. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "numbers.h"
+#include "simulated_clock.h"
 #include "model/model.h"
 #include "ahead/runner.h"
 #include "store/store_internal.h"
@@ -37,40 +36,12 @@ typedef struct simulation {
     int room; /* T */
 } simulation;
 
-static uint64_t now_of(void *user)
-{
-    return ((simulation *)user)->now_ns;
-}
-
-static void wait_until(void *user, uint64_t ns)
-{
-    simulation *s = user;
-    if (ns > s->now_ns)
-        s->now_ns = ns;
-}
-
-static void check(int rc, const umbra_error *err)
-{
-    if (rc >= 0)
-        return;
-    fprintf(stderr, "simulate: %s\n", err->message);
-    exit(1);
-}
-
-static void *need(void *p)
-{
-    if (p)
-        return p;
-    fputs("simulate: out of memory\n", stderr);
-    exit(1);
-}
-
 static void compute(simulation *s, umbra_store *store, double ns, int pieces)
 {
     umbra_error err = {0};
     for (int i = 0; i < pieces; i++) {
         s->now_ns += (uint64_t)(ns / pieces);
-        check(umbra_store_poll(store, &err), &err);
+        must(umbra_store_poll(store, &err), &err);
     }
 }
 
@@ -84,15 +55,15 @@ static void read_document(simulation *s, const umbra_trace_document *d, int toke
     s->embeddings = need(umbra_reallocarray(s->embeddings, n * hidden, sizeof(float)));
     s->routing = need(umbra_reallocarray(s->routing, n * layers * used, sizeof(uint16_t)));
     uint16_t *column = need(umbra_calloc(n * used, sizeof *column));
-    check(umbra_trace_read_states(s->trace, d->shard, UMBRA_TRACE_INPUT, 0, d->first_row, tokens,
-                                  s->embeddings, &err),
-          &err);
+    must(umbra_trace_read_states(s->trace, d->shard, UMBRA_TRACE_INPUT, 0, d->first_row, tokens,
+                                 s->embeddings, &err),
+         &err);
     for (size_t l = 0; l < layers; l++) {
-        check(umbra_trace_read_states(s->trace, d->shard, UMBRA_TRACE_HIDDEN, (int)l, d->first_row,
-                                      tokens, s->states + l * n * hidden, &err),
-              &err);
-        check(umbra_trace_read_experts(s->trace, d->shard, (int)l, d->first, tokens, column, &err),
-              &err);
+        must(umbra_trace_read_states(s->trace, d->shard, UMBRA_TRACE_HIDDEN, (int)l, d->first_row,
+                                     tokens, s->states + l * n * hidden, &err),
+             &err);
+        must(umbra_trace_read_experts(s->trace, d->shard, (int)l, d->first, tokens, column, &err),
+             &err);
         for (size_t t = 0; t < n; t++)
             memcpy(s->routing + (t * layers + l) * used, column + t * used, used * sizeof *column);
     }
@@ -113,7 +84,7 @@ static void layer(simulation *s, umbra_store *store, umbra_runner *runner, int l
         used[i] = experts[i] = row[i];
     compute(s, store, layer_ns * attention_share, PIECES);
     const umbra_batch batch = {.layer = l, .experts = experts, .n = info->used};
-    check(umbra_store_begin(store, &batch, &err), &err);
+    must(umbra_store_begin(store, &batch, &err), &err);
     if (runner) {
         umbra_runner_routed(
             runner, 0, l,
@@ -127,7 +98,7 @@ static void layer(simulation *s, umbra_store *store, umbra_runner *runner, int l
         for (int i = 0; i < n; i++)
             umbra_store_release(store, &leases[i]);
     }
-    check(n, &err);
+    must(n, &err);
 }
 
 static void document(simulation *s, umbra_store *store, umbra_runner *runner, int tokens)
@@ -155,7 +126,7 @@ static void document(simulation *s, umbra_store *store, umbra_runner *runner, in
 static void gate(void *user, int layer, float *out)
 {
     umbra_error err = {0};
-    check(umbra_trace_read_gate(((simulation *)user)->trace, layer, out, &err), &err);
+    must(umbra_trace_read_gate(((simulation *)user)->trace, layer, out, &err), &err);
 }
 
 static umbra_runner *open_runner(simulation *s, umbra_store *store, const char *policy)
@@ -173,11 +144,11 @@ static umbra_runner *open_runner(simulation *s, umbra_store *store, const char *
                               .gate = gate,
                               .user = s,
                               .every = s->every};
-    check(umbra_policy_parse(policy, &o.policy, &err), &err);
+    must(umbra_policy_parse(policy, &o.policy, &err), &err);
     if (o.policy == UMBRA_POLICY_OFF)
         return NULL;
-    check(umbra_runner_open(&runner, &o, &err), &err);
-    check(umbra_store_probe(store, &err), &err);
+    must(umbra_runner_open(&runner, &o, &err), &err);
+    must(umbra_store_probe(store, &err), &err);
     umbra_store_set_guessing(store, true);
     return runner;
 }
@@ -204,7 +175,7 @@ static outcome simulate(simulation *s, const char *disk, double residency, const
                              .slices = s->model->slices,
                              .budget_bytes = slot * (uint64_t)(residency * c->layers * c->experts),
                              .io = name};
-    check(umbra_store_open_with(&store, &o, &umbra_io_sim, &s->clock, &err), &err);
+    must(umbra_store_open_with(&store, &o, &umbra_io_sim, &s->clock, &err), &err);
     umbra_runner *runner = open_runner(s, store, policy);
     outcome out = {0};
     int documents = umbra_trace_documents(s->trace), warm = s->tokens / 4;
@@ -284,10 +255,10 @@ int main(int argc, char **argv)
         }
     }
     s.shadow = argv[3];
-    s.clock = (umbra_clock){now_of, wait_until, &s};
+    s.clock = simulated_clock(&s.now_ns);
     s.now_ns = 1;
-    check(umbra_model_open(&s.model, argv[1], &err), &err);
-    check(umbra_trace_open(&s.trace, argv[2], &err), &err);
+    must(umbra_model_open(&s.model, argv[1], &err), &err);
+    must(umbra_trace_open(&s.trace, argv[2], &err), &err);
     for (int d = 0; d < n_disks; d++) {
         double rate = atof(disks[d]) * (strchr(disks[d], 'G') ? 1e9 : 1e6);
         for (int r = 0; r < n_residencies; r++) {

@@ -77,14 +77,6 @@ typedef struct simulation {
 /* Of the run in progress: the functions that stand between the modules have no other way to it. */
 static simulation *in_progress;
 
-static void *need(void *p)
-{
-    if (p)
-        return p;
-    fputs("simulate_runs: out of memory\n", stderr);
-    exit(1);
-}
-
 /* ---- time ---- */
 
 static void spend(simulation *s, double ns)

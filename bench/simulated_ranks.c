@@ -8,28 +8,9 @@
 
 #include "base/memory.h"
 #include "numbers.h"
+#include "simulated_clock.h"
 
 enum { PIECES = 8 /* of a layer's attention, between which stores are polled */ };
-
-static uint64_t now_of(void *user)
-{
-    return ((machine *)user)->now_ns;
-}
-
-static void wait_until(void *user, uint64_t ns)
-{
-    machine *m = user;
-    if (ns > m->now_ns)
-        m->now_ns = ns;
-}
-
-static void *need(void *p)
-{
-    if (p)
-        return p;
-    fputs("out of memory\n", stderr);
-    exit(1);
-}
 
 int simulated_owner(const simulation *s, int layer, int expert)
 {
@@ -52,7 +33,7 @@ static void open_machine(simulation *s, int rank)
     const char *path = s->file;
     char disk[64];
     snprintf(disk, sizeof disk, "sim:%.0f,100us", s->disk * s->scale);
-    m->clock = (umbra_clock){now_of, wait_until, m};
+    m->clock = simulated_clock(&m->now_ns);
     m->now_ns = 1;
     umbra_store_options o = {.paths = &path,
                              .n_paths = 1,

@@ -31,22 +31,6 @@ typedef struct run {
     int32_t id; /* of the token in progress */
 } run;
 
-static void check(int rc, const umbra_error *err)
-{
-    if (rc == UMBRA_OK)
-        return;
-    fprintf(stderr, "walked_misses: %s\n", err->message);
-    exit(1);
-}
-
-static void *need(void *p)
-{
-    if (p)
-        return p;
-    fputs("walked_misses: out of memory\n", stderr);
-    exit(1);
-}
-
 /* sure: how likely the token is in which the walk is. */
 static void foretell(run *r, uint64_t clock, int32_t guessed, float sure)
 {
@@ -103,13 +87,13 @@ static void decode(run *r, umbra_trace *trace, int tokens, int warm)
     for (int i = 0; i < umbra_trace_documents(trace) && r->token < tokens; i++) {
         const umbra_trace_document *d = umbra_trace_document_at(trace, i);
         int n = d->tokens < DOCUMENT ? d->tokens : DOCUMENT;
-        check(umbra_trace_read_tokens(trace, d->shard, d->first, n, ids, &err), &err);
+        must(umbra_trace_read_tokens(trace, d->shard, d->first, n, ids, &err), &err);
         umbra_engine_truncate(r->engine, 0, 0);
         for (int t = 0; t < n && r->token < tokens; t++, r->token++) {
             const umbra_token token = {ids[t], 0, false};
             if (r->token == warm)
                 umbra_store_reset_stats(umbra_engine_store(r->engine));
-            check(umbra_engine_eval(r->engine, &token, 1, &tap, &err), &err);
+            must(umbra_engine_eval(r->engine, &token, 1, &tap, &err), &err);
         }
     }
 }
@@ -122,11 +106,11 @@ static double misses_per_token(const umbra_model *model, umbra_trace *trace, dou
     size_t layers = (size_t)info->layers, experts = (size_t)info->experts;
     umbra_engine_options o = {.ram_bytes = UINT64_C(1) << 46, .context = DOCUMENT, .chunk = 1};
     umbra_memory_plan plan;
-    check(umbra_engine_plan(model, &o, &plan, &err), &err);
+    must(umbra_engine_plan(model, &o, &plan, &err), &err);
     o.ram_bytes = plan.all_bytes - (uint64_t)((1 - residency) * (double)plan.expert_bytes);
     run r = {.known = known, .every = every};
-    check(umbra_engine_open(&r.engine, model, &o, &err), &err);
-    check(umbra_walk_open(&r.walk, r.engine, &err), &err);
+    must(umbra_engine_open(&r.engine, model, &o, &err), &err);
+    must(umbra_walk_open(&r.walk, r.engine, &err), &err);
     umbra_store *store = umbra_engine_store(r.engine);
     store->guarded.keeps_only = true;
     umbra_store_set_guessing(store, known > 0);
@@ -179,8 +163,8 @@ int main(int argc, char **argv)
     umbra_error err = {0};
     umbra_model *model;
     umbra_trace *trace;
-    check(umbra_model_open(&model, argv[1], &err), &err);
-    check(umbra_trace_open(&trace, argv[2], &err), &err);
+    must(umbra_model_open(&model, argv[1], &err), &err);
+    must(umbra_trace_open(&trace, argv[2], &err), &err);
     printf("misses per token, %d tokens\nresident    ", tokens);
     for (int i = 0; i < n_residencies; i++)
         printf(" %6.0f%%", 100 * residencies[i]);

@@ -18,9 +18,9 @@
  * no drafts by number of drafts, the gate's (auto), and what that is of the best. */
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/random.h"
 #include "routing.h"
+#include "simulated_clock.h"
 #include "generate/gate.h"
 #include "store/store_internal.h"
 
@@ -59,18 +59,6 @@ typedef struct setup {
 typedef struct outcome {
     double seconds, hits, checked; /* of a token; a share; drafts of a step */
 } outcome;
-
-static uint64_t now_of(void *user)
-{
-    return ((simulation *)user)->now_ns;
-}
-
-static void wait_until(void *user, uint64_t ns)
-{
-    simulation *s = user;
-    if (ns > s->now_ns)
-        s->now_ns = ns;
-}
 
 /* ---- a step ---- */
 
@@ -339,7 +327,7 @@ int main(int argc, char **argv)
         return 2;
     }
     read_options(&s, &o, argc, argv);
-    s.clock = (umbra_clock){now_of, wait_until, &s};
+    s.clock = simulated_clock(&s.now_ns);
     must(umbra_trace_open(&trace, argv[1], &err), &err);
     s.info = umbra_trace_get_info(trace);
     s.routing = read_routing(trace, &s.recorded);
