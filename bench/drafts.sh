@@ -6,17 +6,20 @@
 #
 # Usage: bench/drafts.sh MODEL...
 #        bench/drafts.sh lab.gguf
-#        WIDEN=8 bench/drafts.sh lab.gguf      experts eight times as wide (tools/widen_gguf)
+#        WIDEN=8 bench/drafts.sh lab.gguf              experts eight times as wide (tools/widen_gguf)
+#        KEEP=folder timeout 300 bench/drafts.sh ...   in pieces: what stands in the folder is not measured again
 #
-# UMBRA: the program; IO: backends; RESIDENT: percents of the way from the least budget to all in memory (AHEAD: of
-# those for drafts by runahead, which are none where all is);
-# AGREE: shares of drafts that come true; WIDTHS; ROUNDS, TOKENS: of a run; THREADS.
+# UMBRA: the program; IO: backends; RESIDENT: percents of the way from the least budget to all in memory (100 with
+# the first backend alone, and without running ahead); PARTS: of table, repeats, tale; AGREE: shares of drafts that
+# come true; WIDTHS; TEXT_POLICIES, TEXT_DRAFTS: of the texts; ROUNDS, TOKENS: of a run; THREADS.
 set -eu
-[ $# -ge 1 ] || { sed -n '7,9s/^# *//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '7,10s/^# *//p' "$0" >&2; exit 2; }
 root=$(cd "$(dirname "$0")/.." && pwd)
 umbra=${UMBRA:-$root/build/release/src/cli/umbra}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+keep=${KEEP:-$work/kept}
+mkdir -p "$keep"
 
 number() { # KEY: of the JSON of a plan
     sed "s/.*\"$1\":\([0-9]*\).*/\1/" "$work/plan"
@@ -33,11 +36,30 @@ budgets() { # MODEL PERCENT...
     done
 }
 
-bench() { # OPTION...
-    # shellcheck disable=SC2046,SC2086 # lists
-    "$umbra" bench "$model" --ram $(budgets "$model" ${RESIDENT:-25 50 100}) \
-        --io ${IO:-sim:500M,100us sim:2G,100us sim:8G,50us auto} --rounds "${ROUNDS:-5}" \
-        --tokens "${TOKENS:-200}" ${THREADS:+--threads "$THREADS"} --json "$@" >"$work/bench.json"
+# Every disk and budget is a file of its own, so that a run that was cut short goes on where it was.
+bench() { # NAME OPTION...
+    name=$1
+    shift
+    rm -f "$work/bench.json"
+    for percent in ${RESIDENT:-25 50 100}; do
+        for io in ${IO:-sim:500M,100us sim:2G,100us sim:8G,50us auto}; do
+            kept=$keep/$piece-$name-$percent-$io.json
+            test "$percent" != 100 || kept=$keep/$piece-$name-100.json
+            test -s "$kept" || {
+                # shellcheck disable=SC2046,SC2086 # lists
+                "$umbra" bench "$model" --ram "$(budgets "$model" "$percent")" --io "$io" \
+                    --policy $(policies "$percent") --rounds "${ROUNDS:-5}" --tokens "${TOKENS:-200}" \
+                    ${THREADS:+--threads "$THREADS"} --json "$@" >"$work/part"
+                mv "$work/part" "$kept"
+            }
+            cat "$kept" >>"$work/bench.json"
+            test "$percent" != 100 || break
+        done
+    done
+}
+
+policies() { # PERCENT
+    test "$1" = 100 && echo off || echo "$policies"
 }
 
 # One line of JSON without spaces between its parts, so that no reader of JSON is needed.
@@ -56,14 +78,16 @@ rows() { # AWK: what to do at the end, with key[], speed[], hits[], drafted[], a
         return part == 0 ? (text == "" ? "off" : text) : piece[part]
     }
     {
-        n = split($0, row, /{"policy":/) - 1
-        for (i = 1; i <= n; i++) {
-            r = "\"policy\":" row[i + 1]
+        m = split($0, row, /{"policy":/) - 1
+        for (j = 1; j <= m; j++) {
+            i = ++n
+            r = "\"policy\":" row[j + 1]
             match(r, /"io":"[^"]*"/) # sim:500M,100us has a comma
             place[i] = sprintf("%-15s %3.0f %%", substr(r, RSTART + 6, RLENGTH - 7),
                                100 * value(r, "residency"))
             policy[i] = value(r, "policy")
-            setup[i] = substr(r, RSTART + 6, RLENGTH - 7) " " value(r, "ram_bytes")
+            setup[i] = substr(r, RSTART, RLENGTH) value(r, "ram_bytes") policy[i]
+            alone = sub(/\+.*/, "", setup[i]) == 0
             speed[i] = value(r, "median")
             hits[i] = value(r, "hits")
             bytes[i] = value(r, "bytes_per_token")
@@ -71,7 +95,7 @@ rows() { # AWK: what to do at the end, with key[], speed[], hits[], drafted[], a
             accepted[i] = value(r, "accepted")
             step[i] = value(r, "tokens_per_step")
             experts[i] = value(r, "check_experts")
-            if (policy[i] == "off")
+            if (alone)
                 off[setup[i]] = speed[i]
         }
     }
@@ -111,12 +135,12 @@ simulated='
 
 # shellcheck disable=SC2016 # awk
 true_text='
-    printf "%-15s %5s %-18s %8s %6s %9s %9s %9s %9s\n", "disk", "fit", "policy", "tok/s", "gain", "drafted",
-        "accepted", "tok/step", "exp/check"
+    printf "%-15s %5s %-18s %7s %6s %7s %8s %8s %9s %9s\n", "disk", "fit", "policy", "tok/s", "gain",
+        "drafted", "accepted", "tok/step", "exp/check", "read/tok"
     for (i = 1; i <= n; i++)
         if (policy[i] != "resident")
-            printf "%-21s %-18s %8.1f %6.3f %9s %9s %9s %9s\n", place[i], policy[i], speed[i],
-                speed[i] / off[setup[i]], drafted[i], accepted[i], step[i], experts[i]'
+            printf "%-21s %-18s %7.1f %6.3f %7s %8s %8.2f %9.0f %6.0f kB\n", place[i], policy[i], speed[i],
+                speed[i] / off[setup[i]], drafted[i], accepted[i], step[i], experts[i], bytes[i] / 1000'
 
 functions='static int add(int a, int b)
 {
@@ -131,11 +155,24 @@ static int sub(int a, int b)
 static int mul(int a, int b)
 {
 '
+has() { # PART
+    case " ${PARTS:-table repeats tale} " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+text() { # NAME OPTION...
+    # shellcheck disable=SC2086 # lists
+    bench "$@" --draft ${TEXT_DRAFTS:-off lookup runahead auto}
+    rows "$true_text"
+}
+
 for file; do
     model=$file
+    piece=$(basename "$file" .gguf)${WIDEN:+-x$WIDEN}
     if [ -n "${WIDEN:-}" ]; then
-        model=$work/wide.gguf
-        "$root/build/release/tools/widen_gguf" "$file" "$WIDEN" "$model"
+        model=$keep/$piece.gguf
+        test -s "$model" || "$root/build/release/tools/widen_gguf" "$file" "$WIDEN" "$model.part"
+        test -s "$model" || mv "$model.part" "$model"
     fi
     words=off
     for share in ${AGREE:-0 0.3 0.6 0.8 0.9 1}; do
@@ -144,17 +181,20 @@ for file; do
             words="$words told:$share:$width"
         done
     done
-    echo "== $file${WIDEN:+, experts $WIDEN times as wide}: gain over no drafts, by drafts of a step"
-    # shellcheck disable=SC2086 # lists
-    bench --policy off --draft $words
-    rows "widths = \"${WIDTHS:-1 2 4 8 12 16}\"; $simulated"
-    echo "== $file: a text that repeats itself, greedy"
-    bench --policy off runahead --draft off lookup auto --prompt "$functions" --temp 0
-    rows "$true_text"
-    RESIDENT=${AHEAD:-50} bench --policy off runahead --draft off runahead --prompt "$functions" --temp 0
-    rows "$true_text"
-    echo "== $file: a tale, drawn at 0.9"
-    bench --policy off runahead --draft off lookup auto --temp 0.9 \
-        --prompt "Once upon a time there was a little girl who lived"
-    rows "$true_text"
+    policies=off
+    if has table; then
+        echo "== $piece: gain over no drafts, by drafts of a step"
+        # shellcheck disable=SC2086 # lists
+        bench table --draft $words
+        rows "widths = \"${WIDTHS:-1 2 4 8 12 16}\"; $simulated"
+    fi
+    policies=${TEXT_POLICIES:-off runahead}
+    if has repeats; then
+        echo "== $piece: a text that repeats itself, greedy; gain over the same policy without drafts"
+        text repeats --prompt "$functions" --temp 0
+    fi
+    if has tale; then
+        echo "== $piece: a tale, drawn at 0.9"
+        text tale --temp 0.9 --prompt "Once upon a time there was a little girl who lived"
+    fi
 done
