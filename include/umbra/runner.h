@@ -120,6 +120,11 @@ UMBRA_API void umbra_runner_enter(umbra_runner *runner, int sequence, const floa
  * sequence's token after its attention, experts (k) the experts that it uses. */
 UMBRA_API void umbra_runner_routed(umbra_runner *runner, int sequence, int layer,
                                    const float *hidden, const int32_t *experts);
+/* A draft that is checked in the same step, behind the sequence's token and the drafts before it:
+ * what it needs is foretold with what they need, and nothing is remembered of it. To be called
+ * behind umbra_runner_enter (layer -1, experts NULL) or umbra_runner_routed of the sequence. */
+UMBRA_API void umbra_runner_draft(umbra_runner *runner, int sequence, int layer,
+                                  const float *hidden, const int32_t *experts);
 /* Instead of umbra_runner_routed, where no forecast is wanted: only remembers the routing, which
  * later forecasts build on. */
 UMBRA_API void umbra_runner_note(umbra_runner *runner, int sequence, int layer,

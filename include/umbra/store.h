@@ -246,11 +246,12 @@ UMBRA_API uint64_t umbra_store_clock(const umbra_store *store);
 /* Foretells what a sequence (0 to n_sequences - 1) needs of a batch: probability (n_experts) that
  * it uses each expert of `layer`. due: the clock that the batch will bear, so the next one is due
  * at umbra_store_clock() + 1. distance, at least 1: how many layers ahead the forecast was made; a
- * sequence's nearer forecast replaces its farther one. A batch that is more than UMBRA_MAX_DISTANCE
- * ahead is not read for yet, but what it is foretold to use is kept from eviction.
- * What several sequences foretell for one due batch is merged. Returns false if it was refused,
- * because there is no such sequence or layer, the batch has begun or a nearer forecast is there.
- * Ignored until umbra_store_set_guessing. */
+ * sequence's nearer forecast replaces its farther one, and those from the same distance are of rows
+ * that are computed together: what any of them uses is foretold. A batch that is more than
+ * UMBRA_MAX_DISTANCE ahead is not read for yet, but what it is foretold to use is kept from
+ * eviction. What several sequences foretell for one due batch is merged. Returns false if it was
+ * refused, because there is no such sequence or layer, the batch has begun or a nearer forecast is
+ * there. Ignored until umbra_store_set_guessing. */
 UMBRA_API bool umbra_store_foretell(umbra_store *store, int sequence, int layer, int distance,
                                     uint64_t due, const float *probability);
 /* The sequence goes away, or goes on elsewhere: what it has foretold is forgotten. Any thread. */

@@ -39,16 +39,21 @@ static float *probability_of(const umbra_foresight *f, int i, int d)
 }
 
 /* Probabilities (E) by rank of the experts in best (n), NONE where there is none. */
-static void rank(umbra_foresight *f, size_t pair, int d, const uint16_t *best, int n, float *p)
+static void rank(const umbra_foresight *f, int d, const uint16_t *best, int n, float *p)
+{
+    const umbra_ranks *r = &f->ranks;
+    memset(p, 0, (size_t)f->experts * sizeof *p);
+    for (int i = 0; i < r->n && i < n; i++)
+        if (best[i] != NONE)
+            p[best[i]] = (r->hits[i][d] + 0.5f) / (r->seen[i][d] + 2.0f);
+}
+
+/* What a sequence's prediction ranked, to learn from. */
+static void keep_ranks(umbra_foresight *f, size_t pair, const uint16_t *best, int n)
 {
     umbra_ranks *r = &f->ranks;
-    uint16_t *guessed = r->guessed + pair * (size_t)r->n;
-    memset(p, 0, (size_t)f->experts * sizeof *p);
-    for (int i = 0; i < r->n; i++) {
-        guessed[i] = i < n ? best[i] : NONE;
-        if (guessed[i] != NONE)
-            p[guessed[i]] = (r->hits[i][d] + 0.5f) / (r->seen[i][d] + 2.0f);
-    }
+    for (int i = 0; i < r->n; i++)
+        r->guessed[pair * (size_t)r->n + (size_t)i] = i < n ? best[i] : NONE;
     r->open[pair] = true;
 }
 
@@ -245,6 +250,24 @@ void umbra_foresight_absorb(umbra_foresight *f, int sequence, int source, uint32
         (void)average(f, sequence, source, text, states + (size_t)i * (size_t)f->hidden);
 }
 
+/* A draft's running averages (averages, H): those of its sequence with the draft's state in them,
+ * which they do not keep. */
+static void gather(umbra_foresight *f, const umbra_job *job, float *out)
+{
+    const umbra_shadow_spec *spec = umbra_shadow_fast_spec(f->fast);
+    size_t n = (size_t)spec->averages * (size_t)f->hidden;
+    size_t place = (size_t)job->sequence * (size_t)f->sources + (size_t)(job->source / f->every);
+    if (!job->draft) {
+        memcpy(out, average(f, job->sequence, job->source, job->text, job->state), n * sizeof *out);
+        return;
+    }
+    memcpy(out, f->averages + place * n, n * sizeof *out);
+    if (n == 0)
+        return;
+    umbra_shadow_normalise(job->state, f->hidden, f->r);
+    umbra_shadow_averages(spec, out, f->r, 1, f->text[place] != job->text);
+}
+
 /* Rows of one source go through the network together: its weights are read once. */
 static void predict_network(umbra_foresight *f, const umbra_job *const *jobs, int n)
 {
@@ -259,8 +282,7 @@ static void predict_network(umbra_foresight *f, const umbra_job *const *jobs, in
         previous[i] = job->has_previous ? job->previous : NULL;
         previous2[i] = job->has_previous2 ? job->previous2 : NULL;
         memcpy(f->states + (size_t)i * hidden, job->state, hidden * sizeof *job->state);
-        memcpy(f->gathered + (size_t)i * averages,
-               average(f, job->sequence, source, job->text, job->state), averages * sizeof(float));
+        gather(f, job, f->gathered + (size_t)i * averages);
     }
     umbra_predict_input input = {
         .n = n,
@@ -273,9 +295,13 @@ static void predict_network(umbra_foresight *f, const umbra_job *const *jobs, in
     int m = f->ranks.n < f->experts ? f->ranks.n : f->experts;
     umbra_shadow_fast_predict(f->fast, source, &input, f->scratch, f->probability, m, f->best);
     for (int i = 0; m > 0 && i < n; i++)
-        for (int d = 0; d < D && source + d < f->layers; d++)
-            rank(f, pair_of(f, jobs[i]->sequence, umbra_shadow_target(source, d + 1), d), d,
-                 f->best + ((size_t)i * D + (size_t)d) * (size_t)m, m, probability_of(f, i, d));
+        for (int d = 0; d < D && source + d < f->layers; d++) {
+            const uint16_t *best = f->best + ((size_t)i * D + (size_t)d) * (size_t)m;
+            int layer = umbra_shadow_target(source, d + 1);
+            rank(f, d, best, m, probability_of(f, i, d));
+            if (!jobs[i]->draft)
+                keep_ranks(f, pair_of(f, jobs[i]->sequence, layer, d), best, m);
+        }
 }
 
 static void predict_previous(umbra_foresight *f, const umbra_job *job, int i)
@@ -288,7 +314,8 @@ static void predict_previous(umbra_foresight *f, const umbra_job *job, int i)
         for (int j = 0; job->has_previous2 && j < f->used; j++)
             if (!contains(f->best, f->used, older[j]))
                 f->best[n++] = older[j];
-        rank(f, pair_of(f, job->sequence, layer, d), d, f->best, n, probability_of(f, i, d));
+        rank(f, d, f->best, n, probability_of(f, i, d));
+        keep_ranks(f, pair_of(f, job->sequence, layer, d), f->best, n);
     }
 }
 

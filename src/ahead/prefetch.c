@@ -104,6 +104,8 @@ static void tell_rows(umbra_prefetch *p, const umbra_rows *rows, int layer)
             umbra_runner_absorb(p->runner, sequence, layer, n, x, experts);
         else if (!umbra_is_draft(rows, t))
             tell(p, sequence, layer, x, experts);
+        else if (p->on)
+            umbra_runner_draft(p->runner, sequence, layer, x, experts);
     }
     if (p->on)
         work(p);

@@ -55,7 +55,8 @@ struct umbra_runahead {
     umbra_margins margins;
     umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
     foretold *foretold;        /* (S, layers) */
-    uint8_t *steps;            /* (S, layers, experts) of these */
+    uint8_t *steps;            /* (S, layers, experts) of these, and (experts) of the next */
+    umbra_margin_row unlearnt; /* what was foretold of a draft */
     next_token *next;          /* (S) */
     float *probability;        /* (experts) */
     float *order;              /* (experts) */
@@ -78,7 +79,7 @@ static uint64_t table_bytes(const umbra_model *model, int sequences)
     const umbra_config *c = &model->config;
     return (uint64_t)sequences * ((uint64_t)c->layers * ((uint64_t)c->experts + sizeof(foretold)) +
                                   sizeof(next_token)) +
-           2 * (uint64_t)c->experts * sizeof(float) + sizeof(umbra_runahead);
+           (uint64_t)c->experts * (2 * sizeof(float) + 1) + sizeof(umbra_runahead);
 }
 
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences)
@@ -92,7 +93,7 @@ static int open_tables(umbra_runahead *r, const umbra_model *model, umbra_error 
     size_t layers = (size_t)model->config.layers, experts = (size_t)model->config.experts;
     size_t sequences = (size_t)r->sequences, rows = sequences * layers;
     r->foretold = umbra_calloc(rows, sizeof *r->foretold);
-    r->steps = umbra_calloc(rows * experts, sizeof *r->steps);
+    r->steps = umbra_calloc((rows + 1) * experts, sizeof *r->steps);
     r->next = umbra_calloc(sequences, sizeof *r->next);
     r->probability = umbra_calloc(experts, sizeof *r->probability);
     r->order = umbra_calloc(experts, sizeof *r->order);
@@ -100,6 +101,7 @@ static int open_tables(umbra_runahead *r, const umbra_model *model, umbra_error 
         return umbra_fail_nomem(err, "running ahead", table_bytes(model, r->sequences));
     for (size_t i = 0; i < rows; i++)
         r->foretold[i].row.step = r->steps + i * experts;
+    r->unlearnt.step = r->steps + rows * experts;
     for (size_t i = 0; i < sequences; i++)
         r->next[i].guess.position = -1;
     return UMBRA_OK;
@@ -210,21 +212,22 @@ static bool is_known(const foretold *f, int position, int distance)
 
 /* From where the trip is, probability (experts) by what its router says, or 0 and 1 where the id of
  * the token names the experts. */
-static void rate(umbra_runahead *r, const trip *at, bool named, foretold *f)
+static void rate(umbra_runahead *r, const trip *at, umbra_margin_row *row)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
     const int32_t *experts = umbra_walk_experts(at->walk);
+    bool named = umbra_engine_token_experts(r->engine, umbra_walk_layer(at->walk), 0) != NULL;
     if (!named) {
         umbra_margins_foretell(&r->margins, c->router.gating, umbra_walk_scores(at->walk),
                                umbra_walk_preference(at->walk), c->experts, c->experts_used,
                                umbra_walk_distance(at->walk), umbra_walk_missing(at->walk),
-                               r->order, r->probability, &f->row);
+                               r->order, r->probability, row);
         return;
     }
     memset(r->probability, 0, (size_t)c->experts * sizeof *r->probability);
     for (int j = 0; j < c->experts_used; j++)
         r->probability[experts[j]] = 1;
-    f->row.distance = 0; /* nothing is to be learnt of it */
+    row->distance = 0; /* nothing is to be learnt of it */
 }
 
 /* Of the layer to which the trip has come, by a walk. */
@@ -240,7 +243,7 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at)
     f->position = position;
     f->id = tokens > 0 ? at->next.guess.best : -1;
     f->distance = distance;
-    rate(r, at, umbra_engine_token_experts(r->engine, layer, 0) != NULL, f);
+    rate(r, at, &f->row);
     if (tokens > 0)
         temper(c, surety(r, &at->next), r->probability);
     umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance,
@@ -248,10 +251,22 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at)
     r->stats.predictions++;
 }
 
+/* Of the layer to which the trip has come, for a token that is a draft, of the sequence's next step
+ * or of this one: it is computed there whatever becomes of it, and joins what was foretold of the
+ * rows before it from as far. */
+static void foretell_draft(umbra_runahead *r, const trip *at, int sequence, int distance)
+{
+    rate(r, at, &r->unlearnt);
+    umbra_store_foretell(umbra_engine_store(r->engine), sequence, umbra_walk_layer(at->walk),
+                         distance, at->clock + (uint64_t)distance, r->probability);
+    r->stats.predictions++;
+}
+
 void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows)
 {
     for (int t = 0; t < rows->n; t++)
-        learn(r, rows, t);
+        if (!umbra_is_draft(rows, t))
+            learn(r, rows, t);
 }
 
 /* The trip is behind the last layer: what it guesses there. */
@@ -273,13 +288,20 @@ static bool guess_next(umbra_runahead *r, const trip *at, int position, next_tok
     return true;
 }
 
+/* Whether the row is one of a text whose drafts are checked, or such a draft: what the next step
+ * begins with is open then. */
+static bool is_checked(const umbra_rows *rows, int t)
+{
+    return umbra_is_draft(rows, t) || (t + 1 < rows->n && umbra_is_draft(rows, t + 1));
+}
+
 /* On into the next token, if it is known or there is time to guess it. A guess from a later layer
  * is the better one. */
 static bool cross(umbra_runahead *r, const umbra_rows *rows, trip *at)
 {
     next_token *n = &r->next[rows->tokens[at->row].sequence];
     int position = rows->position[at->row] + 1;
-    if (umbra_walk_tokens(at->walk) > 0)
+    if (umbra_walk_tokens(at->walk) > 0 || is_checked(rows, at->row))
         return false;
     bool known = n->guess.position == position;
     if ((!known || n->guess.layer < at->source) && r->credit_ns >= r->guess_ns)
@@ -295,7 +317,10 @@ static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach
         return false;
     if (!umbra_walk_step(at->walk) && !(cross(r, rows, at) && umbra_walk_step(at->walk)))
         return false;
-    foretell(r, rows, at);
+    if (umbra_is_draft(rows, at->row))
+        foretell_draft(r, at, rows->tokens[at->row].sequence, umbra_walk_distance(at->walk));
+    else
+        foretell(r, rows, at);
     return true;
 }
 
@@ -305,7 +330,8 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
     while (r->turns < rows->n) {
         r->turns++;
         r->near.row = (r->near.row + 1) % rows->n;
-        if (!rows->prompt[r->near.row] && !umbra_is_draft(rows, r->near.row)) {
+        if (!rows->prompt[r->near.row] &&
+            (!umbra_is_draft(rows, r->near.row) || umbra_walk_takes_drafts(r->near.walk))) {
             umbra_walk_begin(r->near.walk, rows, r->near.row, UMBRA_TAP_WAIT);
             return true;
         }
@@ -386,11 +412,13 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
         return 0;
     int position = umbra_engine_length(r->engine, sequence);
     umbra_walk_limit(r->near.walk, UMBRA_MAX_USED); /* the next wait sets its own */
+    r->near.clock = umbra_store_clock(umbra_engine_store(r->engine));
     bool there = umbra_walk_begin_token(r->near.walk, sequence, position, id);
     while (there && have < n) {
         umbra_walk_next said;
-        while (umbra_walk_step(r->near.walk))
-            ;
+        /* Tokens that are to be checked: what they need in the next step, layer by layer. */
+        for (int distance = 1; umbra_walk_step(r->near.walk); distance++)
+            foretell_draft(r, &r->near, sequence, distance);
         if (!umbra_walk_guess(r->near.walk, &said))
             break;
         have++;

@@ -2,7 +2,8 @@
  * coming layers from what is in memory, and they are foretold to the store. Behind the last layer
  * it guesses the next token where there is time for that, and foretells its first layers.
  *
- * Where several sequences decode in a step, their walks take turns. Letters: S sequences. */
+ * Where several sequences decode in a step, or drafts are checked, their walks take turns. Letters:
+ * S sequences. */
 #ifndef UMBRA_AHEAD_RUNAHEAD_H
 #define UMBRA_AHEAD_RUNAHEAD_H
 
@@ -12,8 +13,8 @@
 
 typedef struct umbra_runahead umbra_runahead;
 
-/* Whether a row is a draft, checked with the row before it. It may be wrong, and what it sees of
- * the layers ahead is not there yet, so it is not followed. */
+/* Whether a row is a draft, checked with the row before it. It may be wrong, so nothing is learnt
+ * by it, but what it needs is read with what that row needs. */
 static inline bool umbra_is_draft(const umbra_rows *rows, int t)
 {
     return t > 0 && !rows->prompt[t] && rows->tokens[t].sequence == rows->tokens[t - 1].sequence;

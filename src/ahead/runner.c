@@ -29,12 +29,6 @@ typedef struct memory {
     int oracle_tokens, oracle_next;
 } memory;
 
-typedef struct told {
-    bool any;
-    int source;
-    uint64_t clock;
-} told;
-
 struct umbra_runner {
     umbra_store *store;
     umbra_policy policy;
@@ -59,9 +53,6 @@ struct umbra_runner {
     pthread_mutex_t work; /* held by who predicts; guards the foresight */
     umbra_foresight foresight;
     int batch; /* jobs predicted together, at most */
-    /* What was foretold last of each sequence, and from where; the work's as well. */
-    told *told;              /* (S) */
-    float *told_probability; /* (S, D, E) */
     pthread_t thread;
     bool has_thread;
 };
@@ -93,24 +84,9 @@ int umbra_policy_parse(const char *name, umbra_policy *out, umbra_error *err)
 
 /* ---- predicting ---- */
 
-/* Rows of one sequence that are computed together, drafts that are checked, need what any of them
- * needs. Returns the job's probabilities (D, E), with those of such rows before it. */
-static const float *join_rows(umbra_runner *r, const umbra_job *job, const float *probability)
-{
-    size_t n = (size_t)D * (size_t)r->experts;
-    told *last = &r->told[job->sequence];
-    float *joined = r->told_probability + (size_t)job->sequence * n;
-    bool together = last->clock == job->clock && last->source == job->source && last->any;
-    *last = (told){.any = true, .source = job->source, .clock = job->clock};
-    for (size_t i = 0; i < n; i++)
-        joined[i] = together ? 1 - (1 - joined[i]) * (1 - probability[i]) : probability[i];
-    return joined;
-}
-
 static void foretell(umbra_runner *r, const umbra_job *job, const float *probability)
 {
     int base = job->source > 0 ? r->rank[job->source - 1] : 0;
-    probability = join_rows(r, job, probability);
     for (int d = 1; d <= D && job->source + d <= r->layers; d++) {
         int layer = umbra_shadow_target(job->source, d);
         if (r->sparse[layer] && !r->known[layer])
@@ -209,6 +185,7 @@ static void fill_job(const umbra_runner *r, umbra_job *job, int sequence, int so
     job->source = source;
     job->clock = umbra_store_clock(r->store);
     job->text = m->text;
+    job->draft = false;
     job->has_previous = m->known >= 1;
     job->has_previous2 = m->known >= 2;
     job->truth = m->oracle_next < m->oracle_tokens
@@ -231,22 +208,39 @@ static void drop_job(umbra_runner *r)
     r->stats.dropped++;
 }
 
+/* A job to be filled, or -1: a draft's does not push another out of the full queue. */
+static int take_idle(umbra_runner *r, bool draft)
+{
+    int place = -1;
+    pthread_mutex_lock(&r->mutex);
+    if (r->queue_n == r->queue_size && draft)
+        r->stats.dropped++;
+    else if (r->queue_n == r->queue_size)
+        drop_job(r);
+    if (r->queue_n < r->queue_size) {
+        umbra_assert(r->idle_n > 0);
+        place = r->idle[--r->idle_n];
+    }
+    pthread_mutex_unlock(&r->mutex);
+    return place;
+}
+
+static void hand_in(umbra_runner *r, int place)
+{
+    pthread_mutex_lock(&r->mutex);
+    queue_job(r, place);
+    pthread_cond_signal(&r->queued);
+    pthread_mutex_unlock(&r->mutex);
+}
+
 static void submit(umbra_runner *r, int sequence, int source, const float *state)
 {
     umbra_assert(sequence >= 0 && sequence < r->sequences);
     if (!umbra_foresight_has(&r->foresight, source))
         return;
-    pthread_mutex_lock(&r->mutex);
-    if (r->queue_n == r->queue_size)
-        drop_job(r);
-    umbra_assert(r->idle_n > 0);
-    int place = r->idle[--r->idle_n];
-    pthread_mutex_unlock(&r->mutex);
+    int place = take_idle(r, false);
     fill_job(r, &r->jobs[place], sequence, source, state);
-    pthread_mutex_lock(&r->mutex);
-    queue_job(r, place);
-    pthread_cond_signal(&r->queued);
-    pthread_mutex_unlock(&r->mutex);
+    hand_in(r, place);
 }
 
 static void note_routing(const umbra_runner *r, uint16_t *table, int layer, const int32_t *experts)
@@ -276,6 +270,23 @@ void umbra_runner_routed(umbra_runner *r, int sequence, int layer, const float *
     note_routing(r, r->memory[sequence].now, layer, experts);
     learn(r, sequence, layer);
     submit(r, sequence, layer + 1, hidden);
+}
+
+/* Predictors that know no state would say of a draft what they say of the row before it. */
+void umbra_runner_draft(umbra_runner *r, int sequence, int layer, const float *hidden,
+                        const int32_t *experts)
+{
+    if (!r->foresight.fast || !umbra_foresight_has(&r->foresight, layer + 1))
+        return;
+    int place = take_idle(r, true);
+    if (place < 0)
+        return;
+    umbra_job *job = &r->jobs[place];
+    fill_job(r, job, sequence, layer + 1, hidden);
+    job->draft = true;
+    if (experts)
+        note_routing(r, job->now, layer, experts);
+    hand_in(r, place);
 }
 
 void umbra_runner_note(umbra_runner *r, int sequence, int layer, const int32_t *experts)
@@ -416,11 +427,7 @@ static int open_tables(umbra_runner *r, const umbra_runner_options *o, umbra_err
     r->known = umbra_calloc(layers, sizeof *r->known);
     r->memory = umbra_calloc((size_t)r->sequences, sizeof *r->memory);
     r->table = umbra_calloc(routing, sizeof *r->table);
-    r->told = umbra_calloc((size_t)r->sequences, sizeof *r->told);
-    r->told_probability = umbra_calloc((size_t)r->sequences * (size_t)D * (size_t)o->experts,
-                                       sizeof *r->told_probability);
-    if (!r->rank || !r->sparse || !r->known || !r->memory || !r->table || !r->told ||
-        !r->told_probability)
+    if (!r->rank || !r->sparse || !r->known || !r->memory || !r->table)
         return umbra_fail_nomem(err, "the shadow runner's memory of sequences",
                                 routing * sizeof *r->table);
     memset(r->table, 0xff, routing * sizeof *r->table);
@@ -460,7 +467,6 @@ int umbra_runner_bytes(const umbra_runner_options *options, uint64_t *out, umbra
     uint64_t sequences = (uint64_t)umbra_runner_sequences(o);
     uint64_t jobs = UMBRA_RUNNER_JOBS * sequences + (uint64_t)umbra_runner_batch(o);
     *out += jobs * ((uint64_t)o->hidden * sizeof(float) + 3 * table) + (sequences - 1) * 3 * table;
-    *out += sequences * (sizeof(told) + (uint64_t)D * (uint64_t)o->experts * sizeof(float));
     return UMBRA_OK;
 }
 
@@ -532,8 +538,6 @@ void umbra_runner_close(umbra_runner **p)
     umbra_free(r->known);
     umbra_free(r->memory);
     umbra_free(r->table);
-    umbra_free(r->told);
-    umbra_free(r->told_probability);
     pthread_cond_destroy(&r->queued);
     pthread_mutex_destroy(&r->work);
     pthread_mutex_destroy(&r->mutex);

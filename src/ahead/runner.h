@@ -21,6 +21,7 @@ typedef struct umbra_job {
     int source;
     uint64_t clock; /* the store's at that time */
     uint32_t text;  /* counts a sequence's restarts: running averages begin anew with each */
+    bool draft;     /* behind the sequence's own token: nothing is learnt by it */
     bool has_previous, has_previous2;
     float *state;                   /* (H) */
     uint16_t *now;                  /* (L, k): this token's routing so far; only row s - 1 is set */
@@ -36,8 +37,8 @@ static inline int umbra_runner_sequences(const umbra_runner_options *options)
 /* Jobs predicted together, at most. */
 static inline int umbra_runner_batch(const umbra_runner_options *options)
 {
-    int sequences = umbra_runner_sequences(options);
-    return sequences < UMBRA_RUNNER_BATCH ? sequences : UMBRA_RUNNER_BATCH;
+    int waiting = UMBRA_RUNNER_JOBS * umbra_runner_sequences(options);
+    return waiting < UMBRA_RUNNER_BATCH ? waiting : UMBRA_RUNNER_BATCH;
 }
 
 /* How often the expert of a rank was used, for predictors whose scores are no probabilities:

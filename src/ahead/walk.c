@@ -25,6 +25,7 @@ struct umbra_walk {
     /* Where it began: positions of the sequence before the walk's first token, and the last of the
      * layers in which the sequence itself holds that token. */
     int sequence, position, source;
+    int unseen; /* positions before that which layers behind the source do not hold yet */
     int tokens; /* gone on with behind that token */
     int layer, distance;
     int most_experts; /* computed of a layer */
@@ -133,13 +134,26 @@ static void begin(umbra_walk *w, int sequence, int position, int source)
     w->layer = w->source = source;
     w->tokens = w->distance = w->computed = 0;
     w->routed = false;
+    w->unseen = 0;
     w->missing = 0;
     w->scratch.prompt[0] = false;
+}
+
+bool umbra_walk_takes_drafts(const umbra_walk *w)
+{
+    const umbra_config *c = &w->pass.model->config;
+    bool takes = c->ngrams.size == 0;
+    for (int l = 0; l < c->layers; l++)
+        takes = takes && c->attention[l].conv == 0 && c->attention[l].ratio == 0 &&
+                c->attention[l].index.kept == 0;
+    return takes;
 }
 
 void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place)
 {
     begin(w, rows->tokens[t].sequence, rows->position[t], rows->layer);
+    while (w->unseen < t && rows->tokens[t - 1 - w->unseen].sequence == w->sequence)
+        w->unseen++;
     umbra_engine_row(w->engine, t, &w->scratch);
     if (place == UMBRA_TAP_WAIT)
         w->missing = umbra_engine_partial(w->engine, w->layer, t, umbra_residual(&w->scratch));
@@ -218,7 +232,8 @@ static void recur(umbra_walk *w)
 }
 
 /* What the walk sees of something that is kept: the sequence's for its first `held` positions, of
- * `seen`, and its own. */
+ * `seen`, and its own. Where the sequence does not hold the walk's first token yet, nor does it
+ * what is unseen before that. */
 static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
 {
     held = umbra_kv_rows(&w->pass.forms[kept], held);
@@ -232,6 +247,9 @@ static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
         view.extra_at += view.first - view.kept;
         view.extras -= view.first - view.kept;
         view.kept = view.first;
+    } else if (w->unseen > 0 && w->layer > w->source) {
+        int held_too = view.kept - w->unseen;
+        view.kept = held_too > view.first ? held_too : view.first;
     }
     return view;
 }

@@ -39,8 +39,11 @@ void umbra_walk_close(umbra_walk **walk);
 
 /* Begins at row t of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
  * those experts that the engine has computed, or at UMBRA_TAP_HIDDEN or _ROUTED with those that are
- * there. */
+ * there. In the layers that follow, a row behind others of its sequence (a draft; only where
+ * umbra_walk_takes_drafts) does not see those, since they are not there yet. */
 void umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, umbra_tap_place place);
+/* Whether this layout's rows make sense without those before them. */
+bool umbra_walk_takes_drafts(const umbra_walk *walk);
 /* Begins in front of a token that the engine has not seen, behind the `position` tokens that it has
  * computed of the sequence. False beyond the context. */
 bool umbra_walk_begin_token(umbra_walk *walk, int sequence, int position, int32_t id);

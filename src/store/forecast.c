@@ -105,11 +105,14 @@ bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distanc
     umbra_sequence_forecast *row = row_of(f, sequence, layer);
     if (due <= f->clock || (row->due == due && row->distance < distance))
         return false;
+    bool joins = row->due == due && row->distance == distance;
     *row = (umbra_sequence_forecast){due, distance};
     float *own = probability_of(f, sequence, layer);
-    for (int e = 0; e < f->n_experts; e++)
+    for (int e = 0; e < f->n_experts; e++) {
         /* What is no probability, or no number, must not keep an expert in its slot for good. */
-        own[e] = probability[e] > 0 ? fminf(probability[e], 1) : 0;
+        float p = probability[e] > 0 ? fminf(probability[e], 1) : 0;
+        own[e] = joins ? own[e] + p * (1 - own[e]) : p;
+    }
     enliven(f, layer);
     set_changed(f, layer);
     return true;

@@ -73,7 +73,8 @@ int umbra_forecast_init(umbra_forecast *f, int n_sequences, int n_layers, int n_
 void umbra_forecast_free(umbra_forecast *f);
 
 /* Takes a sequence's forecast, or refuses one that comes too late or from farther away than the one
- * that is there. */
+ * that is there. One from as far is of another row of the sequence, computed in the same batch, and
+ * joins it. */
 bool umbra_forecast_take(umbra_forecast *f, int sequence, int layer, int distance, uint64_t due,
                          const float *probability);
 /* Brings what the layers foretell up to date; to be called before they are looked at. */

@@ -208,6 +208,82 @@ static void test_rows_together_foretell_what_any_needs(void **state)
     umbra_store_close(&store);
 }
 
+/* What the sequence foretells for a layer: (EXPERTS), or NULL. */
+static const float *foretold(const umbra_store *store, int layer)
+{
+    const umbra_forecast *f = &store->guarded.forecast;
+    return f->row[layer].due > f->clock ? f->probability + layer * EXPERTS : NULL;
+}
+
+/* A step's drafts foretell what they need, which joins what their token needs; the tokens that
+ * follow know nothing of them. */
+static void test_drafts_foretell_and_are_forgotten(void **state)
+{
+    (void)state;
+    enum { PLAIN, DRAFTING };
+    umbra_store *store[2];
+    umbra_runner *r[2];
+    float hidden[HIDDEN], other[HIDDEN];
+    int more = 0;
+    for (int i = 0; i < 2; i++) {
+        store[i] = open_store();
+        umbra_runner_options o = options_for(store[i], UMBRA_POLICY_GATE);
+        r[i] = open_runner(&o);
+        umbra_store_set_guessing(store[i], true);
+    }
+    for (int t = 0; t < 24; t++) {
+        bool draft = t % 2 == 1;
+        for (int i = 0; i < HIDDEN; i++) {
+            hidden[i] = (float)((i + t) % 5) - 2.0f;
+            other[i] = (float)((i * 3 + t) % 7) - 3.0f;
+        }
+        for (int i = 0; i < 2; i++) {
+            umbra_runner_enter(r[i], 0, hidden);
+            if (i == DRAFTING && draft)
+                umbra_runner_draft(r[i], 0, -1, other, NULL);
+            umbra_runner_work(r[i]);
+        }
+        for (int l = 0; l < UMBRA_MAX_DISTANCE; l++) {
+            const float *plain = foretold(store[PLAIN], l), *joined = foretold(store[DRAFTING], l);
+            assert_non_null(plain);
+            assert_non_null(joined);
+            for (int e = 0; e < EXPERTS; e++) {
+                assert_true(draft ? joined[e] >= plain[e] : joined[e] == plain[e]);
+                more += joined[e] > plain[e];
+            }
+        }
+        for (int i = 0; i < 2; i++) {
+            token(store[i], r[i], t);
+            umbra_runner_work(r[i]);
+        }
+    }
+    assert_true(more > 0);
+    for (int i = 0; i < 2; i++) {
+        umbra_runner_close(&r[i]);
+        umbra_store_close(&store[i]);
+    }
+}
+
+/* Drafts push nothing out of the full queue. */
+static void test_drafts_wait_for_room(void **state)
+{
+    (void)state;
+    umbra_store *store = open_store();
+    umbra_runner_options o = options_for(store, UMBRA_POLICY_GATE);
+    umbra_runner *r = open_runner(&o);
+    float hidden[HIDDEN] = {0};
+    umbra_store_set_guessing(store, true);
+    umbra_runner_enter(r, 0, hidden);
+    for (int i = 0; i < QUEUE + 4; i++)
+        umbra_runner_draft(r, 0, -1, hidden, NULL);
+    assert_int_equal(stats_of(r).dropped, 5);
+    umbra_runner_draft(r, 0, LAYERS - 1, hidden, NULL); /* nothing comes behind it */
+    assert_int_equal(stats_of(r).dropped, 5);
+    assert_int_equal(umbra_runner_work(r), QUEUE);
+    umbra_runner_close(&r);
+    umbra_store_close(&store);
+}
+
 static void test_every_state_is_predicted_or_dropped(void **state)
 {
     (void)state;
@@ -589,6 +665,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_queue_drops_its_oldest),
         cmocka_unit_test(test_rows_together_foretell_what_any_needs),
+        cmocka_unit_test(test_drafts_foretell_and_are_forgotten),
+        cmocka_unit_test(test_drafts_wait_for_room),
         cmocka_unit_test(test_every_state_is_predicted_or_dropped),
         cmocka_unit_test(test_open_and_close_under_load),
         cmocka_unit_test(test_oracle_is_replaced),

@@ -161,6 +161,91 @@ static void walks_change_nothing_in_any_layout(void **state)
     assert_true(waits > 0);
 }
 
+/* ---- rows behind others of their text ---- */
+
+enum { CHECKED = 5 };
+
+/* From every row of a step, where the layout lets them be walked from; what they name in the next
+ * layer is held against what the step comes to there. */
+static int walk_rows(void *user, const umbra_rows *rows)
+{
+    follower *f = user;
+    for (int t = 0; t < rows->n && f->walked[rows->layer]; t++) {
+        const int32_t *used = rows->experts + (size_t)t * (size_t)f->used;
+        f->compared += f->used;
+        for (int j = 0; j < f->used; j++)
+            for (int i = 0; i < f->used; i++)
+                f->equal += f->named[t][i] == used[j];
+    }
+    memset(f->walked, 0, sizeof f->walked);
+    for (int t = 0; t < rows->n; t++) {
+        umbra_walk_begin(f->walk, rows, t, UMBRA_TAP_ROUTED);
+        for (int d = 1; umbra_walk_step(f->walk); d++) {
+            if (d > 1)
+                continue;
+            memcpy(f->named[t], umbra_walk_experts(f->walk), (size_t)f->used * sizeof(int32_t));
+            f->walked[umbra_walk_layer(f->walk)] = true;
+        }
+        f->walks++;
+    }
+    return 0;
+}
+
+/* Steps of 1 to CHECKED rows of one text. Returns whether its layout lets drafts be walked from. */
+static bool check_drafts(const umbra_model *model, follower *f, bool walking)
+{
+    const umbra_model_info *info = umbra_model_get_info(model);
+    umbra_engine_options o = {.threads = 2, .context = 48, .chunk = 8};
+    umbra_error err = {0};
+    *f = (follower){.layers = info->layers, .used = info->experts_used};
+    if (umbra_engine_open(&f->engine, model, &o, &err) != 0 ||
+        umbra_walk_open(&f->walk, f->engine, &err) != 0)
+        fail_msg("%s", err.message);
+    bool takes = umbra_walk_takes_drafts(f->walk);
+    const umbra_tap attached = {.user = f, .at = {[UMBRA_TAP_ROUTED] = walk_rows}};
+    umbra_engine_attach(f->engine, walking && takes ? &attached : NULL);
+    const umbra_tap tap = {.user = f, .logits = hash_logits};
+    for (int i = 0, step = 0; i < 40; i += 1 + step++ % CHECKED) {
+        umbra_token rows[CHECKED];
+        int n = 1 + step % CHECKED;
+        for (int t = 0; t < n; t++)
+            rows[t] = (umbra_token){1 + (i + t) * 37 % 200, 0, true};
+        memset(f->walked, 0, sizeof f->walked);
+        umbra_engine_set_checking(f->engine, 0, n > 1);
+        if (umbra_engine_eval(f->engine, rows, n, &tap, &err) != 0)
+            fail_msg("%s", err.message);
+        umbra_engine_set_checking(f->engine, 0, false);
+    }
+    umbra_walk_close(&f->walk);
+    umbra_engine_close(&f->engine);
+    return takes;
+}
+
+static void drafts_are_walked_from_in_most_layouts(void **state)
+{
+    (void)state;
+    int takes = 0, equal = 0, compared = 0;
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        umbra_error err = {0};
+        follower plain, f;
+        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
+            fail_msg("%s", err.message);
+        check_drafts(model, &plain, false);
+        bool taken = check_drafts(model, &f, true);
+        assert_true(f.hash == plain.hash);
+        assert_true(taken == (f.walks > 0));
+        takes += taken;
+        equal += f.equal;
+        compared += f.compared;
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+    assert_true(takes > (int)(sizeof layouts / sizeof layouts[0]) / 2);
+    assert_true(equal > compared / 2);
+}
+
 /* Reads every expert once, so that nothing is missing. */
 static int fill(umbra_store *store, const umbra_model *model)
 {
@@ -470,6 +555,7 @@ int main(void)
         cmocka_unit_test(across_the_end_it_is_the_model_too),
         cmocka_unit_test(in_front_of_tokens_it_is_every_model),
         cmocka_unit_test(walks_change_nothing_in_any_layout),
+        cmocka_unit_test(drafts_are_walked_from_in_most_layouts),
         cmocka_unit_test(margins_learn_what_comes_true),
         cmocka_unit_test(scores_of_any_kind_pass),
     };

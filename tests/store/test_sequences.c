@@ -82,8 +82,10 @@ static void test_nearest_of_each_wins(void **state)
     assert_true(merged_after(&f, 1, 3) == 0.625f);
     assert_int_equal(f.layers[1].distance, 2);
     assert_false(take(&f, 1, 3, 2, 1));
-    assert_true(take(&f, 0, 3, 2, 0)); /* again from as far: it is newer */
-    assert_true(merged_after(&f, 1, 3) == 0.25f);
+    assert_true(take(&f, 0, 3, 2, 0.5f)); /* again from as far: another row's */
+    assert_true(merged_after(&f, 1, 3) == 0.8125f);
+    assert_true(take(&f, 0, 3, 2, 2)); /* and no more than certain */
+    assert_true(merged_after(&f, 1, 3) == 1);
     umbra_forecast_free(&f);
 }
 
