@@ -96,10 +96,10 @@
 
 /* Runs of numbers are cut into threes from their ends: first the run, then what is too much at its
  * front, then the threes. */
-#define THREES_FROM_END(run, digit) run, "\\A" digit "{1,2}(?=(?:" digit "{3})+\\z)", digit "{3}"
+#define THREES_FROM_END(run) run, "\\A\\d{1,2}(?=(?:\\d{3})+\\z)", "\\d{3}"
 
 /* The same of runs that no letter follows. */
-#define ENDING_DIGITS THREES_FROM_END("(?<!\\d)\\d++\\b", "\\d")
+#define ENDING_DIGITS THREES_FROM_END("(?<!\\d)\\d++\\b")
 
 /* Hangul, wide marks, Bopomofo, and Han with kana, each by itself. */
 #define EAST_ASIAN                                                                                 \
@@ -107,18 +107,12 @@
     "|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}"          \
     "\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|[\\x{3105}-\\x{312f}]+|" HAN_KANA
 
-/* Scripts that are written without spaces: Han, kana, Thai, Lao, Khmer, Burmese, Hangul. */
-#define UNSPACED                                                                                   \
-    "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{30ff}"                \
-    "\\x{ff65}-\\x{ff9f}\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{e7f}\\x{e80}-\\x{eff}\\x{1780}-\\x{17ff}"  \
-    "\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}"                 \
-    "\\x{1100}-\\x{11ff}]+"
-
 /* White space that no word takes, in lengths that are powers of two. */
 #define HALVED(n) "[" WHITE "]{" n "}(?![^" WHITE "])|"
 #define HALVED_SPACES                                                                              \
     HALVED("512")                                                                                  \
-    HALVED("256") HALVED("128") HALVED("64") HALVED("32") HALVED("16") HALVED("8") HALVED("4")     \
+    HALVED("256")                                                                                  \
+    HALVED("128") HALVED("64") HALVED("32") HALVED("16") HALVED("8") HALVED("4")                   \
         HALVED("1,2") "[" WHITE "]"
 
 #define ASCII_MARKS "[!-/:-@\\x{5b}-\\x{60}{-~]"
@@ -185,7 +179,7 @@ static const struct pre_tokenizer {
     {"tiny_aya", false, false, false, {ENDING_DIGITS, CASED("", "[\\r\\n/]*")}},
     {"cohere2moe", false, false, false, {ENDING_DIGITS, CASED("", "[\\r\\n/]*")}},
     {"youtu", true, false, false, {EAST_ASIAN, CASED_DIGIT(CONTRACTIONS "?")}},
-    {"superbpe", false, false, false, {THREES_FROM_END("\\p{N}+", "\\d")}},
+    {"superbpe", false, false, false, {THREES_FROM_END("\\p{N}+")}},
     {"tekken", true, true, false, {CASED_PLAIN}},
     {"kimi-k2", false, false, false, {HAN "+|" CASED(HAN_RANGES, "[\\r\\n]*")}},
     {"deepseek-llm",
@@ -205,11 +199,6 @@ static const struct pre_tokenizer {
      false,
      false,
      {"\\p{N}{1,3}", HAN_KANA, MARKED_WORDS "|[\\r\\n]|" SPACES, "\\p{N}"}},
-    {"afmoe",
-     false,
-     false,
-     false,
-     {THREES_FROM_END("\\p{N}+", "\\p{N}"), UNSPACED, MARKED_WORDS "[\\r\\n]*|" LINE_ENDS}},
     {"hunyuan-dense", false, false, false, {DEEPSEEK3}},
     {"hy_v4", false, false, false, {DEEPSEEK3}},
     {"joyai-llm", false, false, false, {DEEPSEEK3}},

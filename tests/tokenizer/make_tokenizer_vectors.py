@@ -106,10 +106,6 @@ FAMILIES["youtu"] = ["[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿�
 FAMILIES["superbpe"] = [r"\p{N}+", r"(?=(\d{3})+(?!\d))"]
 FAMILIES["spark2_5"] = FAMILIES["deepseek-v3"][:2] + [
     FAMILIES["deepseek-v3"][2].replace(r"[\r\n]*|\s*[\r\n]+", r"|[\r\n]"), r"\p{N}"]
-FAMILIES["afmoe"] = [
-    r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))",
-    "[一-鿿㐀-䶿\uf900-\ufaff぀-ゟ゠-ヿ･-ﾟ⼀-\u2fdf\u0e40-\u0e7f\u0e80-\u0eff\u1780-\u17ff"
-    "\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff가-\ud7afᄀ-ᇿ]+", FAMILIES["deepseek-v3"][2]]
 COMPOSED = ["olmo", "qwen2", "qwen35"]  # those whose published tokenizers bring text into normal form C
 
 
