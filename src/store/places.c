@@ -145,20 +145,23 @@ void umbra_places_free(umbra_store *s)
     umbra_free(s->fixed.places.span);
 }
 
-static int map_pages(char *at, uint64_t bytes, umbra_error *err)
+/* all: every expert will be there. */
+static int map_pages(char *at, uint64_t bytes, bool all, umbra_error *err)
 {
     void *p = mmap(at, bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
     if (p != at)
         return umbra_fail(err, UMBRA_E_SYSTEM, "cannot map %" PRIu64 " bytes for experts: %s",
                           bytes, strerror(errno));
-    /* A huge page would bring in what nobody counted. Kernels without them refuse. */
-    (void)madvise(at, bytes, MADV_NOHUGEPAGE);
+    /* Huge pages are computed with faster than small ones, but bring in what nobody counted unless
+     * all is counted. Kernels without them refuse. */
+    (void)madvise(at, bytes, all ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     return UMBRA_OK;
 }
 
 int umbra_places_map(umbra_store *s, umbra_error *err)
 {
+    const bool all = s->fixed.plan.slots == s->fixed.plan.experts;
     int rc = UMBRA_OK;
     for (int layer = 0; rc == UMBRA_OK && layer < s->fixed.n_layers; layer++) {
         s->fixed.places.layers_done = layer + 1;
@@ -169,7 +172,7 @@ int umbra_places_map(umbra_store *s, umbra_error *err)
                 r = run_from(s, first);
                 if (r.pages.end > 0)
                     rc = map_pages(memory_of(s, first, r.pages.begin), r.pages.end - r.pages.begin,
-                                   err);
+                                   all, err);
             }
         }
     }

@@ -236,6 +236,7 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *o, const
                                            .depth = s->fixed.depth,
                                            .arena = s->fixed.arena,
                                            .arena_bytes = s->fixed.arena_bytes,
+                                           .empty_buffers = s->fixed.places.at != NULL,
                                            .name = o->io,
                                            .clock = s->fixed.clock},
                        err);

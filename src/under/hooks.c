@@ -13,6 +13,7 @@
 #include "base/thread.h"
 #include "under/metrics.h"
 #include "under/process.h"
+#include "under/threads.h"
 
 #define HOOK __attribute__((visibility("default")))
 
@@ -73,7 +74,7 @@ typedef struct gguf_params {
 } gguf_params;
 
 void *gguf_init_from_file(const char *path, gguf_params params);
-void *ggml_backend_reg_get_proc_address(void *registry, const char *name);
+umbra_foreign_function *ggml_backend_reg_get_proc_address(void *registry, const char *name);
 void llama_set_warmup(void *context, bool warmup);
 bool ggml_backend_sched_reserve(void *scheduler, void *graph);
 void ggml_backend_sched_set_eval_callback(void *scheduler, umbra_foreign_eval *eval, void *user);
@@ -104,15 +105,29 @@ HOOK void *gguf_init_from_file(const char *path, gguf_params params)
     return next(path, params);
 }
 
+/* Threads that spin while an expert is read take the core from whoever reads it. */
+static umbra_threads_make *make_threads;
+
+static void *make_patient_threads(void *params)
+{
+    if (umbra_process_active() && umbra_process_waits())
+        umbra_threads_let_sleep(params);
+    return make_threads(params);
+}
+
 /* Buffers that repack weights are asked for by name when a model is loaded: one whose experts are
  * kept has none. */
-HOOK void *ggml_backend_reg_get_proc_address(void *registry, const char *name)
+HOOK umbra_foreign_function *ggml_backend_reg_get_proc_address(void *registry, const char *name)
 {
     NEXT(ggml_backend_reg_get_proc_address);
     if (umbra_process_active() && umbra_process_opened() &&
         strcmp(name, "ggml_backend_dev_get_extra_bufts") == 0)
         return NULL;
-    return next(registry, name);
+    umbra_foreign_function *function = next(registry, name);
+    if (!umbra_process_active() || !function || strcmp(name, "ggml_threadpool_new") != 0)
+        return function;
+    make_threads = (umbra_threads_make *)function;
+    return (umbra_foreign_function *)make_patient_threads;
 }
 
 /* A warm-up would compute with every expert. */

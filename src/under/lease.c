@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "under/under.h"
+
+enum { PACE_LAYERS = 16 /* that a running mean remembers */ };
 
 /* As a page of a mapping that cannot be read would end the process: to go on would be to compute
  * with nothing. */
@@ -33,13 +36,16 @@ void umbra_under_release(umbra_under_context *c)
     pthread_mutex_unlock(&c->under->mutex);
 }
 
-static void set_inside(umbra_under_context *c, bool inside)
+/* The keeper works while a graph is computed for which something is foretold. */
+static void set_kept(umbra_under_context *c, bool kept)
 {
-    if (c->inside == inside)
+    umbra_under *u = c->under;
+    if (c->kept == kept)
         return;
-    c->inside = inside;
-    c->under->computing += inside ? 1 : -1;
-    pthread_cond_broadcast(&c->under->changed);
+    c->kept = kept;
+    u->kept += kept ? 1 : -1;
+    if (kept && u->kept == 1)
+        pthread_cond_broadcast(&u->changed);
 }
 
 static void end_graph(umbra_under_context *c)
@@ -55,7 +61,8 @@ void umbra_under_leave(umbra_under_context *c)
     release(c);
     if (c->inside)
         end_graph(c);
-    set_inside(c, false);
+    c->inside = false;
+    set_kept(c, false);
     pthread_mutex_unlock(&c->under->mutex);
 }
 
@@ -68,11 +75,22 @@ static void enter(umbra_under_context *c)
         return;
     if (c->inside)
         end_graph(c);
-    set_inside(c, true);
+    c->inside = true;
     c->rows = c->choice.rows;
+    set_kept(c, umbra_under_foretells(c));
     umbra_under_predict_enter(c);
     bool prompt = c->rows > UMBRA_UNDER_ROWS;
     *(prompt ? &u->stats.prompt_tokens : &u->stats.tokens) += (uint64_t)c->rows;
+}
+
+/* How long a layer takes. */
+static void note_pace(umbra_under_context *c)
+{
+    umbra_under *u = c->under;
+    uint64_t now_ns = umbra_clock_ns();
+    if (!c->first)
+        u->layer_ns += ((double)(now_ns - c->layer_begun_ns) - u->layer_ns) / PACE_LAYERS;
+    c->layer_begun_ns = now_ns;
 }
 
 /* Where the ids (rows, used) can be looked at: rows are ids->nb[1] apart. */
@@ -161,6 +179,7 @@ static void acquire(umbra_under_context *c, const umbra_foreign_tensor *ids,
     while (u->held + (uint64_t)c->choice.n > u->slots)
         pthread_cond_wait(&u->changed, &u->mutex);
     enter(c);
+    note_pace(c);
     c->reached = c->choice.layer;
     int rc = begin(c, &err);
     if (rc == UMBRA_OK && data)

@@ -237,6 +237,14 @@ void umbra_under_foretell(umbra_under_context *c, const umbra_foreign_tensor *st
 
 /* ---- graphs ---- */
 
+bool umbra_under_foretells(const umbra_under_context *c)
+{
+    const umbra_under_predict *p = &c->under->predict;
+    if (p->policy == UMBRA_POLICY_OFF)
+        return false;
+    return c->rows > UMBRA_UNDER_ROWS || (p->runner && (!p->automatic || p->judge.on));
+}
+
 void umbra_under_predict_enter(umbra_under_context *c)
 {
     c->entered_ns = umbra_clock_ns();

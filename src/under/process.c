@@ -162,6 +162,16 @@ bool umbra_process_keeps(void)
     return any;
 }
 
+bool umbra_process_waits(void)
+{
+    bool any = false;
+    lock();
+    for (const file_record *f = process.files; f; f = f->next)
+        any |= !f->under || !f->under->complete;
+    unlock();
+    return any;
+}
+
 static bool path_of(int fd, char path[PATH_MAX])
 {
     char link[64];

@@ -21,6 +21,8 @@ bool umbra_process_opened(void);
 bool umbra_process_is_to_keep(int fd);
 /* Whether any such is mapped. */
 bool umbra_process_keeps(void);
+/* Whether any such may have to wait for reads: not all of its experts are there for good. */
+bool umbra_process_waits(void);
 /* That file was mapped there. */
 void umbra_process_mapped(void *at, size_t bytes, int fd);
 /* Whether any of these bytes are of such a mapping. */

@@ -56,7 +56,8 @@ struct umbra_under {
     /* keeper.c */
     pthread_t keeper;
     bool has_keeper, stop;
-    int computing; /* contexts inside a graph */
+    int kept;        /* contexts inside a graph for which something is foretold */
+    double layer_ns; /* that one layer takes: running mean */
 };
 
 /* Experts that one step of a layer uses. */
@@ -73,9 +74,11 @@ struct umbra_under_context {
     bool (*host)(struct ggml_tensor *node, bool ask, void *user);
     void *host_user;
     bool host_wants; /* the node that is about to be computed */
+    bool kept;       /* counted in the model's */
     bool inside;     /* a graph's first layer has been reached, its last one not left */
     /* At its beginning: the time, and the store's waits and needs. */
     uint64_t entered_ns, waited_ns, needed;
+    uint64_t layer_begun_ns;
     int rows;    /* of the graph */
     int reached; /* the last layer that was reached in it */
     bool first;  /* no layer was reached before the present one */
@@ -120,6 +123,8 @@ void umbra_under_foretell(umbra_under_context *c, const umbra_foreign_tensor *st
 /* For umbra_runner_options.gate, and for traces; user: an umbra_under. A router that cannot be read
  * scores nothing. */
 void umbra_under_write_gate(void *user, int layer, float *out);
+/* Whether anything will be foretold for the context's graph. */
+bool umbra_under_foretells(const umbra_under_context *c);
 /* A graph begins; all its layers are computed. */
 void umbra_under_predict_enter(umbra_under_context *c);
 void umbra_under_predict_leave(umbra_under_context *c);

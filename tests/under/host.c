@@ -29,6 +29,18 @@ static void compute(stub_scheduler *s, const host *h, int rows, uint64_t *seed, 
     host_graph_free(&g);
 }
 
+/* Says whether threads that it makes will spin when they have nothing to do. */
+static void make_threads(const char *which, int n, uint32_t poll)
+{
+    struct ggml_threadpool_params params;
+    void *(*make)(void *);
+    void *address = ggml_backend_reg_get_proc_address(NULL, "ggml_threadpool_new");
+    memcpy(&make, &address, sizeof make);
+    ggml_threadpool_params_init(&params, n);
+    params.poll = poll;
+    fprintf(stderr, "host: %s threads %s\n", which, *(uint32_t *)make(&params) ? "spin" : "sleep");
+}
+
 int main(int argc, char **argv)
 {
     static const int rows[] = {1, 20, 1, 1, 4, 4, 1, 60, 1, 8, 9, 1};
@@ -47,6 +59,9 @@ int main(int argc, char **argv)
     host_graph_make(&g, &h, 1, &seed, ids);
     ggml_backend_sched_reserve(s, &g.graph);
     host_graph_free(&g);
+    make_threads("many", 4096, STUB_POLL);
+    make_threads("few", 0, STUB_POLL);
+    make_threads("told", 4096, 2 * STUB_POLL);
     llama_set_warmup(NULL, true);
     fprintf(stderr, "host: %s\n", stub_warmup ? "warms up" : "does not warm up");
     ggml_backend_sched_set_eval_callback(s, see_output, &outputs);

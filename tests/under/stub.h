@@ -43,6 +43,15 @@ struct gguf_init_params {
     void **ctx;
 };
 
+enum { STUB_POLL = 50 /* by default */ };
+
+struct ggml_threadpool_params {
+    bool cpumask[512];
+    int n_threads, prio;
+    uint32_t poll;
+    bool strict_cpu, paused;
+};
+
 typedef bool stub_eval(struct ggml_tensor *node, bool ask, void *user);
 
 typedef struct stub_graph {
@@ -72,6 +81,7 @@ void *ggml_get_data(const struct ggml_tensor *a);
 bool ggml_backend_buffer_is_host(void *buffer);
 void ggml_backend_tensor_get(const struct ggml_tensor *t, void *data, size_t offset, size_t bytes);
 void *ggml_backend_reg_get_proc_address(void *registry, const char *name);
+void ggml_threadpool_params_init(struct ggml_threadpool_params *params, int n_threads);
 int ggml_graph_n_nodes(void *graph);
 struct ggml_tensor *ggml_graph_node(void *graph, int i);
 bool ggml_backend_sched_reserve(void *scheduler, void *graph);

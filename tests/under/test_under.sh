@@ -48,6 +48,9 @@ for policy in off gate previous auto; do
 done
 grep -q "must not repack" "$work/err" || fail "the weights may be repacked"
 grep -q "does not warm up" "$work/err" || fail "a warm-up with every expert"
+grep -q "many threads sleep" "$work/err" || fail "threads spin while experts are read"
+grep -q "few threads spin" "$work/err" || fail "threads that leave a core free do not spin"
+grep -q "told threads spin" "$work/err" || fail "threads do not spin as they were told"
 grep -q "umbra: tiny-q8_0.gguf: .* layers of .* experts" "$work/err" || fail "no plan"
 grep -q "umbra:   experts used: " "$work/err" || fail "no figures"
 grep -q "umbra: verdict: " "$work/err" || fail "no verdict"
@@ -57,6 +60,7 @@ grep -q "the model is left alone" "$work/err" || fail "what fits is not left alo
 grep -q "may repack" "$work/err" && grep -q "host: warms up" "$work/err" || fail "left alone"
 grep -q verdict "$work/err" && fail "a verdict on what was left alone"
 same "a budget for the process" --ram 4G -- "$host" $model
+grep -q "many threads spin" "$work/err" || fail "threads sleep where nothing is waited for"
 grep -q "are in memory; llama.cpp goes on" "$work/err" || fail "not everything is in memory"
 same "threads" --experts 10M --io threads -- "$host" $model
 grep -q "reads by threads" "$work/err" || fail "--io"

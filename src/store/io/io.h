@@ -28,7 +28,9 @@ typedef struct umbra_io_options {
     int depth;   /* most requests in flight, 1..1024 */
     void *arena; /* region all buffers lie in, for registration; may be NULL */
     uint64_t arena_bytes;
-    const char *name;         /* as given to umbra_io_find: the simulated disk's figures; or NULL */
+    bool empty_buffers; /* pages of buffers are mostly not there yet: whoever submits should not
+                           be the one who waits for the kernel to make them */
+    const char *name;   /* as given to umbra_io_find: the simulated disk's figures; or NULL */
     const umbra_clock *clock; /* the simulated disk's time; NULL: the machine's */
 } umbra_io_options;
 

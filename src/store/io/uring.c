@@ -50,6 +50,7 @@ struct umbra_io {
     unsigned prepared_n;
     bool fixed_files;
     bool fixed_arena;
+    bool empty_buffers;
     char *arena;
     uint64_t arena_bytes;
 };
@@ -115,6 +116,10 @@ static void prepare(umbra_io *io, operation *op)
         io_uring_prep_read(sqe, fd, buffer, bytes, r->offset + at);
     if (io->fixed_files)
         sqe->flags |= IOSQE_FIXED_FILE;
+    /* To make and clear the pages that a read goes to takes as long as a fast disk takes to fill
+     * them. The kernel's own threads do that for several reads at once. */
+    if (io->empty_buffers)
+        sqe->flags |= IOSQE_ASYNC;
     io_uring_sqe_set_data(sqe, op);
 }
 
@@ -328,6 +333,7 @@ static int uring_open(umbra_io **out, const umbra_io_options *options, umbra_err
         return umbra_fail_nomem(err, "the I/O ring", sizeof *io);
     io->depth = options->depth;
     io->n_files = options->n_files;
+    io->empty_buffers = options->empty_buffers;
     io->arena = options->arena;
     io->arena_bytes = options->arena ? options->arena_bytes : 0;
     io->files = options->files;
