@@ -23,7 +23,8 @@
  *
  * Behind each table stands what no walk can beat, from what off waited in each layer and what a
  * walked layer took: of the layers that waited longest so many are walked and never waited for, at
- * that price each, that the price is what the others wait, since waiting is free for walking; and
+ * that price each, that the price is what the others wait, since waiting is free for walking; the
+ * same where nobody knows which layers will wait longest, so that they are taken as they come; and
  * with a core to spare so many as that core gets done meanwhile. */
 #include <math.h>
 #include <sched.h>
@@ -121,6 +122,9 @@ static void print_limits(simulation *s, const limits *l)
     print_limit("bound max(C, I)", fmax(l->compute_ns, l->read_ns), l, off_ns);
     print_limit("bound of walks, every core computing",
                 least_ns(l, s->stalls_ns, s->n_stalls, tokens, 0), l, off_ns);
+    double all_ns = l->step_ns * s->model->config.layers, wait_ns = off_ns - l->compute_ns;
+    print_limit("the same, layers taken as they come",
+                fmax(l->compute_ns + wait_ns * all_ns / (wait_ns + all_ns), l->read_ns), l, off_ns);
     print_limit("bound of walks, a core to spare",
                 least_ns(l, s->stalls_ns, s->n_stalls, tokens, s->spare_times), l, off_ns);
 }
