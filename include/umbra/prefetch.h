@@ -41,6 +41,26 @@ typedef struct umbra_prefetch_stats {
     uint64_t reserved[4];      /* room for figures to come: zeros */
 } umbra_prefetch_stats;
 
+/* What was foretold at one distance, beside what was then used. A forecast names the k likeliest
+ * experts, as many as a token uses of a layer. */
+typedef struct umbra_foretold_stats {
+    uint64_t layers;        /* of decoded tokens that were foretold from this distance */
+    uint64_t used;          /* experts that they used; */
+    uint64_t named;         /* of these, named by the forecast */
+    uint64_t missing;       /* of the used ones, not in the cache but for having been read ahead; */
+    uint64_t missing_named; /* of these, named by the forecast */
+} umbra_foretold_stats;
+
+/* The recall of a policy on the run as it is. */
+typedef struct umbra_recall_stats {
+    uint64_t layers;  /* of decoded tokens, foretold or not */
+    uint64_t missing; /* experts that they used and the cache did not have by itself */
+    umbra_foretold_stats within[UMBRA_MAX_DISTANCE + 1]; /* [d]: d layers with experts ahead, of the
+                                                            token from which it was foretold */
+    umbra_foretold_stats beyond[UMBRA_MAX_DISTANCE + 1]; /* the same of the token behind it */
+    uint64_t reserved[4];                                /* room for figures to come: zeros */
+} umbra_recall_stats;
+
 /* Any thread. Whether there is a shadow file: the one named, or with NULL the one beside the model.
  */
 UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow);
@@ -63,6 +83,9 @@ UMBRA_API void umbra_prefetch_close(umbra_prefetch **prefetch);
 
 /* For the thread that drives the engine. */
 UMBRA_API void umbra_prefetch_get_stats(const umbra_prefetch *prefetch, umbra_prefetch_stats *out);
+
+/* What became of forecasts since opening; zeros with policy off. Any thread. */
+UMBRA_API void umbra_prefetch_get_recall(const umbra_prefetch *prefetch, umbra_recall_stats *out);
 
 /* What running ahead says of a token that is not there yet. */
 typedef struct umbra_token_guess {

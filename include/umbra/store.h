@@ -328,6 +328,9 @@ UMBRA_API uint64_t umbra_store_waited_ns(const umbra_store *store);
 /* Experts of batches, since opening, that were not in the cache but for having been read ahead,
  * probes aside. For the thread that drives the store. */
 UMBRA_API uint64_t umbra_store_needed(const umbra_store *store);
+/* Whether an expert of the batch that was begun last is one of these. For the thread that drives
+ * the store. */
+UMBRA_API bool umbra_store_was_needed(const umbra_store *store, int expert);
 /* Sets the counters to 0 and the maximum to what is resident now. */
 UMBRA_API void umbra_store_reset_stats(umbra_store *store);
 

@@ -12,10 +12,10 @@ enum { D = UMBRA_MAX_DISTANCE, NONE = 0xffff };
 
 static const float halve_at = 2000;
 
-static int open_ranks(umbra_ranks *r, int sequences, int layers, int used, umbra_error *err)
+static int open_ranks(umbra_rank_counts *r, int sequences, int layers, int used, umbra_error *err)
 {
     size_t n = (size_t)(2 * used), pairs = (size_t)sequences * (size_t)layers * D;
-    *r = (umbra_ranks){
+    *r = (umbra_rank_counts){
         .n = 2 * used,
         .hits = umbra_calloc(n, sizeof *r->hits),
         .seen = umbra_calloc(n, sizeof *r->seen),
@@ -41,7 +41,7 @@ static float *probability_of(const umbra_foresight *f, int i, int d)
 /* Probabilities (E) by rank of the experts in best (n), NONE where there is none. */
 static void rank(const umbra_foresight *f, int d, const uint16_t *best, int n, float *p)
 {
-    const umbra_ranks *r = &f->ranks;
+    const umbra_rank_counts *r = &f->ranks;
     memset(p, 0, (size_t)f->experts * sizeof *p);
     for (int i = 0; i < r->n && i < n; i++)
         if (best[i] != NONE)
@@ -51,7 +51,7 @@ static void rank(const umbra_foresight *f, int d, const uint16_t *best, int n, f
 /* What a sequence's prediction ranked, to learn from. */
 static void keep_ranks(umbra_foresight *f, size_t pair, const uint16_t *best, int n)
 {
-    umbra_ranks *r = &f->ranks;
+    umbra_rank_counts *r = &f->ranks;
     for (int i = 0; i < r->n; i++)
         r->guessed[pair * (size_t)r->n + (size_t)i] = i < n ? best[i] : NONE;
     r->open[pair] = true;
@@ -67,7 +67,7 @@ static bool contains(const uint16_t *list, int n, uint16_t e)
 
 void umbra_foresight_learn(umbra_foresight *f, int sequence, int layer, const uint16_t *used)
 {
-    umbra_ranks *r = &f->ranks;
+    umbra_rank_counts *r = &f->ranks;
     for (int d = 0; r->n > 0 && d < D; d++) {
         size_t pair = pair_of(f, sequence, layer, d);
         if (!r->open[pair])

@@ -14,12 +14,15 @@
 #include "engine/engine.h"
 #include "ahead/certain.h"
 #include "ahead/judge.h"
+#include "ahead/recall.h"
 #include "ahead/runahead.h"
+#include "ahead/runner.h"
 
 struct umbra_prefetch {
     umbra_engine *engine;
     umbra_runner *runner; /* NULL: off, or */
     umbra_runahead *runahead;
+    umbra_recall *recall; /* NULL: off */
     umbra_policy policy;
     bool automatic;
     bool own_thread;
@@ -133,6 +136,7 @@ static int enter(void *user, const umbra_rows *rows)
 static int routed(void *user, const umbra_rows *rows)
 {
     umbra_prefetch *p = user;
+    umbra_recall_routed(p->recall, rows);
     if (p->runahead)
         umbra_runahead_routed(p->runahead, rows);
     else
@@ -325,7 +329,8 @@ static int measure(choice *c, const umbra_model *model, const umbra_engine_optio
     } else {
         rc = umbra_runner_bytes(&c->runner, bytes, err);
     }
-    *bytes += forecast_bytes(umbra_model_get_info(model), engine->sequences);
+    *bytes += forecast_bytes(umbra_model_get_info(model), engine->sequences) +
+              umbra_recall_bytes(model, engine->sequences);
     return rc;
 }
 
@@ -381,8 +386,10 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     c.runner.user = e;
     c.runner.kernels = umbra_engine_kernels(e)->name;
     c.runner.own_thread = p->own_thread;
+    if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
+        rc = umbra_recall_open(&p->recall, e, &why);
     if (rc == UMBRA_OK && c.policy == UMBRA_POLICY_RUNAHEAD)
-        rc = umbra_runahead_open(&p->runahead, e, &why);
+        rc = umbra_runahead_open(&p->runahead, e, p->recall, &why);
     else if (rc == UMBRA_OK && c.policy != UMBRA_POLICY_OFF)
         rc = umbra_runner_open(&p->runner, &c.runner, &why);
     if (rc == UMBRA_E_SYSTEM &&
@@ -395,6 +402,8 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
         rc = UMBRA_OK;
     }
     p->policy = c.policy;
+    if (p->runner)
+        umbra_runner_set_recall(p->runner, p->recall);
     if (rc == UMBRA_OK && (p->runner || p->runahead))
         rc = umbra_store_probe(umbra_engine_store(e), &why);
     release(&c);
@@ -447,6 +456,7 @@ void umbra_prefetch_close(umbra_prefetch **prefetch)
     }
     umbra_runner_close(&p->runner);
     umbra_runahead_close(&p->runahead);
+    umbra_recall_close(&p->recall);
     umbra_free(p->next_position);
     umbra_free(p->last_position);
     umbra_free(p->probability);
@@ -463,6 +473,13 @@ void umbra_prefetch_get_stats(const umbra_prefetch *p, umbra_prefetch_stats *out
         umbra_runner_get_stats(p->runner, &out->runner);
     if (p->runahead)
         umbra_runahead_get_stats(p->runahead, &out->runner);
+}
+
+void umbra_prefetch_get_recall(const umbra_prefetch *p, umbra_recall_stats *out)
+{
+    *out = (umbra_recall_stats){0};
+    if (p->recall)
+        umbra_recall_get(p->recall, out);
 }
 
 bool umbra_prefetch_get_guess(const umbra_prefetch *p, int sequence, umbra_token_guess *out)

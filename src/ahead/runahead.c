@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ahead/margins.h"
+#include "ahead/recall.h"
 #include "ahead/walk.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -49,9 +50,10 @@ typedef struct trip {
 
 struct umbra_runahead {
     umbra_engine *engine;
-    trip near; /* of the present wait; its walk also makes drafts */
-    trip far;  /* one that was near, and goes on as far as a whole token in the step's later waits,
-                  not to read so early, but for the sake of evictions */
+    umbra_recall *recall; /* or NULL */
+    trip near;            /* of the present wait; its walk also makes drafts */
+    trip far; /* one that was near, and goes on as far as a whole token in the step's later waits,
+                 not to read so early, but for the sake of evictions */
     umbra_margins margins;
     umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
     foretold *foretold;        /* (S, layers) */
@@ -107,7 +109,8 @@ static int open_tables(umbra_runahead *r, const umbra_model *model, umbra_error 
     return UMBRA_OK;
 }
 
-int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error *err)
+int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_recall *recall,
+                        umbra_error *err)
 {
     *out = NULL;
     const umbra_model *model = umbra_engine_model(engine);
@@ -115,6 +118,7 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error 
     if (!r)
         return umbra_fail_nomem(err, "running ahead", sizeof *r);
     r->engine = engine;
+    r->recall = recall;
     r->sequences = umbra_engine_sequences(engine);
     r->whole = model->info.moe_layers;
     r->reach = r->whole < NEAR ? r->whole : NEAR;
@@ -246,8 +250,12 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at)
     rate(r, at, &f->row);
     if (tokens > 0)
         temper(c, surety(r, &at->next), r->probability);
-    umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance,
-                         at->clock + (uint64_t)distance, r->probability);
+    const umbra_recall_place place = {sequence, layer, distance, tokens > 0,
+                                      at->clock + (uint64_t)distance};
+    umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance, place.due,
+                         r->probability);
+    if (r->recall)
+        umbra_recall_name(r->recall, &place, umbra_walk_experts(at->walk));
     r->stats.predictions++;
 }
 

@@ -9,6 +9,7 @@
 
 #include <umbra/prefetch.h>
 
+#include "ahead/recall.h"
 #include "engine/engine.h"
 
 typedef struct umbra_runahead umbra_runahead;
@@ -22,8 +23,10 @@ static inline bool umbra_is_draft(const umbra_rows *rows, int t)
 
 /* Memory that it takes. */
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences);
-/* On failure *out is NULL. */
-int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_error *err);
+/* What is foretold is counted in `recall`, which outlives it, or is NULL. On failure *out is
+ * NULL. */
+int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_recall *recall,
+                        umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
 void umbra_runahead_close(umbra_runahead **runahead);
 

@@ -43,12 +43,17 @@ static inline int umbra_runner_batch(const umbra_runner_options *options)
 
 /* How often the expert of a rank was used, for predictors whose scores are no probabilities:
  * counted while running. */
-typedef struct umbra_ranks {
+typedef struct umbra_rank_counts {
     int n;                                                          /* ranks kept: 2 k */
     float (*hits)[UMBRA_MAX_DISTANCE], (*seen)[UMBRA_MAX_DISTANCE]; /* (n) */
     uint16_t *guessed; /* (S, L, D, n) what a sequence's last prediction ranked */
     bool *open;        /* (S, L, D) whether that is not judged yet */
-} umbra_ranks;
+} umbra_rank_counts;
+
+struct umbra_recall;
+
+/* What is foretold from now on is counted there; it outlives the runner. Before the first state. */
+void umbra_runner_set_recall(umbra_runner *runner, struct umbra_recall *recall);
 
 /* Turns jobs into probability (B, D, E) of their source's targets. */
 typedef struct umbra_foresight {
@@ -64,7 +69,7 @@ typedef struct umbra_foresight {
     float *gathered;    /* the latter */
     float *probability; /* (B, D, E) */
     uint16_t *best;     /* (B, D, n) */
-    umbra_ranks ranks;  /* gate, previous */
+    umbra_rank_counts ranks; /* gate, previous */
 } umbra_foresight;
 
 int umbra_foresight_open(umbra_foresight *f, const umbra_runner_options *options, umbra_error *err);

@@ -70,6 +70,49 @@ static void print_gains(const umbra_bench *b, const umbra_bench_row *first)
         printf("%s\n", chance ? " (~: the rounds overlap, it may be chance)" : "");
 }
 
+static void print_shares(const umbra_foretold_stats *of, uint64_t layers)
+{
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++)
+        printf("%*.1f", d > 1 ? 6 : 7, 100 * cli_share(of[d].layers, layers));
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++)
+        printf("%*.1f", d > 1 ? 6 : 9, 100 * cli_share(of[d].named, of[d].used));
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++)
+        printf("%*.1f", d > 1 ? 6 : 9, 100 * cli_share(of[d].missing_named, of[d].missing));
+    printf("\n");
+}
+
+static uint64_t foretold_layers(const umbra_foretold_stats *of)
+{
+    uint64_t layers = 0;
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++)
+        layers += of[d].layers;
+    return layers;
+}
+
+/* What forecasts named of what layers used, where a group had any. */
+static void print_recall(const umbra_bench *b, const umbra_bench_row *first, int width)
+{
+    bool headed = false;
+    for (const umbra_bench_row *r = first; r < b->rows + b->n_rows && in_group(r, first); r++) {
+        const umbra_recall_stats *s = &r->recall;
+        const umbra_foretold_stats *const of[] = {s->within, s->beyond};
+        for (int beyond = 0; beyond < 2; beyond++) {
+            if (foretold_layers(of[beyond]) == 0)
+                continue;
+            if (!headed)
+                printf(
+                    "%-*s             %% of layers foretold      %% of used experts named    %% of "
+                    "missing ones named\n%-*s  layers ahead: 1     2     3     4 %*s %*s\n",
+                    width, "forecasts", width, "", 29, "1     2     3     4", 26,
+                    "1     2     3     4");
+            headed = true;
+            printf("%-*s %-11s", width, beyond ? "" : r->policy,
+                   beyond ? "next token" : "its token");
+            print_shares(of[beyond], s->layers);
+        }
+    }
+}
+
 /* What became of drafts, where a group had any. */
 static void print_drafts(const umbra_bench *b, const umbra_bench_row *first)
 {
@@ -116,6 +159,7 @@ static void print_text(const umbra_bench *b)
         if (i + 1 < b->n_rows && in_group(row + 1, first))
             continue;
         print_gains(b, first);
+        print_recall(b, first, width);
         print_drafts(b, first);
     }
     if (b->against)
@@ -141,6 +185,32 @@ static void json_drafts(umbra_json *j, const umbra_draft_stats *d)
     umbra_json_put_double(j, "step_experts", cli_share(d->step_experts, d->steps - d->checks), 6);
     umbra_json_put_double(j, "check_experts", cli_share(d->check_experts, d->checks), 6);
     umbra_json_put_double(j, "draft_gain", d->gain, 6);
+}
+
+static void json_foretold(umbra_json *j, const char *key, const umbra_foretold_stats *of)
+{
+    umbra_json_key(j, key);
+    umbra_json_open(j, '[');
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        umbra_json_open(j, '{');
+        umbra_json_put_uint(j, "layers", of[d].layers);
+        umbra_json_put_double(j, "recall", cli_share(of[d].named, of[d].used), 6);
+        umbra_json_put_double(j, "recall_missing", cli_share(of[d].missing_named, of[d].missing),
+                              6);
+        umbra_json_close(j, '}');
+    }
+    umbra_json_close(j, ']');
+}
+
+static void json_recall(umbra_json *j, const umbra_recall_stats *s)
+{
+    umbra_json_key(j, "foretold");
+    umbra_json_open(j, '{');
+    umbra_json_put_uint(j, "layers", s->layers);
+    umbra_json_put_uint(j, "missing", s->missing);
+    json_foretold(j, "within", s->within);
+    json_foretold(j, "beyond", s->beyond);
+    umbra_json_close(j, '}');
 }
 
 static void json_row(umbra_json *j, const umbra_bench *b, const umbra_bench_row *r)
@@ -180,6 +250,7 @@ static void json_row(umbra_json *j, const umbra_bench *b, const umbra_bench_row 
     for (int l = 0; r->layer_stall_s && l < b->layers; l++)
         umbra_json_double(j, r->layer_stall_s[l], 6);
     umbra_json_close(j, ']');
+    json_recall(j, &r->recall);
     if (r->drafts.source != UMBRA_DRAFT_OFF)
         json_drafts(j, &r->drafts);
     umbra_json_close(j, '}');

@@ -89,6 +89,7 @@ static void begin_present(umbra_store *s, int index)
         umbra_ahead_stats *ahead = &s->stats.ahead[slot->guess];
         *(waits ? &ahead->late_bytes : &ahead->useful_bytes) += bytes;
         s->driver.needed++;
+        item->needed = true;
         slot->guess = 0;
     }
     s->stats.refill_used += slot->refilled;
@@ -128,6 +129,7 @@ static void begin_absent(umbra_store *s, int index)
 {
     umbra_batch_state *b = &s->driver.batch;
     b->misses[b->misses_n++] = index;
+    b->items[index].needed = true;
     s->driver.needed += b->kind != UMBRA_BATCH_PROBE;
     const umbra_slice *slices = umbra_store_slices(s, b->layer, b->items[index].expert);
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)

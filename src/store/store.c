@@ -502,6 +502,15 @@ uint64_t umbra_store_needed(const umbra_store *s)
     return s->driver.needed;
 }
 
+bool umbra_store_was_needed(const umbra_store *s, int expert)
+{
+    const umbra_batch_state *b = &s->driver.batch;
+    for (int i = 0; i < b->n; i++)
+        if (b->items[i].expert == expert)
+            return b->items[i].needed;
+    return false;
+}
+
 uint64_t umbra_store_waited_ns(const umbra_store *s)
 {
     return s->driver.waited_ns;

@@ -50,6 +50,7 @@ typedef struct umbra_item {
     umbra_item_state state;
     int32_t expert;
     int32_t slot;
+    bool needed; /* the cache would not have had it by itself */
 } umbra_item;
 
 /* The batch that was begun last. */

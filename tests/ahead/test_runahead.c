@@ -6,17 +6,36 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include <umbra/umbra.h>
 
+#include "base/clock.h"
 #include "engine/engine.h"
 #include "store/store_internal.h"
 
-enum { STEPS = 24, SEQUENCES = 2, DRAFTS = 6 };
+enum { STEPS = 24, SEQUENCES = 2, DRAFTS = 6, LAYERS = 8, USED = 4 };
 
 static const char tiny[] = "models/tiny-q8_0.gguf";
 static umbra_model *model;
+
+/* A clock that stands still but where somebody waits for a simulated disk: then walks always come
+ * to their end, however busy the machine is. */
+static _Atomic uint64_t now_ns = 1;
+
+static uint64_t look(void *user)
+{
+    (void)user;
+    return atomic_load(&now_ns);
+}
+
+static void wait_until(void *user, uint64_t ns)
+{
+    (void)user;
+    if (ns > atomic_load(&now_ns))
+        atomic_store(&now_ns, ns);
+}
 
 typedef struct play {
     umbra_engine *engine;
@@ -25,6 +44,7 @@ typedef struct play {
     uint64_t hash;
     int guesses, right, drafts, first_right;
     int farthest; /* layers ahead that anything was foretold */
+    umbra_recall_stats recall;
 } play;
 
 static int take(void *user, int index, const float *logits)
@@ -39,6 +59,18 @@ static int take(void *user, int index, const float *logits)
         best = logits[i] > logits[best] ? i : best;
     }
     p->best[index] = best;
+    return 0;
+}
+
+/* (STEPS, LAYERS, USED) of the first sequence in the newest run. */
+static uint16_t truth[STEPS * LAYERS * USED];
+
+static int take_routing(void *user, const umbra_rows *rows)
+{
+    (void)user;
+    uint16_t *row = truth + (rows->position[0] * LAYERS + rows->layer) * USED;
+    for (int j = 0; j < USED; j++)
+        row[j] = (uint16_t)rows->experts[j];
     return 0;
 }
 
@@ -86,10 +118,14 @@ static play decode(umbra_policy policy, const char *io, uint64_t ram, int sequen
     umbra_engine_options o = {
         .ram_bytes = ram, .io = io, .threads = 2, .context = STEPS, .sequences = sequences};
     const umbra_prefetch_options ahead = {.policy = policy};
-    const umbra_tap tap = {.user = &p, .logits = take};
+    const umbra_tap tap = {.user = &p, .at = {[UMBRA_TAP_ROUTED] = take_routing}, .logits = take};
     if (umbra_engine_open(&p.engine, model, &o, &err) != 0 ||
         umbra_prefetch_open(&p.prefetch, p.engine, &ahead, &err) != 0)
         fail_msg("%s", err.message);
+    const umbra_clock clock = {look, wait_until, NULL};
+    if (io)
+        umbra_clock_replace(&clock);
+    umbra_prefetch_set_oracle(p.prefetch, 0, truth, STEPS);
     int32_t said = -1;
     for (int step = 0; step < STEPS; step++) {
         umbra_token tokens[SEQUENCES];
@@ -104,8 +140,10 @@ static play decode(umbra_policy policy, const char *io, uint64_t ram, int sequen
         if (drafts)
             check_draft(&p, &said);
     }
+    umbra_prefetch_get_recall(p.prefetch, &p.recall);
     umbra_prefetch_close(&p.prefetch);
     umbra_engine_close(&p.engine);
+    umbra_clock_replace(NULL);
     return p;
 }
 
@@ -148,6 +186,45 @@ static void long_waits_are_walked_through(void **state)
     /* Several rows keep to their turns. */
     play two = decode(UMBRA_POLICY_RUNAHEAD, very_slow, small(2), 2, false);
     assert_true(two.farthest > 0 && two.farthest <= UMBRA_MAX_DISTANCE);
+}
+
+/* Counts of one half of the figures; returns layers foretold. */
+static uint64_t check_foretold(const umbra_foretold_stats *of, const umbra_recall_stats *all)
+{
+    uint64_t layers = 0;
+    assert_true(of[0].layers == 0);
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        assert_true(of[d].layers <= all->layers && of[d].used == of[d].layers * USED);
+        assert_true(of[d].named <= of[d].used && of[d].missing <= of[d].used);
+        assert_true(of[d].missing_named <= of[d].missing && of[d].missing_named <= of[d].named);
+        assert_true(of[d].missing <= all->missing);
+        layers += of[d].layers;
+    }
+    return layers;
+}
+
+static void what_was_foretold_is_held_against_what_came(void **state)
+{
+    (void)state;
+    play off = decode(UMBRA_POLICY_OFF, slow, small(1), 1, false);
+    assert_true(off.recall.layers == 0);
+    play walked = decode(UMBRA_POLICY_RUNAHEAD, slow, small(1), 1, false);
+    const umbra_recall_stats *r = &walked.recall;
+    assert_true(r->layers == STEPS * LAYERS && r->missing > 0);
+    assert_true(check_foretold(r->within, r) > STEPS && check_foretold(r->beyond, r) > 0);
+    assert_true(r->within[1].named * 10 > r->within[1].used * 6);
+    /* Who knows the truth names it all, and never beyond the token. */
+    play told = decode(UMBRA_POLICY_ORACLE, slow, small(1), 1, false);
+    r = &told.recall;
+    assert_true(check_foretold(r->within, r) > 0 && check_foretold(r->beyond, r) == 0);
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        assert_true(r->within[d].named == r->within[d].used);
+        assert_true(r->within[d].missing_named == r->within[d].missing);
+    }
+    /* Several rows are counted each. */
+    play two = decode(UMBRA_POLICY_RUNAHEAD, slow, small(2), 2, false);
+    assert_true(two.recall.layers == 2 * STEPS * LAYERS);
+    assert_true(two.hash == decode(UMBRA_POLICY_OFF, slow, small(2), 2, false).hash);
 }
 
 static void drafts_go_on_by_guesses(void **state)
@@ -207,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_next_token_is_guessed_and_handed_out),
         cmocka_unit_test(long_waits_are_walked_through),
+        cmocka_unit_test(what_was_foretold_is_held_against_what_came),
         cmocka_unit_test(drafts_go_on_by_guesses),
         cmocka_unit_test(nonsense_is_refused),
     };

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,25 @@ static void check_spread(const json_t *j)
     assert_true(number(s, "median") <= number(s, "max"));
 }
 
+static void check_foretold(const json_t *foretold, const char *policy)
+{
+    static const char *const halves[] = {"within", "beyond"};
+    double all = number(foretold, "layers");
+    bool off = strcmp(policy, "off") == 0 || strcmp(policy, "resident") == 0;
+    assert_true(off ? all == 0 : number(foretold, "missing") >= 0);
+    for (int i = 0; i < 2; i++) {
+        const json_t *half = json_object_get(foretold, halves[i]);
+        assert_int_equal(json_array_size(half), 4);
+        for (size_t d = 0; d < 4; d++) {
+            const json_t *of = json_array_get(half, d);
+            double recall = number(of, "recall"), missing = number(of, "recall_missing");
+            assert_true(number(of, "layers") <= all && recall <= 1 && missing <= 1);
+            if (strcmp(policy, "oracle") == 0 && number(of, "layers") > 0)
+                assert_true(recall == 1);
+        }
+    }
+}
+
 static void check_row(const json_t *row, const char *policy, const char *io)
 {
     static const char *const numbers[] = {
@@ -63,6 +83,7 @@ static void check_row(const json_t *row, const char *policy, const char *io)
     if (strcmp(policy, "off") == 0)
         assert_true(useful + late + wasted == 0 && number(row, "bytes_per_token") > 0);
     assert_int_equal(json_array_size(json_object_get(row, "layer_stall_s")), 8);
+    check_foretold(json_object_get(row, "foretold"), policy);
 }
 
 static void json_has_its_keys(void **state)

@@ -147,6 +147,7 @@ typedef struct umbra_bench_row {
     uint64_t event_begin_ns;   /* when that token began */
     uint64_t event_end_ns;     /* when it ended */
     char name[48];             /* storage of policy */
+    umbra_recall_stats recall; /* of the median round: what became of forecasts */
     umbra_draft_stats drafts;  /* of the median round, while the clock ran; source off: none */
 } umbra_bench_row;
 

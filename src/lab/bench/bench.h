@@ -32,6 +32,7 @@ typedef struct umbra_bench_sample {
     double seconds; /* of the timed tokens */
     umbra_store_stats store;
     umbra_prefetch_stats prefetch;
+    umbra_recall_stats recall;
     umbra_draft_stats drafts;
     umbra_memory_plan plan;
 } umbra_bench_sample;

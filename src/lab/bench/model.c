@@ -207,6 +207,27 @@ static void hand_out_profile(const umbra_bench_run *b, const umbra_bench_setup *
     b->o->profile(b->o->user, &p);
 }
 
+static void subtract(umbra_foretold_stats *of, const umbra_foretold_stats *before)
+{
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        of[d].layers -= before[d].layers;
+        of[d].used -= before[d].used;
+        of[d].named -= before[d].named;
+        of[d].missing -= before[d].missing;
+        of[d].missing_named -= before[d].missing_named;
+    }
+}
+
+static void recall_since(const umbra_prefetch *prefetch, const umbra_recall_stats *before,
+                         umbra_recall_stats *out)
+{
+    umbra_prefetch_get_recall(prefetch, out);
+    out->layers -= before->layers;
+    out->missing -= before->missing;
+    subtract(out->within, before->within);
+    subtract(out->beyond, before->beyond);
+}
+
 int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, bool record,
                          umbra_bench_sample *sample, umbra_error *err)
 {
@@ -224,10 +245,12 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
     while (rc == UMBRA_OK && r.at < b->total - b->tokens)
         rc = step(&r, engine, b->total - b->tokens, err);
     umbra_prefetch_stats before = {0};
+    umbra_recall_stats foretold = {0};
     umbra_draft_stats drafted;
     umbra_bench_draft_stats(r.drafts, NULL, &drafted);
     if (rc == UMBRA_OK) {
         umbra_prefetch_get_stats(prefetch, &before);
+        umbra_prefetch_get_recall(prefetch, &foretold);
         umbra_store_reset_stats(umbra_engine_store(engine));
         if (record)
             umbra_store_record(umbra_engine_store(engine), b->events, EVENTS);
@@ -243,6 +266,7 @@ int umbra_bench_run_once(umbra_bench_run *b, const umbra_bench_setup *setup, boo
         sample->prefetch.tokens -= before.tokens;
         sample->prefetch.tokens_on -= before.tokens_on;
         sample->prefetch.runner.predict_ns -= before.runner.predict_ns;
+        recall_since(prefetch, &foretold, &sample->recall);
         umbra_engine_get_store_stats(engine, &sample->store);
         umbra_bench_draft_stats(r.drafts, &drafted, &sample->drafts);
         sample->plan = *umbra_engine_get_plan(engine);

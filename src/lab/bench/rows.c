@@ -187,6 +187,7 @@ static void fill_row(const table *t, int setup, umbra_bench_row *row, double *sp
     row->policy = row->name;
     memcpy(row->name, s->name, sizeof row->name);
     row->drafts = m->drafts;
+    row->recall = m->recall;
     row->io = s->io;
     row->ram_bytes = m->plan.ram_bytes;
     row->residency = m->plan.residency;
