@@ -13,15 +13,6 @@
  * runs of a token, shorter than a disk read. */
 enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 10 };
 
-/* Where other programs want the cores, a worker is stopped in the middle of an item, and all wait
- * for it. One thread less is faster if more than its share of the time is lost so. */
-enum {
-    LATE_NS = 200000,     /* beyond what the job took by itself */
-    WINDOW_NS = 20000000, /* in which lost time is added up, at least */
-    REST_NS = 200000000,  /* how long a worker is left out, at first */
-    LONGEST_REST_NS = 1600000000,
-};
-
 enum { TASK_FREE, TASK_SENT, TASK_RUNNING };
 
 typedef struct worker_start {
@@ -45,14 +36,6 @@ struct umbra_pool {
     atomic_int active; /* workers that look at the job; it is not touched while there are any */
     atomic_uint epoch; /* counts jobs, for the workers to wait on */
     atomic_bool quit;
-
-    /* Workers with numbers up to `helpers` take part; the others rest. */
-    atomic_int helpers;
-    pthread_cond_t rest;
-    atomic_int resting;
-    uint64_t lost_ns, window_start; /* waits for late workers since then */
-    uint64_t rest_ns, rest_end;     /* of the last that was sent to rest */
-
     bool counts; /* the caller's waits */
     umbra_pool_waits waits;
 
@@ -95,18 +78,6 @@ static bool has_work(umbra_pool *pool, unsigned seen)
            atomic_load(&pool->quit);
 }
 
-/* Returns when the worker may take part, when there is a task, or when the pool closes. */
-static void rest(umbra_pool *pool, int worker)
-{
-    pthread_mutex_lock(&pool->mutex);
-    atomic_fetch_add(&pool->resting, 1);
-    while (worker > atomic_load(&pool->helpers) && atomic_load(&pool->task) != TASK_SENT &&
-           !atomic_load(&pool->quit))
-        pthread_cond_wait(&pool->rest, &pool->mutex);
-    atomic_fetch_sub(&pool->resting, 1);
-    pthread_mutex_unlock(&pool->mutex);
-}
-
 /* Returns when the epoch is no longer `seen`, when there is a task, or when the pool closes. */
 static void wait_for_work(umbra_pool *pool, unsigned seen)
 {
@@ -142,10 +113,7 @@ static void *worker_main(void *argument)
     umbra_pool *pool = start->pool;
     unsigned seen = 0;
     for (;;) {
-        if (start->index > atomic_load(&pool->helpers))
-            rest(pool, start->index);
-        else
-            wait_for_work(pool, seen);
+        wait_for_work(pool, seen);
         if (atomic_load(&pool->quit))
             return NULL;
         do_task(pool);
@@ -172,15 +140,6 @@ static void wake(umbra_pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void wake_resting(umbra_pool *pool)
-{
-    if (atomic_load(&pool->resting) == 0)
-        return;
-    pthread_mutex_lock(&pool->mutex);
-    pthread_cond_broadcast(&pool->rest);
-    pthread_mutex_unlock(&pool->mutex);
-}
-
 static void announce(umbra_pool *pool)
 {
     atomic_fetch_add(&pool->epoch, 1);
@@ -195,7 +154,6 @@ bool umbra_pool_send(umbra_pool *pool, umbra_pool_task_fn fn, void *context)
     pool->task_context = context;
     atomic_store(&pool->task, TASK_SENT);
     wake(pool);
-    wake_resting(pool);
     return true;
 }
 
@@ -205,74 +163,14 @@ void umbra_pool_wait(umbra_pool *pool)
         sched_yield();
 }
 
-/* A job ended `wait_ns` later than the caller's share of it, which took work_ns. */
-static void note_wait(umbra_pool *pool, uint64_t now, uint64_t work_ns, uint64_t wait_ns)
+/* Until nobody looks at the job. */
+static void wait_for_workers(umbra_pool *pool)
 {
-    int helpers = atomic_load(&pool->helpers);
-    if (wait_ns < work_ns + LATE_NS)
-        return;
-    if (now - pool->window_start > 10 * (uint64_t)WINDOW_NS) {
-        pool->window_start = now - wait_ns - work_ns;
-        pool->lost_ns = 0;
-    }
-    pool->lost_ns += wait_ns;
-    uint64_t passed = now - pool->window_start;
-    if (passed < WINDOW_NS || helpers == 0 || pool->lost_ns * (uint64_t)(helpers + 1) < passed)
-        return;
-    bool again = now - pool->rest_end < REST_NS; /* it was called back too early */
-    pool->rest_ns = !again                                ? REST_NS
-                    : 2 * pool->rest_ns < LONGEST_REST_NS ? 2 * pool->rest_ns
-                                                          : LONGEST_REST_NS;
-    pool->rest_end = now + pool->rest_ns;
-    pool->window_start = now;
-    pool->lost_ns = 0;
-    atomic_store(&pool->helpers, helpers - 1);
-}
-
-/* One that rests long enough tries again. */
-static void call_back(umbra_pool *pool, uint64_t now)
-{
-    int helpers = atomic_load(&pool->helpers);
-    if (helpers == pool->started || now < pool->rest_end)
-        return;
-    pool->rest_end = now;
-    pool->window_start = now;
-    pool->lost_ns = 0;
-    atomic_store(&pool->helpers, helpers + 1);
-    wake_resting(pool);
-}
-
-/* Until nobody looks at the job, which began at `start`. */
-static void wait_for_workers(umbra_pool *pool, uint64_t start)
-{
-    uint64_t wait = 0;
-    for (unsigned spins = 0; atomic_load(&pool->active) > 0; spins++) {
-        if (spins < SPINS_BEFORE_YIELD) {
+    for (unsigned spins = 0; atomic_load(&pool->active) > 0; spins++)
+        if (spins < SPINS_BEFORE_YIELD)
             relax();
-            continue;
-        }
-        wait = wait ? wait : umbra_clock_ns();
-        sched_yield(); /* a worker may be waiting for this very core */
-    }
-    if (wait) {
-        uint64_t now = umbra_clock_ns();
-        note_wait(pool, now, wait - start, now - wait);
-    }
-}
-
-static void share(umbra_pool *pool, uint64_t start)
-{
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store(&pool->open, true);
-    announce(pool);
-    do_items(pool, 0);
-    atomic_store(&pool->open, false);
-    uint64_t wait = pool->counts ? umbra_clock_ns() : 0;
-    wait_for_workers(pool, start);
-    if (pool->counts) {
-        pool->waits.ns += umbra_clock_ns() - wait;
-        pool->waits.runs++;
-    }
+        else
+            sched_yield(); /* a worker may be waiting for this very core */
 }
 
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context)
@@ -283,22 +181,21 @@ void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, vo
         fn(context, 0, items, 0);
         return;
     }
-    uint64_t start = umbra_clock_ns();
-    call_back(pool, start);
-    if (atomic_load(&pool->helpers) == 0) {
-        fn(context, 0, items, 0);
-        return;
-    }
     pool->fn = fn;
     pool->context = context;
     pool->items = items;
     pool->grain = grain < 1 ? 1 : grain;
-    share(pool, start);
-}
-
-int umbra_pool_helping(const umbra_pool *pool)
-{
-    return 1 + atomic_load(&pool->helpers);
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    atomic_store(&pool->open, true);
+    announce(pool);
+    do_items(pool, 0);
+    atomic_store(&pool->open, false);
+    uint64_t start = pool->counts ? umbra_clock_ns() : 0;
+    wait_for_workers(pool);
+    if (pool->counts) {
+        pool->waits.ns += umbra_clock_ns() - start;
+        pool->waits.runs++;
+    }
 }
 
 void umbra_pool_count_waits(umbra_pool *pool)
@@ -324,7 +221,6 @@ static void start_workers(umbra_pool *pool)
             break;
         pool->started++;
     }
-    atomic_store(&pool->helpers, pool->started);
     pool->threads = 1 + pool->started; /* no job has begun, so no worker has looked at it */
 }
 
@@ -339,8 +235,6 @@ int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err)
     pool->threads = threads;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
-    pthread_cond_init(&pool->rest, NULL);
-    atomic_store(&pool->helpers, threads);
     pool->workers = umbra_calloc((size_t)threads, sizeof *pool->workers);
     pool->starts = umbra_calloc((size_t)threads, sizeof *pool->starts);
     if (!pool->workers || !pool->starts) {
@@ -359,11 +253,9 @@ void umbra_pool_close(umbra_pool **p)
         return;
     atomic_store(&pool->quit, true);
     announce(pool);
-    wake_resting(pool);
     for (int i = 0; i < pool->started; i++)
         pthread_join(pool->workers[i], NULL);
     pthread_cond_destroy(&pool->work);
-    pthread_cond_destroy(&pool->rest);
     pthread_mutex_destroy(&pool->mutex);
     umbra_free(pool->workers);
     umbra_free(pool->starts);

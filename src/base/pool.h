@@ -29,11 +29,6 @@ int umbra_pool_threads(const umbra_pool *pool);
  * Only one run at a time per pool. */
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context);
 
-/* Threads that take part at present, the caller among them: fewer than the pool has where other
- * programs want the cores and waiting for late workers cost more than they did. Of no matter for
- * what is computed. */
-int umbra_pool_helping(const umbra_pool *pool);
-
 /* How long the calls of umbra_pool_run waited for workers at their ends, and how many calls shared
  * their items; counted from umbra_pool_count_waits on, so that nobody pays who does not look. */
 typedef struct umbra_pool_waits {

@@ -83,64 +83,6 @@ static void runs_follow_each_other(void **state)
     umbra_pool_close(&pool);
 }
 
-/* ---- late workers ---- */
-
-static void count_up(void *context)
-{
-    ++*(int *)context;
-}
-
-static void be_late(void *context, int begin, int end, int worker)
-{
-    (void)begin, (void)end;
-    atomic_int *late = context;
-    if (worker == 0)
-        usleep(100); /* leaves items to the workers */
-    else if (atomic_load(late))
-        usleep(3000);
-}
-
-/* Workers that hold everybody up are left out, one by one, and called back; every item is done
- * meanwhile. What a busy machine makes late besides only adds to it, so no number is asserted. */
-static void late_workers_rest(void **state)
-{
-    (void)state;
-    umbra_pool *pool;
-    atomic_int late = 1;
-    assert_int_equal(umbra_pool_open(&pool, 3, NULL), 0);
-    int all = umbra_pool_threads(pool), values[64] = {0}, runs = 0;
-    for (; umbra_pool_helping(pool) > 1 && runs < 20000; runs++) {
-        umbra_pool_run(pool, 6, 1, be_late, &late);
-        umbra_pool_run(pool, 64, 4, add_one, values);
-    }
-    assert_int_equal(umbra_pool_helping(pool), 1);
-    for (int i = 0; i < 64; i++)
-        assert_int_equal(values[i], runs);
-    late = 0;
-    for (int i = 0; umbra_pool_helping(pool) < all && i < 20000; i++) {
-        umbra_pool_run(pool, 6, 1, be_late, &late);
-        usleep(1000);
-    }
-    assert_int_equal(umbra_pool_helping(pool), all);
-    umbra_pool_close(&pool);
-}
-
-/* A pool whose workers rest does tasks, and closes. */
-static void resting_workers_do_tasks(void **state)
-{
-    (void)state;
-    umbra_pool *pool;
-    atomic_int late = 1;
-    assert_int_equal(umbra_pool_open(&pool, 2, NULL), 0);
-    for (int i = 0; umbra_pool_helping(pool) > 1 && i < 20000; i++)
-        umbra_pool_run(pool, 6, 1, be_late, &late);
-    int value = 0;
-    assert_true(umbra_pool_send(pool, count_up, &value));
-    umbra_pool_wait(pool);
-    assert_int_equal(value, 1);
-    umbra_pool_close(&pool);
-}
-
 /* ---- tasks ---- */
 
 typedef struct tasks {
@@ -340,8 +282,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
         cmocka_unit_test(runs_follow_each_other),
-        cmocka_unit_test(late_workers_rest),
-        cmocka_unit_test(resting_workers_do_tasks),
         cmocka_unit_test(tasks_run_once),
         cmocka_unit_test(tasks_wake_workers),
         cmocka_unit_test(a_long_task_holds_nobody_up),
