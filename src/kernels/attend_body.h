@@ -20,6 +20,7 @@
 
 enum {
     BLOCK = UMBRA_ATTEND_BLOCK,
+    COLUMNS = 64, /* values of an only row that are mixed together */
     VECTORS = 2,
     PANEL = VECTORS * LANES,
     PANELS = BLOCK / PANEL, /* most that go through together */
@@ -267,6 +268,107 @@ UMBRA_INLINE void walk_tiles(const umbra_attend *a, const block *b, int first, i
     }
 }
 
+/* Values [i, i + n) of all positions' keys, n at most GROUP: out (n, BLOCK). */
+UMBRA_INLINE void turn_keys(float *out, const uint8_t *const *key, int i, int n)
+{
+    if (n == GROUP) {
+        for (int j = 0; j < BLOCK; j += GROUP) {
+            turn_group(key + j, 2 * (size_t)i, out + j, BLOCK);
+        }
+        return;
+    }
+    for (int k = 0; k < n; k++) {
+        for (int j = 0; j < BLOCK; j++) {
+            out[k * BLOCK + j] = f16_value(umbra_load_u16(key[j] + 2 * (i + k)));
+        }
+    }
+}
+
+/* As score_tile, of the only row: its keys are turned a few values at a time, which stay in the
+ * first-level cache; the block as a whole would not. */
+static void score_one(const umbra_attend *a, const block *b)
+{
+    enum { ALL = BLOCK / LANES };
+    const uint8_t *key[BLOCK];
+    const float *q = a->rows->q;
+    float turned[GROUP * BLOCK];
+    vec sum[ALL];
+    find_positions(a, b, false, key);
+    UMBRA_UNROLL(16)
+    for (int v = 0; v < ALL; v++) {
+        sum[v] = vec_zero();
+    }
+    for (int i = 0, n; i < a->head_dim; i += n) {
+        n = umbra_min_int(GROUP, a->head_dim - i);
+        turn_keys(turned, key, i, n);
+        for (int k = 0; k < n; k++) {
+            vec value = vec_broadcast(q + i + k);
+            UMBRA_UNROLL(16)
+            for (int v = 0; v < ALL; v++) {
+                sum[v] = vec_fma(value, vec_load(turned + k * BLOCK + v * LANES), sum[v]);
+            }
+        }
+    }
+    UMBRA_UNROLL(16)
+    for (int v = 0; v < ALL; v++) {
+        vec_store(b->scores + v * LANES, vec_mul(vec_set(a->scale), sum[v]));
+    }
+}
+
+/* As mix_tile, of the only row, COLUMNS values of it from `column` on or, at the end, n. */
+UMBRA_INLINE void mix_columns(const umbra_attend *a, const block *b, const uint8_t *const *value,
+                              int column, int n)
+{
+    enum { ALL = COLUMNS / LANES };
+    const umbra_attend_row *row = a->rows;
+    float expanded[COLUMNS] = {0};
+    vec sum[ALL];
+    UMBRA_UNROLL(16)
+    for (int v = 0; v < ALL; v++) {
+        sum[v] = vec_zero();
+    }
+    for (int j = row->from; j < row->to; j++) {
+        const uint8_t *halves = value[j] + 2 * (size_t)column;
+        int i = 0;
+        UMBRA_UNROLL(16)
+        for (; i + GROUP <= n; i += GROUP) {
+            expand_group(expanded + i, halves + 2 * i);
+        }
+        for (; i < n; i++) {
+            expanded[i] = f16_value(umbra_load_u16(halves + 2 * i));
+        }
+        vec weight = vec_broadcast(b->scores + j);
+        UMBRA_UNROLL(16)
+        for (int v = 0; v < ALL; v++) {
+            sum[v] = vec_fma(weight, vec_load(expanded + v * LANES), sum[v]);
+        }
+    }
+    float *out = row->mixed + column;
+    UMBRA_UNROLL(16)
+    for (int v = 0; v < ALL; v++) {
+        vec_store(expanded + v * LANES, sum[v]);
+    }
+    memcpy(out, expanded, (size_t)n * sizeof *out);
+}
+
+static void mix_one(const umbra_attend *a, const block *b)
+{
+    const uint8_t *value[BLOCK];
+    int column = 0;
+    find_positions(a, b, true, value);
+    for (; column + COLUMNS <= a->value_dim; column += COLUMNS) {
+        mix_columns(a, b, value, column, COLUMNS);
+    }
+    if (column < a->value_dim) {
+        mix_columns(a, b, value, column, a->value_dim - column);
+    }
+}
+
+static void weigh_row(const block *b, umbra_attend_row *row, int r)
+{
+    row->sum = weigh(b->scores + (size_t)r * BLOCK + row->from, row->to - row->from, &row->most);
+}
+
 static void attend(const umbra_attend *a)
 {
     block b = {.keys = a->scratch, .end = a->first};
@@ -275,12 +377,17 @@ static void attend(const umbra_attend *a)
     for (int r = 0; r < a->n_runs; r++) {
         b.end += a->runs[r].positions;
     }
+    if (a->n_rows == 1) {
+        score_one(a, &b);
+        weigh_row(&b, a->rows, 0);
+        mix_one(a, &b);
+        return;
+    }
     expand_keys(a, &b);
     int panel = a->first / PANEL;
     walk_tiles(a, &b, panel, (b.end + PANEL - 1) / PANEL - panel, 1, score_tile);
     for (int r = 0; r < a->n_rows; r++) {
-        umbra_attend_row *row = &a->rows[r];
-        row->sum = weigh(b.scores + (size_t)r * BLOCK + row->from, row->to - row->from, &row->most);
+        weigh_row(&b, &a->rows[r], r);
     }
     expand_values(a, &b);
     walk_tiles(a, &b, 0, (a->value_dim + PANEL - 1) / PANEL, PANEL, mix_tile);
