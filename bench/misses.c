@@ -2,13 +2,15 @@
  * that depends on the machine.
  *
  *   misses TRACES [--tokens N] [--warm N] [--residency SHARE...] [--known BATCHES...]
- *          [--recall R1 R2...]
+ *          [--recall R1 R2...] [--sizes N...]
  *
  * order: the order of use (LRU). fade: a count of uses that fades by 2 % a token (LFU), as the
  * store keeps it. known B: the same, knowing which experts the next B batches use. told B: what is
  * told of the next B batches comes true as often as --recall says, distance by distance (the last
  * one for all beyond). Belady: who is used last goes, the bound of all policies. Of what is told,
- * as much is false as is missed. */
+ * as much is false as is missed. sizes N: fade where the experts of the layers are of N sizes in
+ * turns, each with slots of its own, as many as its share of the experts: what no common cache
+ * costs. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ typedef struct policy {
     int horizon;          /* batches, RULE_TOLD */
     const double *recall; /* (n_recall) by distance; NULL: everything comes true */
     int n_recall;
+    int sizes; /* 0: one */
 } policy;
 
 /* One expert of one layer. */
@@ -48,12 +51,18 @@ typedef struct expert {
     double probability;
 } expert;
 
+/* Slots of one size. */
+typedef struct pool {
+    int32_t *slots; /* (room) indices into experts */
+    int room, held;
+} pool;
+
 typedef struct cache {
     const record *r;
     const policy *p;
     expert *experts; /* (layers, experts) */
-    int32_t *slots;  /* (room) indices into experts */
-    int room, held;
+    pool pools[MOST];
+    int n_pools;
     uint64_t random;
 } cache;
 
@@ -184,22 +193,23 @@ static bool is_pinned(const cache *c, const expert *x, size_t now)
 
 static void read_in(cache *c, expert *x, size_t now)
 {
-    int at = c->held;
-    if (c->held < c->room) {
-        c->held++;
+    pool *p = &c->pools[now % (size_t)c->r->layers % (size_t)c->n_pools];
+    int at = p->held;
+    if (p->held < p->room) {
+        p->held++;
     } else {
         double least = INFINITY;
-        for (int i = 0; i < c->room; i++) {
-            const expert *y = &c->experts[c->slots[i]];
+        for (int i = 0; i < p->room; i++) {
+            const expert *y = &c->experts[p->slots[i]];
             double w = is_pinned(c, y, now) ? INFINITY : worth(c, y, now);
             if (w < least) {
                 least = w;
                 at = i;
             }
         }
-        c->experts[c->slots[at]].resident = false;
+        c->experts[p->slots[at]].resident = false;
     }
-    c->slots[at] = (int32_t)(x - c->experts);
+    p->slots[at] = (int32_t)(x - c->experts);
     x->resident = true;
 }
 
@@ -223,12 +233,23 @@ static int use(cache *c, size_t now)
     return misses;
 }
 
+/* Every size gets the same share of its experts. */
+static void make_pools(cache *c, double residency)
+{
+    c->n_pools = c->p->sizes > 0 ? c->p->sizes : 1;
+    for (int i = 0; i < c->n_pools; i++) {
+        int layers = (c->r->layers - i + c->n_pools - 1) / c->n_pools;
+        c->pools[i].room = (int)(residency * layers * c->r->experts);
+        c->pools[i].slots = need(calloc((size_t)c->pools[i].room + 1, sizeof(int32_t)));
+    }
+}
+
 static double misses_per_token(const record *r, const policy *p, double residency, size_t warm)
 {
     size_t pairs = (size_t)r->layers * (size_t)r->experts;
-    cache c = {.r = r, .p = p, .room = (int)(residency * (double)pairs), .random = 1};
+    cache c = {.r = r, .p = p, .random = 1};
     c.experts = need(calloc(pairs, sizeof *c.experts));
-    c.slots = need(calloc((size_t)c.room + 1, sizeof *c.slots));
+    make_pools(&c, residency);
     for (size_t i = 0; i < pairs; i++)
         c.experts[i].told = -1;
     uint64_t misses = 0;
@@ -239,7 +260,8 @@ static double misses_per_token(const record *r, const policy *p, double residenc
         misses += b >= warm * (size_t)r->layers ? (uint64_t)n : 0;
     }
     free(c.experts);
-    free(c.slots);
+    for (int i = 0; i < c.n_pools; i++)
+        free(c.pools[i].slots);
     return (double)misses / (double)(r->batches / (size_t)r->layers - warm);
 }
 
@@ -259,8 +281,8 @@ static void print(const record *r, const char *name, const policy *p, const doub
 int main(int argc, char **argv)
 {
     double residencies[MOST] = {0.3, 0.5, 0.7}, recall[MOST] = {0.97, 0.96, 0.95, 0.94},
-           known[MOST] = {4, 16, 32};
-    int n_residencies = 3, n_recall = 4, n_known = 3;
+           known[MOST] = {4, 16, 32}, sizes[MOST] = {2, 4};
+    int n_residencies = 3, n_recall = 4, n_known = 3, n_sizes = 2;
     size_t tokens = 3000, warm = 500;
     if (argc < 2) {
         fputs("usage: misses TRACES [OPTIONS]; the source's head explains them\n", stderr);
@@ -275,6 +297,8 @@ int main(int argc, char **argv)
             n_known = numbers_of(argc, argv, &i, known, MOST);
         else if (strcmp(option, "--recall") == 0)
             n_recall = numbers_of(argc, argv, &i, recall, MOST);
+        else if (strcmp(option, "--sizes") == 0)
+            n_sizes = numbers_of(argc, argv, &i, sizes, MOST);
         else if (strcmp(option, "--tokens") == 0 && numbers_of(argc, argv, &i, &one, 1))
             tokens = (size_t)one;
         else if (strcmp(option, "--warm") == 0 && numbers_of(argc, argv, &i, &one, 1))
@@ -292,6 +316,12 @@ int main(int argc, char **argv)
     putchar('\n');
     print(&r, "order", &(policy){.rule = RULE_ORDER}, residencies, n_residencies, warm);
     print(&r, "fade", &(policy){.rule = RULE_FADE}, residencies, n_residencies, warm);
+    for (int i = 0; i < n_sizes; i++) {
+        char name[32];
+        int n = sizes[i] < 1 ? 1 : sizes[i] > MOST ? MOST : (int)sizes[i];
+        snprintf(name, sizeof name, "sizes %d", n);
+        print(&r, name, &(policy){.rule = RULE_FADE, .sizes = n}, residencies, n_residencies, warm);
+    }
     for (int told = 0; told < 2; told++) {
         for (int i = 0; i < n_known; i++) {
             char name[32];

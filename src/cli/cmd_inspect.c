@@ -170,10 +170,8 @@ static void json_plan(umbra_json *j, const umbra_memory_plan *p)
     umbra_json_close(j, '}');
 }
 
-static void json_types(umbra_json *j, const umbra_model *model)
+static void json_types(umbra_json *j, const umbra_model_type *types, int n)
 {
-    umbra_model_type types[TYPES];
-    int n = umbra_model_get_types(model, types, TYPES);
     umbra_json_key(j, "types");
     umbra_json_open(j, '[');
     for (int i = 0; i < n && i < TYPES; i++) {
@@ -222,6 +220,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     umbra_json j;
     umbra_json_begin(&j, stdout);
     umbra_json_open(&j, '{');
+    umbra_json_put_bool(&j, "runs", true);
     umbra_json_put_text(&j, "architecture", m->architecture);
     umbra_json_put_text(&j, "name", m->name);
     umbra_json_put_text(&j, "router", m->router);
@@ -258,7 +257,8 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
         umbra_json_put_uint(&j, pairs[i].key, pairs[i].value);
-    json_types(&j, model);
+    umbra_model_type types[TYPES];
+    json_types(&j, types, umbra_model_get_types(model, types, TYPES));
     json_ends(&j, model);
     json_notes(&j, model);
     umbra_json_key(&j, "budgets");
@@ -271,6 +271,46 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
             json_plan(&j, &at);
     }
     umbra_json_close(&j, ']');
+    umbra_json_close(&j, '}');
+    putchar('\n');
+}
+
+/* Of a file that cannot be run: the keys that such a file can have, with the same names. */
+static void survey_json(const umbra_model_survey *s)
+{
+    umbra_json j;
+    umbra_json_begin(&j, stdout);
+    umbra_json_open(&j, '{');
+    umbra_json_put_bool(&j, "runs", false);
+    umbra_json_key(&j, "obstacles");
+    umbra_json_open(&j, '[');
+    for (int i = 0; i < s->n_obstacles; i++)
+        umbra_json_text(&j, s->obstacle[i]);
+    umbra_json_close(&j, ']');
+    umbra_json_put_text(&j, "architecture", s->architecture);
+    umbra_json_put_bool(&j, "architecture_known", s->architecture_known);
+    umbra_json_put_text(&j, "name", s->name);
+    umbra_json_put_text(&j, "tokenizer", s->tokenizer);
+    umbra_json_put_text(&j, "roles", s->roles);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } pairs[] = {
+        {"layers", s->layers},
+        {"hidden", s->hidden},
+        {"context", s->context},
+        {"experts", s->experts},
+        {"experts_used", s->experts_used},
+        {"files", s->files},
+        {"file_bytes", s->file_bytes},
+        {"expert_bytes", s->expert_bytes},
+        {"other_bytes", s->other_bytes},
+        {"tensors", s->tensors},
+        {"keys", s->keys},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        umbra_json_put_uint(&j, pairs[i].key, pairs[i].value);
+    json_types(&j, s->type, s->n_types);
     umbra_json_close(&j, '}');
     putchar('\n');
 }
@@ -319,8 +359,8 @@ static void print_survey(const umbra_model_survey *s)
 static int survey(const char *path, bool json, const umbra_error *why)
 {
     umbra_model_survey *s = malloc(sizeof *s);
-    if (s && !json && umbra_model_survey_file(s, path, NULL) == UMBRA_OK)
-        print_survey(s);
+    if (s && umbra_model_survey_file(s, path, NULL) == UMBRA_OK)
+        (json ? survey_json : print_survey)(s);
     free(s);
     fflush(stdout);
     return cli_fail(why);

@@ -2,9 +2,12 @@
 #include "device/device.h"
 
 /* Rows claimed at once: enough to reuse an activation from cache, few enough to balance, and whole
- * panels of the kernels. With many tokens a piece takes long: there are more of them. */
+ * panels of the kernels. With many tokens a piece takes long: there are more of them. With few,
+ * some long rows are work enough. */
 enum {
     LEAST_GRAIN = 16,
+    LEAST_BYTES = 64 << 10, /* of long rows */
+    LONG_ROW = 16 << 10,    /* bytes */
     PANEL_ROWS = 32,
     MOST_GRAIN = 256,
     PIECES_PER_THREAD = 4,
@@ -40,16 +43,32 @@ static void count_work(umbra_profiler *profiler, const umbra_product *p)
     umbra_profiler_count(profiler, rows * p->matmul.row_bytes, macs);
 }
 
+static int divide_rows(int rows, int pieces, int unit)
+{
+    int grain = rows / pieces / unit * unit;
+    return grain < unit ? unit : grain > MOST_GRAIN ? MOST_GRAIN : grain;
+}
+
+/* The unit for few tokens: of the longest rows. */
+static int find_unit(const umbra_product *products, int n)
+{
+    uint64_t longest = 0;
+    for (int i = 0; i < n; i++)
+        if (products[i].matmul.row_bytes > longest)
+            longest = products[i].matmul.row_bytes;
+    if (longest < LONG_ROW)
+        return LEAST_GRAIN;
+    return longest < LEAST_BYTES ? (int)(LEAST_BYTES / longest) : 1;
+}
+
 static int choose_grain(const umbra_device *d, const umbra_product *products, int n, int rows)
 {
     int tokens = 0;
     for (int i = 0; i < n; i++)
         tokens = products[i].matmul.tokens > tokens ? products[i].matmul.tokens : tokens;
-    bool many = tokens >= MANY_TOKENS;
-    int unit = many ? PANEL_ROWS : LEAST_GRAIN;
-    int pieces = d->threads * (many ? MANY_PIECES_PER_THREAD : PIECES_PER_THREAD);
-    int grain = rows / pieces / unit * unit;
-    return grain < LEAST_GRAIN ? LEAST_GRAIN : grain > MOST_GRAIN ? MOST_GRAIN : grain;
+    if (tokens >= MANY_TOKENS)
+        return divide_rows(rows, d->threads * MANY_PIECES_PER_THREAD, PANEL_ROWS);
+    return divide_rows(rows, d->threads * PIECES_PER_THREAD, find_unit(products, n));
 }
 
 void umbra_device_products(const umbra_device *d, const umbra_product *products, int n)

@@ -1,7 +1,10 @@
 /* Several residual streams: what a block takes of them, and what becomes of them behind it. */
 #include <math.h>
+#include <string.h>
 
 #include "device/device.h"
+
+enum { COLUMNS = 256 /* of all streams at once, which the nearest cache holds */ };
 
 static double sigmoid(double x)
 {
@@ -92,28 +95,36 @@ typedef struct leave_run {
     int streams, hidden;
 } leave_run;
 
+/* Columns [first, first + n) of a row's streams, x (streams, hidden). */
+static void leave_columns(const leave_run *s, const float *carry, const float *block, float *x,
+                          int first, int n)
+{
+    const float *between = carry + s->streams;
+    size_t width = (size_t)s->hidden;
+    float before[UMBRA_MAX_STREAMS][COLUMNS];
+    for (int from = 0; from < s->streams; from++)
+        memcpy(before[from], x + (size_t)from * width + first, (size_t)n * sizeof *x);
+    for (int to = 0; to < s->streams; to++) {
+        float *out = x + (size_t)to * width + first;
+        for (int i = 0; i < n; i++)
+            out[i] = carry[to] * block[first + i];
+        for (int from = 0; from < s->streams; from++) {
+            float share = between[from * s->streams + to];
+            for (int i = 0; i < n; i++)
+                out[i] += share * before[from][i];
+        }
+    }
+}
+
 static void leave_rows(void *context, int begin, int end, int worker)
 {
     (void)worker;
     const leave_run *s = context;
-    int n = s->streams;
-    size_t width = (size_t)s->hidden;
-    for (size_t t = (size_t)begin; t < (size_t)end; t++) {
-        float *x = s->x + t * (size_t)n * width;
-        const float *gives = s->carry + t * (size_t)(n * (n + 1)), *between = gives + n;
-        const float *block = s->block + t * width;
-        for (size_t i = 0; i < width; i++) {
-            float before[UMBRA_MAX_STREAMS];
-            for (int from = 0; from < n; from++)
-                before[from] = x[(size_t)from * width + i];
-            for (int to = 0; to < n; to++) {
-                float sum = gives[to] * block[i];
-                for (int from = 0; from < n; from++)
-                    sum += between[from * n + to] * before[from];
-                x[(size_t)to * width + i] = sum;
-            }
-        }
-    }
+    size_t n = (size_t)s->streams, width = (size_t)s->hidden;
+    for (size_t t = (size_t)begin; t < (size_t)end; t++)
+        for (int i = 0; i < s->hidden; i += COLUMNS)
+            leave_columns(s, s->carry + t * n * (n + 1), s->block + t * width, s->x + t * n * width,
+                          i, s->hidden - i < COLUMNS ? s->hidden - i : COLUMNS);
 }
 
 void umbra_device_leave(const umbra_device *d, float *x, const float *carry, const float *block,

@@ -23,8 +23,10 @@
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WHITE "\\p{L}\\p{N}]+|" SPACES
 
 /* The families that differ in how many digits make a word. */
-#define DIGITS_OR_LINES(digits)                                                                    \
-    CONTRACTIONS "|" BEFORE "\\p{L}+|" digits "| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n]*|" LINE_ENDS
+#define DIGITS_BEFORE(digits)                                                                      \
+    CONTRACTIONS "|" BEFORE "\\p{L}+|" digits "| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n]*|[" WHITE      \
+                 "]*[\\r\\n]+|"
+#define DIGITS_OR_LINES(digits) DIGITS_BEFORE(digits) SPACES
 
 /* The same where marks (accents, vowel signs) belong to letters. */
 #define DIGITS_AND_MARKS(digits)                                                                   \
@@ -57,7 +59,9 @@
 #define CASED(but, marks_end)                                                                      \
     CASED_WORDS(but, CONTRACTIONS "?")                                                             \
     "\\p{N}{1,3}| ?[^" WHITE "\\p{L}\\p{N}]+" marks_end "|" LINE_ENDS
-#define CASED_PLAIN CASED_WORDS("", "") "\\p{N}| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n/]*|" LINE_ENDS
+#define CASED_DIGIT(end)                                                                           \
+    CASED_WORDS("", end) "\\p{N}| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n/]*|" LINE_ENDS
+#define CASED_PLAIN CASED_DIGIT("")
 
 #define HAN_KANA   "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+"
 #define HAN_HANGUL "[\\x{800}-\\x{9fa5}\\x{ac00}-\\x{d7ff}]+"
@@ -87,12 +91,37 @@
 /* Punctuation of ASCII, of its wide forms, quotation marks, and the CJK space, comma, full stop. */
 #define MARKS "[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}\\x{3000}-\\x{3002}]"
 
+/* Words that lines are cut into afterwards, and ends of lines. */
+#define LINES "[^\\n]+|\\n+"
+
+/* Runs of numbers are cut into threes from their ends: first the run, then what is too much at its
+ * front, then the threes. */
+#define THREES_FROM_END(run) run, "\\A\\d{1,2}(?=(?:\\d{3})+\\z)", "\\d{3}"
+
+/* The same of runs that no letter follows. */
+#define ENDING_DIGITS THREES_FROM_END("(?<!\\d)\\d++\\b")
+
+/* Hangul, wide marks, Bopomofo, and Han with kana, each by itself. */
+#define EAST_ASIAN                                                                                 \
+    "[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+"                                                    \
+    "|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}"          \
+    "\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+|[\\x{3105}-\\x{312f}]+|" HAN_KANA
+
+/* White space that no word takes, in lengths that are powers of two. */
+#define HALVED(n) "[" WHITE "]{" n "}(?![^" WHITE "])|"
+#define HALVED_SPACES                                                                              \
+    HALVED("512")                                                                                  \
+    HALVED("256")                                                                                  \
+    HALVED("128") HALVED("64") HALVED("32") HALVED("16") HALVED("8") HALVED("4")                   \
+        HALVED("1,2") "[" WHITE "]"
+
 #define ASCII_MARKS "[!-/:-@\\x{5b}-\\x{60}{-~]"
 
-#define DEEPSEEK3                                                                                  \
-    "\\p{N}{1,3}", HAN_KANA,                                                                       \
-        ASCII_MARKS "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"                        \
-                    "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINE_ENDS
+/* Words, each with a mark of ASCII before it or one character that is none; marks by themselves. */
+#define MARKED_WORDS                                                                               \
+    ASCII_MARKS "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
+
+#define DEEPSEEK3 "\\p{N}{1,3}", HAN_KANA, MARKED_WORDS "[\\r\\n]*|" LINE_ENDS
 
 /* Pre-tokenisers by the name in tokenizer.ggml.pre. "default" is for files that were made before
  * that key was: runs of punctuation, words, then digits in threes. */
@@ -105,6 +134,11 @@ static const struct pre_tokenizer {
     {"gpt-2", false, false, false, {GPT2}},
     {"exaone4", false, false, false, {GPT2}},
     {"gigachat", false, false, false, {GPT2}},
+    {"a.x-4.0", false, false, false, {GPT2}},
+    {"mellum", false, false, false, {GPT2}},
+    {"trillion", false, false, false, {GPT2}},
+    {"granite-docling", false, false, false, {GPT2}},
+    {"mellum2", false, false, false, {"\\p{N}", GPT2}},
     {"refact", false, false, false, {"\\p{N}", GPT2}},
     {"starcoder", false, false, false, {"\\p{N}", GPT2}},
     {"command-r", false, false, true, {"\\p{N}", GPT2}},
@@ -112,6 +146,11 @@ static const struct pre_tokenizer {
     {"exaone", false, false, false, {"\\p{N}", GPT2}},
     {"olmo", false, false, true, {GPT2}},
     {"qwen2", false, false, true, {DIGITS_OR_LINES("\\p{N}")}},
+    {"deepseek-r1-qwen", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"megrez", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
+    {"laguna", false, false, false, {LINES, DIGITS_OR_LINES("\\p{N}")}},
+    {"minicpm5", true, false, false, {"\\p{N}{1,3}", DIGITS_OR_LINES("\\p{N}+")}},
+    {"jais-2", false, false, false, {DIGITS_BEFORE("\\p{N}{1,3}") HALVED_SPACES}},
     {"qwen35", false, false, true, {DIGITS_AND_MARKS("\\p{N}")}},
     {"solar-open", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
     {"grok-2", false, false, false, {DIGITS_OR_LINES("\\p{N}")}},
@@ -136,6 +175,11 @@ static const struct pre_tokenizer {
     {"llama4", false, false, false, {CASED("", "[\\r\\n/]*")}},
     {"minimax-m2", false, false, false, {CASED("", "[\\r\\n/]*")}},
     {"kanana2", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"talkie", false, false, false, {CASED("", "[\\r\\n/]*")}},
+    {"tiny_aya", false, false, false, {ENDING_DIGITS, CASED("", "[\\r\\n/]*")}},
+    {"cohere2moe", false, false, false, {ENDING_DIGITS, CASED("", "[\\r\\n/]*")}},
+    {"youtu", true, false, false, {EAST_ASIAN, CASED_DIGIT(CONTRACTIONS "?")}},
+    {"superbpe", false, false, false, {THREES_FROM_END("\\p{N}+")}},
     {"tekken", true, true, false, {CASED_PLAIN}},
     {"kimi-k2", false, false, false, {HAN "+|" CASED(HAN_RANGES, "[\\r\\n]*")}},
     {"deepseek-llm",
@@ -150,6 +194,11 @@ static const struct pre_tokenizer {
      false,
      {"[\\r\\n]", "[" WHITE "]?\\p{L}+", "[" WHITE "]?\\p{P}+", HAN_HANGUL, "\\p{N}"}},
     {"deepseek-v3", false, false, false, {DEEPSEEK3}},
+    {"spark2_5",
+     false,
+     false,
+     false,
+     {"\\p{N}{1,3}", HAN_KANA, MARKED_WORDS "|[\\r\\n]|" SPACES, "\\p{N}"}},
     {"hunyuan-dense", false, false, false, {DEEPSEEK3}},
     {"hy_v4", false, false, false, {DEEPSEEK3}},
     {"joyai-llm", false, false, false, {DEEPSEEK3}},

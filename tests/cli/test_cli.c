@@ -26,6 +26,7 @@ static void inspect_tells_the_shape(void **state)
     (void)state;
     result r = umbra("inspect %s --json", tiny);
     json_t *j = parse(&r);
+    assert_true(json_is_true(json_object_get(j, "runs")));
     assert_string_equal(json_string_value(json_object_get(j, "architecture")), "qwen3moe");
     assert_int_equal(integer(j, "layers"), 8);
     assert_int_equal(integer(j, "experts"), 32);
@@ -65,7 +66,19 @@ static void inspect_tells_what_stands_in_the_way(void **state)
     umbra_builder_finish(&b);
     umbra_builder_write(&b, path);
     umbra_builder_release(&b);
-    result r = umbra("inspect %s", path);
+    result r = umbra("inspect %s --json", path);
+    assert_int_equal(r.code, 1);
+    json_t *j = json_loads(r.out, 0, NULL);
+    assert_non_null(j);
+    assert_true(json_is_false(json_object_get(j, "runs")));
+    assert_string_equal(json_string_value(json_object_get(j, "architecture")), "newest");
+    assert_int_equal(integer(j, "experts"), 160);
+    assert_int_equal(integer(j, "expert_bytes"), 64 * 2 * 160 * 4);
+    const char *obstacle = json_string_value(json_array_get(json_object_get(j, "obstacles"), 0));
+    assert_non_null(obstacle ? strstr(obstacle, "no layout") : NULL);
+    json_decref(j);
+    free(r.out);
+    r = umbra("inspect %s", path);
     unlink(path);
     assert_int_equal(r.code, 1);
     assert_non_null(strstr(r.err, "\"newest\" is not supported"));

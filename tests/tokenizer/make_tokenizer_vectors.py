@@ -31,12 +31,13 @@ TEXTS = [
     "ꞐꞑꭓᏣᏍ ⱤⱦⱿ Ꜩꞌ ა ᲐᲑ Ⴀ ꟼ 𐐀𐐨 𞤀𞤢 ＡＢｃｄ１２３！？：；「引用」『二』〜",
     "'s 's'S 'Tis O'Neil'd rock'n'roll don''t ''ve ' s",
 ]
-NOT_LEARNED = [  # for what normal form C does
+NOT_LEARNED = [  # for what normal form C does, and for long numbers and rows of spaces
     "a\u0323\u0302 a\u0302\u0323 q\u0307\u0323 \u1112\u1161\u11ab\u1100\u1161 \u0958 "
     "\u212b \ufb2a \u0301x \u11a7\u11a8",
+    "in 12345678 of 1234567x, 123456 and 1.234.567,89 ways" + " " * 23 + "to ㄅㄆ「ㄱ」——\n \t\n 7",
 ]
 MERGES = 420
-WHOLE = ["llama-bpe", "tekken", "glm4"]  # families that take tokens that no merge makes
+WHOLE = ["llama-bpe", "tekken", "glm4", "youtu", "minicpm5"]  # families that take tokens that no merge makes
 WHOLE_WORDS = ["Ġmaps", "Ġrock"]  # tokens that no merge makes
 
 CASED = (
@@ -94,6 +95,17 @@ FAMILIES["seed-coder"] = [CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}"
                           r"| ?[^\s\p{L}\p{N}\r\n]+|" + ENDS]
 FAMILIES["tekken"] = [cased("", r"[\r\n/]*", "", r"\p{N}")]
 FAMILIES["glm4"] = FAMILIES["llama-bpe"]
+FAMILIES["laguna"] = [r"[^\n]+|[\n]+", digits(r"\p{N}")]
+FAMILIES["minicpm5"] = [r"\p{N}{1,3}", digits(r"\p{N}+")]
+FAMILIES["jais-2"] = [digits(r"\p{N}{1,3}").replace(
+    r"\s+(?!\S)|\s+", "".join(r"\s{%s}(?!\S)|" % n for n in "512 256 128 64 32 16 8 4 1,2".split())
+    + r"\s{1}")]
+FAMILIES["tiny_aya"] = [r"\d{1,3}(?=(?:\d{3})*\b)", cased("", r"[\r\n/]*")]
+FAMILIES["youtu"] = ["[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+",
+                     cased("", r"[\r\n/]*", numbers=r"\p{N}")]
+FAMILIES["superbpe"] = [r"\p{N}+", r"(?=(\d{3})+(?!\d))"]
+FAMILIES["spark2_5"] = FAMILIES["deepseek-v3"][:2] + [
+    FAMILIES["deepseek-v3"][2].replace(r"[\r\n]*|\s*[\r\n]+", r"|[\r\n]"), r"\p{N}"]
 COMPOSED = ["olmo", "qwen2", "qwen35"]  # those whose published tokenizers bring text into normal form C
 
 

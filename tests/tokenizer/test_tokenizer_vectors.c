@@ -156,7 +156,10 @@ static void families_cut_as_published(void **state)
         {"joyai-llm", "deepseek-v3"},  {"hunyuan-dense", "deepseek-v3"},
         {"starcoder", "refact"},       {"smollm", "refact"},
         {"exaone", "refact"},          {"exaone4", "gpt-2"},
-        {"gigachat", "gpt-2"},
+        {"gigachat", "gpt-2"},         {"a.x-4.0", "gpt-2"},
+        {"mellum", "gpt-2"},           {"trillion", "gpt-2"},
+        {"granite-docling", "gpt-2"},  {"mellum2", "refact"},
+        {"talkie", "gpt-4o"},          {"cohere2moe", "tiny_aya"},
     };
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
         open_byte_pairs(&f, same[i][0]);
