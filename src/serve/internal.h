@@ -370,8 +370,9 @@ int32_t *serve_tokens_of(serve_exchange *x, const json_t *text, bool bos, size_t
 /* What a chat is asked with, in OpenAI's form; NULL: none. */
 typedef struct serve_chat {
     const json_t *messages, *tools, *variables;
-    bool must;        /* a tool is to be called */
-    const char *only; /* its name; NULL: any */
+    bool must;          /* a tool is to be called */
+    const char *only;   /* its name; NULL: any */
+    const char *effort; /* how much to think; NULL: the template's own */
 } serve_chat;
 
 typedef struct serve_prompt {

@@ -36,6 +36,52 @@ static json_t *hold_calls(const serve_chat *chat, serve_prompt *out)
     return serve_plain_tools(chat->tools);
 }
 
+static bool check_effort(serve_exchange *x, const char *effort, enum MHD_Result *result)
+{
+    static const char *const known[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(effort, known[i]) == 0)
+            return true;
+    *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "reasoning_effort",
+                           "reasoning_effort: must be none, minimal, low, medium, high or xhigh");
+    return false;
+}
+
+/* How much to think is what templates take as variables, if they do; what the request names as
+ * variables goes first. Owned; NULL: out of memory. */
+static json_t *variables_of(const serve_chat *chat)
+{
+    json_t *all = json_pack("{s:s, s:b}", "reasoning_effort", chat->effort, "enable_thinking",
+                            strcmp(chat->effort, "none") != 0);
+    if (all && chat->variables &&
+        json_object_update(all, (json_t *)(uintptr_t)chat->variables) != 0) {
+        json_decref(all);
+        all = NULL;
+    }
+    return all;
+}
+
+/* The variables of the template, if there are any. */
+static bool fill_variables(serve_exchange *x, umbra_chat_request *r, const serve_chat *chat,
+                           enum MHD_Result *result)
+{
+    static const char *const field = "chat_template_kwargs";
+    bool merged = chat->effort && (!chat->variables || json_is_object(chat->variables));
+    if (chat->effort && !check_effort(x, chat->effort, result))
+        return false;
+    if (merged) {
+        json_t *all = variables_of(chat);
+        if (all)
+            r->variables = to_value(x, r->tree, all, field, result);
+        else
+            *result = serve_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, field, "out of memory");
+        json_decref(all);
+    } else if (chat->variables) {
+        r->variables = to_value(x, r->tree, chat->variables, field, result);
+    }
+    return r->variables || (!merged && !chat->variables);
+}
+
 static bool fill(serve_exchange *x, umbra_chat_request *r, const serve_chat *chat,
                  serve_prompt *out, enum MHD_Result *result)
 {
@@ -45,10 +91,7 @@ static bool fill(serve_exchange *x, umbra_chat_request *r, const serve_chat *cha
         r->tools = to_value(x, r->tree, plain, "tools", result);
         json_decref(plain);
     }
-    bool good = r->messages && (!chat->tools || r->tools);
-    if (good && chat->variables)
-        r->variables = to_value(x, r->tree, chat->variables, "chat_template_kwargs", result);
-    return good && (!chat->variables || r->variables);
+    return r->messages && (!chat->tools || r->tools) && fill_variables(x, r, chat, result);
 }
 
 bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
@@ -135,6 +178,7 @@ static enum MHD_Result apply(serve_exchange *x, const json_t *body)
         {"messages", SERVE_JSON, &chat.messages},
         {"tools", SERVE_JSON, &chat.tools},
         {"chat_template_kwargs", SERVE_JSON, &chat.variables},
+        {"reasoning_effort", SERVE_TEXT_FIELD, &chat.effort},
         {"model", SERVE_IGNORED},
         {0},
     };

@@ -344,8 +344,8 @@ static json_t *functions_of(serve_exchange *x, const json_t *tools, enum MHD_Res
 }
 
 typedef struct request {
-    const json_t *input, *tools, *text, *choice;
-    const char *model, *instructions;
+    const json_t *input, *tools, *text, *choice, *reasoning;
+    const char *model, *instructions, *effort;
     int best;
     bool parallel;
 } request;
@@ -359,13 +359,27 @@ static bool render(serve_exchange *x, const request *r, serve_prompt *prompt,
         tools = functions_of(x, r->tools, result);
         good = tools != NULL;
     }
-    serve_chat chat = {.messages = messages, .tools = tools};
+    serve_chat chat = {.messages = messages, .tools = tools, .effort = r->effort};
     if (good)
         good = serve_read_choice(x, r->choice, &chat, result) &&
                serve_render(x, &chat, prompt, result);
     json_decref(messages);
     json_decref(tools);
     return good;
+}
+
+/* Summaries are none of a model's that tells all of its reasoning. */
+static bool read_reasoning(serve_exchange *x, request *r, enum MHD_Result *result)
+{
+    const serve_field fields[] = {
+        {"effort", SERVE_TEXT_FIELD, &r->effort},
+        {"summary", SERVE_IGNORED},
+        {"generate_summary", SERVE_IGNORED},
+        {0},
+    };
+    if (r->reasoning && !json_is_object(r->reasoning))
+        return refuse(x, "reasoning", "must be an object", result);
+    return serve_read_fields(x, r->reasoning, fields, result);
 }
 
 static bool read_text(serve_exchange *x, const request *r, serve_ask *ask, enum MHD_Result *result)
@@ -430,6 +444,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {"stream", SERVE_BOOL, &a->stream},
         {"store", SERVE_IGNORED}, /* nothing is ever stored for another request */
         {"text", SERVE_JSON, &r.text},
+        {"reasoning", SERVE_JSON, &r.reasoning},
         {"truncation", SERVE_ONLY, .only = "[\"disabled\"]"},
         {"background", SERVE_ONLY, .only = "[false]"},
         {"top_logprobs", SERVE_ONLY, .only = "[0]"},
@@ -442,7 +457,7 @@ static bool read_request(serve_exchange *x, serve_answer *a, const json_t *body,
         {0},
     };
     if (!serve_read_fields(x, body, fields, result) || !read_text(x, &r, &ask, result) ||
-        !render(x, &r, &prompt, result))
+        !read_reasoning(x, &r, result) || !render(x, &r, &prompt, result))
         return false;
     bool good = serve_ask_chat(a, &ask, &prompt, result);
     a->text.one_call |= !r.parallel;

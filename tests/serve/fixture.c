@@ -16,6 +16,7 @@ static umbra_drafts *drafts;
 
 static const char chat_template[] =
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    "{% if reasoning_effort is defined %}({{ reasoning_effort }}, {{ enable_thinking }}){% endif %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}";
 
 int open_model(void **state)

@@ -147,6 +147,37 @@ static void a_chat_is_the_templates_text(void **state)
     json_decref(j);
 }
 
+#define ONE "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]"
+
+/* Templates get it as variables; what a request names as variables goes first. */
+static void efforts_reach_the_template(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *prompt;
+    } cases[] = {
+        {ONE ",\"reasoning_effort\":\"low\"}", "[user] a\n(low, True)[assistant]"},
+        {ONE ",\"reasoning_effort\":\"none\"}", "[user] a\n(none, False)[assistant]"},
+        {ONE ",\"reasoning_effort\":\"high\",\"chat_template_kwargs\":{\"enable_thinking\":false}}",
+         "[user] a\n(high, False)[assistant]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *j = http_post(port, "/apply-template", cases[i].body, 200);
+        assert_string_equal(http_text(j, "prompt"), cases[i].prompt);
+        json_decref(j);
+    }
+    json_t *plain =
+        http_post(port, "/v1/responses", "{\"input\":\"a\",\"max_output_tokens\":2}", 200);
+    json_t *low = http_post(port, "/v1/responses",
+                            "{\"input\":\"a\",\"max_output_tokens\":2,"
+                            "\"reasoning\":{\"effort\":\"low\",\"summary\":\"auto\"}}",
+                            200);
+    assert_true(http_number(low, "usage.input_tokens") > http_number(plain, "usage.input_tokens"));
+    json_decref(plain);
+    json_decref(low);
+    json_decref(http_post(port, "/v1/responses", "{\"input\":\"a\",\"reasoning\":5}", 400));
+}
+
 static void the_other_api_has_the_same_text(void **state)
 {
     (void)state;
@@ -270,6 +301,7 @@ static void what_is_not_supported_is_named(void **state)
         {"/v1/chat/completions", "{\"messages\":[5]}", "messages"},
         {"/v1/chat/completions",
          "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"audio\":{}}", "audio"},
+        {"/v1/chat/completions", ONE ",\"reasoning_effort\":\"some\"}", "reasoning_effort"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *j = http_post(port, cases[i].path, cases[i].body, 400);
@@ -399,6 +431,7 @@ int main(void)
         cmocka_unit_test(eight_at_once_get_the_same_as_alone),
         cmocka_unit_test(a_stream_has_the_same_text_in_pieces),
         cmocka_unit_test(a_chat_is_the_templates_text),
+        cmocka_unit_test(efforts_reach_the_template),
         cmocka_unit_test(the_other_api_has_the_same_text),
         cmocka_unit_test(stop_strings_end_a_text),
         cmocka_unit_test(probabilities_come_with_their_tokens),
