@@ -12,6 +12,7 @@ enum {
     BLOCK = UMBRA_ATTEND_BLOCK,
     PARTS = 2,        /* of what a row sees: its layer's positions, and pooled rows */
     LEAST_SHARED = 4, /* blocks of a tile from which on it pays to share them */
+    LEAST_HEADS = 4,  /* that go through the cache together where threads are left over */
 };
 
 typedef struct attend_run {
@@ -369,20 +370,38 @@ static void count_work(umbra_profiler *profiler, const umbra_attend_step *s, int
     umbra_profiler_count(profiler, seen * kept, positions * per_position);
 }
 
+static int count_pieces(attend_run *run)
+{
+    run->pieces = (run->group + run->s->together - 1) / run->s->together;
+    return run->tiles * run->s->form->heads * run->pieces;
+}
+
+/* Single tokens that see little: fewer heads to a piece, so that no thread is without one. */
+static int spread_heads(attend_run *run, umbra_attend_step *s, int items, int threads)
+{
+    int heads = (s->together * items + threads - 1) / threads;
+    heads = heads < LEAST_HEADS ? LEAST_HEADS : heads;
+    if (heads < s->together)
+        s->together = heads;
+    return count_pieces(run);
+}
+
 void umbra_device_attend(const umbra_device *d, const umbra_attend_step *s, int rows)
 {
-    attend_run run = {.kernels = d->kernels, .s = s, .group = s->heads / s->form->heads};
+    umbra_attend_step own = *s;
+    attend_run run = {.kernels = d->kernels, .s = &own, .group = s->heads / s->form->heads};
     if (d->profiler)
         count_work(d->profiler, s, rows);
-    run.pieces = (run.group + s->together - 1) / s->together;
     run.tiles = make_tiles(s, rows);
-    int items = run.tiles * s->form->heads * run.pieces, most = 0;
+    int items = count_pieces(&run), most = 0;
     for (int i = 0; i < run.tiles; i++) {
         piece p = find_piece(&run, i * s->form->heads * run.pieces);
         int blocks = count_most_blocks(s, p), rows_of = p.tokens * s->together;
         most = blocks > most ? blocks : most;
         run.tile_rows = rows_of > run.tile_rows ? rows_of : run.tile_rows;
     }
+    if (items < d->threads && most < LEAST_SHARED && run.tiles == rows)
+        items = spread_heads(&run, &own, items, d->threads);
     if (d->threads > 1 && items < 2 * d->threads && most >= LEAST_SHARED)
         run.wave = d->threads * UMBRA_ATTEND_ROWS / (items * run.tile_rows);
     if (run.wave > most)

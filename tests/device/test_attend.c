@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "device/device.h"
 
-enum { HEADS = 6, KEPT = 2, DIM = 40, POSITIONS = 700, PAGES = POSITIONS / UMBRA_KV_PAGE + 1 };
+enum { HEADS = 12, KEPT = 2, DIM = 40, POSITIONS = 700, PAGES = POSITIONS / UMBRA_KV_PAGE + 1 };
 
 static umbra_kv_form form = {.heads = KEPT, .key = DIM, .value = DIM};
 static char *page[2][PAGES]; /* of two sequences */
