@@ -60,6 +60,9 @@ static void become(const inject *what, char *const argv[])
 {
     direct(what->out, 1);
     direct(what->err, 2);
+    int in = what->in ? open(what->in, O_RDONLY) : 0;
+    if (in < 0 || dup2(in, 0) < 0)
+        _exit(CANNOT);
     if (what->preload)
         setenv("LD_PRELOAD", what->preload, 1);
     if (what->calls[0]) {
