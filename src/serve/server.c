@@ -202,7 +202,7 @@ int serve_open(serve **out, const serve_options *options, umbra_error *err)
     s->started = time(NULL);
     pthread_mutex_init(&s->figures.mutex, NULL);
     pthread_mutex_init(&s->spellings_mutex, NULL);
-    serve_watch_json();
+    serve_watch_memory();
     json_object_seed(0);
     int rc = UMBRA_OK;
     if (s->o.keys)
