@@ -24,12 +24,13 @@ fi
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
-# Seconds of the processor that the ended processes of this subshell have taken; left in $spent.
+# Seconds of the processor that the ended processes of this subshell have taken; left in $spent. By a file, for another
+# subshell would tell of its own.
 count_spent()
 {
-    times >"$OUT/log/.times.$BASHPID"
-    spent=$(awk 'NR == 2 {gsub(/[ms]/, " "); print int($1 * 60 + $2 + $3 * 60 + $4)}' "$OUT/log/.times.$BASHPID")
-    rm -f "$OUT/log/.times.$BASHPID"
+    times >"$1"
+    spent=$(awk 'NR == 2 {gsub(/[ms]/, " "); print int($1 * 60 + $2 + $3 * 60 + $4)}' "$1")
+    rm -f "$1"
 }
 
 # NAME PROGRAM CORPUS DICTIONARY WORKER. Where others have the processor too, a process gets less of it than its
@@ -47,7 +48,7 @@ run_worker()
         [ $code -eq 0 ] || tries=$((tries + 1))
         cat "$log.part" >>"$log"
         rm "$log.part"
-        count_spent
+        count_spent "$log.times"
     done
     echo "stat::processor_seconds: $spent" >>"$log"
 }
