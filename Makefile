@@ -6,13 +6,14 @@
 #   make install    PREFIX=/usr/local, DESTDIR=     make asan, make tsan   test under sanitizers
 #   make docs       the headers as HTML             make fuzz SECONDS=60 [TARGET=fuzz_gguf]
 #   make lint       clang-tidy and cppcheck         make coverage   lines that no test comes to
+#   make memcheck   the short tests under valgrind
 
 BUILD  := build/release
 UMBRA  := $(BUILD)/src/cli/umbra
 PREFIX ?= /usr/local
 MODEL  := models/tiny-q8_0.gguf
 
-.PHONY: build deps demo test check bench asan tsan fuzz lint coverage install docs format clean
+.PHONY: build deps demo test check bench asan tsan fuzz lint coverage memcheck install docs format clean
 
 build: deps
 	@cmake --preset release >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
@@ -61,6 +62,14 @@ coverage:
 	@ctest --preset coverage -j$$(nproc) -LE 'slow|once' || true
 	@gcovr -r . --object-directory build/coverage --filter src/ --txt build/coverage/report.txt \
 		--html-details build/coverage/report.html -s
+
+# Tests that sanitizers cannot run or that take minutes there are left out; no test may take longer than ten minutes.
+memcheck:
+	@scripts/install-deps.sh memcheck
+	@mkdir -p build
+	@cmake --preset memcheck >build/memcheck.log 2>&1 || { cat build/memcheck.log; exit 1; }
+	@cmake --build --preset memcheck
+	@ctest --preset memcheck -j$$(nproc) --timeout 600 -LE 'slow|once' -E 'fault|written|soak|kernels'
 
 install: build
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)

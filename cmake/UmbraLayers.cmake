@@ -18,6 +18,10 @@ if(UMBRA_SANITIZE)
     -fsanitize=${UMBRA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(umbra_flags INTERFACE -fsanitize=${UMBRA_SANITIZE})
 endif()
+if(UMBRA_COVERAGE)
+  target_compile_options(umbra_flags INTERFACE -fprofile-arcs -ftest-coverage -fprofile-update=atomic)
+  target_link_options(umbra_flags INTERFACE --coverage)
+endif()
 
 set(UMBRA_LAYERS "" CACHE INTERNAL "")
 

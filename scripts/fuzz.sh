@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs fuzz targets side by side. What they find lies in $OUT/crashes (to be kept as a file of the target's
-# corpus once it is mended), what they have learnt in $OUT/corpus, from where the next run goes on.
-#   fuzz.sh SECONDS [TARGET]...    all targets, or those named, each for so long
+# Runs fuzz targets side by side. What they find lies in $OUT/crashes, an input (to be kept as a file of the target's
+# corpus once it is mended) and the log of its run; what they have learnt in $OUT/corpus, from where the next run
+# goes on.
+#   fuzz.sh SECONDS [TARGET]...    all targets, or those named, each for so many seconds of the processor
 #   fuzz.sh --bundle FOLDER        programs, libraries, corpora and this script (as run.sh) into FOLDER, to be
 #                                  run on any x86-64 Linux: OUT=out FOLDER/run.sh SECONDS [TARGET]...
 # JOBS: targets at once (default: the processors; in a bundle all); WORKERS: processes of a target (1; in a
@@ -23,18 +24,47 @@ fi
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
-# NAME PROGRAM CORPUS [DICTIONARY]
+# Seconds of the processor that the ended processes of this subshell have taken; left in $spent. By a file, for another
+# subshell would tell of its own.
+count_spent()
+{
+    times >"$1"
+    spent=$(awk 'NR == 2 {gsub(/[ms]/, " "); print int($1 * 60 + $2 + $3 * 60 + $4)}' "$1")
+    rm -f "$1"
+}
+
+# NAME PROGRAM CORPUS DICTIONARY WORKER. Where others have the processor too, a process gets less of it than its
+# seconds: the next one takes the rest. A finding ends a process as well.
 run_worker()
 {
-    local end=$((SECONDS + $seconds)) log=$OUT/log/$1.$5.log left tries=0
+    local log=$OUT/log/$1.$5.log tries=0 spent=0 code
     : >"$log"
-    while left=$((end - SECONDS)) && [ $left -gt 0 ] && [ $tries -lt 20 ]; do
-        # A finding ends a process; the next one goes on.
-        "${loader[@]}" "$2" -max_total_time=$left -timeout=30 -rss_limit_mb=3000 -print_final_stats=1 \
-            -close_fd_mask=1 -artifact_prefix="$OUT/crashes/$1-" ${4:+-dict=$4} "$OUT/corpus/$1" "$3" >>"$log" 2>&1 &&
-            break
-        tries=$((tries + 1))
+    while [ $((seconds - spent)) -gt $((seconds / 50)) ] && [ $tries -lt 20 ]; do
+        "${loader[@]}" "$2" -max_total_time=$((seconds - spent)) -timeout=30 -rss_limit_mb=3000 -print_final_stats=1 \
+            -close_fd_mask=1 -artifact_prefix="$OUT/crashes/$1-" ${4:+-dict=$4} "$OUT/corpus/$1" "$3" \
+            >"$log.part" 2>&1
+        code=$?
+        [ $code -eq 0 ] || keep_finding "$1" "$2" "$log.part" $code
+        [ $code -eq 0 ] || tries=$((tries + 1))
+        cat "$log.part" >>"$log"
+        rm "$log.part"
+        count_spent "$log.times"
     done
+    echo "stat::processor_seconds: $spent" >>"$log"
+}
+
+# NAME PROGRAM LOG CODE: the log goes beside the input that it names, or stands alone where it names none. An input
+# that took too long is run once more, by the processor's seconds: a busy machine is no finding.
+keep_finding()
+{
+    local input
+    input=$(sed -n 's/.*Test unit written to //p' "$3" | tail -1)
+    if [[ $input = */"$1"-timeout-* ]] && (ulimit -t 60 && "${loader[@]}" "$2" -timeout=0 "$input") >"$3.again" 2>&1; then
+        mv "$input" "${input/-timeout-/-slow-unit-}"
+        input=${input/-timeout-/-slow-unit-}
+    fi
+    rm -f "$3.again"
+    { echo "exit code $4"; cat "$3"; } >"${input:-$(mktemp "$OUT/crashes/$1-unnamed-XXXXXX")}.log"
 }
 
 run_target()
@@ -51,12 +81,13 @@ run_target()
 # What all processes of a target have done.
 report()
 {
-    local runs coverage found
+    local runs coverage found spent
     runs=$(cat "$OUT/log/$1".*.log | sed -n 's/^stat::number_of_executed_units: *//p' | awk '{n += $1} END {print n}')
     coverage=$(cat "$OUT/log/$1".*.log | sed -n 's/.*cov: \([0-9]*\).*/\1/p' | sort -n | tail -1)
-    found=$(find "$OUT/crashes" -name "$1-*" ! -name "$1-slow-unit-*" | wc -l)
-    printf '%-18s %5d s x %d  %11s runs  %6s edges  %5d inputs kept  %d found\n' "$1" "$seconds" "$WORKERS" \
-        "${runs:-0}" "${coverage:-?}" "$(find "$OUT/corpus/$1" -type f | wc -l)" "$found"
+    spent=$(cat "$OUT/log/$1".*.log | sed -n 's/^stat::processor_seconds: *//p' | awk '{n += $1} END {print n}')
+    found=$(find "$OUT/crashes" -name "$1-*.log" ! -name "$1-slow-unit-*" | wc -l)
+    printf '%-18s %6d s of processor  %11s runs  %6s edges  %5d inputs kept  %d found\n' "$1" "$spent" "${runs:-0}" \
+        "${coverage:-?}" "$(find "$OUT/corpus/$1" -type f | wc -l)" "$found"
 }
 
 run_all()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building and testing Umbra needs on Debian 12 (and relatives), and only that.
 # Does nothing, and needs no rights, when everything is there.
-#   install-deps.sh [build | test | docs | lint]
+#   install-deps.sh [build | test | docs | lint | memcheck]
 #                                           test adds the browser that renders reports, Doxygen, Clang (with libFuzzer)
 #                                           and clang-format, MPI and iproute2; docs adds Doxygen alone. OpenBLAS is
 #                                           not built against: training loads it
@@ -14,6 +14,7 @@ test) packages="$packages chromium doxygen clang-14 libclang-rt-14-dev clang-for
     iproute2" ;;
 docs) packages="$packages doxygen" ;;
 lint) packages="$packages clang-tidy-14 cppcheck gcovr" ;;
+memcheck) packages="$packages valgrind" ;;
 esac
 
 missing=

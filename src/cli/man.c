@@ -55,7 +55,7 @@ static void put_head(const cli_command *command, const char *summary)
 {
     char name[64], title[64];
     page_name(command, name, sizeof name);
-    for (size_t i = 0; i < sizeof title; i++)
+    for (size_t i = 0; i <= strlen(name); i++)
         title[i] = (char)toupper((unsigned char)name[i]);
     fputs(".TH ", stdout);
     put_text(title, strlen(title));

@@ -18,9 +18,11 @@ typedef struct umbra_picks {
     int positions; /* of a unit */
 } umbra_picks;
 
-/* A row's units of a list. */
+/* A row's units of a list; NULL where nothing picks. */
 static inline int32_t *umbra_picks_of(const umbra_picks *p, int t, int list)
 {
+    if (!p->unit)
+        return NULL;
     return p->unit + (size_t)t * (size_t)p->stride + (size_t)(list * p->list);
 }
 

@@ -14,6 +14,8 @@ typedef struct split {
     uint32_t number, count, tensors;
 } split;
 
+enum { MOST_SHARDS = 65535 }; /* as many as 16 bits count: published files keep them in so many */
+
 /* 1: a shard; 0: a whole model (count is 1 or not given). */
 static int read_split(const umbra_gguf *gguf, split *out, umbra_error *err)
 {
@@ -29,6 +31,10 @@ static int read_split(const umbra_gguf *gguf, split *out, umbra_error *err)
     if (!has_number || !has_tensors)
         return umbra_fail(err, UMBRA_E_FORMAT, "%s: the key %s is missing beside split.count",
                           gguf->path, has_number ? "split.tensors.count" : "split.no");
+    if (out->count > MOST_SHARDS)
+        return umbra_fail(err, UMBRA_E_UNSUPPORTED,
+                          "%s: split.count is %" PRIu32 "; a model may have %d shards", gguf->path,
+                          out->count, MOST_SHARDS);
     if (out->number >= out->count)
         return umbra_fail(err, UMBRA_E_FORMAT,
                           "%s: split.no is %" PRIu32 ", but there are %" PRIu32

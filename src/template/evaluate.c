@@ -225,7 +225,8 @@ static int evaluate_function(umbra_tpl_context *c, const umbra_tpl_node *node, u
 static int evaluate_not(umbra_tpl_context *c, const umbra_tpl_node *node, umbra_tpl_value *out)
 {
     int rc = umbra_tpl_evaluate(c, node->a, out);
-    *out = umbra_tpl_bool(!umbra_tpl_truth(*out));
+    if (rc == UMBRA_OK)
+        *out = umbra_tpl_bool(!umbra_tpl_truth(*out));
     return rc;
 }
 

@@ -89,6 +89,20 @@ static double round_common(double f, int digits)
     return nearbyint(f / unit) * unit;
 }
 
+/* An integer to a multiple of 10^tens, a half to an even one. */
+static int64_t round_int(int64_t i, int64_t tens)
+{
+    int64_t unit = 1;
+    if (tens > 18) /* past what 64 bits hold */
+        return 0;
+    for (; tens > 0; tens--)
+        unit *= 10;
+    int64_t whole = i / unit, rest = i % unit < 0 ? -(i % unit) : i % unit;
+    if (rest > unit - rest || (rest == unit - rest && whole % 2 != 0))
+        whole += i < 0 ? -1 : 1;
+    return whole * unit;
+}
+
 static int filter_round(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_tpl_value *out)
 {
     int64_t digits, i;
@@ -103,8 +117,8 @@ static int filter_round(umbra_tpl_context *c, const umbra_tpl_call *call, umbra_
     digits = digits > 400 ? 400 : digits < -400 ? -400 : digits;
     double f = umbra_tpl_as_float(call->self), unit = pow(10, (double)digits);
     if (umbra_tpl_text_is(method, "common"))
-        *out = umbra_tpl_as_int(call->self, &i) && digits >= 0
-                   ? umbra_tpl_int(i)
+        *out = umbra_tpl_as_int(call->self, &i)
+                   ? umbra_tpl_int(digits < 0 ? round_int(i, -digits) : i)
                    : umbra_tpl_float(round_common(f, (int)digits));
     else if (umbra_tpl_text_is(method, "ceil"))
         *out = umbra_tpl_float(ceil(f * unit) / unit);

@@ -10,10 +10,16 @@
 
 const command commands[] = {
     {.line = "inspect " MODEL},
+    {.line = "inspect " MODEL " --json --ram 40M"},
+    {.line = "help run"},
+    {.line = "version"},
     {.line = "run " MODEL " -p the -n 6 --ignore-eos -t 2 --usage " OUT "/usage.json",
      .output = OUT "/usage.json"},
     {.line = "run " MODEL " -p the -n 6 --ignore-eos -t 2 --ram 40M --io threads --prefetch "
              "runahead"},
+    {.line = "run " MODEL " -f " WORK "/text.txt -n 8 --draft lookup --temp 0.7 --top-k 9 --json "
+             "--stats --profile --verify -t 2"},
+    {.line = "run " MODEL " --chat --template " WORK "/chat.jinja --system the -n 4 -t 2"},
     {.line = "score " MODEL " --text " WORK "/text.txt --top 2 --experts --json -t 2"},
     {.line = "collect " MODEL " -o " OUT "/trace --tokens 600 --seed 3 --ctx 32 -t 2",
      .output = OUT "/trace",
@@ -33,6 +39,8 @@ const command commands[] = {
      .output = OUT "/bench.html"},
     {.line = "bench predictor --shadow " WORK "/shadow.st --calls 5"},
     {.line = "template " WORK "/chat.jinja " WORK "/case.json"},
+    {.line = "template " WORK "/chat.jinja " WORK "/case.json --spans"},
+    {.line = "under --experts 600K --io threads --stats -- " UMBRA_HOST " " MODEL},
 };
 const int n_commands = sizeof commands / sizeof *commands;
 
@@ -58,6 +66,7 @@ inject_result run_line(const char *line, const inject *what)
     int n = 1;
     w.out = SAID;
     w.err = TOLD;
+    w.in = WORK "/lines.txt";
     snprintf(text, sizeof text, "%s", line);
     while (n < 63 && (argv[n] = strsep(&rest, " ")) != NULL)
         n++;
@@ -83,6 +92,7 @@ int faults_set_up(void **state)
     umbra_builder_write(&b, MODEL);
     umbra_builder_release(&b);
     shell("echo 'The quick brown fox' >" WORK "/text.txt");
+    shell("printf 'the\\nfox\\n' >" WORK "/lines.txt");
     shell("echo '{% for m in messages %}{{ m.content }}{% endfor %}' >" WORK "/chat.jinja");
     shell("echo '{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}' >" WORK "/case.json");
     run_good("collect " MODEL " -o " WORK "/trace --tokens 600 --seed 1 --ctx 32");

@@ -94,6 +94,28 @@ static void what_stands_in_the_way(void **state)
     }
 }
 
+/* In place of the server's folder of states. */
+static void what_stands_for_states(void **state)
+{
+    (void)state;
+#ifdef UMBRA_SERVES
+    static const command serve = {.line = "serve " MODEL
+                                          " --port 0 --no-probe --ram 40M --state " OUT "/states",
+                                  .output = OUT "/states"};
+    static const char *const others[] = {"mkfifo '%s'", "ln -s /nowhere/at/all '%s'",
+                                         "echo mine >'%s'"};
+    for (int i = 0; i < 3; i++) {
+        replace_output(&serve, others[i]);
+        mode_t before = mode_of(serve.output);
+        expect_refusal(&serve, others[i], serve.output);
+        assert_int_equal(mode_of(serve.output), before);
+    }
+    assert_true(file_says(serve.output, "mine"));
+#else
+    skip();
+#endif
+}
+
 static void a_link_stays_one(void **state)
 {
     (void)state;
@@ -146,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rights_are_the_umask_s),
         cmocka_unit_test(what_stands_in_the_way),
+        cmocka_unit_test(what_stands_for_states),
         cmocka_unit_test(a_link_stays_one),
         cmocka_unit_test(nothing_is_written_beside_the_model),
     };

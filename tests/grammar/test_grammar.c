@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,6 +211,12 @@ static const text_case texts[] = {
     {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"a\": 1, \"b\": 1}", true},
     {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"a\": 1}", false},
     {"{\"properties\":{\"a\":{},\"b\":{}},\"required\":[\"b\"]}", "{\"b\": 1, \"c\": 1}", false},
+    {"{\"minItems\":1}", "[true]", true},
+    {"{\"minItems\":1}", "[]", false},
+    {"{\"minLength\":2}", "\"ab\"", true},
+    {"{\"minLength\":2}", "\"a\"", false},
+    {"{\"minimum\":0}", "2.5", true},
+    {"{\"minimum\":0}", "-2.5", false},
 };
 
 static void texts_fit_or_do_not(void **state)
@@ -269,6 +276,12 @@ static void what_is_not_known_is_refused_by_name(void **state)
         {"{\"enum\":[1],\"type\":\"string\"}", "\"type\" does not fit", -4},
         {"{\"const\":1,\"minimum\":0}", "\"minimum\" beside \"const\"", -4},
         {"{\"enum\":[]}", "\"enum\" must be", -4},
+        {"{\"type\":[\"string\",1]}", "\"type\" must be a name or a list of names", -4},
+        {"{\"anyOf\":5}", "\"anyOf\" must be a list of schemas", -4},
+        {"{\"anyOf\":[]}", "\"anyOf\" must be a list of schemas", -4},
+        {"{\"$ref\":5}", "\"$ref\" must be", -4},
+        {"{\"required\":5}", "\"required\" must be a list of names", -4},
+        {"{\"properties\":5}", "\"properties\" must be an object", -4},
         {"false", "is no object", -4},
         {"{\"type\":", "the schema: this is no JSON", 0},
         {"3", "is no object", -4},
@@ -304,6 +317,108 @@ static void nesting_is_bounded(void **state)
     umbra_grammar_close(&g);
 }
 
+static void expect_too_deep(const fixture *f, const char *schema, int status)
+{
+    umbra_grammar *g;
+    umbra_error err = {0};
+    assert_int_equal(umbra_grammar_open(&g, f->spellings, schema, strlen(schema), NULL, &err),
+                     status);
+    if (!strstr(err.message, "deep"))
+        fail_msg("%s", err.message);
+}
+
+/* Inside each other as text, and by references. */
+static void schemas_nest_to_a_limit(void **state)
+{
+    enum { DEEP = 100 };
+    char schema[DEEP * 64] = "";
+    size_t n = 0;
+    for (int i = 0; i < DEEP; i++)
+        n += (size_t)sprintf(schema + n, "{\"items\":");
+    n += (size_t)sprintf(schema + n, "true");
+    memset(schema + n, '}', DEEP);
+    expect_too_deep(*state, schema, UMBRA_E_FORMAT);
+    memset(schema, 0, sizeof schema);
+    n = (size_t)sprintf(schema, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{\"last\":true");
+    for (int i = 0; i < DEEP; i++)
+        n += (size_t)sprintf(schema + n, ",\"d%d\":{\"items\":{\"$ref\":\"#/$defs/d%d\"}}", i,
+                             i + 1);
+    sprintf(schema + n, ",\"d%d\":true}}", DEEP);
+    expect_too_deep(*state, schema, UMBRA_E_UNSUPPORTED);
+}
+
+/* More alternatives at once, and more states in a text, than there is room for at first. */
+static void large_grammars_are_followed(void **state)
+{
+    const fixture *f = *state;
+    enum { WORDS = 600, LONG = 40000 };
+    char *schema = calloc(LONG + 64, 1), *text = calloc(LONG + 64, 1);
+    size_t n = (size_t)sprintf(schema, "{\"enum\":[\"last\"");
+    for (int i = 0; i < WORDS; i++)
+        n += (size_t)sprintf(schema + n, ",\"w%d\"", i);
+    sprintf(schema + n, "]}");
+    umbra_grammar *g = open_grammar(f, schema, NULL);
+    assert_true(takes(f, g, "\"w599\""));
+    assert_false(takes(f, g, "\"w600\""));
+    umbra_grammar_close(&g);
+
+    memset(text + 1, 'x', LONG);
+    text[0] = text[LONG + 1] = '"';
+    sprintf(schema, "{\"const\":%s}", text);
+    g = open_grammar(f, schema, NULL);
+    int32_t *ids;
+    size_t tokens;
+    assert_int_equal(
+        umbra_tokenize(f->model, text, strlen(text), false, false, &ids, &tokens, NULL), UMBRA_OK);
+    for (int i = 0; i < 3; i++) { /* each time all states but those of the text are forgotten */
+        assert_int_equal(umbra_grammar_allow(g, ids, (int)tokens - 1, f->allowed), 1);
+        assert_true(may_come(f, ids[tokens - 1]));
+        assert_false(may_come(f, 0));
+        assert_int_equal(umbra_grammar_allow(g, ids, (int)tokens, f->allowed), 1);
+        assert_true(may_come(f, 0));
+    }
+    umbra_free_tokens(ids);
+    umbra_grammar_close(&g);
+    free(schema);
+    free(text);
+}
+
+/* What is no text of the grammar is told apart from lack of memory; an end token may follow. */
+static void tokens_that_may_not_come(void **state)
+{
+    const fixture *f = *state;
+    umbra_grammar *g = open_grammar(f, "{\"type\":\"null\"}", NULL);
+    int32_t *ids, tokens[16];
+    size_t n;
+    assert_int_equal(umbra_tokenize(f->model, "nullx", 5, false, false, &ids, &n, NULL), UMBRA_OK);
+    assert_int_equal(umbra_grammar_allow(g, ids, (int)n, f->allowed), UMBRA_E_ARGUMENT);
+    umbra_free_tokens(ids);
+    assert_int_equal(umbra_tokenize(f->model, "null", 4, false, false, &ids, &n, NULL), UMBRA_OK);
+    assert_in_range(n, 1, 15);
+    memcpy(tokens, ids, n * sizeof *ids);
+    tokens[n] = 0; /* the end of a text */
+    assert_int_equal(umbra_grammar_allow(g, tokens, (int)n + 1, f->allowed), 1);
+    umbra_free_tokens(ids);
+    umbra_grammar_close(&g);
+}
+
+static void options_are_looked_at(void **state)
+{
+    const fixture *f = *state;
+    umbra_grammar *g;
+    umbra_error err = {0};
+    char after[1000];
+    memset(after, 'x', sizeof after - 1);
+    after[sizeof after - 1] = '\0';
+    umbra_grammar_options o = {.after = after};
+    assert_int_equal(umbra_grammar_open(&g, f->spellings, NULL, 0, &o, &err), UMBRA_E_ARGUMENT);
+    assert_non_null(strstr(err.message, "too long"));
+    assert_null(g);
+    umbra_call_options calls = {0};
+    assert_int_equal(umbra_grammar_open_calls(&g, f->spellings, &calls, &err), UMBRA_E_ARGUMENT);
+    assert_null(g);
+}
+
 /* Whichever allocation fails: an error, and nothing is lost. */
 static void memory_may_be_out(void **state)
 {
@@ -336,6 +451,10 @@ int main(void)
         cmocka_unit_test(a_grammar_may_begin_later),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(schemas_nest_to_a_limit),
+        cmocka_unit_test(large_grammars_are_followed),
+        cmocka_unit_test(tokens_that_may_not_come),
+        cmocka_unit_test(options_are_looked_at),
         cmocka_unit_test(memory_may_be_out),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -302,6 +302,14 @@ static void what_is_not_supported_is_named(void **state)
         {"/v1/chat/completions",
          "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"audio\":{}}", "audio"},
         {"/v1/chat/completions", ONE ",\"reasoning_effort\":\"some\"}", "reasoning_effort"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":5}", "logit_bias"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"stream\":true,\"stream_options\":5}",
+         "stream_options"},
+        {"/v1/responses", "{\"input\":\"a\",\"text\":5}", "text"},
+        {"/tokenize", "{\"content\":5}", "content"},
+        {"/tokenize", "{\"contents\":\"a\"}", "contents"},
+        {"/detokenize", "{\"tokens\":5}", "tokens"},
+        {"/detokenize", "{\"token\":[]}", "token"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_t *j = http_post(port, cases[i].path, cases[i].body, 400);
@@ -312,6 +320,32 @@ static void what_is_not_supported_is_named(void **state)
     json_t *j = http_post(port, "/v1/messages", "{\"messages\":[],\"max_tokens\":5,\"x\":1}", 400);
     assert_string_equal(http_text(j, "error.type"), "invalid_request_error");
     json_decref(j);
+}
+
+/* The same in the other API, whose errors have no field. */
+static void what_is_no_message_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *members, *words;
+    } cases[] = {
+        {"\"messages\":[{\"role\":\"user\",\"content\":5}]", "content must be a string or a list"},
+        {"\"system\":5", "must be a string or a list of blocks"},
+        {"\"system\":[{\"type\":\"image\"}]", "only blocks of type text"},
+        {"\"thinking\":{\"type\":\"odd\"}", "must be enabled, adaptive or disabled"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char body[256];
+        bool whole = strstr(cases[i].members, "messages") != NULL;
+        snprintf(body, sizeof body, "{\"max_tokens\":5,%s%s}",
+                 whole ? "" : "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],",
+                 cases[i].members);
+        json_t *j = http_post(port, "/v1/messages", body, 400);
+        assert_string_equal(http_text(j, "error.type"), "invalid_request_error");
+        if (!strstr(http_text(j, "error.message"), cases[i].words))
+            fail_msg("%s: %s", body, http_text(j, "error.message"));
+        json_decref(j);
+    }
 }
 
 static void bad_bodies_are_refused(void **state)
@@ -438,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_seed_gives_the_same_text_again),
         cmocka_unit_test(a_bias_forbids_a_token),
         cmocka_unit_test(what_is_not_supported_is_named),
+        cmocka_unit_test(what_is_no_message_is_named),
         cmocka_unit_test(bad_bodies_are_refused),
         cmocka_unit_test(tokens_come_back_as_text),
         cmocka_unit_test(it_tells_of_itself),

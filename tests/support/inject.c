@@ -60,6 +60,9 @@ static void become(const inject *what, char *const argv[])
 {
     direct(what->out, 1);
     direct(what->err, 2);
+    int in = what->in ? open(what->in, O_RDONLY) : 0;
+    if (in < 0 || dup2(in, 0) < 0)
+        _exit(CANNOT);
     if (what->preload)
         setenv("LD_PRELOAD", what->preload, 1);
     if (what->calls[0]) {
@@ -170,9 +173,11 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Time counts while this process runs: where all is stopped for a while, nothing hangs. */
 static void follow(tracer *t)
 {
-    double end = now() + (t->what->seconds ? t->what->seconds : SECONDS);
+    static const double most = .1;
+    double left = t->what->seconds ? t->what->seconds : SECONDS, last = now();
     for (;;) {
         int status;
         pid_t thread = waitpid(-1, &status, __WALL | WNOHANG);
@@ -180,7 +185,10 @@ static void follow(tracer *t)
             return;
         if (thread == 0) {
             nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
-            if (now() > end && !t->result.late) {
+            double at = now();
+            left -= at - last < most ? at - last : most;
+            last = at;
+            if (left < 0 && !t->result.late) {
                 tell_where(t->process);
                 t->result.late = true;
                 kill(t->process, SIGKILL);

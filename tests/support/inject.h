@@ -29,6 +29,7 @@ typedef struct inject {
     void (*hanging)(int process); /* for INJECT_HANG, once: it hangs now. Must make it end. */
     const char *preload;          /* a library to load before all others, or NULL */
     const char *out, *err;        /* files for what the program writes */
+    const char *in;               /* a file for it to read, or NULL: as the test */
     int seconds;                  /* 0: 60; then it is killed and `late` */
     int *process;                 /* or NULL: where its id is put before it runs */
 } inject;

@@ -84,11 +84,39 @@ static void refuses_what_is_wrong(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* [template, words of the message] */
+static void says_what_is_wrong(void **state)
+{
+    (void)state;
+    json_t *j = load("refused"), *row;
+    char *variables = variables_of(j);
+    size_t i, failures = 0;
+    json_array_foreach(json_object_get(j, "told"), i, row)
+    {
+        json_t *source = json_array_get(row, 0);
+        const char *words = json_string_value(json_array_get(row, 1));
+        umbra_template_output out;
+        umbra_error err = {0};
+        int rc = render_text(json_string_value(source), json_string_length(source), variables, NULL,
+                             &out, &err);
+        bool told = rc != UMBRA_OK && rc == err.status && strstr(err.message, words) != NULL;
+        if (!told)
+            print_error("%s: %d \"%s\" does not say \"%s\"\n", json_string_value(source), rc,
+                        err.message, words);
+        failures += !told;
+        umbra_template_output_free(&out);
+    }
+    free(variables);
+    json_decref(j);
+    assert_true(i > 0);
+    assert_int_equal(failures, 0);
+}
+
 int main(void)
 {
     static char whitespace[] = "whitespace", statements[] = "statements",
                 expressions[] = "expressions", methods[] = "methods", filters[] = "filters",
-                idioms[] = "idioms";
+                idioms[] = "idioms", corners[] = "corners";
     const struct CMUnitTest tests[] = {
         {"whitespace", renders_as_expected, NULL, NULL, whitespace},
         {"statements", renders_as_expected, NULL, NULL, statements},
@@ -96,7 +124,9 @@ int main(void)
         {"methods", renders_as_expected, NULL, NULL, methods},
         {"filters", renders_as_expected, NULL, NULL, filters},
         {"idioms", renders_as_expected, NULL, NULL, idioms},
+        {"corners", renders_as_expected, NULL, NULL, corners},
         cmocka_unit_test(refuses_what_is_wrong),
+        cmocka_unit_test(says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -236,6 +236,7 @@ static void calls_take_nothing(void **state)
     (void)state;
     umbra_template *t = NULL;
     umbra_template_tree *tree = NULL;
+    umbra_error err = {0};
     umbra_template_output out;
     umbra_template_close(&t);
     umbra_template_tree_close(&tree);
@@ -244,6 +245,11 @@ static void calls_take_nothing(void **state)
     assert_string_equal(out.text, "");
     assert_int_equal(out.n_spans, 0);
     umbra_template_output_free(&out);
+    assert_int_equal(umbra_template_tree_open(&tree, NULL), UMBRA_OK);
+    assert_int_equal(umbra_template_render(t, umbra_template_int(tree, 5), NULL, &out, &err),
+                     UMBRA_E_FORMAT);
+    assert_non_null(strstr(err.message, "must be a dict"));
+    umbra_template_tree_close(&tree);
     umbra_template_close(&t);
     assert_null(t);
 }

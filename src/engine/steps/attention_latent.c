@@ -59,7 +59,7 @@ static void attend_piece(const umbra_pass *p, int layer, const piece *at)
     umbra_latent *l = &s->latent;
     umbra_picks picks = s->picks;
     picks.unit = umbra_picks_of(&s->picks, at->first, 0);
-    picks.n += at->first;
+    picks.n = picks.n ? picks.n + at->first : NULL;
     umbra_attend_step attend = {
         .q = l->query,
         .form = &p->forms[layer],
