@@ -1,13 +1,11 @@
 /* Opens and closes an engine, and answers what it is. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
 #include "engine/internal.h"
+#include "engine/compare.h"
 #include "engine/part.h"
 #include "engine/ranks.h"
 
@@ -172,52 +170,6 @@ static int check_widths(const umbra_model *model, umbra_error *err)
 
 /* ---- with ranks ---- */
 
-/* That all are of one version and have one model: what is exchanged next has its shape. */
-static int compare_models(const umbra_model *model, const umbra_ranks *ranks, umbra_error *err)
-{
-    enum { CLAIMS = 2 };
-    umbra_ranks_claim c[CLAIMS];
-    char hash[UMBRA_MODEL_HASH_CHARS] = "";
-    int rc = umbra_ranks_agree(ranks, umbra_model_hash(model, hash, err), err);
-    if (rc != UMBRA_OK)
-        return rc;
-    umbra_ranks_claim_set(&c[0], "the version of Umbra", UMBRA_VERSION);
-    umbra_ranks_claim_set(&c[1], "the hash of the model file's header", hash);
-    return umbra_ranks_compare(ranks, c, CLAIMS, err);
-}
-
-/* That all run the model the same way, so that they come to the same bits. */
-static int compare_ways(const umbra_engine *e, const umbra_ranks *ranks, umbra_error *err)
-{
-    enum { CLAIMS = 3 };
-    umbra_ranks_claim c[CLAIMS];
-    char text[64];
-    umbra_ranks_claim_set(&c[0], "the set of kernels", e->plan.kernels);
-    snprintf(text, sizeof text, "%d", e->plan.context);
-    umbra_ranks_claim_set(&c[1], "the context", text);
-    snprintf(text, sizeof text, "%016" PRIx64,
-             (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
-    umbra_ranks_claim_set(&c[2], "the hash of the model's dense weights", text);
-    return umbra_ranks_compare(ranks, c, CLAIMS, err);
-}
-
-int umbra_engine_compare(const umbra_engine *e, const umbra_ranks *ranks, umbra_error *err)
-{
-    int rc = compare_models(e->model, ranks, err);
-    return rc == UMBRA_OK ? compare_ways(e, ranks, err) : rc;
-}
-
-/* The same, of an engine that opens, whose models were compared before. */
-static int compare_ranks(const umbra_engine *e, umbra_error *err)
-{
-    umbra_ranks_claim c;
-    char text[16];
-    int rc = compare_ways(e, &e->division.ranks, err);
-    snprintf(text, sizeof text, "%d", e->sequences);
-    umbra_ranks_claim_set(&c, "the number of sequences", text);
-    return rc == UMBRA_OK ? umbra_ranks_compare(&e->division.ranks, &c, 1, err) : rc;
-}
-
 /* Rank 0's division, and the chunk that every rank has room for. */
 static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *err)
 {
@@ -226,7 +178,7 @@ static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *
         return rc;
     rc = umbra_division_agree(&e->division, rc, err);
     if (rc == UMBRA_OK)
-        rc = compare_models(e->model, &e->division.ranks, err);
+        rc = umbra_compare_models(e->model, &e->division.ranks, err);
     if (rc == UMBRA_OK)
         rc = umbra_division_share(&e->division, e->model, err);
     int chunk = e->plan.chunk;
@@ -276,7 +228,7 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     if (rc == UMBRA_OK)
         rc = umbra_division_agree(&e->division, open_parts(e, &o, err), err);
     if (rc == UMBRA_OK && e->division.owner)
-        rc = compare_ranks(e, err);
+        rc = umbra_compare_engines(e, &e->division.ranks, err);
     if (rc != UMBRA_OK) {
         umbra_engine_close(&e);
         return rc;

@@ -146,7 +146,7 @@ expect()
 {
     words=$1
     shift
-    if timeout 60 mpirun "$@" >"$folder/out" 2>&1; then fail "no failure: $*"; fi
+    if timeout 180 mpirun "$@" >"$folder/out" 2>&1; then fail "no failure: $*"; fi
     grep -q "$words" "$folder/out" || { cat "$folder/out"; fail "no word of \"$words\": $*"; }
 }
 expect 'inspect does not divide its work' -n 2 "$umbra" inspect $tiny
@@ -169,7 +169,7 @@ expect 'that was rank 0 (.*) alone' -n 1 "$umbra" run $tiny -p x --ram 9M : -n 1
 LC_ALL=C sed 's/umbra-tiny/umbra-tinY/' $tiny >"$folder/header.gguf"
 cp $tiny "$folder/byte.gguf"
 printf 'x' | dd of="$folder/byte.gguf" bs=1 seek=1000000 conv=notrunc 2>/dev/null
-expect "rank 1 (.*the hash of the model file's header differs from rank 0" \
+expect "rank 1 (.*the hash of the model's header differs from rank 0" \
     -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run "$folder/header.gguf" -p x -n 5
 expect "rank 1 (.*the hash of the model's dense weights differs from rank 0" \
     -n 1 "$umbra" run $tiny -p x -n 5 : -n 1 "$umbra" run "$folder/byte.gguf" -p x -n 5
@@ -192,7 +192,7 @@ if [ "$("$folder/umbra" version 2>/dev/null | head -1)" = "umbra 9.9.9" ] && [ $
 else
     echo "SKIPPED: another version, which cannot be made of this program"
 fi
-# A rank that is killed, ends all: MPI says which on which machine.
+# A rank that is killed ends all: MPI says which on which machine.
 expect 'rank 1 .*on node .* exited on signal 9' -n 1 "$umbra" bench $tiny --rounds 1000 -t 1 : \
     -n 1 sh -c '(sleep 2; kill -9 $$) & exec "$@"' sh "$umbra" bench $tiny --rounds 1000 -t 1
 expect 'rank 1 (.*nothing/manifest.json: there is none' -n 1 "$umbra" train "$folder/trace" -o "$folder/new" : \
