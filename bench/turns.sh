@@ -88,7 +88,7 @@ turn()
 await_refill()
 {
     until [ "$(figure refill_experts)" = 0 ]; do sleep 0.05; done
-    echo "read back while nobody asked: $(figure refill_reads_total) experts"
+    echo "read back: $(figure refill_reads_total) experts"
 }
 
 start "$@"

@@ -84,7 +84,6 @@ static void add_checkpoints(serve_command *c)
 static void reserve(serve_command *c)
 {
     umbra_memory_plan p;
-    c->server.model = c->model;
     c->engine.reserved_bytes = serve_memory_bytes(&c->server);
     if (!c->server.state_folder)
         return;
@@ -210,12 +209,9 @@ static int serve_until_told(serve_command *c)
     umbra_error err = {0};
     serve *server;
     block_signals();
-    c->server.model = c->model;
-    c->server.engine = c->running;
     c->server.prefetch = c->ahead;
     c->server.drafts = c->drafts;
     c->server.sequences = c->engine.sequences;
-    c->server.log = show;
     if (serve_open(&server, &c->server, &err) != UMBRA_OK)
         return cli_fail(&err);
     const char *host = c->server.host ? c->server.host : "127.0.0.1";
@@ -249,7 +245,10 @@ static int open_engine(serve_command *c, umbra_error *err)
     }
     if (rc == UMBRA_OK) {
         cli_warn_budget(c->model, &fitted);
-        rc = umbra_engine_open(&c->running, c->model, &fitted, err);
+        /* One rank alone serves. */
+        rc = cli_ranks_follows() ? umbra_engine_open(&c->server.engine, c->model, &fitted, err)
+                                 : serve_open_engine(&c->server, &fitted, err);
+        c->running = c->server.engine;
     }
     if (rc == UMBRA_OK)
         rc = umbra_prefetch_open(&c->ahead, c->running, &c->prefetch, err);
@@ -266,6 +265,8 @@ static int run(const char *path, serve_command *c)
     if (umbra_model_open(&c->model, path, &err) != UMBRA_OK)
         return cli_fail(&err);
     cli_print_notes(c->model);
+    c->server.model = c->model;
+    c->server.log = show;
     if (!c->server.name) {
         const char *slash = strrchr(path, '/');
         c->server.name = slash ? slash + 1 : path;
@@ -283,6 +284,7 @@ static int run(const char *path, serve_command *c)
         else
             code = leads ? serve_until_told(c) : cli_ranks_follow(c->running);
     }
+    serve_close_states(&c->server);
     umbra_drafts_close(&c->drafts);
     umbra_prefetch_close(&c->ahead);
     umbra_engine_close(&c->running);

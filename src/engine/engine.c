@@ -114,7 +114,7 @@ static int open_ngrams(umbra_engine *e, umbra_error *err)
 
 static int load_weights(umbra_engine *e, const umbra_progress *progress, umbra_error *err)
 {
-    int rc = umbra_weights_load(&e->weights, e->model, e->device.kernels, progress, err);
+    int rc = umbra_weights_load(&e->weights, e->model, &e->device, progress, err);
     const umbra_config *c = &e->model->config;
     const float *slowed = rc == UMBRA_OK ? e->weights.model[UMBRA_ROPE_FACTORS].data : NULL;
     for (int r = 0; rc == UMBRA_OK && r < UMBRA_ROPES; r++)
@@ -190,7 +190,14 @@ static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *
     return umbra_engine_plan(e->model, o, &e->plan, err);
 }
 
-static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_error *err)
+/* Who is to be called before the weights are read, if anybody is. */
+typedef struct early {
+    umbra_engine_early_fn fn;
+    void *user;
+} early;
+
+static int open_parts(umbra_engine *e, const umbra_engine_options *o, const early *first,
+                      umbra_error *err)
 {
     int rc = umbra_part_check(e->model, &e->division, err);
     if (rc == UMBRA_OK)
@@ -202,15 +209,25 @@ static int open_parts(umbra_engine *e, const umbra_engine_options *o, umbra_erro
     if (rc == UMBRA_OK)
         rc = umbra_follow_open(e, err);
     if (rc == UMBRA_OK)
-        rc = load_weights(e, o->progress, err);
+        rc = open_own_store(e, o, err);
+    if (rc == UMBRA_OK && first->fn)
+        rc = first->fn(first->user, e, err);
     if (rc == UMBRA_OK)
-        rc = open_ngrams(e, err);
-    return rc == UMBRA_OK ? open_own_store(e, o, err) : rc;
+        rc = load_weights(e, o->progress, err);
+    return rc == UMBRA_OK ? open_ngrams(e, err) : rc;
 }
 
 int umbra_engine_open(umbra_engine **out, const umbra_model *model,
                       const umbra_engine_options *options, umbra_error *err)
 {
+    return umbra_engine_open_early(out, model, options, NULL, NULL, err);
+}
+
+int umbra_engine_open_early(umbra_engine **out, const umbra_model *model,
+                            const umbra_engine_options *options, umbra_engine_early_fn fn,
+                            void *user, umbra_error *err)
+{
+    const early first = {fn, user};
     *out = NULL;
     umbra_engine_options o = options ? *options : (umbra_engine_options){0};
     umbra_engine *e = umbra_calloc(1, sizeof *e);
@@ -226,7 +243,7 @@ int umbra_engine_open(umbra_engine **out, const umbra_model *model,
     if (rc == UMBRA_OK)
         rc = plan_together(e, &o, err);
     if (rc == UMBRA_OK)
-        rc = umbra_division_agree(&e->division, open_parts(e, &o, err), err);
+        rc = umbra_division_agree(&e->division, open_parts(e, &o, &first, err), err);
     if (rc == UMBRA_OK && e->division.owner)
         rc = umbra_compare_engines(e, &e->division.ranks, err);
     if (rc != UMBRA_OK) {

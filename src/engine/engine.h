@@ -34,6 +34,17 @@ int umbra_engine_uses(const umbra_engine *engine, uint64_t *out, umbra_error *er
  * version, set of kernels, context, model. */
 int umbra_engine_compare(const umbra_engine *engine, const umbra_ranks *ranks, umbra_error *err);
 
+/* umbra_engine_open, which calls early(user, engine) as soon as there is a plan and the store can
+ * be driven, before the dense weights are read: what it starts to read goes on beside them. Any
+ * other status than UMBRA_OK ends the opening. */
+typedef int (*umbra_engine_early_fn)(void *user, umbra_engine *engine, umbra_error *err);
+int umbra_engine_open_early(umbra_engine **out, const umbra_model *model,
+                            const umbra_engine_options *options, umbra_engine_early_fn early,
+                            void *user, umbra_error *err);
+/* Finds out now what snapshots are marked with, which takes a look at all dense weights: else the
+ * first one does. */
+int umbra_engine_identify(umbra_engine *engine, umbra_error *err);
+
 /* A store of so many bytes for the model's experts, as an engine with these options would open it.
  */
 int umbra_engine_open_store(umbra_store **out, const umbra_model *model,

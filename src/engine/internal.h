@@ -70,8 +70,8 @@ static inline bool umbra_weights_are_lent(const umbra_model *model, int role)
            model->role[role] == model->lender->role[role];
 }
 
-/* weights.c */
-int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
+/* weights.c: for the device, which is told between reads that other reads may go on. */
+int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_device *device,
                        const umbra_progress *progress, umbra_error *err);
 void umbra_weights_free(umbra_weights *w);
 

@@ -2,7 +2,7 @@
  *
  * A snapshot, little-endian:
  *    0  char[8]   "UMBRAST" and a zero
- *    8  u32       version, 2
+ *    8  u32       version, 3
  *   12  u32       tokens
  *   16  u64[2]    identity of the model's weights
  *   32  char[16]  name of the kernels, zero-padded: their bits differ
@@ -17,7 +17,7 @@
 #include "base/memory.h"
 #include "engine/internal.h"
 
-enum { VERSION = 2, SAMPLE_BYTES = 4 << 10 };
+enum { VERSION = 3, SAMPLE_BYTES = 4 << 10, PIECE_BYTES = 2 << 20, PIECES_AT_ONCE = 64 };
 
 static const char magic[8] = "UMBRAST";
 
@@ -87,8 +87,39 @@ static int add_experts(const umbra_model *model, XXH3_state_t *state, umbra_erro
     return UMBRA_OK;
 }
 
+typedef struct pieces {
+    const char *data;
+    uint64_t bytes;
+    uint64_t hash[PIECES_AT_ONCE];
+} pieces;
+
+static void hash_pieces(void *context, int begin, int end, int worker)
+{
+    pieces *p = context;
+    (void)worker;
+    for (int i = begin; i < end; i++) {
+        uint64_t at = (uint64_t)i * PIECE_BYTES, left = p->bytes - at;
+        p->hash[i] = XXH3_64bits(p->data + at, left < PIECE_BYTES ? left : PIECE_BYTES);
+    }
+}
+
+/* Gigabytes: all threads take part, and reads go on. */
+static void add_dense(const umbra_engine *e, XXH3_state_t *state)
+{
+    const uint64_t together = (uint64_t)PIECE_BYTES * PIECES_AT_ONCE;
+    for (uint64_t at = 0; at < e->weights.arena_bytes; at += together) {
+        uint64_t left = e->weights.arena_bytes - at;
+        pieces p = {.data = (const char *)e->weights.arena + at,
+                    .bytes = left < together ? left : together};
+        int n = (int)((p.bytes + PIECE_BYTES - 1) / PIECE_BYTES);
+        e->device.tick(e->device.user);
+        umbra_device_run(&e->device, n, 1, hash_pieces, &p);
+        XXH3_128bits_update(state, p.hash, (size_t)n * sizeof p.hash[0]);
+    }
+}
+
 /* What the states depend on: all dense weights, and what names the experts. */
-static int find_identity(umbra_engine *e, umbra_error *err)
+int umbra_engine_identify(umbra_engine *e, umbra_error *err)
 {
     if (e->has_identity)
         return UMBRA_OK;
@@ -96,7 +127,7 @@ static int find_identity(umbra_engine *e, umbra_error *err)
     if (!state)
         return umbra_fail_nomem(err, "the identity of the model", sizeof e->identity);
     XXH3_128bits_reset(state);
-    XXH3_128bits_update(state, e->weights.arena, e->weights.arena_bytes);
+    add_dense(e, state);
     int rc = add_experts(e->model, state, err);
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     XXH3_freeState(state);
@@ -126,7 +157,7 @@ int umbra_engine_snapshot(umbra_engine *e, int sequence, void *out, uint64_t roo
 {
     int rc = check_sequence(e, sequence, err);
     if (rc == UMBRA_OK)
-        rc = find_identity(e, err);
+        rc = umbra_engine_identify(e, err);
     if (rc != UMBRA_OK)
         return rc;
     int length = umbra_state_length(e->state, sequence);
@@ -191,7 +222,7 @@ int umbra_engine_restore(umbra_engine *e, int sequence, const void *in, uint64_t
         rc = umbra_fail(err, UMBRA_E_FORMAT, "a snapshot has at least %zu bytes, this has %" PRIu64,
                         sizeof h + sizeof sum, bytes);
     if (rc == UMBRA_OK)
-        rc = find_identity(e, err);
+        rc = umbra_engine_identify(e, err);
     if (rc != UMBRA_OK)
         return rc;
     memcpy(&h, in, sizeof h);

@@ -6,11 +6,11 @@
 #include "base/quote.h"
 #include "engine/internal.h"
 
-enum { READ_BYTES = 8 << 20 };
+enum { READ_BYTES = 1 << 20 };
 
 typedef struct loader {
     const umbra_model *model;
-    const umbra_kernels *kernels;
+    const umbra_device *device;
     const umbra_progress *progress;
     char *next; /* free place in the arena */
     uint64_t done, total;
@@ -21,6 +21,8 @@ static int read_tensor(loader *ld, const umbra_gguf_tensor *t)
 {
     for (uint64_t at = 0; at < t->bytes; at += READ_BYTES) {
         uint64_t n = t->bytes - at < READ_BYTES ? t->bytes - at : READ_BYTES;
+        if (ld->device->tick)
+            ld->device->tick(ld->device->user);
         int rc = umbra_gguf_read_tensor(ld->model->gguf, t, at, ld->next + at, n, ld->err);
         if (rc != UMBRA_OK)
             return rc;
@@ -45,7 +47,7 @@ static const char *type_names(const umbra_kernels *kernels, char *out, size_t si
 
 static int check_type(const loader *ld, const umbra_gguf_tensor *t)
 {
-    if (ld->kernels->matmul[t->dtype])
+    if (ld->device->kernels->matmul[t->dtype])
         return UMBRA_OK;
     char names[256];
     return umbra_fail_at(ld->err, UMBRA_E_UNSUPPORTED, t->offset,
@@ -53,7 +55,7 @@ static int check_type(const loader *ld, const umbra_gguf_tensor *t)
                          umbra_gguf_file_path(ld->model->gguf, t->file),
                          umbra_quote(t->name.data, t->name.bytes).text,
                          umbra_dtype_get(t->dtype).name,
-                         type_names(ld->kernels, names, sizeof names));
+                         type_names(ld->device->kernels, names, sizeof names));
 }
 
 static int load_tensor(loader *ld, const umbra_gguf_tensor *t, umbra_matrix *out)
@@ -124,7 +126,7 @@ static int load_all(loader *ld, umbra_weights *w)
     return rc;
 }
 
-int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_kernels *kernels,
+int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_device *device,
                        const umbra_progress *progress, umbra_error *err)
 {
     w->arena_bytes = umbra_plan_dense_bytes(model);
@@ -132,7 +134,7 @@ int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_k
     w->arena = umbra_map(w->arena_bytes);
     int rc = w->layer && w->arena ? UMBRA_OK
                                   : umbra_fail_nomem(err, "the dense weights", w->arena_bytes);
-    loader ld = {model, kernels, progress, w->arena, 0, w->arena_bytes, err};
+    loader ld = {model, device, progress, w->arena, 0, w->arena_bytes, err};
     if (rc == UMBRA_OK)
         rc = load_all(&ld, w);
     if (rc != UMBRA_OK)

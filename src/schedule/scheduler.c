@@ -66,7 +66,13 @@ int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *o
         return umbra_fail_nomem(err, "the scheduler", (uint64_t)options->sequences * 4096);
     }
     if (options->states)
-        umbra_states_refill(options->states, options->engine, &s->stats.refill_bytes);
+        s->stats.refill_bytes = umbra_states_refill(options->states, options->engine);
+    if (options->states && rc == UMBRA_OK)
+        rc = umbra_engine_identify(options->engine, err);
+    if (rc != UMBRA_OK) {
+        umbra_scheduler_close(&s);
+        return rc;
+    }
     umbra_engine_get_store_stats(options->engine, &s->stats.store);
     *out = s;
     return UMBRA_OK;
@@ -435,8 +441,8 @@ static bool keep_one(umbra_scheduler *s)
     return false;
 }
 
-/* Experts that were in the cache before a restart are read back while nobody asks. Returns whether
- * there may be more. */
+/* Experts that were in the cache before a restart are read back, while nobody asks by waiting for
+ * them. Returns whether there may be more. */
 static bool refill(umbra_scheduler *s)
 {
     umbra_error err = {0};

@@ -115,8 +115,8 @@ typedef struct umbra_scheduler_stats {
     uint64_t jobs[UMBRA_JOB_FAILED + 1]; /* by how they ended */
     int waiting, reading, writing;
     double prompt_per_second; /* tokens, lately; 0: not known */
-    uint64_t refill_bytes;    /* of experts that a process before had in its cache: to be read while
-                                 nobody asks, at opening */
+    uint64_t refill_bytes;    /* of experts that a process before had in its cache, which are read
+                                 back */
     umbra_store_stats store;  /* as of the last step, as the rest */
     umbra_draft_stats drafts; /* zeros, and source off: none are made */
 } umbra_scheduler_stats;

@@ -119,14 +119,16 @@ static void drop(umbra_states *s, const char *name)
     pthread_mutex_unlock(&s->mutex);
 }
 
-void umbra_states_refill(umbra_states *s, umbra_engine *engine, uint64_t *bytes)
+uint64_t umbra_states_refill(umbra_states *s, umbra_engine *engine)
 {
     char name[UMBRA_STATE_NAME];
     umbra_cached_expert *experts = NULL;
     umbra_error err = {0};
     uint64_t size;
     int fd, n = 0;
-    *bytes = 0;
+    if (s->refilled)
+        return s->refill_bytes;
+    s->refilled = true;
     name_of(s, name);
     char *path = umbra_state_path(s, name);
     if (path && umbra_file_open(&fd, path, &size, NULL) == UMBRA_OK) {
@@ -134,7 +136,7 @@ void umbra_states_refill(umbra_states *s, umbra_engine *engine, uint64_t *bytes)
         close(fd);
         if (rc == UMBRA_OK)
             rc = umbra_store_plan_refill(umbra_engine_store(engine), experts,
-                                         keep_own(engine, experts, n), bytes, &err);
+                                         keep_own(engine, experts, n), &s->refill_bytes, &err);
         if (rc != UMBRA_OK && s->o.warn)
             s->o.warn(s->o.user, err.message);
         if (rc == UMBRA_E_CORRUPT)
@@ -142,4 +144,5 @@ void umbra_states_refill(umbra_states *s, umbra_engine *engine, uint64_t *bytes)
     }
     umbra_free(path);
     umbra_free(experts);
+    return s->refill_bytes;
 }

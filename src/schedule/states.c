@@ -16,9 +16,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "engine/engine.h"
 #include "schedule/states_internal.h"
 
-enum { WRITER_STACK_BYTES = 128 << 10, LEAST_TOKENS = 32 };
+enum { WRITER_STACK_BYTES = 128 << 10, LEAST_TOKENS = 32, READ_BYTES = 1 << 20 };
 
 /* Taken for a disk's until a state was read. */
 static const double usual_bytes_per_second = 500e6;
@@ -336,16 +337,23 @@ static void drop(umbra_states *s, const char *name)
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* The whole file into buffer (bytes); its last use is now, for others that look. */
-static int read_file(const char *path, char *buffer, uint64_t bytes, umbra_error *err)
+/* The whole file into buffer (bytes), while the store's reads go on; its last use is now, for
+ * others that look. */
+static int read_file(const char *path, char *buffer, uint64_t bytes, umbra_store *store,
+                     umbra_error *err)
 {
     int fd;
     uint64_t size;
     int rc = umbra_file_open(&fd, path, &size, err);
     if (rc != UMBRA_OK)
         return rc;
-    rc = size == bytes ? umbra_file_read(fd, path, buffer, bytes, 0, err)
-                       : umbra_fail(err, UMBRA_E_CORRUPT, "%s: has another size than before", path);
+    if (size != bytes)
+        rc = umbra_fail(err, UMBRA_E_CORRUPT, "%s: has another size than before", path);
+    for (uint64_t at = 0; rc == UMBRA_OK && at < bytes; at += READ_BYTES) {
+        uint64_t left = bytes - at;
+        (void)umbra_store_poll(store, NULL); /* what fails there, the next step tells */
+        rc = umbra_file_read(fd, path, buffer + at, left < READ_BYTES ? left : READ_BYTES, at, err);
+    }
     futimens(fd, NULL);
     close(fd);
     return rc;
@@ -381,7 +389,7 @@ bool umbra_states_restore(umbra_states *s, umbra_engine *engine, int sequence,
     int got = UMBRA_E_NOMEM;
     uint64_t start = umbra_clock_ns();
     if (path && buffer)
-        got = read_file(path, buffer, e.bytes, &err);
+        got = read_file(path, buffer, e.bytes, umbra_engine_store(engine), &err);
     if (got == UMBRA_OK)
         got = take(engine, sequence, buffer, e.bytes, path, tokens, n, &err);
     if (got >= 0) {

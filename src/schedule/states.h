@@ -48,9 +48,10 @@ bool umbra_states_restore(umbra_states *s, umbra_engine *engine, int sequence,
 
 /* Writes which experts the engine's cache holds, for umbra_states_refill after a restart. */
 void umbra_states_save_experts(umbra_states *s, umbra_engine *engine);
-/* Makes what umbra_states_save_experts wrote for this model last what umbra_store_refill reads
- * (store/refill.h). *bytes: to be read; 0: there is nothing. */
-void umbra_states_refill(umbra_states *s, umbra_engine *engine, uint64_t *bytes);
+/* Makes what umbra_states_save_experts wrote for this model last what the engine's store reads back
+ * (store/refill.h), the first time. Returns the bytes that were to be read then; 0: there is
+ * nothing. */
+uint64_t umbra_states_refill(umbra_states *s, umbra_engine *engine);
 
 typedef struct umbra_states_stats {
     uint64_t files;                           /* states */

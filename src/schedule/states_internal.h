@@ -71,6 +71,8 @@ struct umbra_states {
     char *folder;
     int lock; /* descriptor */
     double read_bytes_per_second;
+    bool refilled;
+    uint64_t refill_bytes;
 
     pthread_t writer;
     bool has_writer;

@@ -167,7 +167,7 @@ static bool fill(serve_answer *a)
         if (a->out.bytes == 0 && umbra_clock_ns() - start >= patience)
             serve_buffer_print(&a->out, "%s", a->writer->alive);
     }
-    return !a->out.failed;
+    return !a->out.failed && !serve_memory_lacked();
 }
 
 static ssize_t read_stream(void *answer, uint64_t at, char *buffer, size_t most)

@@ -52,14 +52,18 @@ static bool read_bias(serve_answer *a, serve_ask *ask, enum MHD_Result *result)
         return false;
     }
     ask->bias = umbra_calloc(n, sizeof *ask->bias);
+    if (n > 0 && !ask->bias) {
+        *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        return false;
+    }
     json_object_foreach((json_t *)(uintptr_t)ask->logit_bias, name, value)
     {
         char *end;
         errno = 0;
         long id = strtol(name, &end, 10);
         double v = json_number_value(value);
-        if (!ask->bias || errno != 0 || *end != '\0' || end == name || id < 0 ||
-            id >= a->server->vocabulary || !json_is_number(value) || !(v >= -100 && v <= 100)) {
+        if (errno != 0 || *end != '\0' || end == name || id < 0 || id >= a->server->vocabulary ||
+            !json_is_number(value) || !(v >= -100 && v <= 100)) {
             *result = serve_refuse(a->x, MHD_HTTP_BAD_REQUEST, "logit_bias",
                                    "logit_bias: token ids are 0..%d, values -100..100",
                                    a->server->vocabulary - 1);

@@ -1,27 +1,57 @@
-/* Bytes that grow, and texts as JSON. */
+/* Bytes that grow, texts as JSON, and whether there was memory for both. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "serve/internal.h"
 
+/* Jansson says of a text for which it has no memory that it is no JSON, and of a value that it is
+ * not there; of a list it leaves out what it could not add. So what allocates for it, and for
+ * buffers, remembers that there was none. A request has one thread from its first byte on. */
+static _Thread_local bool lacked;
+
+static void *allocate(size_t bytes)
+{
+    void *p = malloc(bytes);
+    lacked = lacked || !p;
+    return p;
+}
+
+void serve_watch_memory(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
+void serve_forget_lack(void)
+{
+    lacked = false;
+}
+
+bool serve_memory_lacked(void)
+{
+    return lacked;
+}
+
+static bool fail(serve_buffer *b)
+{
+    b->failed = lacked = true;
+    return false;
+}
+
 /* Room for so many more bytes and a NUL. */
 static bool make_room(serve_buffer *b, size_t bytes)
 {
-    if (b->failed || bytes > SIZE_MAX / 4 - b->bytes) {
-        b->failed = true;
-        return false;
-    }
+    if (b->failed || bytes > SIZE_MAX / 4 - b->bytes)
+        return fail(b);
     if (b->bytes + bytes < b->room)
         return true;
     size_t room = (b->bytes + bytes + 64) * 2;
     char *larger = umbra_reallocarray(b->data, room, 1);
-    if (!larger) {
-        b->failed = true;
-        return false;
-    }
+    if (!larger)
+        return fail(b);
     b->data = larger;
     b->room = room;
     return true;

@@ -14,6 +14,7 @@ static uint64_t most_bodies(const serve *s)
 static serve_exchange *open_exchange(serve *s, struct MHD_Connection *connection)
 {
     serve_exchange *x = umbra_calloc(1, sizeof *x);
+    serve_forget_lack();
     if (x) {
         x->server = s;
         x->connection = connection;

@@ -1,41 +1,14 @@
 /* What stands in a request: every field is read, ignored on purpose, or refused by name. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/quote.h"
 #include "serve/internal.h"
 
-/* Jansson says of a text for which it has no memory that it is no JSON, and of a value that it is
- * not there. So what allocates for it remembers that there was none. */
-static _Thread_local bool lacked;
-
-static void *allocate(size_t bytes)
-{
-    void *p = malloc(bytes);
-    lacked = lacked || !p;
-    return p;
-}
-
-void serve_watch_json(void)
-{
-    json_set_alloc_funcs(allocate, free);
-}
-
-bool serve_json_lacked(void)
-{
-    return lacked;
-}
-
-json_t *serve_parse(const char *text, size_t bytes, size_t flags, json_error_t *wrong)
-{
-    lacked = false;
-    return json_loadb(text ? text : "", bytes, flags, wrong);
-}
-
 json_t *serve_read_body(serve_exchange *x, enum MHD_Result *result)
 {
     json_error_t wrong;
-    json_t *j = serve_parse(x->body, x->bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &wrong);
+    json_t *j = json_loadb(x->body ? x->body : "", x->bytes,
+                           JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &wrong);
     if (json_is_object(j))
         return j;
     if (j)

@@ -25,6 +25,12 @@ void serve_buffer_drop(serve_buffer *b, size_t bytes);
 void serve_buffer_free(serve_buffer *b);
 /* The value, compact; NULL counts as memory that is out. */
 void serve_buffer_json(serve_buffer *b, const json_t *value);
+/* Once, before any JSON is made: from then on it is known whether there was memory for it. */
+void serve_watch_memory(void);
+void serve_forget_lack(void); /* a request begins */
+/* Whether any was lacking, for JSON or a buffer, in this thread since its request began: then
+ * what was made since may be incomplete. */
+bool serve_memory_lacked(void);
 /* A text as JSON; what is no UTF-8 becomes U+FFFD. */
 json_t *serve_json_text(const char *data, size_t n);
 
@@ -167,12 +173,6 @@ typedef struct serve_field {
  * in the table; a refusal that names it was queued, *result. */
 bool serve_read_fields(serve_exchange *x, const json_t *object, const serve_field *fields,
                        enum MHD_Result *result);
-/* Once, before any JSON is made: from then on it is known whether there was memory for it. */
-void serve_watch_json(void);
-/* Whether any was lacking in this thread since its last parse. */
-bool serve_json_lacked(void);
-/* flags, wrong: jansson's. */
-json_t *serve_parse(const char *text, size_t bytes, size_t flags, json_error_t *wrong);
 /* The body as an object; NULL: refused. */
 json_t *serve_read_body(serve_exchange *x, enum MHD_Result *result);
 

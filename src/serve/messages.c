@@ -117,10 +117,11 @@ static void fail(serve_answer *a, int status, const char *message)
 /* Arguments that are no JSON, since the text was cut, are none. */
 static json_t *tool_use(const serve_tool *t)
 {
-    json_t *input = serve_parse(t->arguments.data, t->arguments.bytes, 0, NULL);
+    const char *text = t->arguments.data ? t->arguments.data : "";
+    json_t *input = json_loadb(text, t->arguments.bytes, 0, NULL);
     return json_pack("{s:s, s:s, s:o, s:o}", "type", "tool_use", "id", t->id, "name",
                      serve_json_text(t->name.data, t->name.bytes), "input",
-                     input || serve_json_lacked() ? input : json_object());
+                     input ? input : json_object());
 }
 
 static json_t *whole(serve_answer *a)

@@ -53,7 +53,7 @@ enum MHD_Result serve_reply_json(serve_exchange *x, int status, json_t *value)
     serve_buffer_add(&b, "\n", 1);
     static const char none[] = "{\"error\":{\"message\":\"out of memory\"}}\n";
     enum MHD_Result result;
-    if (b.failed)
+    if (b.failed || (serve_memory_lacked() && status < 500)) /* something may be left out of it */
         result = serve_reply(x, MHD_HTTP_INTERNAL_SERVER_ERROR, "application/json", none,
                              sizeof none - 1);
     else
@@ -122,7 +122,7 @@ enum MHD_Result serve_refuse(serve_exchange *x, int status, const char *field, c
     vsnprintf(message, sizeof message, format, list);
     va_end(list);
     serve_dialect dialect = x->route ? x->route->dialect : SERVE_OPENAI;
-    if (status == MHD_HTTP_BAD_REQUEST && serve_json_lacked()) { /* not the request's fault */
+    if (status < 500 && serve_memory_lacked()) { /* not the request's fault */
         status = MHD_HTTP_INTERNAL_SERVER_ERROR;
         field = NULL;
         strcpy(message, "out of memory");

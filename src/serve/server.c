@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "engine/engine.h"
 #include "serve/internal.h"
 
 enum {
@@ -111,27 +112,53 @@ static void *drive(void *scheduler)
     return NULL;
 }
 
-static int open_states(serve *s, umbra_error *err)
+static int open_states(umbra_states **out, const serve_options *o, const umbra_engine *engine,
+                       umbra_error *err)
 {
     char hash[UMBRA_MODEL_HASH_CHARS];
-    if (!s->o.state_folder)
-        return UMBRA_OK;
-    int rc = umbra_model_hash(s->o.model, hash, err);
-    const umbra_model_info *info = umbra_model_get_info(s->o.model);
-    const umbra_states_options o = {
-        .folder = s->o.state_folder,
-        .most_bytes = s->o.state_bytes,
+    int rc = umbra_model_hash(o->model, hash, err);
+    const umbra_model_info *info = umbra_model_get_info(o->model);
+    const umbra_states_options options = {
+        .folder = o->state_folder,
+        .most_bytes = o->state_bytes,
         .model = hash,
-        .kernels = umbra_engine_get_plan(s->o.engine)->kernels,
+        .kernels = umbra_engine_get_plan(engine)->kernels,
         .forgets = info->windowed_layers > 0 || info->recurrent_layers > 0,
-        .buffer_bytes = s->o.state_buffer_bytes,
-        .warn = s->o.log,
-        .user = s->o.user,
+        .buffer_bytes = o->state_buffer_bytes,
+        .warn = o->log,
+        .user = o->user,
     };
-    return rc == UMBRA_OK ? umbra_states_open(&s->states, &o, err) : rc;
+    return rc == UMBRA_OK ? umbra_states_open(out, &options, err) : rc;
 }
 
-/* What a process before had in memory, and this one is going to have. */
+static int refill_early(void *options, umbra_engine *engine, umbra_error *err)
+{
+    serve_options *o = options;
+    int rc = o->state_folder ? open_states(&o->states, o, engine, err) : UMBRA_OK;
+    if (o->states)
+        (void)umbra_states_refill(o->states, engine);
+    return rc;
+}
+
+int serve_open_engine(serve_options *o, const umbra_engine_options *engine, umbra_error *err)
+{
+    return umbra_engine_open_early(&o->engine, o->model, engine, refill_early, o, err);
+}
+
+void serve_close_states(serve_options *o)
+{
+    umbra_states_close(&o->states);
+}
+
+/* Those of the options stay the caller's. */
+static int take_states(serve *s, umbra_error *err)
+{
+    s->states = s->o.states;
+    return s->states || !s->o.state_folder ? UMBRA_OK
+                                           : open_states(&s->states, &s->o, s->o.engine, err);
+}
+
+/* What a process before had in memory, and this one is going to have, or has. */
 static void tell_refill(const serve *s)
 {
     umbra_scheduler_stats stats;
@@ -140,8 +167,9 @@ static void tell_refill(const serve *s)
     if (stats.refill_bytes == 0 || !s->o.log)
         return;
     snprintf(line, sizeof line,
-             "%llu experts (%.3g GB) that were in memory before are read back while nobody asks",
-             (unsigned long long)stats.store.refill_left, (double)stats.refill_bytes * 1e-9);
+             "%llu experts (%.3g GB) that were in memory before are being read back",
+             (unsigned long long)(stats.store.refill_left + stats.store.refill_reads),
+             (double)stats.refill_bytes * 1e-9);
     s->o.log(s->o.user, line);
 }
 
@@ -202,7 +230,7 @@ int serve_open(serve **out, const serve_options *options, umbra_error *err)
     s->started = time(NULL);
     pthread_mutex_init(&s->figures.mutex, NULL);
     pthread_mutex_init(&s->spellings_mutex, NULL);
-    serve_watch_json();
+    serve_watch_memory();
     json_object_seed(0);
     int rc = UMBRA_OK;
     if (s->o.keys)
@@ -210,7 +238,7 @@ int serve_open(serve **out, const serve_options *options, umbra_error *err)
     if (rc == UMBRA_OK && s->o.template_text)
         rc = umbra_chat_open(&s->chat, s->o.model, s->o.template_text, s->o.template_bytes, err);
     if (rc == UMBRA_OK)
-        rc = open_states(s, err);
+        rc = take_states(s, err);
     if (rc == UMBRA_OK)
         rc = open_scheduler(s, err);
     if (rc == UMBRA_OK)
@@ -269,7 +297,8 @@ void serve_close(serve **server)
         close(s->listener);
     serve_guard_close(s);
     umbra_scheduler_close(&s->scheduler);
-    umbra_states_close(&s->states);
+    if (!s->o.states)
+        umbra_states_close(&s->states);
     umbra_chat_close(&s->chat);
     umbra_spellings_close(&s->spellings);
     pthread_mutex_destroy(&s->figures.mutex);

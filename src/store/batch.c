@@ -169,6 +169,7 @@ static void begin_items(umbra_store *s, const umbra_batch *batch)
     s->stats.late += (uint64_t)b->late_n;
     s->stats.misses += (uint64_t)b->misses_n;
     umbra_store_unlock(s);
+    s->driver.refill.layer = (batch->layer + 1) % s->fixed.n_layers;
     umbra_batch_timing_begin(&s->driver.timing, b->begun_ns);
     umbra_batch_timing_misses(&s->driver.timing, b->misses_n + b->late_n);
 }
@@ -186,13 +187,14 @@ int umbra_store_begin(umbra_store *s, const umbra_batch *batch, umbra_error *err
     return rc;
 }
 
-/* Takes what has ended; starts more where that, or a forecast that came, makes a difference. */
+/* Takes what has ended; starts more where that, or a forecast that came, makes a difference, or
+ * something is to be read back. */
 static int poll_reads(umbra_store *s, bool foretold, umbra_error *err)
 {
     int before = s->driver.in_flight, rc = umbra_store_get_broken(s, err);
     if (rc == UMBRA_OK)
         rc = umbra_store_reap_reads(s, false, err);
-    if (rc != UMBRA_OK || (!foretold && s->driver.in_flight == before))
+    if (rc != UMBRA_OK || (!foretold && s->driver.in_flight == before && !umbra_refill_begins(s)))
         return rc;
     return umbra_store_start_reads(s, err);
 }
@@ -201,7 +203,7 @@ int umbra_store_poll(umbra_store *s, umbra_error *err)
 {
     bool foretold = atomic_load_explicit(&s->foretold, memory_order_relaxed) &&
                     atomic_exchange_explicit(&s->foretold, false, memory_order_acquire);
-    if (s->driver.in_flight == 0 && !foretold)
+    if (s->driver.in_flight == 0 && !foretold && !umbra_refill_begins(s))
         return UMBRA_OK; /* most calls end here, without a lock */
     umbra_store_drive(s);
     int rc = poll_reads(s, foretold, err);

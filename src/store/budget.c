@@ -8,14 +8,14 @@
 #include "base/memory.h"
 #include "store/store_internal.h"
 
-/* Waits until no read is queued or under way; what was foretold is forgotten, so that none begins.
- * Refused inside a batch. */
-static int settle(umbra_store *s, umbra_error *err)
+int umbra_store_settle(umbra_store *s, umbra_error *err)
 {
     if (s->driver.batch.active)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
                           s->driver.batch.layer);
     int rc = umbra_store_get_broken(s, err);
+    bool paused = s->driver.refill.paused;
+    s->driver.refill.paused = true;
     while (rc == UMBRA_OK && s->driver.in_flight + s->driver.queue_n > 0) {
         umbra_store_lock(s);
         umbra_forecast_clear(&s->guarded.forecast);
@@ -24,12 +24,13 @@ static int settle(umbra_store *s, umbra_error *err)
         if (rc == UMBRA_OK)
             rc = umbra_store_reap_reads(s, true, err);
     }
+    s->driver.refill.paused = paused;
     return rc;
 }
 
 int umbra_store_clear(umbra_store *s, umbra_error *err)
 {
-    int rc = settle(s, err);
+    int rc = umbra_store_settle(s, err);
     if (rc != UMBRA_OK)
         return rc;
     umbra_store_lock(s);
@@ -117,7 +118,7 @@ int umbra_store_set_budget(umbra_store *s, uint64_t bytes, umbra_error *err)
     umbra_slot_plan p;
     int rc = divide(s, bytes, &p, err);
     if (rc == UMBRA_OK)
-        rc = settle(s, err);
+        rc = umbra_store_settle(s, err);
     if (rc != UMBRA_OK)
         return rc;
     umbra_store_lock(s);

@@ -1,4 +1,5 @@
-/* The disk: demands first, in the order of their batch; behind the last of them, guesses. */
+/* The disk: demands first, in the order of their batch; behind the last of them, guesses; behind
+ * these, what the cache held before. */
 #include <math.h>
 #include <string.h>
 
@@ -371,8 +372,8 @@ static int submit_queued(umbra_store *s, int *taken, umbra_error *err)
     return UMBRA_OK;
 }
 
-/* Begins misses as far as slots and depth allow, or, behind the last one, a guess. Returns whether
- * there is something to submit. */
+/* Begins misses as far as slots and depth allow, or, behind the last one, a guess, or behind these
+ * what is to be read back. Returns whether there is something to submit. */
 static bool begin_next(umbra_store *s, umbra_error *cause)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -384,6 +385,10 @@ static bool begin_next(umbra_store *s, umbra_error *cause)
         rc = umbra_store_check_budget(s, cause);
     if (rc == UMBRA_OK && guess_now(s) && begin_guess(s))
         (void)umbra_store_check_budget(s, cause);
+    if (rc == UMBRA_OK && umbra_refill_begins(s)) {
+        umbra_refill_begin(s);
+        (void)umbra_store_check_budget(s, cause);
+    }
     bool any = s->driver.queue_n > 0;
     umbra_store_unlock(s);
     return any;

@@ -1,4 +1,4 @@
-/* Reads back what a cache held before: into empty slots, while there is nothing else to read. */
+/* Reads back what a cache held before: into empty slots, behind all else that is to be read. */
 #include "store/refill.h"
 
 #include <stdlib.h>
@@ -7,21 +7,19 @@
 #include "base/memory.h"
 #include "store/store_internal.h"
 
-/* What may be under way, as time of the disk: a request that comes then waits no longer. */
+/* What may be under way where nobody decodes, as time of the disk: what comes then waits no longer.
+ */
 static const double most_ns = 5e6;
+/* The same beside a text that is written, as a share of the disk's latency, and an expert. */
+static const double beside = 0.4;
 /* No cache counts more: the number is damaged. */
 static const float most_uses = 1e6F;
 
 /* ---- the list ---- */
 
-static int left_of(const umbra_refill *r)
-{
-    return r->n - r->next;
-}
-
 int umbra_store_count_cached(const umbra_store *s)
 {
-    int n = left_of(&s->driver.refill);
+    int n = s->driver.refill.left;
     for (int i = 0; i < s->fixed.plan.n; i++)
         n += s->guarded.slots.size[i].used;
     return n;
@@ -47,8 +45,9 @@ int umbra_store_list_cached(const umbra_store *s, umbra_cached_expert *out, int 
             out[n++] = (umbra_cached_expert){
                 slots->slot[i].layer, slots->slot[i].expert,
                 umbra_slots_uses(slots, slots->slot[i].layer, slots->slot[i].expert)};
-    for (int i = r->next; i < r->n && n < room; i++)
-        out[n++] = r->expert[i];
+    for (int l = 0; r->expert && l < s->fixed.n_layers; l++)
+        for (int i = r->next[l]; i < r->end[l] && n < room; i++)
+            out[n++] = r->expert[i];
     qsort(out, (size_t)n, sizeof *out, by_uses);
     return n;
 }
@@ -87,8 +86,14 @@ static void choose(umbra_store *s, const umbra_cached_expert *list, int n)
         if (!has_place(s, e) || group->used + taken[size] >= group->limit)
             continue;
         taken[size]++;
-        r->expert[r->n++] = *e;
+        r->expert[r->left++] = *e;
     }
+}
+
+static int by_layer(const void *a, const void *b)
+{
+    const umbra_cached_expert *x = a, *y = b;
+    return x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : by_uses(a, b);
 }
 
 /* By where the first part of each begins. */
@@ -102,10 +107,27 @@ static int by_place(const void *a, const void *b, void *store)
     return (p->offset > q->offset) - (p->offset < q->offset);
 }
 
+/* A text asks for layer after layer, and more likely for what was used more: of each layer first
+ * the half that was, in the order of the file, then the other half. */
+static void order(umbra_store *s)
+{
+    umbra_refill *r = &s->driver.refill;
+    qsort(r->expert, (size_t)r->left, sizeof *r->expert, by_layer);
+    for (int l = 0, i = 0; l < s->fixed.n_layers; l++) {
+        r->next[l] = i;
+        while (i < r->left && r->expert[i].layer == l)
+            i++;
+        r->end[l] = i;
+        size_t n = (size_t)(i - r->next[l]), used = (n + 1) / 2;
+        qsort_r(r->expert + r->next[l], used, sizeof *r->expert, by_place, s);
+        qsort_r(r->expert + r->next[l] + used, n - used, sizeof *r->expert, by_place, s);
+    }
+}
+
 /* For the statistics. Called with the lock held. */
 static void publish(umbra_store *s)
 {
-    s->stats.refill_left = (uint64_t)left_of(&s->driver.refill);
+    s->stats.refill_left = (uint64_t)s->driver.refill.left;
 }
 
 static void forget(umbra_store *s)
@@ -120,6 +142,8 @@ void umbra_refill_free(umbra_refill *r)
 {
     umbra_free(r->expert);
     umbra_free(r->wanted);
+    umbra_free(r->next);
+    umbra_free(r->end);
     *r = (umbra_refill){0};
 }
 
@@ -127,12 +151,14 @@ int umbra_store_plan_refill(umbra_store *s, const umbra_cached_expert *list, int
                             umbra_error *err)
 {
     umbra_refill *r = &s->driver.refill;
-    size_t pairs = (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts;
+    size_t layers = (size_t)s->fixed.n_layers, pairs = layers * (size_t)s->fixed.n_experts;
     *bytes = 0;
     forget(s);
     r->expert = umbra_calloc((size_t)s->guarded.slots.n, sizeof *r->expert);
     r->wanted = umbra_calloc(pairs, sizeof *r->wanted);
-    if (!r->expert || !r->wanted) {
+    r->next = umbra_calloc(layers, sizeof *r->next);
+    r->end = umbra_calloc(layers, sizeof *r->end);
+    if (!r->expert || !r->wanted || !r->next || !r->end) {
         umbra_refill_free(r);
         return umbra_fail_nomem(err, "the experts to be read back", pairs);
     }
@@ -140,22 +166,55 @@ int umbra_store_plan_refill(umbra_store *s, const umbra_cached_expert *list, int
     choose(s, list, n);
     publish(s);
     umbra_store_unlock(s);
-    qsort_r(r->expert, (size_t)r->n, sizeof *r->expert, by_place, s);
-    for (int i = 0; i < r->n; i++)
+    order(s);
+    for (int i = 0; i < r->left; i++)
         *bytes += umbra_store_read_bytes(s, r->expert[i].layer, r->expert[i].expert);
     return UMBRA_OK;
 }
 
 /* ---- reading ---- */
 
-/* Begins reads until enough is under way. Called with the lock held. */
-static void begin_some(umbra_store *s)
+/* What may be under way. */
+static double most_bytes(const umbra_store *s)
+{
+    const umbra_disk_model *disk = &s->driver.disk;
+    const umbra_batch_state *b = &s->driver.batch;
+    bool decodes =
+        b->number > 0 && (b->kind == UMBRA_BATCH_DECODE || b->kind == UMBRA_BATCH_VERIFY);
+    if (!decodes || s->driver.refill.idle)
+        return most_ns / disk->ns_per_byte;
+    return beside * disk->latency_ns / disk->ns_per_byte + (double)s->fixed.geometry.slot_bytes;
+}
+
+/* Reads that lie side by side become one where they are begun together, so that more are begun when
+ * half of what may be under way has arrived. */
+bool umbra_refill_begins(const umbra_store *s)
+{
+    const umbra_batch_state *b = &s->driver.batch;
+    return s->driver.refill.left > 0 && !s->driver.refill.paused && s->driver.queue_n == 0 &&
+           !(b->active && (b->failed || b->misses_begun < b->misses_n)) &&
+           s->driver.in_flight <= s->fixed.depth / 2 &&
+           (double)s->driver.bytes_in_flight <= most_bytes(s) / 2;
+}
+
+/* The next one of the layer that a text asks for next, or of those behind it; there must be one. */
+static const umbra_cached_expert *take_next(umbra_store *s)
 {
     umbra_refill *r = &s->driver.refill;
-    double room = most_ns / s->driver.disk.ns_per_byte - (double)s->driver.bytes_in_flight;
-    while (r->next < r->n && s->driver.queue_n + s->driver.in_flight < s->fixed.depth &&
+    umbra_assert(r->left > 0);
+    while (r->next[r->layer] == r->end[r->layer])
+        r->layer = (r->layer + 1) % s->fixed.n_layers;
+    r->left--;
+    return &r->expert[r->next[r->layer]++];
+}
+
+void umbra_refill_begin(umbra_store *s)
+{
+    umbra_refill *r = &s->driver.refill;
+    double room = most_bytes(s) - (double)s->driver.bytes_in_flight;
+    while (r->left > 0 && s->driver.queue_n + s->driver.in_flight < s->fixed.depth &&
            (room > 0 || s->driver.queue_n + s->driver.in_flight == 0)) {
-        const umbra_cached_expert *e = &r->expert[r->next++];
+        const umbra_cached_expert *e = take_next(s);
         umbra_victim none;
         if (!has_place(s, e))
             continue;
@@ -171,26 +230,14 @@ static void begin_some(umbra_store *s)
     publish(s);
 }
 
-/* Reads that lie side by side become one where they are begun together, so that more are begun when
- * half of what may be under way has arrived. */
-static bool begins_now(const umbra_store *s)
-{
-    return s->driver.in_flight <= s->fixed.depth / 2 &&
-           (double)s->driver.bytes_in_flight <= most_ns / s->driver.disk.ns_per_byte / 2;
-}
-
 static int read_some(umbra_store *s, umbra_error *err)
 {
-    int rc = UMBRA_OK;
-    if (begins_now(s)) {
-        umbra_store_lock(s);
-        begin_some(s);
-        rc = umbra_store_check_budget(s, err);
-        umbra_store_unlock(s);
-    }
+    s->driver.refill.idle = true;
+    int rc = umbra_store_start_reads(s, err);
     if (rc == UMBRA_OK)
-        rc = umbra_store_start_reads(s, err);
-    return rc == UMBRA_OK ? umbra_store_reap_reads(s, true, err) : rc;
+        rc = umbra_store_reap_reads(s, true, err);
+    s->driver.refill.idle = false;
+    return rc;
 }
 
 int umbra_store_refill(umbra_store *s, umbra_error *err)
@@ -205,7 +252,7 @@ int umbra_store_refill(umbra_store *s, umbra_error *err)
                  : umbra_store_get_broken(s, err);
     if (rc == UMBRA_OK)
         rc = read_some(s, err);
-    if (rc != UMBRA_OK || (left_of(r) == 0 && s->driver.in_flight + s->driver.queue_n == 0))
+    if (rc != UMBRA_OK || (r->left == 0 && s->driver.in_flight + s->driver.queue_n == 0))
         forget(s);
     umbra_store_rest(s);
     return rc == UMBRA_OK ? 1 : rc;

@@ -397,15 +397,17 @@ int umbra_store_probe(umbra_store *s, umbra_error *err)
         return umbra_fail(err, UMBRA_E_ARGUMENT, "the store is in use by a batch of layer %d",
                           s->driver.batch.layer);
     umbra_store_stats before;
+    int rc = umbra_store_settle(s, err);
     umbra_store_get_stats(s, &before);
     uint64_t waited_ns = s->driver.waited_ns;
     int together = before.slots < PROBE_TOGETHER ? (int)before.slots : PROBE_TOGETHER;
-    int rc = UMBRA_OK;
+    s->driver.refill.paused = true;
     umbra_disk_model_clear(&s->driver.disk);
     for (int i = 0; rc == UMBRA_OK && i < PROBES; i++) {
         int layer = (int)((int64_t)i * s->fixed.n_layers / PROBES);
         rc = probe_batch(s, layer, i * s->fixed.n_experts / PROBES, i % 4 == 3 ? together : 1, err);
     }
+    s->driver.refill.paused = false;
     s->driver.waited_ns = waited_ns;
     s->driver.timing = (umbra_batch_timing){.request_ns = s->driver.timing.request_ns};
     umbra_store_lock(s);

@@ -75,13 +75,21 @@ typedef struct umbra_batch_state {
 
 typedef struct umbra_verifier umbra_verifier;
 
-/* What is to be read back, in the order of the files; nothing: NULL. */
+/* What is to be read back; nothing: NULL. */
 typedef struct umbra_refill {
-    umbra_cached_expert *expert; /* (n), those before `next` were begun, or passed over */
-    uint8_t *wanted;             /* (n_layers, n_experts): 1, in the list */
-    int n, next;
+    umbra_cached_expert *expert; /* by layer */
+    int *next, *end; /* (n_layers) of each layer, what was neither begun nor passed over */
+    uint8_t *wanted; /* (n_layers, n_experts): 1, in the list */
+    int left;        /* in all */
+    int layer;       /* whose are begun next */
+    bool idle;       /* nobody waits for a batch */
+    bool paused;     /* nothing of it begins */
 } umbra_refill;
 
+/* Whether something of it is to be begun now: behind all that is demanded. */
+bool umbra_refill_begins(const umbra_store *s);
+/* Begins reads until enough is under way. Called with the lock held. */
+void umbra_refill_begin(umbra_store *s);
 void umbra_refill_free(umbra_refill *r);
 
 /* Constant after opening; any thread may look. */
@@ -254,6 +262,12 @@ uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert);
 void umbra_store_note(umbra_store *s, const umbra_store_event *event);
 /* Takes what a victim was read ahead for into the statistics. Called with the mutex held. */
 void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim);
+
+/* ---- budget.c ---- */
+
+/* Waits until no read is queued or under way; what was foretold is forgotten, and what is to be
+ * read back waits, so that none begins. Refused inside a batch. */
+int umbra_store_settle(umbra_store *s, umbra_error *err);
 
 /* ---- verify.c ---- */
 

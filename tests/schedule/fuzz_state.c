@@ -183,7 +183,6 @@ static void refill(struct machine *m, unsigned char *bytes, size_t n, bool right
                                     .warn = no_warning};
     umbra_store *store = umbra_engine_store(m->engine);
     umbra_states *states;
-    uint64_t size;
     snprintf(experts_path, sizeof experts_path, "%s/%s.experts", folder, m->hash);
     if (right)
         put_experts_right(m, bytes, n);
@@ -193,7 +192,7 @@ static void refill(struct machine *m, unsigned char *bytes, size_t n, bool right
     if (umbra_store_clear(store, NULL) != UMBRA_OK ||
         umbra_states_open(&states, &o, NULL) != UMBRA_OK)
         abort();
-    umbra_states_refill(states, m->engine, &size);
+    (void)umbra_states_refill(states, m->engine);
     int rc;
     while ((rc = umbra_store_refill(store, NULL)) > 0)
         ;

@@ -131,8 +131,10 @@ static void nothing_goes_for_it(void **state)
     umbra_store *s = open_faulty(SLOTS, 8);
     good_batch(s, 0, all, 2);
     assert_int_equal(plan(s, list, n, &bytes), 18);
+    s->driver.refill.paused = true;
     good_batch(s, 0, all, 4);
     good_batch(s, SPARSE_LAYER, all + 1, 11);
+    s->driver.refill.paused = false;
     refill_all(s);
     assert_int_equal(stats_of(s).evictions, 0);
     assert_int_equal(stats_of(s).refill_reads, SLOTS - 4 - 11);
@@ -141,28 +143,74 @@ static void nothing_goes_for_it(void **state)
     umbra_store_close(&s);
 }
 
-static void it_reads_in_the_order_of_the_files(void **state)
+static bool lies_before(const umbra_store_event *x, const umbra_store_event *y)
+{
+    const umbra_slice *a = slices_of(&on_disk, x->layer, x->expert);
+    const umbra_slice *b = slices_of(&on_disk, y->layer, y->expert);
+    return a->file < b->file || (a->file == b->file && a->offset < b->offset);
+}
+
+/* Layer after layer, of each the half that was used more first, in the order of the file. */
+static void it_reads_in_the_order_in_which_texts_ask(void **state)
 {
     (void)state;
-    umbra_cached_expert list[MOST];
+    umbra_cached_expert list[SLOTS];
     umbra_store_event events[MOST];
     uint64_t bytes;
-    int n = make_list(list);
+    for (int i = 0; i < SLOTS; i++) /* 10 of layer 1, 10 of layer 0: the odd ones were used more */
+        list[i] = (umbra_cached_expert){i < 10, i % 10, i % 2 ? 7 : 1};
     umbra_store *s = open_faulty(SLOTS, 1);
     umbra_store_record(s, events, MOST);
-    plan(s, list, n, &bytes);
+    assert_int_equal(plan(s, list, SLOTS, &bytes), SLOTS);
     refill_all(s);
-    assert_int_equal(umbra_store_recorded(s), n);
-    for (int i = 1; i < n; i++) {
-        const umbra_slice *a = slices_of(&on_disk, events[i - 1].layer, events[i - 1].expert);
-        const umbra_slice *b = slices_of(&on_disk, events[i].layer, events[i].expert);
-        assert_true(a->file < b->file || (a->file == b->file && a->offset <= b->offset));
+    assert_int_equal(umbra_store_recorded(s), SLOTS);
+    for (int i = 0; i < SLOTS; i++) {
+        assert_int_equal(events[i].layer, i / 10);
+        assert_int_equal(events[i].expert % 2, i % 10 < 5);
+        if (i % 5 > 0)
+            assert_true(lies_before(&events[i - 1], &events[i]));
     }
     umbra_store_close(&s);
 }
 
-/* Between two steps of a text nothing of it begins; an expert that was on its way is waited for. */
+/* A batch's demands begin first; behind the last of them, and beside the computing, it goes on
+ * with the layers that follow. What was on its way is waited for, not read again. */
 static void batches_go_first(void **state)
+{
+    (void)state;
+    umbra_cached_expert list[MOST];
+    umbra_lease lease[EXPERTS];
+    umbra_error err = {0};
+    uint64_t bytes;
+    int n = make_list(list), held = 0, got;
+    umbra_store *s = open_faulty(SLOTS, 2);
+    assert_int_equal(plan(s, list, n, &bytes), n);
+    assert_int_equal(begin_batch(s, 0, all, 8, &err), UMBRA_OK);
+    while (s->driver.batch.misses_begun < 8) {
+        assert_int_equal(stats_of(s).refill_reads, 0);
+        assert_true((got = umbra_store_next(s, lease + held, EXPERTS, &err)) > 0);
+        held += got;
+    }
+    while ((got = umbra_store_next(s, lease + held, EXPERTS, &err)) > 0)
+        held += got;
+    assert_int_equal(held, 8);
+    for (int i = 0; i < held; i++)
+        umbra_store_release(s, &lease[i]);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(umbra_store_poll(s, &err), UMBRA_OK);
+    assert_true(stats_of(s).refill_reads > 0);
+    for (int i = 0; i < s->guarded.slots.n; i++)
+        assert_true(s->guarded.slots.slot[i].state == UMBRA_SLOT_EMPTY ||
+                    !s->guarded.slots.slot[i].refilled || s->guarded.slots.slot[i].layer > 0);
+    good_batch(s, 1, all, 8);
+    refill_all(s);
+    assert_int_equal(stats_of(s).hits + stats_of(s).late + stats_of(s).misses, 16);
+    assert_int_equal(stats_of(s).bytes_read, bytes);
+    umbra_store_close(&s);
+}
+
+/* Nothing of it begins beside measuring, and all of it comes later. */
+static void a_probe_waits_for_it(void **state)
 {
     (void)state;
     umbra_cached_expert list[MOST];
@@ -171,18 +219,35 @@ static void batches_go_first(void **state)
     int n = make_list(list);
     umbra_store *s = open_faulty(SLOTS, 4);
     plan(s, list, n, &bytes);
-    assert_int_equal(umbra_store_refill(s, &err), 1);
-    uint64_t begun = stats_of(s).refill_reads;
-    assert_in_range(begun, 1, 4);
-    for (int layer = 0; layer < 2; layer++)
-        good_batch(s, layer, all, 8);
     assert_int_equal(umbra_store_poll(s, &err), UMBRA_OK);
+    uint64_t begun = stats_of(s).refill_reads;
+    assert_true(begun > 0 && begun < (uint64_t)n);
+    assert_int_equal(umbra_store_probe(s, &err), UMBRA_OK);
+    assert_int_equal(s->driver.in_flight, 0);
     assert_int_equal(stats_of(s).refill_reads, begun);
-    assert_int_equal(stats_of(s).hits + stats_of(s).late + stats_of(s).misses, 16);
     refill_all(s);
-    uint64_t used = stats_of(s).refill_used; /* the others that were begun are of layer 4 */
-    assert_int_equal(stats_of(s).refill_reads, used + 4);
-    assert_int_equal(stats_of(s).misses + used, 16);
+    umbra_store_close(&s);
+}
+
+/* Beside a text that is written less is under way at once than where nobody waits. */
+static void less_is_under_way_beside_a_text(void **state)
+{
+    (void)state;
+    umbra_cached_expert list[MOST];
+    umbra_error err = {0};
+    uint64_t bytes, alone;
+    int n = make_list(list);
+    umbra_store *s = open_faulty(SLOTS, 64);
+    plan(s, list, n, &bytes);
+    assert_int_equal(umbra_store_poll(s, &err), UMBRA_OK);
+    alone = stats_of(s).refill_reads;
+    umbra_store_close(&s);
+    s = open_faulty(SLOTS, 64);
+    good_batch(s, 0, all, 1);
+    plan(s, list, n, &bytes);
+    assert_int_equal(umbra_store_poll(s, &err), UMBRA_OK);
+    assert_in_range(stats_of(s).refill_reads, 1, alone - 1);
+    refill_all(s);
     umbra_store_close(&s);
 }
 
@@ -278,7 +343,7 @@ static void without_memory_nothing_is_planned(void **state)
     uint64_t bytes;
     int n = make_list(list);
     umbra_store *s = open_faulty(SLOTS, 8);
-    for (int i = 1; i <= 2; i++) {
+    for (int i = 1; i <= 4; i++) {
         umbra_memory_fail_after(i);
         assert_int_equal(umbra_store_plan_refill(s, list, n, &bytes, &err), UMBRA_E_NOMEM);
         umbra_memory_fail_after(0);
@@ -295,8 +360,10 @@ int main(void)
         cmocka_unit_test(what_was_there_comes_back),
         cmocka_unit_test(a_smaller_cache_takes_the_most_used),
         cmocka_unit_test(nothing_goes_for_it),
-        cmocka_unit_test(it_reads_in_the_order_of_the_files),
+        cmocka_unit_test(it_reads_in_the_order_in_which_texts_ask),
         cmocka_unit_test(batches_go_first),
+        cmocka_unit_test(a_probe_waits_for_it),
+        cmocka_unit_test(less_is_under_way_beside_a_text),
         cmocka_unit_test(not_inside_a_batch),
         cmocka_unit_test(what_cannot_be_read_is_passed_over),
         cmocka_unit_test(a_backend_that_fails_ends_it),

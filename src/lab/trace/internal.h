@@ -1,7 +1,7 @@
 /* The parts of the trace layer among themselves: tensors.c numbers the tensors of a shard,
  * convert.c changes number formats, manifest_*.c turn the manifest into a structure and back,
  * collection.c compares how traces were made, folder.c knows the names of the files, writer.c and
- * shard.c write, copy.c moves shards, reader.c reads. */
+ * shard.c write, copy.c moves shards, reader.c opens for reading, rows.c reads. */
 #ifndef UMBRA_LAB_TRACE_INTERNAL_H
 #define UMBRA_LAB_TRACE_INTERNAL_H
 
