@@ -124,7 +124,7 @@ failing()
 failing 'rank 2 (machine3): the hash of the model.s dense weights differs from rank 0' sh -c "file=$tiny
     [ \$(hostname) != machine3 ] || file=$folder/other.gguf
     exec $umbra run \$file -p x -n 5"
-failing 'rank 2 .*on node 10.77.0.3 exited on signal 9' sh -c "[ \$(hostname) != machine3 ] || (
+failing 'rank 2 .*on node .*3 exited on signal 9' sh -c "[ \$(hostname) != machine3 ] || (
     sleep 5
     kill -9 \$\$) &
     exec $umbra bench $tiny --rounds 1000 -t 1"
