@@ -150,6 +150,8 @@ int cli_ranks_begin(const cli_command *command)
 static void print_last_words(void)
 {
     char text[LAST_WORDS];
+    if (self.ranks.rank == 0) /* has said why, but not that it is alone */
+        fprintf(stderr, "umbra: that was rank 0 (%s) alone; all ranks end\n", self.machine);
     if (!self.kept || !self.loud)
         return;
     fflush(stderr);

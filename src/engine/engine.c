@@ -1,13 +1,11 @@
 /* Opens and closes an engine, and answers what it is. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/system.h"
 #include "engine/internal.h"
+#include "engine/compare.h"
 #include "engine/part.h"
 #include "engine/ranks.h"
 
@@ -180,6 +178,8 @@ static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *
         return rc;
     rc = umbra_division_agree(&e->division, rc, err);
     if (rc == UMBRA_OK)
+        rc = umbra_compare_models(e->model, &e->division.ranks, err);
+    if (rc == UMBRA_OK)
         rc = umbra_division_share(&e->division, e->model, err);
     int chunk = e->plan.chunk;
     if (rc == UMBRA_OK)
@@ -188,36 +188,6 @@ static int plan_together(umbra_engine *e, umbra_engine_options *o, umbra_error *
         return rc;
     o->chunk = chunk;
     return umbra_engine_plan(e->model, o, &e->plan, err);
-}
-
-int umbra_engine_compare(const umbra_engine *e, const umbra_ranks *ranks, umbra_error *err)
-{
-    enum { CLAIMS = 5 };
-    umbra_ranks_claim c[CLAIMS];
-    char text[64], hash[UMBRA_MODEL_HASH_CHARS] = "";
-    int rc = umbra_ranks_agree(ranks, umbra_model_hash(e->model, hash, err), err);
-    if (rc != UMBRA_OK)
-        return rc;
-    umbra_ranks_claim_set(&c[0], "the version of Umbra", UMBRA_VERSION);
-    umbra_ranks_claim_set(&c[1], "the set of kernels", e->plan.kernels);
-    snprintf(text, sizeof text, "%d", e->plan.context);
-    umbra_ranks_claim_set(&c[2], "the context", text);
-    umbra_ranks_claim_set(&c[3], "the header of the model file", hash);
-    snprintf(text, sizeof text, "%016" PRIx64,
-             (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
-    umbra_ranks_claim_set(&c[4], "the model's dense weights", text);
-    return umbra_ranks_compare(ranks, c, CLAIMS, err);
-}
-
-/* That all run the same model the same way, so that they come to the same bits. */
-static int compare_ranks(const umbra_engine *e, umbra_error *err)
-{
-    umbra_ranks_claim c;
-    char text[16];
-    int rc = umbra_engine_compare(e, &e->division.ranks, err);
-    snprintf(text, sizeof text, "%d", e->sequences);
-    umbra_ranks_claim_set(&c, "the number of sequences", text);
-    return rc == UMBRA_OK ? umbra_ranks_compare(&e->division.ranks, &c, 1, err) : rc;
 }
 
 /* Who is to be called before the weights are read, if anybody is. */
@@ -275,7 +245,7 @@ int umbra_engine_open_early(umbra_engine **out, const umbra_model *model,
     if (rc == UMBRA_OK)
         rc = umbra_division_agree(&e->division, open_parts(e, &o, &first, err), err);
     if (rc == UMBRA_OK && e->division.owner)
-        rc = compare_ranks(e, err);
+        rc = umbra_compare_engines(e, &e->division.ranks, err);
     if (rc != UMBRA_OK) {
         umbra_engine_close(&e);
         return rc;

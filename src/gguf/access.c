@@ -33,6 +33,12 @@ static uint64_t header_bytes(const umbra_gguf *file)
            slots * sizeof *file->index[0].slots;
 }
 
+umbra_string umbra_gguf_header(const umbra_gguf *gguf, uint32_t file)
+{
+    const umbra_gguf *of = umbra_gguf_file_at(gguf, file);
+    return (umbra_string){of->data, of->data_bytes};
+}
+
 uint64_t umbra_gguf_header_bytes(const umbra_gguf *gguf)
 {
     uint64_t bytes = 0;

@@ -78,6 +78,8 @@ uint32_t umbra_gguf_file_count(const umbra_gguf *gguf);
 const char *umbra_gguf_file_path(const umbra_gguf *gguf, uint32_t file);
 uint64_t umbra_gguf_file_bytes(const umbra_gguf *gguf);   /* of all files */
 uint64_t umbra_gguf_header_bytes(const umbra_gguf *gguf); /* bytes held in memory by the handle */
+/* All bytes of a file before its data; file < file_count. */
+umbra_string umbra_gguf_header(const umbra_gguf *gguf, uint32_t file);
 uint32_t umbra_gguf_version(const umbra_gguf *gguf);
 
 uint64_t umbra_gguf_tensor_count(const umbra_gguf *gguf);
