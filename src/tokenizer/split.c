@@ -112,8 +112,8 @@
 #define HALVED_SPACES                                                                              \
     HALVED("512")                                                                                  \
     HALVED("256")                                                                                  \
-    HALVED("128") HALVED("64") HALVED("32") HALVED("16") HALVED("8") HALVED("4")                   \
-        HALVED("1,2") "[" WHITE "]"
+    HALVED("128")                                                                                  \
+    HALVED("64") HALVED("32") HALVED("16") HALVED("8") HALVED("4") HALVED("1,2") "[" WHITE "]"
 
 #define ASCII_MARKS "[!-/:-@\\x{5b}-\\x{60}{-~]"
 
