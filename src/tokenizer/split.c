@@ -1,5 +1,4 @@
 /* Pre-tokenisation: cuts text into the words that byte pairs are merged in. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -220,15 +219,11 @@ static const struct pre_tokenizer *find_pre_tokenizer(umbra_string name)
 
 static int refuse_pre_tokenizer(const umbra_gguf *gguf, umbra_string name, umbra_error *err)
 {
-    char list[512];
-    size_t used = 0;
-    for (int i = 0; i < N_PRE_TOKENIZERS && used < sizeof list; i++)
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",
-                                 pre_tokenizers[i].name);
     return umbra_fail(err, UMBRA_E_UNSUPPORTED,
-                      "%s: the pre-tokeniser \"%s\" (tokenizer.ggml.pre) is not supported; "
-                      "supported: %s",
-                      umbra_gguf_path(gguf), umbra_quote(name.data, name.bytes).text, list);
+                      "%s: the pre-tokeniser \"%s\" (tokenizer.ggml.pre) is none of the %d that "
+                      "are supported; docs/formats.md lists them",
+                      umbra_gguf_path(gguf), umbra_quote(name.data, name.bytes).text,
+                      (int)N_PRE_TOKENIZERS);
 }
 
 static void *pcre_alloc(size_t bytes, void *user)
