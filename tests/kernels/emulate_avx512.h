@@ -109,6 +109,97 @@ EMULATED_BINARY(emulated_shift_right_by, uint16_t, 32, of_a[i] >> of_b[i])
 EMULATED_BINARY(emulated_rotate_by, uint64_t, 8,
                 of_a[i] << (of_b[i] & 63) | of_a[i] >> (-of_b[i] & 63))
 
+EMULATED_BINARY(emulated_shift_right_long, uint64_t, 8, of_b[i] < 64 ? of_a[i] >> of_b[i] : 0)
+EMULATED_BINARY(emulated_and_not, uint32_t, 16, ~of_a[i] & of_b[i])
+EMULATED_BINARY(emulated_subtract_long, uint64_t, 8, of_a[i] - of_b[i])
+EMULATED_BINARY(emulated_multiply_16, uint16_t, 32, (uint32_t)of_a[i] * of_b[i])
+EMULATED_BINARY(emulated_multiply_32, uint32_t, 16, of_a[i] * of_b[i])
+EMULATED_BINARY(emulated_least, int32_t, 16, of_a[i] < of_b[i] ? of_a[i] : of_b[i])
+EMULATED_BINARY(emulated_shift_left_by, uint32_t, 16, of_b[i] < 32 ? of_a[i] << of_b[i] : 0)
+
+/* Elements of `bytes` bytes: of v where the mask has bits, else of other. */
+EMULATED emulated_integers emulated_select(emulated_integers other, uint64_t mask,
+                                           emulated_integers v, size_t bytes)
+{
+    for (size_t i = 0; i < sizeof v / bytes; i++)
+        if (mask >> i & 1)
+            memcpy((char *)&other + i * bytes, (const char *)&v + i * bytes, bytes);
+    return other;
+}
+
+/* Bit i: lane i of the difference of a and b is what the table says, bit 0 for less, 1 for equal,
+ * 2 for more. */
+EMULATED uint16_t emulated_compare(emulated_integers a, emulated_integers b, unsigned table)
+{
+    unsigned mask = 0;
+    for (int i = 0; i < 16; i++) {
+        int order = (a.lane[i] >= b.lane[i]) + (a.lane[i] > b.lane[i]);
+        mask |= (table >> order & 1) << i;
+    }
+    return (uint16_t)mask;
+}
+
+EMULATED uint64_t emulated_bytes_from(emulated_integers a, emulated_integers b)
+{
+    uint8_t of_a[64], of_b[64];
+    uint64_t mask = 0;
+    memcpy(of_a, &a, sizeof of_a);
+    memcpy(of_b, &b, sizeof of_b);
+    for (int i = 0; i < 64; i++)
+        mask |= (uint64_t)(of_a[i] >= of_b[i]) << i;
+    return mask;
+}
+
+EMULATED emulated_integers emulated_gather(emulated_integers at, const void *from, int scale)
+{
+    emulated_integers out;
+    for (int i = 0; i < 16; i++)
+        memcpy(&out.lane[i], (const char *)from + (ptrdiff_t)at.lane[i] * scale, 4);
+    return out;
+}
+
+EMULATED emulated_integers emulated_gather_long(__m256i at, const void *from, int scale)
+{
+    int32_t index[8];
+    uint64_t out[8];
+    memcpy(index, &at, sizeof index);
+    for (int i = 0; i < 8; i++)
+        memcpy(&out[i], (const char *)from + (ptrdiff_t)index[i] * scale, 8);
+    return emulated_load_integers(out);
+}
+
+EMULATED emulated_integers emulated_permute_long(emulated_integers from, emulated_integers v)
+{
+    uint64_t at[8], all[8], out[8];
+    memcpy(at, &from, sizeof at);
+    memcpy(all, &v, sizeof all);
+    for (int i = 0; i < 8; i++)
+        out[i] = all[at[i] & 7];
+    return emulated_load_integers(out);
+}
+
+EMULATED emulated_integers emulated_widen_bytes(__m128i bytes)
+{
+    uint8_t of[16];
+    emulated_integers out;
+    memcpy(of, &bytes, sizeof of);
+    for (int i = 0; i < 16; i++)
+        out.lane[i] = of[i];
+    return out;
+}
+
+EMULATED __m256i emulated_rotate_eight(__m256i v, __m256i by)
+{
+    __m256i back = _mm256_sub_epi32(_mm256_set1_epi32(32), by);
+    return _mm256_or_si256(_mm256_sllv_epi32(v, by), _mm256_srlv_epi32(v, back));
+}
+
+EMULATED uint8_t emulated_test_eight(__m256i a, __m256i b)
+{
+    __m256i none = _mm256_cmpeq_epi32(_mm256_and_si256(a, b), _mm256_setzero_si256());
+    return (uint8_t)~_mm256_movemask_ps(_mm256_castsi256_ps(none));
+}
+
 EMULATED emulated_integers emulated_set_bytes(char byte)
 {
     emulated_integers v;
@@ -121,6 +212,14 @@ EMULATED emulated_integers emulated_set_long(long long a, long long b, long long
 {
     const long long all[8] = {a, b, c, d, e, f, g, h};
     return emulated_load_integers(all);
+}
+
+EMULATED emulated_integers emulated_set_each(int32_t a, int32_t b, int32_t c, int32_t d, int32_t e,
+                                             int32_t f, int32_t g, int32_t h, int32_t i, int32_t j,
+                                             int32_t k, int32_t l, int32_t m, int32_t n, int32_t o,
+                                             int32_t p)
+{
+    return (emulated_integers){{a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p}};
 }
 
 EMULATED void emulated_store_integers(void *p, emulated_integers v)
@@ -151,19 +250,6 @@ EMULATED emulated_integers emulated_shuffle_bytes(emulated_integers v, emulated_
         out[i] = at[i] & 128 ? 0 : all[i / 16 * 16 + at[i] % 16];
     memcpy(&v, out, sizeof v);
     return v;
-}
-
-EMULATED emulated_integers emulated_add_bytes_where(emulated_integers other, uint64_t mask,
-                                                    emulated_integers a, emulated_integers b)
-{
-    uint8_t of[64], sums[64];
-    emulated_integers sum = emulated_add_bytes(a, b);
-    memcpy(of, &other, sizeof of);
-    memcpy(sums, &sum, sizeof sums);
-    for (int i = 0; i < 64; i++)
-        of[i] = mask >> i & 1 ? sums[i] : of[i];
-    memcpy(&other, of, sizeof other);
-    return other;
 }
 
 /* Puts a vector of `bytes` in place number `place`. */
@@ -304,38 +390,67 @@ EMULATED __m256 emulated_half(emulated_floats v, int half)
 #undef _mm512_ternarylogic_epi32
 #undef _mm512_slli_epi32
 #undef _mm512_setr_epi64
+#undef _mm512_setr_epi32
+#undef _mm512_i32gather_epi32
+#undef _mm512_i32gather_epi64
+#undef _mm512_maskz_slli_epi32
+#undef _mm512_cmplt_epi32_mask
+#undef _mm512_cmpneq_epi32_mask
+#undef _mm512_cmpge_epu8_mask
 
-#define __m512i                         emulated_integers
-#define __m512                          emulated_floats
-#define _mm512_unpacklo_epi32(a, b)     emulated_unpack(a, b, 0, 1)
-#define _mm512_unpackhi_epi32(a, b)     emulated_unpack(a, b, 1, 1)
-#define _mm512_unpacklo_epi64(a, b)     emulated_unpack(a, b, 0, 2)
-#define _mm512_unpackhi_epi64(a, b)     emulated_unpack(a, b, 1, 2)
-#define _mm512_shuffle_i32x4            emulated_shuffle
-#define _mm512_loadu_si512              emulated_load_integers
-#define _mm512_setzero_si512()          emulated_set_integers(0)
-#define _mm512_storeu_si512             emulated_store_integers
-#define _mm512_set1_epi32               emulated_set_integers
-#define _mm512_set1_epi8                emulated_set_bytes
-#define _mm512_setr_epi64               emulated_set_long
-#define _mm512_slli_epi32               emulated_shift_left
-#define _mm512_srli_epi32               emulated_shift_right
-#define _mm512_srai_epi32               emulated_shift_signed
-#define _mm512_slli_epi16               emulated_shift_left_16
-#define _mm512_srli_epi16               emulated_shift_right_16
-#define _mm512_srai_epi16               emulated_shift_signed_16
-#define _mm512_add_epi32                emulated_add_integers
-#define _mm512_sub_epi32                emulated_subtract
-#define _mm512_add_epi8                 emulated_add_bytes
-#define _mm512_sub_epi8                 emulated_subtract_bytes
-#define _mm512_and_si512                emulated_and
-#define _mm512_or_si512                 emulated_or
-#define _mm512_xor_si512                emulated_xor
-#define _mm512_srlv_epi16               emulated_shift_right_by
-#define _mm512_rolv_epi64               emulated_rotate_by
-#define _mm512_ternarylogic_epi32       emulated_choose_bits
-#define _mm512_shuffle_epi8             emulated_shuffle_bytes
-#define _mm512_mask_add_epi8            emulated_add_bytes_where
+#define __m512i                            emulated_integers
+#define __m512                             emulated_floats
+#define _mm512_unpacklo_epi32(a, b)        emulated_unpack(a, b, 0, 1)
+#define _mm512_unpackhi_epi32(a, b)        emulated_unpack(a, b, 1, 1)
+#define _mm512_unpacklo_epi64(a, b)        emulated_unpack(a, b, 0, 2)
+#define _mm512_unpackhi_epi64(a, b)        emulated_unpack(a, b, 1, 2)
+#define _mm512_shuffle_i32x4               emulated_shuffle
+#define _mm512_loadu_si512                 emulated_load_integers
+#define _mm512_setzero_si512()             emulated_set_integers(0)
+#define _mm512_storeu_si512                emulated_store_integers
+#define _mm512_set1_epi32                  emulated_set_integers
+#define _mm512_set1_epi8                   emulated_set_bytes
+#define _mm512_setr_epi64                  emulated_set_long
+#define _mm512_slli_epi32                  emulated_shift_left
+#define _mm512_srli_epi32                  emulated_shift_right
+#define _mm512_srai_epi32                  emulated_shift_signed
+#define _mm512_slli_epi16                  emulated_shift_left_16
+#define _mm512_srli_epi16                  emulated_shift_right_16
+#define _mm512_srai_epi16                  emulated_shift_signed_16
+#define _mm512_add_epi32                   emulated_add_integers
+#define _mm512_sub_epi32                   emulated_subtract
+#define _mm512_add_epi8                    emulated_add_bytes
+#define _mm512_sub_epi8                    emulated_subtract_bytes
+#define _mm512_and_si512                   emulated_and
+#define _mm512_or_si512                    emulated_or
+#define _mm512_xor_si512                   emulated_xor
+#define _mm512_srlv_epi16                  emulated_shift_right_by
+#define _mm512_rolv_epi64                  emulated_rotate_by
+#define _mm512_ternarylogic_epi32          emulated_choose_bits
+#define _mm512_shuffle_epi8                emulated_shuffle_bytes
+#define _mm512_mask_add_epi8(o, m, a, b)   emulated_select(o, m, emulated_add_bytes(a, b), 1)
+#define _mm512_mask_sub_epi8(o, m, a, b)   emulated_select(o, m, emulated_subtract_bytes(a, b), 1)
+#define _mm512_mask_sub_epi64(o, m, a, b)  emulated_select(o, m, emulated_subtract_long(a, b), 8)
+#define _mm512_mask_add_epi32(o, m, a, b)  emulated_select(o, m, emulated_add_integers(a, b), 4)
+#define _mm512_mask_sllv_epi32(o, m, a, b) emulated_select(o, m, emulated_shift_left_by(a, b), 4)
+#define _mm512_maskz_slli_epi32(m, a, by)                                                          \
+    emulated_select(emulated_set_integers(0), m, emulated_shift_left(a, by), 4)
+#define _mm512_maskz_mov_epi8(m, a)     emulated_select(emulated_set_integers(0), m, a, 1)
+#define _mm512_cmplt_epi32_mask(a, b)   emulated_compare(a, b, 1)
+#define _mm512_cmpneq_epi32_mask(a, b)  emulated_compare(a, b, 5)
+#define _mm512_cmpge_epu8_mask          emulated_bytes_from
+#define _mm512_i32gather_epi32          emulated_gather
+#define _mm512_i32gather_epi64          emulated_gather_long
+#define _mm512_permutexvar_epi64        emulated_permute_long
+#define _mm512_cvtepu8_epi32            emulated_widen_bytes
+#define _mm512_srlv_epi64               emulated_shift_right_long
+#define _mm512_andnot_si512             emulated_and_not
+#define _mm512_mullo_epi16              emulated_multiply_16
+#define _mm512_mullo_epi32              emulated_multiply_32
+#define _mm512_min_epi32                emulated_least
+#define _mm512_setr_epi32               emulated_set_each
+#define _mm256_rolv_epi32               emulated_rotate_eight
+#define _mm256_test_epi32_mask          emulated_test_eight
 #define _mm512_castsi128_si512(v)       emulated_insert_quarter(emulated_set_integers(0), v, 0)
 #define _mm512_castsi256_si512(v)       emulated_insert_half(emulated_set_integers(0), v, 0)
 #define _mm512_inserti32x4              emulated_insert_quarter

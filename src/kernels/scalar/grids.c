@@ -1,11 +1,14 @@
 /* Decodes the code books of the IQ types from their packed form. */
 #include "kernels/scalar/grids.h"
 
+#include <stddef.h>
+
 #include "kernels/scalar/grid_bits.h"
 
 enum { WORD_BITS = 64, IQ1_VALUES = 2048 * 8 };
 
 _Alignas(64) umbra_grids umbra_grid;
+_Alignas(64) umbra_byte_grids umbra_byte_grid;
 
 typedef struct digits {
     int base, count;
@@ -32,16 +35,29 @@ static void decode(int16_t *out, const uint64_t *bits, int words, const digits *
 
 #define DECODE(out, bits, d) decode(out, bits, (int)(sizeof(bits) / sizeof *(bits)), d)
 
+static void narrow(int8_t *out, const int16_t *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (int8_t)values[i];
+    }
+}
+
+#define NARROW(name)                                                                               \
+    narrow(umbra_byte_grid.name[0], umbra_grid.name[0], sizeof umbra_byte_grid.name)
+
 void umbra_grids_fill(void)
 {
     int16_t wide[IQ1_VALUES];
     DECODE(wide, iq1_s_bits, &ternary);
-    for (int i = 0; i < IQ1_VALUES; i++) {
-        umbra_grid.iq1[i / 8][i % 8] = (int8_t)wide[i];
-    }
+    narrow(umbra_grid.iq1[0], wide, IQ1_VALUES);
     DECODE(umbra_grid.iq2_xxs[0], iq2_xxs_bits, &iq2_digits);
     DECODE(umbra_grid.iq2_xs[0], iq2_xs_bits, &iq2_digits);
     DECODE(umbra_grid.iq2_s[0], iq2_s_bits, &iq2_digits);
     DECODE(umbra_grid.iq3_xxs[0], iq3_xxs_bits, &iq3_xxs_digits);
     DECODE(umbra_grid.iq3_s[0], iq3_s_bits, &iq3_s_digits);
+    NARROW(iq2_xxs);
+    NARROW(iq2_xs);
+    NARROW(iq2_s);
+    NARROW(iq3_xxs);
+    NARROW(iq3_s);
 }

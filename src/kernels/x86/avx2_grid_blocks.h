@@ -55,17 +55,22 @@ UMBRA_INLINE __m256i complete_signs(__m256i sevens)
     return _mm256_or_si256(sevens, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(odd), folded));
 }
 
-/* Words of four even signs and a part's scale. */
-UMBRA_INLINE void store_sign_words(umbra_block_scales *s, __m256i words, float number)
+/* Words of four even signs, completed. */
+UMBRA_INLINE __m256i complete_sign_words(__m256i words)
 {
-    store_odd_scales(s->scale, _mm256_srli_epi32(words, 28), number);
     __m256i bytes = _mm256_and_si256(words, _mm256_set1_epi32(0x7f));
     UMBRA_UNROLL(3)
     for (int i = 1; i < 4; i++) {
         __m256i moved = _mm256_slli_epi32(words, i);
         bytes = _mm256_or_si256(bytes, _mm256_and_si256(moved, _mm256_set1_epi32(0x7f << 8 * i)));
     }
-    store_signs(s, complete_signs(bytes));
+    return complete_signs(bytes);
+}
+
+/* The scale of a part in the upper bits of each of these words. */
+UMBRA_INLINE void store_part_scales(umbra_block_scales *s, __m256i words, float number)
+{
+    store_odd_scales(s->scale, _mm256_srli_epi32(words, 28), number);
 }
 
 /* Where 16 entries begin: their low bytes shifted, and the bits in lanes of 16 that `high` has,
@@ -159,20 +164,37 @@ UMBRA_INLINE umbra_halves part_of_four(const void *grid, const umbra_block_scale
     }
 
 /* Entries and signs take turns in words of 4 bytes. */
+UMBRA_INLINE __m256i pick_words(const uint8_t *unit, const int select)
+{
+    __m256 front = _mm256_castsi256_ps(load_32(unit + 2));
+    __m256 back = _mm256_castsi256_ps(load_32(unit + 34));
+    __m256i words = _mm256_castps_si256(_mm256_shuffle_ps(front, back, select));
+    return _mm256_permute4x64_epi64(words, 0xd8);
+}
+
+UMBRA_INLINE __m256i load_iq2_xxs_words(const uint8_t *unit)
+{
+    return pick_words(unit, 0xdd);
+}
+
 UMBRA_SCALES(iq2_xxs)
 {
     (void)parts;
-    __m256 front = _mm256_castsi256_ps(load_32(unit + 2));
-    __m256 back = _mm256_castsi256_ps(load_32(unit + 34));
-    __m256i entries = _mm256_castps_si256(_mm256_shuffle_ps(front, back, 0x88));
-    __m256i signs = _mm256_castps_si256(_mm256_shuffle_ps(front, back, 0xdd));
-    entries = _mm256_permute4x64_epi64(entries, 0xd8);
+    __m256i entries = pick_words(unit, 0x88), words = load_iq2_xxs_words(unit);
     store_whole_entries(s->entries, _mm256_castsi256_si128(entries), 4);
     store_whole_entries(s->entries + 16, _mm256_extracti128_si256(entries, 1), 4);
-    store_sign_words(s, _mm256_permute4x64_epi64(signs, 0xd8), 0.125f * load_half(unit));
+    store_signs(s, complete_sign_words(words));
+    store_part_scales(s, words, 0.125f * load_half(unit));
 }
 
 GRID_PART(iq2_xxs, part_of_two)
+
+UMBRA_INLINE __m256i load_iq2_xs_signs(const uint8_t *unit)
+{
+    __m256i front = load_32(unit + 2), back = load_32(unit + 34);
+    __m256i sevens = _mm256_packus_epi16(_mm256_srli_epi16(front, 9), _mm256_srli_epi16(back, 9));
+    return complete_signs(_mm256_permute4x64_epi64(sevens, 0xd8));
+}
 
 UMBRA_SCALES(iq2_xs)
 {
@@ -181,8 +203,7 @@ UMBRA_SCALES(iq2_xs)
     __m256i front = load_32(unit + 2), back = load_32(unit + 34);
     store_32(s->entries, _mm256_slli_epi16(_mm256_and_si256(front, mask), 4));
     store_32(s->entries + 16, _mm256_slli_epi16(_mm256_and_si256(back, mask), 4));
-    __m256i sevens = _mm256_packus_epi16(_mm256_srli_epi16(front, 9), _mm256_srli_epi16(back, 9));
-    store_signs(s, complete_signs(_mm256_permute4x64_epi64(sevens, 0xd8)));
+    store_signs(s, load_iq2_xs_signs(unit));
     store_nibble_scales(s, unit + 66, 0.125f * load_half(unit));
 }
 
@@ -215,10 +236,18 @@ UMBRA_SCALES(iq3_xxs)
         store_whole_entries(s->entries + ENTRIES_AT_ONCE * i,
                             load_16(unit + 2 + ENTRIES_AT_ONCE * i), 3);
     }
-    store_sign_words(s, load_32(unit + 66), 0.25f * load_half(unit));
+    __m256i words = load_32(unit + 66);
+    store_signs(s, complete_sign_words(words));
+    store_part_scales(s, words, 0.25f * load_half(unit));
 }
 
 GRID_PART(iq3_xxs, part_of_four)
+
+UMBRA_INLINE void store_iq3_s_scales(umbra_block_scales *s, const uint8_t *unit)
+{
+    __m128i scales = ordered_nibbles(umbra_load_u32(unit + 106));
+    store_odd_scales(s->scale, _mm256_cvtepu8_epi32(scales), load_half(unit));
+}
 
 /* Bit i of the ninth bits belongs to entry i. */
 UMBRA_SCALES(iq3_s)
@@ -233,8 +262,7 @@ UMBRA_SCALES(iq3_s)
                  _mm256_or_si256(_mm256_slli_epi16(low, 3), high));
     }
     store_signs(s, load_32(unit + 74));
-    __m128i scales = ordered_nibbles(umbra_load_u32(unit + 106));
-    store_odd_scales(s->scale, _mm256_cvtepu8_epi32(scales), load_half(unit));
+    store_iq3_s_scales(s, unit);
 }
 
 GRID_PART(iq3_s, part_of_four)
@@ -255,6 +283,19 @@ UMBRA_INLINE __m256i spread_threes(uint64_t numbers)
     return _mm256_and_si256(spread, repeat_four(7, 7 << 3, 7 << 6, 7 << 9));
 }
 
+/* The numbers behind the entries, one for each part. */
+UMBRA_INLINE __m256i load_iq1_s_numbers(const uint8_t *unit)
+{
+    return _mm256_cvtepi16_epi32(load_16(unit + 34));
+}
+
+UMBRA_INLINE void store_iq1_s_scales(umbra_block_scales *s, const uint8_t *unit)
+{
+    __m256i bits = _mm256_srli_epi32(load_iq1_s_numbers(unit), 12);
+    bits = _mm256_and_si256(bits, _mm256_set1_epi32(7));
+    store_odd_scales(s->scale, bits, 0.125f * load_half(unit));
+}
+
 /* In the place of signs: the byte that is added to all values of an entry, 0 or -2. */
 UMBRA_SCALES(iq1_s)
 {
@@ -264,10 +305,9 @@ UMBRA_SCALES(iq1_s)
         store_entries(s->entries + ENTRIES_AT_ONCE * i, unit + 2 + ENTRIES_AT_ONCE * i, 3,
                       spread_threes(umbra_load_u64(unit + 34 + 8 * i)), place);
     }
-    __m256i words = _mm256_cvtepi16_epi32(load_16(unit + 34));
-    __m256i scales = _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7));
-    store_odd_scales(s->scale, scales, 0.125f * load_half(unit));
-    store_32(s->signs, _mm256_and_si256(_mm256_srai_epi32(words, 31), _mm256_set1_epi8(-2)));
+    store_iq1_s_scales(s, unit);
+    __m256i minus = _mm256_srai_epi32(load_iq1_s_numbers(unit), 31);
+    store_32(s->signs, _mm256_and_si256(minus, _mm256_set1_epi8(-2)));
 }
 
 UMBRA_PART(iq1_s)

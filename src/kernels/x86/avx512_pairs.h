@@ -3,7 +3,7 @@
 #ifndef UMBRA_KERNELS_X86_AVX512_PAIRS_H
 #define UMBRA_KERNELS_X86_AVX512_PAIRS_H
 
-#include "kernels/x86/avx512_rows.h"
+#include "kernels/x86/avx512_grids.h"
 
 /* Types whose weights may be any byte have none. */
 enum {
@@ -20,21 +20,17 @@ enum {
     BIAS_Q5_K = 0,
     BIAS_Q6_K = 32,
     BIAS_IQ4_XS = 0,
-    BIAS_NVFP4 = 64, /* this and what follows: more than enough */
-    BIAS_TQ1_0 = 64,
+    BIAS_NVFP4 = 12,
+    BIAS_TQ1_0 = 1,
     BIAS_TQ2_0 = 1,
-    BIAS_IQ1_S = 64,
-    BIAS_IQ1_M = 64,
-    BIAS_IQ2_XXS = 64,
-    BIAS_IQ2_XS = 64,
-    BIAS_IQ2_S = 64,
-    BIAS_IQ3_XXS = 64,
-    BIAS_IQ3_S = 64,
+    BIAS_IQ1_S = BIAS_IQ1,
+    BIAS_IQ1_M = BIAS_IQ1,
+    BIAS_IQ2_XXS = BIAS_GRID,
+    BIAS_IQ2_XS = BIAS_GRID,
+    BIAS_IQ2_S = BIAS_GRID,
+    BIAS_IQ3_XXS = BIAS_GRID,
+    BIAS_IQ3_S = BIAS_GRID,
 };
-
-#define PAIR(name)                                                                                 \
-    UMBRA_INLINE __m512i pair_##name(const uint8_t *unit, const umbra_block_scales *s, int first,  \
-                                     int p)
 
 UMBRA_INLINE __m512i join_parts(__m256i a, __m256i b)
 {
@@ -185,28 +181,58 @@ PAIR(q6_k)
     return merge_bits(low, high, _mm512_set1_epi8(0x30));
 }
 
-/* 16-bit weights that fit in bytes. */
-UMBRA_INLINE __m256i pack(umbra_halves w)
+/* Eight bytes of nibbles for each half: the low ones, then the high ones. */
+PAIR(nvfp4)
 {
-    return _mm256_permute4x64_epi64(_mm256_packs_epi16(w.low, w.high), 0xd8);
+    const __m512i twice = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m512i shift = _mm512_setr_epi64(0, 4, 0, 4, 0, 4, 0, 4);
+    (void)s;
+    __m256i bytes = load_32(unit + (first + p) / 2 * UMBRA_NVFP4_BYTES + 4);
+    __m512i w = _mm512_permutexvar_epi64(twice, _mm512_castsi256_si512(bytes));
+    w = _mm512_and_si512(_mm512_srlv_epi64(w, shift), _mm512_set1_epi8(15));
+    __m512i values = _mm512_broadcast_i32x4(load_16((const uint8_t *)umbra_mxfp4_values));
+    return _mm512_add_epi8(_mm512_shuffle_epi8(values, w), _mm512_set1_epi8(BIAS_NVFP4));
 }
 
-#define PACKED_PAIR(name, BIAS)                                                                    \
-    PAIR(name)                                                                                     \
-    {                                                                                              \
-        __m256i a = pack(part_##name(unit, s, first, p));                                          \
-        __m256i b = pack(part_##name(unit, s, first, p + 1));                                      \
-        return _mm512_add_epi8(join_parts(a, b), _mm512_set1_epi8(BIAS));                          \
+/* Digits of bytes, which are multiplied by powers of 3 in lanes of 16 bits: three times what 8 bits
+ * keep of that has the digit above them. */
+UMBRA_INLINE __m512i ternary_digits(__m512i bytes, __m512i powers)
+{
+    const __m512i even = _mm512_set1_epi32(0x00ff00ff), one = _mm512_set1_epi8(1);
+    __m512i odd = _mm512_andnot_si512(even, bytes);
+    __m512i kept =
+        merge_bits(_mm512_mullo_epi16(odd, powers), _mm512_mullo_epi16(bytes, powers), even);
+    __mmask64 ones = _mm512_cmpge_epu8_mask(kept, _mm512_set1_epi8(86));
+    __mmask64 twos = _mm512_cmpge_epu8_mask(kept, _mm512_set1_epi8((char)171));
+    __m512i digits = _mm512_maskz_mov_epi8(ones, one);
+    return _mm512_mask_add_epi8(digits, twos, digits, one);
+}
+
+/* The number in four lanes of 16 bits. */
+#define FOUR(n) ((n)*0x0001000100010001)
+
+/* Which digits of which bytes: umbra_find_tq1_half. */
+PAIR(tq1_0)
+{
+    (void)s, (void)first;
+    __m512i front = _mm512_broadcast_i64x4(load_32(unit));
+    __m512i back = _mm512_broadcast_i32x4(load_16(unit + 32));
+    switch (p) {
+    case 0:
+        return ternary_digits(front, by_part(FOUR(1), FOUR(3)));
+    case 2:
+        return ternary_digits(front, by_part(FOUR(9), FOUR(27)));
+    case 4:
+        back = _mm512_inserti64x4(back, load_32(unit), 0);
+        return ternary_digits(back, _mm512_setr_epi64(FOUR(81), FOUR(81), FOUR(81), FOUR(81),
+                                                      FOUR(1), FOUR(1), FOUR(3), FOUR(3)));
+    default:
+        back = _mm512_inserti32x4(back, _mm_set1_epi32((int)umbra_load_u32(unit + 48)), 3);
+        return ternary_digits(back,
+                              _mm512_setr_epi64(FOUR(9), FOUR(9), FOUR(27), FOUR(27), FOUR(81),
+                                                FOUR(81), 0x0003000300010001, 0x001b001b00090009));
     }
-PACKED_PAIR(nvfp4, BIAS_NVFP4)
-PACKED_PAIR(tq1_0, BIAS_TQ1_0)
-PACKED_PAIR(iq1_s, BIAS_IQ1_S)
-PACKED_PAIR(iq1_m, BIAS_IQ1_M)
-PACKED_PAIR(iq2_xxs, BIAS_IQ2_XXS)
-PACKED_PAIR(iq2_xs, BIAS_IQ2_XS)
-PACKED_PAIR(iq2_s, BIAS_IQ2_S)
-PACKED_PAIR(iq3_xxs, BIAS_IQ3_XXS)
-PACKED_PAIR(iq3_s, BIAS_IQ3_S)
+}
 
 /* Types whose scales of halves are integers times a number. */
 #define HAS_SUB(TYPE)                                                                              \

@@ -6,7 +6,7 @@
 #ifndef UMBRA_KERNELS_X86_AVX512_ROWS_H
 #define UMBRA_KERNELS_X86_AVX512_ROWS_H
 
-#include "kernels/x86/avx2_grid_blocks.h"
+#include "kernels/x86/avx2_blocks.h"
 #include "kernels/x86/avx512_turn.h"
 
 enum {
@@ -16,26 +16,34 @@ enum {
     PART_BYTES = UMBRA_Q16_BLOCK,
     UNIT_BYTES_MAX = PARTS * UMBRA_Q8_0_BYTES,
     AHEAD_IN_ROWS = 512, /* bytes of each row that are asked for before they are used */
+    STEP_MAX = INT32_MAX / LANE_ROWS, /* from row to row */
 };
 
 /* A unit of each row; rows beyond the last repeat it. */
 typedef struct unit_rows {
     const uint8_t *at[LANE_ROWS];
+    __m512i offset; /* of each, from the first */
 } unit_rows;
 
 /* By part or by half of a part, for each row. */
 typedef float row_numbers[2 * PARTS][LANE_ROWS];
 
+/* Code books: of a row, bit i of word p is the sign of weight i of part p, where signs have to be
+ * completed. */
+typedef struct unit_signs {
+    uint32_t word[PARTS];
+} unit_signs;
+
 typedef struct unit_numbers {
     _Alignas(LINE) row_numbers scale, offset;
-    umbra_block_scales row[LANE_ROWS]; /* what the weights of code books are read with */
+    unit_signs row[LANE_ROWS];
 } unit_numbers;
 
 typedef struct row_type {
     void (*load_numbers)(unit_numbers *out, const unit_rows *rows);
     /* Parts `first` + `p` and the next of a row's unit as bytes, to each of which `bias` is added;
      * p is even, known at compile time and below `group`, first is not. */
-    __m512i (*load_pair)(const uint8_t *unit, const umbra_block_scales *s, int first, int p);
+    __m512i (*load_pair)(const uint8_t *unit, const unit_signs *s, int first, int p);
     int bytes; /* of a unit */
     int group; /* parts that are unpacked together */
     int bias;
@@ -50,19 +58,30 @@ typedef uint8_t unit_tail[LANE_ROWS][UNIT_BYTES_MAX];
 UMBRA_INLINE void find_unit(unit_rows *to, unit_tail tail, const umbra_matmul *m, int row, int rows,
                             size_t part, const row_type *type)
 {
+    const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const size_t left = (size_t)m->x->columns / UMBRA_Q16_BLOCK - part;
     const uint8_t *from = umbra_weight_row(m, row) + part / PARTS * (size_t)type->bytes;
+    uint64_t step = m->row_bytes;
+    if (left < PARTS || step > STEP_MAX) {
+        size_t parts = left < PARTS ? left : PARTS;
+        for (int r = 0; r < rows && r < LANE_ROWS; r++, from += step) {
+            memset(tail[r], 0, (size_t)type->bytes);
+            memcpy(tail[r], from, parts * (size_t)type->bytes / PARTS);
+        }
+        from = tail[0];
+        step = UNIT_BYTES_MAX;
+    }
     for (int r = 0; r < LANE_ROWS; r++) {
-        to->at[r] = from + (uint64_t)umbra_min_int(r, rows - 1) * m->row_bytes;
+        to->at[r] = from + (uint64_t)umbra_min_int(r, rows - 1) * step;
     }
-    if (left >= PARTS) {
-        return;
-    }
-    for (int r = 0; r < LANE_ROWS; r++) {
-        memset(tail[r], 0, (size_t)type->bytes);
-        memcpy(tail[r], to->at[r], left * (size_t)type->bytes / PARTS);
-        to->at[r] = tail[r];
-    }
+    to->offset = _mm512_mullo_epi32(_mm512_min_epi32(numbers, _mm512_set1_epi32(rows - 1)),
+                                    _mm512_set1_epi32((int)step));
+}
+
+/* Four bytes of each row's unit. */
+UMBRA_INLINE __m512i gather(const unit_rows *rows, int at)
+{
+    return _mm512_i32gather_epi32(rows->offset, rows->at[0] + at, 1);
 }
 
 /* Asks for bytes of the rows, and at their ends for those of the next 16. Beyond the matrix's end
@@ -108,16 +127,16 @@ UMBRA_INLINE __m512i merge_bits(__m512i a, __m512i b, __m512i mask)
     return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
 }
 
-/* 16 bytes of each row's unit as four columns of 32 bits. */
-UMBRA_INLINE void turn_header(__m512i out[4], const unit_rows *rows, int at)
+/* 16 bytes of each row as four columns of 32 bits. */
+UMBRA_INLINE void turn_bytes(__m512i out[4], const uint8_t *const rows[LANE_ROWS], int at)
 {
     __m512i four[4];
     UMBRA_UNROLL(4)
     for (int i = 0; i < 4; i++) {
-        __m512i v = _mm512_castsi128_si512(load_16(rows->at[i] + at));
-        v = _mm512_inserti32x4(v, load_16(rows->at[4 + i] + at), 1);
-        v = _mm512_inserti32x4(v, load_16(rows->at[8 + i] + at), 2);
-        four[i] = _mm512_inserti32x4(v, load_16(rows->at[12 + i] + at), 3);
+        __m512i v = _mm512_castsi128_si512(load_16(rows[i] + at));
+        v = _mm512_inserti32x4(v, load_16(rows[4 + i] + at), 1);
+        v = _mm512_inserti32x4(v, load_16(rows[8 + i] + at), 2);
+        four[i] = _mm512_inserti32x4(v, load_16(rows[12 + i] + at), 3);
     }
     __m512i low = _mm512_unpacklo_epi32(four[0], four[1]);
     __m512i high = _mm512_unpackhi_epi32(four[0], four[1]);
@@ -135,16 +154,10 @@ UMBRA_INLINE __m512 widen_halves(__m512i lanes)
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(lanes));
 }
 
-/* An f16 number of each row's unit. By memory, since inserts into registers are slower. */
-UMBRA_INLINE __m512 load_halves(const unit_rows *rows, int at)
+/* The f16 number at the end of a unit of so many bytes. */
+UMBRA_INLINE __m512 load_last_half(const unit_rows *rows, int bytes)
 {
-    uint16_t column[LANE_ROWS];
-    UMBRA_UNROLL(16)
-    for (int r = 0; r < LANE_ROWS; r++) {
-        column[r] = umbra_load_u16(rows->at[r] + at);
-    }
-    UMBRA_KEEP_IN_MEMORY(column);
-    return _mm512_cvtph_ps(load_32((const uint8_t *)column));
+    return widen_halves(_mm512_srli_epi32(gather(rows, bytes - 4), 16));
 }
 
 /* Byte i of each lane, unsigned. */
@@ -161,52 +174,54 @@ UMBRA_INLINE void store_scaled(float *to, __m512i integers, __m512 number)
 #define UMBRA_NUMBERS(name) UMBRA_INLINE void numbers_##name(unit_numbers *n, const unit_rows *rows)
 
 /* Blocks of 32 values with an f16 scale, and with an f16 offset behind it. */
-UMBRA_INLINE void load_block_halves(row_numbers to, const unit_rows *rows, int at, int bytes)
+UMBRA_INLINE void load_block_numbers(unit_numbers *n, const unit_rows *rows, int bytes,
+                                     const bool offset)
 {
     for (int p = 0; p < PARTS; p++) {
-        _mm512_storeu_ps(to[p], load_halves(rows, at + p * bytes));
+        __m512i both = gather(rows, p * bytes);
+        _mm512_storeu_ps(n->scale[p], widen_halves(both));
+        if (offset) {
+            _mm512_storeu_ps(n->offset[p], widen_halves(_mm512_srli_epi32(both, 16)));
+        }
     }
 }
 
-#define SCALED_BLOCKS(name, BYTES)                                                                 \
+#define BLOCK_NUMBERS(name, BYTES, offset)                                                         \
     UMBRA_NUMBERS(name)                                                                            \
     {                                                                                              \
-        load_block_halves(n->scale, rows, 0, BYTES);                                               \
+        load_block_numbers(n, rows, BYTES, offset);                                                \
     }
-#define OFFSET_BLOCKS(name, BYTES)                                                                 \
-    UMBRA_NUMBERS(name)                                                                            \
-    {                                                                                              \
-        load_block_halves(n->scale, rows, 0, BYTES);                                               \
-        load_block_halves(n->offset, rows, 2, BYTES);                                              \
-    }
-SCALED_BLOCKS(q8_0, UMBRA_Q8_0_BYTES)
-SCALED_BLOCKS(q4_0, UMBRA_Q4_0_BYTES)
-OFFSET_BLOCKS(q4_1, UMBRA_Q4_1_BYTES)
-SCALED_BLOCKS(q5_0, UMBRA_Q5_0_BYTES)
-OFFSET_BLOCKS(q5_1, UMBRA_Q5_1_BYTES)
-SCALED_BLOCKS(iq4_nl, UMBRA_IQ4_NL_BYTES)
+BLOCK_NUMBERS(q8_0, UMBRA_Q8_0_BYTES, false)
+BLOCK_NUMBERS(q4_0, UMBRA_Q4_0_BYTES, false)
+BLOCK_NUMBERS(q4_1, UMBRA_Q4_1_BYTES, true)
+BLOCK_NUMBERS(q5_0, UMBRA_Q5_0_BYTES, false)
+BLOCK_NUMBERS(q5_1, UMBRA_Q5_1_BYTES, true)
+BLOCK_NUMBERS(iq4_nl, UMBRA_IQ4_NL_BYTES, false)
 
-/* As umbra_mxfp4_scale, of 8 bytes. */
-UMBRA_INLINE void store_mxfp4_scales(float *to, __m128i bytes)
-{
-    __m256i e = _mm256_cvtepu8_epi32(bytes);
-    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-    __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
-    _mm256_storeu_ps(to, _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, is_tiny)));
-}
-
+/* As umbra_mxfp4_scale. */
 UMBRA_NUMBERS(mxfp4)
 {
     for (int p = 0; p < PARTS; p++) {
-        uint8_t column[LANE_ROWS];
-        UMBRA_UNROLL(16)
-        for (int r = 0; r < LANE_ROWS; r++) {
-            column[r] = rows->at[r][p * UMBRA_MXFP4_BYTES];
-        }
-        UMBRA_KEEP_IN_MEMORY(column);
-        store_mxfp4_scales(n->scale[p], load_16(column));
-        store_mxfp4_scales(n->scale[p] + 8, _mm_srli_si128(load_16(column), 8));
+        __m512i e = pick_byte(gather(rows, p * UMBRA_MXFP4_BYTES), 0);
+        __m512i bits = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+        __mmask16 tiny = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+        bits = _mm512_mask_sllv_epi32(bits, tiny, _mm512_set1_epi32(0x00200000), e);
+        _mm512_storeu_si512(n->scale[p], bits);
+    }
+}
+
+/* As umbra_nvfp4_scale: shifted by 7, a byte is an f16 whose exponent is 8 too small. */
+UMBRA_NUMBERS(nvfp4)
+{
+    const __m512i largest = _mm512_set1_epi32(0x7f);
+    UMBRA_UNROLL(16)
+    for (int i = 0; i < 2 * PARTS; i++) {
+        __m512i four = gather(rows, i / 4 * UMBRA_NVFP4_BYTES);
+        __m512i byte = pick_byte(four, i % 4);
+        __mmask16 numbers = _mm512_cmpneq_epi32_mask(byte, largest);
+        byte = _mm512_and_si512(byte, largest);
+        __m512 scale = widen_halves(_mm512_maskz_slli_epi32(numbers, byte, 7));
+        _mm512_storeu_ps(n->scale[i], _mm512_mul_ps(scale, _mm512_set1_ps(128)));
     }
 }
 
@@ -216,7 +231,7 @@ UMBRA_NUMBERS(six_bits)
     const __m512i six = _mm512_set1_epi8(0x3f), four = _mm512_set1_epi8(0x0f);
     const __m512i two = _mm512_set1_epi8(0x30);
     __m512i of[4];
-    turn_header(of, rows, 0);
+    turn_bytes(of, rows->at, 0);
     __m512i scales[2], minima[2];
     scales[0] = _mm512_and_si512(of[1], six);
     minima[0] = _mm512_and_si512(of[2], six);
@@ -238,9 +253,10 @@ UMBRA_NUMBERS(six_bits)
 UMBRA_NUMBERS(q2_k)
 {
     __m512i of[4];
-    turn_header(of, rows, 0);
-    __m512 scale = load_halves(rows, 80);
-    __m512 minimum = _mm512_mul_ps(load_halves(rows, 82), _mm512_set1_ps(-1));
+    turn_bytes(of, rows->at, 0);
+    __m512i numbers = gather(rows, 80);
+    __m512 scale = widen_halves(numbers), minimum = widen_halves(_mm512_srli_epi32(numbers, 16));
+    minimum = _mm512_mul_ps(minimum, _mm512_set1_ps(-1));
     UMBRA_UNROLL(16)
     for (int i = 0; i < 2 * PARTS; i++) {
         __m512i both = pick_byte(of[i / 4], i % 4);
@@ -254,7 +270,7 @@ UMBRA_NUMBERS(q3_k)
 {
     const __m512i four = _mm512_set1_epi8(0x0f), two = _mm512_set1_epi8(0x30);
     __m512i of[4], word[3];
-    turn_header(of, rows, UMBRA_Q3_K_BYTES - 16);
+    turn_bytes(of, rows->at, UMBRA_Q3_K_BYTES - 16);
     UMBRA_UNROLL(3)
     for (int i = 0; i < 3; i++) {
         word[i] = _mm512_or_si512(_mm512_srli_epi32(of[i], 16), _mm512_slli_epi32(of[i + 1], 16));
@@ -277,8 +293,8 @@ UMBRA_NUMBERS(q3_k)
 UMBRA_NUMBERS(q6_k)
 {
     __m512i of[4];
-    turn_header(of, rows, 192);
-    __m512 scale = load_halves(rows, 208);
+    turn_bytes(of, rows->at, 192);
+    __m512 scale = load_last_half(rows, UMBRA_Q6_K_BYTES);
     UMBRA_UNROLL(16)
     for (int i = 0; i < 2 * PARTS; i++) {
         __m512i top = _mm512_slli_epi32(of[i / 4], (unsigned)(24 - i % 4 * 8));
@@ -290,7 +306,7 @@ UMBRA_NUMBERS(q6_k)
 UMBRA_NUMBERS(iq4_xs)
 {
     __m512i of[4];
-    turn_header(of, rows, 0);
+    turn_bytes(of, rows->at, 0);
     __m512 scale = widen_halves(of[0]);
     UMBRA_UNROLL(8)
     for (int p = 0; p < PARTS; p++) {
@@ -312,40 +328,17 @@ UMBRA_INLINE void fill_numbers(row_numbers to, __m512 number)
 
 UMBRA_NUMBERS(tq1_0)
 {
-    fill_numbers(n->scale, load_halves(rows, 52));
+    fill_numbers(n->scale, load_last_half(rows, UMBRA_TQ1_0_BYTES));
 }
 
 UMBRA_NUMBERS(tq2_0)
 {
-    fill_numbers(n->scale, load_halves(rows, 64));
+    fill_numbers(n->scale, load_last_half(rows, UMBRA_TQ2_0_BYTES));
 }
 
-/* The scales of each row by itself. */
-#define NUMBERS_BY_ROW(name)                                                                       \
-    UMBRA_NUMBERS(name)                                                                            \
-    {                                                                                              \
-        __m512i line[LANE_ROWS], turned[LANE_ROWS];                                                \
-        for (int r = 0; r < LANE_ROWS; r++) {                                                      \
-            scales_##name(rows->at[r], &n->row[r], PARTS);                                         \
-        }                                                                                          \
-        UMBRA_UNROLL(16)                                                                           \
-        for (int r = 0; r < LANE_ROWS; r++) {                                                      \
-            line[r] = _mm512_loadu_si512(n->row[r].scale);                                         \
-        }                                                                                          \
-        turn(turned, line);                                                                        \
-        UMBRA_UNROLL(16)                                                                           \
-        for (int i = 0; i < 2 * PARTS; i++) {                                                      \
-            _mm512_storeu_si512(n->scale[i], turned[i]);                                           \
-        }                                                                                          \
-    }
-NUMBERS_BY_ROW(nvfp4)
-NUMBERS_BY_ROW(iq1_s)
-NUMBERS_BY_ROW(iq1_m)
-NUMBERS_BY_ROW(iq2_xxs)
-NUMBERS_BY_ROW(iq2_xs)
-NUMBERS_BY_ROW(iq2_s)
-NUMBERS_BY_ROW(iq3_xxs)
-NUMBERS_BY_ROW(iq3_s)
+/* load_pair of a type. */
+#define PAIR(name)                                                                                 \
+    UMBRA_INLINE __m512i pair_##name(const uint8_t *unit, const unit_signs *s, int first, int p)
 
 /* Two parts of each row as signed bytes. */
 UMBRA_INLINE void load_lines(__m512i line[LANE_ROWS], const unit_rows *rows, const unit_numbers *n,
