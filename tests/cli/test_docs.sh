@@ -49,11 +49,18 @@ for layout in $(echo "$layouts" | tr -d ','); do
     grep -qF -e "| \`$layout\` |" README.md || fail "README.md does not list the layout $layout"
 done
 
+# Every pre-tokeniser is in docs/formats.md.
+sed -n '/pre_tokenizers\[\] = {/,/^};/s/^    {"\([^"]*\)",.*/\1/p' src/tokenizer/split.c >"$work/names"
+[ -s "$work/names" ] || fail "src/tokenizer/split.c has no pre-tokenisers"
+while read -r name; do
+    grep -qF -e "\`$name\`" docs/formats.md || fail "docs/formats.md does not list $name"
+done <"$work/names"
+
 # Options behind "umbra COMMAND" on one line of a document are options of that command.
 "$umbra" help --commands | while read -r command; do
     "$umbra" help $command >"$work/help"
     cat ./*.md docs/*.md examples/* 2>/dev/null |
-        sed -n "s/.*\(umbra\|\"\$umbra\"\) $command \([^|\`#;\&]*\).*/\2/p" |
+        sed -n "s/.*\(umbra\|\"\$umbra\"\) $command \([^|\`#;\&]*\).*/\2/p" | sed 's/ -- .*//' |
         grep -o -e ' --[a-z0-9-]*' | sort -u | while read -r option; do
             grep -qF -e "$option" "$work/help" || fail "a document has umbra $command $option"
         done

@@ -40,6 +40,8 @@ static void test_sizes(void **state)
     SIZE(umbra_model_type, 48);
     SIZE(umbra_prefetch_options, 80);
     SIZE(umbra_prefetch_stats, 120);
+    SIZE(umbra_foretold_stats, 40);
+    SIZE(umbra_recall_stats, 448);
     SIZE(umbra_token_guess, 24);
     SIZE(umbra_progress, 24);
     SIZE(umbra_runner_options, 136);
@@ -70,7 +72,7 @@ static void test_sizes(void **state)
     SIZE(umbra_bench_predictor_result, 200);
     SIZE(umbra_bench_options, 288);
     SIZE(umbra_spread, 24);
-    SIZE(umbra_bench_row, 584);
+    SIZE(umbra_bench_row, 1032);
     SIZE(umbra_bench, 336);
     SIZE(umbra_collect_options, 248);
     SIZE(umbra_collection, 128);
