@@ -163,24 +163,27 @@ UMBRA_INLINE umbra_halves part_of_four(const void *grid, const umbra_block_scale
         return part_of(umbra_grid.name, s, first + p);                                             \
     }
 
-/* Entries and signs take turns in words of 4 bytes. */
-UMBRA_INLINE __m256i pick_words(const uint8_t *unit, const int select)
+/* Entries and signs take turns in words of 4 bytes: the even or the odd ones. */
+#define IQ2_XXS_WORDS(unit, select)                                                                \
+    _mm256_permute4x64_epi64(                                                                      \
+        _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(load_32((unit) + 2)),            \
+                                              _mm256_castsi256_ps(load_32((unit) + 34)), select)), \
+        0xd8)
+
+UMBRA_INLINE __m256i load_iq2_xxs_entries(const uint8_t *unit)
 {
-    __m256 front = _mm256_castsi256_ps(load_32(unit + 2));
-    __m256 back = _mm256_castsi256_ps(load_32(unit + 34));
-    __m256i words = _mm256_castps_si256(_mm256_shuffle_ps(front, back, select));
-    return _mm256_permute4x64_epi64(words, 0xd8);
+    return IQ2_XXS_WORDS(unit, 0x88);
 }
 
 UMBRA_INLINE __m256i load_iq2_xxs_words(const uint8_t *unit)
 {
-    return pick_words(unit, 0xdd);
+    return IQ2_XXS_WORDS(unit, 0xdd);
 }
 
 UMBRA_SCALES(iq2_xxs)
 {
     (void)parts;
-    __m256i entries = pick_words(unit, 0x88), words = load_iq2_xxs_words(unit);
+    __m256i entries = load_iq2_xxs_entries(unit), words = load_iq2_xxs_words(unit);
     store_whole_entries(s->entries, _mm256_castsi256_si128(entries), 4);
     store_whole_entries(s->entries + 16, _mm256_extracti128_si256(entries, 1), 4);
     store_signs(s, complete_sign_words(words));
