@@ -1,7 +1,7 @@
 #!/bin/sh
 # What it costs to be the only rank: decoded tokens per second with mpirun -n 1 against without, in turns, which
 # begin with the other side each time, and the median of each side.
-#   one_rank.sh UMBRA MODEL [ROUNDS]
+#   [THREADS=N] one_rank.sh UMBRA MODEL [ROUNDS]      THREADS: default 1, which scatters least
 set -eu
 umbra=$1 model=$2 rounds=${3:-9}
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -11,7 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 
 speed() # [mpirun -n 1 ...]
 {
-    "$@" "$umbra" bench "$model" --rounds 3 -n 400 --policy off --json 2>/dev/null |
+    "$@" "$umbra" bench "$model" --rounds 3 -n 400 --policy off -t "${THREADS:-1}" --json 2>/dev/null |
         sed 's/.*"tok_s": *{"median": *\([0-9.e+]*\).*/\1/' | head -1
 }
 mpi="mpirun -n 1 --bind-to none"
