@@ -5,13 +5,15 @@
 #include <stddef.h>
 #include <time.h>
 
-static const umbra_clock *replacement;
+/* Threads may look at the clock while it is replaced. */
+static const umbra_clock *_Atomic replacement;
 
 uint64_t umbra_clock_ns(void)
 {
     struct timespec t;
-    if (replacement)
-        return replacement->now_ns(replacement->user);
+    const umbra_clock *other = replacement;
+    if (other)
+        return other->now_ns(other->user);
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -28,8 +30,9 @@ static uint64_t real_now_ns(void *user)
 static void real_wait_until(void *user, uint64_t ns)
 {
     (void)user;
-    if (replacement) {
-        replacement->wait_until(replacement->user, ns);
+    const umbra_clock *other = replacement;
+    if (other) {
+        other->wait_until(other->user, ns);
         return;
     }
     uint64_t wake_ns = ns > LOOK_NS ? ns - LOOK_NS : 0;
