@@ -227,13 +227,19 @@ void umbra_foresight_close(umbra_foresight *f)
 
 /* ---- predicting ---- */
 
+/* Where a sequence's source has its averages. */
+static size_t source_of(const umbra_foresight *f, int sequence, int source)
+{
+    return (size_t)sequence * (size_t)f->sources + (size_t)(source / f->every);
+}
+
 /* The running averages (averages, H) of a sequence's source, with this state in them. */
 static const float *average(umbra_foresight *f, int sequence, int source, uint32_t text,
                             const float *state)
 {
     const umbra_shadow_spec *spec = umbra_shadow_fast_spec(f->fast);
     size_t hidden = (size_t)f->hidden;
-    size_t place = (size_t)sequence * (size_t)f->sources + (size_t)(source / f->every);
+    size_t place = source_of(f, sequence, source);
     float *averages = f->averages + place * (size_t)spec->averages * hidden;
     if (spec->averages == 0)
         return averages;
@@ -256,7 +262,7 @@ static void gather(umbra_foresight *f, const umbra_job *job, float *out)
 {
     const umbra_shadow_spec *spec = umbra_shadow_fast_spec(f->fast);
     size_t n = (size_t)spec->averages * (size_t)f->hidden;
-    size_t place = (size_t)job->sequence * (size_t)f->sources + (size_t)(job->source / f->every);
+    size_t place = source_of(f, job->sequence, job->source);
     if (!job->draft) {
         memcpy(out, average(f, job->sequence, job->source, job->text, job->state), n * sizeof *out);
         return;

@@ -213,6 +213,17 @@ static void json_notes(umbra_json *j, const umbra_model *model)
     umbra_json_close(j, ']');
 }
 
+typedef struct pair {
+    const char *key;
+    uint64_t value;
+} pair;
+
+static void json_pairs(umbra_json *j, const pair *pairs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        umbra_json_put_uint(j, pairs[i].key, pairs[i].value);
+}
+
 static void print_json(const umbra_model *model, const umbra_engine_options *options,
                        const umbra_memory_plan *plan)
 {
@@ -224,10 +235,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
     umbra_json_put_text(&j, "architecture", m->architecture);
     umbra_json_put_text(&j, "name", m->name);
     umbra_json_put_text(&j, "router", m->router);
-    const struct {
-        const char *key;
-        uint64_t value;
-    } pairs[] = {
+    const pair pairs[] = {
         {"layers", (uint64_t)m->layers},
         {"mtp_layers", (uint64_t)m->mtp_layers},
         {"moe_layers", (uint64_t)m->moe_layers},
@@ -255,8 +263,7 @@ static void print_json(const umbra_model *model, const umbra_engine_options *opt
         {"min_budget_bytes", plan->min_bytes},
         {"all_budget_bytes", plan->all_bytes},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
-        umbra_json_put_uint(&j, pairs[i].key, pairs[i].value);
+    json_pairs(&j, pairs, sizeof pairs / sizeof pairs[0]);
     umbra_model_type types[TYPES];
     json_types(&j, types, umbra_model_get_types(model, types, TYPES));
     json_ends(&j, model);
@@ -292,10 +299,7 @@ static void survey_json(const umbra_model_survey *s)
     umbra_json_put_text(&j, "name", s->name);
     umbra_json_put_text(&j, "tokenizer", s->tokenizer);
     umbra_json_put_text(&j, "roles", s->roles);
-    const struct {
-        const char *key;
-        uint64_t value;
-    } pairs[] = {
+    const pair pairs[] = {
         {"layers", s->layers},
         {"hidden", s->hidden},
         {"context", s->context},
@@ -308,8 +312,7 @@ static void survey_json(const umbra_model_survey *s)
         {"tensors", s->tensors},
         {"keys", s->keys},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
-        umbra_json_put_uint(&j, pairs[i].key, pairs[i].value);
+    json_pairs(&j, pairs, sizeof pairs / sizeof pairs[0]);
     json_types(&j, s->type, s->n_types);
     umbra_json_close(&j, '}');
     putchar('\n');

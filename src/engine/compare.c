@@ -40,8 +40,7 @@ static int compare_ways(const umbra_engine *e, const umbra_ranks *ranks, umbra_e
     umbra_ranks_claim_set(&c[0], "the set of kernels", e->plan.kernels);
     snprintf(text, sizeof text, "%d", e->plan.context);
     umbra_ranks_claim_set(&c[1], "the context", text);
-    snprintf(text, sizeof text, "%016" PRIx64,
-             (uint64_t)XXH3_64bits(e->weights.arena, e->weights.arena_bytes));
+    snprintf(text, sizeof text, "%016" PRIx64, umbra_weights_hash(&e->weights, &e->device));
     umbra_ranks_claim_set(&c[2], "the hash of the model's dense weights", text);
     return umbra_ranks_compare(ranks, c, CLAIMS, err);
 }

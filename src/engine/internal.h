@@ -74,5 +74,7 @@ static inline bool umbra_weights_are_lent(const umbra_model *model, int role)
 int umbra_weights_load(umbra_weights *w, const umbra_model *model, const umbra_device *device,
                        const umbra_progress *progress, umbra_error *err);
 void umbra_weights_free(umbra_weights *w);
+/* Of all dense weights, which may be gigabytes: all threads take part, and reads go on. */
+uint64_t umbra_weights_hash(const umbra_weights *w, const umbra_device *device);
 
 #endif

@@ -17,7 +17,7 @@
 #include "base/memory.h"
 #include "engine/internal.h"
 
-enum { VERSION = 3, SAMPLE_BYTES = 4 << 10, PIECE_BYTES = 2 << 20, PIECES_AT_ONCE = 64 };
+enum { VERSION = 3, SAMPLE_BYTES = 4 << 10 };
 
 static const char magic[8] = "UMBRAST";
 
@@ -87,37 +87,6 @@ static int add_experts(const umbra_model *model, XXH3_state_t *state, umbra_erro
     return UMBRA_OK;
 }
 
-typedef struct pieces {
-    const char *data;
-    uint64_t bytes;
-    uint64_t hash[PIECES_AT_ONCE];
-} pieces;
-
-static void hash_pieces(void *context, int begin, int end, int worker)
-{
-    pieces *p = context;
-    (void)worker;
-    for (int i = begin; i < end; i++) {
-        uint64_t at = (uint64_t)i * PIECE_BYTES, left = p->bytes - at;
-        p->hash[i] = XXH3_64bits(p->data + at, left < PIECE_BYTES ? left : PIECE_BYTES);
-    }
-}
-
-/* Gigabytes: all threads take part, and reads go on. */
-static void add_dense(const umbra_engine *e, XXH3_state_t *state)
-{
-    const uint64_t together = (uint64_t)PIECE_BYTES * PIECES_AT_ONCE;
-    for (uint64_t at = 0; at < e->weights.arena_bytes; at += together) {
-        uint64_t left = e->weights.arena_bytes - at;
-        pieces p = {.data = (const char *)e->weights.arena + at,
-                    .bytes = left < together ? left : together};
-        int n = (int)((p.bytes + PIECE_BYTES - 1) / PIECE_BYTES);
-        e->device.tick(e->device.user);
-        umbra_device_run(&e->device, n, 1, hash_pieces, &p);
-        XXH3_128bits_update(state, p.hash, (size_t)n * sizeof p.hash[0]);
-    }
-}
-
 /* What the states depend on: all dense weights, and what names the experts. */
 int umbra_engine_identify(umbra_engine *e, umbra_error *err)
 {
@@ -126,8 +95,9 @@ int umbra_engine_identify(umbra_engine *e, umbra_error *err)
     XXH3_state_t *state = XXH3_createState();
     if (!state)
         return umbra_fail_nomem(err, "the identity of the model", sizeof e->identity);
+    uint64_t dense = umbra_weights_hash(&e->weights, &e->device);
     XXH3_128bits_reset(state);
-    add_dense(e, state);
+    XXH3_128bits_update(state, &dense, sizeof dense);
     int rc = add_experts(e->model, state, err);
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     XXH3_freeState(state);

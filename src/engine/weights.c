@@ -1,12 +1,13 @@
 /* The dense weights: read once, at opening, into one arena. */
 #include <stdio.h>
+#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "engine/internal.h"
 
-enum { READ_BYTES = 1 << 20 };
+enum { READ_BYTES = 1 << 20, PIECE_BYTES = 2 << 20, PIECES_AT_ONCE = 64 };
 
 typedef struct loader {
     const umbra_model *model;
@@ -147,4 +148,37 @@ void umbra_weights_free(umbra_weights *w)
     umbra_unmap(w->arena, w->arena_bytes);
     umbra_free(w->layer);
     *w = (umbra_weights){0};
+}
+
+typedef struct pieces {
+    const char *data;
+    uint64_t bytes;
+    uint64_t hash[PIECES_AT_ONCE];
+} pieces;
+
+static void hash_pieces(void *context, int begin, int end, int worker)
+{
+    pieces *p = context;
+    (void)worker;
+    for (int i = begin; i < end; i++) {
+        uint64_t at = (uint64_t)i * PIECE_BYTES, left = p->bytes - at;
+        p->hash[i] = XXH3_64bits(p->data + at, left < PIECE_BYTES ? left : PIECE_BYTES);
+    }
+}
+
+uint64_t umbra_weights_hash(const umbra_weights *w, const umbra_device *device)
+{
+    const uint64_t together = (uint64_t)PIECE_BYTES * PIECES_AT_ONCE;
+    uint64_t hash = 0;
+    for (uint64_t at = 0; at < w->arena_bytes; at += together) {
+        uint64_t left = w->arena_bytes - at;
+        pieces p = {.data = (const char *)w->arena + at,
+                    .bytes = left < together ? left : together};
+        int n = (int)((p.bytes + PIECE_BYTES - 1) / PIECE_BYTES);
+        if (device->tick)
+            device->tick(device->user);
+        umbra_device_run(device, n, 1, hash_pieces, &p);
+        hash = XXH3_64bits_withSeed(p.hash, (size_t)n * sizeof p.hash[0], hash);
+    }
+    return hash;
 }

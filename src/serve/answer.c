@@ -290,7 +290,7 @@ enum MHD_Result serve_answer_request(serve_exchange *x, const serve_writer *writ
     if (good)
         return run(a);
     if (!a)
-        result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        result = serve_refuse_nomem(x);
     free_answer(a);
     return result;
 }

@@ -33,7 +33,7 @@ static int read_stops(serve_answer *a, const json_t *stop, enum MHD_Result *resu
         }
         a->stops[i] = umbra_strdup(json_string_value(text));
         if (!a->stops[i]) {
-            *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+            *result = serve_refuse_nomem(a->x);
             return -1;
         }
     }
@@ -53,7 +53,7 @@ static bool read_bias(serve_answer *a, serve_ask *ask, enum MHD_Result *result)
     }
     ask->bias = umbra_calloc(n, sizeof *ask->bias);
     if (n > 0 && !ask->bias) {
-        *result = serve_refuse(a->x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        *result = serve_refuse_nomem(a->x);
         return false;
     }
     json_object_foreach((json_t *)(uintptr_t)ask->logit_bias, name, value)
@@ -158,7 +158,7 @@ static int32_t *copy_ids(serve_exchange *x, const json_t *list, size_t *count,
     int32_t *ids = umbra_calloc(n + 1, sizeof *ids);
     *count = n;
     if (!ids)
-        *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        *result = serve_refuse_nomem(x);
     json_array_foreach((json_t *)(uintptr_t)(ids ? list : NULL), i, id)
     {
         json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;

@@ -124,6 +124,8 @@ int serve_fault(const umbra_error *err);
 __attribute__((format(printf, 4, 5))) enum MHD_Result serve_refuse(serve_exchange *x, int status,
                                                                    const char *field,
                                                                    const char *format, ...);
+/* Of a request for which there is no memory. */
+enum MHD_Result serve_refuse_nomem(serve_exchange *x);
 /* The same error as a value: what a stream ends with. */
 json_t *serve_error_json(serve_dialect dialect, int status, const char *field, const char *message);
 /* With headers for the pages that may ask. */

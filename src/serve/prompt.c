@@ -108,7 +108,7 @@ bool serve_render(serve_exchange *x, const serve_chat *chat, serve_prompt *out,
         *result = serve_refuse(x, MHD_HTTP_BAD_REQUEST, "messages",
                                "messages: must be a list of at least one message");
     } else if (serve_memory_lacked()) { /* messages may be left out */
-        *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        *result = serve_refuse_nomem(x);
     } else if (umbra_template_tree_open(&out->tree, &err) != UMBRA_OK) {
         *result = serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "%s", err.message);
     } else {

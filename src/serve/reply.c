@@ -129,3 +129,8 @@ enum MHD_Result serve_refuse(serve_exchange *x, int status, const char *field, c
     }
     return serve_reply_json(x, status, serve_error_json(dialect, status, field, message));
 }
+
+enum MHD_Result serve_refuse_nomem(serve_exchange *x)
+{
+    return serve_refuse(x, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+}

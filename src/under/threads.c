@@ -1,11 +1,11 @@
 /* Lets llama.cpp's threads sleep while experts are read. */
 #include "under/threads.h"
 
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "base/system.h"
 #include "under/foreign.h"
 
 enum { PROCESSORS = 512, SPARE_BYTES = 64 };
@@ -42,15 +42,10 @@ static bool get_defaults(threads_params *out)
     return known;
 }
 
-static int processors(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 void umbra_threads_let_sleep(void *params)
 {
     threads_params *p = params, defaults;
-    if (get_defaults(&defaults) && p->poll == defaults.poll && p->threads >= processors())
+    if (get_defaults(&defaults) && p->poll == defaults.poll &&
+        p->threads >= umbra_system_processors())
         p->poll = 0;
 }

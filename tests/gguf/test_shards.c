@@ -45,6 +45,16 @@ static void put_shard(const char *path, uint32_t number, const repetition *r)
     umbra_builder_release(&b);
 }
 
+/* For a model in two shards. */
+static void make_folder(char folder[PATH_BYTES], char paths[2][PATH_BYTES + 32])
+{
+    const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+    snprintf(folder, PATH_BYTES, "%s/umbra-shards-XXXXXX", base);
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 2; i++)
+        snprintf(paths[i], PATH_BYTES + 32, "%s/m-0000%d-of-00002.gguf", folder, i + 1);
+}
+
 static void later_shards_add_no_keys(void **state)
 {
     (void)state;
@@ -58,11 +68,7 @@ static void later_shards_add_no_keys(void **state)
     };
     static const repetition bare = {"llama", 0, 3, NULL, NULL};
     char folder[PATH_BYTES], paths[2][PATH_BYTES + 32];
-    const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-    snprintf(folder, sizeof folder, "%s/umbra-shards-XXXXXX", base);
-    assert_non_null(mkdtemp(folder));
-    for (int i = 0; i < 2; i++)
-        snprintf(paths[i], sizeof paths[i], "%s/m-0000%d-of-00002.gguf", folder, i + 1);
+    make_folder(folder, paths);
     for (size_t i = 0; i < 6; i++) {
         const repetition *r = i < 5 ? &later[i] : &later[1]; /* at last: a key that is new */
         const char *refused = i < 5 ? r->refused : "llama.rope.freq_base";
@@ -132,11 +138,7 @@ static void wrong_sets_are_refused(void **state)
         {{0, 2, 2, "a"}, {0}, UMBRA_E_IO, "shard 2 of 2: "},
     };
     char folder[PATH_BYTES], paths[2][PATH_BYTES + 32];
-    const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-    snprintf(folder, sizeof folder, "%s/umbra-shards-XXXXXX", base);
-    assert_non_null(mkdtemp(folder));
-    for (int i = 0; i < 2; i++)
-        snprintf(paths[i], sizeof paths[i], "%s/m-0000%d-of-00002.gguf", folder, i + 1);
+    make_folder(folder, paths);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         umbra_gguf *gguf;
         umbra_error err = {0};
