@@ -20,7 +20,8 @@ bool http_send(int fd, const char *text, size_t bytes);
 http_reply http_read(int fd);
 void http_free(http_reply *r);
 
-/* A request and its answer. headers: whole lines with \r\n, or "". body NULL: none. */
+/* A request and its answer, status 0 where nobody listens. headers: whole lines with \r\n, or "".
+ * body NULL: none. */
 http_reply http_ask(int port, const char *method, const char *path, const char *headers,
                     const char *body);
 /* The answer to a POST of this body, which must have the status, as JSON. */
