@@ -90,7 +90,7 @@ static void assert_same(const text *a, const text *b)
 static void generate_told(const opened *o, const umbra_generate_options *options, const text *truth,
                           double wrong, int width, bool gated, text *out)
 {
-    teller t = {.text = truth->token, .n = truth->n, .wrong = wrong};
+    teller t = {.text = {truth->token}, .n = truth->n, .wrong = wrong};
     umbra_draft_source source = teller_source(&t);
     umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = width};
     umbra_drafts *drafts;
@@ -250,7 +250,7 @@ static void a_draw_that_fails_among_drafts(void **state)
     text truth = {0}, told[2];
     generate(&o, go, NULL, &truth);
     for (int with = 0; with < 2; with++) {
-        teller t = {.text = truth.token, .n = truth.n};
+        teller t = {.text = {truth.token}, .n = truth.n};
         umbra_draft_source source = teller_source(&t);
         umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
         umbra_drafts *drafts;
@@ -405,7 +405,7 @@ static void check_block(const opened *o, seen *s, const int32_t *follows, int n)
     assert_int_equal(umbra_mtp_logits(fresh, s->state[0], follows, n, logits[0], NULL), 0);
     for (int i = 1; i < MAKE_TOKENS; i++)
         best = logits[n - 1][i] > logits[n - 1][best] ? i : best;
-    assert_int_equal(umbra_mtp_draft(s->mtp, 3, drafts), 3);
+    assert_int_equal(umbra_mtp_draft(s->mtp, 0, 3, drafts), 3);
     assert_int_equal(drafts[0], best);
     umbra_mtp_close(&fresh);
 }
@@ -432,14 +432,14 @@ static void the_block_sees_the_text(void **state)
     }
     int held = 15; /* 7, 7 and a single row */
     assert_int_equal(umbra_engine_eval(o.engine, tokens, held, &tap, NULL), 0);
-    umbra_mtp_follow(s.mtp, follows + held - 1, 1);
+    umbra_mtp_follow(s.mtp, 0, follows + held - 1, 1);
     for (int i = 0; i < 6; i++) {
         if (i != 3)
             check_block(&o, &s, follows, held);
         umbra_engine_set_checking(o.engine, 0, rows[i] > 1);
         assert_int_equal(umbra_engine_eval(o.engine, tokens + held, rows[i], &tap, NULL), 0);
         umbra_engine_truncate(o.engine, 0, held + right[i]);
-        umbra_mtp_follow(s.mtp, follows + held, right[i]);
+        umbra_mtp_follow(s.mtp, 0, follows + held, right[i]);
         held += right[i];
     }
     check_block(&o, &s, follows, held);
