@@ -11,8 +11,8 @@
 #include "model/nextn.h"
 
 enum {
-    PAIRS = 16,                  /* computed together */
-    ROWS = UMBRA_DRAFT_MOST + 1, /* of a check */
+    ROWS = UMBRA_DRAFT_MOST + 1, /* of a check, */
+    PAIRS = 24,                  /* computed together; a check's all wait at once */
     SHARE = 8                    /* of the budget, for experts of the block, at most 1/8 */
 };
 
@@ -248,10 +248,11 @@ static void push(const umbra_mtp *m, mtp_text *t, const float *state, int32_t to
 
 /* ---- following the text ---- */
 
-/* A prompt's pairs are computed as they come. What fails there is only missing later. */
+/* A prompt's pairs are computed as they come, and leave room for the one behind it. What fails
+ * there is only missing later. */
 static void push_prompt(umbra_mtp *m, mtp_text *t, const float *state, int32_t token)
 {
-    if (t->pairs == PAIRS && compute(m, t, false, NULL) != UMBRA_OK)
+    if (t->pairs >= PAIRS - 1 && compute(m, t, false, NULL) != UMBRA_OK)
         restart(m, t);
     push(m, t, state, token);
 }

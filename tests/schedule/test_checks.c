@@ -26,6 +26,7 @@ typedef struct text {
     umbra_sampler *sampler;
     int stop_at;     /* wants no more behind so many new tokens; 0: all */
     int none_behind; /* no token can follow so many; 0: always one */
+    int cancel_at;   /* is cancelled behind so many new tokens; 0: never */
     int chosen, ends;
 } text;
 
@@ -45,6 +46,8 @@ static int take(void *user, int32_t id)
 {
     text *t = user;
     t->token[t->n++] = id;
+    if (t->n - PROMPT == t->cancel_at)
+        atomic_store(&t->job.cancelled, true);
     return t->n - PROMPT == t->stop_at;
 }
 
@@ -268,6 +271,42 @@ static void texts_come_and_go(void **state)
     close_it(&o);
 }
 
+/* A text that is cancelled leaves what it held, and the others alone. */
+static void a_cancelled_text_is_no_matter(void **state)
+{
+    (void)state;
+    const umbra_engine_options options = {
+        .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 24};
+    const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
+    for (int l = 0; l < LAYOUTS; l++) {
+        opened o = open_it(layouts[l], NULL, NULL, &options);
+        umbra_drafts *drafts;
+        assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
+        text alone[TEXTS], told[TEXTS], *at[TEXTS];
+        make_texts(alone, true);
+        make_texts(told, true);
+        for (int i = 0; i < TEXTS; i++) {
+            at[0] = &alone[i];
+            write(&o, NULL, 1, at, 1);
+        }
+        for (int i = 0; i < TEXTS; i++)
+            at[i] = &told[i];
+        told[0].cancel_at = 4;
+        told[2].cancel_at = 9;
+        write(&o, drafts, SEQUENCES, at, TEXTS);
+        for (int i = 0; i < TEXTS; i++) {
+            assert_memory_equal(alone[i].token, told[i].token, (size_t)told[i].n * sizeof(int32_t));
+            assert_int_equal(told[i].job.end,
+                             told[i].cancel_at ? UMBRA_JOB_CANCELLED : UMBRA_JOB_LENGTH);
+            assert_true(told[i].n >= PROMPT + told[i].cancel_at);
+        }
+        close_texts(alone);
+        close_texts(told);
+        umbra_drafts_close(&drafts);
+        close_it(&o);
+    }
+}
+
 /* ---- by the block for further tokens ---- */
 
 static opened open_with_block(const make_layout *layout, const umbra_engine_options *options)
@@ -390,6 +429,7 @@ int main(void)
         cmocka_unit_test(no_text_notices_drafts),
         cmocka_unit_test(several_texts_check_at_once),
         cmocka_unit_test(texts_come_and_go),
+        cmocka_unit_test(a_cancelled_text_is_no_matter),
         cmocka_unit_test(the_block_follows_every_text),
         cmocka_unit_test(the_block_stands_in_the_budget),
     };
