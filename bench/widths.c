@@ -45,6 +45,7 @@ typedef struct simulation {
     umbra_clock clock;
     uint64_t now_ns;
     umbra_random random;
+    umbra_watch watch;
     int row[ROWS]; /* tokens of the step's rows */
     int rows;
     double asked; /* experts of the step */
@@ -138,10 +139,11 @@ static int run_step(simulation *s, int t, double agree, umbra_gate *gate, int wi
         wrong[i] = umbra_random_unit(&s->random) >= agree;
     double make_ns = s->make_share * s->compute_ms * 1e6;
     if (gate && make_ns <= 0)
-        umbra_gate_made(gate, 0, wrong, UMBRA_DRAFT_MOST, 0);
-    *checked = gate ? umbra_gate_choose(gate, 0, UMBRA_DRAFT_MOST) : width;
+        umbra_gate_made(gate, &s->watch, 0, wrong, UMBRA_DRAFT_MOST, 0);
+    umbra_offer offer = {.n = UMBRA_DRAFT_MOST};
+    *checked = gate ? umbra_gate_choose(gate, &offer, 1, UMBRA_DRAFT_MOST) : width;
     if (gate && make_ns > 0)
-        umbra_gate_made(gate, 0, wrong, *checked, *checked * make_ns * 1e-9);
+        umbra_gate_made(gate, &s->watch, 0, wrong, *checked, *checked * make_ns * 1e-9);
     compute(s, *checked * make_ns, 1);
     uint64_t begin_ns = s->now_ns, waited_ns = umbra_store_waited_ns(s->store);
     s->asked = 0;
@@ -154,9 +156,9 @@ static int run_step(simulation *s, int t, double agree, umbra_gate *gate, int wi
                                       (double)(umbra_store_waited_ns(s->store) - waited_ns) * 1e-9,
                                   .experts = s->asked};
     if (gate)
-        umbra_gate_step(gate, *checked, given, &cost);
+        umbra_gate_step(gate, 1, *checked, given, &cost);
     for (int i = 0; gate && i < given; i++)
-        umbra_gate_came(gate, 0);
+        umbra_gate_came(gate, &s->watch, 0);
     return given;
 }
 
@@ -201,7 +203,8 @@ static outcome run(simulation *s, const setup *at, int width)
     umbra_random_seed(&s->random, 1);
     s->wide = at->wide;
     open_store(s, at);
-    umbra_gate_init(&gate, UMBRA_DRAFT_MOST);
+    umbra_gate_init(&gate);
+    s->watch.n = 0;
     while (t < warm)
         t += run_step(s, t, at->agree, width < 0 ? &gate : NULL, width, &checked);
     umbra_store_reset_stats(s->store);

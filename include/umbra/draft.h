@@ -36,26 +36,26 @@ UMBRA_API const char *umbra_draft_name(umbra_draft draft);
  * and *out is not touched. Any thread. */
 UMBRA_API int umbra_draft_parse(const char *name, umbra_draft *out, umbra_error *err);
 
-/* Drafts for the text of one sequence of an engine at a time. One thread at a time, the
- * engine's. */
+/* Drafts for the texts of an engine's sequences. One thread at a time, the engine's. */
 typedef struct umbra_drafts umbra_drafts;
 
 /* How to draft. Zeros are the default (see umbra.h). */
 typedef struct umbra_draft_options {
     umbra_draft source; /* auto; or this one alone, and then always as many drafts as it makes,
                              but for mtp, of which as many are made as pay */
-    int most;           /* drafts of a step, 1 to 16; 0: 16 for auto and mtp, else 8 */
+    int most;           /* drafts of a text's step, 1 to 16; 0: 16 for auto and mtp, else 8 */
     /* Of the same engine, which must outlive the drafts: what runahead drafts with. Not looked at
      * before opening. NULL, or of another policy: auto goes without it. */
     umbra_prefetch *ahead;
     uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_draft_options;
 
-/* What drafting did since opening. A step computes the next token and its drafts. */
+/* What drafting did since opening. A step computes the next token of every text and its drafts; one
+ * that reads a prompt as well counts only in drafted and accepted. */
 typedef struct umbra_draft_stats {
     umbra_draft source;                     /* as opened */
     uint64_t tokens;                        /* that steps gave */
-    uint64_t steps;                         /* in all */
+    uint64_t steps;                         /* with drafts or without */
     uint64_t checks;                        /* of these, with drafts */
     uint64_t drafted[UMBRA_DRAFT_SOURCES];  /* tokens that were checked, by source */
     uint64_t accepted[UMBRA_DRAFT_SOURCES]; /* of these, those that stand in the text */

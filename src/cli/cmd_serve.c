@@ -331,9 +331,9 @@ int cli_serve(int argc, char **argv)
         {"--shadow", 0, CLI_TEXT, "FILE",
          "shadow model (default: MODEL.shadow.safetensors beside the model, if it is there)",
          &c.prefetch.shadow},
-        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead",
-         "guess tokens ahead and check several a step, where one text alone is written, as umbra "
-         "run does (default: auto)",
+        {"--draft", 0, CLI_TEXT, "auto|off|lookup|runahead|mtp",
+         "guess tokens ahead and check several a step, of each text, as umbra run does (default: "
+         "auto)",
          &draft},
         {"--draft-max", 0, CLI_INT, "N", "tokens guessed at once, at most (default: 16, by name 8)",
          &c.draft.most, 1, 16},

@@ -115,15 +115,20 @@ static int step(umbra_decoder *d, int wanted, umbra_error *err)
     umbra_drafts *drafts = d->options->drafts;
     int chunk = umbra_engine_get_plan(d->engine)->chunk; /* what can be taken back for sure */
     int most = wanted < chunk ? wanted : chunk;
-    d->drafts = drafts ? umbra_drafts_make(drafts, most - 1, d->draft) : 0;
+    umbra_drafted part = {.sequence = d->options->sequence, .most = most - 1};
+    d->drafts = drafts ? umbra_drafts_make(drafts, &part, 1, most - 1, false) : 0;
+    memcpy(d->draft, part.token, (size_t)d->drafts * sizeof *d->draft);
     bool alone = d->drafts == 0;
     int rc = check(d, err);
     if (rc == UMBRA_E_NONFINITE && !alone && length_of(d) == d->held) {
         d->drafts = 0;
         rc = check(d, err);
     }
-    if (rc == UMBRA_OK && drafts)
-        umbra_drafts_end(drafts, d->given, d->n_given);
+    if (rc == UMBRA_OK && drafts) {
+        part.n = d->n_given;
+        memcpy(part.token, d->given, (size_t)part.n * sizeof *part.token);
+        umbra_drafts_end(drafts, &part, 1);
+    }
     return rc;
 }
 

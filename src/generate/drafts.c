@@ -15,6 +15,18 @@ enum {
 
 static const double recent_step = 1.0 / 8; /* the newest one's part in what a step computes */
 
+/* Of a sequence. */
+typedef struct draft_text {
+    int length;  /* of the text that the sources know */
+    int checked; /* drafts, in the step in progress */
+    umbra_watch watch;
+} draft_text;
+
+/* What a source has for a text in the step in progress, if making drafts is free. */
+typedef struct made {
+    int32_t token[UMBRA_DRAFT_MOST];
+} made;
+
 struct umbra_drafts {
     umbra_engine *engine;
     const umbra_clock *clock;
@@ -22,16 +34,19 @@ struct umbra_drafts {
     bool gated;
     umbra_draft_source source[MOST_SOURCES];
     int first_kind[MOST_SOURCES]; /* of the gate's */
-    int n_sources;
+    int n_sources, sequences;
     umbra_gate gate;
-    int sequence, length; /* of the text that the sources know */
+    draft_text *text;    /* (sequences) */
+    made *made;          /* (n_sources, sequences) by the step's texts, */
+    umbra_offer *offers; /* and what each source offers of each */
     /* The step in progress. */
-    int32_t token[UMBRA_DRAFT_MOST];
-    int checked, from; /* drafts, of which source */
+    int from; /* which source's drafts it checks, */
+    int rows; /* and how many of them */
+    bool beside;
     uint64_t begun_ns, made_ns, waited_ns, asked_experts;
-    double seconds;   /* of all steps */
-    double alone_s;   /* of those without drafts */
-    double compute_s; /* of a step without drafts but for waiting; 0: not known */
+    double seconds;               /* of all steps that read no prompt */
+    double alone_s, alone_tokens; /* of those without drafts */
+    double compute_s; /* of a row of a step without drafts but for waiting; 0: not known */
     umbra_draft_stats stats;
 };
 
@@ -83,7 +98,8 @@ int umbra_drafts_fit(const umbra_model *model, umbra_engine_options *engine, umb
     rc = umbra_engine_plan(model, engine, &plan, err);
     if (rc != UMBRA_OK) /* where the budget is too small, that is told at opening */
         return rc == UMBRA_E_BUDGET ? UMBRA_OK : rc;
-    engine->reserved_bytes += umbra_draft_sources_bytes(o->source, model, &plan);
+    int sequences = engine->sequences > 0 ? engine->sequences : 1;
+    engine->reserved_bytes += umbra_draft_sources_bytes(o->source, model, &plan, sequences);
     if (o->source != UMBRA_DRAFT_AUTO)
         return UMBRA_OK;
     rc = umbra_engine_plan(model, engine, &plan, err);
@@ -102,6 +118,17 @@ static void join(umbra_drafts *d, const umbra_draft_source *source)
     d->first_kind[at] = at > 0 ? d->first_kind[at - 1] + d->source[at - 1].kinds : 0;
 }
 
+static int allocate(umbra_drafts *d, int sequences, umbra_error *err)
+{
+    size_t n = (size_t)sequences;
+    d->sequences = sequences;
+    d->text = umbra_calloc(n, sizeof *d->text);
+    d->made = umbra_calloc(n * MOST_SOURCES, sizeof *d->made);
+    d->offers = umbra_calloc(n * MOST_SOURCES, sizeof *d->offers);
+    return d->text && d->made && d->offers ? UMBRA_OK
+                                           : umbra_fail_nomem(err, "drafting", n * sizeof *d->text);
+}
+
 int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
                            const umbra_draft_options *options, const umbra_draft_source *source,
                            bool gated, const umbra_clock *clock, umbra_error *err)
@@ -115,6 +142,11 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     umbra_drafts *d = umbra_calloc(1, sizeof *d);
     if (!d)
         return umbra_fail_nomem(err, "drafting", sizeof *d);
+    rc = allocate(d, umbra_engine_sequences(engine), err);
+    if (rc != UMBRA_OK) {
+        umbra_drafts_close(&d);
+        return rc;
+    }
     /* Ranks must all check the same drafts, and each has a clock and a cache of its own. */
     bool alone = umbra_engine_ranks(engine) == 1 || o->source == UMBRA_DRAFT_LOOKUP;
     umbra_draft asked = alone ? o->source : UMBRA_DRAFT_OFF;
@@ -123,8 +155,7 @@ int umbra_drafts_open_with(umbra_drafts **out, umbra_engine *engine,
     d->stats.source = asked;
     d->gated = gated || asked == UMBRA_DRAFT_AUTO || asked == UMBRA_DRAFT_MTP;
     d->most = o->most ? o->most : d->gated ? UMBRA_DRAFT_MOST : UMBRA_DRAFT_USUAL;
-    d->sequence = -1;
-    umbra_gate_init(&d->gate, d->most);
+    umbra_gate_init(&d->gate);
     if (source)
         join(d, source);
     umbra_draft_source opened[MOST_SOURCES];
@@ -153,16 +184,18 @@ void umbra_drafts_close(umbra_drafts **drafts)
     for (int i = 0; i < d->n_sources; i++)
         if (d->source[i].close)
             d->source[i].close(d->source[i].self);
+    umbra_free(d->text);
+    umbra_free(d->made);
+    umbra_free(d->offers);
     umbra_free(d);
     *drafts = NULL;
 }
 
 void umbra_drafts_get_stats(const umbra_drafts *d, umbra_draft_stats *out)
 {
-    uint64_t alone = d->stats.steps - d->stats.checks;
     *out = d->stats;
-    if (alone > 0 && d->seconds > 0)
-        out->gain = (double)d->stats.tokens * d->alone_s / (double)alone / d->seconds;
+    if (d->alone_tokens > 0 && d->seconds > 0)
+        out->gain = (double)d->stats.tokens * d->alone_s / d->alone_tokens / d->seconds;
 }
 
 /* ---- a step ---- */
@@ -179,11 +212,11 @@ static uint64_t experts_asked(const umbra_drafts *d)
     return s.hits + s.late + s.misses;
 }
 
-static void add(umbra_drafts *d, const int32_t *tokens, int n)
+static void add(umbra_drafts *d, int sequence, const int32_t *tokens, int n)
 {
     for (int i = 0; i < d->n_sources; i++)
-        d->source[i].add(d->source[i].self, tokens, n);
-    d->length += n;
+        d->source[i].add(d->source[i].self, sequence, tokens, n);
+    d->text[sequence].length += n;
 }
 
 void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows)
@@ -193,109 +226,172 @@ void umbra_drafts_rows(umbra_drafts *d, const umbra_rows *rows)
             d->source[i].rows(d->source[i].self, rows);
 }
 
-/* Drafts of one source, in the time that it takes. */
-static int make(umbra_drafts *d, int from, int most, int32_t *out, int *kind)
+void umbra_drafts_cut(umbra_drafts *d, int sequence, int length)
+{
+    for (int i = 0; i < d->n_sources; i++)
+        if (d->source[i].cut)
+            d->source[i].cut(d->source[i].self, sequence, length);
+}
+
+void umbra_drafts_fork(umbra_drafts *d, int from, int to)
+{
+    for (int i = 0; i < d->n_sources; i++)
+        if (d->source[i].fork)
+            d->source[i].fork(d->source[i].self, from, to);
+}
+
+/* Drafts of one source for one text, in the time that it takes. */
+static int make(umbra_drafts *d, int from, int sequence, int most, int32_t *out, int *kind)
 {
     const umbra_draft_source *s = &d->source[from];
     uint64_t start_ns = now_ns(d);
-    int n = s->make(s->self, most, out, kind);
+    int n = s->make(s->self, sequence, most, out, kind);
     uint64_t took_ns = now_ns(d) - start_ns;
     *kind += d->first_kind[from];
     d->made_ns += took_ns;
-    umbra_gate_made(&d->gate, *kind, out, n, s->free ? 0 : (double)took_ns * 1e-9);
+    umbra_gate_made(&d->gate, &d->text[sequence].watch, *kind, out, n,
+                    s->free ? 0 : (double)took_ns * 1e-9);
     return n;
 }
 
 /* A source learns a prompt. Where drafts cost nothing, they are made on the way and held against
  * what stands there: what nothing good comes of need not be tried in earnest. */
-static void read_prompt(umbra_drafts *d, int from, const int32_t *tokens, int n)
+static void read_prompt(umbra_drafts *d, int from, int sequence, const int32_t *tokens, int n)
 {
     const umbra_draft_source *s = &d->source[from];
+    umbra_watch *watch = &d->text[sequence].watch;
     int32_t drafts[UMBRA_DRAFT_MOST];
     int kind, known = s->free && d->gated ? n - PAPER : n;
     known = known > 0 ? known : 0;
-    s->add(s->self, tokens, known);
+    s->add(s->self, sequence, tokens, known);
     for (int i = known; i < n; i++) {
-        make(d, from, d->most, drafts, &kind);
-        s->add(s->self, tokens + i, 1);
-        umbra_gate_came(&d->gate, tokens[i]);
+        make(d, from, sequence, d->most, drafts, &kind);
+        s->add(s->self, sequence, tokens + i, 1);
+        umbra_gate_came(&d->gate, watch, tokens[i]);
     }
-    umbra_gate_forget(&d->gate);
+    umbra_gate_forget(&d->gate, watch);
 }
 
 void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
                         int32_t next)
 {
-    bool goes_on = sequence == d->sequence && length <= d->length;
-    d->sequence = sequence;
-    d->length = goes_on ? length : 0;
-    umbra_gate_forget(&d->gate);
+    draft_text *t = &d->text[sequence];
+    t->length = length <= t->length ? length : 0;
+    umbra_gate_forget(&d->gate, &t->watch);
     for (int i = 0; i < d->n_sources; i++)
-        d->source[i].begin(d->source[i].self, sequence, d->length);
+        d->source[i].begin(d->source[i].self, sequence, t->length);
     for (int i = 0; i < d->n_sources; i++)
-        read_prompt(d, i, tokens, n);
-    d->length += n;
-    add(d, &next, 1);
+        read_prompt(d, i, sequence, tokens, n);
+    t->length += n;
+    add(d, sequence, &next, 1);
+}
+
+/* ---- choosing ---- */
+
+static int least_of(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static umbra_offer *offers_of(const umbra_drafts *d, int from)
+{
+    return d->offers + (size_t)from * (size_t)d->sequences;
+}
+
+static made *made_of(const umbra_drafts *d, int from)
+{
+    return d->made + (size_t)from * (size_t)d->sequences;
 }
 
 /* What a source offers for this step: its drafts where they are free, else how many it could make,
- * of its first kind. */
-typedef struct offer {
-    int32_t token[UMBRA_DRAFT_MOST];
-    int n, kind;
-    double rate;
-} offer;
-
-static offer offer_of(umbra_drafts *d, int from, int most)
+ * of its first kind. Returns what that is worth. */
+static double ask(umbra_drafts *d, int from, const umbra_drafted *texts, int n, int room)
 {
-    offer o = {.n = most, .kind = d->first_kind[from]};
-    umbra_gate_expect(&d->gate, o.kind, d->source[from].effort * d->compute_s);
-    if (d->source[from].free)
-        o.n = make(d, from, d->most, o.token, &o.kind);
-    o.n = o.n < most ? o.n : most;
-    o.rate = umbra_gate_rate(&d->gate, o.kind, o.n);
-    return o;
+    umbra_offer *offers = offers_of(d, from);
+    const umbra_draft_source *s = &d->source[from];
+    umbra_gate_expect(&d->gate, d->first_kind[from], s->effort * d->compute_s);
+    for (int i = 0; i < n; i++) {
+        umbra_offer *o = &offers[i];
+        *o = (umbra_offer){.kind = d->first_kind[from], .n = d->most};
+        if (s->free)
+            o->n = make(d, from, texts[i].sequence, d->most, made_of(d, from)[i].token, &o->kind);
+        o->n = least_of(o->n, texts[i].most);
+    }
+    return umbra_gate_rate(&d->gate, offers, n, room);
+}
+
+/* The drafts that were chosen of a source's. Returns how many. */
+static int take_offers(umbra_drafts *d, int from, umbra_drafted *texts, int n)
+{
+    const umbra_offer *offers = offers_of(d, from);
+    int all = 0, kind;
+    for (int i = 0; i < n; i++) {
+        umbra_drafted *t = &texts[i];
+        t->n = offers[i].taken;
+        if (t->n > 0 && d->source[from].free)
+            memcpy(t->token, made_of(d, from)[i].token, (size_t)t->n * sizeof *t->token);
+        else if (t->n > 0)
+            t->n = make(d, from, t->sequence, t->n, t->token, &kind);
+        all += t->n;
+    }
+    return all;
 }
 
 /* The gate chooses among what the sources offer: the best first, and where that is not to be had,
  * one of the others that is to be tried. */
-static int choose(umbra_drafts *d, int most, int32_t *out)
+static int choose(umbra_drafts *d, umbra_drafted *texts, int n, int room)
 {
-    offer offers[MOST_SOURCES];
+    double rate[MOST_SOURCES];
     int best = 0;
     for (int i = 0; i < d->n_sources; i++) {
-        offers[i] = offer_of(d, i, most);
-        if (offers[i].rate > offers[best].rate)
+        rate[i] = ask(d, i, texts, n, room);
+        if (rate[i] > rate[best])
             best = i;
     }
     for (int i = 0; i < d->n_sources; i++) {
         int from = i == 0 ? best : i <= best ? i - 1 : i;
-        int kind, n = umbra_gate_choose(&d->gate, offers[from].kind, offers[from].n);
-        if (n > 0 && !d->source[from].free)
-            n = make(d, from, n, offers[from].token, &kind);
-        if (n > 0)
-            memcpy(out, offers[from].token, (size_t)n * sizeof *out);
+        int all = umbra_gate_choose(&d->gate, offers_of(d, from), n, room);
+        if (all > 0)
+            all = take_offers(d, from, texts, n);
         d->from = from;
-        if (n > 0 || d->gate.trying)
-            return n;
+        if (all > 0 || d->gate.trying)
+            return all;
     }
     return 0;
 }
 
-int umbra_drafts_make(umbra_drafts *d, int most, int32_t *out)
+/* All that the one source makes. */
+static int make_all(umbra_drafts *d, umbra_drafted *texts, int n, int room)
 {
-    int kind;
+    int all = 0, kind;
+    for (int i = 0; i < n; i++) {
+        int most = least_of(least_of(texts[i].most, d->most), room - all);
+        texts[i].n = most > 0 ? make(d, 0, texts[i].sequence, most, texts[i].token, &kind) : 0;
+        all += texts[i].n;
+    }
+    return all;
+}
+
+int umbra_drafts_make(umbra_drafts *d, umbra_drafted *texts, int n, int room, bool beside)
+{
     d->begun_ns = now_ns(d);
     d->made_ns = 0;
     d->waited_ns = umbra_store_waited_ns(umbra_engine_store(d->engine));
     d->asked_experts = experts_asked(d);
-    d->from = d->checked = 0;
-    most = most < d->most ? most : d->most;
-    if (d->n_sources == 0 || most < 1)
-        return 0;
-    d->checked = d->gated ? choose(d, most, out) : make(d, 0, most, out, &kind);
-    return d->checked;
+    d->from = d->rows = 0;
+    d->beside = beside;
+    for (int i = 0; i < n; i++)
+        texts[i].n = 0;
+    if (d->n_sources > 0 && room > 0 && !d->gated)
+        d->rows = make_all(d, texts, n, room);
+    else if (d->n_sources > 0 && room > 0 && !beside)
+        d->rows = choose(d, texts, n, room);
+    for (int i = 0; i < n; i++)
+        d->text[texts[i].sequence].checked = texts[i].n;
+    return d->rows;
 }
+
+/* ---- what came ---- */
 
 static double waited_s(const umbra_drafts *d)
 {
@@ -307,30 +403,47 @@ static void learn_compute(umbra_drafts *d, double compute_s)
     d->compute_s += d->compute_s > 0 ? recent_step * (compute_s - d->compute_s) : compute_s;
 }
 
-void umbra_drafts_end(umbra_drafts *d, const int32_t *tokens, int n)
+/* What a step took that gave so many tokens; beside a prompt that says nothing of drafts. */
+static void learn_cost(umbra_drafts *d, int texts, int tokens, uint64_t experts)
 {
     double seconds = (double)(now_ns(d) - d->begun_ns) * 1e-9;
-    bool checks = d->checked > 0;
-    uint64_t experts = experts_asked(d) - d->asked_experts;
     const umbra_step_cost cost = {.seconds = seconds - (double)d->made_ns * 1e-9,
                                   .waited_s = waited_s(d),
                                   .experts = (double)experts};
-    umbra_gate_step(&d->gate, d->checked, n, &cost);
-    for (int i = 0; i < n; i++)
-        umbra_gate_came(&d->gate, tokens[i]);
-    add(d, tokens, n);
+    umbra_gate_step(&d->gate, texts, d->rows, tokens, &cost);
     d->seconds += seconds;
-    if (!checks) {
-        d->alone_s += seconds;
-        learn_compute(d, seconds - cost.waited_s);
-    }
-    d->stats.tokens += (uint64_t)n;
+    d->stats.tokens += (uint64_t)tokens;
     d->stats.steps++;
-    d->stats.checks += checks;
-    *(checks ? &d->stats.check_experts : &d->stats.step_experts) += experts;
-    if (checks) {
-        umbra_draft name = d->source[d->from].name;
-        d->stats.drafted[name] += (uint64_t)d->checked;
-        d->stats.accepted[name] += (uint64_t)n - 1;
+    d->stats.checks += d->rows > 0;
+    *(d->rows > 0 ? &d->stats.check_experts : &d->stats.step_experts) += experts;
+    if (d->rows > 0)
+        return;
+    d->alone_s += seconds;
+    d->alone_tokens += tokens;
+    learn_compute(d, (seconds - cost.waited_s) / texts);
+}
+
+static void count_drafts(umbra_drafts *d, const draft_text *t, int came)
+{
+    if (t->checked == 0)
+        return;
+    umbra_draft name = d->source[d->from].name;
+    d->stats.drafted[name] += (uint64_t)t->checked;
+    d->stats.accepted[name] += came > 0 ? (uint64_t)came - 1 : 0;
+}
+
+void umbra_drafts_end(umbra_drafts *d, const umbra_drafted *texts, int n)
+{
+    uint64_t experts = experts_asked(d) - d->asked_experts, tokens = 0;
+    for (int i = 0; i < n; i++)
+        tokens += (uint64_t)texts[i].n;
+    if (!d->beside && tokens > 0)
+        learn_cost(d, n, (int)tokens, experts);
+    for (int i = 0; i < n; i++) {
+        draft_text *t = &d->text[texts[i].sequence];
+        for (int k = 0; k < texts[i].n; k++)
+            umbra_gate_came(&d->gate, &t->watch, texts[i].token[k]);
+        add(d, texts[i].sequence, texts[i].token, texts[i].n);
+        count_drafts(d, t, texts[i].n);
     }
 }

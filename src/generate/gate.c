@@ -29,9 +29,9 @@ static const double agreement_guess = 0.5; /* of drafts that were never compared
 static const double guess_weight = 2;      /* with so much weight */
 static const double other_text = 16; /* most weight of what another text, or the prompt, has said */
 
-void umbra_gate_init(umbra_gate *g, int most)
+void umbra_gate_init(umbra_gate *g)
 {
-    *g = (umbra_gate){.most = most};
+    *g = (umbra_gate){.steps = 0};
 }
 
 static void take(umbra_fading *f, double value, double least)
@@ -45,58 +45,99 @@ static void take(umbra_fading *f, double value, double least)
 
 /* ---- agreement ---- */
 
-/* The share of drafts at a position that agree with the text, if all before them did. hope: rather
- * too high than too low, as far as little was seen. */
-static double agreement(const umbra_gate *g, int kind, int position, bool hope)
+/* The share of drafts at a position that agree with the text, if all before them did, of which
+ * `before` says how often they do. hope: rather too high than too low, as far as little was seen.
+ */
+static double agreement(const umbra_gate *g, int kind, int position, double before, bool hope)
 {
     const umbra_fading *f = &g->agreement[kind][position];
-    double before = hope ? 1 : agreement_guess;
-    if (position > 0 && !hope)
-        before = agreement(g, kind, position - 1, false);
+    before = hope ? 1 : position > 0 ? before : agreement_guess;
     return (f->mean * f->weight + before * guess_weight) / (f->weight + guess_weight);
 }
 
-/* Tokens that a step with n drafts gives. */
-static double tokens_of(const umbra_gate *g, int kind, int n, bool hope)
+/* What a step may check, the likeliest first: so many drafts, and what it gives and takes with the
+ * first n of them. */
+typedef struct plan {
+    int texts, most;
+    int of[UMBRA_GATE_ROWS]; /* whose the nth is */
+    double tokens[UMBRA_GATE_ROWS + 1], hoped[UMBRA_GATE_ROWS + 1], make_s[UMBRA_GATE_ROWS + 1];
+} plan;
+
+/* A text's next draft: how likely it and those before it come true, and with hope. */
+typedef struct next_draft {
+    int position;
+    double agrees, chance, hope;
+} next_draft;
+
+static void go_on(const umbra_gate *g, int kind, next_draft *d)
 {
-    double tokens = 1, all = 1;
-    for (int i = 0; i < n; i++) {
-        all *= agreement(g, kind, i, hope);
-        tokens += all;
-    }
-    return tokens;
+    d->agrees = agreement(g, kind, d->position, d->agrees, false);
+    d->chance *= d->agrees;
+    d->hope *= agreement(g, kind, d->position, 0, true);
+    d->position++;
 }
 
-void umbra_gate_made(umbra_gate *g, int kind, const int32_t *tokens, int n, double seconds)
+static plan plan_of(const umbra_gate *g, const umbra_offer *offers, int n, int room)
+{
+    plan p = {.texts = n, .tokens = {n}, .hoped = {n}};
+    next_draft next[UMBRA_GATE_ROWS];
+    for (int i = 0; i < n; i++) {
+        next[i] = (next_draft){.chance = 1, .hope = 1};
+        if (offers[i].n > 0)
+            go_on(g, offers[i].kind, &next[i]);
+    }
+    while (p.most < room && n + p.most < UMBRA_GATE_ROWS) {
+        int best = -1, k = p.most;
+        for (int i = 0; i < n; i++)
+            if (next[i].position > 0 && next[i].position <= offers[i].n &&
+                (best < 0 || next[i].chance > next[best].chance))
+                best = i;
+        if (best < 0)
+            break;
+        p.of[k] = best;
+        p.tokens[k + 1] = p.tokens[k] + next[best].chance;
+        p.hoped[k + 1] = p.hoped[k] + next[best].hope;
+        p.make_s[k + 1] = p.make_s[k] + g->make_s[offers[best].kind].mean;
+        p.most++;
+        if (next[best].position < offers[best].n)
+            go_on(g, offers[best].kind, &next[best]);
+        else
+            next[best].position++;
+    }
+    return p;
+}
+
+void umbra_gate_made(umbra_gate *g, umbra_watch *w, int kind, const int32_t *tokens, int n,
+                     double seconds)
 {
     if (n < 1)
         return;
     take(&g->make_s[kind], seconds / n, 0);
-    if (g->n_watched == UMBRA_GATE_WATCHED)
+    if (w->n == UMBRA_GATE_WATCHED)
         return;
-    umbra_watched *w = &g->watched[g->n_watched++];
-    *w = (umbra_watched){.n = n, .kind = kind};
-    memcpy(w->token, tokens, (size_t)n * sizeof *tokens);
+    umbra_watched *draft = &w->draft[w->n++];
+    *draft = (umbra_watched){.n = n, .kind = kind};
+    memcpy(draft->token, tokens, (size_t)n * sizeof *tokens);
 }
 
-void umbra_gate_came(umbra_gate *g, int32_t token)
+void umbra_gate_came(umbra_gate *g, umbra_watch *w, int32_t token)
 {
     int kept = 0;
-    for (int i = 0; i < g->n_watched; i++) {
-        umbra_watched *w = &g->watched[i];
-        bool agrees = w->token[w->next] == token;
-        take(&g->agreement[w->kind][w->next++], agrees, 0);
-        if (agrees && w->next < w->n)
-            g->watched[kept++] = *w;
+    for (int i = 0; i < w->n; i++) {
+        umbra_watched *draft = &w->draft[i];
+        bool agrees = draft->token[draft->next] == token;
+        take(&g->agreement[draft->kind][draft->next++], agrees, 0);
+        if (agrees && draft->next < draft->n)
+            w->draft[kept++] = *draft;
     }
-    g->n_watched = kept;
+    w->n = kept;
 }
 
-void umbra_gate_forget(umbra_gate *g)
+void umbra_gate_forget(umbra_gate *g, umbra_watch *w)
 {
-    g->n_watched = 0;
+    w->n = 0;
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
-        for (int i = 0; i < g->most; i++)
+        for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
             g->agreement[k][i].weight = fmin(g->agreement[k][i].weight, other_text);
 }
 
@@ -108,119 +149,126 @@ void umbra_gate_expect(umbra_gate *g, int kind, double seconds)
 
 /* ---- time ---- */
 
-static bool is_fresh(const umbra_gate *g, int n)
+static bool is_fresh(const umbra_gate *g, int texts, int n)
 {
     double least = n == 0 ? FRESH_ALONE : FRESH_LEAST;
     double steps = fmin(fmax((double)g->steps / 8, least), FRESH_MOST);
-    return g->compute_s[n].weight > 0 && (double)(g->steps - g->compute_s[n].when) < steps;
+    const umbra_fading *f = &g->compute_s[texts + n];
+    return f->weight > 0 && (double)(g->steps - f->when) < steps;
 }
 
 /* The widest measured step of fewer drafts. */
-static int measured_below(const umbra_gate *g, int n)
+static int measured_below(const umbra_gate *g, int texts, int n)
 {
-    while (n > 0 && g->compute_s[--n].weight <= 0)
+    while (n > 0 && g->compute_s[texts + --n].weight <= 0)
         ;
     return n;
 }
 
-/* What a step with n drafts takes, of what was measured by width: as measured, or on the line
+/* What a step with n drafts takes, of what was measured by rows: as measured, or on the line
  * through its neighbours. */
-static double of_width(const umbra_gate *g, const umbra_fading *by_width, int n)
+static double of_rows(const umbra_gate *g, const umbra_fading *by_rows, int texts, int n)
 {
-    if (by_width[n].weight > 0)
-        return by_width[n].mean;
-    int below = measured_below(g, n), above = n;
-    double low = by_width[below].mean, slope = row_guess * by_width[0].mean;
-    while (above < g->most && by_width[++above].weight <= 0)
+    if (by_rows[texts + n].weight > 0)
+        return by_rows[texts + n].mean;
+    int below = measured_below(g, texts, n), above = n;
+    double none = by_rows[texts].mean, low = by_rows[texts + below].mean;
+    double slope = row_guess * none / texts;
+    while (texts + above < UMBRA_GATE_ROWS && by_rows[texts + ++above].weight <= 0)
         ;
-    if (by_width[above].weight > 0 && above > n)
-        slope = (by_width[above].mean - low) / (above - below);
+    if (by_rows[texts + above].weight > 0 && above > n)
+        slope = (by_rows[texts + above].mean - low) / (above - below);
     else if (below > 0)
-        slope = fmax((low - by_width[0].mean) / below, 0);
+        slope = fmax((low - none) / below, 0);
     return low + slope * (n - below);
 }
 
 /* The time of a step with n drafts: computing, and what it waits for the experts that any of its
  * rows needs. How long that is for one changes with what the cache holds, for all widths alike as
  * long as they have not shown to differ. */
-static double waits_of(const umbra_gate *g, int n)
+static double waits_of(const umbra_gate *g, int texts, int n)
 {
-    const umbra_fading *ratio = &g->wait_ratio[n];
+    const umbra_fading *ratio = &g->wait_ratio[texts + n];
     double wait_s =
         g->wait_s.mean * (ratio->mean * ratio->weight + alike) / (ratio->weight + alike);
-    return of_width(g, g->experts, n) * wait_s;
+    return of_rows(g, g->experts, texts, n) * wait_s;
 }
 
-static double seconds_of(const umbra_gate *g, int n)
+static double seconds_of(const umbra_gate *g, int texts, int n)
 {
-    return of_width(g, g->compute_s, n) + waits_of(g, n);
+    return of_rows(g, g->compute_s, texts, n) + waits_of(g, texts, n);
 }
 
 /* The least and the most that it may take, where it was not measured lately: as a narrower step,
- * and as much for each row more as for the first. A step without drafts may have become quicker,
- * the more the greater the part of all steps that came since: the first ones fill caches. */
-static double least_seconds(const umbra_gate *g, int n)
+ * and as much for each row more as for one of those without drafts. A step without drafts may have
+ * become quicker, the more the greater the part of all steps that came since: the first ones fill
+ * caches. */
+static double least_seconds(const umbra_gate *g, int texts, int n)
 {
-    if (is_fresh(g, n))
-        return seconds_of(g, n);
+    if (is_fresh(g, texts, n))
+        return seconds_of(g, texts, n);
     if (n > 0)
-        return seconds_of(g, measured_below(g, n));
-    double since = (double)(g->steps - g->compute_s[0].when) / (double)g->steps;
-    return seconds_of(g, 0) / (1 + none_may_gain * since);
+        return seconds_of(g, texts, measured_below(g, texts, n));
+    double since = (double)(g->steps - g->compute_s[texts].when) / (double)g->steps;
+    return seconds_of(g, texts, 0) / (1 + none_may_gain * since);
 }
 
-static double most_seconds(const umbra_gate *g, int n)
+static double most_seconds(const umbra_gate *g, int texts, int n)
 {
-    if (n == 0 || is_fresh(g, n))
-        return seconds_of(g, n);
-    int below = measured_below(g, n);
-    return seconds_of(g, below) + (n - below) * seconds_of(g, 0);
+    if (n == 0 || is_fresh(g, texts, n))
+        return seconds_of(g, texts, n);
+    int below = measured_below(g, texts, n);
+    return seconds_of(g, texts, below) + (n - below) * seconds_of(g, texts, 0) / texts;
 }
 
 /* Also pays for what is read for wrong drafts: it drives out what later steps read again. */
-static double rate_of(const umbra_gate *g, int kind, int n)
+static double rate_of(const umbra_gate *g, const plan *p, int n)
 {
-    double tokens = tokens_of(g, kind, n, false), wrong = 1 - tokens / (n + 1);
+    double tokens = p->tokens[n], wrong = 1 - tokens / (p->texts + n);
     double seconds =
-        seconds_of(g, n) + n * g->make_s[kind].mean + driven_out * wrong * waits_of(g, n);
+        seconds_of(g, p->texts, n) + p->make_s[n] + driven_out * wrong * waits_of(g, p->texts, n);
     return seconds > 0 ? tokens / seconds : 0;
 }
 
 /* ---- choosing ---- */
 
 /* Of wide steps only some are looked at, so that there is less to try. */
-static bool is_choice(const umbra_gate *g, int n)
+static bool is_choice(int n)
 {
-    return n <= 4 || n == 6 || n == 8 || n == 12 || n == g->most;
+    return n <= 4 || n == 6 || n == 8 || n == 12 || n == 24 || n % 16 == 0;
 }
 
-static int best_of(const umbra_gate *g, int kind, int most, double *rate)
+static int best_of(const umbra_gate *g, const plan *p, double *rate)
 {
     int best = 0;
-    double none = rate_of(g, kind, 0);
+    double none = rate_of(g, p, 0);
     *rate = none;
-    for (int n = 1; n <= most; n++)
-        if (is_choice(g, n) && rate_of(g, kind, n) > fmax(*rate, none * margin)) {
-            *rate = rate_of(g, kind, n);
+    for (int n = 1; n <= p->most; n++) {
+        double of_n = is_choice(n) ? rate_of(g, p, n) : 0;
+        if (of_n > fmax(*rate, none * margin)) {
+            *rate = of_n;
             best = n;
         }
+    }
     return best;
 }
 
-double umbra_gate_rate(const umbra_gate *g, int kind, int n)
+double umbra_gate_rate(const umbra_gate *g, const umbra_offer *offers, int n, int room)
 {
     double rate;
-    best_of(g, kind, n < g->most ? n : g->most, &rate);
+    if (n >= UMBRA_GATE_ROWS)
+        return 0;
+    const plan p = plan_of(g, offers, n, room);
+    best_of(g, &p, &rate);
     return rate;
 }
 
 /* Whether a step with n drafts, if all goes well, would be better than the best known by what is
  * worth knowing, and costs no more than may be lost if nothing goes well. */
-static bool is_worth_trying(const umbra_gate *g, int kind, int n, double best_rate)
+static bool is_worth_trying(const umbra_gate *g, const plan *p, int n, double best_rate)
 {
-    double make_s = n * g->make_s[kind].mean;
-    double hoped = tokens_of(g, kind, n, true) / (least_seconds(g, n) + make_s);
-    double lost_s = most_seconds(g, n) + make_s - tokens_of(g, kind, n, false) / best_rate;
+    double hoped = p->hoped[n] / (least_seconds(g, p->texts, n) + p->make_s[n]);
+    double lost_s = most_seconds(g, p->texts, n) + p->make_s[n] - p->tokens[n] / best_rate;
     if (hoped <= best_rate * margin)
         return false;
     return n == 0 ? lost_s <= single_price * (g->all_s - g->single_s)
@@ -229,53 +277,61 @@ static bool is_worth_trying(const umbra_gate *g, int kind, int n, double best_ra
 
 /* What is worth trying: what was never measured, the narrowest first, else what promises most. -1:
  * nothing. */
-static int trial_of(const umbra_gate *g, int kind, int most, int best, double best_rate)
+static int trial_of(const umbra_gate *g, const plan *p, int best, double best_rate)
 {
     int trial = -1;
-    for (int i = 0; i <= most && best_rate > 0; i++) {
-        if (i == best || !is_choice(g, i) || !is_worth_trying(g, kind, i, best_rate))
+    for (int i = 0; i <= p->most && best_rate > 0; i++) {
+        if (i == best || !is_choice(i) || !is_worth_trying(g, p, i, best_rate))
             continue;
-        if (g->compute_s[i].weight <= 0)
+        if (g->compute_s[p->texts + i].weight <= 0)
             return i;
-        if (trial < 0 || rate_of(g, kind, i) > rate_of(g, kind, trial))
+        if (trial < 0 || rate_of(g, p, i) > rate_of(g, p, trial))
             trial = i;
     }
     return trial;
 }
 
-int umbra_gate_choose(umbra_gate *g, int kind, int n)
+int umbra_gate_choose(umbra_gate *g, umbra_offer *offers, int n, int room)
 {
-    n = n < g->most ? n : g->most;
     g->trying = false;
-    if (g->compute_s[0].weight <= 0)
+    for (int i = 0; i < n; i++)
+        offers[i].taken = 0;
+    if (n >= UMBRA_GATE_ROWS || g->compute_s[n].weight <= 0)
         return 0;
-    int best = best_of(g, kind, n, &g->best_rate);
-    int trial = trial_of(g, kind, n, best, g->best_rate);
+    const plan p = plan_of(g, offers, n, room);
+    int best = best_of(g, &p, &g->best_rate);
+    int trial = trial_of(g, &p, best, g->best_rate);
     g->trying = trial >= 0;
-    if (g->trying)
-        g->trial_s = trial * g->make_s[kind].mean;
-    return g->trying ? trial : best;
+    if (g->trying) {
+        best = trial;
+        g->trial_s = p.make_s[trial];
+    }
+    for (int i = 0; i < best; i++)
+        offers[p.of[i]].taken++;
+    return best;
 }
 
-/* A step's computing but for pauses. One that checks drafts is hardly longer than as many single
- * ones: what is above that is a pause, or as bad. */
-static double usual(const umbra_gate *g, int drafts, double seconds)
+/* ---- what steps took ---- */
+
+/* A step's computing but for pauses. One that checks drafts is hardly longer than as many rows
+ * without: what is above that is a pause, or as bad. */
+static double usual(const umbra_gate *g, int texts, int drafts, double seconds)
 {
-    const umbra_fading *f = &g->compute_s[drafts];
+    const umbra_fading *f = &g->compute_s[texts + drafts], *none = &g->compute_s[texts];
     if (f->weight >= 1)
         seconds = fmin(seconds, outlier * f->mean);
-    if (drafts > 0 && g->compute_s[0].weight > 0)
-        seconds = fmin(seconds, dear * (1 + drafts) * g->compute_s[0].mean);
+    if (drafts > 0 && none->weight > 0)
+        seconds = fmin(seconds, dear * (texts + drafts) * none->mean / texts);
     return seconds;
 }
 
-/* All steps become slower when somebody else wants the machine, and quicker again: what single
- * steps took of late moves the times that were measured before, in proportion. */
-static void follow_drift(umbra_gate *g, const umbra_fading *before)
+/* All steps become slower when somebody else wants the machine, and quicker again: what steps
+ * without drafts took of late moves the times that were measured before, in proportion. */
+static void follow_drift(umbra_gate *g, int texts, const umbra_fading *before)
 {
-    const umbra_fading *now = &g->compute_s[0];
-    for (int i = 1; before->weight > 0 && i <= g->most; i++)
-        if (g->compute_s[i].when < before->when)
+    const umbra_fading *now = &g->compute_s[texts];
+    for (int i = 1; before->weight > 0 && i <= UMBRA_GATE_ROWS; i++)
+        if (i != texts && g->compute_s[i].when < before->when)
             g->compute_s[i].mean *= now->mean / before->mean;
 }
 
@@ -285,41 +341,43 @@ static double part_of_newest(const umbra_gate *g, double least)
     return fmax(least, fmin(fill_steps / (double)(g->steps + 1), most_part));
 }
 
-static void take_compute(umbra_gate *g, int drafts, double seconds)
+static void take_compute(umbra_gate *g, int texts, int drafts, double seconds)
 {
-    umbra_fading *f = &g->compute_s[drafts];
+    umbra_fading *f = &g->compute_s[texts + drafts];
     const umbra_fading before = *f;
     if (f->mean > outlier * seconds) /* what it stood on was a pause */
         f->mean = seconds;
-    double least = is_fresh(g, drafts) ? part_of_newest(g, least_part) : most_part;
-    take(f, usual(g, drafts, seconds), least);
+    double least = is_fresh(g, texts, drafts) ? part_of_newest(g, least_part) : most_part;
+    take(f, usual(g, texts, drafts, seconds), least);
     f->when = g->steps + 1;
     if (drafts == 0)
-        follow_drift(g, &before);
+        follow_drift(g, texts, &before);
 }
 
-static void take_wait(umbra_gate *g, int drafts, const umbra_step_cost *cost)
+static void take_wait(umbra_gate *g, int rows, const umbra_step_cost *cost)
 {
     if (cost->experts <= 0)
         return;
     double wait_s = cost->waited_s / cost->experts;
-    take(&g->experts[drafts], cost->experts, least_part);
+    take(&g->experts[rows], cost->experts, least_part);
     if (g->wait_s.mean > 0)
-        take(&g->wait_ratio[drafts], fmin(wait_s / g->wait_s.mean, outlier), 0);
+        take(&g->wait_ratio[rows], fmin(wait_s / g->wait_s.mean, outlier), 0);
     take(&g->wait_s, wait_s, part_of_newest(g, recent_wait));
 }
 
-void umbra_gate_step(umbra_gate *g, int drafts, int tokens, const umbra_step_cost *cost)
+void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umbra_step_cost *cost)
 {
-    for (int i = 0; i <= g->most; i++) {
+    if (texts + drafts > UMBRA_GATE_ROWS)
+        return;
+    for (int i = 1; i <= UMBRA_GATE_ROWS; i++) {
         g->compute_s[i].weight *= fade;
         g->wait_ratio[i].weight *= fade;
     }
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
-        for (int i = 0; i < g->most; i++)
+        for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
             g->agreement[k][i].weight *= fade_agreement;
-    take_compute(g, drafts, fmax(cost->seconds - cost->waited_s, 0));
-    take_wait(g, drafts, cost);
+    take_compute(g, texts, drafts, fmax(cost->seconds - cost->waited_s, 0));
+    take_wait(g, texts + drafts, cost);
     g->steps++;
     g->all_s += cost->seconds;
     if (drafts == 0)

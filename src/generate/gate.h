@@ -11,6 +11,10 @@
  * faded is tried again: at a price, which is the time lost against the best that is known, and
  * which never comes to more than a small share of all the time.
  *
+ * Several texts may be written in one step, each with drafts of its own: then it is the whole step
+ * that is priced, by its rows, whosever they are, and of all drafts those are taken first that are
+ * likeliest to come true.
+ *
  * No clock is asked here and nothing is random: the same steps give the same decisions. */
 #ifndef UMBRA_GENERATE_GATE_H
 #define UMBRA_GENERATE_GATE_H
@@ -19,10 +23,11 @@
 #include <stdint.h>
 
 enum {
-    UMBRA_DRAFT_MOST = 16, /* drafted tokens of a step, at most */
+    UMBRA_DRAFT_MOST = 16, /* drafted tokens of a text's step, at most */
     UMBRA_DRAFT_USUAL = 8, /* the same, where nothing decides how many pay */
     UMBRA_DRAFT_KINDS = 8, /* kinds of drafts whose agreement is counted apart */
     UMBRA_GATE_WATCHED = 2 * UMBRA_DRAFT_MOST, /* drafts that are waited for at once; more go by */
+    UMBRA_GATE_ROWS = 64, /* of a step, at most: where more texts are written none is drafted */
 };
 
 /* A mean that forgets: of the times of steps, or of agreements (0 and 1). */
@@ -39,6 +44,19 @@ typedef struct umbra_watched {
     int kind;
 } umbra_watched;
 
+/* Those of one text. */
+typedef struct umbra_watch {
+    umbra_watched draft[UMBRA_GATE_WATCHED];
+    int n;
+} umbra_watch;
+
+/* One text's part in a step: what it has to offer, and what is taken of it. */
+typedef struct umbra_offer {
+    int kind;
+    int n;     /* drafts that it has, or might make; 0: none */
+    int taken; /* 0 to n */
+} umbra_offer;
+
 /* What a step took, without making its drafts. */
 typedef struct umbra_step_cost {
     double seconds;  /* in all */
@@ -47,17 +65,14 @@ typedef struct umbra_step_cost {
 } umbra_step_cost;
 
 typedef struct umbra_gate {
-    int most; /* drafts of a step */
-    /* Of a step that checks so many: time but for waiting; experts that its rows need together; how
-     * long each is waited for beside what is usual. */
-    umbra_fading compute_s[UMBRA_DRAFT_MOST + 1];
-    umbra_fading experts[UMBRA_DRAFT_MOST + 1];
-    umbra_fading wait_ratio[UMBRA_DRAFT_MOST + 1];
-    umbra_fading wait_s;                    /* for an expert, whatever the width */
+    /* Of a step of so many rows, whosever they are: time but for waiting; experts that its rows
+     * need together; how long each is waited for beside what is usual. */
+    umbra_fading compute_s[UMBRA_GATE_ROWS + 1];
+    umbra_fading experts[UMBRA_GATE_ROWS + 1];
+    umbra_fading wait_ratio[UMBRA_GATE_ROWS + 1];
+    umbra_fading wait_s;                    /* for an expert, whatever the rows */
     umbra_fading make_s[UMBRA_DRAFT_KINDS]; /* of making one draft */
     umbra_fading agreement[UMBRA_DRAFT_KINDS][UMBRA_DRAFT_MOST]; /* where those before agreed */
-    umbra_watched watched[UMBRA_GATE_WATCHED];
-    int n_watched;
     uint64_t steps;
     double all_s, lost_s; /* time of all steps; lost by trying drafts */
     double single_s;      /* time of all steps when one without drafts was measured last */
@@ -66,26 +81,26 @@ typedef struct umbra_gate {
     double trial_s;       /* whose drafts take so long to make */
 } umbra_gate;
 
-/* most: 1 to UMBRA_DRAFT_MOST. */
-void umbra_gate_init(umbra_gate *g, int most);
+void umbra_gate_init(umbra_gate *g);
 
-/* How many of n drafts of a kind the coming step is to check, 0 to n: before they are made, as many
- * as it might. Called once for a step; what stands in trying then goes with that step. */
-int umbra_gate_choose(umbra_gate *g, int kind, int n);
-/* What choosing so would give in tokens per second, and what no drafts would: for comparing kinds.
- */
-double umbra_gate_rate(const umbra_gate *g, int kind, int n);
+/* How many drafts of each of n texts, which are all that the coming step computes, it is to check:
+ * at most `room` in all: into taken, before they are made. Returns how many that are in all. Called
+ * once for a step; what stands in trying then goes with that step. */
+int umbra_gate_choose(umbra_gate *g, umbra_offer *offers, int n, int room);
+/* What choosing so would give in tokens per second: for comparing offers. */
+double umbra_gate_rate(const umbra_gate *g, const umbra_offer *offers, int n, int room);
 
-/* Drafts were made in so much time; they are compared with what comes. */
-void umbra_gate_made(umbra_gate *g, int kind, const int32_t *tokens, int n, double seconds);
+/* Drafts of a text were made in so much time; they are compared with what comes. */
+void umbra_gate_made(umbra_gate *g, umbra_watch *w, int kind, const int32_t *tokens, int n,
+                     double seconds);
 /* The next token of the text. */
-void umbra_gate_came(umbra_gate *g, int32_t token);
-/* A step that checked so many drafts gave so many tokens, at that cost. */
-void umbra_gate_step(umbra_gate *g, int drafts, int tokens, const umbra_step_cost *cost);
+void umbra_gate_came(umbra_gate *g, umbra_watch *w, int32_t token);
+/* A step of so many texts that checked so many drafts gave so many tokens, at that cost. */
+void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umbra_step_cost *cost);
 /* What making a draft of a kind may take, as long as it was not measured. */
 void umbra_gate_expect(umbra_gate *g, int kind, double seconds);
-/* The text goes on elsewhere: nothing is waited for any more, and how often drafts agreed so far
- * says less of what comes. */
-void umbra_gate_forget(umbra_gate *g);
+/* A text goes on elsewhere: nothing is waited for there any more, and how often drafts agreed so
+ * far says less of what comes. */
+void umbra_gate_forget(umbra_gate *g, umbra_watch *w);
 
 #endif

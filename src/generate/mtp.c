@@ -11,26 +11,32 @@
 #include "model/nextn.h"
 
 enum {
-    PAIRS = 16,                  /* computed together */
-    ROWS = UMBRA_DRAFT_MOST + 1, /* of a check */
+    ROWS = UMBRA_DRAFT_MOST + 1, /* of a check, */
+    PAIRS = 24,                  /* computed together; a check's all wait at once */
     SHARE = 8                    /* of the budget, for experts of the block, at most 1/8 */
 };
 
-/* What is computed is pairs: the state of a token, and the token that follows it. */
-struct umbra_mtp {
-    umbra_model *block;
-    umbra_engine *engine; /* the block's */
-    umbra_pass pass;
-    size_t hidden;
-    void *arena;
-    uint64_t arena_bytes;
-    umbra_activations input; /* (PAIRS, 2 * hidden) */
-    float *state;            /* (PAIRS, hidden) of pairs that wait */
-    int32_t *token;          /* (PAIRS) */
+/* What is computed is pairs: the state of a token, and the token that follows it. Of a sequence: */
+typedef struct mtp_text {
+    float *state;   /* (PAIRS, hidden) of pairs that wait */
+    int32_t *token; /* (PAIRS) */
     int pairs;
     float *last; /* (ROWS, hidden) states whose next token is not known yet */
     int n_last;
     int position; /* in the text, of the first of these; or of the row that comes next */
+} mtp_text;
+
+struct umbra_mtp {
+    umbra_model *block;
+    umbra_engine *engine; /* the block's, with as many sequences as the model's */
+    umbra_pass pass;
+    size_t hidden;
+    int sequences;
+    mtp_text *texts; /* (sequences) */
+    void *arena;
+    uint64_t arena_bytes;
+    umbra_activations input;  /* (PAIRS, 2 * hidden) */
+    const mtp_text *computed; /* whose pairs the block computes */
     const float
         *norm;     /* (hidden) of the model's output, where states go through it first; or NULL */
     float *behind; /* (hidden) the block's own state behind the newest row */
@@ -52,21 +58,28 @@ static void place(umbra_mtp *m, char *base)
         .scale = umbra_arena_take(&a, blocks, sizeof(float)),
         .sum = umbra_arena_take(&a, blocks, sizeof(float)),
     };
-    m->state = umbra_arena_take(&a, PAIRS * m->hidden, sizeof(float));
-    m->last = umbra_arena_take(&a, ROWS * m->hidden, sizeof(float));
     m->behind = umbra_arena_take(&a, m->hidden, sizeof(float));
-    m->token = umbra_arena_take(&a, PAIRS, sizeof(int32_t));
+    mtp_text *texts = umbra_arena_take(&a, (size_t)m->sequences, sizeof *texts);
+    for (int i = 0; i < m->sequences; i++) {
+        const mtp_text text = {.state = umbra_arena_take(&a, PAIRS * m->hidden, sizeof(float)),
+                               .last = umbra_arena_take(&a, ROWS * m->hidden, sizeof(float)),
+                               .token = umbra_arena_take(&a, PAIRS, sizeof(int32_t))};
+        if (base)
+            texts[i] = text;
+    }
+    m->texts = texts;
     m->arena_bytes = a.used;
 }
 
 /* The block's options and budget beside a model with that plan. */
-static int plan_block(const umbra_model *block, const umbra_memory_plan *plan,
+static int plan_block(const umbra_model *block, const umbra_memory_plan *plan, int sequences,
                       umbra_engine_options *o, uint64_t *bytes, umbra_error *err)
 {
     umbra_memory_plan p;
     *o = (umbra_engine_options){.threads = plan->threads,
                                 .kernels = plan->kernels,
                                 .context = plan->context,
+                                .sequences = sequences,
                                 .chunk = PAIRS,
                                 .ram_bytes = UINT64_MAX / 2};
     int rc = umbra_engine_plan(block, o, &p, err);
@@ -80,16 +93,16 @@ static int plan_block(const umbra_model *block, const umbra_memory_plan *plan,
     return UMBRA_OK;
 }
 
-uint64_t umbra_mtp_bytes(const umbra_model *model, const umbra_memory_plan *plan)
+uint64_t umbra_mtp_bytes(const umbra_model *model, const umbra_memory_plan *plan, int sequences)
 {
     umbra_model *block;
     umbra_engine_options o;
     uint64_t bytes = 0;
-    umbra_mtp sizes = {.hidden = (size_t)model->config.hidden};
+    umbra_mtp sizes = {.hidden = (size_t)model->config.hidden, .sequences = sequences};
     if (umbra_nextn_open(&block, model, NULL) != UMBRA_OK)
         return 0;
     place(&sizes, NULL);
-    if (plan_block(block, plan, &o, &bytes, NULL) == UMBRA_OK)
+    if (plan_block(block, plan, sequences, &o, &bytes, NULL) == UMBRA_OK)
         bytes += sizes.arena_bytes;
     umbra_nextn_close(&block);
     return bytes;
@@ -105,13 +118,14 @@ int umbra_mtp_open(umbra_mtp **out, umbra_engine *engine, umbra_error *err)
     umbra_engine_options o;
     uint64_t bytes;
     m->hidden = (size_t)model->config.hidden;
+    m->sequences = umbra_engine_sequences(engine);
     place(m, NULL);
     m->arena = umbra_map(m->arena_bytes);
     int rc = m->arena ? UMBRA_OK : umbra_fail_nomem(err, "drafts", m->arena_bytes);
     if (rc == UMBRA_OK)
         rc = umbra_nextn_open(&m->block, model, err);
     if (rc == UMBRA_OK)
-        rc = plan_block(m->block, umbra_engine_get_plan(engine), &o, &bytes, err);
+        rc = plan_block(m->block, umbra_engine_get_plan(engine), m->sequences, &o, &bytes, err);
     umbra_store_stats stats;
     umbra_engine_get_store_stats(engine, &stats);
     o.buffered = !stats.direct;
@@ -167,7 +181,8 @@ static int enter(void *user, const umbra_rows *rows)
         size_t at = (size_t)(rows->first + t) * m->hidden;
         d->kernels->rms_norm(in, x + (size_t)t * m->hidden, w[UMBRA_NEXTN_EMBEDDING_NORM].data, n,
                              eps);
-        d->kernels->rms_norm(in + n, m->state + at, w[UMBRA_NEXTN_STATE_NORM].data, n, eps);
+        d->kernels->rms_norm(in + n, m->computed->state + at, w[UMBRA_NEXTN_STATE_NORM].data, n,
+                             eps);
     }
     umbra_round_rows(d->kernels, &m->input, 0, rows->n);
     umbra_product joined = umbra_product_make(d, &w[UMBRA_NEXTN_PROJECTION], &m->input, rows->n, x);
@@ -196,8 +211,13 @@ static int take_logits(void *user, int index, const float *logits)
     return 0;
 }
 
-/* The pairs that wait, of which the last (or all) have logits. */
-static int compute(umbra_mtp *m, bool last, umbra_error *err)
+static int sequence_of(const umbra_mtp *m, const mtp_text *t)
+{
+    return (int)(t - m->texts);
+}
+
+/* The pairs of a text that wait, of which the last (or all) have logits. */
+static int compute(umbra_mtp *m, mtp_text *t, bool last, umbra_error *err)
 {
     const umbra_tap tap = {
         .user = m,
@@ -205,102 +225,157 @@ static int compute(umbra_mtp *m, bool last, umbra_error *err)
         .logits = take_logits,
     };
     umbra_token rows[PAIRS];
-    for (int i = 0; i < m->pairs; i++)
-        rows[i] = (umbra_token){m->token[i], 0, m->logits || (last && i == m->pairs - 1)};
-    int rc = m->pairs > 0 ? umbra_engine_eval(m->engine, rows, m->pairs, &tap, err) : UMBRA_OK;
-    m->pairs = 0;
+    for (int i = 0; i < t->pairs; i++)
+        rows[i] =
+            (umbra_token){t->token[i], sequence_of(m, t), m->logits || (last && i == t->pairs - 1)};
+    m->computed = t;
+    int rc = t->pairs > 0 ? umbra_engine_eval(m->engine, rows, t->pairs, &tap, err) : UMBRA_OK;
+    t->pairs = 0;
     return rc;
 }
 
-static void restart(umbra_mtp *m)
+static void restart(umbra_mtp *m, mtp_text *t)
 {
-    umbra_engine_truncate(m->engine, 0, 0);
-    m->pairs = m->n_last = 0;
+    umbra_engine_truncate(m->engine, sequence_of(m, t), 0);
+    t->pairs = t->n_last = 0;
 }
 
-static void push(umbra_mtp *m, const float *state, int32_t token)
+static void push(const umbra_mtp *m, mtp_text *t, const float *state, int32_t token)
 {
-    memcpy(m->state + (size_t)m->pairs * m->hidden, state, m->hidden * sizeof *state);
-    m->token[m->pairs++] = token;
+    memcpy(t->state + (size_t)t->pairs * m->hidden, state, m->hidden * sizeof *state);
+    t->token[t->pairs++] = token;
 }
 
 /* ---- following the text ---- */
 
-/* A prompt's pairs are computed as they come. What fails there is only missing later. */
-static void push_prompt(umbra_mtp *m, const float *state, int32_t token)
+/* A prompt's pairs are computed as they come, and leave room for the one behind it. What fails
+ * there is only missing later. */
+static void push_prompt(umbra_mtp *m, mtp_text *t, const float *state, int32_t token)
 {
-    if (m->pairs == PAIRS && compute(m, false, NULL) != UMBRA_OK)
-        restart(m);
-    push(m, state, token);
+    if (t->pairs >= PAIRS - 1 && compute(m, t, false, NULL) != UMBRA_OK)
+        restart(m, t);
+    push(m, t, state, token);
+}
+
+/* n rows of one text, which stand side by side from row `at` on. */
+static void take_rows(umbra_mtp *m, mtp_text *t, const umbra_rows *rows, int at, int n)
+{
+    const float *x = rows->x + (size_t)at * m->hidden;
+    const umbra_token *tokens = rows->tokens + at;
+    if (rows->position[at] != t->position + t->n_last)
+        restart(m, t);
+    if (t->n_last > 0)
+        push_prompt(m, t, t->last + (size_t)(t->n_last - 1) * m->hidden, tokens[0].id);
+    int first = n > ROWS || rows->prompt[at] ? n - 1 : 0;
+    for (int i = 0; i < first; i++) {
+        take_state(m, t->last, x + (size_t)i * m->hidden, m->norm);
+        push_prompt(m, t, t->last, tokens[i + 1].id);
+    }
+    t->n_last = n - first;
+    t->position = rows->position[at + first];
+    for (int i = 0; i < t->n_last; i++)
+        take_state(m, t->last + (size_t)i * m->hidden, x + (size_t)(first + i) * m->hidden,
+                   m->norm);
 }
 
 void umbra_mtp_rows(umbra_mtp *m, const umbra_rows *rows)
 {
-    if (rows->position[0] != m->position + m->n_last)
-        restart(m);
-    if (m->n_last > 0)
-        push_prompt(m, m->last + (size_t)(m->n_last - 1) * m->hidden, rows->tokens[0].id);
-    int first = rows->n > ROWS || rows->prompt[0] ? rows->n - 1 : 0;
-    for (int t = 0; t < first; t++) {
-        take_state(m, m->last, rows->x + (size_t)t * m->hidden, m->norm);
-        push_prompt(m, m->last, rows->tokens[t + 1].id);
+    for (int at = 0, n; at < rows->n; at += n) {
+        int sequence = rows->tokens[at].sequence;
+        for (n = 1; at + n < rows->n && rows->tokens[at + n].sequence == sequence; n++)
+            ;
+        take_rows(m, &m->texts[sequence], rows, at, n);
     }
-    m->n_last = rows->n - first;
-    m->position = rows->position[first];
-    for (int t = 0; t < m->n_last; t++)
-        take_state(m, m->last + (size_t)t * m->hidden, rows->x + (size_t)(first + t) * m->hidden,
-                   m->norm);
 }
 
 /* Where nobody has asked for drafts for so long that no more pairs can wait, the text is given up:
  * the block begins anew with what comes. */
-void umbra_mtp_follow(umbra_mtp *m, const int32_t *tokens, int n)
+void umbra_mtp_follow(umbra_mtp *m, int sequence, const int32_t *tokens, int n)
 {
-    int known = n < m->n_last ? n : m->n_last;
-    if (m->pairs + known > PAIRS) {
-        umbra_engine_truncate(m->engine, 0, 0);
-        m->pairs = 0;
+    mtp_text *t = &m->texts[sequence];
+    int known = n < t->n_last ? n : t->n_last;
+    if (t->pairs + known > PAIRS) {
+        umbra_engine_truncate(m->engine, sequence, 0);
+        t->pairs = 0;
     }
     for (int i = 0; i < known; i++)
-        push(m, m->last + (size_t)i * m->hidden, tokens[i]);
-    m->position += known;
-    m->n_last = 0;
+        push(m, t, t->last + (size_t)i * m->hidden, tokens[i]);
+    t->position += known;
+    t->n_last = 0;
 }
 
-int umbra_mtp_draft(umbra_mtp *m, int most, int32_t *out)
+/* A pair knows the token behind it, so that of `length` tokens all but the last are left in pairs;
+ * and the last one's state is gone with them, so that its pair will be missing. */
+void umbra_mtp_cut(umbra_mtp *m, int sequence, int length)
 {
+    mtp_text *t = &m->texts[sequence];
+    int known = length - t->position;
+    if (known >= t->n_last)
+        return;
+    t->n_last = known > 0 ? known : 0;
+    if (known > 0)
+        return;
+    int dropped = length > 0 ? 1 - known : t->position + 1;
+    int waiting = dropped < t->pairs ? dropped : t->pairs;
+    int left = umbra_engine_length(m->engine, sequence) - (dropped - waiting);
+    t->pairs -= waiting;
+    t->position = length;
+    umbra_engine_truncate(m->engine, sequence, left > 0 ? left : 0);
+}
+
+void umbra_mtp_fork(umbra_mtp *m, int from, int to)
+{
+    mtp_text *t = &m->texts[to];
+    const mtp_text *source = &m->texts[from];
+    t->position = source->position;
+    if (umbra_engine_fork(m->engine, from, to, NULL) != UMBRA_OK) {
+        restart(m, t);
+        t->position += source->n_last;
+        return;
+    }
+    t->pairs = source->pairs;
+    t->n_last = source->n_last;
+    memcpy(t->state, source->state, (size_t)t->pairs * m->hidden * sizeof *t->state);
+    memcpy(t->token, source->token, (size_t)t->pairs * sizeof *t->token);
+    memcpy(t->last, source->last, (size_t)t->n_last * m->hidden * sizeof *t->last);
+}
+
+int umbra_mtp_draft(umbra_mtp *m, int sequence, int most, int32_t *out)
+{
+    mtp_text *t = &m->texts[sequence];
     int n = 0, context = umbra_engine_get_plan(m->engine)->context;
-    if (m->pairs == 0)
+    if (t->pairs == 0)
         return 0;
-    if (compute(m, true, NULL) != UMBRA_OK) {
-        restart(m);
+    if (compute(m, t, true, NULL) != UMBRA_OK) {
+        restart(m, t);
         return 0;
     }
-    int length = umbra_engine_length(m->engine, 0);
+    int length = umbra_engine_length(m->engine, sequence);
     out[n++] = m->best;
     while (n < most && length + n < context) {
-        push(m, m->behind, m->best);
-        if (compute(m, true, NULL) != UMBRA_OK)
+        push(m, t, m->behind, m->best);
+        if (compute(m, t, true, NULL) != UMBRA_OK)
             break;
         out[n++] = m->best;
     }
-    m->pairs = 0;
-    umbra_engine_truncate(m->engine, 0, length);
+    t->pairs = 0;
+    umbra_engine_truncate(m->engine, sequence, length);
     return n;
 }
 
 int umbra_mtp_logits(umbra_mtp *m, const float *states, const int32_t *tokens, int n, float *out,
                      umbra_error *err)
 {
+    mtp_text *t = &m->texts[0];
     int rc = UMBRA_OK;
-    restart(m);
+    restart(m, t);
     for (int i = 0; rc == UMBRA_OK && i < n; i++) {
-        push(m, states + (size_t)i * m->hidden, tokens[i]);
-        if (m->pairs < PAIRS && i + 1 < n)
+        push(m, t, states + (size_t)i * m->hidden, tokens[i]);
+        if (t->pairs < PAIRS && i + 1 < n)
             continue;
         m->logits = out;
-        out += (size_t)m->pairs * (size_t)m->block->config.vocabulary;
-        rc = compute(m, true, err);
+        out += (size_t)t->pairs * (size_t)m->block->config.vocabulary;
+        rc = compute(m, t, true, err);
     }
     m->logits = NULL;
     return rc;

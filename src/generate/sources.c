@@ -10,23 +10,27 @@
 
 enum { LOOKUP_KINDS = 4 };
 
+typedef struct lookups {
+    int n;
+    umbra_lookup of[]; /* (n) by sequence */
+} lookups;
+
 static void lookup_begin(void *self, int sequence, int length)
 {
-    (void)sequence;
-    umbra_lookup_cut(self, length);
+    umbra_lookup_cut(&((lookups *)self)->of[sequence], length);
 }
 
-static void lookup_add(void *self, const int32_t *tokens, int n)
+static void lookup_add(void *self, int sequence, const int32_t *tokens, int n)
 {
     for (int i = 0; i < n; i++)
-        umbra_lookup_add(self, tokens[i]);
+        umbra_lookup_add(&((lookups *)self)->of[sequence], tokens[i]);
 }
 
 /* The longer the occurrence, the surer what followed it. */
-static int lookup_make(void *self, int most, int32_t *out, int *kind)
+static int lookup_make(void *self, int sequence, int most, int32_t *out, int *kind)
 {
     static const int from[LOOKUP_KINDS] = {0, 4, 8, 16};
-    int matched, n = umbra_lookup_draft(self, most, out, &matched);
+    int matched, n = umbra_lookup_draft(&((lookups *)self)->of[sequence], most, out, &matched);
     *kind = LOOKUP_KINDS - 1;
     while (matched < from[*kind])
         --*kind;
@@ -35,20 +39,26 @@ static int lookup_make(void *self, int most, int32_t *out, int *kind)
 
 static void lookup_close(void *self)
 {
-    umbra_lookup_close(self);
-    umbra_free(self);
+    lookups *l = self;
+    for (int i = 0; i < l->n; i++)
+        umbra_lookup_close(&l->of[i]);
+    umbra_free(l);
 }
 
 static int open_lookup(umbra_draft_source *out, umbra_engine *engine,
                        const umbra_draft_options *options, umbra_error *err)
 {
     (void)options;
-    umbra_lookup *l = umbra_calloc(1, sizeof *l);
+    int n = umbra_engine_sequences(engine), rc = UMBRA_OK;
+    size_t bytes = sizeof(lookups) + (size_t)n * sizeof(umbra_lookup);
+    lookups *l = umbra_calloc(1, bytes);
     if (!l)
-        return umbra_fail_nomem(err, "looking drafts up", sizeof *l);
-    int rc = umbra_lookup_open(l, umbra_engine_get_plan(engine)->context, err);
+        return umbra_fail_nomem(err, "looking drafts up", bytes);
+    l->n = n;
+    for (int i = 0; rc == UMBRA_OK && i < n; i++)
+        rc = umbra_lookup_open(&l->of[i], umbra_engine_get_plan(engine)->context, err);
     if (rc != UMBRA_OK) {
-        umbra_free(l);
+        lookup_close(l);
         return rc;
     }
     *out = (umbra_draft_source){.name = UMBRA_DRAFT_LOOKUP,
@@ -62,37 +72,37 @@ static int open_lookup(umbra_draft_source *out, umbra_engine *engine,
     return UMBRA_OK;
 }
 
-static uint64_t lookup_bytes(const umbra_model *model, const umbra_memory_plan *plan)
+static uint64_t lookup_bytes(const umbra_model *model, const umbra_memory_plan *plan, int sequences)
 {
     (void)model;
-    return umbra_lookup_bytes(plan->context);
+    return (uint64_t)sequences * umbra_lookup_bytes(plan->context);
 }
 
 /* ---- runahead ---- */
 
 typedef struct runahead {
     umbra_prefetch *prefetch;
-    int sequence;
-    int32_t last; /* of the text; not computed yet */
+    int32_t last[]; /* of each sequence's text; not computed yet */
 } runahead;
 
 static void runahead_begin(void *self, int sequence, int length)
 {
+    (void)self;
+    (void)sequence;
     (void)length;
-    ((runahead *)self)->sequence = sequence;
 }
 
-static void runahead_add(void *self, const int32_t *tokens, int n)
+static void runahead_add(void *self, int sequence, const int32_t *tokens, int n)
 {
     if (n > 0)
-        ((runahead *)self)->last = tokens[n - 1];
+        ((runahead *)self)->last[sequence] = tokens[n - 1];
 }
 
-static int runahead_make(void *self, int most, int32_t *out, int *kind)
+static int runahead_make(void *self, int sequence, int most, int32_t *out, int *kind)
 {
     runahead *r = self;
     umbra_token_guess guess[UMBRA_DRAFT_MOST];
-    int n = umbra_prefetch_draft(r->prefetch, r->sequence, r->last, most, guess);
+    int n = umbra_prefetch_draft(r->prefetch, sequence, r->last[sequence], most, guess);
     for (int i = 0; i < n; i++)
         out[i] = guess[i].best;
     *kind = 0;
@@ -110,7 +120,6 @@ static bool runs_ahead(umbra_prefetch *prefetch)
 static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
                          const umbra_draft_options *options, umbra_error *err)
 {
-    (void)engine;
     *out = (umbra_draft_source){0};
     if (!runs_ahead(options->ahead))
         return options->source == UMBRA_DRAFT_AUTO
@@ -118,9 +127,10 @@ static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
                    : umbra_fail(err, UMBRA_E_ARGUMENT,
                                 "drafts by runahead need reading ahead by runahead (--prefetch "
                                 "runahead), which is off here");
-    runahead *r = umbra_calloc(1, sizeof *r);
+    size_t bytes = sizeof(runahead) + (size_t)umbra_engine_sequences(engine) * sizeof(int32_t);
+    runahead *r = umbra_calloc(1, bytes);
     if (!r)
-        return umbra_fail_nomem(err, "drafts by running ahead", sizeof *r);
+        return umbra_fail_nomem(err, "drafts by running ahead", bytes);
     r->prefetch = options->ahead;
     *out = (umbra_draft_source){.name = UMBRA_DRAFT_RUNAHEAD,
                                 .kinds = 1,
@@ -134,10 +144,12 @@ static int open_runahead(umbra_draft_source *out, umbra_engine *engine,
 }
 
 /* What it walks with stands in the budget of reading ahead. */
-static uint64_t runahead_bytes(const umbra_model *model, const umbra_memory_plan *plan)
+static uint64_t runahead_bytes(const umbra_model *model, const umbra_memory_plan *plan,
+                               int sequences)
 {
     (void)model;
     (void)plan;
+    (void)sequences;
     return 0;
 }
 
@@ -145,22 +157,21 @@ static uint64_t runahead_bytes(const umbra_model *model, const umbra_memory_plan
 
 typedef struct mtp {
     umbra_mtp *mtp;
-    bool began; /* what is added next is the prompt, whose rows have told of it */
+    bool began[]; /* by sequence: what is added next is the prompt, whose rows have told of it */
 } mtp;
 
 static void mtp_begin(void *self, int sequence, int length)
 {
-    (void)sequence;
     (void)length;
-    ((mtp *)self)->began = true;
+    ((mtp *)self)->began[sequence] = true;
 }
 
-static void mtp_add(void *self, const int32_t *tokens, int n)
+static void mtp_add(void *self, int sequence, const int32_t *tokens, int n)
 {
     mtp *m = self;
-    if (!m->began)
-        umbra_mtp_follow(m->mtp, tokens, n);
-    m->began = false;
+    if (!m->began[sequence])
+        umbra_mtp_follow(m->mtp, sequence, tokens, n);
+    m->began[sequence] = false;
 }
 
 static void mtp_rows(void *self, const umbra_rows *rows)
@@ -168,10 +179,20 @@ static void mtp_rows(void *self, const umbra_rows *rows)
     umbra_mtp_rows(((mtp *)self)->mtp, rows);
 }
 
-static int mtp_make(void *self, int most, int32_t *out, int *kind)
+static void mtp_cut(void *self, int sequence, int length)
+{
+    umbra_mtp_cut(((mtp *)self)->mtp, sequence, length);
+}
+
+static void mtp_fork(void *self, int from, int to)
+{
+    umbra_mtp_fork(((mtp *)self)->mtp, from, to);
+}
+
+static int mtp_make(void *self, int sequence, int most, int32_t *out, int *kind)
 {
     *kind = 0;
-    return umbra_mtp_draft(((mtp *)self)->mtp, most, out);
+    return umbra_mtp_draft(((mtp *)self)->mtp, sequence, most, out);
 }
 
 static void mtp_close(void *self)
@@ -184,9 +205,10 @@ static int open_mtp(umbra_draft_source *out, umbra_engine *engine,
                     const umbra_draft_options *options, umbra_error *err)
 {
     (void)options;
-    mtp *m = umbra_calloc(1, sizeof *m);
+    size_t bytes = sizeof(mtp) + (size_t)umbra_engine_sequences(engine) * sizeof(bool);
+    mtp *m = umbra_calloc(1, bytes);
     if (!m)
-        return umbra_fail_nomem(err, "drafts by the model's block", sizeof *m);
+        return umbra_fail_nomem(err, "drafts by the model's block", bytes);
     int rc = umbra_mtp_open(&m->mtp, engine, err);
     if (rc != UMBRA_OK) {
         umbra_free(m);
@@ -197,6 +219,8 @@ static int open_mtp(umbra_draft_source *out, umbra_engine *engine,
                                 .begin = mtp_begin,
                                 .add = mtp_add,
                                 .rows = mtp_rows,
+                                .cut = mtp_cut,
+                                .fork = mtp_fork,
                                 .make = mtp_make,
                                 .close = mtp_close,
                                 .self = m};
@@ -207,7 +231,7 @@ static int open_mtp(umbra_draft_source *out, umbra_engine *engine,
 
 typedef struct row {
     umbra_draft name;
-    uint64_t (*bytes)(const umbra_model *model, const umbra_memory_plan *plan);
+    uint64_t (*bytes)(const umbra_model *model, const umbra_memory_plan *plan, int sequences);
     /* Leaves *out all zeros where auto is to go without. */
     int (*open)(umbra_draft_source *out, umbra_engine *engine, const umbra_draft_options *options,
                 umbra_error *err);
@@ -229,12 +253,12 @@ static bool is_wanted(const row *r, umbra_draft asked)
 }
 
 uint64_t umbra_draft_sources_bytes(umbra_draft asked, const umbra_model *model,
-                                   const umbra_memory_plan *plan)
+                                   const umbra_memory_plan *plan, int sequences)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < ROWS; i++)
         if (is_wanted(&table[i], asked))
-            bytes += table[i].bytes(model, plan);
+            bytes += table[i].bytes(model, plan, sequences);
     return bytes;
 }
 

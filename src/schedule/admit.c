@@ -96,13 +96,12 @@ static void take_over(umbra_scheduler *s, int source, int to, int shared)
     umbra_text_slot *slot = &s->slots[to];
     if (source != to) {
         umbra_scheduler_keep(s, to, false);
-        if (umbra_engine_fork(s->o.engine, source, to, NULL) != UMBRA_OK)
-            umbra_engine_truncate(s->o.engine, to, 0);
+        umbra_scheduler_fork(s, source, to);
         memcpy(slot->tokens, s->slots[source].tokens, (size_t)shared * sizeof *slot->tokens);
     } else if (shared < slot->held) {
         umbra_scheduler_keep(s, to, false);
     }
-    slot->held = umbra_engine_truncate(s->o.engine, to, shared);
+    slot->held = umbra_scheduler_cut(s, to, shared);
     slot->written = false;
 }
 
@@ -116,6 +115,8 @@ static void restore(umbra_scheduler *s, int to, umbra_job *job, int shared)
         return;
     slot->held = umbra_engine_length(s->o.engine, to);
     slot->written = false;
+    if (s->o.drafts) /* what they come from is not on disk: it begins anew */
+        umbra_drafts_cut(s->o.drafts, to, 0);
     job->restored_tokens = slot->held;
 }
 
@@ -152,7 +153,7 @@ bool umbra_scheduler_admit(umbra_scheduler *s, umbra_job *job)
         take_over(s, source, to, shared);
     } else {
         umbra_scheduler_keep(s, to, false);
-        slot->held = umbra_engine_truncate(s->o.engine, to, 0);
+        slot->held = umbra_scheduler_cut(s, to, 0);
         slot->written = false;
     }
     restore(s, to, job, slot->held);

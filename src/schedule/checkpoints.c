@@ -87,10 +87,8 @@ void umbra_checkpoint_take(umbra_scheduler *s, int from)
     umbra_text_slot *slot = &s->slots[to];
     slot->held = slot->count = 0;
     slot->written = false;
-    if (umbra_engine_fork(s->o.engine, from, to, NULL) != UMBRA_OK) {
-        umbra_engine_truncate(s->o.engine, to, 0);
+    if (umbra_scheduler_fork(s, from, to) != UMBRA_OK)
         return;
-    }
     memcpy(slot->tokens, source->tokens, (size_t)source->held * sizeof *slot->tokens);
     slot->held = slot->count = source->held;
     slot->used = s->steps;

@@ -22,7 +22,8 @@ static bool allocate(umbra_scheduler *s)
     s->slot_stats = umbra_calloc(sequences, sizeof *s->slot_stats);
     s->tokens = umbra_calloc(rows, sizeof *s->tokens);
     s->slot_of = umbra_calloc(rows, sizeof *s->slot_of);
-    if (!s->slots || !s->slot_stats || !s->tokens || !s->slot_of)
+    s->parts = umbra_calloc(sequences, sizeof *s->parts);
+    if (!s->slots || !s->slot_stats || !s->tokens || !s->slot_of || !s->parts)
         return false;
     for (size_t i = 0; i < sequences; i++) {
         s->slots[i].tokens = umbra_calloc((size_t)s->context + 1, sizeof(int32_t));
@@ -32,25 +33,11 @@ static bool allocate(umbra_scheduler *s)
     return true;
 }
 
-static int check_drafts(const umbra_drafts *drafts, umbra_error *err)
-{
-    umbra_draft_stats stats = {.source = UMBRA_DRAFT_OFF};
-    if (drafts)
-        umbra_drafts_get_stats(drafts, &stats);
-    return stats.source != UMBRA_DRAFT_MTP
-               ? UMBRA_OK
-               : umbra_fail(err, UMBRA_E_ARGUMENT,
-                            "drafts by mtp follow one text from its first token on, and here "
-                            "texts come and go; there are auto, off, lookup, runahead");
-}
-
 int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *options,
                          umbra_error *err)
 {
     *out = NULL;
-    int rc = check_drafts(options->drafts, err);
-    if (rc != UMBRA_OK)
-        return rc;
+    int rc = UMBRA_OK;
     umbra_scheduler *s = umbra_calloc(1, sizeof *s);
     if (!s)
         return umbra_fail_nomem(err, "the scheduler", sizeof *s);
@@ -67,7 +54,7 @@ int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *o
     }
     if (options->states)
         s->stats.refill_bytes = umbra_states_refill(options->states, options->engine);
-    if (options->states && rc == UMBRA_OK)
+    if (options->states)
         rc = umbra_engine_identify(options->engine, err);
     if (rc != UMBRA_OK) {
         umbra_scheduler_close(&s);
@@ -91,6 +78,7 @@ void umbra_scheduler_close(umbra_scheduler **scheduler)
     umbra_free(s->slot_stats);
     umbra_free(s->tokens);
     umbra_free(s->slot_of);
+    umbra_free(s->parts);
     umbra_free(s);
     *scheduler = NULL;
 }
@@ -167,8 +155,7 @@ static void end_slot(umbra_scheduler *s, umbra_text_slot *slot, umbra_job_end en
 {
     umbra_job *job = slot->job;
     slot->job = NULL;
-    if (s->drafted == job)
-        s->drafted = NULL;
+    slot->told = NULL;
     slot->count = slot->held;
     slot->used = s->steps;
     end_job(s, job, end);
@@ -229,15 +216,20 @@ static void admit_waiting(umbra_scheduler *s)
 
 /* ---- a step ---- */
 
-static int add_rows(umbra_scheduler *s, int n, int i, int rows)
+int umbra_scheduler_add(umbra_scheduler *s, int n, int i, int rows)
 {
     umbra_text_slot *slot = &s->slots[i];
+    slot->first = n;
     for (int r = 0; r < rows; r++, n++) {
         int at = slot->held + r;
         s->tokens[n] = (umbra_token){slot->tokens[at], i, at == slot->count - 1};
         s->slot_of[n] = i;
     }
-    slot->rows = rows;
+    for (int r = 0; r < slot->drafts; r++, n++) {
+        s->tokens[n] = (umbra_token){slot->part->token[r], i, true};
+        s->slot_of[n] = i;
+    }
+    slot->rows = n - slot->first;
     return n;
 }
 
@@ -256,17 +248,28 @@ static int next_prompt(const umbra_scheduler *s)
     return best;
 }
 
+/* Nothing of the last step is left. Returns how many texts are being written. */
+static int clear(umbra_scheduler *s)
+{
+    int writing = 0;
+    for (int i = 0; i < s->o.sequences; i++) {
+        umbra_text_slot *slot = &s->slots[i];
+        slot->rows = slot->chosen = slot->drafts = 0;
+        slot->part = NULL;
+        slot->ending = UMBRA_JOB_UNDER_WAY;
+        writing += slot->job && !umbra_scheduler_reads(slot);
+    }
+    return writing;
+}
+
 /* The step's tokens; *prompt: those of a prompt. */
 static int gather(umbra_scheduler *s, int *prompt)
 {
-    int n = 0, reader = next_prompt(s);
-    for (int i = 0; i < s->o.sequences; i++) {
-        s->slots[i].rows = 0;
-        s->slots[i].chosen = 0;
-        s->slots[i].ending = UMBRA_JOB_UNDER_WAY;
+    int n = 0, reader = next_prompt(s), writing = clear(s);
+    umbra_scheduler_draft(s, s->chunk - writing - (reader >= 0), reader >= 0);
+    for (int i = 0; i < s->o.sequences; i++)
         if (s->slots[i].job && !umbra_scheduler_reads(&s->slots[i]))
-            n = add_rows(s, n, i, 1);
-    }
+            n = umbra_scheduler_add(s, n, i, 1);
     *prompt = 0;
     if (reader >= 0) {
         umbra_text_slot *slot = &s->slots[reader];
@@ -276,7 +279,7 @@ static int gather(umbra_scheduler *s, int *prompt)
             rest = stop - slot->held;
         *prompt = rest < room ? rest : room;
         slot->turn = ++s->pieces;
-        n = add_rows(s, n, reader, *prompt);
+        n = umbra_scheduler_add(s, n, reader, *prompt);
     }
     return n;
 }
@@ -285,7 +288,7 @@ static int take_logits(void *user, int index, const float *logits)
 {
     umbra_scheduler *s = user;
     umbra_text_slot *slot = &s->slots[s->slot_of[index]];
-    if (slot == s->checking && !umbra_scheduler_agrees(s, slot, index))
+    if (!umbra_scheduler_agrees(s, slot, index - slot->first))
         return 0;
     slot->next = slot->job->choose(slot->job->user, logits, slot->tokens, slot->count);
     slot->chosen++;
@@ -351,7 +354,7 @@ static void fail_step(umbra_scheduler *s, const umbra_error *err)
         umbra_text_slot *slot = &s->slots[i];
         if (slot->rows == 0)
             continue;
-        umbra_engine_truncate(s->o.engine, i, 0);
+        umbra_scheduler_cut(s, i, 0);
         slot->held = 0;
         slot->job->error = *err;
         end_slot(s, slot, UMBRA_JOB_FAILED);
@@ -408,14 +411,14 @@ bool umbra_scheduler_step(umbra_scheduler *s)
     drop_cancelled(s);
     s->steps++;
     admit_waiting(s);
-    int prompt, n = gather(s, &prompt);
     publish(s, 0, 0, 0);
+    uint64_t start = umbra_clock_ns();
+    int prompt, n = gather(s, &prompt);
     if (n == 0)
         return false;
     umbra_error err = {0};
-    umbra_tap tap = {.user = s, .logits = take_logits};
-    uint64_t start = umbra_clock_ns();
-    n = umbra_scheduler_draft(s, n);
+    umbra_tap tap = {
+        .user = s, .logits = take_logits, .at = {[UMBRA_TAP_LEAVE] = umbra_scheduler_show}};
     int rc = umbra_scheduler_eval(s, n, &tap, &err);
     uint64_t ns = umbra_clock_ns() - start;
     learn_speed(s, n, prompt, (double)ns * 1e-9);

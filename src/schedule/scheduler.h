@@ -8,8 +8,8 @@
  * that a short one does not wait for the end of a long one; a prompt that shares more of its
  * beginning with one that is still being read waits for that and takes it over.
  *
- * A text that is alone checks drafts (umbra/draft.h); beside others, whose rows share reads as
- * drafts would, it goes on without.
+ * Each text that is being written may check drafts (umbra/draft.h); how many pay is asked of the
+ * whole step.
  *
  * Which token comes next depends on a job's prompt and choices alone, never on what is computed
  * beside it, nor on whether its beginning was held. */
@@ -69,14 +69,13 @@ typedef struct umbra_scheduler_options {
     umbra_engine *engine; /* must outlive the scheduler, which alone may use its sequences */
     const umbra_model *model;
     int sequences;        /* of the engine */
-    umbra_drafts *drafts; /* of the engine, for texts that are written with nothing beside them;
-                             NULL: none. Not by mtp. Must outlive the scheduler */
+    umbra_drafts *drafts; /* of the engine; NULL: none. Must outlive the scheduler */
     int texts;            /* of them at once under way; 0: as many as there are sequences. What is
                              more has room for what prompts may share that models forget */
     umbra_states *states; /* where evicted states go; NULL: nowhere. Must outlive the scheduler */
 } umbra_scheduler_options;
 
-/* On failure *out is NULL. UMBRA_E_ARGUMENT: drafts by mtp. */
+/* On failure *out is NULL. */
 int umbra_scheduler_open(umbra_scheduler **out, const umbra_scheduler_options *options,
                          umbra_error *err);
 /* Jobs must have ended. Accepts NULL and nulls the pointer. */

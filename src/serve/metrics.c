@@ -125,7 +125,7 @@ static void print_drafts(serve_buffer *b, const umbra_draft_stats *s)
     const figure figures[] = {
         {"drafted_tokens_total", "counter", "Tokens guessed ahead and checked", drafted},
         {"draft_accepted_tokens_total", "counter", "Of these, part of the text", accepted},
-        {"draft_steps_total", "counter", "Steps of texts that were alone", (double)s->steps},
+        {"draft_steps_total", "counter", "Steps that read no prompt", (double)s->steps},
         {"draft_checks_total", "counter", "Of these, with drafts", (double)s->checks},
         {"draft_step_experts_total", "counter", "Experts of steps without drafts",
          (double)s->step_experts},

@@ -15,7 +15,7 @@ typedef struct serve_options {
     const umbra_model *model;
     umbra_engine *engine;      /* the server alone uses it until it is closed */
     umbra_prefetch *prefetch;  /* of the engine, for figures; may be NULL */
-    umbra_drafts *drafts;      /* of the engine, not by mtp; NULL: none are made */
+    umbra_drafts *drafts;      /* of the engine; NULL: none are made */
     int sequences;             /* of the engine */
     int texts;                 /* of them written at once; 0: all */
     const char *name;          /* of the model, as clients see it */

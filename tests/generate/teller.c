@@ -9,25 +9,28 @@
 
 static void teller_begin(void *self, int sequence, int length)
 {
-    assert_int_equal(sequence, 0);
-    ((teller *)self)->at = length;
+    assert_in_range(sequence, 0, TOLD_TEXTS - 1);
+    ((teller *)self)->at[sequence] = length;
 }
 
-static void teller_add(void *self, const int32_t *tokens, int n)
+static void teller_add(void *self, int sequence, const int32_t *tokens, int n)
 {
     teller *t = self;
-    for (int i = 0; i < n && t->at + i < t->n; i++)
-        assert_int_equal(tokens[i], t->text[t->at + i]);
-    t->at += n;
+    int at = t->at[sequence];
+    for (int i = 0; i < n && at + i < t->n; i++)
+        assert_int_equal(tokens[i], t->text[sequence][at + i]);
+    t->at[sequence] += n;
 }
 
-static int teller_make(void *self, int most, int32_t *out, int *kind)
+static int teller_make(void *self, int sequence, int most, int32_t *out, int *kind)
 {
     teller *t = self;
     *kind = 0;
     for (int i = 0; i < most; i++) {
-        bool wrong = t->at + i >= t->n || umbra_random_unit(&t->random) < t->wrong;
-        out[i] = wrong ? (int32_t)umbra_random_below(&t->random, MAKE_TOKENS) : t->text[t->at + i];
+        int at = t->at[sequence] + i;
+        bool wrong = at >= t->n || umbra_random_unit(&t->random) < t->wrong;
+        out[i] =
+            wrong ? (int32_t)umbra_random_below(&t->random, MAKE_TOKENS) : t->text[sequence][at];
     }
     t->made += most;
     return most;

@@ -5,15 +5,17 @@
 #include "base/random.h"
 #include "generate/drafts.h"
 
+enum { TOLD_TEXTS = 4 };
+
 typedef struct teller {
-    const int32_t *text; /* (n) */
-    int n, at;           /* at: tokens that came */
+    const int32_t *text[TOLD_TEXTS]; /* (n) of each sequence; NULL: none */
+    int n, at[TOLD_TEXTS];           /* at: tokens that came */
     double wrong;
     umbra_random random;
     int made;
 } teller;
 
-/* Tells of this text, always as many as are asked for; seeded. */
+/* Tells of these texts, always as many as are asked for; seeded. */
 umbra_draft_source teller_source(teller *t);
 
 #endif

@@ -90,7 +90,7 @@ static void assert_same(const text *a, const text *b)
 static void generate_told(const opened *o, const umbra_generate_options *options, const text *truth,
                           double wrong, int width, bool gated, text *out)
 {
-    teller t = {.text = truth->token, .n = truth->n, .wrong = wrong};
+    teller t = {.text = {truth->token}, .n = truth->n, .wrong = wrong};
     umbra_draft_source source = teller_source(&t);
     umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = width};
     umbra_drafts *drafts;
@@ -250,7 +250,7 @@ static void a_draw_that_fails_among_drafts(void **state)
     text truth = {0}, told[2];
     generate(&o, go, NULL, &truth);
     for (int with = 0; with < 2; with++) {
-        teller t = {.text = truth.token, .n = truth.n};
+        teller t = {.text = {truth.token}, .n = truth.n};
         umbra_draft_source source = teller_source(&t);
         umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
         umbra_drafts *drafts;
@@ -395,19 +395,25 @@ static int see(void *user, const umbra_rows *rows)
     return 0;
 }
 
-/* The block's drafts must be those of a block that sees the n pairs at once. */
-static void check_block(const opened *o, seen *s, const int32_t *follows, int n)
+/* A draft must be that of a block that sees the n pairs at once. */
+static void check_draft(const opened *o, seen *s, const int32_t *follows, int n, int32_t draft)
 {
     static float logits[CONTEXT][MAKE_TOKENS];
     umbra_mtp *fresh;
-    int32_t drafts[3], best = 0;
+    int32_t best = 0;
     assert_int_equal(umbra_mtp_open(&fresh, o->engine, NULL), 0);
     assert_int_equal(umbra_mtp_logits(fresh, s->state[0], follows, n, logits[0], NULL), 0);
     for (int i = 1; i < MAKE_TOKENS; i++)
         best = logits[n - 1][i] > logits[n - 1][best] ? i : best;
-    assert_int_equal(umbra_mtp_draft(s->mtp, 3, drafts), 3);
-    assert_int_equal(drafts[0], best);
+    assert_int_equal(draft, best);
     umbra_mtp_close(&fresh);
+}
+
+static void check_block(const opened *o, seen *s, int sequence, const int32_t *follows, int n)
+{
+    int32_t drafts[3];
+    assert_int_equal(umbra_mtp_draft(s->mtp, sequence, 3, drafts), 3);
+    check_draft(o, s, follows, n, drafts[0]);
 }
 
 /* A prompt in chunks, then checks of which a part was right, with drafts asked for in between. */
@@ -432,18 +438,80 @@ static void the_block_sees_the_text(void **state)
     }
     int held = 15; /* 7, 7 and a single row */
     assert_int_equal(umbra_engine_eval(o.engine, tokens, held, &tap, NULL), 0);
-    umbra_mtp_follow(s.mtp, follows + held - 1, 1);
+    umbra_mtp_follow(s.mtp, 0, follows + held - 1, 1);
     for (int i = 0; i < 6; i++) {
         if (i != 3)
-            check_block(&o, &s, follows, held);
+            check_block(&o, &s, 0, follows, held);
         umbra_engine_set_checking(o.engine, 0, rows[i] > 1);
         assert_int_equal(umbra_engine_eval(o.engine, tokens + held, rows[i], &tap, NULL), 0);
         umbra_engine_truncate(o.engine, 0, held + right[i]);
-        umbra_mtp_follow(s.mtp, follows + held, right[i]);
+        umbra_mtp_follow(s.mtp, 0, follows + held, right[i]);
         held += right[i];
     }
-    check_block(&o, &s, follows, held);
+    check_block(&o, &s, 0, follows, held);
     umbra_mtp_close(&s.mtp);
+    umbra_mtp_close(&s.mtp);
+    close_it(&o);
+}
+
+/* Tokens of a text that goes on in a sequence, and those that follow them. */
+static void read_rows(const opened *o, seen *s, int sequence, const int32_t *words, int from, int n)
+{
+    const umbra_tap tap = {.user = s, .at = {[UMBRA_TAP_LEAVE] = see}};
+    umbra_token tokens[CONTEXT];
+    for (int i = 0; i < n; i++)
+        tokens[i] = (umbra_token){words[from + i], sequence, false};
+    assert_int_equal(umbra_engine_eval(o->engine, tokens, n, &tap, NULL), 0);
+}
+
+/* A branch goes on beside its source, each as if it were alone; what is cut away is forgotten, and
+ * what comes then is drafted for without the token that the cut took. */
+static void the_block_forks_and_cuts(void **state)
+{
+    (void)state;
+    umbra_builder b;
+    const umbra_engine_options options = {.threads = 1, .context = CONTEXT, .sequences = 2};
+    make_build(&b, &make_glm4moe, further_keys, further_tensors, NULL);
+    opened o = open_built(&b, &options);
+    seen s;
+    int32_t words[2][CONTEXT], drafts[2];
+    assert_int_equal(umbra_mtp_open(&s.mtp, o.engine, NULL), 0);
+    for (int i = 0; i < CONTEXT; i++) {
+        words[0][i] = (i * 37 + 11) % 250;
+        words[1][i] = i < 12 ? words[0][i] : (i * 53 + 7) % 250;
+    }
+    read_rows(&o, &s, 0, words[0], 0, 12);
+    assert_int_equal(umbra_engine_fork(o.engine, 0, 1, NULL), 0);
+    umbra_mtp_fork(s.mtp, 0, 1);
+    for (int i = 1; i >= 0; i--) { /* the states of the last one are those that are seen */
+        read_rows(&o, &s, i, words[i], 12, 5);
+        umbra_mtp_follow(s.mtp, i, words[i] + 17, 1);
+        check_block(&o, &s, i, words[i] + 1, 17);
+    }
+    /* Of a check's rows the first two are kept: their states are there. */
+    umbra_engine_set_checking(o.engine, 0, true);
+    read_rows(&o, &s, 0, words[0], 17, 4);
+    umbra_engine_truncate(o.engine, 0, 19);
+    umbra_mtp_cut(s.mtp, 0, 19);
+    umbra_mtp_follow(s.mtp, 0, words[0] + 18, 2);
+    check_block(&o, &s, 0, words[0] + 1, 19);
+    for (int to = 10; to >= 0; to -= 5) {
+        umbra_engine_truncate(o.engine, 0, to);
+        umbra_mtp_cut(s.mtp, 0, to);
+        umbra_engine_set_checking(o.engine, 0, false);
+        read_rows(&o, &s, 0, words[1], to, 3);
+        umbra_mtp_follow(s.mtp, 0, words[1] + to + 3, 1);
+        assert_int_equal(umbra_mtp_draft(s.mtp, 0, 2, drafts), 2);
+        if (to == 0)
+            check_draft(&o, &s, words[1] + 1, 3, drafts[0]);
+    }
+    /* The widest check, all of which comes true. */
+    umbra_engine_truncate(o.engine, 0, 0);
+    umbra_mtp_cut(s.mtp, 0, 0);
+    umbra_engine_set_checking(o.engine, 0, true);
+    read_rows(&o, &s, 0, words[1], 0, UMBRA_DRAFT_MOST + 1);
+    umbra_mtp_follow(s.mtp, 0, words[1] + 1, UMBRA_DRAFT_MOST + 1);
+    check_block(&o, &s, 0, words[1] + 1, UMBRA_DRAFT_MOST + 1);
     umbra_mtp_close(&s.mtp);
     close_it(&o);
 }
@@ -531,6 +599,7 @@ int main(void)
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(the_model_drafts_for_itself),
         cmocka_unit_test(the_block_sees_the_text),
+        cmocka_unit_test(the_block_forks_and_cuts),
         cmocka_unit_test(a_block_that_knows_nothing_is_left_alone),
         cmocka_unit_test(drafts_stand_in_the_budget),
         cmocka_unit_test(sources_have_names),

@@ -21,6 +21,7 @@ typedef struct world {
     double noise;  /* of a step's time: a factor of 1 +- this */
     double cold;   /* times its usual time that the first step takes more: caches fill */
     bool free;     /* drafts are made at every step */
+    umbra_watch watch;
     umbra_random random;
     double seconds, tokens;     /* what came of it */
     double none_s;              /* and what that many steps without drafts take */
@@ -76,25 +77,34 @@ static int draft(world *w, int32_t *out, int n)
     return n;
 }
 
+/* Of one text. */
+static int choose(umbra_gate *g, int kind, int most)
+{
+    umbra_offer offer = {.kind = kind, .n = most};
+    int n = umbra_gate_choose(g, &offer, 1, most);
+    assert_int_equal(n, offer.taken);
+    return n;
+}
+
 static void one_step(world *w, umbra_gate *g)
 {
     int32_t drafts[MOST];
     int made = w->free ? draft(w, drafts, MOST) : 0;
     if (w->free)
-        umbra_gate_made(g, 0, drafts, made, 0);
-    int n = umbra_gate_choose(g, 0, MOST), agreed = 0;
+        umbra_gate_made(g, &w->watch, 0, drafts, made, 0);
+    int n = choose(g, 0, MOST), agreed = 0;
     assert_in_range(n, 0, MOST);
     if (!w->free && n > 0) {
         draft(w, drafts, n);
-        umbra_gate_made(g, 0, drafts, n, n * w->make_s);
+        umbra_gate_made(g, &w->watch, 0, drafts, n, n * w->make_s);
     }
     while (agreed < n && drafts[agreed] == 0)
         agreed++;
     double now = 1 + w->cold * exp(-w->tokens / 30);
     double s = now * w->step_s[n] * (1 + w->noise * (2 * umbra_random_unit(&w->random) - 1));
-    umbra_gate_step(g, n, agreed + 1, &(umbra_step_cost){.seconds = s});
+    umbra_gate_step(g, 1, n, agreed + 1, &(umbra_step_cost){.seconds = s});
     for (int i = 0; i <= agreed; i++)
-        umbra_gate_came(g, 0);
+        umbra_gate_came(g, &w->watch, 0);
     w->seconds += s + n * w->make_s;
     for (int i = 0; i <= agreed; i++)
         w->none_s += w->step_s[0] * (1 + w->cold * exp(-(w->tokens + i) / 30));
@@ -136,7 +146,7 @@ static void check(double agree, int which, bool is_free)
 {
     world w = world_of(agree, which, 0.1, is_free);
     umbra_gate g;
-    umbra_gate_init(&g, MOST);
+    umbra_gate_init(&g);
     run(&w, &g, STEPS);
     double of_best = w.last_tokens / w.last_s / best_rate(&w);
     double of_none = w.tokens / w.seconds * w.step_s[0];
@@ -165,7 +175,7 @@ static double short_texts(double agree, int which, double cold)
         umbra_gate g;
         w.cold = cold;
         umbra_random_seed(&w.random, seed);
-        umbra_gate_init(&g, MOST);
+        umbra_gate_init(&g);
         while (w.tokens < 200)
             one_step(&w, &g);
         seconds += w.seconds;
@@ -196,7 +206,7 @@ static void changes_are_followed(void **state)
     (void)state;
     world w = world_of(0.95, 1, 0.1, true);
     umbra_gate g;
-    umbra_gate_init(&g, MOST);
+    umbra_gate_init(&g);
     run(&w, &g, 1000);
     assert_true(w.last_tokens / w.last_s > 0.95 * best_rate(&w));
     w.agree = 0.02;
@@ -216,7 +226,7 @@ static void changes_are_followed(void **state)
 static void waiting_step(umbra_gate *g, int n, bool agree, double compute_s, double wait_s)
 {
     double experts = 128 * (1 + n);
-    umbra_gate_step(g, n, agree ? n + 1 : 1,
+    umbra_gate_step(g, 1, n, agree ? n + 1 : 1,
                     &(umbra_step_cost){.seconds = compute_s + experts * wait_s,
                                        .waited_s = experts * wait_s,
                                        .experts = experts});
@@ -227,17 +237,18 @@ static void waiting_step(umbra_gate *g, int n, bool agree, double compute_s, dou
 static void a_cold_cache_is_no_reason_to_draft(void **state)
 {
     (void)state;
+    umbra_watch watch = {.n = 0};
     umbra_gate g;
     int drafted = 0;
-    umbra_gate_init(&g, MOST);
+    umbra_gate_init(&g);
     for (int i = 0; i < 400; i++) {
         const int32_t drafts[MOST] = {0};
-        umbra_gate_made(&g, 0, drafts, MOST, 0);
-        int n = umbra_gate_choose(&g, 0, MOST);
+        umbra_gate_made(&g, &watch, 0, drafts, MOST, 0);
+        int n = choose(&g, 0, MOST);
         bool agree = i < 20; /* and then never again */
         waiting_step(&g, n, agree, 0.005 * (1 + 0.8 * n), i < 4 ? 2e-4 : 1e-6);
         for (int t = 0; t <= (agree ? n : 0); t++)
-            umbra_gate_came(&g, agree ? 0 : 1);
+            umbra_gate_came(&g, &watch, agree ? 0 : 1);
         drafted += i >= 100 ? n : 0;
     }
     assert_true(drafted < 20);
@@ -251,17 +262,18 @@ static void the_union_of_experts_is_priced(void **state)
     (void)state;
     const double waits_s[] = {0, 1e-3};
     for (int w = 0; w < 2; w++) {
+        umbra_watch watch = {.n = 0};
         umbra_gate g;
         int last = 0;
-        umbra_gate_init(&g, 4);
+        umbra_gate_init(&g);
         for (int i = 0; i < 600; i++) {
             const int32_t drafts[4] = {0, 0, 0, 0};
-            umbra_gate_made(&g, 0, drafts, 4, 0);
-            int n = umbra_gate_choose(&g, 0, 4);
+            umbra_gate_made(&g, &watch, 0, drafts, 4, 0);
+            int n = choose(&g, 0, 4);
             bool agree = i % 5 != 0;
             waiting_step(&g, n, agree, 0.005 * (1 + 0.1 * n), waits_s[w]);
             for (int t = 0; t <= (agree ? n : 0); t++)
-                umbra_gate_came(&g, agree ? 0 : 1);
+                umbra_gate_came(&g, &watch, agree ? 0 : 1);
             last += i >= 500 ? n : 0;
         }
         assert_true(w == 0 ? last > 350 : last < 30);
@@ -272,17 +284,18 @@ static void the_union_of_experts_is_priced(void **state)
 static void kinds_are_judged_apart(void **state)
 {
     (void)state;
+    umbra_watch watch = {.n = 0};
     umbra_gate g;
     int checked[2] = {0, 0};
-    umbra_gate_init(&g, 4);
+    umbra_gate_init(&g);
     for (int i = 0; i < 1000; i++) {
         int kind = i % 2;
         const int32_t drafts[4] = {kind, kind, kind, kind};
-        umbra_gate_made(&g, kind, drafts, 4, 0);
-        int n = umbra_gate_choose(&g, kind, 4), agreed = kind == 0 ? n : 0;
-        umbra_gate_step(&g, n, agreed + 1, &(umbra_step_cost){.seconds = 0.01 * (1 + 0.2 * n)});
+        umbra_gate_made(&g, &watch, kind, drafts, 4, 0);
+        int n = choose(&g, kind, 4), agreed = kind == 0 ? n : 0;
+        umbra_gate_step(&g, 1, n, agreed + 1, &(umbra_step_cost){.seconds = 0.01 * (1 + 0.2 * n)});
         for (int t = 0; t <= agreed; t++)
-            umbra_gate_came(&g, 0);
+            umbra_gate_came(&g, &watch, 0);
         checked[kind] += n;
     }
     assert_true(checked[0] > 1900);
@@ -293,18 +306,19 @@ static void kinds_are_judged_apart(void **state)
 static void drafts_that_wait_are_bounded(void **state)
 {
     (void)state;
+    umbra_watch watch = {.n = 0};
     umbra_gate g;
     const int32_t drafts[MOST] = {0};
-    umbra_gate_init(&g, MOST);
+    umbra_gate_init(&g);
     for (int i = 0; i < 3 * UMBRA_GATE_WATCHED; i++)
-        umbra_gate_made(&g, 0, drafts, MOST, 0);
-    assert_int_equal(g.n_watched, UMBRA_GATE_WATCHED);
+        umbra_gate_made(&g, &watch, 0, drafts, MOST, 0);
+    assert_int_equal(watch.n, UMBRA_GATE_WATCHED);
     for (int i = 0; i < MOST; i++)
-        umbra_gate_came(&g, 0);
-    assert_int_equal(g.n_watched, 0);
-    umbra_gate_made(&g, 0, drafts, MOST, 0);
-    umbra_gate_forget(&g);
-    assert_int_equal(g.n_watched, 0);
+        umbra_gate_came(&g, &watch, 0);
+    assert_int_equal(watch.n, 0);
+    umbra_gate_made(&g, &watch, 0, drafts, MOST, 0);
+    umbra_gate_forget(&g, &watch);
+    assert_int_equal(watch.n, 0);
 }
 
 int main(void)

@@ -12,6 +12,7 @@
 
 #include "../engine/answers.h"
 #include "../generate/teller.h"
+#include "generate/mtp.h"
 #include "schedule/scheduler.h"
 
 enum { CONTEXT = 48, PROMPT = 5, NEW = 28 };
@@ -25,6 +26,7 @@ typedef struct text {
     umbra_sampler *sampler;
     int stop_at;     /* wants no more behind so many new tokens; 0: all */
     int none_behind; /* no token can follow so many; 0: always one */
+    int cancel_at;   /* is cancelled behind so many new tokens; 0: never */
     int chosen, ends;
 } text;
 
@@ -44,6 +46,8 @@ static int take(void *user, int32_t id)
 {
     text *t = user;
     t->token[t->n++] = id;
+    if (t->n - PROMPT == t->cancel_at)
+        atomic_store(&t->job.cancelled, true);
     return t->n - PROMPT == t->stop_at;
 }
 
@@ -109,7 +113,7 @@ static void assert_same(const text *a, const text *b)
 /* The text alone, by a source that errs so often. Returns the steps. */
 static uint64_t write_told(const opened *o, const text *truth, double wrong, int width, text *told)
 {
-    teller t = {.text = truth->token, .n = truth->n, .wrong = wrong};
+    teller t = {.text = {truth->token}, .n = truth->n, .wrong = wrong};
     const umbra_draft_source source = teller_source(&t);
     const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = width};
     umbra_drafts *drafts;
@@ -165,41 +169,148 @@ static void no_text_notices_drafts(void **state)
     }
 }
 
-/* Beside others a text goes on without drafts, and alone again with them; what the drafts know is
- * then its text. */
+/* Several texts at once, each with drafts of its own. */
+enum { TEXTS = 5, SEQUENCES = 3 };
+
+/* Texts that begin alike, so that some become branches of others, whose prompts are read in pieces
+ * beside what is written. */
+static void make_texts(text *texts, bool drawn)
+{
+    for (int i = 0; i < TEXTS; i++)
+        texts[i] = text_of(i, drawn && i % 2 == 0);
+}
+
+static void close_texts(text *texts)
+{
+    for (int i = 0; i < TEXTS; i++)
+        umbra_sampler_close(&texts[i].sampler);
+}
+
+/* All of them at once, with these drafts, against each alone without. Returns the steps. */
+static uint64_t check_texts(const opened *o, umbra_drafts *drafts, bool drawn)
+{
+    text alone[TEXTS], told[TEXTS], *at[TEXTS];
+    make_texts(alone, drawn);
+    make_texts(told, drawn);
+    for (int i = 0; i < TEXTS; i++) {
+        at[0] = &alone[i];
+        write(o, NULL, 1, at, 1);
+    }
+    for (int i = 0; i < TEXTS; i++)
+        at[i] = &told[i];
+    uint64_t steps = write(o, drafts, SEQUENCES, at, TEXTS);
+    for (int i = 0; i < TEXTS; i++)
+        assert_same(&alone[i], &told[i]);
+    close_texts(alone);
+    close_texts(told);
+    return steps;
+}
+
+/* Each sequence is told of its text's future, with so many errors, as long as it writes that text.
+ */
+static void several_texts_check_at_once(void **state)
+{
+    (void)state;
+    static const double errors[] = {0, 0.3, 1};
+    const umbra_engine_options options = {
+        .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 24};
+    for (int l = 0; l < LAYOUTS; l++) {
+        opened o = open_it(layouts[l], NULL, NULL, &options);
+        text alone[SEQUENCES], told[SEQUENCES], *at[SEQUENCES];
+        uint64_t steps = 0;
+        for (int e = -1; e < 3; e++) {
+            teller t = {.n = PROMPT + NEW, .wrong = e < 0 ? 0 : errors[e]};
+            umbra_drafts *drafts = NULL;
+            for (int i = 0; i < SEQUENCES; i++) {
+                text *texts = e < 0 ? alone : told;
+                texts[i] = text_of(i, i == 1);
+                at[i] = &texts[i];
+                t.text[i] = alone[i].token;
+            }
+            const umbra_draft_source source = teller_source(&t);
+            const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 3 + e};
+            if (e >= 0)
+                assert_int_equal(
+                    umbra_drafts_open_with(&drafts, o.engine, &draft, &source, e == 1, NULL, NULL),
+                    0);
+            uint64_t took = write(&o, drafts, SEQUENCES, at, SEQUENCES);
+            steps = e < 0 ? took : steps;
+            for (int i = 0; i < SEQUENCES && e >= 0; i++) {
+                assert_same(&alone[i], &told[i]);
+                umbra_sampler_close(&told[i].sampler);
+            }
+            if (e == 0)
+                assert_true(took < steps);
+            umbra_drafts_close(&drafts);
+        }
+        for (int i = 0; i < SEQUENCES; i++)
+            umbra_sampler_close(&alone[i].sampler);
+        close_it(&o);
+    }
+}
+
+/* More texts than sequences: slots are taken over, and what the drafts know is then their text. */
 static void texts_come_and_go(void **state)
 {
     (void)state;
-    enum { TEXTS = 5 };
-    const umbra_engine_options options = {.threads = 1, .context = CONTEXT, .sequences = 2};
-    const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 4};
+    static const umbra_draft sources[] = {UMBRA_DRAFT_LOOKUP, UMBRA_DRAFT_AUTO};
+    const umbra_engine_options options = {
+        .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 8};
     opened o = open_it(&make_llama, NULL, NULL, &options);
-    umbra_drafts *drafts;
-    umbra_draft_stats stats;
-    assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
-    text alone[TEXTS], told[TEXTS], *at[TEXTS];
-    for (int i = 0; i < TEXTS; i++) {
-        alone[i] = text_of(i, false);
-        told[i] = text_of(i, false);
-        at[i] = &alone[i];
-        write(&o, NULL, 1, &at[i], 1);
-        at[i] = &told[i];
-    }
-    write(&o, drafts, 2, at, TEXTS);
-    umbra_drafts_get_stats(drafts, &stats);
-    assert_true(stats.steps > 0 && stats.steps < TEXTS * NEW);
-    for (int i = 0; i < TEXTS; i++) {
-        assert_same(&alone[i], &told[i]);
-        umbra_sampler_close(&alone[i].sampler);
-        umbra_sampler_close(&told[i].sampler);
-    }
-    umbra_drafts_close(&drafts);
+    for (int i = 0; i < 2; i++)
+        for (int drawn = 0; drawn < 2; drawn++) {
+            const umbra_draft_options draft = {.source = sources[i], .most = 4};
+            umbra_drafts *drafts;
+            umbra_draft_stats stats;
+            assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
+            uint64_t steps = check_texts(&o, drafts, drawn);
+            umbra_drafts_get_stats(drafts, &stats);
+            assert_true(stats.steps > 0 && stats.steps < steps && stats.tokens > stats.steps);
+            umbra_drafts_close(&drafts);
+        }
     close_it(&o);
 }
 
-static void the_block_for_further_tokens_is_refused(void **state)
+/* A text that is cancelled leaves what it held, and the others alone. */
+static void a_cancelled_text_is_no_matter(void **state)
 {
     (void)state;
+    const umbra_engine_options options = {
+        .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 24};
+    const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP};
+    for (int l = 0; l < LAYOUTS; l++) {
+        opened o = open_it(layouts[l], NULL, NULL, &options);
+        umbra_drafts *drafts;
+        assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
+        text alone[TEXTS], told[TEXTS], *at[TEXTS];
+        make_texts(alone, true);
+        make_texts(told, true);
+        for (int i = 0; i < TEXTS; i++) {
+            at[0] = &alone[i];
+            write(&o, NULL, 1, at, 1);
+        }
+        for (int i = 0; i < TEXTS; i++)
+            at[i] = &told[i];
+        told[0].cancel_at = 4;
+        told[2].cancel_at = 9;
+        write(&o, drafts, SEQUENCES, at, TEXTS);
+        for (int i = 0; i < TEXTS; i++) {
+            assert_memory_equal(alone[i].token, told[i].token, (size_t)told[i].n * sizeof(int32_t));
+            assert_int_equal(told[i].job.end,
+                             told[i].cancel_at ? UMBRA_JOB_CANCELLED : UMBRA_JOB_LENGTH);
+            assert_true(told[i].n >= PROMPT + told[i].cancel_at);
+        }
+        close_texts(alone);
+        close_texts(told);
+        umbra_drafts_close(&drafts);
+        close_it(&o);
+    }
+}
+
+/* ---- by the block for further tokens ---- */
+
+static opened open_with_block(const make_layout *layout, const umbra_engine_options *options)
+{
     static const make_key keys[] = {{"block_count", MAKE_LAYERS + 1, MAKE_U32, NULL},
                                     {"nextn_predict_layers", 1, MAKE_U32, NULL},
                                     {0}};
@@ -208,30 +319,119 @@ static void the_block_for_further_tokens_is_refused(void **state)
         {"nextn.enorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
         {"nextn.hnorm.weight", {MAKE_HIDDEN}, MAKE_LAYERS, 0},
         {0}};
-    const umbra_engine_options options = {.threads = 1, .context = CONTEXT};
-    const umbra_draft_options draft = {.source = UMBRA_DRAFT_MTP};
     umbra_builder b;
-    umbra_error err = {0};
-    umbra_drafts *drafts;
-    umbra_scheduler *s;
-    make_build(&b, &make_bailingmoe2, keys, tensors, NULL);
-    opened o = open_built(&b, &options);
-    assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, &err), 0);
-    const umbra_scheduler_options scheduler = {
-        .engine = o.engine, .model = o.model, .sequences = 1, .drafts = drafts};
-    assert_int_equal(umbra_scheduler_open(&s, &scheduler, &err), UMBRA_E_ARGUMENT);
-    assert_null(s);
-    assert_non_null(strstr(err.message, "drafts by mtp"));
-    umbra_drafts_close(&drafts);
-    close_it(&o);
+    make_build(&b, layout, keys, tensors, NULL);
+    return open_built(&b, options);
+}
+
+/* A source that drafts by the block whatever that is worth, where the gate would soon leave it. */
+typedef struct forced {
+    umbra_mtp *mtp;
+    int made;
+    bool began[SEQUENCES];
+} forced;
+
+static void forced_begin(void *self, int sequence, int length)
+{
+    (void)length;
+    ((forced *)self)->began[sequence] = true;
+}
+
+static void forced_add(void *self, int sequence, const int32_t *tokens, int n)
+{
+    forced *f = self;
+    if (!f->began[sequence])
+        umbra_mtp_follow(f->mtp, sequence, tokens, n);
+    f->began[sequence] = false;
+}
+
+static void forced_rows(void *self, const umbra_rows *rows)
+{
+    umbra_mtp_rows(((forced *)self)->mtp, rows);
+}
+
+static void forced_cut(void *self, int sequence, int length)
+{
+    umbra_mtp_cut(((forced *)self)->mtp, sequence, length);
+}
+
+static void forced_fork(void *self, int from, int to)
+{
+    umbra_mtp_fork(((forced *)self)->mtp, from, to);
+}
+
+static int forced_make(void *self, int sequence, int most, int32_t *out, int *kind)
+{
+    forced *f = self;
+    *kind = 0;
+    int n = umbra_mtp_draft(f->mtp, sequence, most, out);
+    f->made += n;
+    return n;
+}
+
+static void the_block_follows_every_text(void **state)
+{
+    (void)state;
+    static const make_layout *const with_blocks[] = {&make_bailingmoe2, &make_glm4moe};
+    const umbra_engine_options options = {
+        .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 8};
+    for (int l = 0; l < 2; l++)
+        for (int drawn = 0; drawn < 2; drawn++) {
+            opened o = open_with_block(with_blocks[l], &options);
+            forced f = {.made = 0};
+            assert_int_equal(umbra_mtp_open(&f.mtp, o.engine, NULL), 0);
+            const umbra_draft_source source = {.name = UMBRA_DRAFT_MTP,
+                                               .kinds = 1,
+                                               .begin = forced_begin,
+                                               .add = forced_add,
+                                               .rows = forced_rows,
+                                               .cut = forced_cut,
+                                               .fork = forced_fork,
+                                               .make = forced_make,
+                                               .self = &f};
+            const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 3};
+            umbra_drafts *drafts;
+            assert_int_equal(
+                umbra_drafts_open_with(&drafts, o.engine, &draft, &source, false, NULL, NULL), 0);
+            check_texts(&o, drafts, drawn);
+            assert_true(f.made > TEXTS * NEW / 2);
+            umbra_drafts_close(&drafts);
+            umbra_mtp_close(&f.mtp);
+            close_it(&o);
+        }
+}
+
+/* As a server opens it: by name, through the gate, and in the budget for every sequence. */
+static void the_block_stands_in_the_budget(void **state)
+{
+    (void)state;
+    uint64_t bytes[2];
+    for (int several = 0; several < 2; several++) {
+        umbra_engine_options options = {
+            .threads = 1, .context = CONTEXT, .sequences = several ? SEQUENCES : 1};
+        umbra_draft_options draft = {.source = UMBRA_DRAFT_MTP};
+        opened o = open_with_block(&make_bailingmoe2, &options);
+        umbra_drafts *drafts;
+        assert_int_equal(umbra_drafts_fit(o.model, &options, &draft, NULL), 0);
+        bytes[several] = options.reserved_bytes;
+        assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
+        if (several)
+            check_texts(&o, drafts, false);
+        umbra_drafts_close(&drafts);
+        close_it(&o);
+    }
+    assert_true(bytes[0] > 0 && bytes[1] > bytes[0]);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_text_notices_drafts),
+        cmocka_unit_test(several_texts_check_at_once),
         cmocka_unit_test(texts_come_and_go),
-        cmocka_unit_test(the_block_for_further_tokens_is_refused),
+        cmocka_unit_test(a_cancelled_text_is_no_matter),
+        cmocka_unit_test(the_block_follows_every_text),
+        cmocka_unit_test(the_block_stands_in_the_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

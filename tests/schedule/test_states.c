@@ -26,8 +26,11 @@ typedef struct fixture {
     umbra_engine *engine;
     umbra_states *states;
     umbra_scheduler *s;
+    umbra_drafts *drafts; /* or NULL */
     int warnings;
 } fixture;
+
+static umbra_draft drafting = UMBRA_DRAFT_OFF; /* of what is begun */
 
 static void count_warning(void *user, const char *message)
 {
@@ -55,8 +58,13 @@ static void begin(fixture *f, const char *hash, uint64_t most)
     *f = (fixture){.engine = open_engine(1)};
     if (open_states(f, hash, most, &err) != UMBRA_OK)
         fail_msg("%s", err.message);
-    const umbra_scheduler_options o = {
-        .engine = f->engine, .model = model, .sequences = 1, .states = f->states};
+    const umbra_draft_options draft = {.source = drafting};
+    assert_int_equal(umbra_drafts_open(&f->drafts, f->engine, &draft, NULL), 0);
+    const umbra_scheduler_options o = {.engine = f->engine,
+                                       .model = model,
+                                       .sequences = 1,
+                                       .drafts = f->drafts,
+                                       .states = f->states};
     assert_int_equal(umbra_scheduler_open(&f->s, &o, NULL), 0);
 }
 
@@ -66,6 +74,7 @@ static void finish(fixture *f)
     umbra_scheduler_finish(f->s, false);
     umbra_scheduler_run(f->s);
     umbra_scheduler_close(&f->s);
+    umbra_drafts_close(&f->drafts);
     umbra_states_close(&f->states);
     umbra_engine_close(&f->engine);
 }
@@ -126,6 +135,13 @@ static void a_restart_finds_them_again(void **state)
     expect_same(&t);
     assert_int_equal(f.warnings, 0);
     finish(&f);
+}
+
+static void a_restart_finds_them_again_with_drafts(void **state)
+{
+    drafting = UMBRA_DRAFT_LOOKUP;
+    a_restart_finds_them_again(state);
+    drafting = UMBRA_DRAFT_OFF;
 }
 
 /* They tell what was said. */
@@ -403,6 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_restart_finds_them_again, empty_folder),
+        cmocka_unit_test_setup(a_restart_finds_them_again_with_drafts, empty_folder),
         cmocka_unit_test_setup(nobody_else_reads_them, empty_folder),
         cmocka_unit_test_setup(another_model_finds_nothing, empty_folder),
         cmocka_unit_test_setup(damaged_ones_go, empty_folder),

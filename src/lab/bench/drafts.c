@@ -67,14 +67,16 @@ static void teller_begin(void *self, int sequence, int length)
     ((teller *)self)->at = length;
 }
 
-static void teller_add(void *self, const int32_t *tokens, int n)
+static void teller_add(void *self, int sequence, const int32_t *tokens, int n)
 {
+    (void)sequence;
     (void)tokens;
     ((teller *)self)->at += n;
 }
 
-static int teller_make(void *self, int most, int32_t *out, int *kind)
+static int teller_make(void *self, int sequence, int most, int32_t *out, int *kind)
 {
+    (void)sequence;
     teller *t = self;
     const umbra_bench_run *b = t->b;
     uint64_t vocabulary = (uint64_t)b->info->vocabulary;

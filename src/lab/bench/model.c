@@ -106,12 +106,13 @@ static int step(replay *r, umbra_engine *engine, int end, umbra_error *err)
 {
     umbra_tap tap = {.user = r, .logits = take_logits, .at = {[UMBRA_TAP_LEAVE] = show_drafts}};
     umbra_token rows[UMBRA_DRAFT_MOST + 1];
-    int32_t draft[UMBRA_DRAFT_MOST];
     const int32_t *text = r->b->text + r->at;
     int chunk = umbra_engine_get_plan(engine)->chunk, room = end - r->at;
     if (r->writing)
         tap.at[UMBRA_TAP_ROUTED] = take_routing;
-    int n = r->drafts ? umbra_drafts_make(r->drafts, (room < chunk ? room : chunk) - 1, draft) : 0;
+    umbra_drafted part = {.most = (room < chunk ? room : chunk) - 1};
+    const int32_t *draft = part.token;
+    int n = r->drafts ? umbra_drafts_make(r->drafts, &part, 1, part.most, false) : 0;
     rows[0] = (umbra_token){text[0], 0, true};
     for (int i = 0; i < n; i++)
         rows[i + 1] = (umbra_token){draft[i], 0, true};
@@ -126,8 +127,11 @@ static int step(replay *r, umbra_engine *engine, int end, umbra_error *err)
         umbra_engine_truncate(engine, 0, r->at);
         rc = compute_rest(r, engine, r->at, err);
     }
-    if (rc == UMBRA_OK && r->drafts)
-        umbra_drafts_end(r->drafts, text + 1, r->agreed + 1);
+    if (rc == UMBRA_OK && r->drafts) {
+        part.n = r->agreed + 1;
+        memcpy(part.token, text + 1, (size_t)part.n * sizeof *part.token);
+        umbra_drafts_end(r->drafts, &part, 1);
+    }
     return rc;
 }
 
