@@ -7,7 +7,8 @@
 # Usage: under.sh UMBRA LLAMA_BENCH MODEL [PERCENT...]     as root, with cgroups v1 or v2
 # ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), BASE (what llama.cpp allocates, MB: 96), SIM (a
 # simulated disk as of --io, on which reading ahead is compared too), UNTIL (seconds, after which no
-# further run is begun), ARGS (more words for llama-bench)
+# further run is begun), ARGS (more words for llama-bench), KEEP (a folder that the figures stay in: those of
+# a later run join them, so that rounds may be run one by one)
 set -eu
 umbra=$1
 bench=$2
@@ -18,6 +19,8 @@ rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)} prompt=${PROMPT:-512} decode=${
 base=$((${BASE:-96} * 1000000)) until=${UNTIL:-36000} begun=$(date +%s)
 bytes=$(stat -Lc %s "$model")
 work=$(mktemp -d)
+figures=${KEEP:-$work}
+mkdir -p "$figures"
 group=
 ahead=
 
@@ -66,7 +69,8 @@ leave()
 }
 trap leave EXIT
 
-# run NAME PROGRAM...: with cold caches; adds "PROMPT DECODE", tokens per second, to the file NAME
+# run NAME PROGRAM...: with cold caches; adds "PROMPT DECODE", tokens per second, to the file NAME, and what
+# Umbra says to NAME.stats
 run()
 {
     name=$1
@@ -78,7 +82,8 @@ run()
         -t "$threads" -p "$prompt" -n "$decode" -r 1 --no-warmup ${ARGS:-} -o csv >"$work/out" 2>"$work/err" ||
         { echo "$name: exit code $?" && tail -3 "$work/err"; }
     awk -F'","' 'NR == 1 { n = split($0, a, ","); for (i = 1; i <= n; i++) if (a[i] == "avg_ts") at = i }
-        NR > 1 { printf "%s ", $at } END { print "" }' "$work/out" >>"$work/$name"
+        NR > 1 { printf "%s ", $at } END { print "" }' "$work/out" >>"$figures/$name"
+    grep "umbra: \|umbra:  " "$work/err" >>"$figures/$name.stats" || true
 }
 
 # median FILE COLUMN
@@ -91,9 +96,9 @@ median()
 # row SHARE PROGRAM OTHER: the program's figures, and how many times the other's they are
 row()
 {
-    [ -f "$work/$2.$1" ] && [ -f "$work/$3.$1" ] || return 0
-    awk -v s="$1" -v p="$2 : $3" -v a="$(median "$work/$2.$1" 1)" -v b="$(median "$work/$2.$1" 2)" \
-        -v c="$(median "$work/$3.$1" 1)" -v d="$(median "$work/$3.$1" 2)" -v n="$(wc -l <"$work/$2.$1")" \
+    [ -f "$figures/$2.$1" ] && [ -f "$figures/$3.$1" ] || return 0
+    awk -v s="$1" -v p="$2 : $3" -v a="$(median "$figures/$2.$1" 1)" -v b="$(median "$figures/$2.$1" 2)" \
+        -v c="$(median "$figures/$3.$1" 1)" -v d="$(median "$figures/$3.$1" 2)" -v n="$(wc -l <"$figures/$2.$1")" \
         'BEGIN { printf "%5s %% %-16s %11.2f %7.2f %11.2f %7.2f %6d\n", s, p, a, c ? a / c : 0, b,
             d ? b / d : 0, n }'
 }
@@ -114,11 +119,11 @@ for round in $(seq "$rounds"); do
         if [ "$share" -lt 100 ]; then
             make_group $limit
             run mmap.$share "$bench" --repack 0
-            run umbra.$share "$umbra" under --experts $experts -- "$bench"
-            run off.$share "$umbra" under --experts $experts --prefetch off -- "$bench"
+            run umbra.$share "$umbra" under --stats --experts $experts -- "$bench"
+            run off.$share "$umbra" under --stats --experts $experts --prefetch off -- "$bench"
             if [ -n "${SIM:-}" ]; then
-                run sim.$share "$umbra" under --experts $experts --io "sim:$SIM" -- "$bench"
-                run sim-off.$share "$umbra" under --experts $experts --io "sim:$SIM" --prefetch off \
+                run sim.$share "$umbra" under --stats --experts $experts --io "sim:$SIM" -- "$bench"
+                run sim-off.$share "$umbra" under --stats --experts $experts --io "sim:$SIM" --prefetch off \
                     -- "$bench"
             fi
             remove_group

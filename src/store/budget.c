@@ -37,7 +37,8 @@ int umbra_store_clear(umbra_store *s, umbra_error *err)
     umbra_forecast_clear(&s->guarded.forecast);
     for (int32_t i = 0; i < s->guarded.slots.n; i++) {
         const umbra_slot *slot = &s->guarded.slots.slot[i];
-        umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess});
+        umbra_store_count_victim(s, &(umbra_victim){false, slot->layer, slot->expert, slot->guess},
+                                 -1);
     }
     umbra_slots_clear(&s->guarded.slots);
     for (int layer = 0; s->fixed.places.at && layer < s->fixed.n_layers; layer++)
@@ -86,7 +87,7 @@ static void evict_down_to(umbra_store *s, const umbra_slot_plan *p)
     for (int i = 0; i < p->n; i++) {
         while ((uint64_t)slots->size[i].used > p->size[i].slots &&
                umbra_slots_evict(slots, i, &victim))
-            umbra_store_count_victim(s, &victim);
+            umbra_store_count_victim(s, &victim, -1);
         umbra_assert((uint64_t)slots->size[i].used <= p->size[i].slots);
     }
 }

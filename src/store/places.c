@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -12,6 +13,11 @@
 #include "store/store_internal.h"
 
 typedef umbra_page_span span;
+
+enum {
+    LEAST_PAGES = 2,    /* of a slice, for all but one to be moved */
+    OTHER_AREAS = 8192, /* of memory, that the program may have besides */
+};
 
 static char *place_of(const umbra_store *s, const umbra_slice *slice)
 {
@@ -118,6 +124,17 @@ static int check_place(const umbra_store *s, const umbra_slice *slice, umbra_err
         expert_of(s, slice), layer_of(s, slice), slice->offset);
 }
 
+/* Whether the kernel will have as many areas of memory as moved pages make: two for each slice. */
+static bool may_move(size_t slices)
+{
+    unsigned long most = 0;
+    FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+    bool known = f && fscanf(f, "%lu", &most) == 1;
+    if (f)
+        fclose(f);
+    return known && most > OTHER_AREAS && slices < (most - OTHER_AREAS) / 2;
+}
+
 int umbra_places_take(umbra_store *s, void *const *places, umbra_error *err)
 {
     size_t n = (size_t)s->fixed.n_layers * (size_t)s->fixed.n_experts * UMBRA_STORE_SLICES;
@@ -125,6 +142,7 @@ int umbra_places_take(umbra_store *s, void *const *places, umbra_error *err)
     long page = sysconf(_SC_PAGESIZE);
     int rc = UMBRA_OK;
     p->page = page > 0 ? (uint64_t)page : 4096;
+    p->moves = may_move(n);
     p->at = umbra_calloc(n, sizeof *p->at);
     p->span = umbra_calloc(n, sizeof *p->span);
     if (!p->at || !p->span)
@@ -288,14 +306,60 @@ bool umbra_places_extend(const umbra_store *s, umbra_io_request *r, const umbra_
     return true;
 }
 
+/* ---- pages that come and go ---- */
+
+static void drop(const umbra_store *s, const umbra_slice *slice, uint64_t begin, uint64_t end)
+{
+    if (begin < end)
+        (void)madvise(memory_of(s, slice, begin), end - begin, MADV_DONTNEED);
+}
+
 void umbra_places_drop(umbra_store *s, int layer, int expert)
 {
     const umbra_slice *slices = umbra_store_slices(s, layer, expert);
     for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
-        const umbra_slice *slice = &slices[which];
-        span own = without_edges(s, slice, false);
-        if (own.begin < own.end)
-            (void)madvise(memory_of(s, slice, own.begin), own.end - own.begin, MADV_DONTNEED);
+        span own = without_edges(s, &slices[which], false);
+        drop(s, &slices[which], own.begin, own.end);
+    }
+}
+
+/* Whole pages of the slice alone: always the same ones, and as many for slices of as many bytes,
+ * so that the kernel has no more than two areas of memory for each. */
+static span inside_of(const umbra_store *s, const umbra_slice *slice)
+{
+    uint64_t page = s->fixed.places.page, pages = slice->bytes / page;
+    uint64_t begin = umbra_align_up(slice->offset, page);
+    return pages >= LEAST_PAGES ? (span){begin, begin + (pages - 1) * page} : (span){0, 0};
+}
+
+/* Pages go with what they hold; where they were, empty ones are left. False: they did not. */
+static bool move_pages(umbra_store *s, char *from, char *to, uint64_t bytes)
+{
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
+        return true;
+    /* An older kernel, or one that has too many areas of memory: what lay there may be gone. If it
+     * does not come back, the read that goes there fails, which is told. */
+    s->fixed.places.moves = false;
+    (void)map_pages(to, bytes, false, NULL);
+    return false;
+}
+
+void umbra_places_pass_on(umbra_store *s, int layer, int expert, int to_layer, int to_expert)
+{
+    const umbra_slice *slices = umbra_store_slices(s, layer, expert);
+    const umbra_slice *heirs = umbra_store_slices(s, to_layer, to_expert);
+    for (int which = 0; which < UMBRA_STORE_SLICES; which++) {
+        const umbra_slice *slice = &slices[which], *heir = &heirs[which];
+        span own = without_edges(s, slice, false), in = inside_of(s, slice),
+             next = inside_of(s, heir);
+        uint64_t bytes = in.end - in.begin;
+        if (s->fixed.places.moves && bytes > 0 && bytes == next.end - next.begin &&
+            move_pages(s, memory_of(s, slice, in.begin), memory_of(s, heir, next.begin), bytes)) {
+            drop(s, slice, own.begin, in.begin);
+            drop(s, slice, in.end, own.end);
+        } else {
+            drop(s, slice, own.begin, own.end);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ typedef struct umbra_places {
     umbra_page_span *span; /* (n_layers, n_experts, UMBRA_STORE_SLICES) */
     uint64_t page;         /* bytes */
     int layers_done;       /* whose pages are the store's, if need be in part */
+    bool moves;            /* pages of who goes are handed to who comes */
 } umbra_places;
 
 struct umbra_store;
@@ -49,6 +50,10 @@ bool umbra_places_extend(const struct umbra_store *s, umbra_io_request *request,
 /* Gives back the pages of an expert that has left the cache, but for those that others still need.
  * Called with the lock held. */
 void umbra_places_drop(struct umbra_store *s, int layer, int expert);
+/* The same, but its pages go, with what they hold, to the place of another one that is about to be
+ * read, as far as they fit: to make and clear new ones takes as long as to read them. */
+void umbra_places_pass_on(struct umbra_store *s, int layer, int expert, int to_layer,
+                          int to_expert);
 /* Copies what a simulated disk delivered, which leaves buffers alone, to its place. */
 void umbra_places_copy(struct umbra_store *s, const umbra_slice *slice);
 

@@ -69,10 +69,13 @@ void umbra_store_note(umbra_store *s, const umbra_store_event *event)
         s->driver.events[s->driver.events_n++] = *event;
 }
 
-void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim)
+void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim, int32_t heir)
 {
+    const umbra_slot *next = heir >= 0 ? &s->guarded.slots.slot[heir] : NULL;
     s->stats.evictions += victim->any;
-    if (victim->any && s->fixed.places.at)
+    if (victim->any && s->fixed.places.at && next)
+        umbra_places_pass_on(s, victim->layer, victim->expert, next->layer, next->expert);
+    else if (victim->any && s->fixed.places.at)
         umbra_places_drop(s, victim->layer, victim->expert);
     if (victim->guess > 0)
         s->stats.ahead[victim->guess].wasted_bytes +=
@@ -114,7 +117,7 @@ static bool begin_miss(umbra_store *s)
     if (item->slot < 0)
         return false;
     b->misses_begun++;
-    umbra_store_count_victim(s, &victim);
+    umbra_store_count_victim(s, &victim, item->slot);
     item->state = UMBRA_ITEM_READING;
     umbra_store_begin_reads(s, item->slot, index, 0);
     return true;
@@ -188,7 +191,7 @@ static bool begin_guess(umbra_store *s)
             o->next = o->n;
             continue;
         }
-        umbra_store_count_victim(s, &victim);
+        umbra_store_count_victim(s, &victim, slot);
         s->guarded.slots.slot[slot].guess = (int8_t)o->distance;
         s->stats.ahead[o->distance].reads++;
         s->stats.ahead[o->distance].bytes += umbra_store_read_bytes(s, layer, c->expert);

@@ -261,8 +261,9 @@ uint64_t umbra_store_resident_bytes(const umbra_store *s);
 uint64_t umbra_store_read_bytes(const umbra_store *s, int layer, int expert);
 /* Writes an event into the record, if one is kept. */
 void umbra_store_note(umbra_store *s, const umbra_store_event *event);
-/* Takes what a victim was read ahead for into the statistics. Called with the mutex held. */
-void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim);
+/* Takes what a victim was read ahead for into the statistics. heir: the slot that takes its place;
+ * -1: none. Called with the mutex held. */
+void umbra_store_count_victim(umbra_store *s, const umbra_victim *victim, int32_t heir);
 
 /* ---- budget.c ---- */
 

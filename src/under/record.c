@@ -33,7 +33,11 @@ void umbra_under_record_free(umbra_under *u)
 {
     umbra_under_record *r = &u->record;
     if (r->folder)
-        fprintf(stderr, "umbra: %s: %" PRIu64 " tokens recorded\n", r->folder, r->recorded);
+        fprintf(stderr, "umbra: %s: %" PRIu64 " tokens recorded%s\n", r->folder, r->recorded,
+                r->recorded > 0 ? ""
+                                : ": but for the first, no prompt was computed at once from its "
+                                  "first position on (llama-server does that with -np 1 "
+                                  "--no-cache-prompt, -b and -ub as long as the prompts)");
     umbra_trace_writer_close(&r->trace);
     umbra_free(r->folder);
     umbra_free(r->whole);
@@ -212,7 +216,9 @@ static int begin_document(umbra_under_context *c, umbra_error *err)
     umbra_under_record *r = &c->under->record;
     r->owner = c;
     umbra_trace_document d = {.tokens = c->rows};
-    snprintf(d.id, sizeof d.id, "prompt-%" PRIu64, umbra_trace_writer_documents(r->trace));
+    /* Another recording's prompts are other documents. */
+    snprintf(d.id, sizeof d.id, "prompt-%" PRIu64 "-%016" PRIx64,
+             umbra_trace_writer_documents(r->trace), umbra_trace_hash(r->tokens, (size_t)c->rows));
     return umbra_trace_shard_begin(r->trace, &d, 1, r->tokens, err);
 }
 

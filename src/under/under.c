@@ -14,25 +14,16 @@ enum { SPARE_BYTES = 16 << 20 /* of a budget for the process: for what it will s
 
 /* ---- the budget ---- */
 
-/* Experts' bytes for the options. */
-static int settle_budget(const umbra_under *u, const umbra_under_options *o, uint64_t *out,
-                         umbra_error *err)
+/* Experts' bytes for the options; taken: of a budget for the process, what others need of it. */
+static uint64_t settle_budget(const umbra_under *u, const umbra_under_options *o, uint64_t *taken)
 {
-    *out = o->expert_bytes;
-    if (*out > 0)
-        return UMBRA_OK;
-    *out = UINT64_MAX;
+    *taken = 0;
+    if (o->expert_bytes > 0)
+        return o->expert_bytes;
     if (o->ram_bytes == 0)
-        return UMBRA_OK;
-    uint64_t taken = umbra_maps_allocated() + u->experts.other_bytes + SPARE_BYTES;
-    if (taken >= o->ram_bytes)
-        return umbra_fail(err, UMBRA_E_BUDGET,
-                          "%" PRIu64
-                          " bytes are too few: the process without experts takes %" PRIu64
-                          " (%" PRIu64 " of them weights that every token needs)",
-                          o->ram_bytes, taken, u->experts.other_bytes);
-    *out = o->ram_bytes - taken;
-    return UMBRA_OK;
+        return UINT64_MAX;
+    *taken = umbra_maps_allocated() + u->experts.other_bytes + SPARE_BYTES;
+    return *taken < o->ram_bytes ? o->ram_bytes - *taken : 1; /* too little for any */
 }
 
 static int most_experts(const umbra_under *u)
@@ -58,21 +49,34 @@ static uint64_t least_slots(const umbra_under *u, uint64_t budget_bytes)
     return least;
 }
 
-/* The store takes one expert's room for enough; llama.cpp computes all that a batch uses at once.
- */
-static int check_slots(umbra_under *u, uint64_t budget_bytes, umbra_error *err)
+static int refuse_budget(const umbra_under *u, uint64_t budget_bytes, uint64_t taken,
+                         umbra_error *err)
 {
     umbra_store_stats stats;
     umbra_store_get_stats(u->store, &stats);
     int most = most_experts(u);
-    u->slots = least_slots(u, budget_bytes);
-    if (u->slots >= (uint64_t)most)
-        return UMBRA_OK;
+    uint64_t least = (uint64_t)most * stats.slot_bytes;
+    if (taken == 0)
+        return umbra_fail(err, UMBRA_E_BUDGET,
+                          "%" PRIu64
+                          " bytes for experts are too few: llama.cpp computes all experts of a "
+                          "layer together, %d of %" PRIu64 " bytes; give at least %" PRIu64,
+                          budget_bytes, most, stats.slot_bytes, least);
     return umbra_fail(err, UMBRA_E_BUDGET,
-                      "%" PRIu64
-                      " bytes for experts are too few: llama.cpp computes all experts of "
-                      "a layer together, %d of %" PRIu64 " bytes; give at least %" PRIu64,
-                      budget_bytes, most, stats.slot_bytes, (uint64_t)most * stats.slot_bytes);
+                      "the budget is too small: the process without experts takes %" PRIu64
+                      " bytes (%" PRIu64
+                      " of them weights that every token needs), and llama.cpp computes all "
+                      "experts of a layer together, %d of %" PRIu64 "; give at least %" PRIu64,
+                      taken, u->experts.other_bytes, most, stats.slot_bytes, taken + least);
+}
+
+/* The store takes one expert's room for enough; llama.cpp computes all that a batch uses at once.
+ */
+static int check_slots(umbra_under *u, uint64_t budget_bytes, uint64_t taken, umbra_error *err)
+{
+    u->slots = least_slots(u, budget_bytes);
+    return u->slots >= (uint64_t)most_experts(u) ? UMBRA_OK
+                                                 : refuse_budget(u, budget_bytes, taken, err);
 }
 
 /* ---- opening ---- */
@@ -126,17 +130,18 @@ static int open_store(umbra_under *u, const umbra_under_options *o, umbra_error 
         .n_sequences = UMBRA_UNDER_SEQUENCES,
         .together = most_experts(u),
     };
-    int rc = slices && places ? settle_budget(u, o, &store.budget_bytes, err)
+    int rc = slices && places ? UMBRA_OK
                               : umbra_fail_nomem(err, "the table of slices", n * sizeof *slices);
     if (rc == UMBRA_OK) {
         umbra_experts_slices(e, slices, places);
-        uint64_t budget_bytes = store.budget_bytes;
+        uint64_t taken, budget_bytes = settle_budget(u, o, &taken);
+        store.budget_bytes = budget_bytes;
         rc = umbra_store_open(&u->store, &store, err);
         store.budget_bytes = UINT64_MAX;
         if (rc == UMBRA_E_BUDGET) /* to learn what would do */
             rc = umbra_store_open(&u->store, &store, err);
         if (rc == UMBRA_OK)
-            rc = check_slots(u, budget_bytes, err);
+            rc = check_slots(u, budget_bytes, taken, err);
     }
     umbra_free(slices);
     umbra_free(places);

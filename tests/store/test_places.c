@@ -188,6 +188,7 @@ static void check_placed(const umbra_io_ops *ops, const char *io, const char *di
         umbra_store *s = open_placed(&p, ops, io, slots[i]);
         assert_int_equal(stats_of(s).slot_bytes, PLACED_SLOT);
         umbra_store_set_guessing(s, true);
+        bool moves = s->fixed.places.moves = i > 1; /* else as on a kernel that cannot */
         for (int round = 0; round < 30; round++) {
             int layer = (int)test_below(&seed, PLACED_LAYERS), experts[EXPERTS];
             float probability[EXPERTS];
@@ -199,6 +200,7 @@ static void check_placed(const umbra_io_ops *ops, const char *io, const char *di
             settle(s);
             check_pages(s, &p);
         }
+        assert_int_equal(s->fixed.places.moves, moves);
         assert_int_equal(umbra_store_clear(s, NULL), UMBRA_OK);
         check_pages(s, &p);
         assert_int_equal(stats_of(s).resident_bytes, 0);

@@ -1,4 +1,5 @@
 /* The C API: what a host that calls it gets, with two contexts at once, and what it is refused. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -192,6 +193,9 @@ static void check_document(umbra_trace *trace, int document, const host *h, cons
     float weights[64];
     assert_int_equal(umbra_trace_read_tokens(trace, document, 0, rows, token, NULL), UMBRA_OK);
     assert_memory_equal(token, g->tokens->data, (size_t)rows * sizeof *token);
+    char hash[24]; /* no other recording's prompt has that name, unless it is the same */
+    snprintf(hash, sizeof hash, "-%016" PRIx64, umbra_trace_hash(token, (size_t)rows));
+    assert_non_null(strstr(umbra_trace_document_at(trace, document)->id, hash));
     for (int layer = 0; layer < h->layers; layer++) {
         check_states(trace, document, UMBRA_TRACE_INPUT, layer, g->input[layer]);
         check_states(trace, document, UMBRA_TRACE_HIDDEN, layer, g->state[layer]);

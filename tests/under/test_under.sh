@@ -71,6 +71,9 @@ grep -q "times a whole layer was read" "$work/err" || fail "ids of another name 
 less=$((smallest - 1))
 refused "a byte too few" "give at least $smallest" --experts $less -- "$host" $model
 refused "a process without room" "the process without experts takes" --ram 1M -- "$host" $model
+least=$(grep -o 'at least [0-9]*' "$work/err" | grep -o '[0-9]*')
+same "the least for a process" --ram $((least + 1000000)) --stats -- "$host" $model
+grep -q "umbra: tiny-q8_0.gguf: .* layers of .* experts" "$work/err" || fail "the least is much"
 refused "a copy" "is not where the file is mapped" --experts 10M -- "$host" $model copy
 same "a copy of what fits" -- "$host" $model copy
 refused "another version" "laid out otherwise" --experts 10M -- "$other" $model
