@@ -63,7 +63,6 @@ struct serve {
     serve_options o;
     int vocabulary, context;
     umbra_scheduler *scheduler;
-    umbra_states *states;
     umbra_chat *chat; /* NULL: no template */
     pthread_mutex_t spellings_mutex;
     umbra_spellings *spellings; /* from the first request that needs a grammar on */

@@ -173,8 +173,8 @@ enum MHD_Result serve_metrics(serve_exchange *x)
     umbra_states_stats states = {0};
     const umbra_memory_plan *p = umbra_engine_get_plan(s->o.engine);
     umbra_scheduler_get_stats(s->scheduler, &stats);
-    if (s->states)
-        umbra_states_get_stats(s->states, &states);
+    if (s->o.states)
+        umbra_states_get_stats(s->o.states, &states);
     const figure memory[] = {
         {"budget_bytes", "gauge", "Memory that may be used", (double)p->ram_bytes},
         {"process_resident_bytes", "gauge", "Memory that is", (double)umbra_process_rss()},

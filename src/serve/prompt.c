@@ -74,7 +74,7 @@ static bool fill_variables(serve_exchange *x, umbra_chat_request *r, const serve
         if (all)
             r->variables = to_value(x, r->tree, all, field, result);
         else
-            *result = serve_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, field, "out of memory");
+            *result = serve_refuse_nomem(x);
         json_decref(all);
     } else if (chat->variables) {
         r->variables = to_value(x, r->tree, chat->variables, field, result);

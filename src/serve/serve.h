@@ -26,9 +26,10 @@ typedef struct serve_options {
     const char *origin;        /* pages of this origin may ask ("*": any); NULL: own alone */
     const char *template_text; /* chat template; NULL: none, chat is refused */
     size_t template_bytes;
-    struct umbra_states *states; /* of serve_open_engine, or NULL: serve_open opens the folder */
-    const char *state_folder;    /* NULL: states are kept in memory alone */
-    uint64_t state_bytes;        /* of all files there */
+    struct umbra_states
+        *states;              /* of serve_open_states or serve_open_engine; NULL: in memory alone */
+    const char *state_folder; /* of states; NULL: none */
+    uint64_t state_bytes;     /* of all files there */
     uint64_t state_buffer_bytes; /* of the largest of them */
     uint64_t body_bytes;         /* of a request; 0: 8 MiB */
     int connections;             /* at once; 0: 64 */
@@ -42,12 +43,14 @@ typedef struct serve_options {
  * umbra_engine_options.reserved_bytes. */
 uint64_t serve_memory_bytes(const serve_options *options);
 
-/* umbra_engine_open, for a server with these options, of which engine and states are set: what a
- * process before had in memory is read back from the start, beside the weights. After a failure,
- * states may be there. */
-int serve_open_engine(serve_options *options, const umbra_engine_options *engine, umbra_error *err);
-/* Of the options, when the server is closed; there may be none. */
+/* Opens the folder of states that the options name, if they do, and sets their states. */
+int serve_open_states(serve_options *options, const umbra_engine *engine, umbra_error *err);
+/* When the server is closed; there may be none. */
 void serve_close_states(serve_options *options);
+/* umbra_engine_open and serve_open_states, for a server with these options, of which engine and
+ * states are set: what a process before had in memory is read back from the start, beside the
+ * weights. After a failure, states may be there. */
+int serve_open_engine(serve_options *options, const umbra_engine_options *engine, umbra_error *err);
 
 /* Listens and answers. Options are copied, what they point to must stay. UMBRA_E_ARGUMENT: a key is
  * missing, or the template is none; UMBRA_E_SYSTEM: the address cannot be used. On failure *out is

@@ -112,9 +112,10 @@ static void *drive(void *scheduler)
     return NULL;
 }
 
-static int open_states(umbra_states **out, const serve_options *o, const umbra_engine *engine,
-                       umbra_error *err)
+int serve_open_states(serve_options *o, const umbra_engine *engine, umbra_error *err)
 {
+    if (!o->state_folder)
+        return UMBRA_OK;
     char hash[UMBRA_MODEL_HASH_CHARS];
     int rc = umbra_model_hash(o->model, hash, err);
     const umbra_model_info *info = umbra_model_get_info(o->model);
@@ -128,13 +129,13 @@ static int open_states(umbra_states **out, const serve_options *o, const umbra_e
         .warn = o->log,
         .user = o->user,
     };
-    return rc == UMBRA_OK ? umbra_states_open(out, &options, err) : rc;
+    return rc == UMBRA_OK ? umbra_states_open(&o->states, &options, err) : rc;
 }
 
 static int refill_early(void *options, umbra_engine *engine, umbra_error *err)
 {
     serve_options *o = options;
-    int rc = o->state_folder ? open_states(&o->states, o, engine, err) : UMBRA_OK;
+    int rc = serve_open_states(o, engine, err);
     if (o->states)
         (void)umbra_states_refill(o->states, engine);
     return rc;
@@ -148,14 +149,6 @@ int serve_open_engine(serve_options *o, const umbra_engine_options *engine, umbr
 void serve_close_states(serve_options *o)
 {
     umbra_states_close(&o->states);
-}
-
-/* Those of the options stay the caller's. */
-static int take_states(serve *s, umbra_error *err)
-{
-    s->states = s->o.states;
-    return s->states || !s->o.state_folder ? UMBRA_OK
-                                           : open_states(&s->states, &s->o, s->o.engine, err);
 }
 
 /* What a process before had in memory, and this one is going to have, or has. */
@@ -180,7 +173,7 @@ static int open_scheduler(serve *s, umbra_error *err)
                                        .sequences = s->o.sequences,
                                        .drafts = s->o.drafts,
                                        .texts = s->o.texts,
-                                       .states = s->states};
+                                       .states = s->o.states};
     int rc = umbra_scheduler_open(&s->scheduler, &o, err);
     if (rc != UMBRA_OK)
         return rc;
@@ -237,8 +230,6 @@ int serve_open(serve **out, const serve_options *options, umbra_error *err)
         rc = serve_read_keys(s, s->o.keys, err);
     if (rc == UMBRA_OK && s->o.template_text)
         rc = umbra_chat_open(&s->chat, s->o.model, s->o.template_text, s->o.template_bytes, err);
-    if (rc == UMBRA_OK)
-        rc = take_states(s, err);
     if (rc == UMBRA_OK)
         rc = open_scheduler(s, err);
     if (rc == UMBRA_OK)
@@ -297,8 +288,6 @@ void serve_close(serve **server)
         close(s->listener);
     serve_guard_close(s);
     umbra_scheduler_close(&s->scheduler);
-    if (!s->o.states)
-        umbra_states_close(&s->states);
     umbra_chat_close(&s->chat);
     umbra_spellings_close(&s->spellings);
     pthread_mutex_destroy(&s->figures.mutex);

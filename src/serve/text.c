@@ -39,12 +39,14 @@ static int add_piece(serve_text *t, const serve_piece *p, const char *text, size
         t->room_pieces = room;
         last = t->n_pieces > 0 ? &t->pieces[t->n_pieces - 1] : NULL;
     }
+    serve_buffer_add(&t->out, text, bytes);
+    if (t->out.failed) /* a piece is there once its bytes are */
+        return UMBRA_E_NOMEM;
     serve_piece *next = &t->pieces[t->n_pieces++];
     *next = *p;
     next->begin = last ? last->end : 0;
     next->end = next->begin + bytes;
-    serve_buffer_add(&t->out, text, bytes);
-    return t->out.failed ? UMBRA_E_NOMEM : 0;
+    return 0;
 }
 
 /* Text that the user is to see; returns 0, 1 at a stop string, or UMBRA_E_NOMEM. */

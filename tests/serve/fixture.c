@@ -13,6 +13,7 @@ umbra_model *model;
 umbra_draft drafted = UMBRA_DRAFT_OFF;
 static umbra_engine *engine;
 static umbra_drafts *drafts;
+static serve_options served;
 
 static const char chat_template[] =
     "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
@@ -58,8 +59,9 @@ serve *open_server(const serve_options *options, int texts)
     o.name = "tiny";
     o.template_text = o.template_text ? o.template_text : chat_template;
     o.template_bytes = strlen(o.template_text);
-    if (serve_open(&s, &o, &err) != UMBRA_OK)
+    if (serve_open_states(&o, engine, &err) != UMBRA_OK || serve_open(&s, &o, &err) != UMBRA_OK)
         fail_msg("%s", err.message);
+    served = o;
     port = serve_port(s);
     return s;
 }
@@ -67,6 +69,7 @@ serve *open_server(const serve_options *options, int texts)
 void close_server(serve **s)
 {
     serve_close(s);
+    serve_close_states(&served);
     umbra_drafts_close(&drafts);
     umbra_engine_close(&engine);
 }

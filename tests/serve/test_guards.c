@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/memory.h"
 #include "fixture.h"
 #include "http.h"
 
@@ -308,6 +309,28 @@ static void experts_come_back_while_nobody_asks(void **state)
     json_decref(first);
 }
 
+/* Whichever allocation fails while a text is written: it is told, or cut, and the next one is
+ * whole. */
+static void without_memory_an_answer_is_lost_alone(void **state)
+{
+    (void)state;
+    static const char stream[] = "{\"prompt\":\"Once\",\"temperature\":0,\"max_tokens\":12,"
+                                 "\"stop\":[\"@@\"],\"logprobs\":1,\"stream\":true}";
+    int lost = 0;
+    serve *s = open_server(NULL, 1);
+    for (long n = 1; n <= 80; n++) {
+        umbra_memory_fail_after(n);
+        http_reply r = http_ask(port, "POST", "/v1/completions", "", stream);
+        umbra_memory_fail_after(0);
+        assert_true(r.status == 0 || r.status == 200 || r.status >= 500);
+        lost += r.status != 200 || !strstr(r.body, "[DONE]");
+        http_free(&r);
+        assert_int_equal(status_with(""), 200);
+    }
+    assert_true(lost > 10 && lost < 80);
+    close_server(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +339,7 @@ int main(void)
         cmocka_unit_test(pages_elsewhere_are_refused),
         cmocka_unit_test(large_bodies_are_refused),
         cmocka_unit_test(a_request_must_come_in_time),
+        cmocka_unit_test(without_memory_an_answer_is_lost_alone),
         cmocka_unit_test(who_goes_is_not_written_for),
         cmocka_unit_test(answers_may_end_before_the_server),
         cmocka_unit_test(states_outlive_the_server),
