@@ -10,9 +10,10 @@
 
 enum {
     BLOCK = UMBRA_ATTEND_BLOCK,
-    PARTS = 2,        /* of what a row sees: its layer's positions, and pooled rows */
-    LEAST_SHARED = 4, /* blocks of a tile from which on it pays to share them */
-    LEAST_HEADS = 4,  /* that go through the cache together where threads are left over */
+    PARTS = 2,           /* of what a row sees: its layer's positions, and pooled rows */
+    LEAST_SHARED = 4,    /* blocks of a tile from which on it pays to share them */
+    LEAST_JOINED = 8192, /* values of the blocks that a piece joins */
+    LEAST_HEADS = 4,     /* that go through the cache together where threads are left over */
 };
 
 typedef struct attend_run {
@@ -328,9 +329,11 @@ static void join_wave(void *context, int begin, int end, int worker)
 /* Few pieces of many blocks: the threads share blocks, as many at a time as there is room for. */
 static void share_blocks(const umbra_device *d, attend_run *run, int items, int most)
 {
+    int joined = LEAST_JOINED / (run->wave * run->s->value_dim);
+    int grain = joined > 4 ? joined : 4;
     for (run->first = 0; run->first < most; run->first += run->wave) {
         umbra_device_run(d, items * run->wave, 1, attend_blocks, run);
-        umbra_device_run(d, items * run->tile_rows, 4, join_wave, run);
+        umbra_device_run(d, items * run->tile_rows, grain, join_wave, run);
     }
 }
 

@@ -3,6 +3,8 @@
 
 #include "device/device.h"
 
+enum { LEAST_VALUES = 2048 }; /* that are activated in a piece */
+
 typedef struct activate_run {
     const umbra_kernels *kernels;
     const umbra_activate_step *s;
@@ -67,20 +69,20 @@ static void square_relu(float *x, int n)
         x[i] = x[i] < 0 ? 0 : x[i] * x[i];
 }
 
-static void activate_row(const activate_run *run, int expert, int row)
+static void activate_row(const activate_run *run, const umbra_activate_span *span, int j)
 {
     const umbra_activate_step *s = run->s;
-    int width = s->inner->columns;
+    int width = s->inner->columns, expert = span->expert, row = span->first + j;
     float *gate = s->inner->f32 + (size_t)row * (size_t)width;
     float *up = s->up + (size_t)row * (size_t)width;
-    scale_row(s->weight, row, gate, width);
+    scale_row(span->weight, j, gate, width);
     scale_slice(s->gate_scale, expert, gate, width);
     add_bias(run->kernels, s->gate_bias, expert, gate);
     if (s->activation == UMBRA_RELU_SQUARED) {
         square_relu(gate, width);
         return;
     }
-    scale_row(s->weight, row, up, width);
+    scale_row(span->weight, j, up, width);
     scale_slice(s->up_scale, expert, up, width);
     add_bias(run->kernels, s->up_bias, expert, up);
     if (s->clamp > 0)
@@ -104,11 +106,19 @@ static void activate_items(void *context, int begin, int end, int worker)
         int from = begin > item ? begin - item : 0;
         int to = end - item < span->count ? end - item : span->count;
         for (int j = from; j < to; j++)
-            activate_row(run, span->expert, span->first + j);
+            activate_row(run, span, j);
         if (from < to)
             umbra_round_rows(run->kernels, s->inner, span->first + from, to - from);
         item += span->count;
     }
+}
+
+/* Rows of a piece: so few that all threads have some of many, and values enough that the barrier
+ * does not cost more than they. */
+static int choose_grain(const umbra_activate_step *s, int rows)
+{
+    int usual = rows < 32 ? 4 : 16, least = LEAST_VALUES / s->inner->columns;
+    return usual > least ? usual : least;
 }
 
 void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s)
@@ -117,7 +127,7 @@ void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s)
     for (int i = 0; i < s->n_spans; i++)
         rows += s->spans[i].count;
     activate_run run = {d->kernels, s};
-    umbra_device_run(d, rows, rows < 32 ? 4 : 16, activate_items, &run);
+    umbra_device_run(d, rows, choose_grain(s, rows), activate_items, &run);
 }
 
 typedef struct mix_run {

@@ -377,8 +377,9 @@ int umbra_device_route(const umbra_device *d, const umbra_route_step *s, int row
 
 /* Rows that go through one expert, or through the block that all rows use. */
 typedef struct umbra_activate_span {
-    int first, count; /* rows of gate, up and inner */
-    int expert;       /* row of scales and biases; -1: none */
+    int first, count;    /* rows of gate, up and inner */
+    int expert;          /* row of scales and biases; -1: none */
+    const float *weight; /* (count) of gate and up before all else; NULL: 1 */
 } umbra_activate_span;
 
 /* inner = activation(gate) * up, to q16. gate and inner are the same rows. Where there is no gate,
@@ -392,7 +393,6 @@ typedef struct umbra_activate_step {
     const umbra_matrix *gate_scale, *up_scale, *gate_bias, *up_bias;
     umbra_activation activation;
     float clamp; /* before a plain SwiGLU: gate at most so much, up in [-clamp, clamp]; 0: any */
-    const float *weight; /* (rows) of gate and up before all else; NULL: 1 */
 } umbra_activate_step;
 void umbra_device_activate(const umbra_device *d, const umbra_activate_step *s);
 

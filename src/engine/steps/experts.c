@@ -3,6 +3,7 @@
  * has a row of its own for the result. */
 #include <string.h>
 
+#include "base/assert.h"
 #include "engine/steps/steps.h"
 
 int umbra_step_route(const umbra_pass *p, int layer)
@@ -96,8 +97,9 @@ static umbra_product expert_product(const umbra_pass *p, const umbra_expert_matr
     return product;
 }
 
-/* Gate and up of n leased experts, then their inner values. */
-static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *leases, int n)
+/* Gate and up of the leased experts of a group, then their inner values, which spans tell where. */
+static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *leases, int n,
+                          const umbra_activate_span *spans)
 {
     const umbra_expert_matrix *matrix = p->model->layers[layer].experts;
     const umbra_matrix *w = p->weights->layer[layer];
@@ -107,19 +109,16 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
     int first = gated ? UMBRA_GATE : UMBRA_UP;
     size_t width = (size_t)p->model->config.expert_width;
     umbra_product products[2 * UMBRA_MAX_USED];
-    umbra_activate_span spans[UMBRA_MAX_USED];
     products[0].rows = 0; /* lets compilers see that it is set, n being at least 1 */
     for (int i = 0; i < n; i++) {
-        const umbra_activate_span *span = &s->spans[leases[i].expert];
-        const int32_t *gather = s->pair_token + span->first;
-        size_t row = (size_t)span->first * width;
+        const int32_t *gather = s->pair_token + s->spans[leases[i].expert].first;
+        size_t row = (size_t)spans[i].first * width;
         products[2 * i] = expert_product(p, &matrix[first], leases[i].slice[first], x, gather,
-                                         span->count, s->inner.f32 + row);
+                                         spans[i].count, s->inner.f32 + row);
         products[2 * i + 1] = (umbra_product){0}; /* no rows */
         if (gated)
             products[2 * i + 1] = expert_product(p, &matrix[UMBRA_UP], leases[i].slice[UMBRA_UP], x,
-                                                 gather, span->count, s->up + row);
-        spans[i] = *span;
+                                                 gather, spans[i].count, s->up + row);
     }
     umbra_device_products(p->device, products, 2 * n);
     umbra_activate_step activate = {
@@ -133,12 +132,12 @@ static void compute_inner(const umbra_pass *p, int layer, const umbra_lease *lea
         .up_bias = &w[UMBRA_UP_BIAS],
         .activation = p->model->config.activation,
         .clamp = p->model->config.clamp ? p->model->config.clamp[layer].experts : 0,
-        .weight = p->model->config.router.weighs_input ? s->pair_weight : NULL,
     };
     umbra_device_activate(p->device, &activate);
 }
 
-void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n)
+static void compute_group(const umbra_pass *p, int layer, const umbra_lease *leases, int n,
+                          const umbra_activate_span *spans)
 {
     const umbra_expert_matrix *down = &p->model->layers[layer].experts[UMBRA_DOWN];
     umbra_scratch *s = p->scratch;
@@ -147,23 +146,52 @@ void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *lease
     umbra_product products[UMBRA_MAX_USED];
     umbra_activations inner[UMBRA_MAX_USED];
     umbra_device_profile(p->device, UMBRA_PROFILE_GATE_UP);
-    compute_inner(p, layer, leases, n);
+    compute_inner(p, layer, leases, n, spans);
     umbra_device_profile(p->device, UMBRA_PROFILE_DOWN);
     for (int i = 0; i < n; i++) {
-        const umbra_activate_span *span = &s->spans[leases[i].expert];
-        size_t first = (size_t)span->first;
-        inner[i] = (umbra_activations){span->count,
+        size_t first = (size_t)spans[i].first, pair = (size_t)s->spans[leases[i].expert].first;
+        inner[i] = (umbra_activations){spans[i].count,
                                        s->inner.columns,
                                        s->inner.f32 + first * width,
                                        s->inner.q + first * width,
                                        s->inner.scale + first * blocks,
                                        s->inner.sum + first * blocks};
         products[i] = expert_product(p, down, leases[i].slice[UMBRA_DOWN], &inner[i], NULL,
-                                     span->count, s->contribution + first * hidden);
+                                     spans[i].count, s->contribution + pair * hidden);
     }
     umbra_device_products(p->device, products, n);
+}
+
+/* Of n leased experts as many as there is room for the inner values of; at least one, since an
+ * expert has no more rows than the pass. */
+static int place_group(const umbra_pass *p, const umbra_lease *leases, int n,
+                       umbra_activate_span *spans)
+{
+    const umbra_scratch *s = p->scratch;
+    int rows = 0, i = 0;
+    for (; i < n; i++) {
+        const umbra_activate_span *span = &s->spans[leases[i].expert];
+        if (rows + span->count > s->inner.rows)
+            break;
+        spans[i] =
+            (umbra_activate_span){.first = rows, .count = span->count, .expert = span->expert};
+        if (p->model->config.router.weighs_input)
+            spans[i].weight = s->pair_weight + span->first;
+        rows += span->count;
+    }
+    umbra_assert(i > 0);
+    return i;
+}
+
+void umbra_step_experts(const umbra_pass *p, int layer, const umbra_lease *leases, int n)
+{
+    umbra_activate_span spans[UMBRA_MAX_USED];
+    for (int i = 0, group; i < n; i += group) {
+        group = place_group(p, leases + i, n - i, spans);
+        compute_group(p, layer, leases + i, group, spans);
+    }
     for (int i = 0; i < n; i++)
-        s->computed[leases[i].expert] = true;
+        p->scratch->computed[leases[i].expert] = true;
 }
 
 float *umbra_step_sum(const umbra_pass *p)

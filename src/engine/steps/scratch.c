@@ -2,6 +2,8 @@
 #include "base/arena.h"
 #include "engine/steps/steps.h"
 
+enum { LEAST_INNER = 256 }; /* pairs with room for their inner values */
+
 static float *take_floats(umbra_arena *c, uint64_t rows, uint64_t columns)
 {
     return umbra_arena_take(c, rows * columns, sizeof(float));
@@ -221,10 +223,18 @@ static void lay_attention(umbra_arena *c, umbra_scratch *s, const umbra_config *
         lay_latent(c, &s->latent, config, w.latent, chunk, threads);
 }
 
+/* Pairs whose inner values are kept at once: those of an expert that all tokens use and more, so
+ * that threads share several experts at a time. */
+static uint64_t count_inner(uint64_t tokens, uint64_t pairs)
+{
+    uint64_t rows = larger(2 * tokens, LEAST_INNER);
+    return rows < pairs ? rows : pairs;
+}
+
 /* The inner values of experts and those of the block that every token uses share their place. */
 static void lay_inner(umbra_arena *c, umbra_scratch *s, const umbra_config *config, uint64_t tokens)
 {
-    uint64_t pairs = tokens * (uint64_t)config->experts_used;
+    uint64_t pairs = count_inner(tokens, tokens * (uint64_t)config->experts_used);
     uint64_t width = (uint64_t)config->expert_width;
     uint64_t dense = umbra_has_dense_layers(config) ? (uint64_t)config->dense_width : 0;
     dense = larger(dense, (uint64_t)config->shared_width);

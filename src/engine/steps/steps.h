@@ -95,8 +95,8 @@ typedef struct umbra_scratch {
     umbra_activate_span *spans;           /* (experts) the pairs of each expert */
     int *span_expert;                     /* (experts) those that have pairs, in the pass's order */
     int *span_uses;          /* (experts) how many rows that decode use each of these */
-    float *up;               /* (P, width) */
-    umbra_activations inner; /* (P, width): gate's output, then silu(gate) * up */
+    float *up;               /* (Q, width), Q pairs of the experts computed together */
+    umbra_activations inner; /* (Q, width): gate's output, then silu(gate) * up */
     umbra_activations latent_in, latent_out; /* (C, expert_hidden) where experts work on a latent */
     umbra_activations ffn;             /* (C, dense or shared width): the same place and purpose for
                                           the block that every row uses, as is `up` */

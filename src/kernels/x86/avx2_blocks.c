@@ -82,6 +82,23 @@ UMBRA_INLINE void store_sums(float *out, const lanes *sum, const int n)
     }
 }
 
+UMBRA_INLINE integers keep_values(integers x)
+{
+    __asm__("" : "+x"(x.low), "+x"(x.high));
+    return x;
+}
+
+UMBRA_INLINE void store_pair(float *out, uint64_t stride, const lanes *sum)
+{
+    __m128 first = umbra_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
+    __m128 second = umbra_avx2_sum4(sum[4], sum[5], sum[6], sum[7]);
+    __m128 front = _mm_unpacklo_ps(first, second), back = _mm_unpackhi_ps(first, second);
+    _mm_storel_pi((__m64 *)(void *)out, front);
+    _mm_storeh_pi((__m64 *)(void *)(out + stride), front);
+    _mm_storel_pi((__m64 *)(void *)(out + 2 * stride), back);
+    _mm_storeh_pi((__m64 *)(void *)(out + 3 * stride), back);
+}
+
 /* At least four independent accumulators and at most eight. */
 UMBRA_INLINE int tile_rows(int tokens)
 {
