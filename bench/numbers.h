@@ -3,6 +3,8 @@
 #define UMBRA_BENCH_NUMBERS_H
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -54,6 +56,16 @@ static inline int count_of(const char *text, int most)
     char *end;
     long n = strtol(text, &end, 10);
     return *end == '\0' && n >= 1 && n <= most ? (int)n : 0;
+}
+
+/* "60M": decimal, as the program's own sizes; 0: it is none. */
+static inline uint64_t size_of(const char *text)
+{
+    char *end;
+    double n = strtod(text, &end);
+    double unit = *end == 'K' ? 1e3 : *end == 'M' ? 1e6 : *end == 'G' ? 1e9 : 1;
+    bool is_size = n > 0 && end != text && (*end == '\0' || (unit > 1 && end[1] == '\0'));
+    return is_size ? (uint64_t)(n * unit) : 0;
 }
 
 /* The numbers behind the option argv[*i], up to the next option and at most `most`; *i is the last

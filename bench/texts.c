@@ -175,21 +175,10 @@ static int number(const char *text, int most)
     return n;
 }
 
-/* "60M": decimal, as the program's own sizes. */
-static uint64_t size_of(const char *text)
-{
-    char *end;
-    double n = strtod(text, &end);
-    double unit = *end == 'K' ? 1e3 : *end == 'M' ? 1e6 : *end == 'G' ? 1e9 : 1;
-    if (n <= 0 || end == text || end[*end != '\0'] != '\0' || (*end != '\0' && unit == 1))
-        usage();
-    return (uint64_t)(n * unit);
-}
-
 static void take_word(settings *s, const char *option, const char *word)
 {
     umbra_error err = {0};
-    if (strcmp(option, "--ram") == 0)
+    if (strcmp(option, "--ram") == 0 && size_of(word) > 0)
         s->ram = size_of(word);
     else if (strcmp(option, "--io") == 0)
         s->io = word;

@@ -10,7 +10,9 @@ enum {
     TRIALS = 6,                       /* off and on in turns */
     LEAST_STAY = 128,
     MOST_STAY = 2048,
-    PAIRS = 8, /* that a running mean remembers */
+    PAIRS = 8,         /* that a running mean remembers */
+    LOOKS = 8,         /* the same of looks; */
+    DOUBTED_LOOKS = 3, /* what the first ones say of needs counts as one of so many more */
 };
 static const double outlier = 1.5;        /* times the median: a pause of the machine's */
 static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
@@ -25,17 +27,47 @@ void umbra_judge_init(umbra_judge *j)
         .trials = TRIALS, .left = RUN, .stay = LEAST_STAY, .inherit = 1, .waiting = -1};
 }
 
-/* What a step takes at the end of this run, but for pauses; 0 if that is not known. */
-static double step_now(const umbra_judge *j)
+static void move_to(double *mean, double value)
 {
-    if (j->counted < UMBRA_JUDGE_LAST)
-        return 0;
+    *mean += (value - *mean) * (*mean > 0 ? recent : 1);
+}
+
+static void take(umbra_judge *j, double seconds, double waited_s, double needed)
+{
+    int at = j->now.counted++ % UMBRA_JUDGE_LAST;
+    j->now.seconds[at] = seconds;
+    j->now.needed[at] = needed;
+    move_to(&j->needed[j->on], needed);
+    move_to(&j->waits_s[j->on], waited_s);
+    j->all_s += seconds;
+    j->waited_s += waited_s;
+}
+
+static bool is_known(const umbra_judge_run *r)
+{
+    return r->counted >= UMBRA_JUDGE_LAST;
+}
+
+static double mean_needed(const umbra_judge_run *r)
+{
+    double sum = 0;
+    for (int i = 0; i < UMBRA_JUDGE_LAST; i++)
+        sum += r->needed[i];
+    return sum / UMBRA_JUDGE_LAST;
+}
+
+/* What a step of the run would take if it needed so many experts, but for pauses. */
+static double typical(const umbra_judge *j, const umbra_judge_run *r, bool on, double needed)
+{
     double sorted[UMBRA_JUDGE_LAST], sum_s = 0;
+    double each_s = j->needed[on] > 0 ? j->waits_s[on] / j->needed[on] : 0;
     for (int i = 0; i < UMBRA_JUDGE_LAST; i++) {
+        double seconds = r->seconds[i];
+        seconds = fmax(seconds - each_s * (r->needed[i] - needed), seconds * least_left);
         int at = i;
-        for (; at > 0 && sorted[at - 1] > j->last_s[i]; at--)
+        for (; at > 0 && sorted[at - 1] > seconds; at--)
             sorted[at] = sorted[at - 1];
-        sorted[at] = j->last_s[i];
+        sorted[at] = seconds;
     }
     double median = (sorted[(UMBRA_JUDGE_LAST - 1) / 2] + sorted[UMBRA_JUDGE_LAST / 2]) / 2;
     for (int i = 0; i < UMBRA_JUDGE_LAST; i++)
@@ -43,46 +75,40 @@ static double step_now(const umbra_judge *j)
     return sum_s / UMBRA_JUDGE_LAST;
 }
 
-static void move_to(double *mean, double value)
-{
-    *mean += (value - *mean) * (*mean > 0 ? recent : 1);
-}
-
-/* What the step would have taken had it needed as many experts as others of its kind: where
- * reading ahead makes steps need more, by what it evicts, that stays its cost. */
-static double typical(umbra_judge *j, double seconds, double waited_s, double needed)
-{
-    int i = j->on;
-    move_to(&j->needed[i], needed);
-    move_to(&j->waits_s[i], waited_s);
-    double each_s = j->needed[i] > 0 ? j->waits_s[i] / j->needed[i] : 0;
-    return fmax(seconds - each_s * (needed - j->needed[i]), seconds * least_left);
-}
-
-static void take(umbra_judge *j, double seconds, double waited_s, double needed)
-{
-    j->last_s[j->counted++ % UMBRA_JUDGE_LAST] = typical(j, seconds, waited_s, needed);
-    j->seconds += seconds;
-    j->waited_s += waited_s;
-}
-
 static void take_waiting(umbra_judge *j)
 {
-    if (j->on || j->seconds <= 0)
+    if (j->on || j->all_s <= 0)
         return;
-    double share = j->waited_s / j->seconds;
+    double share = j->waited_s / j->all_s;
     j->waiting = j->waiting < 0 ? share : (j->waiting + share) / 2;
 }
 
-/* Compares this run with the one before. Returns whether it speaks for reading ahead. */
-static bool take_pair(umbra_judge *j, double now_s)
+/* Looks are far apart, so that no cache fills meanwhile: what differs is what is evicted. */
+static void take_excess(umbra_judge *j, double with, double without)
 {
-    double cost = log(now_s / j->before_s) * (j->on ? 1 : -1);
-    cost = fmax(-most_cost, fmin(cost, most_cost));
+    if (!j->looking || with <= 0 || without <= 0)
+        return;
+    j->looks += j->looks < LOOKS;
+    j->excess += (log(with / without) - j->excess) / (j->looks + DOUBTED_LOOKS);
+}
+
+/* Compares this run with the one before. Returns whether it speaks for reading ahead. */
+static bool take_pair(umbra_judge *j)
+{
+    const umbra_judge_run *with = j->on ? &j->now : &j->before;
+    const umbra_judge_run *without = j->on ? &j->before : &j->now;
+    double needed_with = mean_needed(with), needed_without = mean_needed(without);
+    take_excess(j, needed_with, needed_without);
+    double middle = (needed_with + needed_without) / 2, apart = exp(j->excess / 2);
+    double with_s = typical(j, with, true, middle * apart);
+    double without_s = typical(j, without, false, middle / apart);
+    if (with_s <= 0 || without_s <= 0)
+        return j->better;
+    double cost = fmax(-most_cost, fmin(log(with_s / without_s), most_cost));
     j->pairs += j->pairs < PAIRS;
-    double apart = cost - j->cost;
-    j->cost += apart / j->pairs;
-    j->spread += (apart * (cost - j->cost) - j->spread) / j->pairs;
+    double off_mean = cost - j->cost;
+    j->cost += off_mean / j->pairs;
+    j->spread += (off_mean * (cost - j->cost) - j->spread) / j->pairs;
     return cost < worth;
 }
 
@@ -104,18 +130,20 @@ static bool is_worse(const umbra_judge *j)
     return j->pairs > 1 && j->cost - chance(j) > 0;
 }
 
-static void begin_run(umbra_judge *j, bool on, int steps, double now_s)
+static void begin_run(umbra_judge *j, bool on, int steps)
 {
     j->inherit = on != j->on ? INHERIT : 0;
-    j->before_s = on != j->on ? now_s : 0;
+    j->before = j->now;
+    if (on == j->on)
+        j->before.counted = 0;
     j->on = on;
     j->left = steps;
-    j->counted = 0;
-    j->seconds = j->waited_s = 0;
+    j->now.counted = 0;
+    j->all_s = j->waited_s = 0;
 }
 
 /* The runs of a comparison or a look are over. */
-static void settle(umbra_judge *j, bool speaks_for, double now_s)
+static void settle(umbra_judge *j, bool speaks_for)
 {
     bool better = is_better(j);
     if (better != j->better || speaks_for != better)
@@ -124,35 +152,35 @@ static void settle(umbra_judge *j, bool speaks_for, double now_s)
         j->stay *= 2;
     j->better = better;
     j->looking = false;
-    begin_run(j, better, j->stay, now_s);
+    begin_run(j, better, j->stay);
 }
 
 static void end_run(umbra_judge *j)
 {
-    double now_s = step_now(j);
-    if (now_s == 0 && j->trials == 0 && !j->looking) {
+    bool known = is_known(&j->now), comparing = j->trials > 0 || j->looking;
+    if (!known && !comparing) {
         j->left = RUN; /* it is too new to be compared with */
         return;
     }
     bool speaks_for = j->better;
     take_waiting(j);
-    if (now_s > 0 && j->before_s > 0 && (j->trials > 0 || j->looking))
-        speaks_for = take_pair(j, now_s);
+    if (comparing && known && is_known(&j->before))
+        speaks_for = take_pair(j);
     if (!j->on && j->waiting < least_waiting) {
         j->better = j->looking = false;
         j->trials = TRIALS; /* from the beginning, when there is something to wait for */
         j->cost = j->spread = 0;
         j->pairs = 0;
-        begin_run(j, false, RUN, now_s);
+        begin_run(j, false, RUN);
     } else if (j->trials > 1 && !is_worse(j)) {
         j->trials--;
-        begin_run(j, !j->on, RUN, now_s);
-    } else if (j->trials > 0 || j->looking) {
+        begin_run(j, !j->on, RUN);
+    } else if (comparing) {
         j->trials = 0;
-        settle(j, speaks_for, now_s);
+        settle(j, speaks_for);
     } else {
         j->looking = true;
-        begin_run(j, !j->better, RUN, now_s);
+        begin_run(j, !j->better, RUN);
     }
 }
 
@@ -160,7 +188,8 @@ static void end_run(umbra_judge *j)
 static void restart_run(umbra_judge *j, bool on, int steps)
 {
     int inherit = j->inherit;
-    begin_run(j, on, steps, 0);
+    begin_run(j, on, steps);
+    j->before.counted = 0;
     j->inherit = inherit > j->inherit ? inherit : j->inherit;
 }
 
@@ -174,6 +203,8 @@ static void change_size(umbra_judge *j, int rows)
         return;
     for (int i = 0; i < 2; i++)
         j->needed[i] = j->waits_s[i] = 0;
+    j->excess = 0;
+    j->looks = 0;
     if (j->trials > 0) {
         j->trials += j->trials < TRIALS;
         restart_run(j, j->on, RUN);

@@ -5,7 +5,10 @@
  * A step decodes one token of each of its rows. Only runs that follow each other are compared, so
  * what changes in the course of a text, the machine's load and the length of its context, does not
  * take part. Steps differ most by how many experts they need that are not in memory; what these are
- * known to cost is taken off first, so that a gain of a few percent shows in a few steps.
+ * known to cost is taken off first, so that a gain of a few percent shows in a few steps. The two
+ * of a pair are measured by the needs of both: while a cache fills, needs fall from run to run,
+ * which is no gain of the later one's. That reading ahead makes steps need more, by what it evicts,
+ * is told by the looks alone, and stays its cost.
  *
  * Steps of other sizes are never compared: a row's share of a step is no measure, since rows share
  * weights and experts, so that a step of eight takes far less than eight of one. When a sequence
@@ -19,6 +22,12 @@
 
 enum { UMBRA_JUDGE_LAST = 6 /* steps of a run that count */ };
 
+/* Of a run of steps: the times of the last ones, and the experts that they needed. */
+typedef struct umbra_judge_run {
+    int counted; /* steps in all */
+    double seconds[UMBRA_JUDGE_LAST], needed[UMBRA_JUDGE_LAST];
+} umbra_judge_run;
+
 typedef struct umbra_judge {
     bool on;      /* for the coming step */
     bool better;  /* the verdict so far */
@@ -28,15 +37,16 @@ typedef struct umbra_judge {
     int left;     /* steps of this run */
     int stay;     /* steps of the better between two looks at the other */
     int rows;     /* of the steps of this run; 0: none came yet */
-    /* Of this run: steps counted, the times of the last ones, all their time and their waits. */
-    int counted;
-    double last_s[UMBRA_JUDGE_LAST], seconds, waited_s;
-    double before_s; /* a step of the run before, which was the other; 0: it was not */
-    double waiting;  /* share of the time without that is waited; running mean of the runs */
-    double cost;     /* log(time with / time without); running mean of the pairs of runs */
-    double spread;   /* of the pairs about it: running mean square */
-    int pairs;       /* in both; 0: never compared */
+    umbra_judge_run now;    /* this run, */
+    umbra_judge_run before; /* and the one before, if that was the other; else nothing is counted */
+    double all_s, waited_s; /* of all steps counted of this run: times, waits */
+    double waiting;         /* share of the time without that is waited; running mean of the runs */
+    double cost;            /* log(time with / time without); running mean of the pairs of runs */
+    double spread;          /* of the pairs about it: running mean square */
+    int pairs;              /* in both; 0: never compared */
     double needed[2], waits_s[2]; /* per step; running means, [1] with reading ahead */
+    double excess; /* log(needed with / without); running mean of the looks, from 0 */
+    int looks;     /* in it */
 } umbra_judge;
 
 void umbra_judge_init(umbra_judge *j);

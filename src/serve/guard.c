@@ -11,6 +11,8 @@
 
 enum { STACK_BYTES = 64 << 10 };
 
+static const uint64_t standstill_ns = 3000000000; /* it looks every second */
+
 typedef struct seat {
     int fd;            /* -1: empty */
     uint64_t since_ns; /* waiting for a whole request; 0: it is here */
@@ -26,9 +28,25 @@ struct serve_guard {
     int n;
 };
 
+/* Who has not asked in time. What the process stood still for (stopped, frozen, starved) was
+ * nobody's time. */
+static void look(struct serve_guard *g, uint64_t now, uint64_t last)
+{
+    uint64_t stood = now - last > standstill_ns ? now - last : 0;
+    for (int i = 0; i < g->n; i++) {
+        seat *s = &g->seats[i];
+        if (s->fd < 0 || s->since_ns == 0)
+            continue;
+        s->since_ns = s->since_ns + stood < now ? s->since_ns + stood : now;
+        if (now - s->since_ns > g->patience_ns)
+            shutdown(s->fd, SHUT_RDWR); /* its thread sees an end, and closes it */
+    }
+}
+
 static void *watch(void *argument)
 {
     struct serve_guard *g = argument;
+    uint64_t last = umbra_clock_ns();
     pthread_mutex_lock(&g->mutex);
     while (!g->ending) {
         struct timespec until;
@@ -36,11 +54,8 @@ static void *watch(void *argument)
         until.tv_sec++;
         pthread_cond_timedwait(&g->changed, &g->mutex, &until);
         uint64_t now = umbra_clock_ns();
-        for (int i = 0; i < g->n; i++) {
-            seat *s = &g->seats[i];
-            if (s->fd >= 0 && s->since_ns > 0 && now - s->since_ns > g->patience_ns)
-                shutdown(s->fd, SHUT_RDWR); /* its thread sees an end, and closes it */
-        }
+        look(g, now, last);
+        last = now;
     }
     pthread_mutex_unlock(&g->mutex);
     return NULL;

@@ -84,8 +84,6 @@ static const char *anthropic_type(int status)
         return "authentication_error";
     case MHD_HTTP_FORBIDDEN:
         return "permission_error";
-    case MHD_HTTP_NOT_FOUND:
-        return "not_found_error";
     case MHD_HTTP_CONTENT_TOO_LARGE:
         return "request_too_large";
     case MHD_HTTP_SERVICE_UNAVAILABLE:

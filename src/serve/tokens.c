@@ -55,21 +55,21 @@ enum MHD_Result serve_tokenize(serve_exchange *x)
     return result;
 }
 
-static bool add_token(const serve *s, serve_buffer *text, int32_t id)
+static void add_token(const serve *s, serve_buffer *text, int32_t id)
 {
     char small[256];
     size_t n = umbra_detokenize(s->o.model, id, true, small, sizeof small);
     if (n <= sizeof small) {
         serve_buffer_add(text, small, n);
-        return true;
+        return;
     }
     char *large = umbra_calloc(n, 1);
     if (large) {
         umbra_detokenize(s->o.model, id, true, large, n);
         serve_buffer_add(text, large, n);
-        umbra_free(large);
     }
-    return large != NULL;
+    text->failed |= !large;
+    umbra_free(large);
 }
 
 static enum MHD_Result detokenize(serve_exchange *x, const json_t *body)
@@ -87,12 +87,16 @@ static enum MHD_Result detokenize(serve_exchange *x, const json_t *body)
     json_array_foreach((json_t *)(uintptr_t)tokens, i, id)
     {
         json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (value < 0 || value >= x->server->vocabulary || text.failed ||
-            !add_token(x->server, &text, (int32_t)value)) {
+        if (value < 0 || value >= x->server->vocabulary) {
             serve_buffer_free(&text);
             return serve_refuse(x, MHD_HTTP_BAD_REQUEST, "tokens", "tokens: ids are 0..%d",
                                 x->server->vocabulary - 1);
         }
+        add_token(x->server, &text, (int32_t)value);
+    }
+    if (text.failed) {
+        serve_buffer_free(&text);
+        return serve_refuse_nomem(x);
     }
     json_t *content = serve_json_text(text.data, text.bytes);
     serve_buffer_free(&text);

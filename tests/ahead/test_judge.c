@@ -270,6 +270,62 @@ static void test_odd_times(void **state)
     assert_true(isfinite(j.cost) && isfinite(j.waiting));
 }
 
+/* A machine in which each needed expert adds a sixtieth to a step, and needs fall
+ * to a `first`-th while the cache fills. With reading ahead a step needs `excess` times as many and
+ * takes `cost` times as long as one without that needs so many, whereof a part is waited. */
+typedef struct filling {
+    double first, excess, cost;
+    uint64_t seed;
+    int steps; /* so far */
+} filling;
+
+/* n steps; returns the share of them with reading ahead. */
+static double course_of_filling(umbra_judge *j, filling *f, int n)
+{
+    int on = 0;
+    for (int i = 0; i < n; i++) {
+        double fills = 1 + (f->first - 1) * exp(-f->steps++ / 20.0);
+        double needed = 30 * fills * (0.7 + 0.6 * uniform(&f->seed)) * (j->on ? f->excess : 1);
+        double waited = 1e-4 * needed, seconds = (0.006 + waited) * (j->on ? f->cost : 1);
+        on += j->on;
+        umbra_judge_step(j, 1, seconds, j->on ? waited / 5 : waited, needed);
+    }
+    return (double)on / n;
+}
+
+/* While a cache fills, steps get faster whether anything is read ahead or not. */
+static void test_a_cache_that_fills_is_no_gain(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        umbra_judge j;
+        umbra_judge_init(&j);
+        filling loses = {.first = 4, .excess = 1, .cost = 1.03, .seed = seed * 1001};
+        course_of_filling(&j, &loses, 100);
+        assert_true(j.pairs > 1);
+        assert_false(j.better);
+        umbra_judge_init(&j);
+        filling gains = {.first = 4, .excess = 1, .cost = 0.85, .seed = seed * 1001};
+        course_of_filling(&j, &gains, 100);
+        assert_true(j.better);
+    }
+}
+
+/* What is evicted for guesses makes steps need more, and that is a cost. */
+static void test_evictions_stay_a_cost(void **state)
+{
+    (void)state;
+    double on = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        umbra_judge j;
+        umbra_judge_init(&j);
+        filling evicts = {.first = 1, .excess = 1.25, .cost = 0.94, .seed = seed * 1001};
+        course_of_filling(&j, &evicts, 8000);
+        on += course_of_filling(&j, &evicts, 8000) / 20;
+    }
+    assert_true(on < 0.2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_sizes_change_all_the_time),
         cmocka_unit_test(test_verdict_is_looked_at_again),
         cmocka_unit_test(test_odd_times),
+        cmocka_unit_test(test_a_cache_that_fills_is_no_gain),
+        cmocka_unit_test(test_evictions_stay_a_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

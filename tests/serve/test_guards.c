@@ -1,5 +1,6 @@
 /* What a server does not let happen: strangers, floods, clients that are slow or gone. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -159,6 +161,41 @@ static void a_request_must_come_in_time(void **state)
         status = status_with("");
     }
     assert_int_equal(status, 200);
+    close_server(&s);
+}
+
+/* Stops this process, with the server in it, for so many seconds. */
+static void stand_still(unsigned seconds)
+{
+    pid_t self = getpid(), other = fork();
+    assert_true(other >= 0);
+    if (other == 0) {
+        kill(self, SIGSTOP);
+        sleep(seconds);
+        kill(self, SIGCONT);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(other, NULL, 0), other);
+}
+
+static void a_standstill_is_not_the_client_s(void **state)
+{
+    (void)state;
+    char head[256];
+    const serve_options o = {.request_seconds = 4};
+    serve *s = open_server(&o, 1);
+    int fd = http_connect(port);
+    snprintf(head, sizeof head,
+             "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+             "Content-Length: %zu\r\n\r\n",
+             strlen(question));
+    http_send(fd, head, strlen(head));
+    stand_still(6);
+    usleep(1500000); /* it looks again */
+    http_send(fd, question, strlen(question));
+    http_reply r = http_read(fd);
+    assert_int_equal(r.status, 200);
+    http_free(&r);
     close_server(&s);
 }
 
@@ -339,6 +376,7 @@ int main(void)
         cmocka_unit_test(pages_elsewhere_are_refused),
         cmocka_unit_test(large_bodies_are_refused),
         cmocka_unit_test(a_request_must_come_in_time),
+        cmocka_unit_test(a_standstill_is_not_the_client_s),
         cmocka_unit_test(without_memory_an_answer_is_lost_alone),
         cmocka_unit_test(who_goes_is_not_written_for),
         cmocka_unit_test(answers_may_end_before_the_server),

@@ -1,0 +1,238 @@
+/* bench_pairs MODEL [--ram SIZE...] [--io IO...] [--policy A B] [--tokens N] [--turn N]
+ * [--rounds N] [--threads N]: how many times as fast the second policy (auto) is as the first
+ * (off), told so that a machine which drifts takes no part in it. Two engines, one for each, write
+ * the same text side by side, --turn tokens (8) in turns whose order is swapped each time, from the
+ * first token on. A round (9) is a text of --tokens (200) and gives one ratio; what is printed are
+ * which share of the experts each has room for, the quartiles and ends of the rounds' ratios, and
+ * of the middle round what a token took, what of it was waited, and for how much of the text the
+ * second read ahead. Rounds write different texts.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <umbra/umbra.h>
+
+#include "numbers.h"
+
+enum { MOST_WORDS = 16, MOST_ROUNDS = 256, MOST_TOKENS = 1 << 12 };
+
+typedef struct settings {
+    const char *model, *io[MOST_WORDS];
+    uint64_t ram[MOST_WORDS];
+    int n_io, n_ram;
+    umbra_policy policies[2];
+    int n_policies, tokens, turn, rounds, threads;
+} settings;
+
+/* One of the two that write. */
+typedef struct writer {
+    umbra_engine *engine;
+    umbra_prefetch *ahead;
+    umbra_sampler *sampler;
+    int32_t text[MOST_TOKENS + 1];
+    int at; /* of the token to be computed next */
+    double seconds;
+    uint64_t waited_ns;
+    double on, resident; /* shares: of the tokens, of the experts */
+} writer;
+
+typedef struct figures {
+    double ratio;
+    writer of[2]; /* closed */
+} figures;
+
+static int draw(void *user, int index, const float *logits)
+{
+    writer *w = user;
+    (void)index;
+    int32_t next = umbra_sampler_next(w->sampler, logits, w->text, w->at + 1);
+    w->text[w->at + 1] = next;
+    return next < 0 ? next : 0;
+}
+
+static void write_tokens(writer *w, int n)
+{
+    umbra_error err = {0};
+    umbra_tap tap = {.user = w, .logits = draw};
+    double start = now();
+    for (int i = 0; i < n; i++, w->at++) {
+        umbra_token token = {w->text[w->at], 0, true};
+        must(umbra_engine_eval(w->engine, &token, 1, &tap, &err), &err);
+    }
+    w->seconds += now() - start;
+}
+
+static void open_writer(writer *w, const umbra_model *model, const settings *s, int policy,
+                        const char *io, uint64_t ram, int round)
+{
+    umbra_error err = {0};
+    umbra_prefetch_options p = {.policy = s->policies[policy]};
+    umbra_engine_options o = {
+        .ram_bytes = ram, .io = io, .threads = s->threads, .context = s->tokens + 1};
+    const umbra_sampling sampling = {.temperature = 0.8f, .seed = (uint64_t)round + 1};
+    int vocabulary = umbra_model_get_info(model)->vocabulary;
+    *w = (writer){.text = {1000 % vocabulary}};
+    must(umbra_prefetch_fit(model, &o, &p, &err), &err);
+    must(umbra_engine_open(&w->engine, model, &o, &err), &err);
+    must(umbra_prefetch_open(&w->ahead, w->engine, &p, &err), &err);
+    must(umbra_sampler_open(&w->sampler, &sampling, vocabulary, &err), &err);
+    w->resident = umbra_engine_get_plan(w->engine)->residency;
+}
+
+static void close_writer(writer *w)
+{
+    umbra_store_stats store;
+    umbra_prefetch_stats ahead;
+    umbra_engine_get_store_stats(w->engine, &store);
+    umbra_prefetch_get_stats(w->ahead, &ahead);
+    w->waited_ns = store.wait_ns;
+    w->on = ahead.tokens > 0 ? (double)ahead.tokens_on / (double)ahead.tokens : 0;
+    umbra_sampler_close(&w->sampler);
+    umbra_prefetch_close(&w->ahead);
+    umbra_engine_close(&w->engine);
+}
+
+static void run_round(const umbra_model *model, const settings *s, const char *io, uint64_t ram,
+                      int round, figures *f)
+{
+    for (int i = 0; i < 2; i++) { /* also whose memory is laid out first takes turns */
+        int which = i ^ (round & 1);
+        open_writer(&f->of[which], model, s, which, io, ram, round);
+    }
+    for (int at = 0, first = round / 2 % 2; at < s->tokens; at += s->turn, first = !first) {
+        int n = s->tokens - at < s->turn ? s->tokens - at : s->turn;
+        write_tokens(&f->of[first], n);
+        write_tokens(&f->of[!first], n);
+    }
+    for (int i = 0; i < 2; i++)
+        close_writer(&f->of[i]);
+    f->ratio = f->of[0].seconds / f->of[1].seconds;
+    if (memcmp(f->of[0].text, f->of[1].text, sizeof f->of[0].text) != 0) {
+        fputs("bench_pairs: the two wrote different texts, which must never be\n", stderr);
+        exit(1);
+    }
+}
+
+/* ---- what is printed ---- */
+
+static int by_ratio(const void *a, const void *b)
+{
+    const figures *x = a, *y = b;
+    return (x->ratio > y->ratio) - (x->ratio < y->ratio);
+}
+
+static double at_share(const figures *f, int n, double share)
+{
+    return f[(int)(share * (n - 1) + 0.5)].ratio;
+}
+
+static void print_head(const settings *s)
+{
+    printf(
+        "%s, %s over %s, %d tokens from the first on, %d rounds\n%-16s %9s %5s %5s | %5s %5s %5s "
+        "%5s %5s | %7s %6s %7s %6s %4s\n",
+        s->model, umbra_policy_name(s->policies[1]), umbra_policy_name(s->policies[0]), s->tokens,
+        s->rounds, "disk", "ram", "in", "in", "min", "25%", "half", "75%", "max", "ms", "waits",
+        "ms", "waits", "on");
+}
+
+static void print(const settings *s, const char *io, uint64_t ram, figures *f)
+{
+    int n = s->rounds;
+    qsort(f, (size_t)n, sizeof *f, by_ratio);
+    const writer *a = &f[n / 2].of[0], *b = &f[n / 2].of[1];
+    double each_ms = 1e3 / s->tokens, waited_ms = 1e-6 / s->tokens;
+    printf(
+        "%-16s %9.3g %5.3f %5.3f | %5.2f %5.2f %5.2f %5.2f %5.2f | %7.3f %6.3f %7.3f %6.3f %4.2f\n",
+        io, (double)ram, a->resident, b->resident, f[0].ratio, at_share(f, n, 0.25),
+        at_share(f, n, 0.5), at_share(f, n, 0.75), f[n - 1].ratio, a->seconds * each_ms,
+        (double)a->waited_ns * waited_ms, b->seconds * each_ms, (double)b->waited_ns * waited_ms,
+        b->on);
+    fflush(stdout);
+}
+
+static void measure(const umbra_model *model, const settings *s)
+{
+    figures *all = need(calloc((size_t)s->rounds, sizeof *all));
+    print_head(s);
+    for (int i = 0; i < s->n_io; i++)
+        for (int r = 0; r < s->n_ram; r++) {
+            for (int round = 0; round < s->rounds; round++)
+                run_round(model, s, s->io[i], s->ram[r], round, &all[round]);
+            print(s, s->io[i], s->ram[r], all);
+        }
+    free(all);
+}
+
+/* ---- the command line ---- */
+
+static void usage(void)
+{
+    fputs("usage: bench_pairs MODEL [--ram SIZE...] [--io IO...] [--policy A B] [--tokens N]\n"
+          "                   [--turn N] [--rounds N] [--threads N]\n",
+          stderr);
+    exit(2);
+}
+
+/* What is no number, or 0, is no use. */
+static uint64_t given(uint64_t number)
+{
+    if (number == 0)
+        usage();
+    return number;
+}
+
+static void take_word(settings *s, const char *option, const char *word)
+{
+    umbra_error err = {0};
+    if (strcmp(option, "--ram") == 0 && s->n_ram < MOST_WORDS)
+        s->ram[s->n_ram++] = given(size_of(word));
+    else if (strcmp(option, "--io") == 0 && s->n_io < MOST_WORDS)
+        s->io[s->n_io++] = word;
+    else if (strcmp(option, "--policy") == 0 && s->n_policies < 2)
+        must(umbra_policy_parse(word, &s->policies[s->n_policies++], &err), &err);
+    else if (strcmp(option, "--tokens") == 0)
+        s->tokens = (int)given((uint64_t)count_of(word, MOST_TOKENS));
+    else if (strcmp(option, "--turn") == 0)
+        s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS));
+    else if (strcmp(option, "--rounds") == 0)
+        s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS));
+    else if (strcmp(option, "--threads") == 0)
+        s->threads = (int)given((uint64_t)count_of(word, 1 << 10));
+    else if (*option == '\0' && !s->model)
+        s->model = word;
+    else
+        usage();
+}
+
+static void parse(settings *s, int argc, char **argv)
+{
+    const char *option = "";
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2) == 0)
+            option = argv[i];
+        else
+            take_word(s, option, argv[i]);
+    }
+    if (!s->model || s->n_policies == 1)
+        usage();
+    if (s->n_policies == 0) {
+        s->policies[0] = UMBRA_POLICY_OFF;
+        s->policies[1] = UMBRA_POLICY_AUTO;
+    }
+    s->n_io += s->n_io == 0;   /* the first word of main's */
+    s->n_ram += s->n_ram == 0; /* 0: what is free */
+}
+
+int main(int argc, char **argv)
+{
+    settings s = {.io = {"auto"}, .tokens = 200, .turn = 8, .rounds = 9};
+    umbra_error err = {0};
+    umbra_model *model;
+    parse(&s, argc, argv);
+    must(umbra_model_open(&model, s.model, &err), &err);
+    measure(model, &s);
+    umbra_model_close(&model);
+    return 0;
+}
