@@ -302,6 +302,39 @@ static void kinds_are_judged_apart(void **state)
     assert_true(checked[1] < 50);
 }
 
+/* Of several texts the drafts that come true are taken, and no more in all than there is room for.
+ */
+static void the_likeliest_of_several_texts_are_taken(void **state)
+{
+    (void)state;
+    umbra_gate g;
+    umbra_watch watch[2] = {{.n = 0}, {.n = 0}};
+    int taken[2] = {0, 0};
+    umbra_gate_init(&g);
+    for (int i = 0; i < 400; i++) {
+        umbra_offer offers[3] = {{.kind = 0, .n = 4}, {.kind = 1, .n = 4}, {.n = 0}};
+        for (int k = 0; k < 2; k++) {
+            const int32_t drafts[4] = {k, k, k, k};
+            umbra_gate_made(&g, &watch[k], k, drafts, 4, 0);
+        }
+        int n = umbra_gate_choose(&g, offers, 3, 3);
+        assert_in_range(n, 0, 3);
+        assert_int_equal(n, offers[0].taken + offers[1].taken);
+        assert_int_equal(offers[2].taken, 0);
+        umbra_gate_step(&g, 3, n, 3 + offers[0].taken,
+                        &(umbra_step_cost){.seconds = 0.01 * (3 + 0.2 * n)});
+        for (int t = 0; t <= offers[0].taken; t++)
+            umbra_gate_came(&g, &watch[0], 0);
+        umbra_gate_came(&g, &watch[1], 0);
+        for (int k = 0; k < 2; k++)
+            taken[k] += offers[k].taken;
+    }
+    assert_true(taken[0] > 1000 && taken[1] < 20);
+    umbra_offer many[UMBRA_GATE_ROWS + 1] = {{.n = 4}};
+    assert_int_equal(umbra_gate_choose(&g, many, UMBRA_GATE_ROWS + 1, 8), 0);
+    assert_true(umbra_gate_rate(&g, many, UMBRA_GATE_ROWS + 1, 8) <= 0);
+}
+
 /* More drafts than can be waited for, and an end of the text among them. */
 static void drafts_that_wait_are_bounded(void **state)
 {
@@ -330,6 +363,7 @@ int main(void)
         cmocka_unit_test(kinds_are_judged_apart),
         cmocka_unit_test(a_cold_cache_is_no_reason_to_draft),
         cmocka_unit_test(the_union_of_experts_is_priced),
+        cmocka_unit_test(the_likeliest_of_several_texts_are_taken),
         cmocka_unit_test(drafts_that_wait_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
