@@ -46,7 +46,7 @@ static umbra_engine *open_engine(int texts)
 
 serve *open_server(const serve_options *options, int texts)
 {
-    serve *s;
+    serve *s = NULL;
     umbra_error err = {0};
     serve_options o = options ? *options : (serve_options){0};
     const umbra_draft_options draft = {.source = drafted};
