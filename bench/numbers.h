@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <umbra/status.h>
@@ -66,6 +67,20 @@ static inline uint64_t size_of(const char *text)
     double unit = *end == 'K' ? 1e3 : *end == 'M' ? 1e6 : *end == 'G' ? 1e9 : 1;
     bool is_size = n > 0 && end != text && (*end == '\0' || (unit > 1 && end[1] == '\0'));
     return is_size ? (uint64_t)(n * unit) : 0;
+}
+
+/* Hands over each word that is no option, with the option before it ("": none so far). */
+static inline void each_word(int argc, char **argv,
+                             void (*take)(void *self, const char *option, const char *word),
+                             void *self)
+{
+    const char *option = "";
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2) == 0)
+            option = argv[i];
+        else
+            take(self, option, argv[i]);
+    }
 }
 
 /* The numbers behind the option argv[*i], up to the next option and at most `most`; *i is the last

@@ -183,8 +183,9 @@ static uint64_t given(uint64_t number)
     return number;
 }
 
-static void take_word(settings *s, const char *option, const char *word)
+static void take_word(void *self, const char *option, const char *word)
 {
+    settings *s = self;
     umbra_error err = {0};
     if (strcmp(option, "--ram") == 0 && s->n_ram < MOST_WORDS)
         s->ram[s->n_ram++] = given(size_of(word));
@@ -208,13 +209,7 @@ static void take_word(settings *s, const char *option, const char *word)
 
 static void parse(settings *s, int argc, char **argv)
 {
-    const char *option = "";
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) == 0)
-            option = argv[i];
-        else
-            take_word(s, option, argv[i]);
-    }
+    each_word(argc, argv, take_word, s);
     if (!s->model || s->n_policies == 1)
         usage();
     if (s->n_policies == 0) {

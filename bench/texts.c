@@ -175,8 +175,9 @@ static int number(const char *text, int most)
     return n;
 }
 
-static void take_word(settings *s, const char *option, const char *word)
+static void take_word(void *self, const char *option, const char *word)
 {
+    settings *s = self;
     umbra_error err = {0};
     if (strcmp(option, "--ram") == 0 && size_of(word) > 0)
         s->ram = size_of(word);
@@ -202,13 +203,7 @@ static void take_word(settings *s, const char *option, const char *word)
 
 static void parse(settings *s, int argc, char **argv)
 {
-    const char *option = "";
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) == 0)
-            option = argv[i];
-        else
-            take_word(s, option, argv[i]);
-    }
+    each_word(argc, argv, take_word, s);
     if (!s->model)
         usage();
     bool none = s->n_texts == 0;
