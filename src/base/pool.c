@@ -118,7 +118,8 @@ static void wait_for_work(umbra_pool *pool, unsigned seen)
 static void do_task(umbra_pool *pool)
 {
     int sent = TASK_SENT;
-    if (!atomic_compare_exchange_strong(&pool->task, &sent, TASK_RUNNING))
+    if (atomic_load(&pool->task) != TASK_SENT || /* an exchange takes the line even if it fails */
+        !atomic_compare_exchange_strong(&pool->task, &sent, TASK_RUNNING))
         return;
     pool->task_fn(pool->task_context);
     atomic_store(&pool->task, TASK_FREE);
@@ -130,13 +131,16 @@ static void do_task(umbra_pool *pool)
  * and no more. */
 static void join_job(umbra_pool *pool, seat *own, unsigned *seen)
 {
-    if (atomic_load(&pool->epoch) == *seen)
-        return;
-    atomic_store(&own->busy, true);
     unsigned epoch = atomic_load(&pool->epoch);
-    if (is_open(epoch))
-        do_items(pool, own->index);
-    atomic_store(&own->busy, false);
+    if (epoch == *seen)
+        return;
+    if (is_open(epoch)) {
+        atomic_store(&own->busy, true);
+        epoch = atomic_load(&pool->epoch);
+        if (is_open(epoch))
+            do_items(pool, own->index);
+        atomic_store(&own->busy, false);
+    }
     *seen = epoch;
 }
 
