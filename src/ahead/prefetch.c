@@ -139,7 +139,9 @@ static int routed(void *user, const umbra_rows *rows)
     umbra_recall_routed(p->recall, rows);
     if (p->runahead)
         umbra_runahead_routed(p->runahead, rows);
-    else
+    if (p->runahead && p->on)
+        umbra_runahead_beside(p->runahead, rows);
+    if (p->runner)
         tell_rows(p, rows, rows->layer);
     return UMBRA_OK;
 }
