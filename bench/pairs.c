@@ -6,8 +6,8 @@
  * which share of the experts each has room for, the quartiles and ends of the rounds' ratios, and
  * of the middle round what a token took, what of it was waited, and for how much of the text the
  * second read ahead. Rounds write different texts. For the oracle a text is written once before.
- * Where the second runs ahead and every core computes, a second line says what walks in waits
- * cannot beat, from what was measured, where nobody knows which layers will wait longest.
+ * Where the second runs ahead and every core computes, a second line says what walks in waits can
+ * be worth by what was measured, where nobody knows which layers will wait longest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,7 +181,7 @@ static void print_bound(const writer *first, double first_ms, double waited_ms, 
 {
     double all_ms = 1e3 * walked_s * first->layers;
     double bound_ms = first_ms - waited_ms + waited_ms * all_ms / (waited_ms + all_ms);
-    printf("  a walked layer takes %.1f us: walks alone cannot come below %.3f ms, %.2f\n",
+    printf("  a walked layer takes %.1f us: walks as they come are worth %.3f ms, %.2f\n",
            1e6 * walked_s, bound_ms, first_ms / bound_ms);
 }
 
