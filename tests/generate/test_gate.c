@@ -218,7 +218,7 @@ static double later_text(double agree, int which, int prompt, double *of_none)
 {
     double seconds = 0, tokens = 0;
     const world truth = world_of(agree, which, 0.1, true);
-    for (uint64_t seed = 0; seed < 20; seed++) {
+    for (uint64_t seed = 0; seed < 8; seed++) {
         umbra_gate g;
         umbra_gate_init(&g);
         for (int t = 0; t < 4; t++) {
