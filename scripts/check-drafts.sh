@@ -7,7 +7,7 @@
 # Greedy and drawn, DRAFTS (default: every source; mtp where the file has a block for it), WIDTHS (default: 1 to 8
 # and 16), SHARES of the way from the smallest budget to all in memory, in percent (default: 10, 50 and 100),
 # POLICIES of reading ahead (default: off and runahead), TOKENS new ones (default: 512, or what the model's context
-# has room for), THREADS.
+# has room for), THREADS, KERNELS.
 #
 # SPREAD=1: every width with one of the budgets and policies, in turns, in place of all of them. KEEP: a folder in
 # which every result is written down, so that a run that was ended goes on where it was; it is for one program.
@@ -30,8 +30,8 @@ number() { # KEY: of the JSON of a plan
 text() { # FILE OPTION...; 1: the budget has no room for drafts
     out=$1
     shift
-    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json ${THREADS:+--threads "$THREADS"} "$@" \
-        >"$work/json" 2>"$work/err" || {
+    "$umbra" run "$model" -p "$prompt" -n "$tokens" --ignore-eos --json ${THREADS:+--threads "$THREADS"} \
+        ${KERNELS:+--kernels "$KERNELS"} "$@" >"$work/json" 2>"$work/err" || {
         grep -q "is too small; the smallest that works" "$work/err" && return 1
         cat "$work/err" >&2
         exit 1
@@ -43,7 +43,7 @@ text() { # FILE OPTION...; 1: the budget has no room for drafts
 compare() { # ALONE OPTION...
     alone=$1
     shift
-    asked="$model -n $tokens $*"
+    asked="$model${KERNELS:+ --kernels $KERNELS} -n $tokens $*"
     ! grep -qxF -e "same $asked" -e "differs $asked" -e "small $asked" "$results" || return 0
     found=small
     # shellcheck disable=SC2068 # options are words

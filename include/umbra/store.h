@@ -102,7 +102,7 @@ typedef enum umbra_batch_kind {
                            decoding does, the rejected ones too, since they stand in the same text
                          */
     UMBRA_BATCH_PROBE,  /* no token's: measuring the disk, or filling the cache. Counts no use, is
-                           in no count of uses, and nothing is learnt from it */
+                           in no count of uses, hits or waits, and nothing is learnt from it */
 } umbra_batch_kind;
 
 /* A layer's experts to be computed. */

@@ -15,32 +15,43 @@ enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 1
 
 enum { TASK_FREE, TASK_SENT, TASK_RUNNING };
 
-typedef struct worker_start {
+/* What one thread writes again and again keeps this far from what others read meanwhile: two cache
+ * lines, since processors fetch pairs of them. Of 16 threads each would else take the line from all
+ * others several times per job. */
+#define APART(n) char apart##n[128]
+
+/* A worker's own. */
+typedef struct seat {
     umbra_pool *pool;
     int index;
-} worker_start;
+    atomic_bool busy; /* it looks at the job, which is not touched while anybody does */
+    APART(0);
+} seat;
 
 struct umbra_pool {
     int threads;
-    int started;          /* workers that exist: threads - 1 once open */
-    pthread_t *workers;   /* (threads) */
-    worker_start *starts; /* (threads) what each is told */
+    int started;        /* workers that exist: threads - 1 once open */
+    pthread_t *workers; /* (threads) */
+    seat *seats;        /* (threads) */
+    bool counts;        /* the caller's waits */
+    umbra_pool_waits waits;
 
     /* The job: written by the caller before `epoch` moves, read by the workers after. */
     umbra_pool_fn fn;
     void *context;
     int items;
     int grain;
-    atomic_int next;   /* first item nobody has claimed */
-    atomic_bool open;  /* the job may be joined */
-    atomic_int active; /* workers that look at the job; it is not touched while there are any */
-    atomic_uint epoch; /* counts jobs, for the workers to wait on */
+    APART(0);
+    atomic_int next; /* first item nobody has claimed */
+    APART(1);
+
+    /* What idle workers look at. */
+    atomic_uint epoch; /* odd: a job is under way and may be joined */
     atomic_bool quit;
-    bool counts; /* the caller's waits */
-    umbra_pool_waits waits;
+    atomic_int task;
+    APART(2);
 
     /* The task: written by the caller while `task` is FREE. */
-    atomic_int task;
     umbra_pool_task_fn task_fn;
     void *task_context;
 
@@ -69,16 +80,22 @@ static void do_items(umbra_pool *pool, int worker)
     }
 }
 
+static bool is_open(unsigned epoch)
+{
+    return epoch % 2 == 1;
+}
+
 /* In one order with `sleepers`: who is about to sleep announces it, then looks for work; who brings
- * work puts it down, then looks for sleepers. That the pool closes counts as work for good: a
- * worker that was at something may have taken the epoch of the closing for that of a job. */
+ * work puts it down, then looks for sleepers. That the pool closes counts as work for good. `seen`:
+ * the epoch of the last job that the worker joined or came too late for. */
 static bool has_work(umbra_pool *pool, unsigned seen)
 {
-    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->task) == TASK_SENT ||
+    unsigned epoch = atomic_load(&pool->epoch);
+    return (is_open(epoch) && epoch != seen) || atomic_load(&pool->task) == TASK_SENT ||
            atomic_load(&pool->quit);
 }
 
-/* Returns when the epoch is no longer `seen`, when there is a task, or when the pool closes. */
+/* Returns when there is a job other than `seen`, or a task, or when the pool closes. */
 static void wait_for_work(umbra_pool *pool, unsigned seen)
 {
     uint64_t start = umbra_clock_ns();
@@ -107,27 +124,34 @@ static void do_task(umbra_pool *pool)
     atomic_store(&pool->task, TASK_FREE);
 }
 
+/* Joins the job, if there still is one. The worker says that it is busy before it reads the epoch,
+ * as the caller closes the job before it looks who is: one of the two sees the other. A worker that
+ * comes late finds the job closed and is not waited for, so a busy core costs its share of the work
+ * and no more. */
+static void join_job(umbra_pool *pool, seat *own, unsigned *seen)
+{
+    if (atomic_load(&pool->epoch) == *seen)
+        return;
+    atomic_store(&own->busy, true);
+    unsigned epoch = atomic_load(&pool->epoch);
+    if (is_open(epoch) && epoch != *seen) {
+        *seen = epoch;
+        do_items(pool, own->index);
+    }
+    atomic_store(&own->busy, false);
+}
+
 static void *worker_main(void *argument)
 {
-    const worker_start *start = argument;
-    umbra_pool *pool = start->pool;
+    seat *own = argument;
+    umbra_pool *pool = own->pool;
     unsigned seen = 0;
     for (;;) {
         wait_for_work(pool, seen);
         if (atomic_load(&pool->quit))
             return NULL;
         do_task(pool);
-        unsigned epoch = atomic_load(&pool->epoch);
-        if (epoch == seen)
-            continue;
-        seen = epoch;
-        /* Announced before `open` is read, as the caller closes before it reads `active`: one of
-         * the two sees the other. A worker that comes late finds the job closed and is not waited
-         * for, so a busy core costs its share of the work and no more. */
-        atomic_fetch_add(&pool->active, 1);
-        if (atomic_load(&pool->open))
-            do_items(pool, start->index);
-        atomic_fetch_sub(&pool->active, 1);
+        join_job(pool, own, &seen);
     }
 }
 
@@ -138,12 +162,6 @@ static void wake(umbra_pool *pool)
     pthread_mutex_lock(&pool->mutex);
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
-}
-
-static void announce(umbra_pool *pool)
-{
-    atomic_fetch_add(&pool->epoch, 1);
-    wake(pool);
 }
 
 bool umbra_pool_send(umbra_pool *pool, umbra_pool_task_fn fn, void *context)
@@ -166,11 +184,13 @@ void umbra_pool_wait(umbra_pool *pool)
 /* Until nobody looks at the job. */
 static void wait_for_workers(umbra_pool *pool)
 {
-    for (unsigned spins = 0; atomic_load(&pool->active) > 0; spins++)
-        if (spins < SPINS_BEFORE_YIELD)
-            relax();
-        else
-            sched_yield(); /* a worker may be waiting for this very core */
+    unsigned spins = 0;
+    for (int i = 0; i < pool->started; i++)
+        for (; atomic_load(&pool->seats[i].busy); spins++)
+            if (spins < SPINS_BEFORE_YIELD)
+                relax();
+            else
+                sched_yield(); /* a worker may be waiting for this very core */
 }
 
 void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, void *context)
@@ -186,10 +206,10 @@ void umbra_pool_run(umbra_pool *pool, int items, int grain, umbra_pool_fn fn, vo
     pool->items = items;
     pool->grain = grain < 1 ? 1 : grain;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store(&pool->open, true);
-    announce(pool);
+    atomic_fetch_add(&pool->epoch, 1); /* opens it */
+    wake(pool);
     do_items(pool, 0);
-    atomic_store(&pool->open, false);
+    atomic_fetch_add(&pool->epoch, 1); /* closes it */
     uint64_t start = pool->counts ? umbra_clock_ns() : 0;
     wait_for_workers(pool);
     if (pool->counts) {
@@ -214,9 +234,10 @@ static void start_workers(umbra_pool *pool)
 {
     int wanted = pool->threads - 1;
     while (pool->started < wanted) {
-        worker_start *start = &pool->starts[pool->started];
-        *start = (worker_start){pool, pool->started + 1};
-        if (umbra_thread_start(&pool->workers[pool->started], worker_main, start,
+        seat *own = &pool->seats[pool->started];
+        own->pool = pool;
+        own->index = pool->started + 1;
+        if (umbra_thread_start(&pool->workers[pool->started], worker_main, own,
                                WORKER_STACK_BYTES) != 0)
             break;
         pool->started++;
@@ -236,8 +257,8 @@ int umbra_pool_open(umbra_pool **out, int threads, umbra_error *err)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pool->workers = umbra_calloc((size_t)threads, sizeof *pool->workers);
-    pool->starts = umbra_calloc((size_t)threads, sizeof *pool->starts);
-    if (!pool->workers || !pool->starts) {
+    pool->seats = umbra_calloc((size_t)threads, sizeof *pool->seats);
+    if (!pool->workers || !pool->seats) {
         umbra_pool_close(&pool);
         return umbra_fail_nomem(err, "the thread pool", 0);
     }
@@ -252,13 +273,13 @@ void umbra_pool_close(umbra_pool **p)
     if (!pool)
         return;
     atomic_store(&pool->quit, true);
-    announce(pool);
+    wake(pool);
     for (int i = 0; i < pool->started; i++)
         pthread_join(pool->workers[i], NULL);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     umbra_free(pool->workers);
-    umbra_free(pool->starts);
+    umbra_free(pool->seats);
     umbra_free(pool);
     *p = NULL;
 }

@@ -2,17 +2,21 @@
 #include "device/device.h"
 
 /* Rows claimed at once: enough to reuse an activation from cache, few enough to balance, and whole
- * panels of the kernels. With many tokens a piece takes long: there are more of them. With few,
- * some long rows are work enough. */
+ * panels of the kernels. With many tokens a piece takes long: there are more of them, and the
+ * tokens are dealt in blocks as well, since the last piece of a matrix keeps all threads waiting.
+ * With few, some long rows are work enough. */
 enum {
     LEAST_GRAIN = 16,
     LEAST_BYTES = 64 << 10, /* of long rows */
     LONG_ROW = 16 << 10,    /* bytes */
     PANEL_ROWS = 32,
+    STRIP_ROWS = 64, /* whose panels share what is prepared of the tokens */
     MOST_GRAIN = 256,
     PIECES_PER_THREAD = 4,
     MANY_TOKENS = 16,
-    MANY_PIECES_PER_THREAD = 8,
+    MANY_PIECES_PER_THREAD = 24,
+    BLOCK_TOKENS = 240, /* most of a block; the kernels go through up to 128 at once, */
+    BLOCK_STEP = 16,    /* in groups of so many */
 };
 
 typedef struct product_run {
@@ -20,19 +24,51 @@ typedef struct product_run {
     int n;
 } product_run;
 
-/* Items are the rows of all products, one after the other. */
+static int count_blocks(const umbra_product *p)
+{
+    return p->matmul.tokens > BLOCK_TOKENS ? (p->matmul.tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS
+                                           : 1;
+}
+
+/* Rows [from, to) times the tokens of a block. */
+static void run_block(const umbra_product *p, int block, int from, int to)
+{
+    int blocks = count_blocks(p), all = p->matmul.tokens;
+    int size = ((all + blocks - 1) / blocks + BLOCK_STEP - 1) / BLOCK_STEP * BLOCK_STEP;
+    size_t first = (size_t)block * (size_t)size, columns = (size_t)p->matmul.x->columns;
+    size_t parts = columns / UMBRA_Q16_BLOCK;
+    umbra_activations x = *p->matmul.x;
+    umbra_matmul m = p->matmul;
+    m.tokens = all - (int)first < size ? all - (int)first : size;
+    m.out += first * m.out_stride;
+    if (m.gather) {
+        m.gather += first;
+    } else {
+        x.f32 += first * columns;
+        x.q += first * columns;
+        x.scale += first * parts;
+        x.sum += first * parts;
+        m.x = &x;
+    }
+    p->fn(&m, from, to);
+}
+
+/* Items are the rows of all products, one after the other, those of each once per block. */
 static void run_rows(void *context, int begin, int end, int worker)
 {
     (void)worker;
     const product_run *run = context;
-    int first = 0; /* item of the product's row 0 */
+    int first = 0; /* item of the block's row 0 */
     for (int i = 0; i < run->n && first < end; i++) {
         const umbra_product *p = &run->products[i];
-        int from = begin > first ? begin - first : 0;
-        int to = end - first < p->rows ? end - first : p->rows;
-        if (from < to)
-            p->fn(&p->matmul, from, to);
-        first += p->rows;
+        for (int b = 0, blocks = count_blocks(p); b < blocks; b++, first += p->rows) {
+            int from = begin > first ? begin - first : 0;
+            int to = end - first < p->rows ? end - first : p->rows;
+            if (from < to && blocks == 1)
+                p->fn(&p->matmul, from, to);
+            else if (from < to)
+                run_block(p, b, from, to);
+        }
     }
 }
 
@@ -47,6 +83,12 @@ static int divide_rows(int rows, int pieces, int unit)
 {
     int grain = rows / pieces / unit * unit;
     return grain < unit ? unit : grain > MOST_GRAIN ? MOST_GRAIN : grain;
+}
+
+/* Whole strips where there are enough of them. */
+static int divide_many(int rows, int pieces)
+{
+    return divide_rows(rows, pieces, rows / pieces < STRIP_ROWS ? PANEL_ROWS : STRIP_ROWS);
 }
 
 /* The unit for few tokens: of the longest rows. */
@@ -67,7 +109,7 @@ static int choose_grain(const umbra_device *d, const umbra_product *products, in
     for (int i = 0; i < n; i++)
         tokens = products[i].matmul.tokens > tokens ? products[i].matmul.tokens : tokens;
     if (tokens >= MANY_TOKENS)
-        return divide_rows(rows, d->threads * MANY_PIECES_PER_THREAD, PANEL_ROWS);
+        return divide_many(rows, d->threads * MANY_PIECES_PER_THREAD);
     return divide_rows(rows, d->threads * PIECES_PER_THREAD, find_unit(products, n));
 }
 
@@ -75,7 +117,7 @@ void umbra_device_products(const umbra_device *d, const umbra_product *products,
 {
     int rows = 0;
     for (int i = 0; i < n; i++)
-        rows += products[i].rows;
+        rows += products[i].rows * count_blocks(&products[i]);
     int grain = choose_grain(d, products, n, rows);
     product_run run = {products, n};
     if (d->tick)

@@ -11,14 +11,30 @@ void umbra_device_run(const umbra_device *d, int items, int grain, umbra_pool_fn
         fn(context, 0, items, 0);
 }
 
+typedef struct embed_run {
+    const umbra_kernels *kernels;
+    const umbra_matrix *table;
+    const int32_t *id;
+    float *x;
+} embed_run;
+
+static void embed_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const embed_run *run = context;
+    const umbra_matrix *table = run->table;
+    for (int t = begin; t < end; t++) {
+        const char *row = (const char *)table->data + (size_t)run->id[t] * table->row_bytes;
+        run->kernels->dequantize[table->dtype](run->x + (size_t)t * (size_t)table->columns, row,
+                                               table->columns);
+    }
+}
+
 void umbra_device_embed(const umbra_device *d, const umbra_matrix *table, const int32_t *id,
                         int rows, float *x)
 {
-    for (int t = 0; t < rows; t++) {
-        const char *row = (const char *)table->data + (size_t)id[t] * table->row_bytes;
-        d->kernels->dequantize[table->dtype](x + (size_t)t * (size_t)table->columns, row,
-                                             table->columns);
-    }
+    embed_run run = {d->kernels, table, id, x};
+    umbra_device_run(d, rows, 8, embed_rows, &run);
 }
 
 void umbra_round_rows(const umbra_kernels *kernels, umbra_activations *a, int first, int count)

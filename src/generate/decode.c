@@ -32,9 +32,9 @@ static int take_logits(void *user, int index, const float *logits)
     d->refused = token < 0 ? token : 0;
     if (token < 0)
         return token;
-    d->given[d->n_given++] = token;
-    if (index < d->drafts && token != d->draft[index])
+    if (index < d->drafts && token != d->part.token[index])
         d->drafts = index;
+    d->part.token[d->part.n++] = token;
     return 0;
 }
 
@@ -79,7 +79,8 @@ static int go_back(umbra_decoder *d, int length, umbra_error *err)
 }
 
 /* One evaluation of the next token and d->drafts drafts. Afterwards the sequence holds the next
- * token and those drafts that agree, of which d->given tells; on failure no draft. */
+ * token and those drafts that agree, which are the tokens given but for the last; on failure no
+ * draft. */
 static int check(umbra_decoder *d, umbra_error *err)
 {
     const umbra_tap tap = {.user = d,
@@ -89,19 +90,19 @@ static int check(umbra_decoder *d, umbra_error *err)
     int rows = 1 + d->drafts;
     d->held = length_of(d);
     d->text[d->held] = d->next;
-    memcpy(d->text + d->held + 1, d->draft, (size_t)d->drafts * sizeof *d->draft);
-    d->n_given = d->refused = 0;
+    memcpy(d->text + d->held + 1, d->part.token, (size_t)d->drafts * sizeof *d->text);
+    d->part.n = d->refused = 0;
     umbra_engine_set_checking(d->engine, d->options->sequence, rows > 1);
     int rc = compute(d, d->held, rows, &tap, err);
     umbra_engine_set_checking(d->engine, d->options->sequence, false);
     d->out->decode_steps++;
     /* What came before a failure counts. A row that nobody asked for may have been the one that is
      * not finite; what cannot be drawn is tried again as the next token. */
-    if ((rc == UMBRA_E_NONFINITE || d->refused < 0) && d->n_given > 0)
+    if ((rc == UMBRA_E_NONFINITE || d->refused < 0) && d->part.n > 0)
         rc = UMBRA_OK;
     else if (d->refused < 0)
         rc = umbra_fail_draw(d->refused, d->held + 1, err);
-    int kept = d->held + (rc == UMBRA_OK ? d->n_given : 1);
+    int kept = d->held + (rc == UMBRA_OK ? d->part.n : 1);
     if (length_of(d) > kept) {
         int back = go_back(d, kept, rc == UMBRA_OK ? err : NULL);
         rc = rc == UMBRA_OK ? back : rc;
@@ -115,20 +116,16 @@ static int step(umbra_decoder *d, int wanted, umbra_error *err)
     umbra_drafts *drafts = d->options->drafts;
     int chunk = umbra_engine_get_plan(d->engine)->chunk; /* what can be taken back for sure */
     int most = wanted < chunk ? wanted : chunk;
-    umbra_drafted part = {.sequence = d->options->sequence, .most = most - 1};
-    d->drafts = drafts ? umbra_drafts_make(drafts, &part, 1, most - 1, false) : 0;
-    memcpy(d->draft, part.token, (size_t)d->drafts * sizeof *d->draft);
+    d->part = (umbra_drafted){.sequence = d->options->sequence, .most = most - 1};
+    d->drafts = drafts ? umbra_drafts_make(drafts, &d->part, 1, most - 1, false) : 0;
     bool alone = d->drafts == 0;
     int rc = check(d, err);
     if (rc == UMBRA_E_NONFINITE && !alone && length_of(d) == d->held) {
         d->drafts = 0;
         rc = check(d, err);
     }
-    if (rc == UMBRA_OK && drafts) {
-        part.n = d->n_given;
-        memcpy(part.token, d->given, (size_t)part.n * sizeof *part.token);
-        umbra_drafts_end(drafts, &part, 1);
-    }
+    if (rc == UMBRA_OK && drafts)
+        umbra_drafts_end(drafts, &d->part, 1);
     return rc;
 }
 
@@ -155,12 +152,12 @@ int umbra_decode(umbra_decoder *d, umbra_error *err)
         if (rc != UMBRA_OK)
             return rc;
         int i = 0;
-        for (; i < d->n_given && goes_on; i++)
-            goes_on = hand_out(d, d->given[i]);
+        for (; i < d->part.n && goes_on; i++)
+            goes_on = hand_out(d, d->part.token[i]);
         d->out->decode_tokens += i;
-        d->next = d->given[i - 1];
+        d->next = d->part.token[i - 1];
         /* Single steps would hold nothing of what comes behind the last token handed out. */
-        if (i < d->n_given)
+        if (i < d->part.n)
             rc = go_back(d, d->held + i, err);
     }
     return rc;

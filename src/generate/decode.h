@@ -20,12 +20,10 @@ typedef struct umbra_decoder {
     int32_t next; /* follows what the sequence holds; negative: an umbra_status, none can */
     umbra_generation *out;
     /* The step in progress. */
-    int held; /* positions, before it */
-    int32_t draft[UMBRA_DRAFT_MOST];
-    int drafts;
-    int32_t given[UMBRA_DRAFT_MOST + 1]; /* tokens that it gave, all but the last of them drafts */
-    int n_given;
-    int32_t refused; /* why a token behind them could not be drawn; 0: that was not tried */
+    int held;           /* positions, before it */
+    umbra_drafted part; /* its drafts, which become the tokens that it gave */
+    int drafts;         /* that are still to be held against the text */
+    int32_t refused;    /* why a token behind them could not be drawn; 0: that was not tried */
 } umbra_decoder;
 
 /* Why no token could be drawn at a position: status is what umbra_sampler_next said. */

@@ -31,6 +31,12 @@ static bool counts_uses(umbra_batch_kind kind)
     return kind == UMBRA_BATCH_DECODE || kind == UMBRA_BATCH_VERIFY;
 }
 
+/* Whether what it needs and waits for is counted. */
+static bool is_somebodys(const umbra_batch_state *b)
+{
+    return b->kind != UMBRA_BATCH_PROBE;
+}
+
 static int check_batch(umbra_store *s, const umbra_batch *batch, umbra_error *err)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -130,7 +136,7 @@ static void begin_absent(umbra_store *s, int index)
     umbra_batch_state *b = &s->driver.batch;
     b->misses[b->misses_n++] = index;
     b->items[index].needed = true;
-    s->driver.needed += b->kind != UMBRA_BATCH_PROBE;
+    s->driver.needed += is_somebodys(b);
     const umbra_slice *slices = umbra_store_slices(s, b->layer, b->items[index].expert);
     for (int which = 0; which < UMBRA_STORE_SLICES; which++)
         s->stats.bytes_needed += slices[which].bytes;
@@ -167,9 +173,11 @@ static void begin_items(umbra_store *s, const umbra_batch *batch)
         else
             begin_absent(s, i);
     }
-    s->stats.hits += (uint64_t)b->ready_n;
-    s->stats.late += (uint64_t)b->late_n;
-    s->stats.misses += (uint64_t)b->misses_n;
+    if (is_somebodys(b)) {
+        s->stats.hits += (uint64_t)b->ready_n;
+        s->stats.late += (uint64_t)b->late_n;
+        s->stats.misses += (uint64_t)b->misses_n;
+    }
     umbra_store_unlock(s);
     s->driver.refill.layer = (batch->layer + 1) % s->fixed.n_layers;
     umbra_batch_timing_begin(&s->driver.timing, b->begun_ns);
@@ -302,7 +310,8 @@ static int wait_for_read(umbra_store *s, umbra_error *err)
     int rc = umbra_store_reap_reads(s, true, err);
     uint64_t end_ns = umbra_store_now(s);
     umbra_store_lock(s);
-    s->stats.wait_ns += end_ns - start_ns;
+    if (is_somebodys(&s->driver.batch))
+        s->stats.wait_ns += end_ns - start_ns;
     s->driver.waited_ns += end_ns - start_ns;
     umbra_store_note(s, &(umbra_store_event){.kind = UMBRA_EVENT_WAIT,
                                              .begin_ns = start_ns,

@@ -162,25 +162,42 @@ static int read_layer(umbra_under *u, int layer, int *all, umbra_error *err)
     return rc;
 }
 
-/* Where all experts fit, they are read now, in the file's order, and never leave. */
-static int read_all(umbra_under *u, umbra_error *err)
+static uint64_t all_experts(const umbra_under *u)
 {
     uint64_t n = 0;
     for (int layer = 0; layer < u->experts.layers; layer++)
         n += (uint64_t)u->layer[layer].experts;
-    if (u->slots < n)
-        return UMBRA_OK;
+    return n;
+}
+
+/* The first layers, as many as fit, are read now, in the file's order, as llama.cpp alone would
+ * have the kernel do: a prompt begins with them. Where all fit they never leave. */
+static int read_first(umbra_under *u, umbra_error *err)
+{
+    uint64_t left = u->slots;
     int *all = umbra_calloc((size_t)u->experts.experts, sizeof *all), rc = UMBRA_OK;
     if (!all)
         return umbra_fail_nomem(err, "the table of experts", 0);
     for (int e = 0; e < u->experts.experts; e++)
         all[e] = e;
-    for (int layer = 0; rc == UMBRA_OK && layer < u->experts.layers; layer++)
+    for (int layer = 0; rc == UMBRA_OK && layer < u->experts.layers; layer++) {
+        if (left < (uint64_t)u->layer[layer].experts)
+            break;
+        left -= (uint64_t)u->layer[layer].experts;
         if (u->layer[layer].experts > 0)
             rc = read_layer(u, layer, all, err);
+    }
     umbra_free(all);
-    u->complete = rc == UMBRA_OK && !u->record.folder;
     return rc;
+}
+
+/* What is not foretold needs to know nothing of the disk. */
+static int look_ahead(umbra_under *u, umbra_error *err)
+{
+    if (u->complete || u->predict.policy == UMBRA_POLICY_OFF)
+        return UMBRA_OK;
+    umbra_store_set_guessing(u->store, true);
+    return umbra_store_probe(u->store, err);
 }
 
 static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *err)
@@ -192,14 +209,13 @@ static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *
         rc = umbra_under_record_init(u, o->collect, err);
     if (rc == UMBRA_OK)
         rc = open_store(u, o, err);
+    u->complete = rc == UMBRA_OK && u->slots >= all_experts(u) && !u->record.folder;
     if (rc == UMBRA_OK)
-        rc = read_all(u, err);
-    if (rc == UMBRA_OK && !u->complete && u->predict.policy != UMBRA_POLICY_OFF) {
-        umbra_store_set_guessing(u->store, true);
-        rc = umbra_store_probe(u->store, err);
-        if (rc == UMBRA_OK)
-            rc = umbra_under_keep(u, err);
-    }
+        rc = look_ahead(u, err);
+    if (rc == UMBRA_OK)
+        rc = read_first(u, err);
+    if (rc == UMBRA_OK && !u->complete && u->predict.policy != UMBRA_POLICY_OFF)
+        rc = umbra_under_keep(u, err);
     return rc;
 }
 

@@ -1,7 +1,8 @@
 /* Prints a checksum of every logit that llama.cpp computes for some made-up texts, in two contexts
  * of one model: a prompt, single tokens behind it, and four texts at once; a prompt in several
  * pieces of which the last row's logits alone are wanted, and tokens behind it. Usage: logits MODEL
- * THREADS [repack] [gpu]; gpu: all but the experts on a card */
+ * THREADS [repack] [gpu] [tokens]; gpu: all but the experts on a card; tokens: the likeliest token
+ * of each row in place of the checksum */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 
 #include <llama.h>
+
+static bool print_tokens;
 
 enum { PROMPT = 70, DECODED = 12, TEXTS = 4, CONTEXT = 512, PIECE = 32 };
 
@@ -53,9 +56,12 @@ static void decode(struct llama_context *context, llama_batch *batch, int vocabu
         if (!batch->logits[i])
             continue;
         const float *logits = llama_get_logits_ith(context, i);
-        printf("%016llx%c", (unsigned long long)sum_of(logits, vocabulary),
+        llama_token best = best_of(logits, vocabulary);
+        next[batch->seq_id[i][0]] = best;
+        printf("%0*llx%c", print_tokens ? 1 : 16,
+               print_tokens ? (unsigned long long)best
+                            : (unsigned long long)sum_of(logits, vocabulary),
                i + 1 < batch->n_tokens ? ' ' : '\n');
-        next[batch->seq_id[i][0]] = best_of(logits, vocabulary);
     }
     batch->n_tokens = 0;
 }
@@ -153,6 +159,8 @@ int main(int argc, char **argv)
     if (argc < 3)
         return 2;
     llama_log_set(quiet, NULL);
+    print_tokens = has_word(argc, argv, "tokens");
+    ggml_backend_load_all(); /* where llama.cpp was built with backends to be loaded */
     llama_backend_init();
     struct llama_model *model = open_model(argc, argv);
     if (!model)

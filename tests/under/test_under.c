@@ -112,6 +112,31 @@ static void test_same_result(void **state)
     host_close(&h);
 }
 
+/* The first layers are read when a model is taken over, which is nobody's need or waiting. */
+static void test_first_layers_are_there(void **state)
+{
+    (void)state;
+    host h;
+    host_open(&h, MODEL, true);
+    static const umbra_policy policies[] = {UMBRA_POLICY_OFF, UMBRA_POLICY_GATE};
+    for (int k = 0; k < 2; k++) {
+        uint64_t budget = 2 * smallest_budget(), seed = 7;
+        umbra_under *u =
+            open_under(&(umbra_under_options){.expert_bytes = budget, .policy = policies[k]});
+        umbra_under_context *c;
+        assert_int_equal(umbra_under_context_open(&c, u, NULL, NULL, NULL), UMBRA_OK);
+        umbra_store_stats before = stats_of(u).store;
+        assert_true(before.resident_bytes > budget / 2 && before.resident_bytes <= budget);
+        assert_int_equal(before.hits + before.late + before.misses, 0);
+        assert_int_equal(before.wait_ns, 0);
+        (void)sum_of(&h, c, 20, &seed);
+        assert_true(stats_of(u).store.hits > 0);
+        umbra_under_context_close(&c);
+        umbra_under_detach(&u);
+    }
+    host_close(&h);
+}
+
 /* With room for all experts nothing is left to do. */
 static void test_everything_in_memory(void **state)
 {
@@ -391,10 +416,15 @@ static void test_layers_that_were_not_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_result),   cmocka_unit_test(test_everything_in_memory),
-        cmocka_unit_test(test_host_callback), cmocka_unit_test(test_contexts_at_once),
-        cmocka_unit_test(test_mapped_twice),  cmocka_unit_test(test_traces),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_layers_that_were_not_loaded),
+        cmocka_unit_test(test_same_result),
+        cmocka_unit_test(test_first_layers_are_there),
+        cmocka_unit_test(test_everything_in_memory),
+        cmocka_unit_test(test_host_callback),
+        cmocka_unit_test(test_contexts_at_once),
+        cmocka_unit_test(test_mapped_twice),
+        cmocka_unit_test(test_traces),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_layers_that_were_not_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

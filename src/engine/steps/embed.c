@@ -12,6 +12,19 @@ void umbra_rope_angles(const umbra_rope *r, const double *frequency, int positio
     }
 }
 
+/* Angles of rows [begin, end). */
+static void turn_rows(void *context, int begin, int end, int worker)
+{
+    (void)worker;
+    const umbra_pass *p = context;
+    const umbra_config *c = &p->model->config;
+    for (int i = 0; i < UMBRA_ROPES; i++)
+        for (int t = begin; t < end; t++)
+            umbra_rope_angles(&c->rope[i], p->rope_frequency + umbra_rope_at(c, i),
+                              p->scratch->position[t],
+                              p->scratch->rope[i] + (size_t)t * (size_t)c->rope[i].dim);
+}
+
 void umbra_step_embed(const umbra_pass *p)
 {
     const umbra_config *c = &p->model->config;
@@ -19,9 +32,7 @@ void umbra_step_embed(const umbra_pass *p)
     umbra_device_profile(p->device, UMBRA_PROFILE_EMBED);
     umbra_device_embed(p->device, &p->weights->model[UMBRA_TOKEN_EMBEDDING], s->id, p->rows, s->x);
     umbra_device_scale(p->device, s->x, c->embedding_scale, p->rows, c->hidden);
-    for (int i = 0; i < UMBRA_ROPES; i++)
-        for (int t = 0; t < p->rows; t++)
-            umbra_rope_angles(&c->rope[i], p->rope_frequency + umbra_rope_at(c, i), s->position[t],
-                              s->rope[i] + (size_t)t * (size_t)c->rope[i].dim);
+    umbra_pass pass = *p;
+    umbra_device_run(p->device, p->rows, 8, turn_rows, &pass);
     umbra_step_split(p);
 }
