@@ -5,7 +5,9 @@
  * first token on. A round (9) is a text of --tokens (200) and gives one ratio; what is printed are
  * which share of the experts each has room for, the quartiles and ends of the rounds' ratios, and
  * of the middle round what a token took, what of it was waited, and for how much of the text the
- * second read ahead. Rounds write different texts.
+ * second read ahead. Rounds write different texts. For the oracle a text is written once before.
+ * Where the second runs ahead and every core computes, a second line says what walks in waits can
+ * be worth by what was measured, where nobody knows which layers will wait longest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +15,7 @@
 
 #include <umbra/umbra.h>
 
+#include "base/system.h"
 #include "numbers.h"
 
 enum { MOST_WORDS = 16, MOST_ROUNDS = 256, MOST_TOKENS = 1 << 12 };
@@ -35,6 +38,9 @@ typedef struct writer {
     double seconds;
     uint64_t waited_ns;
     double on, resident; /* shares: of the tokens, of the experts */
+    double walked_s;     /* a layer that was walked in a wait; 0: none was */
+    uint16_t *routing;   /* (tokens, layers, used) is kept there, or NULL: it is not */
+    int layers, used;
 } writer;
 
 typedef struct figures {
@@ -51,10 +57,21 @@ static int draw(void *user, int index, const float *logits)
     return next < 0 ? next : 0;
 }
 
+static int keep_routing(void *user, const umbra_rows *rows)
+{
+    writer *w = user;
+    size_t layer = (size_t)w->at * (size_t)w->layers + (size_t)rows->layer;
+    uint16_t *row = w->routing + layer * (size_t)w->used;
+    for (int j = 0; j < w->used; j++)
+        row[j] = (uint16_t)rows->experts[j];
+    return 0;
+}
+
 static void write_tokens(writer *w, int n)
 {
     umbra_error err = {0};
     umbra_tap tap = {.user = w, .logits = draw};
+    tap.at[UMBRA_TAP_ROUTED] = w->routing ? keep_routing : NULL;
     double start = now();
     for (int i = 0; i < n; i++, w->at++) {
         umbra_token token = {w->text[w->at], 0, true};
@@ -63,16 +80,17 @@ static void write_tokens(writer *w, int n)
     w->seconds += now() - start;
 }
 
-static void open_writer(writer *w, const umbra_model *model, const settings *s, int policy,
+static void open_writer(writer *w, const umbra_model *model, const settings *s, umbra_policy policy,
                         const char *io, uint64_t ram, int round)
 {
     umbra_error err = {0};
-    umbra_prefetch_options p = {.policy = s->policies[policy]};
+    umbra_prefetch_options p = {.policy = policy};
     umbra_engine_options o = {
         .ram_bytes = ram, .io = io, .threads = s->threads, .context = s->tokens + 1};
     const umbra_sampling sampling = {.temperature = 0.8f, .seed = (uint64_t)round + 1};
-    int vocabulary = umbra_model_get_info(model)->vocabulary;
-    *w = (writer){.text = {1000 % vocabulary}};
+    const umbra_model_info *info = umbra_model_get_info(model);
+    int vocabulary = info->vocabulary;
+    *w = (writer){.text = {1000 % vocabulary}, .layers = info->layers, .used = info->experts_used};
     must(umbra_prefetch_fit(model, &o, &p, &err), &err);
     must(umbra_engine_open(&w->engine, model, &o, &err), &err);
     must(umbra_prefetch_open(&w->ahead, w->engine, &p, &err), &err);
@@ -87,18 +105,37 @@ static void close_writer(writer *w)
     umbra_engine_get_store_stats(w->engine, &store);
     umbra_prefetch_get_stats(w->ahead, &ahead);
     w->waited_ns = store.wait_ns;
+    if (ahead.policy == UMBRA_POLICY_RUNAHEAD && ahead.runner.predictions > 0)
+        w->walked_s = 1e-9 * (double)ahead.runner.predict_ns / (double)ahead.runner.predictions;
     w->on = ahead.tokens > 0 ? (double)ahead.tokens_on / (double)ahead.tokens : 0;
     umbra_sampler_close(&w->sampler);
     umbra_prefetch_close(&w->ahead);
     umbra_engine_close(&w->engine);
 }
 
+/* What the round's text will use, by writing it once with all in memory. */
+static uint16_t *foresee(const umbra_model *model, const settings *s, int round)
+{
+    static writer w;
+    open_writer(&w, model, s, UMBRA_POLICY_OFF, NULL, 0, round);
+    size_t each = (size_t)w.layers * (size_t)w.used;
+    uint16_t *routing = need(calloc((size_t)s->tokens, each * sizeof *routing));
+    w.routing = routing;
+    write_tokens(&w, s->tokens);
+    close_writer(&w);
+    return routing;
+}
+
 static void run_round(const umbra_model *model, const settings *s, const char *io, uint64_t ram,
                       int round, figures *f)
 {
+    bool oracle = s->policies[0] == UMBRA_POLICY_ORACLE || s->policies[1] == UMBRA_POLICY_ORACLE;
+    uint16_t *routing = oracle ? foresee(model, s, round) : NULL;
     for (int i = 0; i < 2; i++) { /* also whose memory is laid out first takes turns */
-        int which = i ^ (round & 1);
-        open_writer(&f->of[which], model, s, which, io, ram, round);
+        writer *w = &f->of[i ^ (round & 1)];
+        open_writer(w, model, s, s->policies[i ^ (round & 1)], io, ram, round);
+        if (routing)
+            umbra_prefetch_set_oracle(w->ahead, 0, routing, s->tokens);
     }
     for (int at = 0, first = round / 2 % 2; at < s->tokens; at += s->turn, first = !first) {
         int n = s->tokens - at < s->turn ? s->tokens - at : s->turn;
@@ -107,6 +144,7 @@ static void run_round(const umbra_model *model, const settings *s, const char *i
     }
     for (int i = 0; i < 2; i++)
         close_writer(&f->of[i]);
+    free(routing);
     f->ratio = f->of[0].seconds / f->of[1].seconds;
     if (memcmp(f->of[0].text, f->of[1].text, sizeof f->of[0].text) != 0) {
         fputs("bench_pairs: the two wrote different texts, which must never be\n", stderr);
@@ -137,6 +175,16 @@ static void print_head(const settings *s)
         "ms", "waits", "on");
 }
 
+/* C + S W / (S + W), from what the first computes and waits, C and S, and what walking all layers
+ * takes, W: walks are free while somebody waits, and a layer that was walked waits no more. */
+static void print_bound(const writer *first, double first_ms, double waited_ms, double walked_s)
+{
+    double all_ms = 1e3 * walked_s * first->layers;
+    double bound_ms = first_ms - waited_ms + waited_ms * all_ms / (waited_ms + all_ms);
+    printf("  a walked layer takes %.1f us: walks as they come are worth %.3f ms, %.2f\n",
+           1e6 * walked_s, bound_ms, first_ms / bound_ms);
+}
+
 static void print(const settings *s, const char *io, uint64_t ram, figures *f)
 {
     int n = s->rounds;
@@ -149,6 +197,8 @@ static void print(const settings *s, const char *io, uint64_t ram, figures *f)
         at_share(f, n, 0.5), at_share(f, n, 0.75), f[n - 1].ratio, a->seconds * each_ms,
         (double)a->waited_ns * waited_ms, b->seconds * each_ms, (double)b->waited_ns * waited_ms,
         b->on);
+    if (a->walked_s <= 0 && b->walked_s > 0 && umbra_system_processors() <= s->threads)
+        print_bound(a, a->seconds * each_ms, (double)a->waited_ns * waited_ms, b->walked_s);
     fflush(stdout);
 }
 

@@ -139,7 +139,9 @@ static int routed(void *user, const umbra_rows *rows)
     umbra_recall_routed(p->recall, rows);
     if (p->runahead)
         umbra_runahead_routed(p->runahead, rows);
-    else
+    if (p->runahead && p->on)
+        umbra_runahead_beside(p->runahead, rows);
+    if (p->runner)
         tell_rows(p, rows, rows->layer);
     return UMBRA_OK;
 }
@@ -345,6 +347,31 @@ static bool is_worth_its_memory(uint64_t bytes, const umbra_memory_plan *plan)
     return (double)bytes <= fmin(cache, missing) / LEAST_SHARE;
 }
 
+/* Auto goes without a shadow that takes too much where running ahead would not, and off where both
+ * would. */
+static int fit_auto(const choice *c, const umbra_model *model, const umbra_engine_options *engine,
+                    umbra_prefetch_options *prefetch, uint64_t *bytes, umbra_error *err)
+{
+    umbra_memory_plan plan;
+    int rc = umbra_engine_plan(model, engine, &plan, err);
+    if (rc != UMBRA_OK || is_worth_its_memory(*bytes, &plan))
+        return rc;
+    if (c->policy == UMBRA_POLICY_SHADOW) {
+        umbra_prefetch_options without = *prefetch;
+        choice other;
+        without.no_shadow = true;
+        rc = measure(&other, model, engine, &without, bytes, err);
+        release(&other);
+        if (rc == UMBRA_OK && is_worth_its_memory(*bytes, &plan))
+            prefetch->no_shadow = true;
+        if (rc != UMBRA_OK || prefetch->no_shadow)
+            return rc;
+    }
+    prefetch->policy = UMBRA_POLICY_OFF;
+    *bytes = 0;
+    return UMBRA_OK;
+}
+
 int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
                        umbra_prefetch_options *prefetch, umbra_error *err)
 {
@@ -361,14 +388,8 @@ int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,
     if (rc != UMBRA_OK)
         fail_by(&why, err);
     engine->reserved_bytes = 0;
-    if (rc == UMBRA_OK && c.automatic) {
-        umbra_memory_plan plan;
-        rc = umbra_engine_plan(model, engine, &plan, err);
-        if (rc == UMBRA_OK && !is_worth_its_memory(bytes, &plan)) {
-            prefetch->policy = UMBRA_POLICY_OFF;
-            bytes = 0;
-        }
-    }
+    if (rc == UMBRA_OK && c.automatic)
+        rc = fit_auto(&c, model, engine, prefetch, &bytes, err);
     engine->reserved_bytes = bytes;
     return rc;
 }

@@ -1,15 +1,11 @@
 /* Walks while the engine waits, and foretells what the walk names. */
-#include "ahead/runahead.h"
+#include "ahead/runahead_internal.h"
 
 #include <string.h>
 
-#include "ahead/margins.h"
-#include "ahead/recall.h"
-#include "ahead/walk.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "store/forecast.h"
 
 /* How far ahead forecasts are read for: what a walk that has come so far has done its work. */
 enum { NEAR = UMBRA_MAX_DISTANCE };
@@ -26,55 +22,6 @@ static const float recent = 1.0f / 64; /* the newest wait's part in that share *
 static const double first_guess_ns = 1e5, most_guesses = 8;
 static const double recent_guess = 1.0 / 8; /* the newest one's part in what a guess costs */
 
-/* What was foretold of a sequence's layer, to learn from. */
-typedef struct foretold {
-    umbra_margin_row row;
-    int position; /* of the token it was foretold for, */
-    int32_t id;   /* and which that was taken to be; -1: it was known */
-    int distance; /* from which it was foretold */
-} foretold;
-
-/* What was guessed of a sequence's next token. */
-typedef struct next_token {
-    umbra_token_guess guess; /* position -1: none */
-    float said;              /* the walk's own probability of `best` */
-} next_token;
-
-/* A walk on its way. */
-typedef struct trip {
-    umbra_walk *walk;
-    int row, source; /* of the step; layer from which it goes, -1: it does not go */
-    uint64_t clock;  /* the store's when it began */
-    next_token next; /* into which it has gone, where it has */
-} trip;
-
-struct umbra_runahead {
-    umbra_engine *engine;
-    umbra_recall *recall; /* or NULL */
-    trip near;            /* of the present wait; its walk also makes drafts */
-    trip far; /* one that was near, and goes on as far as a whole token in the step's later waits,
-                 not to read so early, but for the sake of evictions */
-    umbra_margins margins;
-    umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
-    foretold *foretold;        /* (S, layers) */
-    uint8_t *steps;            /* (S, layers, experts) of these, and (experts) of the next */
-    umbra_margin_row unlearnt; /* what was foretold of a draft */
-    next_token *next;          /* (S) */
-    float *probability;        /* (experts) */
-    float *order;              /* (experts) */
-    int sequences;
-    int reach, whole; /* layers with experts that a walk goes: near, and far (a token's) */
-    int turns;        /* rows that had theirs in this layer */
-    bool more;        /* the near walk can go on */
-    int level;        /* of experts_of_level */
-    float ended;      /* share of waits in which every walk came to its end */
-    /* The time that guessing tokens may take, of what the engine has waited for nothing else to do;
-     * how much it had waited at the step's beginning; what a guess takes. */
-    double credit_ns, guess_ns;
-    uint64_t waited_ns;
-    umbra_runner_stats stats;
-};
-
 /* Rows of floats and bytes that belong to it beside the walk. */
 static uint64_t table_bytes(const umbra_model *model, int sequences)
 {
@@ -86,7 +33,8 @@ static uint64_t table_bytes(const umbra_model *model, int sequences)
 
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences)
 {
-    return 2 * umbra_walk_bytes(model, context, threads) +
+    int walks = umbra_beside_is_possible(model, threads) ? 3 : 2;
+    return (uint64_t)walks * umbra_walk_bytes(model, context, threads) +
            table_bytes(model, sequences > 0 ? sequences : 1);
 }
 
@@ -126,11 +74,14 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_recall
     r->ended = (enough + too_few) / 2;
     r->guess_ns = first_guess_ns;
     umbra_margins_init(&r->margins);
+    pthread_mutex_init(&r->names, NULL);
     int rc = open_tables(r, model, err);
     if (rc == UMBRA_OK)
         rc = umbra_walk_open(&r->near.walk, engine, err);
     if (rc == UMBRA_OK)
         rc = umbra_walk_open(&r->far.walk, engine, err);
+    if (rc == UMBRA_OK)
+        rc = umbra_beside_open(&r->beside, r, err);
     if (rc != UMBRA_OK) {
         umbra_runahead_close(&r);
         return rc;
@@ -144,6 +95,7 @@ void umbra_runahead_close(umbra_runahead **runahead)
     umbra_runahead *r = *runahead;
     if (!r)
         return;
+    umbra_beside_close(&r->beside);
     umbra_walk_close(&r->near.walk);
     umbra_walk_close(&r->far.walk);
     umbra_free(r->foretold);
@@ -151,6 +103,7 @@ void umbra_runahead_close(umbra_runahead **runahead)
     umbra_free(r->next);
     umbra_free(r->probability);
     umbra_free(r->order);
+    pthread_mutex_destroy(&r->names);
     umbra_free(r);
     *runahead = NULL;
 }
@@ -234,14 +187,12 @@ static void rate(umbra_runahead *r, const trip *at, umbra_margin_row *row)
     row->distance = 0; /* nothing is to be learnt of it */
 }
 
-/* Of the layer to which the trip has come, by a walk. */
-static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at)
+static void foretell(umbra_runahead *r, const trip *at)
 {
     const umbra_config *c = &umbra_engine_model(r->engine)->config;
-    int sequence = rows->tokens[at->row].sequence;
     int layer = umbra_walk_layer(at->walk), distance = umbra_walk_distance(at->walk);
-    int tokens = umbra_walk_tokens(at->walk), position = rows->position[at->row] + tokens;
-    foretold *f = foretold_of(r, sequence, layer);
+    int tokens = umbra_walk_tokens(at->walk), position = at->position + tokens;
+    foretold *f = foretold_of(r, at->sequence, layer);
     if (is_known(f, position, distance - 1))
         return;
     f->position = position;
@@ -250,31 +201,48 @@ static void foretell(umbra_runahead *r, const umbra_rows *rows, const trip *at)
     rate(r, at, &f->row);
     if (tokens > 0)
         temper(c, surety(r, &at->next), r->probability);
-    const umbra_recall_place place = {sequence, layer, distance, tokens > 0,
+    const umbra_recall_place place = {at->sequence, layer, distance, tokens > 0,
                                       at->clock + (uint64_t)distance};
-    umbra_store_foretell(umbra_engine_store(r->engine), sequence, layer, distance, place.due,
+    umbra_store_foretell(umbra_engine_store(r->engine), at->sequence, layer, distance, place.due,
                          r->probability);
     if (r->recall)
         umbra_recall_name(r->recall, &place, umbra_walk_experts(at->walk));
     r->stats.predictions++;
 }
 
+void umbra_runahead_foretell(umbra_runahead *r, const trip *at)
+{
+    pthread_mutex_lock(&r->names);
+    foretell(r, at);
+    pthread_mutex_unlock(&r->names);
+}
+
 /* Of the layer to which the trip has come, for a token that is a draft, of the sequence's next step
  * or of this one: it is computed there whatever becomes of it, and joins what was foretold of the
  * rows before it from as far. */
-static void foretell_draft(umbra_runahead *r, const trip *at, int sequence, int distance)
+static void foretell_draft(umbra_runahead *r, const trip *at, int distance)
 {
+    pthread_mutex_lock(&r->names);
     rate(r, at, &r->unlearnt);
-    umbra_store_foretell(umbra_engine_store(r->engine), sequence, umbra_walk_layer(at->walk),
+    umbra_store_foretell(umbra_engine_store(r->engine), at->sequence, umbra_walk_layer(at->walk),
                          distance, at->clock + (uint64_t)distance, r->probability);
     r->stats.predictions++;
+    pthread_mutex_unlock(&r->names);
 }
 
 void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows)
 {
+    pthread_mutex_lock(&r->names);
     for (int t = 0; t < rows->n; t++)
         if (!umbra_is_draft(rows, t))
             learn(r, rows, t);
+    pthread_mutex_unlock(&r->names);
+}
+
+void umbra_runahead_beside(umbra_runahead *r, const umbra_rows *rows)
+{
+    if (r->beside)
+        umbra_beside_begin(r->beside, rows);
 }
 
 /* The trip is behind the last layer: what it guesses there. */
@@ -326,9 +294,9 @@ static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach
     if (!umbra_walk_step(at->walk) && !(cross(r, rows, at) && umbra_walk_step(at->walk)))
         return false;
     if (umbra_is_draft(rows, at->row))
-        foretell_draft(r, at, rows->tokens[at->row].sequence, umbra_walk_distance(at->walk));
+        foretell_draft(r, at, umbra_walk_distance(at->walk));
     else
-        foretell(r, rows, at);
+        umbra_runahead_foretell(r, at);
     return true;
 }
 
@@ -340,6 +308,8 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
         r->near.row = (r->near.row + 1) % rows->n;
         if (!rows->prompt[r->near.row] &&
             (!umbra_is_draft(rows, r->near.row) || umbra_walk_takes_drafts(r->near.walk))) {
+            r->near.sequence = rows->tokens[r->near.row].sequence;
+            r->near.position = rows->position[r->near.row];
             umbra_walk_begin(r->near.walk, rows, r->near.row, UMBRA_TAP_WAIT);
             return true;
         }
@@ -375,10 +345,23 @@ static void choose_level(umbra_runahead *r)
     umbra_walk_limit(r->near.walk, experts_of_level[level]);
 }
 
+/* What the layer before has waited in all, walks included. */
+static void take_wait(umbra_runahead *r)
+{
+    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(r->engine)) + r->stats.predict_ns;
+    r->wait_ns += ((double)(waited_ns - r->waits_ns) - r->wait_ns) * recent;
+    r->waits_ns = waited_ns;
+}
+
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 {
     umbra_store *store = umbra_engine_store(r->engine);
     uint64_t start_ns = umbra_clock_ns();
+    if (r->waits_in != rows->layer)
+        take_wait(r);
+    r->waits_in = rows->layer;
+    if (r->beside && umbra_beside_suffices(r->beside, r->wait_ns))
+        return;
     if (r->near.source != rows->layer) {
         choose_level(r);
         r->near.source = rows->layer;
@@ -421,12 +404,13 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
     int position = umbra_engine_length(r->engine, sequence);
     umbra_walk_limit(r->near.walk, UMBRA_MAX_USED); /* the next wait sets its own */
     r->near.clock = umbra_store_clock(umbra_engine_store(r->engine));
+    r->near.sequence = sequence;
     bool there = umbra_walk_begin_token(r->near.walk, sequence, position, id);
     while (there && have < n) {
         umbra_walk_next said;
         /* Tokens that are to be checked: what they need in the next step, layer by layer. */
         for (int distance = 1; umbra_walk_step(r->near.walk); distance++)
-            foretell_draft(r, &r->near, sequence, distance);
+            foretell_draft(r, &r->near, distance);
         if (!umbra_walk_guess(r->near.walk, &said))
             break;
         have++;

@@ -34,6 +34,8 @@ void umbra_runahead_close(umbra_runahead **runahead);
 void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows);
 /* UMBRA_TAP_ROUTED: what was foretold of the layer has come true or not. */
 void umbra_runahead_routed(umbra_runahead *r, const umbra_rows *rows);
+/* UMBRA_TAP_ROUTED, while reading ahead: where a core is to spare and idle, it walks from here. */
+void umbra_runahead_beside(umbra_runahead *r, const umbra_rows *rows);
 /* UMBRA_TAP_WAIT: walks until what the engine waits for is there. */
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows);
 

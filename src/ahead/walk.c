@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/steps/steps.h"
+#include "store/lend.h"
 
 /* Where a layer keeps the walk's own keys and values, or its recurrent state. */
 typedef struct walk_rows {
@@ -32,6 +33,11 @@ struct umbra_walk {
     int computed;     /* in all */
     float missing;
     bool routed; /* the layer's experts are named, and not yet computed */
+    /* Beside the engine: the thread's own device, what the walk sees of each layer, and whether its
+     * own layer is to be routed yet. */
+    bool beside, begun;
+    umbra_device device;
+    umbra_kv_view *views; /* (layers) */
 };
 
 /* A page holds UMBRA_KV_PAGE rows, a layer needs UMBRA_WALK_TOKENS of them. */
@@ -81,7 +87,8 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) + lay_pages(c, NULL) +
-           (uint64_t)c->kept * sizeof(walk_rows) + sizeof(umbra_walk);
+           (uint64_t)c->kept * sizeof(walk_rows) + (uint64_t)c->layers * sizeof(umbra_kv_view) +
+           sizeof(umbra_walk);
 }
 
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
@@ -100,9 +107,10 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     char *arena = umbra_map(w->scratch_bytes);
     w->pages = umbra_map(w->pages_bytes);
     w->places = umbra_calloc((size_t)c->kept, sizeof *w->places);
+    w->views = umbra_calloc((size_t)c->layers, sizeof *w->views);
     if (arena)
         umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
-    if (!arena || !w->pages || !w->places) {
+    if (!arena || !w->pages || !w->places || !w->views) {
         umbra_walk_close(&w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
@@ -115,6 +123,34 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     return UMBRA_OK;
 }
 
+bool umbra_walk_goes_beside(const umbra_model *model)
+{
+    const umbra_config *c = &model->config;
+    bool goes = c->ngrams.size == 0;
+    for (int l = 0; l < c->layers; l++) {
+        const umbra_attention *a = &c->attention[l];
+        goes = goes && a->conv == 0 && a->ratio == 0 && a->index.kept == 0 &&
+               umbra_recurrent_make(a).heads == 0;
+    }
+    return goes;
+}
+
+int umbra_walk_open_beside(umbra_walk **out, umbra_engine *engine, umbra_error *err)
+{
+    int rc = umbra_walk_open(out, engine, err);
+    if (rc != UMBRA_OK)
+        return rc;
+    umbra_walk *w = *out;
+    w->beside = true;
+    w->device = *w->pass.device;
+    w->device.pool = NULL;
+    w->device.threads = 1;
+    w->device.tick = NULL;
+    w->device.profiler = NULL;
+    w->pass.device = &w->device;
+    return UMBRA_OK;
+}
+
 void umbra_walk_close(umbra_walk **walk)
 {
     umbra_walk *w = *walk;
@@ -123,6 +159,7 @@ void umbra_walk_close(umbra_walk **walk)
     umbra_unmap(w->scratch.arena, w->scratch_bytes);
     umbra_unmap(w->pages, w->pages_bytes);
     umbra_free(w->places);
+    umbra_free(w->views);
     umbra_free(w);
     *walk = NULL;
 }
@@ -155,6 +192,11 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_pl
     while (w->unseen < t && rows->tokens[t - 1 - w->unseen].sequence == w->sequence)
         w->unseen++;
     umbra_engine_row(w->engine, t, &w->scratch);
+    w->begun = w->beside;
+    for (int l = w->source + 1; w->beside && l < w->pass.model->config.layers; l++)
+        w->views[l] = umbra_engine_view(w->engine, l, w->sequence, w->position);
+    if (w->beside)
+        return;
     if (place == UMBRA_TAP_WAIT)
         w->missing = umbra_engine_partial(w->engine, w->layer, t, umbra_residual(&w->scratch));
     else
@@ -185,6 +227,20 @@ void umbra_walk_limit(umbra_walk *w, int experts)
     w->most_experts = experts;
 }
 
+static bool borrow(umbra_walk *w, umbra_store *store, int expert, umbra_lease *lease)
+{
+    return (w->beside ? umbra_store_lend(store, w->layer, &expert, 1, lease)
+                      : umbra_store_borrow(store, w->layer, &expert, 1, lease)) == 1;
+}
+
+static void give_back(const umbra_walk *w, umbra_store *store, const umbra_lease *lease)
+{
+    if (w->beside)
+        umbra_store_take_back(store, lease);
+    else
+        umbra_store_release(store, lease);
+}
+
 /* Of the experts named, those that are in the cache: their weighted sum joins x. */
 static void add_experts(umbra_walk *w)
 {
@@ -196,8 +252,7 @@ static void add_experts(umbra_walk *w)
     umbra_step_sort_pairs(&w->pass, w->layer);
     umbra_step_ffn(&w->pass, w->layer);
     for (int j = 0; j < w->pass.model->config.experts_used; j++) {
-        bool there = n < w->most_experts &&
-                     umbra_store_borrow(store, w->layer, &s->experts[j], 1, &leases[n]) == 1;
+        bool there = n < w->most_experts && borrow(w, store, s->experts[j], &leases[n]);
         n += there;
         all += s->weights[j];
         missing += there ? 0 : s->weights[j];
@@ -209,7 +264,7 @@ static void add_experts(umbra_walk *w)
         umbra_step_experts(&w->pass, w->layer, leases, n);
     umbra_step_mix(&w->pass, w->layer);
     for (int i = 0; i < n; i++)
-        umbra_store_release(store, &leases[i]);
+        give_back(w, store, &leases[i]);
     if (all > 0 && missing / all > w->missing)
         w->missing = missing / all;
 }
@@ -238,7 +293,9 @@ static umbra_kv_view look(const umbra_walk *w, int kept, int held, int seen)
 {
     held = umbra_kv_rows(&w->pass.forms[kept], held);
     seen = umbra_kv_rows(&w->pass.forms[kept], seen);
-    umbra_kv_view view = umbra_engine_view(w->engine, kept, w->sequence, w->position + w->tokens);
+    umbra_kv_view view =
+        w->beside ? w->views[kept]
+                  : umbra_engine_view(w->engine, kept, w->sequence, w->position + w->tokens);
     view.kept = held;
     view.extra = w->pages + w->places[kept].page;
     view.extra_at = w->places[kept].row;
@@ -288,6 +345,9 @@ bool umbra_walk_step(umbra_walk *w)
 {
     const umbra_model *model = w->pass.model;
     int layers = model->config.layers;
+    if (w->begun)
+        w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
+    w->begun = false;
     if (w->routed)
         add_experts(w);
     w->routed = false;

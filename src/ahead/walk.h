@@ -14,7 +14,7 @@
  *         while (umbra_walk_step(w)) ...                  those of the next one
  *
  * For the thread that drives the engine, while the engine waits (UMBRA_TAP_WAIT) or is between two
- * calls. */
+ * calls; but for walks beside it, below. */
 #ifndef UMBRA_AHEAD_WALK_H
 #define UMBRA_AHEAD_WALK_H
 
@@ -36,6 +36,14 @@ uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads);
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
 void umbra_walk_close(umbra_walk **walk);
+
+/* Whether this layout can be walked beside the engine, by a thread of its own: layers keep nothing
+ * but keys and values, which stay as they are while a step is in progress. */
+bool umbra_walk_goes_beside(const umbra_model *model);
+/* A walk for that: begun by the thread that drives the engine, at UMBRA_TAP_ROUTED and from its
+ * end, then stepped by another thread, before the engine ends the step. It computes on that thread
+ * alone. No guesses of tokens. */
+int umbra_walk_open_beside(umbra_walk **out, umbra_engine *engine, umbra_error *err);
 
 /* Begins at row t of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
  * those experts that the engine has computed, or at UMBRA_TAP_HIDDEN or _ROUTED with those that are

@@ -86,16 +86,16 @@ static bool is_open(unsigned epoch)
 }
 
 /* In one order with `sleepers`: who is about to sleep announces it, then looks for work; who brings
- * work puts it down, then looks for sleepers. That the pool closes counts as work for good. `seen`:
- * the epoch of the last job that the worker joined or came too late for. */
+ * work puts it down, then looks for sleepers. That the pool closes counts as work for good, and
+ * that a job has ended counts too: whoever was too late for it spins again, since the next one
+ * follows soon. */
 static bool has_work(umbra_pool *pool, unsigned seen)
 {
-    unsigned epoch = atomic_load(&pool->epoch);
-    return (is_open(epoch) && epoch != seen) || atomic_load(&pool->task) == TASK_SENT ||
+    return atomic_load(&pool->epoch) != seen || atomic_load(&pool->task) == TASK_SENT ||
            atomic_load(&pool->quit);
 }
 
-/* Returns when there is a job other than `seen`, or a task, or when the pool closes. */
+/* Returns when the epoch is no longer `seen`, when there is a task, or when the pool closes. */
 static void wait_for_work(umbra_pool *pool, unsigned seen)
 {
     uint64_t start = umbra_clock_ns();
@@ -118,7 +118,8 @@ static void wait_for_work(umbra_pool *pool, unsigned seen)
 static void do_task(umbra_pool *pool)
 {
     int sent = TASK_SENT;
-    if (!atomic_compare_exchange_strong(&pool->task, &sent, TASK_RUNNING))
+    if (atomic_load(&pool->task) != TASK_SENT || /* an exchange takes the line even if it fails */
+        !atomic_compare_exchange_strong(&pool->task, &sent, TASK_RUNNING))
         return;
     pool->task_fn(pool->task_context);
     atomic_store(&pool->task, TASK_FREE);
@@ -130,15 +131,17 @@ static void do_task(umbra_pool *pool)
  * and no more. */
 static void join_job(umbra_pool *pool, seat *own, unsigned *seen)
 {
-    if (atomic_load(&pool->epoch) == *seen)
-        return;
-    atomic_store(&own->busy, true);
     unsigned epoch = atomic_load(&pool->epoch);
-    if (is_open(epoch) && epoch != *seen) {
-        *seen = epoch;
-        do_items(pool, own->index);
+    if (epoch == *seen)
+        return;
+    if (is_open(epoch)) {
+        atomic_store(&own->busy, true);
+        epoch = atomic_load(&pool->epoch);
+        if (is_open(epoch))
+            do_items(pool, own->index);
+        atomic_store(&own->busy, false);
     }
-    atomic_store(&own->busy, false);
+    *seen = epoch;
 }
 
 static void *worker_main(void *argument)

@@ -1,5 +1,6 @@
 /* What a run tells about itself: figures for people, and one JSON object for programs. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json_writer.h"
 #include "cli/drafts.h"
@@ -102,8 +103,12 @@ void run_print_stats(const run_machine *m, const umbra_generation *g)
     print_ahead(&s, &f);
     fprintf(stderr, "resident   at most %s of experts of %s, %.1f %% fit\n",
             cli_size(s.resident_bytes_max), cli_size(s.budget_bytes), p->residency * 100);
-    fprintf(stderr, "memory     peak %s of a budget of %s (%d threads, %s kernels)\n",
-            cli_size(umbra_process_rss_max()), cli_size(p->ram_bytes), p->threads, p->kernels);
+    /* A simulated disk is the file itself, mapped, and experts are computed from there. */
+    bool simulated = strcmp(s.io, "sim") == 0;
+    fprintf(stderr, "memory     peak %s%s of a budget of %s (%d threads, %s kernels)\n",
+            cli_size(umbra_process_rss_max()),
+            simulated ? ", what was used of the simulated disk's file included," : "",
+            cli_size(p->ram_bytes), p->threads, p->kernels);
     if (p->threads_note[0] != '\0')
         fprintf(stderr, "threads    %d: %s\n", p->threads, p->threads_note);
     print_verdict(p, g, &f);

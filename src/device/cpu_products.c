@@ -15,8 +15,8 @@ enum {
     PIECES_PER_THREAD = 4,
     MANY_TOKENS = 16,
     MANY_PIECES_PER_THREAD = 24,
-    BLOCK_TOKENS = 240, /* most of a block; the kernels go through up to 128 at once, */
-    BLOCK_STEP = 16,    /* in groups of so many */
+    BLOCK_TOKENS = 256, /* most of a block; kernels unpack weights once for up to 128 of them, */
+    BLOCK_STEP = 16,    /* which they take in groups of so many */
 };
 
 typedef struct product_run {

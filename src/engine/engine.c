@@ -399,6 +399,12 @@ void umbra_engine_attach(umbra_engine *e, const umbra_tap *tap)
     e->attached = tap ? *tap : (umbra_tap){0};
 }
 
+void umbra_engine_attach_end(umbra_engine *e, void (*ended)(void *user), void *user)
+{
+    e->ended = ended;
+    e->ended_user = user;
+}
+
 const char *umbra_kernel_name(int index)
 {
     return umbra_kernels_name(index);

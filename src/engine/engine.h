@@ -66,6 +66,9 @@ float *umbra_engine_states(umbra_engine *engine);
 /* A tap that goes along with every call, beside the call's own; logits and progress are not used.
  * NULL detaches it. Copied. */
 void umbra_engine_attach(umbra_engine *engine, const umbra_tap *tap);
+/* Calls ended(user) behind every chunk, however it ended, before anything of its sequences can
+ * change: whoever reads them on another thread stops. NULL detaches it. */
+void umbra_engine_attach_end(umbra_engine *engine, void (*ended)(void *user), void *user);
 
 /* For a second pass beside the engine's own (ahead/walk.c): everything but scratch and rows. Valid
  * while the engine is open. */

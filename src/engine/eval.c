@@ -434,6 +434,8 @@ int umbra_engine_eval(umbra_engine *e, const umbra_token *tokens, int n, const u
         rc = umbra_lead_chunk(e, tokens + first, count, err);
         if (rc == UMBRA_OK)
             rc = compute_chunk(&c, err);
+        if (e->ended)
+            e->ended(e->ended_user);
         umbra_device_profile(&e->device, UMBRA_PROFILE_REST);
     }
     return rc;

@@ -34,6 +34,8 @@ struct umbra_engine {
     umbra_ngram_rows ngram_rows;
     bool *checks; /* (sequences) several rows of a call are guesses, not a prompt */
     umbra_tap attached;
+    void (*ended)(void *user); /* see umbra_engine_attach_end */
+    void *ended_user;
     bool has_identity;
     struct umbra_profiling *profiling; /* profile.c; NULL where no profile is wanted */
     uint64_t identity[2];              /* snapshot.c: of the weights, once they were asked for */

@@ -27,7 +27,7 @@ static const double driven_out = 2;     /* reads that one read for a wrong draft
 static const double alike = 8; /* steps that its being the same for all widths weighs as much as */
 static const double agreement_guess = 0.5; /* of drafts that were never compared, */
 static const double guess_weight = 2;      /* with so much weight */
-static const double other_text = 16; /* most weight of what another text, or the prompt, has said */
+static const double other_text = 2; /* most weight of what another text, or the prompt, has said */
 
 void umbra_gate_init(umbra_gate *g)
 {

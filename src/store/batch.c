@@ -1,4 +1,5 @@
 /* Batches: what is there is pinned at once, the rest is read and handed out as it comes. */
+#include <sched.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -246,7 +247,7 @@ static int end_failed(umbra_store *s, umbra_error *err)
     return b->failure.status;
 }
 
-static void fill_lease(const umbra_store *s, int layer, umbra_lease *lease)
+void umbra_store_fill_lease(const umbra_store *s, int layer, umbra_lease *lease)
 {
     const umbra_slice *slices = umbra_store_slices(s, layer, lease->expert);
     const char *slot = umbra_store_slot(s, lease->slot);
@@ -268,7 +269,7 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
         item->state = UMBRA_ITEM_LEASED;
         leases[i] = (umbra_lease){
             .expert = item->expert, .index = index, .slot = item->slot, .batch = b->number};
-        fill_lease(s, b->layer, &leases[i]);
+        umbra_store_fill_lease(s, b->layer, &leases[i]);
     }
     b->ready_first += n;
     b->ready_n -= n;
@@ -297,7 +298,7 @@ int umbra_store_borrow(umbra_store *s, int layer, const int *experts, int n, umb
             continue;
         umbra_slots_pin(&s->guarded.slots, slot);
         leases[found] = (umbra_lease){.expert = experts[i], .index = i, .slot = slot};
-        fill_lease(s, layer, &leases[found++]);
+        umbra_store_fill_lease(s, layer, &leases[found++]);
     }
     umbra_store_unlock(s);
     umbra_store_rest(s);
@@ -342,6 +343,15 @@ static int32_t slots_of_next(const umbra_store *s)
     return umbra_slots_group(&s->guarded.slots, b->layer, expert)->limit;
 }
 
+/* Whether the next miss has no slot since some are lent, which will come back by themselves. */
+static bool waits_for_lent(umbra_store *s)
+{
+    umbra_store_lock(s);
+    bool waits = s->guarded.lacks_slot;
+    umbra_store_unlock(s);
+    return waits;
+}
+
 static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error *err)
 {
     umbra_batch_state *b = &s->driver.batch;
@@ -365,6 +375,10 @@ static int next_leases(umbra_store *s, umbra_lease *leases, int max, umbra_error
         if (b->handed_out == b->n) {
             end_batch(s);
             return 0;
+        }
+        if (s->driver.in_flight == 0 && waits_for_lent(s)) {
+            sched_yield();
+            continue;
         }
         if (s->driver.in_flight == 0) {
             b->failed = true;

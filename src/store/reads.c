@@ -114,6 +114,7 @@ static bool begin_miss(umbra_store *s)
     assert_locked(s);
     umbra_assert(item->state == UMBRA_ITEM_WAITING);
     item->slot = umbra_slots_take(&s->guarded.slots, b->layer, item->expert, 1, INFINITY, &victim);
+    s->guarded.lacks_slot = item->slot < 0 && s->guarded.lent > 0;
     if (item->slot < 0)
         return false;
     b->misses_begun++;

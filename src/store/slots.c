@@ -106,7 +106,7 @@ static void update(umbra_slots *s, int32_t i)
 {
     const umbra_slot *slot = &s->slot[i];
     s->evictable[i] = INFINITY;
-    if (slot->state != UMBRA_SLOT_RESIDENT || slot->pins > 0)
+    if (slot->state != UMBRA_SLOT_RESIDENT || slot->pins > 0 || slot->lent > 0)
         return;
     float count = s->use_count[pair_of(s, slot->layer, slot->expert)];
     s->evictable[i] = count > 0 ? count : -scan_weight * (float)slot->scan_order;
@@ -157,7 +157,7 @@ static bool evict(umbra_slots *s, const umbra_slot_group *group, float most, umb
     if (v < 0)
         return false;
     const umbra_slot *gone = &s->slot[v];
-    umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0);
+    umbra_assert(gone->state == UMBRA_SLOT_RESIDENT && gone->pins == 0 && gone->lent == 0);
     *victim = (umbra_victim){true, gone->layer, gone->expert, gone->guess};
     vacate(s, v);
     return true;
@@ -208,6 +208,20 @@ void umbra_slots_failed(umbra_slots *s, int32_t i)
 {
     umbra_assert(s->slot[i].state == UMBRA_SLOT_READING);
     vacate(s, i);
+}
+
+void umbra_slots_lend(umbra_slots *s, int32_t i)
+{
+    umbra_assert(s->slot[i].state == UMBRA_SLOT_RESIDENT);
+    s->slot[i].lent++;
+    update(s, i);
+}
+
+void umbra_slots_take_back(umbra_slots *s, int32_t i)
+{
+    umbra_assert(s->slot[i].lent > 0);
+    s->slot[i].lent--;
+    update(s, i);
 }
 
 void umbra_slots_pin(umbra_slots *s, int32_t i)

@@ -1,11 +1,11 @@
 /* Who is in which slot, and who goes next: the cache without its memory and its reads.
  *
- * A slot that is read into or leased stays. The victim is the expert least likely to be used soon:
- * by its use count (least frequently used, LFU: a use counts half after about 35 steps; experts
- * that are not in the cache have one too), and by the probability, as far as it was foretold, that
- * one of the coming layers uses it. Slots of several sizes are caches side by side: an expert that
- * comes takes the place of one of its size. Nothing here locks: the store's mutex is held by the
- * caller. */
+ * A slot that is read into, leased or lent stays. The victim is the expert least likely to be used
+ * soon: by its use count (least frequently used, LFU: a use counts half after about 35 steps;
+ * experts that are not in the cache have one too), and by the probability, as far as it was
+ * foretold, that one of the coming layers uses it. Slots of several sizes are caches side by side:
+ * an expert that comes takes the place of one of its size. Nothing here locks: the store's mutex is
+ * held by the caller. */
 #ifndef UMBRA_STORE_SLOTS_H
 #define UMBRA_STORE_SLOTS_H
 
@@ -26,6 +26,7 @@ typedef struct umbra_slot {
     int32_t layer;
     int32_t expert;
     int32_t pins;        /* leases given or promised */
+    int32_t lent;        /* to who does not drive the store */
     uint32_t scan_order; /* among those that prompts used last, ascending; 0: by none */
     int8_t guess;  /* distance at which it was read ahead and has not been used since; 0: none */
     bool refilled; /* read back, and not used since */
@@ -88,6 +89,10 @@ int32_t umbra_slots_pinned(const umbra_slots *s, int size);
 /* READING ends: the data is there, or the slot becomes empty and its pins are gone. */
 void umbra_slots_arrived(umbra_slots *s, int32_t slot);
 void umbra_slots_failed(umbra_slots *s, int32_t slot);
+
+/* A RESIDENT slot stays, too, while it is lent; no more than that changes by it. */
+void umbra_slots_lend(umbra_slots *s, int32_t slot);
+void umbra_slots_take_back(umbra_slots *s, int32_t slot);
 
 void umbra_slots_pin(umbra_slots *s, int32_t slot);
 void umbra_slots_unpin(umbra_slots *s, int32_t slot);

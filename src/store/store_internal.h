@@ -145,10 +145,13 @@ typedef struct umbra_store_driver {
 } umbra_store_driver;
 
 /* The lock's. Forecasts may change whenever it is not held. Slots are changed by the driver alone,
- * with the lock held, so that the driver may look at them without. */
+ * with the lock held, so that the driver may look at them without; but for whether they are lent,
+ * which any thread may change. */
 typedef struct umbra_store_guarded {
     umbra_slots slots;
     umbra_forecast forecast;
+    int lent;        /* leases of other threads than the driver */
+    bool lacks_slot; /* the driver needs a slot and finds none, but some are lent */
     bool guessing;
     bool keeps_only; /* forecasts keep experts from eviction, and none is read ahead: set by what
                         measures evictions alone */
@@ -238,6 +241,11 @@ static inline const void *umbra_store_data(const umbra_store *s, const umbra_sli
 /* umbra_store_open with a backend and a clock of the caller's. clock NULL: the machine's. */
 int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
                           const umbra_io_ops *ops, const umbra_clock *clock, umbra_error *err);
+
+/* ---- batch.c ---- */
+
+/* Where an expert's slices lie; the lease names it and its slot. */
+void umbra_store_fill_lease(const umbra_store *s, int layer, umbra_lease *lease);
 
 /* ---- reads.c ---- */
 

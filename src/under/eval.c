@@ -51,10 +51,57 @@ static bool is_product(const umbra_foreign_tensor *t)
     return t->op == umbra_foreign_get(NULL)->mul_mat_id && t->src[0] && t->src[0]->data;
 }
 
-static void after(umbra_under_context *c, const umbra_foreign_tensor *t)
+/* ---- the end of a stretch ---- */
+
+void umbra_under_look(umbra_under_context *c, void *graph)
+{
+    const umbra_foreign *f = umbra_foreign_get(NULL);
+    const umbra_under *u = c->under;
+    const umbra_foreign_tensor *chosen = NULL, *before = NULL;
+    int n = f->graph_n_nodes(graph), layer = -1;
+    c->awaited = -1;
+    memset(c->stretch, 0, (size_t)u->experts.layers * sizeof *c->stretch);
+    for (int i = 0; i < n; i++) {
+        const umbra_foreign_tensor *t = f->graph_node(graph, i);
+        int own = chosen_layer(u, t);
+        if (layer >= 0 && t->op == f->mul_mat_id) {
+            c->stretch[layer] = (umbra_under_stretch){chosen, before};
+            layer = -1;
+        }
+        if (own >= 0) {
+            layer = own;
+            chosen = t;
+        }
+        before = t;
+    }
+}
+
+/* What a callback wants ends what a card computes as one. It joins the choice of experts with what
+ * makes their weights, which then would be rounded otherwise: so the choice is looked at behind
+ * these, where the card's part ends anyhow. What is recorded may be overwritten by then. */
+static bool can_wait(const umbra_under_context *c, int layer, const umbra_foreign_tensor *t)
+{
+    const umbra_under_stretch *s = &c->stretch[layer];
+    return s->chosen == t && s->last != t && !c->under->record.folder &&
+           !umbra_foreign_is_host(umbra_foreign_get(NULL), t);
+}
+
+/* Whether to be told when this node is done, as one that shows chosen experts. */
+static bool shows_chosen(umbra_under_context *c, const umbra_foreign_tensor *t)
 {
     int layer = chosen_layer(c->under, t);
+    if (layer >= 0)
+        c->awaited = can_wait(c, layer, t) ? layer : -1;
+    return layer >= 0 ? c->awaited < 0 : c->awaited >= 0 && t == c->stretch[c->awaited].last;
+}
+
+static void after(umbra_under_context *c, const umbra_foreign_tensor *t)
+{
+    if (c->awaited >= 0 && t == c->stretch[c->awaited].last)
+        t = c->stretch[c->awaited].chosen;
+    int layer = chosen_layer(c->under, t);
     if (layer >= 0) {
+        c->awaited = -1;
         c->choice.layer = layer;
         umbra_under_acquire(c, t, umbra_under_find_state(c->under, layer, t));
     } else if (is_product(t)) {
@@ -73,7 +120,7 @@ bool umbra_under_eval(struct ggml_tensor *node, bool ask, void *context)
         return c->host ? c->host(node, ask, c->host_user) : !ask;
     if (ask) {
         c->host_wants = c->host && c->host(node, true, c->host_user);
-        bool wanted = is_product(t) ? before_product(c, t) : chosen_layer(c->under, t) >= 0;
+        bool wanted = is_product(t) ? before_product(c, t) : shows_chosen(c, t);
         bool recorded = umbra_under_record_wants(c, t);
         return c->host_wants || wanted || recorded;
     }

@@ -163,6 +163,7 @@ static int compute(int (*next)(void *, void *), void *scheduler, void *graph)
         return next(scheduler, graph); /* with the host's own */
     __typeof__(&ggml_backend_sched_set_eval_callback) set =
         (__typeof__(set))find_next("ggml_backend_sched_set_eval_callback");
+    umbra_under_look(c, graph);
     set(scheduler, (umbra_foreign_eval *)umbra_under_eval, c);
     int status = next(scheduler, graph);
     umbra_under_leave(c);

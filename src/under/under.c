@@ -284,9 +284,11 @@ int umbra_under_context_open(umbra_under_context **out, umbra_under *u,
         .choice = {.layer = -1,
                    .expert = umbra_calloc(n, sizeof *c->choice.expert),
                    .uses = umbra_calloc(n, sizeof *c->choice.uses)},
+        .stretch = umbra_calloc((size_t)u->experts.layers, sizeof *c->stretch),
+        .awaited = -1,
         .leases = umbra_calloc(n + 1, sizeof *c->leases),
     };
-    if (c->choice.expert && c->choice.uses && c->leases)
+    if (c->choice.expert && c->choice.uses && c->stretch && c->leases)
         return UMBRA_OK;
     umbra_under_context_close(out);
     return umbra_fail_nomem(err, "a context", n * sizeof *c->leases);
@@ -300,6 +302,7 @@ void umbra_under_context_close(umbra_under_context **context)
     umbra_under_leave(c);
     umbra_free(c->choice.expert);
     umbra_free(c->choice.uses);
+    umbra_free(c->stretch);
     umbra_free(c->leases);
     umbra_free(c->fetched);
     umbra_free(c);

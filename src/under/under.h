@@ -69,6 +69,12 @@ typedef struct umbra_under_choice {
     int rows;    /* of this layer: a prompt's last layer may be computed for its last rows alone */
 } umbra_under_choice;
 
+/* Nodes of a graph from the one with a layer's chosen experts to the last one before they are used;
+ * NULL: not known. */
+typedef struct umbra_under_stretch {
+    const umbra_foreign_tensor *chosen, *last;
+} umbra_under_stretch;
+
 struct umbra_under_context {
     umbra_under *under;
     bool (*host)(struct ggml_tensor *node, bool ask, void *user);
@@ -84,12 +90,21 @@ struct umbra_under_context {
     bool first;  /* no layer was reached before the present one */
     umbra_under_inputs inputs;
     umbra_under_choice choice;
+    umbra_under_stretch *stretch; /* (experts.layers) of the graph */
+    int awaited; /* the layer at the end of whose stretch its chosen experts are looked at; -1: none
+                  */
     umbra_lease *leases; /* (experts.experts) */
     int n_leases;
     const umbra_foreign_tensor *ids; /* the node whose experts are held; NULL: none */
     int32_t *fetched;                /* ids of rows that the processor cannot look at */
     size_t fetched_bytes;
 };
+
+/* ---- eval.c ---- */
+
+/* Looks through a graph that is about to be computed, which spares a card some of its losses; may
+ * be left out. */
+void umbra_under_look(umbra_under_context *c, void *graph);
 
 /* ---- lease.c ---- */
 

@@ -200,6 +200,63 @@ static void short_texts_lose_little(void **state)
             }
 }
 
+/* A prompt as long as that, drafted on paper. */
+static void read_prompt(world *w, umbra_gate *g, int tokens)
+{
+    int32_t drafts[MOST];
+    for (int i = 0; i < tokens; i++) {
+        umbra_gate_made(g, &w->watch, 0, drafts, draft(w, drafts, MOST), 0);
+        umbra_gate_came(g, &w->watch, 0);
+    }
+    umbra_gate_forget(g, &w->watch);
+}
+
+/* Behind texts that agree otherwise: what steps take is known by then, so it is found at once how
+ * many drafts pay, and what others agreed to says little. Returns the speed of a text of 200 tokens
+ * beside the best fixed width's; *of_none: beside that without drafts. */
+static double later_text(double agree, int which, int prompt, double *of_none)
+{
+    double seconds = 0, tokens = 0;
+    const world truth = world_of(agree, which, 0.1, true);
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        umbra_gate g;
+        umbra_gate_init(&g);
+        for (int t = 0; t < 4; t++) {
+            world w = truth;
+            w.agree = t < 3 ? agreements[(seed + 4 * (uint64_t)t) % AGREEMENTS] : agree;
+            umbra_random_seed(&w.random, 4 * seed + (uint64_t)t);
+            umbra_gate_forget(&g, &w.watch);
+            read_prompt(&w, &g, prompt);
+            while (w.tokens < 200)
+                one_step(&w, &g);
+            seconds += t == 3 ? w.seconds : 0;
+            tokens += t == 3 ? w.tokens : 0;
+        }
+    }
+    *of_none = tokens / seconds * truth.step_s[0];
+    return tokens / seconds / best_rate(&truth);
+}
+
+static void later_texts_know_what_steps_take(void **state)
+{
+    (void)state;
+    static const double least[] = {0.96, 0.97};
+    for (int i = 0; i < 2; i++) {
+        double sum = 0;
+        for (int a = 0; a < AGREEMENTS; a++)
+            for (int c = 0; c < CURVES; c++) {
+                double of_none, of_best = later_text(agreements[a], c, 100 * i, &of_none);
+                sum += of_best;
+                if (of_none < least[i])
+                    fail_msg("agreement %.2f, curve %s, prompt %d: %.3f of none", agreements[a],
+                             curves[c], 100 * i, of_none);
+            }
+        if (sum < least[i] * AGREEMENTS * CURVES)
+            fail_msg("prompt %d: %.3f of the best on average", 100 * i,
+                     sum / (AGREEMENTS * CURVES));
+    }
+}
+
 /* A text that repeats itself no more costs little, and one that begins to is soon followed. */
 static void changes_are_followed(void **state)
 {
@@ -359,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_width_that_pays_is_found),
         cmocka_unit_test(short_texts_lose_little),
+        cmocka_unit_test(later_texts_know_what_steps_take),
         cmocka_unit_test(changes_are_followed),
         cmocka_unit_test(kinds_are_judged_apart),
         cmocka_unit_test(a_cold_cache_is_no_reason_to_draft),

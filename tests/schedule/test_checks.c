@@ -186,19 +186,26 @@ static void close_texts(text *texts)
         umbra_sampler_close(&texts[i].sampler);
 }
 
-/* All of them at once, with these drafts, against each alone without. Returns the steps. */
-static uint64_t check_texts(const opened *o, umbra_drafts *drafts, bool drawn)
+/* Each of them alone and without drafts, then all at once with these. Returns the steps of the
+ * latter. */
+static uint64_t write_both(const opened *o, umbra_drafts *drafts, text *alone, text *told)
 {
-    text alone[TEXTS], told[TEXTS], *at[TEXTS];
-    make_texts(alone, drawn);
-    make_texts(told, drawn);
+    text *at[TEXTS];
     for (int i = 0; i < TEXTS; i++) {
         at[0] = &alone[i];
         write(o, NULL, 1, at, 1);
     }
     for (int i = 0; i < TEXTS; i++)
         at[i] = &told[i];
-    uint64_t steps = write(o, drafts, SEQUENCES, at, TEXTS);
+    return write(o, drafts, SEQUENCES, at, TEXTS);
+}
+
+static uint64_t check_texts(const opened *o, umbra_drafts *drafts, bool drawn)
+{
+    text alone[TEXTS], told[TEXTS];
+    make_texts(alone, drawn);
+    make_texts(told, drawn);
+    uint64_t steps = write_both(o, drafts, alone, told);
     for (int i = 0; i < TEXTS; i++)
         assert_same(&alone[i], &told[i]);
     close_texts(alone);
@@ -206,45 +213,57 @@ static uint64_t check_texts(const opened *o, umbra_drafts *drafts, bool drawn)
     return steps;
 }
 
-/* Each sequence is told of its text's future, with so many errors, as long as it writes that text.
- */
+/* As many texts as there are sequences, one of them drawn, each in the sequence of its number.
+ * Returns the steps. */
+static uint64_t write_beside(const opened *o, umbra_drafts *drafts, text *texts)
+{
+    text *at[SEQUENCES];
+    for (int i = 0; i < SEQUENCES; i++) {
+        texts[i] = text_of(i, i == 1);
+        at[i] = &texts[i];
+    }
+    return write(o, drafts, SEQUENCES, at, SEQUENCES);
+}
+
+static void close_beside(text *texts)
+{
+    for (int i = 0; i < SEQUENCES; i++)
+        umbra_sampler_close(&texts[i].sampler);
+}
+
+/* Each sequence is told of its text's future, with so many errors. Returns the steps. */
+static uint64_t check_told(const opened *o, const text *alone, double wrong, int most, bool gated)
+{
+    teller t = {.n = PROMPT + NEW, .wrong = wrong};
+    for (int i = 0; i < SEQUENCES; i++)
+        t.text[i] = alone[i].token;
+    const umbra_draft_source source = teller_source(&t);
+    const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = most};
+    umbra_drafts *drafts;
+    text told[SEQUENCES];
+    assert_int_equal(umbra_drafts_open_with(&drafts, o->engine, &draft, &source, gated, NULL, NULL),
+                     0);
+    uint64_t steps = write_beside(o, drafts, told);
+    for (int i = 0; i < SEQUENCES; i++)
+        assert_same(&alone[i], &told[i]);
+    close_beside(told);
+    umbra_drafts_close(&drafts);
+    return steps;
+}
+
 static void several_texts_check_at_once(void **state)
 {
     (void)state;
-    static const double errors[] = {0, 0.3, 1};
     const umbra_engine_options options = {
         .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 24};
     for (int l = 0; l < LAYOUTS; l++) {
         opened o = open_it(layouts[l], NULL, NULL, &options);
-        text alone[SEQUENCES], told[SEQUENCES], *at[SEQUENCES];
-        uint64_t steps = 0;
-        for (int e = -1; e < 3; e++) {
-            teller t = {.n = PROMPT + NEW, .wrong = e < 0 ? 0 : errors[e]};
-            umbra_drafts *drafts = NULL;
-            for (int i = 0; i < SEQUENCES; i++) {
-                text *texts = e < 0 ? alone : told;
-                texts[i] = text_of(i, i == 1);
-                at[i] = &texts[i];
-                t.text[i] = alone[i].token;
-            }
-            const umbra_draft_source source = teller_source(&t);
-            const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 3 + e};
-            if (e >= 0)
-                assert_int_equal(
-                    umbra_drafts_open_with(&drafts, o.engine, &draft, &source, e == 1, NULL, NULL),
-                    0);
-            uint64_t took = write(&o, drafts, SEQUENCES, at, SEQUENCES);
-            steps = e < 0 ? took : steps;
-            for (int i = 0; i < SEQUENCES && e >= 0; i++) {
-                assert_same(&alone[i], &told[i]);
-                umbra_sampler_close(&told[i].sampler);
-            }
-            if (e == 0)
-                assert_true(took < steps);
-            umbra_drafts_close(&drafts);
-        }
-        for (int i = 0; i < SEQUENCES; i++)
-            umbra_sampler_close(&alone[i].sampler);
+        text alone[SEQUENCES];
+        uint64_t steps = write_beside(&o, NULL, alone);
+        assert_true(check_told(&o, alone, 0, 3, false) < steps);
+        check_told(&o, alone, 0.3, 4, true);
+        check_told(&o, alone, 1, 5, false);
+        close_beside(alone);
         close_it(&o);
     }
 }
@@ -282,18 +301,12 @@ static void a_cancelled_text_is_no_matter(void **state)
         opened o = open_it(layouts[l], NULL, NULL, &options);
         umbra_drafts *drafts;
         assert_int_equal(umbra_drafts_open(&drafts, o.engine, &draft, NULL), 0);
-        text alone[TEXTS], told[TEXTS], *at[TEXTS];
+        text alone[TEXTS], told[TEXTS];
         make_texts(alone, true);
         make_texts(told, true);
-        for (int i = 0; i < TEXTS; i++) {
-            at[0] = &alone[i];
-            write(&o, NULL, 1, at, 1);
-        }
-        for (int i = 0; i < TEXTS; i++)
-            at[i] = &told[i];
         told[0].cancel_at = 4;
         told[2].cancel_at = 9;
-        write(&o, drafts, SEQUENCES, at, TEXTS);
+        write_both(&o, drafts, alone, told);
         for (int i = 0; i < TEXTS; i++) {
             assert_memory_equal(alone[i].token, told[i].token, (size_t)told[i].n * sizeof(int32_t));
             assert_int_equal(told[i].job.end,

@@ -1,6 +1,8 @@
 /* The store hands out the right bytes, keeps what is used, and refuses what cannot be. */
 #include "fixture.h"
 
+#include "store/lend.h"
+
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,6 +12,8 @@
 #include "base/memory.h"
 
 /* ---- what batches deliver ---- */
+
+static pthread_barrier_t lent;
 
 static void check_contents(fixture *f, const char *io, bool buffered)
 {
@@ -192,6 +196,71 @@ static void test_lease_held_across_batches(void **state)
     umbra_store_release(s, &lease);
     good_batch(s, 4, many, 7);
     assert_int_equal(stats_of(s).hits, 1 + 2); /* two of the seven were still there */
+    umbra_store_close(&s);
+}
+
+/* ---- lent to who does not drive ---- */
+
+static void test_lent_slots_stay(void **state)
+{
+    (void)state;
+    static const int there[] = {0, 5, 1}, many[] = {0, 1, 2, 3, 4, 6, 7};
+    umbra_store *s = open_faulty(3, 32);
+    umbra_lease leases[3];
+    good_batch(s, 1, there, 3);
+    umbra_store_stats before = stats_of(s);
+    assert_int_equal(umbra_store_lend(s, 1, there, 2, leases), 2);
+    uint64_t seed = 6;
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(run_batch(s, &on_disk, 4, many + i, 1, 1, &seed, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(leases[i].index, i);
+        check_lease(&on_disk, 1, &leases[i], false);
+        umbra_store_take_back(s, &leases[i]);
+    }
+    assert_int_equal(umbra_store_lend(s, 1, there, 3, leases), 2); /* the third had to go */
+    umbra_store_take_back(s, &leases[0]);
+    umbra_store_take_back(s, &leases[1]);
+    assert_int_equal(stats_of(s).hits, before.hits);
+    good_batch(s, 4, many, 7);
+    umbra_store_close(&s);
+}
+
+/* Takes back all that is lent once nothing more is to be had. */
+static void *take_back(void *store)
+{
+    static const int all[] = {0, 1, 2};
+    umbra_lease leases[3], more;
+    assert_int_equal(umbra_store_lend(store, 1, all, 3, leases), 3);
+    pthread_barrier_wait(&lent);
+    while (umbra_store_lend(store, 1, all, 1, &more) == 1) {
+        umbra_store_take_back(store, &more);
+        sched_yield();
+    }
+    for (int i = 0; i < 3; i++) {
+        check_lease(&on_disk, 1, &leases[i], false);
+        umbra_store_take_back(store, &leases[i]);
+    }
+    return NULL;
+}
+
+/* Who needs a slot gets the next that comes back, and no more are lent until then. */
+static void test_demands_go_before_loans(void **state)
+{
+    (void)state;
+    static const int all[] = {0, 1, 2};
+    umbra_store *s = open_faulty(3, 32);
+    pthread_t thread;
+    good_batch(s, 1, all, 3);
+    pthread_barrier_init(&lent, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, take_back, s), 0);
+    pthread_barrier_wait(&lent);
+    good_batch(s, 4, all, 3);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&lent);
+    umbra_lease lease;
+    assert_int_equal(umbra_store_lend(s, 4, all, 1, &lease), 1);
+    umbra_store_take_back(s, &lease);
     umbra_store_close(&s);
 }
 
@@ -387,6 +456,8 @@ int main(void)
         cmocka_unit_test(test_reads_begin_before_hits_are_handed_out),
         cmocka_unit_test(test_depth_and_reluctant_backend),
         cmocka_unit_test(test_lease_held_across_batches),
+        cmocka_unit_test(test_lent_slots_stay),
+        cmocka_unit_test(test_demands_go_before_loans),
         cmocka_unit_test(test_budget_too_small),
         cmocka_unit_test(test_more_than_enough_is_not_used),
         cmocka_unit_test(test_bad_options),

@@ -7,7 +7,7 @@
 
 #include "graphs.h"
 
-static int outputs;
+static int outputs, cuts;
 
 /* The host's own callback. */
 static bool see_output(struct ggml_tensor *node, bool ask, void *user)
@@ -25,6 +25,7 @@ static void compute(stub_scheduler *s, const host *h, int rows, uint64_t *seed, 
     host_graph_make(&g, h, rows, seed, ids);
     if (ggml_backend_sched_graph_compute_async(s, &g.graph) != 0)
         exit(1);
+    cuts += g.graph.cuts;
     printf("%d rows: %016llx\n", rows, (unsigned long long)g.graph.sum);
     host_graph_free(&g);
 }
@@ -68,6 +69,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         compute(s, &h, rows[i], &seed, ids);
     printf("%d outputs\n", outputs);
+    fprintf(stderr, "host: %d cuts behind chosen experts\n", cuts);
     if (argc > 3) { /* until it is told to go on */
         fflush(stdout);
         (void)getchar();

@@ -212,6 +212,7 @@ int ggml_backend_sched_graph_compute_async(void *scheduler, void *graph)
             wanted = s->eval && s->eval(g->node[last + 1], true, s->user);
         for (int i = first; i <= last; i++)
             compute_node(g, g->node[i]);
+        g->cuts += wanted && strncmp(g->node[last]->name, "ffn_moe_topk", 12) == 0;
         if (wanted && !s->eval(g->node[last], false, s->user))
             return 1;
     }

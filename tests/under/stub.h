@@ -58,6 +58,7 @@ typedef struct stub_graph {
     struct ggml_tensor *node[STUB_MOST_NODES];
     int n;
     uint64_t sum; /* of all products, when it has been computed */
+    int cuts;     /* of what is computed as one, right behind chosen experts */
 } stub_graph;
 
 typedef struct stub_scheduler {

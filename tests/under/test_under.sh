@@ -64,7 +64,10 @@ grep -q "many threads spin" "$work/err" || fail "threads sleep where nothing is 
 grep -q "are in memory; llama.cpp goes on" "$work/err" || fail "not everything is in memory"
 same "threads" --experts 10M --io threads -- "$host" $model
 grep -q "reads by threads" "$work/err" || fail "--io"
-same "ids on a device" --experts "$smallest" -- "$host" $model device
+grep -q "[1-9] cuts behind chosen experts" "$work/err" || fail "chosen experts were not looked at"
+same "ids on a device" --experts "$smallest" --stats -- "$host" $model device
+grep -q "host: 0 cuts behind chosen experts" "$work/err" || fail "what a card computes as one was cut"
+grep -q "times a whole layer was read" "$work/err" && fail "ids on a device were not seen"
 same "ids of another name" --experts "$smallest" --stats -- "$host" $model other
 grep -q "times a whole layer was read" "$work/err" || fail "ids of another name were known"
 

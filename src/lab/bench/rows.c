@@ -34,12 +34,15 @@ static const uint64_t any_ram[] = {0};
 static bool has_shadow(const table *t)
 {
     const umbra_bench_options *o = t->o;
-    umbra_prefetch_options beside = {.warn = o->warn, .user = o->user};
+    umbra_prefetch_options beside = {.policy = UMBRA_POLICY_SHADOW};
     umbra_engine_options engine = o->engine;
-    if (o->shadow)
-        return true;
-    (void)umbra_prefetch_fit(t->run.model, &engine, &beside, NULL);
-    return !beside.no_shadow && umbra_prefetch_has_shadow(t->run.model, NULL);
+    umbra_error why = {0};
+    if (o->shadow || !umbra_prefetch_has_shadow(t->run.model, NULL))
+        return o->shadow != NULL;
+    int rc = umbra_prefetch_fit(t->run.model, &engine, &beside, &why);
+    if (rc != UMBRA_OK && o->warn)
+        o->warn(o->user, why.message);
+    return rc == UMBRA_OK;
 }
 
 static int allocate(table *t, size_t most, umbra_error *err)

@@ -1,0 +1,208 @@
+/* Walks while the engine computes, on a thread of their own. */
+#include "ahead/beside.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "ahead/runahead_internal.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/system.h"
+#include "base/thread.h"
+
+/* Experts of a layer that it computes: with none half of what it names is read in vain, and with
+ * all it is no faster than the engine. */
+enum { EXPERTS = 2, STACK_BYTES = 256 << 10 };
+/* It looks for its next walk for so long before it sleeps: about a layer. */
+static const uint64_t look_ns = 300000;
+static const double recent = 1.0 / 64; /* the newest layer's part in a running mean */
+static const double patience = 4;      /* walked layers: shorter waits are not walked in */
+
+struct umbra_beside {
+    umbra_runahead *runahead;
+    trip trip; /* who has the walk: the engine's thread while it is idle, else the own one */
+    pthread_t thread;
+    bool has_thread;
+    int row; /* the last that was walked from */
+    /* Running means: of what the engine takes from layer to layer, and when it came to the last;
+     * of a layer that is walked, which the own thread sets. */
+    double layer_ns;
+    int layer;
+    uint64_t routed_ns;
+    _Atomic double step_ns;
+    atomic_bool busy; /* a walk was begun, and not ended */
+    atomic_bool stop; /* the walk is to end */
+    atomic_bool asleep;
+    atomic_bool quit;
+    pthread_mutex_t mutex; /* only to sleep */
+    pthread_cond_t woken;
+};
+
+bool umbra_beside_is_possible(const umbra_model *model, int threads)
+{
+    return umbra_system_processors() > threads && umbra_walk_goes_beside(model);
+}
+
+/* ---- the thread ---- */
+
+static void walk(umbra_beside *b)
+{
+    int reach = b->runahead->reach;
+    uint64_t start_ns = umbra_clock_ns();
+    double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
+    while (!atomic_load_explicit(&b->stop, memory_order_relaxed) &&
+           umbra_walk_distance(b->trip.walk) < reach && umbra_walk_step(b->trip.walk)) {
+        umbra_runahead_foretell(b->runahead, &b->trip);
+        uint64_t now_ns = umbra_clock_ns();
+        step_ns += ((double)(now_ns - start_ns) - step_ns) * recent;
+        start_ns = now_ns;
+    }
+    atomic_store_explicit(&b->step_ns, step_ns, memory_order_relaxed);
+    atomic_store_explicit(&b->busy, false, memory_order_release);
+}
+
+static void sleep_until_woken(umbra_beside *b)
+{
+    pthread_mutex_lock(&b->mutex);
+    atomic_store(&b->asleep, true);
+    while (!atomic_load(&b->busy) && !atomic_load(&b->quit))
+        pthread_cond_wait(&b->woken, &b->mutex);
+    atomic_store(&b->asleep, false);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+static void *work(void *beside)
+{
+    umbra_beside *b = beside;
+    uint64_t idle_since_ns = umbra_clock_ns();
+    while (!atomic_load(&b->quit)) {
+        if (atomic_load_explicit(&b->busy, memory_order_acquire)) {
+            walk(b);
+            idle_since_ns = umbra_clock_ns();
+        } else if (umbra_clock_ns() - idle_since_ns > look_ns) {
+            sleep_until_woken(b);
+            idle_since_ns = umbra_clock_ns();
+        }
+    }
+    return NULL;
+}
+
+static void wake(umbra_beside *b)
+{
+    if (!atomic_load(&b->asleep))
+        return;
+    pthread_mutex_lock(&b->mutex);
+    pthread_cond_signal(&b->woken);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* ---- the engine's thread ---- */
+
+/* The step is over: what the walk reads of its sequence may change from now on. */
+static void end_walk(void *beside)
+{
+    umbra_beside *b = beside;
+    atomic_store_explicit(&b->stop, true, memory_order_relaxed);
+    while (atomic_load_explicit(&b->busy, memory_order_acquire))
+        sched_yield();
+    atomic_store_explicit(&b->stop, false, memory_order_relaxed);
+}
+
+/* Rows that decode take turns. */
+static bool next_row(umbra_beside *b, const umbra_rows *rows)
+{
+    for (int i = 0; i < rows->n; i++) {
+        b->row = (b->row + 1) % rows->n;
+        if (!rows->prompt[b->row] && !umbra_is_draft(rows, b->row))
+            return true;
+    }
+    return false;
+}
+
+static void take_layer(umbra_beside *b, int layer)
+{
+    uint64_t now_ns = umbra_clock_ns();
+    if (layer == b->layer + 1)
+        b->layer_ns += ((double)(now_ns - b->routed_ns) - b->layer_ns) * recent;
+    b->layer = layer;
+    b->routed_ns = now_ns;
+}
+
+/* Nothing is known of the first walks: then it is taken to be. */
+static bool is_faster(const umbra_beside *b)
+{
+    double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
+    return b->layer_ns <= 0 || step_ns < b->layer_ns;
+}
+
+bool umbra_beside_suffices(const umbra_beside *b, double wait_ns)
+{
+    double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
+    return is_faster(b) && wait_ns < patience * step_ns;
+}
+
+void umbra_beside_begin(umbra_beside *b, const umbra_rows *rows)
+{
+    bool first = rows->layer <= b->layer;
+    take_layer(b, rows->layer);
+    if (!first && !is_faster(b))
+        return;
+    if (atomic_load_explicit(&b->busy, memory_order_acquire) || !next_row(b, rows))
+        return;
+    b->trip.row = b->row;
+    b->trip.source = rows->layer;
+    b->trip.sequence = rows->tokens[b->row].sequence;
+    b->trip.position = rows->position[b->row];
+    b->trip.clock = umbra_store_clock(umbra_engine_store(b->runahead->engine));
+    umbra_walk_begin(b->trip.walk, rows, b->row, UMBRA_TAP_ROUTED);
+    atomic_store(&b->busy, true);
+    wake(b);
+}
+
+int umbra_beside_open(umbra_beside **out, umbra_runahead *runahead, umbra_error *err)
+{
+    umbra_engine *engine = runahead->engine;
+    *out = NULL;
+    if (umbra_engine_ranks(engine) > 1 ||
+        !umbra_beside_is_possible(umbra_engine_model(engine),
+                                  umbra_engine_get_plan(engine)->threads))
+        return UMBRA_OK;
+    umbra_beside *b = umbra_calloc(1, sizeof *b);
+    if (!b)
+        return umbra_fail_nomem(err, "walks on a core to spare", sizeof *b);
+    b->runahead = runahead;
+    pthread_mutex_init(&b->mutex, NULL);
+    pthread_cond_init(&b->woken, NULL);
+    int rc = umbra_walk_open_beside(&b->trip.walk, engine, err);
+    if (rc == UMBRA_OK) {
+        umbra_walk_limit(b->trip.walk, EXPERTS);
+        b->has_thread = umbra_thread_start(&b->thread, work, b, STACK_BYTES) == 0;
+    }
+    if (!b->has_thread) {
+        umbra_beside_close(&b);
+        return rc;
+    }
+    umbra_engine_attach_end(engine, end_walk, b);
+    *out = b;
+    return UMBRA_OK;
+}
+
+void umbra_beside_close(umbra_beside **beside)
+{
+    umbra_beside *b = *beside;
+    if (!b)
+        return;
+    if (b->has_thread) {
+        umbra_engine_attach_end(b->runahead->engine, NULL, NULL);
+        end_walk(b);
+        atomic_store(&b->quit, true);
+        wake(b);
+        pthread_join(b->thread, NULL);
+    }
+    umbra_walk_close(&b->trip.walk);
+    pthread_cond_destroy(&b->woken);
+    pthread_mutex_destroy(&b->mutex);
+    umbra_free(b);
+    *beside = NULL;
+}
