@@ -256,8 +256,10 @@ static int compile(umbra_splitter *s, const char *pattern, const char *path, umb
                           "%s: the pre-tokeniser does not compile: %s", path, text);
     }
     s->patterns[s->n_patterns++] = compiled;
+#ifndef UMBRA_NO_JIT
     /* Without machine code (a PCRE2 or a system that does not allow it) matching is slower. */
     (void)pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
+#endif
     return UMBRA_OK;
 }
 

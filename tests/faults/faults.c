@@ -194,9 +194,20 @@ bool file_says(const char *path, const char *words)
     return strstr(text, words) != NULL;
 }
 
+/* The i-th of all, or of a part of them: "2/16" is the second of sixteen parts. */
+static int sample_all(int i, int most, const char *which)
+{
+    int part, parts;
+    if (sscanf(which, "%d/%d", &part, &parts) != 2)
+        part = parts = 1;
+    int n = part + i * parts;
+    return n <= most ? n : 0;
+}
+
 int sample(int i, int most, int room)
 {
-    if (getenv("UMBRA_ALL_FAULTS") || most <= room)
-        return i < most ? i + 1 : 0;
+    const char *all = getenv("UMBRA_ALL_FAULTS");
+    if (all || most <= room)
+        return sample_all(i, most, all ? all : "");
     return i < room ? 1 + (int)((int64_t)i * most / room) : 0;
 }

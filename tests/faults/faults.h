@@ -49,7 +49,7 @@ void remove_output(const command *c);
 uint64_t hash_of(const char *path);
 bool file_says(const char *path, const char *words);
 /* n to try of `most`: all, or where these are too many so many, spread evenly; i from 0. 0: no
- * more. With UMBRA_ALL_FAULTS in the environment: all. */
+ * more. With UMBRA_ALL_FAULTS in the environment: all, or of N parts the K-th where it says K/N. */
 int sample(int i, int most, int room);
 void shell(const char *line);
 

@@ -176,6 +176,18 @@ static int some_experts(uint64_t *seed, int *experts)
     return n;
 }
 
+/* Whether pages can be moved here: not on older kernels, nor under valgrind. */
+static bool kernel_moves(void)
+{
+    char *from = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(from != MAP_FAILED);
+    char *to = from + PAGE;
+    bool moves =
+        mremap(from, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+    munmap(from, 2 * PAGE);
+    return moves;
+}
+
 static void check_placed(const umbra_io_ops *ops, const char *io, const char *dir)
 {
     static const int slots[] = {1, 2, 7, EXPERTS, 30, 100};
@@ -200,7 +212,8 @@ static void check_placed(const umbra_io_ops *ops, const char *io, const char *di
             settle(s);
             check_pages(s, &p);
         }
-        assert_int_equal(s->fixed.places.moves, moves);
+        if (kernel_moves())
+            assert_int_equal(s->fixed.places.moves, moves);
         assert_int_equal(umbra_store_clear(s, NULL), UMBRA_OK);
         check_pages(s, &p);
         assert_int_equal(stats_of(s).resident_bytes, 0);

@@ -120,7 +120,7 @@ static int lane_of(uint64_t *busy, int *lanes, const umbra_store_event *e)
 
 static int count_lanes(const timeline *t)
 {
-    uint64_t busy[MOST_LANES];
+    uint64_t busy[MOST_LANES] = {0};
     int lanes = 0;
     for (int i = 0; i < t->n; i++)
         if (t->events[i]->kind == UMBRA_EVENT_READ)
@@ -153,7 +153,7 @@ static double lane_height(int lanes)
 
 static void put_reads(const timeline *t)
 {
-    uint64_t busy[MOST_LANES];
+    uint64_t busy[MOST_LANES] = {0};
     int lanes = 0;
     double height = lane_height(count_lanes(t));
     for (int i = 0; i < t->n; i++)
