@@ -1,6 +1,7 @@
 /* Walks while the engine computes, on a thread of their own. */
 #include "ahead/beside.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -25,8 +26,8 @@ struct umbra_beside {
     pthread_t thread;
     bool has_thread;
     int row; /* the last that was walked from */
-    /* Running means: of what the engine takes from layer to layer, and when it came to the last;
-     * of a layer that is walked, which the own thread sets. */
+    /* Running means: of what the engine takes from one layer with experts to the next, and when it
+     * came to the last; of a layer that is walked, which the own thread sets. */
     double layer_ns;
     int layer;
     uint64_t routed_ns;
@@ -123,7 +124,7 @@ static bool next_row(umbra_beside *b, const umbra_rows *rows)
 static void take_layer(umbra_beside *b, int layer)
 {
     uint64_t now_ns = umbra_clock_ns();
-    if (layer == b->layer + 1)
+    if (layer > b->layer) /* else a chunk has begun since */
         b->layer_ns += ((double)(now_ns - b->routed_ns) - b->layer_ns) * recent;
     b->layer = layer;
     b->routed_ns = now_ns;
@@ -172,6 +173,7 @@ int umbra_beside_open(umbra_beside **out, umbra_runahead *runahead, umbra_error 
     if (!b)
         return umbra_fail_nomem(err, "walks on a core to spare", sizeof *b);
     b->runahead = runahead;
+    b->layer = INT_MAX;
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->woken, NULL);
     int rc = umbra_walk_open_beside(&b->trip.walk, engine, err);

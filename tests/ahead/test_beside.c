@@ -6,14 +6,17 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <umbra/umbra.h>
 
 #include "layouts.h"
 #include "ahead/beside.h"
 #include "ahead/walk.h"
+#include "base/clock.h"
 #include "base/system.h"
 
 enum { TOKENS = 24, CONTEXT = 48, MOST_LAYERS = 16, MOST_USED = 8, SEQUENCES = 2 };
@@ -189,6 +192,93 @@ static void walks_beside_name_the_same(void **state)
     assert_true(missed > 0);
 }
 
+/* ---- a thread that is slower than the engine ---- */
+
+static pthread_t engines_thread;
+static _Atomic uint64_t engines_ns = 1000000000000000; /* a machine that has long been up */
+static atomic_int begun[MOST_LAYERS];                  /* walks, by the layer they go from */
+
+/* Whoever is not the engine's thread takes a second from look to look, the engine a microsecond. */
+static uint64_t look(void *user)
+{
+    static _Thread_local uint64_t own_ns = 1000000000000000;
+    (void)user;
+    if (pthread_equal(pthread_self(), engines_thread))
+        return atomic_fetch_add(&engines_ns, 1000);
+    return own_ns += 1000000000;
+}
+
+static void wait_until(void *user, uint64_t ns)
+{
+    (void)user;
+    if (atomic_load(&engines_ns) < ns)
+        atomic_store(&engines_ns, ns);
+}
+
+/* For the linker: stands before umbra_walk_begin. */
+void __real_umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place);
+void __wrap_umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place);
+void __wrap_umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_place place)
+{
+    if (place == UMBRA_TAP_ROUTED)
+        atomic_fetch_add(&begun[rows->layer], 1);
+    __real_umbra_walk_begin(w, rows, t, place);
+}
+
+/* Time for a walk to come to its end, by the machine's clock. */
+static int give_time(void *user, const umbra_rows *rows)
+{
+    (void)user;
+    (void)rows;
+    return usleep(2000);
+}
+
+static void decode_beside_a_slow_thread(const umbra_model *model)
+{
+    follower f;
+    umbra_prefetch *p;
+    umbra_prefetch_options o = {.policy = UMBRA_POLICY_RUNAHEAD};
+    const umbra_tap tap = {.user = &f, .at = {[UMBRA_TAP_HIDDEN] = give_time}};
+    open_engine(&f, model, smallest(model));
+    assert_int_equal(umbra_prefetch_open(&p, f.engine, &o, NULL), 0);
+    memset(begun, 0, sizeof begun);
+    for (int i = 0; i < TOKENS; i++) {
+        const umbra_token token = {1 + i, 0, false};
+        assert_int_equal(umbra_engine_eval(f.engine, &token, 1, &tap, NULL), 0);
+    }
+    umbra_prefetch_close(&p);
+    umbra_engine_close(&f.engine);
+}
+
+/* It walks from a token's first layer with experts alone, also where layers without stand before
+ * that one or between. */
+static void a_slow_thread_walks_once_a_token(void **state)
+{
+    static const make_layout *const sparse[] = {&make_llama, &make_deepseek2, &make_llama4};
+    const umbra_clock clock = {look, wait_until, NULL};
+    (void)state;
+    if (umbra_system_processors() < 2)
+        skip();
+    engines_thread = pthread_self();
+    umbra_clock_replace(&clock);
+    for (size_t i = 0; i < sizeof sparse / sizeof sparse[0]; i++) {
+        umbra_memory_file file;
+        umbra_model *model;
+        assert_int_equal(make_open(sparse[i], NULL, NULL, NULL, &file, &model, NULL), 0);
+        decode_beside_a_slow_thread(model);
+        int layer = 0;
+        while (layer < MOST_LAYERS && begun[layer] == 0)
+            layer++;
+        assert_in_range(layer, 0, MOST_LAYERS - 1);
+        assert_int_equal(begun[layer], TOKENS);
+        while (++layer < MOST_LAYERS)
+            assert_int_equal(begun[layer], 0);
+        umbra_model_close(&model);
+        umbra_memory_file_release(&file);
+    }
+    umbra_clock_replace(NULL);
+}
+
 static void a_core_to_spare_is_what_is_left(void **state)
 {
     (void)state;
@@ -208,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(walks_beside_name_the_same),
+        cmocka_unit_test(a_slow_thread_walks_once_a_token),
         cmocka_unit_test(a_core_to_spare_is_what_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
