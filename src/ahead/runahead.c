@@ -70,7 +70,7 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_recall
     r->sequences = umbra_engine_sequences(engine);
     r->whole = model->info.moe_layers;
     r->reach = r->whole < NEAR ? r->whole : NEAR;
-    r->near.source = r->far.source = -1;
+    r->near.source = r->far.source = r->waits_in = -1;
     r->ended = (enough + too_few) / 2;
     r->guess_ns = first_guess_ns;
     umbra_margins_init(&r->margins);
@@ -110,9 +110,20 @@ void umbra_runahead_close(umbra_runahead **runahead)
 
 /* ---- what has come true ---- */
 
+/* What the layer that waited last has waited in all, walks included; another one comes. */
+static void take_wait(umbra_runahead *r, int layer)
+{
+    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(r->engine)) + r->stats.predict_ns;
+    if (r->waits_in >= 0)
+        r->wait_ns += ((double)(waited_ns - r->waits_ns) - r->wait_ns) * recent;
+    r->waits_ns = waited_ns;
+    r->waits_in = layer;
+}
+
 void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows)
 {
     uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(r->engine));
+    take_wait(r, -1);
     double most_ns = most_guesses * r->guess_ns;
     r->credit_ns += (double)(waited_ns - r->waited_ns);
     if (r->credit_ns > most_ns)
@@ -345,21 +356,12 @@ static void choose_level(umbra_runahead *r)
     umbra_walk_limit(r->near.walk, experts_of_level[level]);
 }
 
-/* What the layer before has waited in all, walks included. */
-static void take_wait(umbra_runahead *r)
-{
-    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(r->engine)) + r->stats.predict_ns;
-    r->wait_ns += ((double)(waited_ns - r->waits_ns) - r->wait_ns) * recent;
-    r->waits_ns = waited_ns;
-}
-
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
 {
     umbra_store *store = umbra_engine_store(r->engine);
     uint64_t start_ns = umbra_clock_ns();
     if (r->waits_in != rows->layer)
-        take_wait(r);
-    r->waits_in = rows->layer;
+        take_wait(r, rows->layer);
     if (r->beside && umbra_beside_suffices(r->beside, r->wait_ns))
         return;
     if (r->near.source != rows->layer) {

@@ -57,8 +57,8 @@ struct umbra_runahead {
     bool more;        /* the near walk can go on */
     int level;        /* of experts_of_level */
     float ended;      /* share of waits in which every walk came to its end */
-    /* Waits in all, walks included, up to the last layer that waited, which that is, and what such
-     * a layer waits, a running mean. */
+    /* Waits in all, walks included, up to the last layer that waited, which that is (-1: none since
+     * the chunk began), and what such a layer waits, a running mean. */
     uint64_t waits_ns;
     int waits_in;
     double wait_ns;

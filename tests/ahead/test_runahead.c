@@ -11,6 +11,7 @@
 
 #include <umbra/umbra.h>
 
+#include "ahead/runahead_internal.h"
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "store/store_internal.h"
@@ -21,7 +22,8 @@ static const char tiny[] = "models/tiny-q8_0.gguf";
 static umbra_model *model;
 
 /* A clock that stands still but where somebody waits for a simulated disk: then walks always come
- * to their end, however busy the machine is. */
+ * to their end, however busy the machine is. All cores compute, so that none walks beside: how fast
+ * one would be is not to be told by such a clock. */
 static _Atomic uint64_t now_ns = 1;
 
 static uint64_t look(void *user)
@@ -116,8 +118,7 @@ static play decode(umbra_policy policy, const char *io, uint64_t ram, int sequen
 {
     umbra_error err = {0};
     play p = {.best = {5, 90}};
-    umbra_engine_options o = {
-        .ram_bytes = ram, .io = io, .threads = 2, .context = STEPS, .sequences = sequences};
+    umbra_engine_options o = {.ram_bytes = ram, .io = io, .context = STEPS, .sequences = sequences};
     const umbra_prefetch_options ahead = {.policy = policy};
     const umbra_tap tap = {.user = &p, .at = {[UMBRA_TAP_ROUTED] = take_routing}, .logits = take};
     if (umbra_engine_open(&p.engine, model, &o, &err) != 0 ||
@@ -151,8 +152,7 @@ static play decode(umbra_policy policy, const char *io, uint64_t ram, int sequen
 static uint64_t small(int sequences)
 {
     umbra_memory_plan plan;
-    const umbra_engine_options o = {
-        .ram_bytes = 1, .threads = 2, .context = STEPS, .sequences = sequences};
+    const umbra_engine_options o = {.ram_bytes = 1, .context = STEPS, .sequences = sequences};
     (void)umbra_engine_plan(model, &o, &plan, NULL);
     return plan.min_bytes + 12 * plan.slot_bytes;
 }
@@ -228,6 +228,51 @@ static void what_was_foretold_is_held_against_what_came(void **state)
     assert_true(two.hash == decode(UMBRA_POLICY_OFF, slow, small(2), 2, false).hash);
 }
 
+/* ---- what a layer waits ---- */
+
+static int enter(void *runahead, const umbra_rows *rows)
+{
+    umbra_runahead_enter(runahead, rows);
+    return 0;
+}
+
+static int wait(void *runahead, const umbra_rows *rows)
+{
+    if (!rows->prompt[0])
+        umbra_runahead_wait(runahead, rows);
+    return 0;
+}
+
+/* Those that decode, as long as what comes before them may take. */
+static void waits_of_prompts_are_no_layers(void **state)
+{
+    (void)state;
+    enum { PROMPT = 16 };
+    const umbra_clock clock = {look, wait_until, NULL};
+    const umbra_engine_options o = {.ram_bytes = small(1), .io = slow, .context = STEPS};
+    umbra_token text[PROMPT];
+    umbra_engine *engine;
+    umbra_runahead *r;
+    umbra_clock_replace(&clock);
+    assert_int_equal(umbra_engine_open(&engine, model, &o, NULL), 0);
+    assert_int_equal(umbra_runahead_open(&r, engine, NULL, NULL), 0);
+    const umbra_tap tap = {.user = r, .at = {[UMBRA_TAP_ENTER] = enter, [UMBRA_TAP_WAIT] = wait}};
+    umbra_engine_attach(engine, &tap);
+    for (int i = 0; i < PROMPT; i++)
+        text[i] = (umbra_token){.id = 7 * i};
+    double waited_ns = 0;
+    for (int i = 0; i < 2; i++) { /* a prompt, a token, another prompt, a token */
+        assert_int_equal(umbra_engine_eval(engine, text, PROMPT / 2, NULL, NULL), 0);
+        uint64_t before_ns = umbra_store_waited_ns(umbra_engine_store(engine));
+        assert_int_equal(umbra_engine_eval(engine, text + i, 1, NULL, NULL), 0);
+        waited_ns += (double)(umbra_store_waited_ns(umbra_engine_store(engine)) - before_ns);
+        assert_true(r->wait_ns > 0 && r->wait_ns < waited_ns / 64);
+    }
+    umbra_runahead_close(&r);
+    umbra_engine_close(&engine);
+    umbra_clock_replace(NULL);
+}
+
 static void drafts_go_on_by_guesses(void **state)
 {
     (void)state;
@@ -286,6 +331,7 @@ int main(void)
         cmocka_unit_test(the_next_token_is_guessed_and_handed_out),
         cmocka_unit_test(long_waits_are_walked_through),
         cmocka_unit_test(what_was_foretold_is_held_against_what_came),
+        cmocka_unit_test(waits_of_prompts_are_no_layers),
         cmocka_unit_test(drafts_go_on_by_guesses),
         cmocka_unit_test(nonsense_is_refused),
     };
