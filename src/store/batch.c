@@ -163,6 +163,7 @@ static void begin_items(umbra_store *s, const umbra_batch *batch)
 {
     umbra_batch_state *b = &s->driver.batch;
     umbra_store_lock(s);
+    s->guarded.lacks_slot = false; /* a batch that failed may have left it set */
     learn(s, batch);
     umbra_forecast_begin(&s->guarded.forecast, batch->layer);
     count_uses(s, batch);

@@ -1,6 +1,8 @@
 /* What the store does when reads, files, backends and callers fail it. */
 #include "fixture.h"
 
+#include "store/lend.h"
+
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,6 +62,33 @@ static void test_lasting_error_is_reported(void **state)
         good_batch(s, 1, others, 6);
         umbra_store_close(&s);
     }
+}
+
+/* A batch that fails while it lacks a slot lacks none afterwards: lending goes on. */
+static void test_failure_ends_what_is_lacked(void **state)
+{
+    (void)state;
+    static const int there[] = {0, 1}, experts[] = {2, 3};
+    umbra_store *s = open_faulty(3, 32);
+    umbra_lease lent[2], leases[2];
+    umbra_error err = {0};
+    good_batch(s, 1, there, 2);
+    assert_int_equal(umbra_store_lend(s, 1, there, 2, lent), 2);
+    fail_reads_of(&slices_of(&on_disk, 4, 2)[0], EIO, 1000);
+    assert_int_equal(begin_batch(s, 4, experts, 2, &err), 0);
+    assert_int_equal(umbra_store_lend(s, 1, there, 1, leases), 0);
+    int rc;
+    while ((rc = umbra_store_next(s, leases, 2, &err)) > 0)
+        ;
+    assert_int_equal(rc, UMBRA_E_IO);
+    test_fault.fail_times = 0;
+    for (int i = 0; i < 2; i++)
+        umbra_store_take_back(s, &lent[i]);
+    good_batch(s, 1, there, 2); /* misses nothing */
+    assert_int_equal(umbra_store_lend(s, 1, there, 2, lent), 2);
+    for (int i = 0; i < 2; i++)
+        umbra_store_take_back(s, &lent[i]);
+    umbra_store_close(&s);
 }
 
 static void test_shortened_file(void **state)
@@ -148,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_passing_error_is_retried),
         cmocka_unit_test(test_lasting_error_is_reported),
+        cmocka_unit_test(test_failure_ends_what_is_lacked),
         cmocka_unit_test(test_shortened_file),
         cmocka_unit_test(test_all_slots_leased),
         cmocka_unit_test(test_broken_backend),
