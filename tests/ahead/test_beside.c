@@ -230,7 +230,8 @@ static int give_time(void *user, const umbra_rows *rows)
 {
     (void)user;
     (void)rows;
-    return usleep(2000);
+    (void)usleep(2000);
+    return 0;
 }
 
 static void decode_beside_a_slow_thread(const umbra_model *model)
