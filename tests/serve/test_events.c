@@ -372,10 +372,8 @@ static void a_message_that_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_text_that_is_cut),
-        cmocka_unit_test(a_text_that_ends),
-        cmocka_unit_test(a_response_that_fails),
-        cmocka_unit_test(a_message_that_fails),
+        cmocka_unit_test(a_text_that_is_cut),    cmocka_unit_test(a_text_that_ends),
+        cmocka_unit_test(a_response_that_fails), cmocka_unit_test(a_message_that_fails),
     };
     return cmocka_run_group_tests(tests, open_copy, close_copy);
 }
