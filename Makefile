@@ -71,7 +71,7 @@ memcheck:
 	@cmake --preset memcheck >build/memcheck.log 2>&1 || { cat build/memcheck.log; exit 1; }
 	@cmake --build --preset memcheck
 	@ctest --preset memcheck -j$$(nproc) --timeout 600 -R '^(test|fuzz)_' -LE 'slow|once' \
-		-E 'fault|written|kernels|_cli|pipeline|formats|test_bench$$'
+		-E 'fault|written|kernels|_cli|pipeline|formats|test_(bench|checks|collect|drafts|prefetch|serve|walks)$$'
 
 install: build
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
