@@ -90,12 +90,12 @@ static void a_schema_waits_for_the_reasoning(void **state)
     static const char body[] = "{\"messages\":" USER "," SHORTLY "%s}";
     char text[256];
     snprintf(text, sizeof text, body, "");
-    json_t *free = http_post(port, "/v1/chat/completions", text, 200);
+    json_t *plain = http_post(port, "/v1/chat/completions", text, 200);
     snprintf(text, sizeof text, body, ",\"response_format\":{\"type\":\"json_object\"}");
     json_t *held = http_post(port, "/v1/chat/completions", text, 200);
     assert_string_equal(http_text(held, "choices.0.message.reasoning_content"),
-                        http_text(free, "choices.0.message.reasoning_content"));
-    json_decref(free);
+                        http_text(plain, "choices.0.message.reasoning_content"));
+    json_decref(plain);
     json_decref(held);
 }
 

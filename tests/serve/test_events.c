@@ -300,6 +300,20 @@ static void expect_message(const json_t *data, const char *path)
         fail_msg("the file is not named: %s", http_text(data, path));
 }
 
+/* As a whole it is an error with a status. */
+static void expect_refusal(const api *a, const char *type)
+{
+    http_reply r = ask(a, WHOLE, "");
+    json_t *j = json_loadb(r.body, r.bytes, 0, NULL);
+    assert_int_equal(r.status, 500);
+    if (a == &messages)
+        assert_string_equal(http_text(j, "type"), "error");
+    assert_string_equal(http_text(j, "error.type"), type);
+    expect_message(j, "error.message");
+    json_decref(j);
+    http_free(&r);
+}
+
 /* What came before is the text's beginning. */
 static void expect_beginning(const char *text)
 {
@@ -322,13 +336,7 @@ static void a_response_that_fails(void **state)
     assert_string_equal(http_text(data, "response.status"), "failed");
     assert_string_equal(http_text(data, "response.error.code"), "server_error");
     expect_message(data, "response.error.message");
-    http_reply r = ask(&responses, WHOLE, "");
-    json_t *j = json_loadb(r.body, r.bytes, 0, NULL);
-    assert_int_equal(r.status, 500);
-    assert_string_equal(http_text(j, "error.type"), "server_error");
-    expect_message(j, "error.message");
-    json_decref(j);
-    http_free(&r);
+    expect_refusal(&responses, "server_error");
     close_failing(&s, &responses, "output.0.content.0.text");
     expect_beginning(text);
     json_decref(events);
@@ -356,14 +364,7 @@ static void a_message_that_fails(void **state)
     expect_end(&w);
     assert_string_equal(http_text(data, "error.type"), "api_error");
     expect_message(data, "error.message");
-    http_reply r = ask(&messages, WHOLE, "");
-    json_t *j = json_loadb(r.body, r.bytes, 0, NULL);
-    assert_int_equal(r.status, 500);
-    assert_string_equal(http_text(j, "type"), "error");
-    assert_string_equal(http_text(j, "error.type"), "api_error");
-    expect_message(j, "error.message");
-    json_decref(j);
-    http_free(&r);
+    expect_refusal(&messages, "api_error");
     close_failing(&s, &messages, "content.0.text");
     expect_beginning(text);
     json_decref(events);
@@ -372,8 +373,10 @@ static void a_message_that_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_text_that_is_cut),    cmocka_unit_test(a_text_that_ends),
-        cmocka_unit_test(a_response_that_fails), cmocka_unit_test(a_message_that_fails),
+        cmocka_unit_test(a_text_that_is_cut),
+        cmocka_unit_test(a_text_that_ends),
+        cmocka_unit_test(a_response_that_fails),
+        cmocka_unit_test(a_message_that_fails),
     };
     return cmocka_run_group_tests(tests, open_copy, close_copy);
 }
