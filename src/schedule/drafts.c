@@ -84,18 +84,19 @@ static void set_checking(umbra_scheduler *s, bool on)
     }
 }
 
-/* What no token was chosen of is computed once more, without drafts. Returns what became of it; rc:
- * why, which stands if a slot cannot go back. */
-static int compute_again(umbra_scheduler *s, int rc, const umbra_tap *tap, umbra_error *err)
+/* What no token was chosen of is computed once more, without drafts. Where a layer goes back
+ * further than the step, as behind a long piece of a prompt, the steps to come read it anew from
+ * there. */
+static int compute_again(umbra_scheduler *s, const umbra_tap *tap, umbra_error *err)
 {
     int n = 0;
     for (int i = 0; i < s->o.sequences; i++) {
         umbra_text_slot *slot = &s->slots[i];
         if (slot->rows == 0 || slot->chosen > 0)
             continue;
-        if (umbra_scheduler_cut(s, i, slot->held) != slot->held)
-            return rc;
-        int rows = slot->drafts > 0 ? 1 : slot->rows;
+        int held = umbra_scheduler_cut(s, i, slot->held);
+        int rows = held < slot->held ? 0 : slot->drafts > 0 ? 1 : slot->rows;
+        slot->held = held;
         slot->drafts = 0;
         n = umbra_scheduler_add(s, n, i, rows);
     }
@@ -111,7 +112,7 @@ static int check(umbra_scheduler *s, int n, const umbra_tap *tap, umbra_error *e
     set_checking(s, true);
     int rc = umbra_engine_eval(s->o.engine, s->tokens, n, tap, err);
     set_checking(s, false);
-    return rc == UMBRA_E_NONFINITE && drafts ? compute_again(s, rc, tap, err) : rc;
+    return rc == UMBRA_E_NONFINITE && drafts ? compute_again(s, tap, err) : rc;
 }
 
 /* Takes back the drafts that did not agree; the part has what the step gave. A layer may go back

@@ -73,6 +73,13 @@ static json_t *envelope(const serve_answer *a, const char *status, json_t *outpu
     return j;
 }
 
+/* With the text its last item was cut. */
+static void tell_cut(const serve_answer *a, json_t *last)
+{
+    if (is_cut(a) && json_object_get(last, "status"))
+        json_object_set_new(last, "status", json_string("incomplete"));
+}
+
 /* All items, in the order in which they stand in a whole answer. */
 static json_t *output(const serve_answer *a)
 {
@@ -84,6 +91,7 @@ static json_t *output(const serve_answer *a)
         json_array_append_new(list, item(a, MESSAGE_ITEM, n++, 0, true));
     for (int i = 0; i < a->n_tools; i++)
         json_array_append_new(list, item(a, CALL_ITEM, n++, i, true));
+    tell_cut(a, json_array_get(list, (size_t)n - 1));
     return list;
 }
 
@@ -107,8 +115,10 @@ static void event(serve_answer *a, const char *type, json_t *members)
 
 static void begin(serve_answer *a)
 {
-    event(a, "response.created",
-          json_pack("{s:o}", "response", envelope(a, "in_progress", json_array())));
+    static const char *const types[] = {"response.created", "response.in_progress"};
+    for (int i = 0; i < 2; i++)
+        event(a, types[i],
+              json_pack("{s:o}", "response", envelope(a, "in_progress", json_array())));
 }
 
 static void close_message(serve_answer *a, const char *id)
@@ -121,7 +131,8 @@ static void close_message(serve_answer *a, const char *id)
                     0, "part", text_part(text_in(a, &a->content))));
 }
 
-static void close_item(serve_answer *a)
+/* last: nothing follows it. */
+static void close_item(serve_answer *a, bool last)
 {
     char id[64];
     if (a->kind == NO_ITEM)
@@ -137,6 +148,8 @@ static void close_item(serve_answer *a)
                         serve_json_text(t->arguments.data, t->arguments.bytes)));
     }
     json_t *done = item(a, a->kind, a->part, a->call, true);
+    if (last)
+        tell_cut(a, done);
     json_array_append(a->items, done);
     event(a, "response.output_item.done",
           json_pack("{s:i, s:o}", "output_index", a->part, "item", done));
@@ -147,7 +160,7 @@ static void close_item(serve_answer *a)
 static void open_item(serve_answer *a, int kind, int call)
 {
     char id[64];
-    close_item(a);
+    close_item(a, false);
     if (!a->items)
         a->items = json_array();
     a->kind = kind;
@@ -195,7 +208,7 @@ static void delta(serve_answer *a, const serve_delta *d)
 
 static void end(serve_answer *a)
 {
-    close_item(a);
+    close_item(a, true);
     a->from = 0;
     json_t *j = whole(a);
     if (a->items) /* as they came */

@@ -102,6 +102,29 @@ static void a_message_uses_a_tool(void **state)
     http_free(&r);
 }
 
+/* Arguments that end in the middle are no JSON, and none are told. */
+static void a_call_that_is_cut(void **state)
+{
+    (void)state;
+    static const char format[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"The cache holds\"}],\"temperature\":0,"
+        "\"tools\":[{\"name\":\"add\",\"input_schema\":" SCHEMA "}],"
+        "\"tool_choice\":{\"type\":\"any\"},\"max_tokens\":%d}";
+    char body[512];
+    int cut = 0;
+    for (int n = 1; cut == 0 && n < 60; n++) { /* some tokens later its name is known */
+        snprintf(body, sizeof body, format, n);
+        json_t *j = http_post(port, "/v1/messages", body, 200);
+        assert_string_equal(http_text(j, "stop_reason"), "max_tokens");
+        const json_t *first = json_array_get(json_object_get(j, "content"), 0);
+        cut = strcmp(http_text(first, "type"), "tool_use") == 0;
+        if (cut)
+            assert_int_equal(json_object_size(json_object_get(first, "input")), 0);
+        json_decref(j);
+    }
+    assert_true(cut);
+}
+
 static void a_response_calls_a_function(void **state)
 {
     (void)state;
@@ -336,6 +359,7 @@ int main(void)
         cmocka_unit_test(a_chat_calls),
         cmocka_unit_test(a_chat_calls_in_events),
         cmocka_unit_test(a_message_uses_a_tool),
+        cmocka_unit_test(a_call_that_is_cut),
         cmocka_unit_test(a_response_calls_a_function),
         cmocka_unit_test(answers_follow_a_schema),
         cmocka_unit_test(a_call_may_be_forced),

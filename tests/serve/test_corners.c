@@ -83,6 +83,72 @@ static void reasoning_comes_in_events(void **state)
         (const char *const[]){"response.reasoning_text.delta", "response.incomplete", NULL});
 }
 
+/* A schema is for what follows the reasoning, which stays as free as without. */
+static void a_schema_waits_for_the_reasoning(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"messages\":" USER "," SHORTLY "%s}";
+    char text[256];
+    snprintf(text, sizeof text, body, "");
+    json_t *plain = http_post(port, "/v1/chat/completions", text, 200);
+    snprintf(text, sizeof text, body, ",\"response_format\":{\"type\":\"json_object\"}");
+    json_t *held = http_post(port, "/v1/chat/completions", text, 200);
+    assert_string_equal(http_text(held, "choices.0.message.reasoning_content"),
+                        http_text(plain, "choices.0.message.reasoning_content"));
+    json_decref(plain);
+    json_decref(held);
+}
+
+/* Texts of one message are lines of it; reasoning that is hidden is left out. */
+static void blocks_are_joined(void **state)
+{
+    (void)state;
+    static const char *const same[] = {
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\nb\"},{\"role\":\"assistant\","
+        "\"content\":\"c\"}],\"system\":null}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+        "{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"assistant\",\"content\":[{\"type\":"
+        "\"redacted_thinking\",\"data\":\"x\"},{\"type\":\"text\",\"text\":\"c\"}]}]}",
+    };
+    long long n[2];
+    for (int i = 0; i < 2; i++) {
+        json_t *j = http_post(port, "/v1/messages/count_tokens", same[i], 200);
+        n[i] = http_number(j, "input_tokens");
+        json_decref(j);
+    }
+    assert_int_equal(n[0], n[1]);
+    json_t *j = http_post(port, "/v1/messages/count_tokens", "{\"messages\":5}", 400);
+    assert_string_equal(http_text(j, "error.type"), "invalid_request_error");
+    json_decref(j);
+}
+
+static void values_of_other_kinds_are_named(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"stream", "5"}, {"model", "5"}, {"logprobs", "[]"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{\"prompt\":\"a\",\"%s\":%s}", cases[i][0], cases[i][1]);
+        json_t *j = http_post(port, "/v1/completions", body, 400);
+        assert_string_equal(http_text(j, "error.param"), cases[i][0]);
+        json_decref(j);
+    }
+}
+
+/* As if it were left out; and of no share of the tokens the best is left. */
+static void null_and_nothing(void **state)
+{
+    (void)state;
+    json_t *j = http_post(port, "/v1/completions",
+                          "{\"prompt\":\"The cache\",\"temperature\":1.9,\"top_p\":0,\"stop\":null,"
+                          "\"max_tokens\":6}",
+                          200);
+    assert_string_equal(http_text(j, "choices.0.text"), expected_text("The cache", 6));
+    json_decref(j);
+    json_decref(http_post(port, "/v1/chat/completions",
+                          "{\"messages\":" USER "," SHORTLY ",\"tools\":[]}", 200));
+}
+
 static void errors_are_in_each_api_s_words(void **state)
 {
     (void)state;
@@ -167,6 +233,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reasoning_is_told_apart),
         cmocka_unit_test(reasoning_comes_in_events),
+        cmocka_unit_test(a_schema_waits_for_the_reasoning),
+        cmocka_unit_test(blocks_are_joined),
+        cmocka_unit_test(values_of_other_kinds_are_named),
+        cmocka_unit_test(null_and_nothing),
         cmocka_unit_test(errors_are_in_each_api_s_words),
         cmocka_unit_test(prompts_of_odd_shape),
         cmocka_unit_test(a_port_that_is_taken),

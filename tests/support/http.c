@@ -153,6 +153,27 @@ json_t *http_get(int port, const char *path, int status)
     return parse(&r, path, status);
 }
 
+json_t *http_events(const http_reply *r)
+{
+    json_t *list = json_array();
+    char name[64];
+    for (const char *at = r->body; at && *at;) {
+        const char *data = strstr(at, "\ndata: "), *end = strstr(at, "\n\n");
+        if (*at == ':' && end) {
+            at = end + 2;
+            continue;
+        }
+        if (sscanf(at, "event: %63[^\n]", name) != 1 || !data || !end || data > end)
+            fail_msg("no event: %s", at);
+        json_t *j = json_loadb(data + 7, (size_t)(end - data) - 7, 0, NULL);
+        if (!j)
+            fail_msg("no JSON: %s", data);
+        json_array_append_new(list, json_pack("{s:s, s:o}", "event", name, "data", j));
+        at = end + 2;
+    }
+    return list;
+}
+
 static const json_t *find(const json_t *j, const char *path)
 {
     char word[64];

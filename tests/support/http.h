@@ -28,6 +28,9 @@ http_reply http_ask(int port, const char *method, const char *path, const char *
 json_t *http_post(int port, const char *path, const char *body, int status);
 /* The same of a GET. */
 json_t *http_get(int port, const char *path, int status);
+/* The events of a stream, each {"event": its name, "data": its JSON}: a list. The test fails where
+ * bytes are neither an event of a name and one JSON, nor a comment. */
+json_t *http_events(const http_reply *r);
 /* A text in a value by a path as "choices.0.text"; the test fails without it. */
 const char *http_text(const json_t *j, const char *path);
 long long http_number(const json_t *j, const char *path);
