@@ -204,7 +204,7 @@ static void foretell(umbra_runahead *r, const trip *at)
     int layer = umbra_walk_layer(at->walk), distance = umbra_walk_distance(at->walk);
     int tokens = umbra_walk_tokens(at->walk), position = at->position + tokens;
     foretold *f = foretold_of(r, at->sequence, layer);
-    if (is_known(f, position, distance - 1))
+    if (is_known(f, position, distance))
         return;
     f->position = position;
     f->id = tokens > 0 ? at->next.guess.best : -1;
