@@ -14,8 +14,8 @@ shift 3
 umbra=$build/src/cli/umbra io=${IO:-sim:1G,100us} rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)}
 rate=${RATE:-$(echo "$io" | sed -n 's/^sim:\([^,]*\),.*/\1/p')}
 work=$(mktemp -d)
-group=
-trap 'rm -rf "$work"; [ -z "$group" ] || rmdir "$group"' EXIT
+. "$(dirname "$0")/cgroup.sh"
+trap 'rm -rf "$work"; remove_group' EXIT
 
 # field NAME: a number of the JSON on stdin
 field()
@@ -33,20 +33,6 @@ run()
     # shellcheck disable=SC2086
     "$umbra" run "$model" -f "$work/prompt" -n 1 --ctx $((tokens + 64)) -t "$threads" --json \
         ${OPTIONS:-} "$@" 2>"$work/err" || { cat "$work/err" >&2; return 1; }
-}
-
-# make_group BYTES: a memory cgroup, version 1 or 2, for the peer
-make_group()
-{
-    if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
-        group=/sys/fs/cgroup/umbra-prompts-$$
-        echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-        mkdir -p "$group" && echo "$1" >"$group/memory.max"
-        echo 0 2>/dev/null >"$group/memory.swap.max" || true
-    else
-        group=/sys/fs/cgroup/memory/umbra-prompts-$$
-        mkdir -p "$group" && echo "$1" >"$group/memory.limit_in_bytes"
-    fi
 }
 
 # The peer's seconds for the same number of tokens, in the group.
@@ -93,6 +79,7 @@ for percent in ${*:-25 50}; do
         field prefill_tok_s <"$work/json" | awk -v n="$length" '{ print n / $1 }' >>"$work/seconds"
         [ -z "${PEER:-}" ] || run_peer
     done
+    remove_group
     field bytes_read <"$work/json" >"$work/bytes"
     awk -v p="$percent" -v b="$budget" -v read="$(cat "$work/bytes")" -v rate="${rate:-0}" \
         -v c="$(cat "$work/computing")" -v s="$(median "$work/seconds")" 'BEGIN {

@@ -21,31 +21,8 @@ bytes=$(stat -Lc %s "$model")
 work=$(mktemp -d)
 figures=${KEEP:-$work}
 mkdir -p "$figures"
-group=
 ahead=
-
-make_group()
-{
-    if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
-        group=/sys/fs/cgroup/umbra-bench-$$
-        echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-        mkdir "$group" && echo "$1" >"$group/memory.max"
-        echo 0 2>/dev/null >"$group/memory.swap.max" || true
-    else
-        group=/sys/fs/cgroup/memory/umbra-bench-$$
-        mkdir "$group" && echo "$1" >"$group/memory.limit_in_bytes"
-    fi
-}
-
-remove_group()
-{
-    [ -z "$group" ] && return
-    for try in 1 2 3 4 5; do
-        rmdir "$group" 2>/dev/null && break
-        sleep 0.2
-    done
-    group=
-}
+. "$(dirname "$0")/cgroup.sh"
 
 # The disk's read-ahead is 128 KiB while this runs.
 set_read_ahead()
