@@ -248,7 +248,7 @@ static int end_failed(umbra_store *s, umbra_error *err)
     return b->failure.status;
 }
 
-void umbra_store_fill_lease(const umbra_store *s, int layer, umbra_lease *lease)
+static void fill_lease(const umbra_store *s, int layer, umbra_lease *lease)
 {
     const umbra_slice *slices = umbra_store_slices(s, layer, lease->expert);
     const char *slot = umbra_store_slot(s, lease->slot);
@@ -270,7 +270,7 @@ static int hand_out(umbra_store *s, umbra_lease *leases, int max)
         item->state = UMBRA_ITEM_LEASED;
         leases[i] = (umbra_lease){
             .expert = item->expert, .index = index, .slot = item->slot, .batch = b->number};
-        umbra_store_fill_lease(s, b->layer, &leases[i]);
+        fill_lease(s, b->layer, &leases[i]);
     }
     b->ready_first += n;
     b->ready_n -= n;
@@ -288,19 +288,26 @@ bool umbra_store_ready(umbra_store *s)
     return rc != UMBRA_OK || !b->active || b->failed || b->ready_n > 0 || b->handed_out == b->n;
 }
 
-int umbra_store_borrow(umbra_store *s, int layer, const int *experts, int n, umbra_lease *leases)
+int umbra_store_lease_resident(umbra_store *s, int layer, const int *experts, int n,
+                               void (*hold)(umbra_slots *slots, int32_t slot), umbra_lease *leases)
 {
     int found = 0;
-    umbra_store_drive(s);
-    umbra_store_lock(s);
     for (int i = 0; i < n; i++) {
         int32_t slot = umbra_slots_find(&s->guarded.slots, layer, experts[i]);
         if (slot < 0 || s->guarded.slots.slot[slot].state != UMBRA_SLOT_RESIDENT)
             continue;
-        umbra_slots_pin(&s->guarded.slots, slot);
+        hold(&s->guarded.slots, slot);
         leases[found] = (umbra_lease){.expert = experts[i], .index = i, .slot = slot};
-        umbra_store_fill_lease(s, layer, &leases[found++]);
+        fill_lease(s, layer, &leases[found++]);
     }
+    return found;
+}
+
+int umbra_store_borrow(umbra_store *s, int layer, const int *experts, int n, umbra_lease *leases)
+{
+    umbra_store_drive(s);
+    umbra_store_lock(s);
+    int found = umbra_store_lease_resident(s, layer, experts, n, umbra_slots_pin, leases);
     umbra_store_unlock(s);
     umbra_store_rest(s);
     return found;

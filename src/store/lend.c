@@ -7,15 +7,9 @@ int umbra_store_lend(umbra_store *s, int layer, const int *experts, int n, umbra
 {
     int found = 0;
     umbra_store_lock(s);
-    for (int i = 0; i < n && !s->guarded.lacks_slot; i++) {
-        int32_t slot = umbra_slots_find(&s->guarded.slots, layer, experts[i]);
-        if (slot < 0 || s->guarded.slots.slot[slot].state != UMBRA_SLOT_RESIDENT)
-            continue;
-        umbra_slots_lend(&s->guarded.slots, slot);
-        s->guarded.lent++;
-        leases[found] = (umbra_lease){.expert = experts[i], .index = i, .slot = slot};
-        umbra_store_fill_lease(s, layer, &leases[found++]);
-    }
+    if (!s->guarded.lacks_slot)
+        found = umbra_store_lease_resident(s, layer, experts, n, umbra_slots_lend, leases);
+    s->guarded.lent += found;
     umbra_store_unlock(s);
     return found;
 }

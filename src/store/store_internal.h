@@ -244,8 +244,10 @@ int umbra_store_open_with(umbra_store **out, const umbra_store_options *options,
 
 /* ---- batch.c ---- */
 
-/* Where an expert's slices lie; the lease names it and its slot. */
-void umbra_store_fill_lease(const umbra_store *s, int layer, umbra_lease *lease);
+/* Leases of those of n experts of a layer that are in the cache, their slots held by `hold`.
+ * Returns how many. Called with the lock held. */
+int umbra_store_lease_resident(umbra_store *s, int layer, const int *experts, int n,
+                               void (*hold)(umbra_slots *slots, int32_t slot), umbra_lease *leases);
 
 /* ---- reads.c ---- */
 
