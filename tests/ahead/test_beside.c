@@ -157,9 +157,14 @@ static uint64_t decode_with(const umbra_model *model, umbra_policy policy)
     return f.hash;
 }
 
+typedef struct totals {
+    int compared, missed;
+} totals;
+
 /* Where a core is to spare, decoding has walks beside it. */
-static void check_layout(const umbra_model *model, int *compared, int *missed)
+static void check_layout(const umbra_model *model, void *user)
 {
+    totals *of = user;
     uint64_t plain = decode_with(model, UMBRA_POLICY_OFF);
     assert_true(decode_with(model, UMBRA_POLICY_RUNAHEAD) == plain);
     if (!umbra_walk_goes_beside(model))
@@ -168,28 +173,19 @@ static void check_layout(const umbra_model *model, int *compared, int *missed)
              few = compare_walks(model, smallest(model), 2);
     assert_true(all.hash == plain && few.hash == plain);
     assert_true(all.compared > 0);
-    *compared += 1;
-    *missed += few.missed;
+    of->compared += 1;
+    of->missed += few.missed;
 }
 
 static void walks_beside_name_the_same(void **state)
 {
     (void)state;
-    int compared = 0, missed = 0;
+    totals of = {0};
     if (umbra_system_processors() < 2)
         printf("one processor: nothing decodes with walks beside it\n");
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        umbra_memory_file file;
-        umbra_model *model;
-        umbra_error err = {0};
-        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
-            fail_msg("%s", err.message);
-        check_layout(model, &compared, &missed);
-        umbra_model_close(&model);
-        umbra_memory_file_release(&file);
-    }
-    assert_true(compared > (int)(sizeof layouts / sizeof layouts[0]) / 2);
-    assert_true(missed > 0);
+    each_layout(check_layout, &of);
+    assert_true(of.compared > (int)(sizeof layouts / sizeof layouts[0]) / 2);
+    assert_true(of.missed > 0);
 }
 
 /* ---- a thread that is slower than the engine ---- */

@@ -127,31 +127,23 @@ static uint64_t smallest(const umbra_model *model)
 /* Once the cache holds what a token needs, every layer to the token's end is named rightly: the
  * second token after the first of the same kind finds all its experts in memory. Returns how often
  * a small cache had to wait, which is the disk's to say. */
-static int check_layout(const umbra_model *model)
+static void check_layout(const umbra_model *model, void *user)
 {
+    int *waits = user;
     follower plain = follow(model, 0, UMBRA_TAP_ROUTED, 0, false);
     follower f = follow(model, 0, UMBRA_TAP_ROUTED, 0, true);
     assert_true(f.hash == plain.hash);
     assert_true(f.compared > 0 && f.equal > f.compared / 2);
     follower small = follow(model, smallest(model), UMBRA_TAP_WAIT, 0, true);
     assert_true(small.hash == plain.hash);
-    return small.walks;
+    *waits += small.walks;
 }
 
 static void walks_change_nothing_in_any_layout(void **state)
 {
     (void)state;
     int waits = 0;
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        umbra_memory_file file;
-        umbra_model *model;
-        umbra_error err = {0};
-        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
-            fail_msg("%s", err.message);
-        waits += check_layout(model);
-        umbra_model_close(&model);
-        umbra_memory_file_release(&file);
-    }
+    each_layout(check_layout, &waits);
     assert_true(waits > 0);
 }
 
@@ -215,29 +207,30 @@ static bool check_drafts(const umbra_model *model, follower *f, bool walking)
     return takes;
 }
 
+typedef struct totals {
+    int takes, equal, compared;
+} totals;
+
+static void check_layout_drafts(const umbra_model *model, void *user)
+{
+    totals *all = user;
+    follower plain, f;
+    check_drafts(model, &plain, false);
+    bool taken = check_drafts(model, &f, true);
+    assert_true(f.hash == plain.hash);
+    assert_true(taken == (f.walks > 0));
+    all->takes += taken;
+    all->equal += f.equal;
+    all->compared += f.compared;
+}
+
 static void drafts_are_walked_from_in_most_layouts(void **state)
 {
     (void)state;
-    int takes = 0, equal = 0, compared = 0;
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        umbra_memory_file file;
-        umbra_model *model;
-        umbra_error err = {0};
-        follower plain, f;
-        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
-            fail_msg("%s", err.message);
-        check_drafts(model, &plain, false);
-        bool taken = check_drafts(model, &f, true);
-        assert_true(f.hash == plain.hash);
-        assert_true(taken == (f.walks > 0));
-        takes += taken;
-        equal += f.equal;
-        compared += f.compared;
-        umbra_model_close(&model);
-        umbra_memory_file_release(&file);
-    }
-    assert_true(takes > (int)(sizeof layouts / sizeof layouts[0]) / 2);
-    assert_true(equal > compared / 2);
+    totals all = {0};
+    each_layout(check_layout_drafts, &all);
+    assert_true(all.takes > (int)(sizeof layouts / sizeof layouts[0]) / 2);
+    assert_true(all.equal > all.compared / 2);
 }
 
 /* Reads every expert once, so that nothing is missing. */
@@ -445,8 +438,9 @@ static void walk_chain(umbra_walk *w, int at, int32_t (*says)[UMBRA_WALK_TOKENS]
     }
 }
 
-static void check_chain(const umbra_model *model)
+static void check_chain(const umbra_model *model, void *user)
 {
+    (void)user;
     umbra_error err = {0};
     umbra_engine_options o = {.threads = 2, .context = CHAIN};
     crossing c = {.layers = umbra_model_get_info(model)->layers};
@@ -472,16 +466,7 @@ static void check_chain(const umbra_model *model)
 static void in_front_of_tokens_it_is_every_model(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        umbra_memory_file file;
-        umbra_model *model;
-        umbra_error err = {0};
-        if (make_open(layouts[i], NULL, NULL, NULL, &file, &model, &err) != 0)
-            fail_msg("%s", err.message);
-        check_chain(model);
-        umbra_model_close(&model);
-        umbra_memory_file_release(&file);
-    }
+    each_layout(check_chain, NULL);
 }
 
 /* ---- margins ---- */
