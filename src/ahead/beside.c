@@ -25,7 +25,6 @@ struct umbra_beside {
     trip trip; /* who has the walk: the engine's thread while it is idle, else the own one */
     pthread_t thread;
     bool has_thread;
-    int row; /* the last that was walked from */
     /* Running means: of what the engine takes from one layer with experts to the next, and when it
      * came to the last; of a layer that is walked, which the own thread sets. */
     double layer_ns;
@@ -114,8 +113,8 @@ static void end_walk(void *beside)
 static bool next_row(umbra_beside *b, const umbra_rows *rows)
 {
     for (int i = 0; i < rows->n; i++) {
-        b->row = (b->row + 1) % rows->n;
-        if (!rows->prompt[b->row] && !umbra_is_draft(rows, b->row))
+        b->trip.row = (b->trip.row + 1) % rows->n;
+        if (!rows->prompt[b->trip.row] && !umbra_is_draft(rows, b->trip.row))
             return true;
     }
     return false;
@@ -151,12 +150,9 @@ void umbra_beside_begin(umbra_beside *b, const umbra_rows *rows)
         return;
     if (atomic_load_explicit(&b->busy, memory_order_acquire) || !next_row(b, rows))
         return;
-    b->trip.row = b->row;
     b->trip.source = rows->layer;
-    b->trip.sequence = rows->tokens[b->row].sequence;
-    b->trip.position = rows->position[b->row];
     b->trip.clock = umbra_store_clock(umbra_engine_store(b->runahead->engine));
-    umbra_walk_begin(b->trip.walk, rows, b->row, UMBRA_TAP_ROUTED);
+    umbra_trip_begin(&b->trip, rows, UMBRA_TAP_ROUTED);
     atomic_store(&b->busy, true);
     wake(b);
 }

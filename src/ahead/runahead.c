@@ -221,6 +221,13 @@ static void foretell(umbra_runahead *r, const trip *at)
     r->stats.predictions++;
 }
 
+void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place)
+{
+    at->sequence = rows->tokens[at->row].sequence;
+    at->position = rows->position[at->row];
+    umbra_walk_begin(at->walk, rows, at->row, place);
+}
+
 void umbra_runahead_foretell(umbra_runahead *r, const trip *at)
 {
     pthread_mutex_lock(&r->names);
@@ -319,9 +326,7 @@ static bool next_row(umbra_runahead *r, const umbra_rows *rows)
         r->near.row = (r->near.row + 1) % rows->n;
         if (!rows->prompt[r->near.row] &&
             (!umbra_is_draft(rows, r->near.row) || umbra_walk_takes_drafts(r->near.walk))) {
-            r->near.sequence = rows->tokens[r->near.row].sequence;
-            r->near.position = rows->position[r->near.row];
-            umbra_walk_begin(r->near.walk, rows, r->near.row, UMBRA_TAP_WAIT);
+            umbra_trip_begin(&r->near, rows, UMBRA_TAP_WAIT);
             return true;
         }
     }

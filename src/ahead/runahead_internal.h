@@ -69,6 +69,8 @@ struct umbra_runahead {
     umbra_runner_stats stats;
 };
 
+/* The trip's walk begins at its row of the step. */
+void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place);
 /* Of the layer to which the trip has come, by its walk. Any thread. */
 void umbra_runahead_foretell(umbra_runahead *r, const trip *at);
 

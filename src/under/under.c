@@ -191,11 +191,8 @@ static int read_first(umbra_under *u, umbra_error *err)
     return rc;
 }
 
-/* What is not foretold needs to know nothing of the disk. */
 static int look_ahead(umbra_under *u, umbra_error *err)
 {
-    if (u->complete || u->predict.policy == UMBRA_POLICY_OFF)
-        return UMBRA_OK;
     umbra_store_set_guessing(u->store, true);
     return umbra_store_probe(u->store, err);
 }
@@ -210,11 +207,13 @@ static int open_rest(umbra_under *u, const umbra_under_options *o, umbra_error *
     if (rc == UMBRA_OK)
         rc = open_store(u, o, err);
     u->complete = rc == UMBRA_OK && u->slots >= all_experts(u) && !u->record.folder;
-    if (rc == UMBRA_OK)
+    /* What is not foretold needs to know nothing of the disk. */
+    bool foretells = !u->complete && u->predict.policy != UMBRA_POLICY_OFF;
+    if (rc == UMBRA_OK && foretells)
         rc = look_ahead(u, err);
     if (rc == UMBRA_OK)
         rc = read_first(u, err);
-    if (rc == UMBRA_OK && !u->complete && u->predict.policy != UMBRA_POLICY_OFF)
+    if (rc == UMBRA_OK && foretells)
         rc = umbra_under_keep(u, err);
     return rc;
 }

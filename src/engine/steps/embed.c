@@ -12,11 +12,15 @@ void umbra_rope_angles(const umbra_rope *r, const double *frequency, int positio
     }
 }
 
+typedef struct turn_run {
+    const umbra_pass *pass;
+} turn_run;
+
 /* Angles of rows [begin, end). */
 static void turn_rows(void *context, int begin, int end, int worker)
 {
     (void)worker;
-    const umbra_pass *p = context;
+    const umbra_pass *p = ((const turn_run *)context)->pass;
     const umbra_config *c = &p->model->config;
     for (int i = 0; i < UMBRA_ROPES; i++)
         for (int t = begin; t < end; t++)
@@ -32,7 +36,7 @@ void umbra_step_embed(const umbra_pass *p)
     umbra_device_profile(p->device, UMBRA_PROFILE_EMBED);
     umbra_device_embed(p->device, &p->weights->model[UMBRA_TOKEN_EMBEDDING], s->id, p->rows, s->x);
     umbra_device_scale(p->device, s->x, c->embedding_scale, p->rows, c->hidden);
-    umbra_pass pass = *p;
-    umbra_device_run(p->device, p->rows, 8, turn_rows, &pass);
+    turn_run run = {p};
+    umbra_device_run(p->device, p->rows, 8, turn_rows, &run);
     umbra_step_split(p);
 }
