@@ -16,7 +16,7 @@ compile() {
         -c "$file" -o "$objects/$(basename "$file" .c).o"
 }
 
-files="src/base/memory.c src/base/dtype.c src/base/random.c src/kernels/table.c
+files="src/base/clock.c src/base/memory.c src/base/dtype.c src/base/random.c src/kernels/table.c
        src/kernels/scalar/grids.c src/kernels/scalar/scalar.c src/kernels/scalar/reference.c
        src/kernels/scalar/state.c"
 predict=-fno-trapping-math

@@ -11,6 +11,8 @@ typedef union emulated_tile {
     uint8_t bytes[16][64];
     int8_t signed_bytes[16][64];
     int32_t sums[16][16];
+    uint16_t halves[16][32]; /* of floats */
+    float floats[16][16];
 } emulated_tile;
 
 typedef struct emulated_tiles {
@@ -81,6 +83,31 @@ EMULATED void emulated_product(int sum, int a, int b, int is_signed)
         }
 }
 
+EMULATED float emulated_from_half(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+EMULATED void emulated_float_product(int sum, int a, int b)
+{
+    const umbra_tile_shapes *s = &emulated.shapes;
+    const emulated_tile *left = &emulated.tile[a], *right = &emulated.tile[b];
+    emulated_require(s->rows[sum] == s->rows[a] && s->row_bytes[sum] == s->row_bytes[b] &&
+                     s->row_bytes[a] == 4 * s->rows[b] && s->rows[sum] > 0);
+    emulated_require(sum != a && sum != b && a != b);
+    for (int i = 0; i < s->rows[sum]; i++)
+        for (int j = 0; j < s->row_bytes[sum] / 4; j++) {
+            float of[2] = {0}; /* the processor sums even and odd elements by themselves */
+            for (int n = 0; n < s->row_bytes[a] / 2; n++)
+                of[n % 2] += emulated_from_half(left->halves[i][n]) *
+                             emulated_from_half(right->halves[n / 2][2 * j + n % 2]);
+            emulated.tile[sum].floats[i][j] += of[0] + of[1];
+        }
+}
+
 #define UMBRA_TILES_SET                    emulated_set_shapes
 #define UMBRA_TILES_RELEASE                emulated_release
 #define UMBRA_TILE_CLEAR                   emulated_clear
@@ -88,5 +115,6 @@ EMULATED void emulated_product(int sum, int a, int b, int is_signed)
 #define UMBRA_TILE_STORE                   emulated_store
 #define UMBRA_TILE_ADD_SIGNED(sum, a, b)   emulated_product(sum, a, b, 1)
 #define UMBRA_TILE_ADD_UNSIGNED(sum, a, b) emulated_product(sum, a, b, 0)
+#define UMBRA_TILE_ADD_FLOATS              emulated_float_product
 
 #endif

@@ -382,6 +382,46 @@ EMULATED __m256 emulated_half(emulated_floats v, int half)
     return _mm256_loadu_ps(v.lane + 8 * half);
 }
 
+/* The 16-bit elements of a, then b, that the low bits of `at` name. */
+EMULATED emulated_integers emulated_choose_16(emulated_integers a, emulated_integers at,
+                                              emulated_integers b)
+{
+    uint16_t from[64], chosen[32];
+    memcpy(from, &a, sizeof a);
+    memcpy(from + 32, &b, sizeof b);
+    memcpy(chosen, &at, sizeof at);
+    for (int i = 0; i < 32; i++)
+        chosen[i] = from[chosen[i] & 63];
+    memcpy(&a, chosen, sizeof a);
+    return a;
+}
+
+EMULATED emulated_floats emulated_subtract_floats(emulated_floats a, emulated_floats b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] -= b.lane[i];
+    return a;
+}
+
+EMULATED emulated_integers emulated_bits(emulated_floats v)
+{
+    emulated_integers out;
+    memcpy(&out, &v, sizeof out);
+    return out;
+}
+
+EMULATED __m256i emulated_take_half(emulated_integers v)
+{
+    return _mm256_loadu_si256((const __m256i *)v.lane);
+}
+
+EMULATED emulated_floats emulated_floats_of(emulated_integers v)
+{
+    emulated_floats out;
+    memcpy(&out, &v, sizeof out);
+    return out;
+}
+
 /* Compilers have some of these as macros. */
 #undef _mm512_shuffle_i32x4
 #undef _mm512_extractf32x8_ps
@@ -442,6 +482,8 @@ EMULATED __m256 emulated_half(emulated_floats v, int half)
 #define _mm512_i32gather_epi32          emulated_gather
 #define _mm512_i32gather_epi64          emulated_gather_long
 #define _mm512_permutexvar_epi64        emulated_permute_long
+#define _mm512_permutexvar_epi16(at, v) emulated_choose_16(v, at, v)
+#define _mm512_permutex2var_epi16       emulated_choose_16
 #define _mm512_cvtepu8_epi32            emulated_widen_bytes
 #define _mm512_srlv_epi64               emulated_shift_right_long
 #define _mm512_andnot_si512             emulated_and_not
@@ -469,6 +511,10 @@ EMULATED __m256 emulated_half(emulated_floats v, int half)
 #define _mm512_storeu_ps                emulated_store_floats
 #define _mm512_set1_ps                  emulated_set_floats
 #define _mm512_add_ps                   emulated_add
+#define _mm512_sub_ps                   emulated_subtract_floats
+#define _mm512_castps_si512             emulated_bits
+#define _mm512_castsi512_ps             emulated_floats_of
+#define _mm512_castsi512_si256(v)       emulated_take_half(v)
 #define _mm512_mul_ps                   emulated_multiply
 #define _mm512_fmadd_ps                 emulated_fma
 #define _mm512_cvtepi32_ps              emulated_convert

@@ -35,6 +35,10 @@ bool umbra_amx_works(void);
     __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #sum : :)
 #define UMBRA_TILE_ADD_UNSIGNED(sum, a, b)                                                         \
     __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #sum : :)
+/* The same of pairs of floats of 16 bits (the front half of a float's), to sums that are floats;
+ * products and sums that a float holds are exact. */
+#define UMBRA_TILE_ADD_FLOATS(sum, a, b)                                                           \
+    __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #sum : :)
 #endif
 
 #endif

@@ -18,20 +18,37 @@ static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_matm
 #define DEFINE_TYPE(TYPE, name, has_halves, has_offset)                                            \
     static void fill_##name(panel *w, const umbra_matmul *m, int row, int rows, size_t part)       \
     {                                                                                              \
-        fill_panel(w, m, row, rows, part, &rows_##name);                                           \
+        if (UMBRA_##TYPE == UMBRA_Q4_K) {                                                          \
+            fill_nibbles(w, m, row, rows, part, &rows_##name);                                     \
+        } else if (IS_SMALL(TYPE)) {                                                               \
+            fill_floats(w, m, row, rows, part, &rows_##name);                                      \
+        } else {                                                                                   \
+            fill_panel(w, m, row, rows, part, &rows_##name);                                       \
+        }                                                                                          \
     }                                                                                              \
     static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
     {                                                                                              \
-        static const strip_type type = {                                                           \
+        static const strip_type bytes = {                                                          \
             .rows = &rows_##name,                                                                  \
             .fill = fill_##name,                                                                   \
+            .load_group = load_bytes,                                                              \
             .add_group = has_offset ? add_group_offset : add_group_plain,                          \
         };                                                                                         \
-        matmul(m, row_begin, row_end, few_tokens[UMBRA_##TYPE], &type);                            \
+        static const strip_type floats = {                                                         \
+            .rows = &rows_##name,                                                                  \
+            .fill = fill_##name,                                                                   \
+            .load_group = has_halves ? load_halves : load_floats,                                  \
+            .add_group = has_halves   ? add_floats_halves                                          \
+                         : has_offset ? add_floats_offset                                          \
+                                      : add_floats_plain,                                          \
+            .floats = true,                                                                        \
+        };                                                                                         \
+        matmul(m, row_begin, row_end, few_tokens[UMBRA_##TYPE],                                    \
+               IS_SMALL(TYPE) ? &floats : &bytes);                                                 \
     }
 UMBRA_BLOCK_TYPES(DEFINE_TYPE)
 #define SET_MATMUL(TYPE, name, halves, offset)                                                     \
-    if (!(halves)) {                                                                               \
+    if (!(halves) || (IS_SMALL(TYPE) && !(offset))) {                                              \
         k->matmul[UMBRA_##TYPE] = matmul_##name;                                                   \
     }
 

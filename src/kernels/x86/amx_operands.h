@@ -7,23 +7,30 @@
 #include "kernels/x86/avx512_sums.h"
 
 enum {
-    GROUP_TOKENS = 16, /* rows of a tile register */
-    NUMBERS = 16,      /* of a token: scales of 8 parts, then their sums */
+    TILE_ROWS = 16, /* of a tile register */
+    GROUP_TOKENS = TILE_ROWS,
+    NUMBERS = 16, /* of a token: scales of 8 parts, then their sums */
 };
 
 typedef float square[NUMBERS][NUMBERS];
 
-/* A unit of 16 rows. */
+/* A unit of 16 rows: as bytes, or as floats of 16 bits where amx_floats.h says. */
 typedef struct panel {
-    /* Of a part, columns 4 i to 4 i + 3 of each row, then the next four columns. */
-    _Alignas(LINE) int8_t w[PARTS][LANE_ROWS * PART_BYTES];
+    union {
+        /* Of a part, columns 4 i to 4 i + 3 of each row, then the next four columns. */
+        _Alignas(LINE) int8_t w[PARTS][LANE_ROWS * PART_BYTES];
+        uint32_t pairs[PARTS * 2 * TILE_ROWS][LANE_ROWS];
+    };
     unit_numbers numbers;
 } panel;
 
 /* A unit of up to 16 tokens. */
 typedef struct token_group {
-    /* Of a part and a token: low bytes, then high ones. */
-    _Alignas(LINE) uint8_t planes[PARTS][GROUP_TOKENS][2 * PART_BYTES];
+    union {
+        /* Of a part and a token: low bytes, then high ones. */
+        _Alignas(LINE) uint8_t planes[PARTS][GROUP_TOKENS][2 * PART_BYTES];
+        uint16_t floats[PARTS][2][GROUP_TOKENS][PART_BYTES];
+    };
     _Alignas(LINE) square line, number; /* scales of parts, then their sums */
 } token_group;
 
@@ -70,8 +77,21 @@ static void turn_numbers(square out, square in)
     }
 }
 
+/* The scales and sums of `parts` parts from `from` on. */
+UMBRA_INLINE void load_line(token_group *to, int t, const umbra_activations *x, size_t from,
+                            int parts)
+{
+    if (parts == PARTS) {
+        copy_eight(to->line[t], x->scale + from);
+        copy_eight(to->line[t] + PARTS, x->sum + from);
+    } else {
+        memcpy(to->line[t], x->scale + from, (size_t)parts * sizeof(float));
+        memcpy(to->line[t] + PARTS, x->sum + from, (size_t)parts * sizeof(float));
+    }
+}
+
 /* Parts [at, at + parts) of `tokens` tokens; those that fill the group up to `size` are zeros. */
-static void load_group(token_group *to, const umbra_matmul *m, int token, int tokens, int size,
+static void load_bytes(token_group *to, const umbra_matmul *m, int token, int tokens, int size,
                        size_t at, int parts)
 {
     size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
@@ -83,13 +103,7 @@ static void load_group(token_group *to, const umbra_matmul *m, int token, int to
             store_32(to->planes[p][t], _mm512_cvtepi16_epi8(v));
             store_32(to->planes[p][t] + PART_BYTES, _mm512_cvtepi16_epi8(_mm512_srai_epi16(v, 8)));
         }
-        if (parts == PARTS) {
-            copy_eight(to->line[t], m->x->scale + from);
-            copy_eight(to->line[t] + PARTS, m->x->sum + from);
-        } else {
-            memcpy(to->line[t], m->x->scale + from, (size_t)parts * sizeof(float));
-            memcpy(to->line[t] + PARTS, m->x->sum + from, (size_t)parts * sizeof(float));
-        }
+        load_line(to, t, m->x, from, parts);
     }
     for (int t = tokens; t < size; t++) {
         for (int p = 0; p < parts; p++) {

@@ -17,13 +17,18 @@ typedef struct part_products {
     _Alignas(LINE) int32_t low[GROUP_TOKENS][LANE_ROWS];
 } part_products;
 
+/* The same where products are floats: of the part, or of its halves. */
+typedef struct float_products {
+    _Alignas(LINE) float dot[2][GROUP_TOKENS][LANE_ROWS];
+} float_products;
+
 /* Tile registers 0 to 3 take sums, 4 and 5 the planes of the tokens, 6 and 7 weights. */
-static void set_tiles(int tokens)
+static void set_tiles(int tokens, bool floats)
 {
     umbra_tile_shapes shapes = {.palette = 1};
     for (int i = 0; i < 8; i++) {
-        shapes.row_bytes[i] = i / 2 == 2 ? UMBRA_Q16_BLOCK : LINE;
-        shapes.rows[i] = (uint8_t)(i < 6 ? tokens : UMBRA_Q16_BLOCK / 4);
+        shapes.row_bytes[i] = i / 2 == 2 && !floats ? UMBRA_Q16_BLOCK : LINE;
+        shapes.rows[i] = (uint8_t)(i < 6 ? tokens : floats ? TILE_ROWS : UMBRA_Q16_BLOCK / 4);
     }
     UMBRA_TILES_SET(&shapes);
 }

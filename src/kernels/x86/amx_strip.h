@@ -3,20 +3,25 @@
 #ifndef UMBRA_KERNELS_X86_AMX_STRIP_H
 #define UMBRA_KERNELS_X86_AMX_STRIP_H
 
-#include "kernels/x86/amx_panel.h"
+#include "kernels/x86/amx_floats.h"
 
 enum {
-    STRIP_PANELS = 4,
+    STRIP_PANELS = 8,
     STRIP_GROUPS = 8,            /* that pass over a strip; their sums are on the stack */
     LEAST_TOKENS = GROUP_TOKENS, /* fewer are faster with AVX-512 */
 };
+
+typedef void load_group_fn(token_group *to, const umbra_matmul *m, int token, int tokens, int size,
+                           size_t at, int parts);
 
 /* A weight type as the strips see it. */
 typedef struct strip_type {
     const row_type *rows;
     /* fill_panel of the type. */
     void (*fill)(panel *w, const umbra_matmul *m, int row, int rows, size_t part);
+    load_group_fn *load_group;
     add_group_fn *const *add_group;
+    bool floats;
 } strip_type;
 
 /* Sums of a strip: of each panel, the groups. */
@@ -71,9 +76,9 @@ static void multiply_strip(const strip *s)
         for (int g = 0; g < s->groups; g++) {
             int tokens = group_tokens(s, g), fours = (tokens + 3) / 4;
             if (4 * fours != size) {
-                set_tiles(size = 4 * fours);
+                set_tiles(size = 4 * fours, s->type->floats);
             }
-            load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, part, parts);
+            s->type->load_group(&x, s->m, s->token + g * GROUP_TOKENS, tokens, size, part, parts);
             for (int i = 0; i < s->panels; i++) {
                 s->type->add_group[fours - 1](sums[i][g], &w[i], &x, parts);
             }

@@ -340,14 +340,24 @@ UMBRA_NUMBERS(tq2_0)
 #define PAIR(name)                                                                                 \
     UMBRA_INLINE __m512i pair_##name(const uint8_t *unit, const unit_signs *s, int first, int p)
 
-/* Two parts of each row as signed bytes. */
-UMBRA_INLINE void load_lines(__m512i line[LANE_ROWS], const unit_rows *rows, const unit_numbers *n,
-                             int first, const int p, const row_type *type)
+/* Two parts of each row as load_pair has them. */
+UMBRA_INLINE void load_biased(__m512i line[LANE_ROWS], const unit_rows *rows, const unit_numbers *n,
+                              int first, const int p, const row_type *type)
 {
     UMBRA_UNROLL(16)
     for (int r = 0; r < LANE_ROWS; r++) {
         line[r] = type->load_pair(rows->at[r], &n->row[r], first, p);
-        if (type->bias) {
+    }
+}
+
+/* The same as signed bytes. */
+UMBRA_INLINE void load_lines(__m512i line[LANE_ROWS], const unit_rows *rows, const unit_numbers *n,
+                             int first, const int p, const row_type *type)
+{
+    load_biased(line, rows, n, first, p, type);
+    if (type->bias) {
+        UMBRA_UNROLL(16)
+        for (int r = 0; r < LANE_ROWS; r++) {
             line[r] = _mm512_sub_epi8(line[r], _mm512_set1_epi8((char)type->bias));
         }
     }
