@@ -410,6 +410,47 @@ EMULATED emulated_integers emulated_bits(emulated_floats v)
     return out;
 }
 
+#define EMULATED_FLOATS(name, expression)                                                          \
+    EMULATED emulated_floats name(emulated_floats a, emulated_floats b)                            \
+    {                                                                                              \
+        for (int i = 0; i < 16; i++)                                                               \
+            a.lane[i] = expression;                                                                \
+        return a;                                                                                  \
+    }
+EMULATED_FLOATS(emulated_min, a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i])
+EMULATED_FLOATS(emulated_max, a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i])
+EMULATED_FLOATS(emulated_scale, (float)__builtin_scalbn((double)a.lane[i], (int)b.lane[i]))
+
+EMULATED emulated_floats emulated_round(emulated_floats a)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] = __builtin_rintf(a.lane[i]);
+    return a;
+}
+
+EMULATED emulated_floats emulated_negative_fma(emulated_floats a, emulated_floats b,
+                                               emulated_floats c)
+{
+    for (int i = 0; i < 16; i++)
+        c.lane[i] = __builtin_fmaf(-a.lane[i], b.lane[i], c.lane[i]);
+    return c;
+}
+
+EMULATED emulated_floats emulated_load_some(emulated_floats v, unsigned mask, const float *from)
+{
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1)
+            v.lane[i] = from[i];
+    return v;
+}
+
+EMULATED void emulated_store_some(float *to, unsigned mask, emulated_floats v)
+{
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1)
+            to[i] = v.lane[i];
+}
+
 EMULATED __m256i emulated_take_half(emulated_integers v)
 {
     return _mm256_loadu_si256((const __m256i *)v.lane);
@@ -437,6 +478,7 @@ EMULATED emulated_floats emulated_floats_of(emulated_integers v)
 #undef _mm512_cmplt_epi32_mask
 #undef _mm512_cmpneq_epi32_mask
 #undef _mm512_cmpge_epu8_mask
+#undef _mm512_roundscale_ps
 
 #define __m512i                            emulated_integers
 #define __m512                             emulated_floats
@@ -512,6 +554,14 @@ EMULATED emulated_floats emulated_floats_of(emulated_integers v)
 #define _mm512_set1_ps                  emulated_set_floats
 #define _mm512_add_ps                   emulated_add
 #define _mm512_sub_ps                   emulated_subtract_floats
+#define _mm512_min_ps                   emulated_min
+#define _mm512_max_ps                   emulated_max
+#define _mm512_fnmadd_ps                emulated_negative_fma
+#define _mm512_scalef_ps                emulated_scale
+#define _mm512_roundscale_ps(v, how)    emulated_round(v)
+#define _mm512_mask_loadu_ps            emulated_load_some
+#define _mm512_mask_storeu_ps           emulated_store_some
+#define _mm512_maskz_mov_ps(mask, v)    emulated_load_some(emulated_set_floats(0), mask, (v).lane)
 #define _mm512_castps_si512             emulated_bits
 #define _mm512_castsi512_ps             emulated_floats_of
 #define _mm512_castsi512_si256(v)       emulated_take_half(v)
