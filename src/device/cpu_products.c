@@ -14,8 +14,8 @@ enum {
     MOST_GRAIN = 256,
     PIECES_PER_THREAD = 4,
     MANY_TOKENS = 16,
-    MANY_PIECES_PER_THREAD = 24,
-    BLOCK_TOKENS = 256, /* most of a block; kernels unpack weights once for up to 128 of them, */
+    MANY_PIECES_PER_THREAD = 12,
+    BLOCK_TOKENS = 128, /* most of a block; kernels unpack weights once for up to 128 of them, */
     BLOCK_STEP = 16,    /* which they take in groups of so many */
 };
 

@@ -525,7 +525,6 @@ EMULATED emulated_floats emulated_floats_of(emulated_integers v)
 #define _mm512_i32gather_epi64          emulated_gather_long
 #define _mm512_permutexvar_epi64        emulated_permute_long
 #define _mm512_permutexvar_epi16(at, v) emulated_choose_16(v, at, v)
-#define _mm512_permutex2var_epi16       emulated_choose_16
 #define _mm512_cvtepu8_epi32            emulated_widen_bytes
 #define _mm512_srlv_epi64               emulated_shift_right_long
 #define _mm512_andnot_si512             emulated_and_not

@@ -37,10 +37,8 @@ static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_matm
         static const strip_type floats = {                                                         \
             .rows = &rows_##name,                                                                  \
             .fill = fill_##name,                                                                   \
-            .load_group = has_halves ? load_halves : load_floats,                                  \
-            .add_group = has_halves   ? add_floats_halves                                          \
-                         : has_offset ? add_floats_offset                                          \
-                                      : add_floats_plain,                                          \
+            .load_group = load_floats,                                                             \
+            .add_group = has_offset ? add_floats_offset : add_floats_plain,                        \
             .floats = true,                                                                        \
         };                                                                                         \
         matmul(m, row_begin, row_end, few_tokens[UMBRA_##TYPE],                                    \
@@ -48,7 +46,7 @@ static void matmul(const umbra_matmul *m, int row_begin, int row_end, umbra_matm
     }
 UMBRA_BLOCK_TYPES(DEFINE_TYPE)
 #define SET_MATMUL(TYPE, name, halves, offset)                                                     \
-    if (!(halves) || (IS_SMALL(TYPE) && !(offset))) {                                              \
+    if (!(halves)) {                                                                               \
         k->matmul[UMBRA_##TYPE] = matmul_##name;                                                   \
     }
 

@@ -19,7 +19,7 @@ typedef struct panel {
     union {
         /* Of a part, columns 4 i to 4 i + 3 of each row, then the next four columns. */
         _Alignas(LINE) int8_t w[PARTS][LANE_ROWS * PART_BYTES];
-        uint32_t pairs[PARTS * 2 * TILE_ROWS][LANE_ROWS];
+        uint32_t pairs[PARTS * TILE_ROWS][LANE_ROWS];
     };
     unit_numbers numbers;
 } panel;

@@ -17,12 +17,13 @@ typedef struct part_products {
     _Alignas(LINE) int32_t low[GROUP_TOKENS][LANE_ROWS];
 } part_products;
 
-/* The same where products are floats: of the part, or of its halves. */
+/* The same where products are floats. */
 typedef struct float_products {
-    _Alignas(LINE) float dot[2][GROUP_TOKENS][LANE_ROWS];
+    _Alignas(LINE) float dot[GROUP_TOKENS][LANE_ROWS];
 } float_products;
 
-/* Tile registers 0 to 3 take sums, 4 and 5 the planes of the tokens, 6 and 7 weights. */
+/* Of bytes, tile registers 0 to 3 take sums, 4 and 5 the planes of the tokens, 6 and 7 weights; of
+ * floats 0 and 1 take sums, 2 to 5 tokens, 6 and 7 weights. */
 static void set_tiles(int tokens, bool floats)
 {
     umbra_tile_shapes shapes = {.palette = 1};

@@ -6,7 +6,7 @@
 #include "kernels/x86/amx_floats.h"
 
 enum {
-    STRIP_PANELS = 8,
+    STRIP_PANELS = 16,
     STRIP_GROUPS = 8,            /* that pass over a strip; their sums are on the stack */
     LEAST_TOKENS = GROUP_TOKENS, /* fewer are faster with AVX-512 */
 };
