@@ -11,7 +11,7 @@
 
 /* How long a thread without work spins before it sleeps: longer than the serial work between two
  * runs of a token, shorter than a disk read. */
-enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 256 << 10 };
+enum { SPIN_NS = 30000, SPINS_BEFORE_YIELD = 2000, WORKER_STACK_BYTES = 1 << 20 };
 
 enum { TASK_FREE, TASK_SENT, TASK_RUNNING };
 
