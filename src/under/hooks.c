@@ -171,12 +171,26 @@ static void look(umbra_under_context *c, void *scheduler, void *graph)
         umbra_under_look(c, graph);
 }
 
+/* Computes, and lets go what the context holds when that is done. */
+static int compute_around(umbra_under_context *c, int (*next)(void *, void *), void *scheduler,
+                          void *graph)
+{
+    c->around = true;
+    int status = next(scheduler, graph);
+    c->around = false;
+    umbra_under_leave(c);
+    return status;
+}
+
 /* Computes with Umbra's callback in place of the host's, which it calls. */
 static int compute(int (*next)(void *, void *), void *scheduler, void *graph)
 {
-    if (own_context && !own_context->under->complete)
-        look(own_context, scheduler, graph);
+    umbra_under_context *own = own_context;
     own_context = NULL;
+    if (own && !own->under->complete) {
+        look(own, scheduler, graph);
+        return compute_around(own, next, scheduler, graph);
+    }
     umbra_under_context *c = umbra_process_active() ? umbra_process_bind(scheduler, graph) : NULL;
     if (!c || c->under->complete)
         return next(scheduler, graph); /* with the host's own */
@@ -184,9 +198,7 @@ static int compute(int (*next)(void *, void *), void *scheduler, void *graph)
         (__typeof__(set))find_next("ggml_backend_sched_set_eval_callback");
     look(c, scheduler, graph);
     set(scheduler, (umbra_foreign_eval *)umbra_under_eval, c);
-    int status = next(scheduler, graph);
-    umbra_under_leave(c);
-    return status;
+    return compute_around(c, next, scheduler, graph);
 }
 
 HOOK int ggml_backend_sched_graph_compute_async(void *scheduler, void *graph)
