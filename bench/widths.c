@@ -6,6 +6,7 @@
  *   widths TRACES [--wide N...] [--disk BYTES/S,LATENCY...] [--residency SHARE...]
  *          [--agree SHARE...] [--width N...] [--tokens N] [--compute MS] [--experts SHARE]
  *          [--expert KB] [--row SHARE] [--make SHARE] [--text N] [--prompt N] [--kept 1]
+ *          [--prompt-agree SHARE]
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8), of which --experts
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
@@ -16,7 +17,8 @@
  *
  * --text: texts of so many tokens (0: all tokens are one), each by a gate that knows nothing but
  * what drafts behind the --prompt tokens before it (32) would have come to, and begins when the
- * cache is full; --kept 1: by one gate that goes from text to text.
+ * cache is full; --kept 1: by one gate that goes from text to text; --prompt-agree: in the prompt
+ * not the text's share but this comes true.
  *
  * Prints by disk, residency and agreement the experts that were there (hits), the gain in time over
  * no drafts by number of drafts, the gate's (auto), and what that is of the best. */
@@ -43,6 +45,7 @@ typedef struct simulation {
     int recorded;      /* T */
     double compute_ms, experts_share, expert_kb, row_share, make_share;
     int tokens, text, prompt;
+    double prompt_agree; /* -1: as in the text */
     bool kept;
     char file[64];
     /* Of the run in progress. */
@@ -212,13 +215,13 @@ static void begin_text(simulation *s, double agree, umbra_gate *gate)
     int32_t wrong[UMBRA_DRAFT_MOST];
     if (!s->kept)
         umbra_gate_init(gate);
-    umbra_gate_forget(gate, &s->watch);
+    umbra_gate_forget(gate, &s->watch, false);
     for (int i = 0; i < s->prompt && s->make_share <= 0; i++) {
-        make_drafts(s, agree, wrong);
+        make_drafts(s, s->prompt_agree < 0 ? agree : s->prompt_agree, wrong);
         umbra_gate_made(gate, &s->watch, 0, wrong, UMBRA_DRAFT_MOST, 0);
         umbra_gate_came(gate, &s->watch, 0);
     }
-    umbra_gate_forget(gate, &s->watch);
+    umbra_gate_forget(gate, &s->watch, true);
 }
 
 /* width: of every step; -1: the gate's. */
@@ -320,6 +323,8 @@ static void read_number(simulation *s, const char *option, double value)
         s->text = (int)value;
     else if (strcmp(option, "--prompt") == 0)
         s->prompt = (int)value;
+    else if (strcmp(option, "--prompt-agree") == 0)
+        s->prompt_agree = value;
     else if (strcmp(option, "--kept") == 0)
         s->kept = value > 0;
 }
@@ -364,6 +369,7 @@ int main(int argc, char **argv)
                     .row_share = 0.7,
                     .tokens = 1200,
                     .prompt = 32,
+                    .prompt_agree = -1,
                     .now_ns = 1};
     if (argc < 2) {
         fputs("usage: widths TRACES [OPTIONS]; the source's head explains them\n", stderr);
