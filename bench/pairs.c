@@ -201,7 +201,7 @@ static void print(const settings *s, const char *io, uint64_t ram, figures *f)
         at_share(f, n, 0.5), at_share(f, n, 0.75), f[n - 1].ratio, a->seconds * each_ms,
         (double)a->waited_ns * waited_ms, b->seconds * each_ms, (double)b->waited_ns * waited_ms,
         b->on);
-    if (a->walked_s <= 0 && b->walked_s > 0 && umbra_system_processors() <= s->threads)
+    if (a->walked_s <= 0 && b->walked_s > 0 && !umbra_system_has_spare(s->threads))
         print_bound(a, a->seconds * each_ms, (double)a->waited_ns * waited_ms, b->walked_s);
     fflush(stdout);
 }

@@ -18,7 +18,7 @@
  *            anything is waited for or not
  *   +spare   walks are walked by a core of their own, from the newest layer as soon as it has ended
  *            the walk before; it is --spare TIMES as slow as those that compute (2), computes that
- *            many EXPERTS of a layer (0), and goes so many LAYERS (4)
+ *            many EXPERTS of a layer (0), but all of the first, and goes so many LAYERS (4)
  * For instance runahead+true+free.
  *
  * Behind each table stands what no walk can beat, from what off waited in each layer and what a
@@ -57,6 +57,35 @@ static void print_outcome(const simulation *s, const outcome *o, const char *pol
         printf(" %7.2f", (double)s->fates[i] / tokens);
     printf(" %4.0f\n", (double)o->prefetch.runner.predictions / tokens);
     fflush(stdout);
+}
+
+/* What was named of what layers used, and how many were foretold, 1 to 4 layers ahead. first, last:
+ * of simulation.recall, taken together. */
+static void print_named(const simulation *s, const char *from, int first, int last)
+{
+    double k = s->model->config.experts_used, tokens = s->tokens - s->warm;
+    double named[UMBRA_MAX_DISTANCE + 1] = {0}, layers[UMBRA_MAX_DISTANCE + 1] = {0};
+    printf("  named from %-12s", from);
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++) {
+        for (int i = first; i <= last; i++) {
+            named[d] += (double)s->recall[i].named[d];
+            layers[d] += (double)s->recall[i].layers[d];
+        }
+        printf(" %.3f", layers[d] > 0 ? named[d] / (k * layers[d]) : 0);
+    }
+    printf(" of");
+    for (int d = 1; d <= UMBRA_MAX_DISTANCE; d++)
+        printf(" %.1f", layers[d] / tokens);
+    printf(" layers\n");
+}
+
+static void print_recall(const simulation *s)
+{
+    if (s->recall[1].layers[1] == 0)
+        return;
+    print_named(s, "all layers", 0, 1);
+    print_named(s, "the first", 0, 0);
+    print_named(s, "the others", 1, 1);
 }
 
 static void print_head(const char *disk, double residency)
@@ -246,6 +275,7 @@ static void compare_policies(simulation *s, umbra_trace *trace, const choice *o,
         outcome out = simulated_run(s, trace, o->policies[p], disk, residency);
         off_s = strcmp(o->policies[p], "off") == 0 ? out.seconds : off_s;
         print_outcome(s, &out, o->policies[p], off_s);
+        print_recall(s);
         take_limits(&l, s, &out, o->policies[p], disk);
     }
     print_limits(s, &l);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ahead/walk.h"
+#include "base/best.h"
 #include "base/clock.h"
 #include "numbers.h"
 #include "store/store_internal.h"
@@ -89,6 +89,23 @@ static void put_off(simulation *s, int layer, int distance, uint64_t due, const 
     memcpy(f->probability, probability, (size_t)s->model->config.experts * sizeof *probability);
 }
 
+/* Beside the truth: as many of the likeliest as are used. */
+static void count_named(simulation *s, int token, int layer, int distance, const float *probability)
+{
+    const umbra_config *c = &s->model->config;
+    simulated_recall *of = &s->recall[layer > distance];
+    int32_t best[UMBRA_MAX_USED];
+    int n = 0;
+    if (token != s->token || !s->recorded || s->token < s->warm || distance > UMBRA_MAX_DISTANCE)
+        return;
+    for (int32_t e = 0; e < c->experts; e++)
+        n = umbra_best_offer(best, n, c->experts_used, e, probability);
+    of->layers[distance]++;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < c->experts_used; j++)
+            of->named[distance] += truth_of(s, token, layer)[j] == best[i];
+}
+
 /* What the core to spare has found out by now. */
 static void deliver(simulation *s)
 {
@@ -122,6 +139,7 @@ void __wrap_umbra_store_foretell(umbra_store *store, int sequence, int layer, in
     const umbra_config *c = &s->model->config;
     int token = token_of(s, due);
     float *row = s->foretold + (size_t)layer * (size_t)c->experts;
+    count_named(s, token, layer, distance, probability);
     for (int e = 0; e < c->experts; e++)
         row[e] = probability[e];
     if (s->is_true && token < s->tokens) {
@@ -131,6 +149,8 @@ void __wrap_umbra_store_foretell(umbra_store *store, int sequence, int layer, in
     }
     s->foretold_of[layer] = token;
     s->told++;
+    if (s->beside)
+        __real_umbra_walk_limit(s->walk, s->spare_experts);
     if (s->beside && s->n_pending < SIMULATED_PENDING)
         put_off(s, layer, distance, due, row);
     else if (!s->beside)
@@ -153,7 +173,11 @@ bool __wrap_umbra_store_ready(umbra_store *store)
 
 void __wrap_umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, umbra_tap_place at)
 {
-    __real_umbra_walk_begin(walk, rows, t, in_progress->forced ? UMBRA_TAP_ROUTED : at);
+    simulation *s = in_progress;
+    __real_umbra_walk_begin(walk, rows, t, s->forced ? UMBRA_TAP_ROUTED : at);
+    s->walk = walk;
+    if (s->beside && rows->layer == 0)
+        __real_umbra_walk_limit(walk, UMBRA_MAX_USED);
 }
 
 /* ---- the engine's calls ---- */
@@ -320,6 +344,7 @@ static void begin_counting(simulation *s, outcome *out)
     (void)simulated_runs_now(s);
     s->compute_ns = s->walk_ns = 0;
     memset(s->fates, 0, sizeof s->fates);
+    memset(s->recall, 0, sizeof s->recall);
     out->seconds = -(double)s->now_ns * 1e-9;
 }
 

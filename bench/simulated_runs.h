@@ -5,6 +5,7 @@
 #include <umbra/prefetch.h>
 #include <umbra/profile.h>
 
+#include "ahead/walk.h"
 #include "engine/internal.h"
 #include "lab/trace/trace.h"
 
@@ -25,6 +26,12 @@ typedef struct simulated_forecast {
     int layer, distance;
     float *probability; /* (experts) */
 } simulated_forecast;
+
+/* Of what was foretold in a token of its own layers, by distance. */
+typedef struct simulated_recall {
+    uint64_t layers[UMBRA_MAX_DISTANCE + 1];
+    uint64_t named[UMBRA_MAX_DISTANCE + 1]; /* of the experts that these used */
+} simulated_recall;
 
 typedef struct simulation {
     const umbra_model *model;
@@ -53,6 +60,7 @@ typedef struct simulation {
     double compute_ns, walk_ns;
     uint64_t predictions;
     uint64_t fates[FATES];
+    simulated_recall recall[2]; /* from the token's first layer, from the others */
     /* Policy off: what each layer of each token waited, of all tokens that count. */
     double *stalls_ns; /* (tokens, layers), the first n_stalls in use */
     int n_stalls;
@@ -66,6 +74,7 @@ typedef struct simulation {
     uint64_t spare_until_ns, spare_began_ns;
     simulated_forecast pending[SIMULATED_PENDING];
     int n_pending, told;
+    umbra_walk *walk; /* that was begun last */
 } simulation;
 
 typedef struct outcome {

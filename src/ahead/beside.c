@@ -12,9 +12,14 @@
 #include "base/system.h"
 #include "base/thread.h"
 
-/* Experts of a layer that it computes: with none half of what it names is read in vain, and with
- * all it is no faster than the engine. */
-enum { EXPERTS = 2, STACK_BYTES = 256 << 10 };
+/* How many experts of a layer it computes: with none half of what it names is read in vain, and
+ * with all it is no faster than an engine that does not wait. So as many as let it stay ahead. Of a
+ * token's first layer it computes all that are there: what that layer adds is most of the state. */
+static const int experts_of_level[] = {2, 4, UMBRA_MAX_USED};
+enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0], STACK_BYTES = 256 << 10 };
+/* Of the engine's time for a layer: if a walked one takes less, more experts are computed; if it
+ * takes longer than `late`, fewer. One level more takes about so many times as long. */
+static const double early = 0.6, late = 0.9, dearer = 4.0 / 3;
 /* It looks for its next walk for so long before it sleeps: about a layer. */
 static const uint64_t look_ns = 300000;
 static const double recent = 1.0 / 64; /* the newest layer's part in a running mean */
@@ -30,6 +35,8 @@ struct umbra_beside {
     double layer_ns;
     int layer;
     uint64_t routed_ns;
+    int level;  /* of experts_of_level */
+    bool first; /* the walk goes from the token's first layer with experts */
     _Atomic double step_ns;
     atomic_bool busy; /* a walk was begun, and not ended */
     atomic_bool stop; /* the walk is to end */
@@ -41,7 +48,14 @@ struct umbra_beside {
 
 bool umbra_beside_is_possible(const umbra_model *model, int threads)
 {
-    return umbra_system_processors() > threads && umbra_walk_goes_beside(model);
+    return umbra_system_has_spare(threads) && umbra_walk_goes_beside(model);
+}
+
+uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads)
+{
+    return umbra_beside_is_possible(model, threads)
+               ? sizeof(umbra_beside) + STACK_BYTES + umbra_walk_bytes(model, context, threads)
+               : 0;
 }
 
 /* ---- the thread ---- */
@@ -51,8 +65,10 @@ static void walk(umbra_beside *b)
     int reach = b->runahead->reach;
     uint64_t start_ns = umbra_clock_ns();
     double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
+    umbra_walk_limit(b->trip.walk, b->first ? UMBRA_MAX_USED : experts_of_level[b->level]);
     while (!atomic_load_explicit(&b->stop, memory_order_relaxed) &&
            umbra_walk_distance(b->trip.walk) < reach && umbra_walk_step(b->trip.walk)) {
+        umbra_walk_limit(b->trip.walk, experts_of_level[b->level]);
         umbra_runahead_foretell(b->runahead, &b->trip);
         uint64_t now_ns = umbra_clock_ns();
         step_ns += ((double)(now_ns - start_ns) - step_ns) * recent;
@@ -129,6 +145,22 @@ static void take_layer(umbra_beside *b, int layer)
     b->routed_ns = now_ns;
 }
 
+/* No walk is under way. A level's time is guessed from the other's until it is measured. */
+static void choose_level(umbra_beside *b)
+{
+    double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
+    if (b->layer_ns <= 0 || step_ns <= 0)
+        return;
+    if (step_ns < early * b->layer_ns && b->level + 1 < LEVELS) {
+        b->level++;
+        step_ns *= dearer;
+    } else if (step_ns > late * b->layer_ns && b->level > 0) {
+        b->level--;
+        step_ns /= dearer;
+    }
+    atomic_store_explicit(&b->step_ns, step_ns, memory_order_relaxed);
+}
+
 /* Nothing is known of the first walks: then it is taken to be. */
 static bool is_faster(const umbra_beside *b)
 {
@@ -146,10 +178,12 @@ void umbra_beside_begin(umbra_beside *b, const umbra_rows *rows)
 {
     bool first = rows->layer <= b->layer;
     take_layer(b, rows->layer);
-    if (!first && !is_faster(b))
+    if (atomic_load_explicit(&b->busy, memory_order_acquire))
         return;
-    if (atomic_load_explicit(&b->busy, memory_order_acquire) || !next_row(b, rows))
+    choose_level(b);
+    if ((!first && !is_faster(b)) || !next_row(b, rows))
         return;
+    b->first = first;
     b->trip.source = rows->layer;
     b->trip.clock = umbra_store_clock(umbra_engine_store(b->runahead->engine));
     umbra_trip_begin(&b->trip, rows, UMBRA_TAP_ROUTED);
@@ -173,10 +207,8 @@ int umbra_beside_open(umbra_beside **out, umbra_runahead *runahead, umbra_error 
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->woken, NULL);
     int rc = umbra_walk_open_beside(&b->trip.walk, engine, err);
-    if (rc == UMBRA_OK) {
-        umbra_walk_limit(b->trip.walk, EXPERTS);
+    if (rc == UMBRA_OK)
         b->has_thread = umbra_thread_start(&b->thread, work, b, STACK_BYTES) == 0;
-    }
     if (!b->has_thread) {
         umbra_beside_close(&b);
         return rc;

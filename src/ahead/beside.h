@@ -1,6 +1,7 @@
 /* Walks on a core to spare: all the time, not only while the engine waits. When a layer's experts
  * are known and the thread has done its walk before, it goes on from there, as far as is read for,
- * with the heaviest experts that are in the cache, while the engine computes.
+ * with as many of the heaviest experts that are in the cache as it has time for, while the engine
+ * computes.
  *
  * A thread of its own, which looks for its next walk for a moment before it sleeps. */
 #ifndef UMBRA_AHEAD_BESIDE_H
@@ -14,6 +15,8 @@ struct umbra_runahead;
 /* Whether there is a core that no thread of the engine computes on, and the model can be walked so.
  */
 bool umbra_beside_is_possible(const umbra_model *model, int threads);
+/* Memory that it takes, its thread's stack too; 0 where it is not possible. */
+uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads);
 /* *out is NULL also where it is not possible, or there is no thread to be had. */
 int umbra_beside_open(umbra_beside **out, struct umbra_runahead *runahead, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */

@@ -401,7 +401,7 @@ static int open_runner(umbra_prefetch *p, const umbra_prefetch_options *o, umbra
     umbra_error why = {0};
     int rc = choose(&c, umbra_engine_model(e), umbra_engine_sequences(e), o, &why);
     p->automatic = c.automatic;
-    p->own_thread = umbra_system_processors() > umbra_engine_get_plan(e)->threads;
+    p->own_thread = umbra_system_has_spare(umbra_engine_get_plan(e)->threads);
     c.runner.store = umbra_engine_store(e);
     c.runner.gate = gate;
     c.runner.user = e;

@@ -36,8 +36,8 @@ static uint64_t table_bytes(const umbra_model *model, int sequences)
 
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences)
 {
-    int walks = umbra_beside_is_possible(model, threads) ? 3 : 2;
-    return (uint64_t)walks * umbra_walk_bytes(model, context, threads) +
+    return 2 * umbra_walk_bytes(model, context, threads) +
+           umbra_beside_bytes(model, context, threads) +
            table_bytes(model, sequences > 0 ? sequences : 1);
 }
 

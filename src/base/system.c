@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +216,18 @@ void umbra_system_get_processors(const char *root, umbra_processors *out)
     out->usable = out->allowed;
     if (out->quota > 0 && ceil(out->quota) < out->usable)
         out->usable = (int)ceil(out->quota);
+}
+
+bool umbra_processors_have_spare(const umbra_processors *p, int threads)
+{
+    return p->allowed > threads && (p->quota <= 0 || p->quota >= threads + 1);
+}
+
+bool umbra_system_has_spare(int threads)
+{
+    umbra_processors p;
+    umbra_system_get_processors("", &p);
+    return umbra_processors_have_spare(&p, threads);
 }
 
 int umbra_system_processors(void)

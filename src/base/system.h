@@ -5,6 +5,7 @@
 #ifndef UMBRA_BASE_SYSTEM_H
 #define UMBRA_BASE_SYSTEM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { UMBRA_SOURCE_BYTES = 256 };
@@ -37,9 +38,14 @@ typedef struct umbra_processors {
 } umbra_processors;
 
 void umbra_system_get_processors(const char *root, umbra_processors *out);
+/* Whether a thread beside so many that compute has a whole processor to itself: a quota of 1.5 is
+ * usable by two threads, but the second one's half is nothing to spare. */
+bool umbra_processors_have_spare(const umbra_processors *p, int threads);
 
 /* The usable processors of this machine. */
 int umbra_system_processors(void);
+/* umbra_processors_have_spare of this machine. */
+bool umbra_system_has_spare(int threads);
 /* `asked` threads, or, for 0, one per usable processor, but at most `most`. */
 int umbra_system_threads(int asked, int most);
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "store/lend.h"
 #include "store/store_internal.h"
 
 int umbra_store_settle(umbra_store *s, umbra_error *err)
@@ -122,7 +123,7 @@ int umbra_store_set_budget(umbra_store *s, uint64_t bytes, umbra_error *err)
         rc = umbra_store_settle(s, err);
     if (rc != UMBRA_OK)
         return rc;
-    umbra_store_lock(s);
+    umbra_store_lock_unlent(s); /* what is lent could not go */
     bool shrinks = false;
     for (int i = 0; i < p.n; i++)
         shrinks = shrinks || p.size[i].slots < (uint64_t)slots->size[i].limit;

@@ -12,5 +12,7 @@
 int umbra_store_lend(umbra_store *store, int layer, const int *experts, int n, umbra_lease *leases);
 /* Any thread: the lease's data is not to be read any more. */
 void umbra_store_take_back(umbra_store *store, const umbra_lease *lease);
+/* The driver. Takes the store's lock once nothing is lent; until then nothing more is. */
+void umbra_store_lock_unlent(umbra_store *store);
 
 #endif

@@ -181,27 +181,32 @@ static void walks_beside_name_the_same(void **state)
 {
     (void)state;
     totals of = {0};
-    if (umbra_system_processors() < 2)
-        printf("one processor: nothing decodes with walks beside it\n");
+    if (!umbra_system_has_spare(1))
+        printf("no core to spare: nothing decodes with walks beside it\n");
     each_layout(check_layout, &of);
     assert_true(of.compared > (int)(sizeof layouts / sizeof layouts[0]) / 2);
     assert_true(of.missed > 0);
 }
 
-/* ---- a thread that is slower than the engine ---- */
+/* ---- a thread that is slower than the engine, and one that is faster ---- */
 
 static pthread_t engines_thread;
 static _Atomic uint64_t engines_ns = 1000000000000000; /* a machine that has long been up */
 static atomic_int begun[MOST_LAYERS];                  /* walks, by the layer they go from */
+static atomic_int limits[UMBRA_MAX_USED + 1];          /* set, by experts */
 
-/* Whoever is not the engine's thread takes a second from look to look, the engine a microsecond. */
+/* What passes from look to look, for the engine's thread and for others. */
+typedef struct pace {
+    uint64_t engine_ns, other_ns;
+} pace;
+
 static uint64_t look(void *user)
 {
     static _Thread_local uint64_t own_ns = 1000000000000000;
-    (void)user;
+    const pace *p = user;
     if (pthread_equal(pthread_self(), engines_thread))
-        return atomic_fetch_add(&engines_ns, 1000);
-    return own_ns += 1000000000;
+        return atomic_fetch_add(&engines_ns, p->engine_ns);
+    return own_ns += p->other_ns;
 }
 
 static void wait_until(void *user, uint64_t ns)
@@ -221,6 +226,15 @@ void __wrap_umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra
     __real_umbra_walk_begin(w, rows, t, place);
 }
 
+void __real_umbra_walk_limit(umbra_walk *w, int experts);
+void __wrap_umbra_walk_limit(umbra_walk *w, int experts);
+void __wrap_umbra_walk_limit(umbra_walk *w, int experts)
+{
+    if (!pthread_equal(pthread_self(), engines_thread))
+        atomic_fetch_add(&limits[experts], 1);
+    __real_umbra_walk_limit(w, experts);
+}
+
 /* Time for a walk to come to its end, by the machine's clock. */
 static int give_time(void *user, const umbra_rows *rows)
 {
@@ -230,7 +244,7 @@ static int give_time(void *user, const umbra_rows *rows)
     return 0;
 }
 
-static void decode_beside_a_slow_thread(const umbra_model *model)
+static void decode_beside_a_thread(const umbra_model *model)
 {
     follower f;
     umbra_prefetch *p;
@@ -239,6 +253,7 @@ static void decode_beside_a_slow_thread(const umbra_model *model)
     open_engine(&f, model, smallest(model));
     assert_int_equal(umbra_prefetch_open(&p, f.engine, &o, NULL), 0);
     memset(begun, 0, sizeof begun);
+    memset(limits, 0, sizeof limits);
     for (int i = 0; i < TOKENS; i++) {
         const umbra_token token = {1 + i, 0, false};
         assert_int_equal(umbra_engine_eval(f.engine, &token, 1, &tap, NULL), 0);
@@ -252,9 +267,10 @@ static void decode_beside_a_slow_thread(const umbra_model *model)
 static void a_slow_thread_walks_once_a_token(void **state)
 {
     static const make_layout *const sparse[] = {&make_llama, &make_deepseek2, &make_llama4};
-    const umbra_clock clock = {look, wait_until, NULL};
+    static pace slow = {1000, 1000000000};
+    const umbra_clock clock = {look, wait_until, &slow};
     (void)state;
-    if (umbra_system_processors() < 2)
+    if (!umbra_system_has_spare(1))
         skip();
     engines_thread = pthread_self();
     umbra_clock_replace(&clock);
@@ -262,7 +278,7 @@ static void a_slow_thread_walks_once_a_token(void **state)
         umbra_memory_file file;
         umbra_model *model;
         assert_int_equal(make_open(sparse[i], NULL, NULL, NULL, &file, &model, NULL), 0);
-        decode_beside_a_slow_thread(model);
+        decode_beside_a_thread(model);
         int layer = 0;
         while (layer < MOST_LAYERS && begun[layer] == 0)
             layer++;
@@ -276,6 +292,30 @@ static void a_slow_thread_walks_once_a_token(void **state)
     umbra_clock_replace(NULL);
 }
 
+/* How many experts it computes follows from how fast it is; of the first layer always all. */
+static void a_fast_thread_computes_more(void **state)
+{
+    static pace paces[] = {{1000, 1000000000}, {1000000000, 1000}};
+    (void)state;
+    umbra_memory_file file;
+    umbra_model *model;
+    if (!umbra_system_has_spare(1))
+        skip();
+    engines_thread = pthread_self();
+    assert_int_equal(make_open(&make_llama, NULL, NULL, NULL, &file, &model, NULL), 0);
+    for (int fast = 0; fast < 2; fast++) {
+        const umbra_clock clock = {look, wait_until, &paces[fast]};
+        umbra_clock_replace(&clock);
+        decode_beside_a_thread(model);
+        int all = limits[UMBRA_MAX_USED], few = limits[2];
+        assert_true(fast ? all > few : few >= all);
+        assert_true(all > 0);
+    }
+    umbra_clock_replace(NULL);
+    umbra_model_close(&model);
+    umbra_memory_file_release(&file);
+}
+
 static void a_core_to_spare_is_what_is_left(void **state)
 {
     (void)state;
@@ -285,8 +325,13 @@ static void a_core_to_spare_is_what_is_left(void **state)
     if (make_open(&make_llama, NULL, NULL, NULL, &file, &model, &err) != 0)
         fail_msg("%s", err.message);
     int processors = umbra_system_processors();
-    assert_true(umbra_beside_is_possible(model, processors - 1));
     assert_false(umbra_beside_is_possible(model, processors));
+    assert_int_equal(umbra_beside_bytes(model, CONTEXT, processors), 0);
+    for (int threads = 1; threads < processors; threads++)
+        assert_true(umbra_beside_is_possible(model, threads) == umbra_system_has_spare(threads));
+    if (umbra_system_has_spare(1)) /* the thread's stack is counted too */
+        assert_true(umbra_beside_bytes(model, CONTEXT, 1) >
+                    umbra_walk_bytes(model, CONTEXT, 1) + (128 << 10));
     umbra_model_close(&model);
     umbra_memory_file_release(&file);
 }
@@ -296,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(walks_beside_name_the_same),
         cmocka_unit_test(a_slow_thread_walks_once_a_token),
+        cmocka_unit_test(a_fast_thread_computes_more),
         cmocka_unit_test(a_core_to_spare_is_what_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -309,6 +309,33 @@ static void quotas(void **state)
     assert_source(p.source, "cg/a/cpu.max");
 }
 
+/* Two threads may compute by a quota of 1.5, but beside one the other half is no core to spare. */
+static void what_is_to_spare_is_a_whole_processor(void **state)
+{
+    (void)state;
+    static const struct {
+        int allowed;
+        double quota;
+        int most; /* threads beside which one is to spare; 0: none */
+    } cases[] = {
+        {1, 0, 0}, {2, 0, 1},   {8, 0, 7}, {8, 1.5, 0},
+        {8, 2, 1}, {8, 2.9, 1}, {2, 4, 1}, {8, 0.1, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const umbra_processors p = {.allowed = cases[i].allowed, .quota = cases[i].quota};
+        for (int threads = 1; threads <= 8; threads++)
+            assert_int_equal(umbra_processors_have_spare(&p, threads), threads <= cases[i].most);
+    }
+    allowed = 8;
+    mask_bytes = 8;
+    put("proc/self/cgroup", "0::/a\n");
+    put("proc/self/mountinfo", V2_MOUNT("/", "/cg"));
+    put("cg/a/cpu.max", "150000 100000\n");
+    umbra_processors p = processors();
+    assert_int_equal(p.usable, 2);
+    assert_false(umbra_processors_have_spare(&p, 1));
+}
+
 static void quotas_of_version_1(void **state)
 {
     (void)state;
@@ -362,6 +389,7 @@ int main(void)
         CASE(limits_of_the_shell),
         CASE(long_names),
         CASE(quotas),
+        CASE(what_is_to_spare_is_a_whole_processor),
         CASE(quotas_of_version_1),
         CASE(many_processors),
     };

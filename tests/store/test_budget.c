@@ -2,9 +2,12 @@
  * memory is the system's again. */
 #include "fixture.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "store/lend.h"
 
 enum { SLOTS = 20 };
 
@@ -101,6 +104,51 @@ static void leases_stay(void **state)
     umbra_store_close(&s);
 }
 
+typedef struct borrower {
+    umbra_store *store;
+    umbra_lease leases[3];
+    int n, more; /* lent, and after the budget has begun to change */
+} borrower;
+
+static void *give_back_later(void *of)
+{
+    static const int one[] = {7};
+    borrower *b = of;
+    umbra_lease lease;
+    (void)usleep(20000);
+    b->more = umbra_store_lend(b->store, 0, one, 1, &lease);
+    if (b->more > 0)
+        umbra_store_take_back(b->store, &lease);
+    for (int i = 0; i < b->n; i++) {
+        check_lease(&on_disk, 1, &b->leases[i], false);
+        umbra_store_take_back(b->store, &b->leases[i]);
+    }
+    return NULL;
+}
+
+/* A smaller budget waits for what is lent, which could not go, and lends nothing meanwhile. */
+static void what_is_lent_comes_back_first(void **state)
+{
+    (void)state;
+    static const int lent[] = {2, 4, 6};
+    umbra_store *s = open_faulty(SLOTS, 8);
+    borrower b = {.store = s};
+    umbra_lease lease;
+    pthread_t thread;
+    fill(s);
+    b.n = umbra_store_lend(s, 1, lent, 3, b.leases);
+    assert_int_equal(b.n, 3);
+    assert_int_equal(pthread_create(&thread, NULL, give_back_later, &b), 0);
+    must_set(s, 1);
+    pthread_join(thread, NULL);
+    assert_int_equal(b.more, 0);
+    must_set(s, SLOTS);
+    fill(s);
+    assert_int_equal(umbra_store_lend(s, 1, lent, 1, &lease), 1);
+    umbra_store_take_back(s, &lease);
+    umbra_store_close(&s);
+}
+
 /* A ring that has registered the arena would go on writing to the pages that it had. */
 static void memory_goes_back(void **state)
 {
@@ -135,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_used_go),
         cmocka_unit_test(leases_stay),
+        cmocka_unit_test(what_is_lent_comes_back_first),
         cmocka_unit_test(memory_goes_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
