@@ -393,6 +393,7 @@ static bool attend_or_recall(umbra_walk *w)
         kernels->add_scaled(s->x, added, 1.0f, hidden);
         return true;
     }
+    known->position = -1;
     memset(added, 0, (size_t)hidden * sizeof *added);
     kernels->add_scaled(added, s->x, -1.0f, hidden);
     if (!attend(w))
