@@ -1,13 +1,14 @@
 /* bench_pairs MODEL [--ram SIZE...] [--io IO...] [--policy A B] [--tokens N] [--turn N]
- * [--rounds N] [--threads N]: how many times as fast the second policy (auto) is as the first
- * (off), told so that a machine which drifts takes no part in it. Two engines, one for each, write
- * the same text side by side, --turn tokens (8) in turns whose order is swapped each time, from the
- * first token on. A round (9) is a text of --tokens (200) and gives one ratio; what is printed are
- * which share of the experts each has room for, the quartiles and ends of the rounds' ratios, and
- * of the middle round what a token took, what of it was waited, and for how much of the text the
- * second read ahead. Rounds write different texts. For the oracle a text is written once before.
- * Where the second runs ahead and every core computes, a second line says what walks in waits can
- * be worth by what was measured, where nobody knows which layers will wait longest.
+ * [--rounds N] [--threads N] [--kernels NAME]: how many times as fast the second policy (auto) is
+ * as the first (off), told so that a machine which drifts takes no part in it. Two engines, one for
+ * each, write the same text side by side, --turn tokens (8) in turns whose order is swapped each
+ * time, from the first token on. A round (9) is a text of --tokens (200) and gives one ratio; what
+ * is printed are which share of the experts each has room for, the quartiles and ends of the
+ * rounds' ratios, and of the middle round what a token took, what of it was waited, and for how
+ * much of the text the second read ahead. Rounds write different texts. For the oracle a text is
+ * written once before. Where the second runs ahead and every core computes, a second line says what
+ * walks in waits can be worth by what was measured, where nobody knows which layers will wait
+ * longest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 enum { MOST_WORDS = 16, MOST_ROUNDS = 256, MOST_TOKENS = 1 << 12 };
 
 typedef struct settings {
-    const char *model, *io[MOST_WORDS];
+    const char *model, *kernels, *io[MOST_WORDS];
     uint64_t ram[MOST_WORDS];
     int n_io, n_ram;
     umbra_policy policies[2];
@@ -85,8 +86,11 @@ static void open_writer(writer *w, const umbra_model *model, const settings *s, 
 {
     umbra_error err = {0};
     umbra_prefetch_options p = {.policy = policy};
-    umbra_engine_options o = {
-        .ram_bytes = ram, .io = io, .threads = s->threads, .context = s->tokens + 1};
+    umbra_engine_options o = {.ram_bytes = ram,
+                              .io = io,
+                              .threads = s->threads,
+                              .context = s->tokens + 1,
+                              .kernels = s->kernels};
     const umbra_sampling sampling = {.temperature = 0.8f, .seed = (uint64_t)round + 1};
     const umbra_model_info *info = umbra_model_get_info(model);
     int vocabulary = info->vocabulary;
@@ -220,7 +224,7 @@ static void measure(const umbra_model *model, const settings *s)
 static void usage(void)
 {
     fputs("usage: bench_pairs MODEL [--ram SIZE...] [--io IO...] [--policy A B] [--tokens N]\n"
-          "                   [--turn N] [--rounds N] [--threads N]\n",
+          "                   [--turn N] [--rounds N] [--threads N] [--kernels NAME]\n",
           stderr);
     exit(2);
 }
@@ -249,6 +253,8 @@ static void take_word(void *self, const char *option, const char *word)
         s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS));
     else if (strcmp(option, "--rounds") == 0)
         s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS));
+    else if (strcmp(option, "--kernels") == 0)
+        s->kernels = word;
     else if (strcmp(option, "--threads") == 0)
         s->threads = (int)given((uint64_t)count_of(word, 1 << 10));
     else if (*option == '\0' && !s->model)

@@ -1,26 +1,39 @@
-/* bench_texts MODEL [--ram SIZE] [--io IO] [--texts N...] [--policy NAME...] [--tokens N]
- * [--prompt N] [--rounds N] [--text FILE]: several texts (1, 2, 4, 8) written at once in one
- * engine, a step at a time for all, and for each number and way of reading ahead (off, auto):
- * tokens per second of all texts, bytes read per token, how many of the experts that steps used
- * were in memory (hits) or on their way (late), and what became of what was read ahead. Medians of
- * the rounds (3), whose configurations take turns. Prompts (64 tokens) come from different places
- * of a file, by default docs/architecture.md. */
+/* bench_texts MODEL [--ram SIZE] [--io IO] [--texts N...] [--policy NAME...] [--draft NAME...]
+ * [--tokens N] [--prompt N] [--rounds N] [--temp T] [--text FILE]: several texts (1, 2, 4, 8)
+ * written at once in one engine, a step at a time for all, and for each number, way of reading
+ * ahead (off, auto) and way to draft (off): tokens per second of all texts, of each, and beside the
+ * first way to draft (gain), tokens of a text's step, bytes read per token, how many of the experts
+ * that steps used were in memory (hits) or on their way (late), and what became of what was read
+ * ahead. Medians of the rounds (3), whose configurations take turns. Prompts (64 tokens) come from
+ * different places of a file, by default docs/architecture.md. --tokens: of each text on average;
+ * those whose drafts come true write more. The best token is taken, or with --temp one drawn. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <umbra/umbra.h>
 
+#include "engine/engine.h"
+#include "generate/drafts.h"
 #include "numbers.h"
 
-enum { MOST_TEXTS = 64, MOST_WORDS = 8, MOST_ROUNDS = 16 };
+enum {
+    MOST_TEXTS = 64,
+    MOST_WORDS = 8,
+    MOST_ROUNDS = 16,
+    MOST_ROWS = 512,
+    WARM = 8,   /* tokens of each text until the cache holds what decoding uses */
+    LONGEST = 4 /* times the tokens of all on average, of one text at most */
+};
 
 typedef struct settings {
     const char *model, *io, *file;
     uint64_t ram;
     int texts[MOST_WORDS], n_texts;
     umbra_policy policies[MOST_WORDS];
-    int n_policies, tokens, prompt, rounds;
+    umbra_draft drafts[MOST_WORDS];
+    int n_policies, n_drafts, tokens, prompt, rounds;
+    double temperature;
 } settings;
 
 /* Of one configuration: per round, or of all. */
@@ -28,55 +41,126 @@ typedef struct figures {
     double speed[MOST_ROUNDS];
     umbra_store_stats store; /* sums */
     uint64_t tokens, steps;
+    uint64_t parts; /* texts of all steps */
 } figures;
 
+/* What is measured at once. */
+typedef struct setup {
+    int texts;
+    umbra_policy policy;
+    umbra_draft draft;
+} setup;
+
 typedef struct writing {
+    umbra_engine *engine;
+    umbra_drafts *drafts; /* or NULL */
+    int texts, longest;   /* tokens of a text */
     int32_t next[MOST_TEXTS];
+    int32_t *text[MOST_TEXTS]; /* (longest) all that the engine holds, then the next */
+    umbra_sampler *sampler[MOST_TEXTS];
+    /* Of the step in progress. */
+    umbra_drafted part[MOST_TEXTS];
+    int first[MOST_TEXTS];    /* row of each text, */
+    int agreeing[MOST_TEXTS]; /* of its drafts those that agree so far, */
+    int held[MOST_TEXTS];     /* and what it held before */
     const umbra_token *tokens;
-    int vocabulary;
 } writing;
 
-static int take_best(void *user, int index, const float *logits)
+/* The next token of the row's text, unless a draft before it did not agree. */
+static int take_row(void *user, int index, const float *logits)
 {
     writing *w = user;
-    int32_t best = 0;
-    for (int i = 1; i < w->vocabulary; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    w->next[w->tokens[index].sequence] = best;
+    int t = w->tokens[index].sequence, row = index - w->first[t];
+    umbra_drafted *part = &w->part[t];
+    if (row > w->agreeing[t])
+        return 0;
+    int held = w->held[t] + row + 1;
+    int32_t id = umbra_sampler_next(w->sampler[t], logits, w->text[t], held);
+    if (row < w->agreeing[t] && part->token[row] != id)
+        w->agreeing[t] = row;
+    w->next[t] = w->text[t][held] = id;
+    return id < 0 ? id : 0;
+}
+
+static int show_rows(void *user, const umbra_rows *rows)
+{
+    const writing *w = user;
+    if (w->drafts)
+        umbra_drafts_rows(w->drafts, rows);
     return 0;
 }
 
 /* ---- one run ---- */
 
-static void step(umbra_engine *engine, writing *w, const umbra_token *tokens, int n)
+static void step(writing *w, const umbra_token *tokens, int n)
 {
     umbra_error err = {0};
-    umbra_tap tap = {.user = w, .logits = take_best};
+    umbra_tap tap = {.user = w, .logits = take_row, .at = {[UMBRA_TAP_LEAVE] = show_rows}};
     w->tokens = tokens;
-    must(umbra_engine_eval(engine, tokens, n, &tap, &err), &err);
+    must(umbra_engine_eval(w->engine, tokens, n, &tap, &err), &err);
 }
 
-static void read_prompts(umbra_engine *engine, writing *w, const settings *s, int texts,
-                         const int32_t *ids, int n_ids)
+static void read_prompts(writing *w, const settings *s, const int32_t *ids, int n_ids)
 {
-    umbra_token *tokens = calloc((size_t)s->prompt, sizeof *tokens);
-    for (int t = 0; tokens && t < texts; t++) {
-        int from = (int)((int64_t)t * (n_ids - s->prompt) / texts);
-        for (int i = 0; i < s->prompt; i++)
+    umbra_token *tokens = need(calloc((size_t)s->prompt, sizeof *tokens));
+    for (int t = 0; t < w->texts; t++) {
+        int from = (int)((int64_t)t * (n_ids - s->prompt) / w->texts);
+        for (int i = 0; i < s->prompt; i++) {
             tokens[i] = (umbra_token){ids[from + i], t, i == s->prompt - 1};
-        step(engine, w, tokens, s->prompt);
+            w->text[t][i] = ids[from + i];
+        }
+        w->first[t] = s->prompt - 1;
+        w->held[t] = s->prompt - 1;
+        w->agreeing[t] = 0;
+        step(w, tokens, s->prompt);
+        if (w->drafts)
+            umbra_drafts_begin(w->drafts, t, 0, w->text[t], s->prompt, w->next[t]);
     }
     free(tokens);
 }
 
-static void write_tokens(umbra_engine *engine, writing *w, int texts, int n)
+/* A step of all texts, with drafts where there are any. Returns the tokens that it gave. */
+static int write_step(writing *w)
 {
-    umbra_token tokens[MOST_TEXTS];
-    for (int i = 0; i < n; i++) {
-        for (int t = 0; t < texts; t++)
-            tokens[t] = (umbra_token){w->next[t], t, true};
-        step(engine, w, tokens, texts);
+    umbra_token tokens[MOST_ROWS];
+    int n = 0, given = 0, room = umbra_engine_get_plan(w->engine)->chunk;
+    room = (room < MOST_ROWS ? room : MOST_ROWS) - w->texts;
+    for (int t = 0; t < w->texts; t++) {
+        w->held[t] = umbra_engine_length(w->engine, t);
+        w->part[t] = (umbra_drafted){.sequence = t, .most = w->longest - w->held[t] - 2};
+    }
+    if (w->drafts)
+        umbra_drafts_make(w->drafts, w->part, w->texts, room, false);
+    for (int t = 0; t < w->texts; t++) {
+        w->first[t] = n;
+        w->agreeing[t] = w->part[t].n;
+        tokens[n++] = (umbra_token){w->next[t], t, true};
+        for (int i = 0; i < w->part[t].n; i++)
+            tokens[n++] = (umbra_token){w->part[t].token[i], t, true};
+        umbra_engine_set_checking(w->engine, t, w->part[t].n > 0);
+    }
+    step(w, tokens, n);
+    for (int t = 0; t < w->texts; t++) {
+        int came = w->agreeing[t] + 1;
+        umbra_engine_set_checking(w->engine, t, false);
+        umbra_engine_truncate(w->engine, t, w->held[t] + came);
+        memcpy(w->part[t].token, w->text[t] + w->held[t] + 1,
+               (size_t)came * sizeof *w->part[t].token);
+        w->part[t].n = came;
+        given += came;
+    }
+    if (w->drafts)
+        umbra_drafts_end(w->drafts, w->part, w->texts);
+    return given;
+}
+
+/* Until the texts together have n tokens each on average. */
+static void write_tokens(writing *w, int n, figures *f)
+{
+    for (int given = 0; given < w->texts * n; f->steps++, f->parts += (uint64_t)w->texts) {
+        int came = write_step(w);
+        given += came;
+        f->tokens += (uint64_t)came;
     }
 }
 
@@ -96,73 +180,122 @@ static void add_stats(umbra_store_stats *to, const umbra_store_stats *from,
     }
 }
 
-static void run(const umbra_model *model, const settings *s, int texts, umbra_policy policy,
-                const int32_t *ids, int n_ids, int round, figures *f)
+static void open_texts(writing *w, const settings *s)
 {
     umbra_error err = {0};
-    umbra_engine *engine;
-    umbra_prefetch *ahead;
+    for (int t = 0; t < w->texts; t++) {
+        const umbra_sampling sampling = {.temperature = (float)s->temperature,
+                                         .seed = (uint64_t)t + 1};
+        int vocabulary = umbra_model_get_info(umbra_engine_model(w->engine))->vocabulary;
+        must(umbra_sampler_open(&w->sampler[t], &sampling, vocabulary, &err), &err);
+        w->text[t] = need(calloc((size_t)w->longest, sizeof *w->text[t]));
+    }
+}
+
+static void close_texts(writing *w)
+{
+    for (int t = 0; t < w->texts; t++) {
+        umbra_sampler_close(&w->sampler[t]);
+        free(w->text[t]);
+    }
+}
+
+/* A step gives a text as many tokens as it has drafts, and one. */
+static int longest_text(const settings *s)
+{
+    return s->prompt + LONGEST * (WARM + s->tokens) + 2;
+}
+
+static void measure_writing(writing *w, const settings *s, int round, figures *f)
+{
     umbra_store_stats before, stats;
-    writing w = {.vocabulary = umbra_model_get_info(model)->vocabulary};
-    umbra_prefetch_options p = {.policy = policy};
-    umbra_engine_options o = {.ram_bytes = s->ram,
-                              .io = s->io,
-                              .sequences = texts,
-                              .context = s->prompt + s->tokens + 8 + 1};
-    must(umbra_prefetch_fit(model, &o, &p, &err), &err);
-    must(umbra_engine_open(&engine, model, &o, &err), &err);
-    must(umbra_prefetch_open(&ahead, engine, &p, &err), &err);
-    read_prompts(engine, &w, s, texts, ids, n_ids);
-    write_tokens(engine, &w, texts, 8); /* the cache holds what decoding uses */
-    umbra_engine_get_store_stats(engine, &before);
+    figures warm = {.tokens = 0};
+    write_tokens(w, WARM, &warm);
+    uint64_t tokens = f->tokens;
+    umbra_engine_get_store_stats(w->engine, &before);
     double start = now();
-    write_tokens(engine, &w, texts, s->tokens);
-    f->speed[round] = texts * s->tokens / (now() - start);
-    umbra_engine_get_store_stats(engine, &stats);
+    write_tokens(w, s->tokens, f);
+    f->speed[round] = (double)(f->tokens - tokens) / (now() - start);
+    umbra_engine_get_store_stats(w->engine, &stats);
     add_stats(&f->store, &before, &stats);
-    f->tokens += (uint64_t)(texts * s->tokens);
-    f->steps += (uint64_t)s->tokens;
+}
+
+static void run(const umbra_model *model, const settings *s, const setup *at, const int32_t *ids,
+                int n_ids, int round, figures *f)
+{
+    umbra_error err = {0};
+    umbra_prefetch *ahead;
+    writing w = {.texts = at->texts, .longest = longest_text(s)};
+    umbra_prefetch_options p = {.policy = at->policy};
+    umbra_draft_options d = {.source = at->draft};
+    umbra_engine_options o = {
+        .ram_bytes = s->ram, .io = s->io, .sequences = at->texts, .context = w.longest};
+    must(umbra_prefetch_fit(model, &o, &p, &err), &err);
+    must(umbra_drafts_fit(model, &o, &d, &err), &err);
+    must(umbra_engine_open(&w.engine, model, &o, &err), &err);
+    must(umbra_prefetch_open(&ahead, w.engine, &p, &err), &err);
+    d.ahead = ahead;
+    if (at->draft != UMBRA_DRAFT_OFF)
+        must(umbra_drafts_open(&w.drafts, w.engine, &d, &err), &err);
+    open_texts(&w, s);
+    read_prompts(&w, s, ids, n_ids);
+    measure_writing(&w, s, round, f);
+    close_texts(&w);
+    umbra_drafts_close(&w.drafts);
     umbra_prefetch_close(&ahead);
-    umbra_engine_close(&engine);
+    umbra_engine_close(&w.engine);
 }
 
 /* ---- all ---- */
 
-static void print(const settings *s, int texts, umbra_policy policy, figures *f)
+static void print(const settings *s, const setup *at, figures *f, double *without)
 {
     const umbra_store_stats *t = &f->store;
     double used = (double)(t->hits + t->late + t->misses), mega = 1e-6 / (double)f->tokens;
     double speed = median(f->speed, s->rounds);
-    printf("%5d %-9s %9.2f %9.2f %9.3f %11.1f %6.1f %6.1f %8.3f %8.3f %8.3f\n", texts,
-           umbra_policy_name(policy), speed, speed / texts, (double)t->bytes_read * mega,
-           used / (double)f->steps, 100 * (double)t->hits / used, 100 * (double)t->late / used,
-           (double)t->ahead[0].useful_bytes * mega, (double)t->ahead[0].late_bytes * mega,
-           (double)t->ahead[0].wasted_bytes * mega);
+    if (at->draft == s->drafts[0])
+        *without = speed;
+    printf("%5d %-9s %-9s %9.2f %9.2f %6.3f %8.2f %9.3f %11.1f %6.1f %6.1f %8.3f %8.3f %8.3f\n",
+           at->texts, umbra_policy_name(at->policy), umbra_draft_name(at->draft), speed,
+           speed / at->texts, speed / *without, (double)f->tokens / (double)f->parts,
+           (double)t->bytes_read * mega, used / (double)f->steps, 100 * (double)t->hits / used,
+           100 * (double)t->late / used, (double)t->ahead[0].useful_bytes * mega,
+           (double)t->ahead[0].late_bytes * mega, (double)t->ahead[0].wasted_bytes * mega);
     fflush(stdout);
+}
+
+static setup setup_of(const settings *s, int i)
+{
+    return (setup){.texts = s->texts[i / (s->n_policies * s->n_drafts)],
+                   .policy = s->policies[i / s->n_drafts % s->n_policies],
+                   .draft = s->drafts[i % s->n_drafts]};
 }
 
 static void measure(const umbra_model *model, const settings *s, const int32_t *ids, int n_ids)
 {
-    figures *all = calloc((size_t)(s->n_texts * s->n_policies), sizeof *all);
-    if (!all)
-        exit(1);
+    int n = s->n_texts * s->n_policies * s->n_drafts;
+    double without = 0;
+    figures *all = need(calloc((size_t)n, sizeof *all));
     for (int round = 0; round < s->rounds; round++)
-        for (int i = 0; i < s->n_texts; i++)
-            for (int p = 0; p < s->n_policies; p++)
-                run(model, s, s->texts[i], s->policies[p], ids, n_ids, round,
-                    &all[i * s->n_policies + p]);
-    printf("%5s %-9s %9s %9s %9s %11s %6s %6s %8s %8s %8s\n", "texts", "ahead", "tokens/s", "each",
-           "MB/token", "used/step", "hits%", "late%", "useful", "late", "wasted");
-    for (int i = 0; i < s->n_texts; i++)
-        for (int p = 0; p < s->n_policies; p++)
-            print(s, s->texts[i], s->policies[p], &all[i * s->n_policies + p]);
+        for (int i = 0; i < n; i++) {
+            const setup at = setup_of(s, i);
+            run(model, s, &at, ids, n_ids, round, &all[i]);
+        }
+    printf("%5s %-9s %-9s %9s %9s %6s %8s %9s %11s %6s %6s %8s %8s %8s\n", "texts", "ahead",
+           "drafts", "tokens/s", "each", "gain", "tok/step", "MB/token", "used/step", "hits%",
+           "late%", "useful", "late", "wasted");
+    for (int i = 0; i < n; i++) {
+        const setup at = setup_of(s, i);
+        print(s, &at, &all[i], &without);
+    }
     free(all);
 }
 
 static void usage(void)
 {
     fputs("usage: bench_texts MODEL [--ram SIZE] [--io IO] [--texts N...] [--policy NAME...]\n"
-          "                   [--tokens N] [--prompt N] [--rounds N] [--text FILE]\n",
+          "                   [--draft NAME...] [--tokens N] [--prompt N] [--rounds N] [--temp T]\n"
+          "                   [--text FILE]\n",
           stderr);
     exit(2);
 }
@@ -189,6 +322,10 @@ static void take_word(void *self, const char *option, const char *word)
         s->texts[s->n_texts++] = number(word, MOST_TEXTS);
     else if (strcmp(option, "--policy") == 0 && s->n_policies < MOST_WORDS)
         must(umbra_policy_parse(word, &s->policies[s->n_policies++], &err), &err);
+    else if (strcmp(option, "--draft") == 0 && s->n_drafts < MOST_WORDS)
+        must(umbra_draft_parse(word, &s->drafts[s->n_drafts++], &err), &err);
+    else if (strcmp(option, "--temp") == 0)
+        s->temperature = atof(word);
     else if (strcmp(option, "--tokens") == 0)
         s->tokens = number(word, 1 << 16);
     else if (strcmp(option, "--prompt") == 0)
@@ -214,6 +351,8 @@ static void parse(settings *s, int argc, char **argv)
         s->policies[1] = UMBRA_POLICY_AUTO;
         s->n_policies = 2;
     }
+    if (s->n_drafts == 0)
+        s->drafts[s->n_drafts++] = UMBRA_DRAFT_OFF;
 }
 
 static char *read_file(const char *path, size_t *bytes)

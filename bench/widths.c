@@ -5,7 +5,8 @@
  *
  *   widths TRACES [--wide N...] [--disk BYTES/S,LATENCY...] [--residency SHARE...]
  *          [--agree SHARE...] [--width N...] [--tokens N] [--compute MS] [--experts SHARE]
- *          [--expert KB] [--row SHARE] [--make SHARE]
+ *          [--expert KB] [--row SHARE] [--make SHARE] [--text N] [--prompt N] [--kept 1]
+ *          [--prompt-agree SHARE]
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8), of which --experts
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
@@ -14,8 +15,14 @@
  * half as many that fill the cache (1200). A draft that does not come true asks for the experts of
  * some other token of the traces.
  *
+ * --text: texts of so many tokens (0: all tokens are one), each by a gate that knows nothing but
+ * what drafts behind the --prompt tokens before it (32) would have come to, and begins when the
+ * cache is full; --kept 1: by one gate that goes from text to text; --prompt-agree: in the prompt
+ * not the text's share but this comes true.
+ *
  * Prints by disk, residency and agreement the experts that were there (hits), the gain in time over
  * no drafts by number of drafts, the gate's (auto), and what that is of the best. */
+#include <limits.h>
 #include <unistd.h>
 
 #include "base/random.h"
@@ -37,7 +44,9 @@ typedef struct simulation {
     uint16_t *routing; /* (T, L, k) */
     int recorded;      /* T */
     double compute_ms, experts_share, expert_kb, row_share, make_share;
-    int tokens;
+    int tokens, text, prompt;
+    double prompt_agree; /* -1: as in the text */
+    bool kept;
     char file[64];
     /* Of the run in progress. */
     double wide;
@@ -131,12 +140,18 @@ static int set_rows(simulation *s, int t, const int32_t *wrong, int n)
     return agreed;
 }
 
+/* Drafts, of which a share agrees with the text, which is all zeros. */
+static void make_drafts(simulation *s, double agree, int32_t *wrong)
+{
+    for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
+        wrong[i] = umbra_random_unit(&s->random) >= agree;
+}
+
 /* A step from place t with a fixed number of drafts, or the gate's. Returns the tokens it gives. */
 static int run_step(simulation *s, int t, double agree, umbra_gate *gate, int width, int *checked)
 {
-    int32_t wrong[UMBRA_DRAFT_MOST]; /* the text is all zeros */
-    for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
-        wrong[i] = umbra_random_unit(&s->random) >= agree;
+    int32_t wrong[UMBRA_DRAFT_MOST];
+    make_drafts(s, agree, wrong);
     double make_ns = s->make_share * s->compute_ms * 1e6;
     if (gate && make_ns <= 0)
         umbra_gate_made(gate, &s->watch, 0, wrong, UMBRA_DRAFT_MOST, 0);
@@ -194,24 +209,45 @@ static void open_store(simulation *s, const setup *at)
     umbra_free(slices);
 }
 
+/* A text begins, with a prompt that is drafted on paper. */
+static void begin_text(simulation *s, double agree, umbra_gate *gate)
+{
+    int32_t wrong[UMBRA_DRAFT_MOST];
+    if (!s->kept)
+        umbra_gate_init(gate);
+    umbra_gate_forget(gate, &s->watch, false);
+    for (int i = 0; i < s->prompt && s->make_share <= 0; i++) {
+        make_drafts(s, s->prompt_agree < 0 ? agree : s->prompt_agree, wrong);
+        umbra_gate_made(gate, &s->watch, 0, wrong, UMBRA_DRAFT_MOST, 0);
+        umbra_gate_came(gate, &s->watch, 0);
+    }
+    umbra_gate_forget(gate, &s->watch, true);
+}
+
 /* width: of every step; -1: the gate's. */
 static outcome run(simulation *s, const setup *at, int width)
 {
     umbra_gate gate;
     outcome out = {0};
-    int steps = 0, checked, t = 0, warm = s->tokens / 2;
+    bool gated = width < 0;
+    int steps = 0, checked, t = 0, warm = s->tokens / 2, text = s->text > 0 ? s->text : INT_MAX;
     umbra_random_seed(&s->random, 1);
     s->wide = at->wide;
     open_store(s, at);
     umbra_gate_init(&gate);
     s->watch.n = 0;
     while (t < warm)
-        t += run_step(s, t, at->agree, width < 0 ? &gate : NULL, width, &checked);
+        t += run_step(s, t, at->agree, gated && !s->text ? &gate : NULL, gated ? 0 : width,
+                      &checked);
     umbra_store_reset_stats(s->store);
     uint64_t begin_ns = s->now_ns;
-    int first = t;
+    int first = t, end = s->text > 0 ? first : INT_MAX;
     for (; t < warm + s->tokens; steps++) {
-        t += run_step(s, t, at->agree, width < 0 ? &gate : NULL, width, &checked);
+        if (gated && t >= end) {
+            begin_text(s, at->agree, &gate);
+            end = t + text;
+        }
+        t += run_step(s, t, at->agree, gated ? &gate : NULL, width, &checked);
         out.checked += checked;
     }
     umbra_store_stats stats;
@@ -283,6 +319,14 @@ static void read_number(simulation *s, const char *option, double value)
         s->row_share = value;
     else if (strcmp(option, "--make") == 0)
         s->make_share = value;
+    else if (strcmp(option, "--text") == 0)
+        s->text = (int)value;
+    else if (strcmp(option, "--prompt") == 0)
+        s->prompt = (int)value;
+    else if (strcmp(option, "--prompt-agree") == 0)
+        s->prompt_agree = value;
+    else if (strcmp(option, "--kept") == 0)
+        s->kept = value > 0;
 }
 
 static void read_options(simulation *s, lists *o, int argc, char **argv)
@@ -324,6 +368,8 @@ int main(int argc, char **argv)
                     .expert_kb = 83,
                     .row_share = 0.7,
                     .tokens = 1200,
+                    .prompt = 32,
+                    .prompt_agree = -1,
                     .now_ns = 1};
     if (argc < 2) {
         fputs("usage: widths TRACES [OPTIONS]; the source's head explains them\n", stderr);

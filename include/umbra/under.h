@@ -18,6 +18,9 @@
  *     umbra_under_context_close(&context);
  *     umbra_under_detach(&under);                 before llama_model_free
  *
+ * With a graphics card, link with this library before llama.cpp's: Umbra then sees a graph before
+ * it is computed, and does not cut what the card computes as one.
+ *
  * Or without a line of code: `umbra under --experts 4G -- llama-server -m model.gguf` starts a
  * program with this library loaded before it, which does the same for every model with experts that
  * the program opens. Both are in libumbra-llama, Linux alone. */

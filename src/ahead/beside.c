@@ -16,7 +16,12 @@
  * with all it is no faster than an engine that does not wait. So as many as let it stay ahead. Of a
  * token's first layer it computes all that are there: what that layer adds is most of the state. */
 static const int experts_of_level[] = {2, 4, UMBRA_MAX_USED};
-enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0], STACK_BYTES = 256 << 10 };
+enum {
+    LEVELS = sizeof experts_of_level / sizeof experts_of_level[0],
+    STACK_BYTES = 256 << 10,
+    THREAD_BYTES =
+        100000 /* touched of it, and what belongs to a thread, as the engine counts its */
+};
 /* Of the engine's time for a layer: if a walked one takes less, more experts are computed; if it
  * takes longer than `late`, fewer. One level more takes about so many times as long. */
 static const double early = 0.6, late = 0.9, dearer = 4.0 / 3;
@@ -54,7 +59,7 @@ bool umbra_beside_is_possible(const umbra_model *model, int threads)
 uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads)
 {
     return umbra_beside_is_possible(model, threads)
-               ? sizeof(umbra_beside) + STACK_BYTES + umbra_walk_bytes(model, context, threads)
+               ? sizeof(umbra_beside) + THREAD_BYTES + umbra_walk_bytes(model, context, threads)
                : 0;
 }
 

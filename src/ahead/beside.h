@@ -15,7 +15,7 @@ struct umbra_runahead;
 /* Whether there is a core that no thread of the engine computes on, and the model can be walked so.
  */
 bool umbra_beside_is_possible(const umbra_model *model, int threads);
-/* Memory that it takes, its thread's stack too; 0 where it is not possible. */
+/* Memory that it takes, what its thread touches of a stack too; 0 where it is not possible. */
 uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads);
 /* *out is NULL also where it is not possible, or there is no thread to be had. */
 int umbra_beside_open(umbra_beside **out, struct umbra_runahead *runahead, umbra_error *err);

@@ -16,6 +16,7 @@ enum {
 };
 static const double outlier = 1.5;        /* times the median: a pause of the machine's */
 static const double most_cost = 0.25;     /* of a pair: one that is far off says no more */
+static const double plain_cost = 0.1;     /* of the first pair: no second one is needed */
 static const double worth = -0.01;        /* cost that reading ahead must reach to be used */
 static const double recent = 1.0 / 32;    /* the newest step's part in a running mean */
 static const double least_left = 0.25;    /* of a step's time, when its needs are taken off */
@@ -124,10 +125,10 @@ static bool is_better(const umbra_judge *j)
     return j->pairs > 1 && j->cost + chance(j) < worth;
 }
 
-/* It loses, beyond chance: no more need be tried for now. */
+/* It loses, beyond chance or by much: no more need be tried for now. */
 static bool is_worse(const umbra_judge *j)
 {
-    return j->pairs > 1 && j->cost - chance(j) > 0;
+    return j->pairs > 1 ? j->cost - chance(j) > 0 : j->cost > plain_cost;
 }
 
 static void begin_run(umbra_judge *j, bool on, int steps)

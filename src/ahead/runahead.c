@@ -15,6 +15,9 @@ enum { NEAR = UMBRA_MAX_DISTANCE };
  * is time for the real ones, which name more of what is missing. */
 static const int experts_of_level[] = {0, 2, UMBRA_MAX_USED};
 enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0] };
+/* Of these a walk takes attention from the walks before it, where there are such: what is short is
+ * time. */
+enum { HURRIED_LEVELS = LEVELS - 1 };
 static const float enough = 0.6f;      /* of the waits let the walk come to its end: do more */
 static const float too_few = 0.15f;    /* do: do less */
 static const float recent = 1.0f / 64; /* the newest wait's part in that share */
@@ -359,6 +362,7 @@ static void choose_level(umbra_runahead *r)
         r->ended = (enough + too_few) / 2;
     r->level = level;
     umbra_walk_limit(r->near.walk, experts_of_level[level]);
+    umbra_walk_take_known(r->near.walk, level < HURRIED_LEVELS);
 }
 
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
@@ -410,6 +414,7 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
         return 0;
     int position = umbra_engine_length(r->engine, sequence);
     umbra_walk_limit(r->near.walk, UMBRA_MAX_USED); /* the next wait sets its own */
+    umbra_walk_take_known(r->near.walk, false);
     r->near.clock = umbra_store_clock(umbra_engine_store(r->engine));
     r->near.sequence = sequence;
     bool there = umbra_walk_begin_token(r->near.walk, sequence, position, id);

@@ -16,6 +16,12 @@ typedef struct walk_rows {
     int row;       /* of that page */
 } walk_rows;
 
+/* Of which token it is known what a layer's attention adds to the residual. */
+typedef struct walk_known {
+    int sequence, position; /* position -1: of none */
+    int32_t id;
+} walk_known;
+
 struct umbra_walk {
     umbra_engine *engine;
     umbra_pass pass; /* one row */
@@ -23,6 +29,9 @@ struct umbra_walk {
     uint64_t scratch_bytes, pages_bytes;
     char *pages;
     walk_rows *places; /* (umbra_config.kept) */
+    walk_known *known; /* (layers) */
+    float *added;      /* (layers, hidden) what is known */
+    bool takes_known;
     /* Where it began: positions of the sequence before the walk's first token, and the last of the
      * layers in which the sequence itself holds that token. */
     int sequence, position, source;
@@ -82,13 +91,31 @@ static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
     return used;
 }
 
+/* Of tables with a row for each layer. */
+static uint64_t layer_bytes(const umbra_config *c)
+{
+    return sizeof(umbra_kv_view) + sizeof(walk_known) + (uint64_t)c->hidden * sizeof(float);
+}
+
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
 {
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) + lay_pages(c, NULL) +
-           (uint64_t)c->kept * sizeof(walk_rows) + (uint64_t)c->layers * sizeof(umbra_kv_view) +
+           (uint64_t)c->kept * sizeof(walk_rows) + (uint64_t)c->layers * layer_bytes(c) +
            sizeof(umbra_walk);
+}
+
+static bool open_tables(umbra_walk *w, const umbra_config *c)
+{
+    size_t layers = (size_t)c->layers;
+    w->places = umbra_calloc((size_t)c->kept, sizeof *w->places);
+    w->views = umbra_calloc(layers, sizeof *w->views);
+    w->known = umbra_calloc(layers, sizeof *w->known);
+    w->added = umbra_calloc(layers * (size_t)c->hidden, sizeof *w->added);
+    for (int l = 0; w->known && l < c->layers; l++)
+        w->known[l].position = -1;
+    return w->places && w->views && w->known && w->added;
 }
 
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
@@ -106,11 +133,10 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     umbra_engine_pass(engine, &w->pass);
     char *arena = umbra_map(w->scratch_bytes);
     w->pages = umbra_map(w->pages_bytes);
-    w->places = umbra_calloc((size_t)c->kept, sizeof *w->places);
-    w->views = umbra_calloc((size_t)c->layers, sizeof *w->views);
+    bool tables = open_tables(w, c);
     if (arena)
         umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
-    if (!arena || !w->pages || !w->places || !w->views) {
+    if (!arena || !w->pages || !tables) {
         umbra_walk_close(&w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
@@ -160,6 +186,8 @@ void umbra_walk_close(umbra_walk **walk)
     umbra_unmap(w->pages, w->pages_bytes);
     umbra_free(w->places);
     umbra_free(w->views);
+    umbra_free(w->known);
+    umbra_free(w->added);
     umbra_free(w);
     *walk = NULL;
 }
@@ -225,6 +253,15 @@ bool umbra_walk_begin_token(umbra_walk *w, int sequence, int position, int32_t i
 void umbra_walk_limit(umbra_walk *w, int experts)
 {
     w->most_experts = experts;
+}
+
+void umbra_walk_take_known(umbra_walk *w, bool on)
+{
+    const umbra_config *c = &w->pass.model->config;
+    bool plain = !w->scratch.streams && c->ngrams.size == 0;
+    for (int l = 0; l < c->layers; l++) /* picks go from a layer to those behind it */
+        plain = plain && c->attention[l].index.kept == 0;
+    w->takes_known = on && plain;
 }
 
 static bool borrow(umbra_walk *w, umbra_store *store, int expert, umbra_lease *lease)
@@ -341,6 +378,31 @@ static bool attend(umbra_walk *w)
     return true;
 }
 
+/* Attention, or what an earlier walk of the same token found that it adds. */
+static bool attend_or_recall(umbra_walk *w)
+{
+    int hidden = w->pass.model->config.hidden;
+    const umbra_kernels *kernels = w->pass.device->kernels;
+    umbra_scratch *s = &w->scratch;
+    walk_known *known = &w->known[w->layer];
+    float *added = w->added + (size_t)w->layer * (size_t)hidden;
+    if (!w->takes_known)
+        return attend(w);
+    if (known->sequence == w->sequence && known->position == s->position[0] &&
+        known->id == s->id[0]) {
+        kernels->add_scaled(s->x, added, 1.0f, hidden);
+        return true;
+    }
+    known->position = -1;
+    memset(added, 0, (size_t)hidden * sizeof *added);
+    kernels->add_scaled(added, s->x, -1.0f, hidden);
+    if (!attend(w))
+        return false;
+    kernels->add_scaled(added, s->x, 1.0f, hidden);
+    *known = (walk_known){w->sequence, s->position[0], s->id[0]};
+    return true;
+}
+
 bool umbra_walk_step(umbra_walk *w)
 {
     const umbra_model *model = w->pass.model;
@@ -352,7 +414,7 @@ bool umbra_walk_step(umbra_walk *w)
         add_experts(w);
     w->routed = false;
     while (w->layer < layers && ++w->layer < layers) {
-        if (!attend(w))
+        if (!attend_or_recall(w))
             return false;
         if (umbra_layer_has_experts(model, w->layer)) {
             w->distance++;

@@ -58,6 +58,10 @@ bool umbra_walk_begin_token(umbra_walk *walk, int sequence, int position, int32_
 /* From now on at most so many experts of a layer are computed, the heaviest that are there; others
  * count as missing. UMBRA_MAX_USED (default): all. */
 void umbra_walk_limit(umbra_walk *walk, int experts);
+/* From now on (default: not) attention, most of what a layer without experts costs, is taken in
+ * each layer from the walk of the same token that came there first, as it was for that one's state;
+ * only the router sees the newer one. Not where layers have several streams, n-grams or picks. */
+void umbra_walk_take_known(umbra_walk *walk, bool on);
 /* Goes on to the next layer with experts, and routes there. False behind the token's last one, and
  * where a number is not finite. */
 bool umbra_walk_step(umbra_walk *walk);

@@ -269,7 +269,7 @@ static void read_prompt(umbra_drafts *d, int from, int sequence, const int32_t *
         s->add(s->self, sequence, tokens + i, 1);
         umbra_gate_came(&d->gate, watch, tokens[i]);
     }
-    umbra_gate_forget(&d->gate, watch);
+    umbra_gate_forget(&d->gate, watch, true);
 }
 
 void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t *tokens, int n,
@@ -277,7 +277,7 @@ void umbra_drafts_begin(umbra_drafts *d, int sequence, int length, const int32_t
 {
     draft_text *t = &d->text[sequence];
     t->length = length <= t->length ? length : 0;
-    umbra_gate_forget(&d->gate, &t->watch);
+    umbra_gate_forget(&d->gate, &t->watch, false);
     for (int i = 0; i < d->n_sources; i++)
         d->source[i].begin(d->source[i].self, sequence, t->length);
     for (int i = 0; i < d->n_sources; i++)

@@ -23,11 +23,12 @@ static const double none_may_gain = 16;
 static const double row_guess =
     0.5; /* of a step's time or experts, for one row more; not measured */
 static const double recent_wait = 0.04; /* the newest step's part in what an expert is waited for */
-static const double driven_out = 2;     /* reads that one read for a wrong draft causes later */
-static const double alike = 8; /* steps that its being the same for all widths weighs as much as */
+static const double driven_out = 1;     /* reads that one read for a wrong draft causes later */
+static const double alike = 3; /* steps that its being as with a row less weighs as much as */
 static const double agreement_guess = 0.5; /* of drafts that were never compared, */
 static const double guess_weight = 2;      /* with so much weight */
-static const double other_text = 2; /* most weight of what another text, or the prompt, has said */
+static const double other_text = 2;        /* most weight of what another text has said, */
+static const double own_prompt = 4;        /* or the text's own prompt */
 
 void umbra_gate_init(umbra_gate *g)
 {
@@ -133,12 +134,13 @@ void umbra_gate_came(umbra_gate *g, umbra_watch *w, int32_t token)
     w->n = kept;
 }
 
-void umbra_gate_forget(umbra_gate *g, umbra_watch *w)
+void umbra_gate_forget(umbra_gate *g, umbra_watch *w, bool prompt)
 {
+    double most = prompt ? own_prompt : other_text;
     w->n = 0;
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
         for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
-            g->agreement[k][i].weight = fmin(g->agreement[k][i].weight, other_text);
+            g->agreement[k][i].weight = fmin(g->agreement[k][i].weight, most);
 }
 
 void umbra_gate_expect(umbra_gate *g, int kind, double seconds)
@@ -183,15 +185,23 @@ static double of_rows(const umbra_gate *g, const umbra_fading *by_rows, int text
     return low + slope * (n - below);
 }
 
+/* How long an expert of a step with n drafts is waited for beside what is usual: as with a row
+ * less, as long as it has not shown to differ. */
+static double ratio_of(const umbra_gate *g, int texts, int n)
+{
+    double ratio = 1;
+    for (int i = 0; i <= n; i++) {
+        const umbra_fading *own = &g->wait_ratio[texts + i];
+        ratio = (own->mean * own->weight + ratio * alike) / (own->weight + alike);
+    }
+    return ratio;
+}
+
 /* The time of a step with n drafts: computing, and what it waits for the experts that any of its
- * rows needs. How long that is for one changes with what the cache holds, for all widths alike as
- * long as they have not shown to differ. */
+ * rows needs. How long that is for one changes with what the cache holds, for all widths alike. */
 static double waits_of(const umbra_gate *g, int texts, int n)
 {
-    const umbra_fading *ratio = &g->wait_ratio[texts + n];
-    double wait_s =
-        g->wait_s.mean * (ratio->mean * ratio->weight + alike) / (ratio->weight + alike);
-    return of_rows(g, g->experts, texts, n) * wait_s;
+    return of_rows(g, g->experts, texts, n) * g->wait_s.mean * ratio_of(g, texts, n);
 }
 
 static double seconds_of(const umbra_gate *g, int texts, int n)

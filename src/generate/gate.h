@@ -99,8 +99,8 @@ void umbra_gate_came(umbra_gate *g, umbra_watch *w, int32_t token);
 void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umbra_step_cost *cost);
 /* What making a draft of a kind may take, as long as it was not measured. */
 void umbra_gate_expect(umbra_gate *g, int kind, double seconds);
-/* A text goes on elsewhere: nothing is waited for there any more, and how often drafts agreed so
- * far says less of what comes. */
-void umbra_gate_forget(umbra_gate *g, umbra_watch *w);
+/* A text begins: nothing is waited for there any more, and how often drafts agreed so far says less
+ * of what comes; where that was in its own prompt, rather more than in another text. */
+void umbra_gate_forget(umbra_gate *g, umbra_watch *w, bool prompt);
 
 #endif

@@ -461,9 +461,9 @@ static bool refill(umbra_scheduler *s)
 static void keep_experts(umbra_scheduler *s, bool at_end)
 {
     if (!s->o.states || s->stats.busy_ns == s->kept_busy_ns ||
-        (!at_end && umbra_seconds_since(s->kept_ns) < KEEP_SECONDS))
+        (!at_end && umbra_seconds_since(s->kept_ns) < KEEP_SECONDS) ||
+        !umbra_states_save_experts(s->o.states, s->o.engine, at_end))
         return;
-    umbra_states_save_experts(s->o.states, s->o.engine);
     s->kept_busy_ns = s->stats.busy_ns;
     s->kept_ns = umbra_clock_ns();
 }

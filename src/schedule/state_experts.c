@@ -48,8 +48,11 @@ static void write_experts(umbra_states *s, const umbra_experts_header *h, uint64
     }
 }
 
-void umbra_states_save_experts(umbra_states *s, umbra_engine *engine)
+bool umbra_states_save_experts(umbra_states *s, umbra_engine *engine, bool wait)
 {
+    if (!umbra_state_await_writer(s, wait)) /* both could be given the same room */
+        return false;
+
     const umbra_store *store = umbra_engine_store(engine);
     int room = umbra_store_count_cached(store);
     umbra_cached_expert *experts;
@@ -64,6 +67,7 @@ void umbra_states_save_experts(umbra_states *s, umbra_engine *engine)
         write_experts(s, h, sizeof *h + h->experts * sizeof *experts);
     }
     umbra_free(h);
+    return true;
 }
 
 /* ---- reading ---- */

@@ -107,8 +107,7 @@ static void *write_states(void *argument)
     return NULL;
 }
 
-/* The buffer is free; false: it is not, and is not waited for. */
-static bool await_writer(umbra_states *s, bool wait)
+bool umbra_state_await_writer(umbra_states *s, bool wait)
 {
     pthread_mutex_lock(&s->mutex);
     while (wait && s->busy)
@@ -173,8 +172,7 @@ int umbra_states_open(umbra_states **out, const umbra_states_options *options, u
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
     s->folder = umbra_strdup(options->folder);
-    /* One more, since the writer and the engine's thread may both have been given room. */
-    s->entries = umbra_calloc(UMBRA_STATE_FILES + 1, sizeof *s->entries);
+    s->entries = umbra_calloc(UMBRA_STATE_FILES, sizeof *s->entries);
     int rc = UMBRA_OK;
     if (!s->folder || !s->entries)
         rc = umbra_fail_nomem(err, "the states", UMBRA_STATE_FILES * sizeof *s->entries);
@@ -265,7 +263,7 @@ bool umbra_states_save(umbra_states *s, umbra_engine *engine, int sequence, cons
     if (n < LEAST_TOKENS || bytes > s->o.buffer_bytes || bytes > s->o.most_bytes ||
         !pays(s, bytes, n, prompt_per_second))
         return true;
-    if (!await_writer(s, wait))
+    if (!umbra_state_await_writer(s, wait))
         return false;
     if (is_there(s, &e))
         return true;
@@ -384,7 +382,7 @@ bool umbra_states_restore(umbra_states *s, umbra_engine *engine, int sequence,
     umbra_error err = {0};
     if (!find(s, tokens, n, held, prompt_per_second, &e))
         return false;
-    await_writer(s, true); /* one buffer at a time is planned for */
+    umbra_state_await_writer(s, true); /* one buffer at a time is planned for */
     char *path = umbra_state_path(s, e.name), *buffer = umbra_map(e.bytes);
     int got = UMBRA_E_NOMEM;
     uint64_t start = umbra_clock_ns();

@@ -46,8 +46,10 @@ bool umbra_states_save(umbra_states *s, umbra_engine *engine, int sequence, cons
 bool umbra_states_restore(umbra_states *s, umbra_engine *engine, int sequence,
                           const int32_t *tokens, int n, int held, double prompt_per_second);
 
-/* Writes which experts the engine's cache holds, for umbra_states_refill after a restart. */
-void umbra_states_save_experts(umbra_states *s, umbra_engine *engine);
+/* Writes which experts the engine's cache holds, for umbra_states_refill after a restart. wait: for
+ * the file that is being written; else nothing is done while there is one. Returns whether it was.
+ */
+bool umbra_states_save_experts(umbra_states *s, umbra_engine *engine, bool wait);
 /* Makes what umbra_states_save_experts wrote for this model last what the engine's store reads back
  * (store/refill.h), the first time. Returns the bytes that were to be read then; 0: there is
  * nothing. */

@@ -116,6 +116,9 @@ void umbra_state_replace(umbra_states *s, umbra_state_entry *e);
 void umbra_state_remove(umbra_states *s, int entry);
 /* The same by name, of a file that was found damaged. */
 void umbra_state_remove_named(umbra_states *s, const char *name);
+/* The writer has nothing to do, so that its buffer is free, and so is the room that it was given;
+ * false: it has, and is not waited for. */
+bool umbra_state_await_writer(umbra_states *s, bool wait);
 /* Under the mutex: removes the files that were of no use for longest until so many bytes more fit.
  * False: they never will. */
 bool umbra_state_make_room(umbra_states *s, uint64_t bytes);

@@ -29,8 +29,8 @@ static bool are_held(const umbra_under_context *c, const umbra_foreign_tensor *i
 
 /* A product with experts is about to be computed. Where it goes by ids that were not seen, all of
  * the layer must be there. Returns whether it is to be told when this is done: of a graph's last
- * one, and of a layer's where the next layer's experts take the place of its own without a node of
- * chosen ones between. */
+ * one, whose end is not seen otherwise, and of a layer's where the next layer's experts take the
+ * place of its own without a node of chosen ones between. */
 static bool before_product(umbra_under_context *c, const umbra_foreign_tensor *t)
 {
     const umbra_stacked *s = umbra_experts_at(&c->under->experts, t->src[0]->data);
@@ -43,7 +43,8 @@ static bool before_product(umbra_under_context *c, const umbra_foreign_tensor *t
         c->choice.layer = s->layer;
         umbra_under_acquire(c, NULL, NULL);
     }
-    return s->which == 2 && (s->layer == c->under->last_layer || !c->ids);
+    bool ends = s->layer == c->under->last_layer && !c->around;
+    return s->which == 2 && (ends || !c->ids);
 }
 
 static bool is_product(const umbra_foreign_tensor *t)
@@ -105,7 +106,7 @@ static void after(umbra_under_context *c, const umbra_foreign_tensor *t)
         c->choice.layer = layer;
         umbra_under_acquire(c, t, umbra_under_find_state(c->under, layer, t));
     } else if (is_product(t)) {
-        if (c->choice.layer == c->under->last_layer)
+        if (c->choice.layer == c->under->last_layer && !c->around)
             umbra_under_leave(c);
     } else if (c->under->record.folder) {
         umbra_under_record_node(c, t);

@@ -78,6 +78,7 @@ umbra_foreign_function *ggml_backend_reg_get_proc_address(void *registry, const 
 void llama_set_warmup(void *context, bool warmup);
 bool ggml_backend_sched_reserve(void *scheduler, void *graph);
 void ggml_backend_sched_set_eval_callback(void *scheduler, umbra_foreign_eval *eval, void *user);
+int ggml_backend_sched_get_n_backends(void *scheduler);
 int ggml_backend_sched_graph_compute_async(void *scheduler, void *graph);
 int ggml_backend_sched_graph_compute(void *scheduler, void *graph);
 void ggml_backend_sched_free(void *scheduler);
@@ -146,28 +147,58 @@ HOOK bool ggml_backend_sched_reserve(void *scheduler, void *graph)
     return done;
 }
 
+/* Of a program of one's own: the context whose callback the thread's next graph has; NULL: none, or
+ * the graph is the one before, which was looked at. */
+static _Thread_local umbra_under_context *own_context;
+
 HOOK void ggml_backend_sched_set_eval_callback(void *scheduler, umbra_foreign_eval *eval,
                                                void *user)
 {
     NEXT(ggml_backend_sched_set_eval_callback);
+    own_context = eval == (umbra_foreign_eval *)umbra_under_eval ? user : NULL;
     if (umbra_process_active())
         umbra_process_set_host(scheduler, eval, user);
     next(scheduler, eval, user);
 }
 
+/* Where the processor alone computes, nothing is joined that a callback could cut. */
+static void look(umbra_under_context *c, void *scheduler, void *graph)
+{
+    static __typeof__(&ggml_backend_sched_get_n_backends) count;
+    if (!count)
+        count = (__typeof__(count))find_next("ggml_backend_sched_get_n_backends");
+    if (count(scheduler) > 1)
+        umbra_under_look(c, graph);
+}
+
+/* Computes, and lets go what the context holds when that is done. */
+static int compute_around(umbra_under_context *c, int (*next)(void *, void *), void *scheduler,
+                          void *graph)
+{
+    c->around = true;
+    int status = next(scheduler, graph);
+    c->around = false;
+    umbra_under_leave(c);
+    return status;
+}
+
 /* Computes with Umbra's callback in place of the host's, which it calls. */
 static int compute(int (*next)(void *, void *), void *scheduler, void *graph)
 {
+    umbra_under_context *own = own_context;
+    own_context = NULL;
+    if (own && !own->under->complete) {
+        look(own, scheduler, graph);
+        return compute_around(own, next, scheduler, graph);
+    }
     umbra_under_context *c = umbra_process_active() ? umbra_process_bind(scheduler, graph) : NULL;
     if (!c || c->under->complete)
         return next(scheduler, graph); /* with the host's own */
     __typeof__(&ggml_backend_sched_set_eval_callback) set =
         (__typeof__(set))find_next("ggml_backend_sched_set_eval_callback");
-    umbra_under_look(c, graph);
+    look(c, scheduler, graph);
     set(scheduler, (umbra_foreign_eval *)umbra_under_eval, c);
-    int status = next(scheduler, graph);
-    umbra_under_leave(c);
-    return status;
+    return compute_around(c, next, scheduler, graph);
 }
 
 HOOK int ggml_backend_sched_graph_compute_async(void *scheduler, void *graph)

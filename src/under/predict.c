@@ -1,4 +1,5 @@
 /* Foretells the coming layers' experts from what llama.cpp's graph shows of the present one. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,8 @@
 enum { MOST_STEPS = 24 };
 /* Every n-th layer is predicted from: less time, and nearly as much known. */
 enum { EVERY = 2 };
-/* That a prompt which uses most of a layer will use an expert of the next one. */
-static const float prompt_probability = 0.95f;
+/* A prompt that uses so much of a layer will use as much of the next one. */
+static const float most_of_layer = 0.75f, most_sure = 0.95f;
 
 int umbra_under_predict_init(umbra_under *u, const umbra_under_options *o, umbra_error *err)
 {
@@ -36,8 +37,6 @@ int umbra_under_predict_init(umbra_under *u, const umbra_under_options *o, umbra
     p->shadow = o->shadow ? umbra_strdup(o->shadow) : NULL;
     if (!p->probability || !p->state || !p->norm || (o->shadow && !p->shadow))
         return umbra_fail_nomem(err, "the predictions", 0);
-    for (int e = 0; e < u->experts.experts; e++)
-        p->probability[e] = prompt_probability;
     return UMBRA_OK;
 }
 
@@ -201,9 +200,13 @@ static void foretell_prompt(umbra_under_context *c)
     int next = c->choice.layer + 1;
     while (next < u->experts.layers && u->layer[next].experts == 0)
         next++;
-    if (next < u->experts.layers && 2 * c->choice.n >= u->layer[c->choice.layer].experts)
-        umbra_store_foretell(u->store, UMBRA_UNDER_ROWS, next, 1, umbra_store_clock(u->store) + 1,
-                             u->predict.probability);
+    float used = (float)c->choice.n / (float)u->layer[c->choice.layer].experts;
+    if (next >= u->experts.layers || used < most_of_layer)
+        return;
+    for (int e = 0; e < u->experts.experts; e++)
+        u->predict.probability[e] = fminf(used, most_sure);
+    umbra_store_foretell(u->store, UMBRA_UNDER_ROWS, next, 1, umbra_store_clock(u->store) + 1,
+                         u->predict.probability);
 }
 
 /* A row that decodes, at a layer: its experts are remembered, and, while that saves time, what

@@ -80,6 +80,7 @@ struct umbra_under_context {
     bool (*host)(struct ggml_tensor *node, bool ask, void *user);
     void *host_user;
     bool host_wants; /* the node that is about to be computed */
+    bool around;     /* a hook stands around the graph, and sees its end */
     bool kept;       /* counted in the model's */
     bool inside;     /* a graph's first layer has been reached, its last one not left */
     /* At its beginning: the time, and the store's waits and needs. */

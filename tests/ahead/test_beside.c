@@ -331,7 +331,7 @@ static void a_core_to_spare_is_what_is_left(void **state)
         assert_true(umbra_beside_is_possible(model, threads) == umbra_system_has_spare(threads));
     if (umbra_system_has_spare(1)) /* the thread's stack is counted too */
         assert_true(umbra_beside_bytes(model, CONTEXT, 1) >
-                    umbra_walk_bytes(model, CONTEXT, 1) + (128 << 10));
+                    umbra_walk_bytes(model, CONTEXT, 1) + (64 << 10));
     umbra_model_close(&model);
     umbra_memory_file_release(&file);
 }

@@ -34,6 +34,18 @@ typedef struct follower {
     uint64_t hash;
 } follower;
 
+/* The second takes what the first has found. */
+static void walk_twice(umbra_walk *w, const umbra_rows *rows, umbra_tap_place from)
+{
+    umbra_walk_take_known(w, true);
+    for (int i = 0; i < 2; i++) {
+        umbra_walk_begin(w, rows, 0, from);
+        while (umbra_walk_step(w))
+            ;
+    }
+    umbra_walk_take_known(w, false);
+}
+
 /* From begin_layer to the end of the token. */
 static int begin_here(void *user, const umbra_rows *rows)
 {
@@ -42,6 +54,7 @@ static int begin_here(void *user, const umbra_rows *rows)
         return 0;
     f->walked[MOST_LAYERS - 1] = true; /* once a token; the models have fewer layers */
     f->walks++;
+    walk_twice(f->walk, rows, f->from);
     umbra_walk_begin(f->walk, rows, 0, f->from);
     for (int d = 1; umbra_walk_step(f->walk); d++) {
         int layer = umbra_walk_layer(f->walk);
@@ -288,6 +301,71 @@ static void with_everything_in_memory_it_is_the_model(void **state)
     umbra_model_close(&model);
 }
 
+/* ---- what earlier walks know ---- */
+
+typedef struct heir {
+    umbra_engine *engine;
+    umbra_walk *walk;
+    int layers, experts;
+    float known[MOST_LAYERS][MOST_EXPERTS], own[MOST_LAYERS][MOST_EXPERTS]; /* scores */
+    int same[2]; /* layers whose scores are the same, from layers 0 and 1 */
+} heir;
+
+static void walk_to_end(heir *h, const umbra_rows *rows, float (*scores)[MOST_EXPERTS])
+{
+    umbra_walk_begin(h->walk, rows, 0, UMBRA_TAP_ROUTED);
+    while (umbra_walk_step(h->walk))
+        memcpy(scores[umbra_walk_layer(h->walk)], umbra_walk_scores(h->walk),
+               (size_t)h->experts * sizeof(float));
+}
+
+/* A first walk without experts, then from one layer on with all of them: with what the first one
+ * knows, and without. */
+static int inherit(void *user, const umbra_rows *rows)
+{
+    heir *h = user;
+    if (rows->layer > 1)
+        return 0;
+    umbra_walk_take_known(h->walk, true);
+    umbra_walk_limit(h->walk, rows->layer == 0 ? 0 : UMBRA_MAX_USED);
+    walk_to_end(h, rows, h->known);
+    umbra_walk_take_known(h->walk, false);
+    walk_to_end(h, rows, h->own);
+    for (int l = rows->layer + 1; l < h->layers; l++) {
+        bool same = memcmp(h->known[l], h->own[l], (size_t)h->experts * sizeof(float)) == 0;
+        h->same[rows->layer] += same;
+    }
+    return 0;
+}
+
+/* The first walk of a token finds everything by itself, whatever was known of the token before;
+ * those after it differ from walks that know nothing, but for their attention alone. */
+static void what_is_known_of_a_token_is_taken(void **state)
+{
+    (void)state;
+    umbra_model *model;
+    umbra_error err = {0};
+    if (umbra_model_open(&model, tiny, &err) != 0)
+        fail_msg("%s", err.message);
+    const umbra_model_info *info = umbra_model_get_info(model);
+    umbra_engine_options o = {.threads = 2};
+    heir h = {.layers = info->layers, .experts = info->experts};
+    assert_int_equal(umbra_engine_open(&h.engine, model, &o, &err), 0);
+    assert_int_equal(umbra_walk_open(&h.walk, h.engine, &err), 0);
+    assert_int_equal(fill(umbra_engine_store(h.engine), model), 0);
+    const umbra_tap attached = {.user = &h, .at = {[UMBRA_TAP_ROUTED] = inherit}};
+    umbra_engine_attach(h.engine, &attached);
+    for (int i = 0; i < TOKENS; i++) {
+        umbra_token token = {1 + i * 37 % 200, 0, false};
+        assert_int_equal(umbra_engine_eval(h.engine, &token, 1, NULL, &err), 0);
+    }
+    assert_int_equal(h.same[0], TOKENS * (info->layers - 1));
+    assert_int_equal(h.same[1], 0);
+    umbra_walk_close(&h.walk);
+    umbra_engine_close(&h.engine);
+    umbra_model_close(&model);
+}
+
 /* ---- across the token's end ---- */
 
 typedef struct crossing {
@@ -531,6 +609,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(with_everything_in_memory_it_is_the_model),
+        cmocka_unit_test(what_is_known_of_a_token_is_taken),
         cmocka_unit_test(across_the_end_it_is_the_model_too),
         cmocka_unit_test(in_front_of_tokens_it_is_every_model),
         cmocka_unit_test(walks_change_nothing_in_any_layout),

@@ -208,7 +208,7 @@ static void read_prompt(world *w, umbra_gate *g, int tokens)
         umbra_gate_made(g, &w->watch, 0, drafts, draft(w, drafts, MOST), 0);
         umbra_gate_came(g, &w->watch, 0);
     }
-    umbra_gate_forget(g, &w->watch);
+    umbra_gate_forget(g, &w->watch, true);
 }
 
 /* Behind texts that agree otherwise: what steps take is known by then, so it is found at once how
@@ -225,7 +225,7 @@ static double later_text(double agree, int which, int prompt, double *of_none)
             world w = truth;
             w.agree = t < 3 ? agreements[(seed + 4 * (uint64_t)t) % AGREEMENTS] : agree;
             umbra_random_seed(&w.random, 4 * seed + (uint64_t)t);
-            umbra_gate_forget(&g, &w.watch);
+            umbra_gate_forget(&g, &w.watch, false);
             read_prompt(&w, &g, prompt);
             while (w.tokens < 200)
                 one_step(&w, &g);
@@ -407,7 +407,7 @@ static void drafts_that_wait_are_bounded(void **state)
         umbra_gate_came(&g, &watch, 0);
     assert_int_equal(watch.n, 0);
     umbra_gate_made(&g, &watch, 0, drafts, MOST, 0);
-    umbra_gate_forget(&g, &watch);
+    umbra_gate_forget(&g, &watch, false);
     assert_int_equal(watch.n, 0);
 }
 

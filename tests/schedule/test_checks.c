@@ -21,7 +21,7 @@ enum { CONTEXT = 48, PROMPT = 5, NEW = 28 };
 
 typedef struct text {
     umbra_job job;
-    int32_t token[PROMPT + NEW];
+    int32_t token[CONTEXT];
     int n; /* the prompt's included */
     umbra_sampler *sampler;
     int stop_at;     /* wants no more behind so many new tokens; 0: all */
@@ -341,6 +341,7 @@ static opened open_with_block(const make_layout *layout, const umbra_engine_opti
 typedef struct forced {
     umbra_mtp *mtp;
     int made;
+    int32_t first[8 * NEW]; /* drafts that were made */
     bool began[SEQUENCES];
 } forced;
 
@@ -378,34 +379,44 @@ static int forced_make(void *self, int sequence, int most, int32_t *out, int *ki
     forced *f = self;
     *kind = 0;
     int n = umbra_mtp_draft(f->mtp, sequence, most, out);
-    f->made += n;
+    for (int i = 0; i < n; i++, f->made++)
+        if (f->made < 8 * NEW)
+            f->first[f->made] = out[i];
     return n;
 }
+
+static umbra_drafts *open_forced(forced *f, const opened *o)
+{
+    *f = (forced){.made = 0};
+    assert_int_equal(umbra_mtp_open(&f->mtp, o->engine, NULL), 0);
+    const umbra_draft_source source = {.name = UMBRA_DRAFT_MTP,
+                                       .kinds = 1,
+                                       .begin = forced_begin,
+                                       .add = forced_add,
+                                       .rows = forced_rows,
+                                       .cut = forced_cut,
+                                       .fork = forced_fork,
+                                       .make = forced_make,
+                                       .self = f};
+    const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 3};
+    umbra_drafts *drafts;
+    assert_int_equal(umbra_drafts_open_with(&drafts, o->engine, &draft, &source, false, NULL, NULL),
+                     0);
+    return drafts;
+}
+
+static const make_layout *const with_blocks[] = {&make_bailingmoe2, &make_glm4moe};
 
 static void the_block_follows_every_text(void **state)
 {
     (void)state;
-    static const make_layout *const with_blocks[] = {&make_bailingmoe2, &make_glm4moe};
     const umbra_engine_options options = {
         .threads = 1, .context = CONTEXT, .sequences = SEQUENCES, .chunk = 8};
     for (int l = 0; l < 2; l++)
         for (int drawn = 0; drawn < 2; drawn++) {
             opened o = open_with_block(with_blocks[l], &options);
-            forced f = {.made = 0};
-            assert_int_equal(umbra_mtp_open(&f.mtp, o.engine, NULL), 0);
-            const umbra_draft_source source = {.name = UMBRA_DRAFT_MTP,
-                                               .kinds = 1,
-                                               .begin = forced_begin,
-                                               .add = forced_add,
-                                               .rows = forced_rows,
-                                               .cut = forced_cut,
-                                               .fork = forced_fork,
-                                               .make = forced_make,
-                                               .self = &f};
-            const umbra_draft_options draft = {.source = UMBRA_DRAFT_LOOKUP, .most = 3};
-            umbra_drafts *drafts;
-            assert_int_equal(
-                umbra_drafts_open_with(&drafts, o.engine, &draft, &source, false, NULL, NULL), 0);
+            forced f;
+            umbra_drafts *drafts = open_forced(&f, &o);
             check_texts(&o, drafts, drawn);
             assert_true(f.made > TEXTS * NEW / 2);
             umbra_drafts_close(&drafts);
@@ -436,6 +447,84 @@ static void the_block_stands_in_the_budget(void **state)
     assert_true(bytes[0] > 0 && bytes[1] > bytes[0]);
 }
 
+/* A process with states in a folder, from its beginning to its end: one text of so long a prompt,
+ * by drafts of the block whatever they are worth; f NULL: without drafts. */
+static void write_in_folder(const make_layout *layout, text *t, int prompt, forced *f)
+{
+    const umbra_engine_options options = {.threads = 1, .context = CONTEXT, .chunk = 8};
+    opened o = open_with_block(layout, &options);
+    const umbra_states_options kept = {.folder = UMBRA_TEST_DIR,
+                                       .most_bytes = 1 << 30,
+                                       .model = "0123456789abcdef0123456789abcdef",
+                                       .kernels = umbra_engine_get_plan(o.engine)->kernels,
+                                       .buffer_bytes = 8 << 20};
+    umbra_states *states;
+    umbra_scheduler *s;
+    assert_int_equal(umbra_states_open(&states, &kept, NULL), 0);
+    umbra_drafts *drafts = f ? open_forced(f, &o) : NULL;
+    const umbra_scheduler_options by = {
+        .engine = o.engine, .model = o.model, .sequences = 1, .drafts = drafts, .states = states};
+    assert_int_equal(umbra_scheduler_open(&s, &by, NULL), 0);
+    t->n = prompt;
+    t->job = (umbra_job){.prompt = t->token,
+                         .prompt_tokens = prompt,
+                         .max_tokens = prompt + NEW < CONTEXT ? NEW : CONTEXT - prompt,
+                         .ignore_end = true,
+                         .choose = choose,
+                         .token = take,
+                         .ended = end,
+                         .user = t};
+    assert_true(umbra_scheduler_submit(s, &t->job));
+    while (t->ends == 0)
+        umbra_scheduler_step(s);
+    umbra_scheduler_finish(s, false);
+    umbra_scheduler_run(s);
+    umbra_scheduler_close(&s);
+    umbra_drafts_close(&drafts);
+    if (f)
+        umbra_mtp_close(&f->mtp);
+    umbra_states_close(&states);
+    close_it(&o);
+}
+
+static void empty_folder(void)
+{
+    assert_int_equal(system("rm -rf '" UMBRA_TEST_DIR "'"), 0);
+}
+
+/* What the block knows of a text is not on disk: behind a state that was read back it begins anew,
+ * makes the same drafts each time, and the text is that of single steps. */
+static void check_behind_disk(const make_layout *layout, bool drawn)
+{
+    enum { BACK = 2, HELD = PROMPT + NEW - 1 };
+    forced f[BACK];
+    text begun = text_of(0, false), goes_on[BACK + 1];
+    empty_folder();
+    write_in_folder(layout, &begun, PROMPT, &f[0]);
+    for (int i = 0; i <= BACK; i++) {
+        goes_on[i] = text_of(0, drawn);
+        memcpy(goes_on[i].token, begun.token, sizeof begun.token);
+        if (i == BACK)
+            empty_folder();
+        write_in_folder(layout, &goes_on[i], HELD + 1, i < BACK ? &f[i] : NULL);
+        assert_int_equal(goes_on[i].job.restored_tokens, i < BACK ? HELD : 0);
+        assert_same(&goes_on[0], &goes_on[i]);
+        umbra_sampler_close(&goes_on[i].sampler);
+    }
+    assert_true(f[0].made >= CONTEXT - HELD);
+    assert_int_equal(f[0].made, f[1].made);
+    assert_memory_equal(f[0].first, f[1].first, sizeof f[0].first);
+    umbra_sampler_close(&begun.sampler);
+}
+
+static void the_block_goes_on_behind_what_was_on_disk(void **state)
+{
+    (void)state;
+    for (int l = 0; l < 2; l++)
+        for (int drawn = 0; drawn < 2; drawn++)
+            check_behind_disk(with_blocks[l], drawn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -445,6 +534,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_text_is_no_matter),
         cmocka_unit_test(the_block_follows_every_text),
         cmocka_unit_test(the_block_stands_in_the_budget),
+        cmocka_unit_test(the_block_goes_on_behind_what_was_on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,9 @@
 /* Prints a checksum of every logit that llama.cpp computes for some made-up texts, in two contexts
  * of one model: a prompt, single tokens behind it, and four texts at once; a prompt in several
  * pieces of which the last row's logits alone are wanted, and tokens behind it. Usage: logits MODEL
- * THREADS [repack] [gpu] [tokens]; gpu: all but the experts on a card; tokens: the likeliest token
- * of each row in place of the checksum */
+ * THREADS [repack] [gpu] [tokens] [bytes=N]; gpu: all but the experts on a card; tokens: the
+ * likeliest token of each row in place of the checksum; bytes: the program itself, where it was
+ * built with Umbra's library, has experts kept in so many */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,6 +11,10 @@
 #include <string.h>
 
 #include <llama.h>
+
+#ifdef OWN_UMBRA
+#include <umbra/under.h>
+#endif
 
 static bool print_tokens;
 
@@ -89,8 +94,15 @@ static void run(struct llama_context *context, int vocabulary)
     llama_batch_free(batch);
 }
 
+/* Whom a context tells of its nodes. */
+typedef struct callback {
+    ggml_backend_sched_eval_callback eval; /* NULL: nobody */
+    void *user;
+} callback;
+
 /* A context with room for `piece` rows in a graph. */
-static struct llama_context *open_context(struct llama_model *model, int threads, int piece)
+static struct llama_context *open_context(struct llama_model *model, int threads, int piece,
+                                          callback back)
 {
     struct llama_context_params p = llama_context_default_params();
     p.n_ctx = CONTEXT;
@@ -99,6 +111,8 @@ static struct llama_context *open_context(struct llama_model *model, int threads
     p.n_seq_max = TEXTS;
     p.kv_unified = true;
     p.n_threads = p.n_threads_batch = threads;
+    p.cb_eval = back.eval;
+    p.cb_eval_user_data = back.user;
     struct llama_context *context = llama_init_from_model(model, p);
     if (!context)
         exit(1);
@@ -154,6 +168,53 @@ static struct llama_model *open_model(int argc, char **argv)
     return llama_model_load_from_file(argv[1], p);
 }
 
+/* ---- Umbra by its C API ---- */
+
+enum { CONTEXTS = 2 };
+
+#ifdef OWN_UMBRA
+
+static umbra_under *under;
+static umbra_under_context *kept[CONTEXTS];
+
+static void take_over(int argc, char **argv, callback back[CONTEXTS])
+{
+    umbra_error err = {0};
+    umbra_under_options o = {0};
+    for (int i = 3; i < argc; i++)
+        if (strncmp(argv[i], "bytes=", 6) == 0)
+            o.expert_bytes = strtoull(argv[i] + 6, NULL, 10);
+    int rc = o.expert_bytes > 0 ? umbra_under_model(&under, argv[1], &o, &err) : UMBRA_OK;
+    for (int i = 0; under && i < CONTEXTS && rc == UMBRA_OK; i++) {
+        rc = umbra_under_context_open(&kept[i], under, NULL, NULL, &err);
+        back[i] = (callback){umbra_under_eval, kept[i]};
+    }
+    if (rc == UMBRA_OK)
+        return;
+    fprintf(stderr, "%s\n", err.message);
+    exit(1);
+}
+
+static void give_back(void)
+{
+    for (int i = 0; i < CONTEXTS; i++)
+        umbra_under_context_close(&kept[i]);
+    umbra_under_detach(&under);
+}
+
+#else
+
+static void take_over(int argc, char **argv, callback back[CONTEXTS])
+{
+    (void)argc, (void)argv, (void)back;
+}
+
+static void give_back(void)
+{
+}
+
+#endif
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -166,13 +227,16 @@ int main(int argc, char **argv)
     if (!model)
         return 1;
     int vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model)), threads = atoi(argv[2]);
-    struct llama_context *whole = open_context(model, threads, CONTEXT);
-    struct llama_context *pieces = open_context(model, threads, PIECE);
+    callback back[CONTEXTS] = {0};
+    take_over(argc, argv, back);
+    struct llama_context *whole = open_context(model, threads, CONTEXT, back[0]);
+    struct llama_context *pieces = open_context(model, threads, PIECE, back[1]);
     run(whole, vocabulary);
     run_prompts(whole, vocabulary, true);
     run_prompts(pieces, vocabulary, false);
     llama_free(pieces);
     llama_free(whole);
+    give_back();
     llama_model_free(model);
     llama_backend_free();
     return 0;

@@ -201,6 +201,12 @@ void ggml_backend_sched_set_eval_callback(void *scheduler, stub_eval *eval, void
     s->user = user;
 }
 
+/* The processor and a device. */
+int ggml_backend_sched_get_n_backends(void *scheduler)
+{
+    return scheduler ? 2 : 0;
+}
+
 /* Nodes are computed up to the next one that the callback wants. */
 int ggml_backend_sched_graph_compute_async(void *scheduler, void *graph)
 {

@@ -87,6 +87,7 @@ int ggml_graph_n_nodes(void *graph);
 struct ggml_tensor *ggml_graph_node(void *graph, int i);
 bool ggml_backend_sched_reserve(void *scheduler, void *graph);
 void ggml_backend_sched_set_eval_callback(void *scheduler, stub_eval *eval, void *user);
+int ggml_backend_sched_get_n_backends(void *scheduler);
 int ggml_backend_sched_graph_compute_async(void *scheduler, void *graph);
 int ggml_backend_sched_graph_compute(void *scheduler, void *graph);
 void ggml_backend_sched_free(void *scheduler);

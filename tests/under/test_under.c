@@ -112,6 +112,34 @@ static void test_same_result(void **state)
     host_close(&h);
 }
 
+/* A library that the program is linked with before ggml looks at its graphs too, so that nothing
+ * that a device computes as one is cut. */
+static void test_device_is_not_cut(void **state)
+{
+    (void)state;
+    host h;
+    umbra_under_context *c;
+    uint64_t expected[GRAPHS], seed = 7;
+    host_open(&h, MODEL, true);
+    sums_alone(&h, 7, expected);
+    umbra_under *u = open_under(&(umbra_under_options){.expert_bytes = smallest_budget()});
+    assert_int_equal(umbra_under_context_open(&c, u, NULL, NULL, NULL), UMBRA_OK);
+    for (int i = 0; i < GRAPHS; i++) {
+        stub_scheduler s = {0};
+        host_graph g;
+        host_graph_make(&g, &h, rows_of(i), &seed, IDS_ON_DEVICE);
+        ggml_backend_sched_set_eval_callback(&s, umbra_under_eval, c);
+        assert_int_equal(ggml_backend_sched_graph_compute_async(&s, &g.graph), 0);
+        assert_int_equal(g.graph.sum, expected[i]);
+        assert_int_equal(g.graph.cuts, 0);
+        host_graph_free(&g);
+    }
+    assert_int_equal(stats_of(u).whole_layers, 0);
+    umbra_under_context_close(&c);
+    umbra_under_detach(&u);
+    host_close(&h);
+}
+
 /* The first layers are read when a model is taken over, which is nobody's need or waiting. */
 static void test_first_layers_are_there(void **state)
 {
@@ -417,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_result),
+        cmocka_unit_test(test_device_is_not_cut),
         cmocka_unit_test(test_first_layers_are_there),
         cmocka_unit_test(test_everything_in_memory),
         cmocka_unit_test(test_host_callback),

@@ -9,6 +9,7 @@
 
 void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
+void umbra_avx2_matmul_q4_0(const umbra_matmul *m, int row_begin, int row_end);
 /* x (n) becomes exp(x - most), most its largest. Returns their sum. */
 float umbra_avx2_weigh(float *x, int n, float *most);
 void umbra_avx2_attend(const umbra_attend *a);

@@ -1,0 +1,541 @@
+/* Products of Q4_0 with activations for AVX2 in the order of sums that AVX-512 has
+ * (avx512_sums.h): one float sum for each row and token, to which the parts are added in turn. So
+ * rows lie in the lanes. The integer sum over a part is exact, which leaves the ways to it free:
+ *
+ *  - up to four tokens: weights stay bytes, 0 to 15 with a bias of 8; activations are split into
+ *    two planes of bytes, and what the bias adds, a number of the activations, is taken off;
+ *  - more tokens: weights are widened to 16 bits, 16 rows at once, into a panel that stays in the
+ *    first-level cache while all tokens pass over it. */
+#include "kernels/x86/avx2.h"
+#include "kernels/x86/avx2_blocks.h"
+
+enum {
+    LANE_ROWS = 8,
+    BLOCK_BYTES = UMBRA_Q4_0_BYTES,
+    BIAS = 8,
+    HALF_BYTES = 16,             /* of a part's bytes, and of all its nibbles */
+    PAIRS = UMBRA_Q16_BLOCK / 2, /* pairs of columns of a part */
+    FEW_TOKENS = 4,
+    FEW_PARTS = 120, /* whose activations are split at once */
+    SPREAD_PARTS = 32,
+    PANEL_STRIPS = 2,
+    PANEL_ROWS = PANEL_STRIPS * LANE_ROWS,
+    PANEL_PARTS = 16,
+    PANEL_TOKENS = 128, /* that pass over a panel */
+};
+
+/* Where the lanes' blocks begin. */
+typedef struct lane_blocks {
+    const uint8_t *at[LANE_ROWS];
+} lane_blocks;
+
+/* Up to 8 rows from part `part` on; the last one stands for those that are none. */
+UMBRA_INLINE lane_blocks find_blocks(const umbra_matmul *m, int row, int row_end, size_t part)
+{
+    lane_blocks b;
+    for (int r = 0; r < LANE_ROWS; r++) {
+        b.at[r] = umbra_weight_row(m, umbra_min_int(row + r, row_end - 1)) + part * BLOCK_BYTES;
+    }
+    return b;
+}
+
+/* Number i has bytes 4 i to 4 i + 3 of each lane's nibbles. */
+UMBRA_INLINE void turn_nibbles(__m256i out[4], const lane_blocks *b, size_t from)
+{
+    __m256i v[4];
+    UMBRA_UNROLL(4)
+    for (int r = 0; r < 4; r++) {
+        v[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(b->at[r] + from + 2)),
+                                       load_16(b->at[r + 4] + from + 2), 1);
+    }
+    __m256i front = _mm256_unpacklo_epi32(v[0], v[1]), back = _mm256_unpackhi_epi32(v[0], v[1]);
+    __m256i front_2 = _mm256_unpacklo_epi32(v[2], v[3]), back_2 = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm256_unpacklo_epi64(front, front_2);
+    out[1] = _mm256_unpackhi_epi64(front, front_2);
+    out[2] = _mm256_unpacklo_epi64(back, back_2);
+    out[3] = _mm256_unpackhi_epi64(back, back_2);
+}
+
+/* Numbers of 16 bits of four lanes; in general registers, which nothing else needs here. */
+UMBRA_INLINE long long join_scales(const uint8_t *const at[4], size_t from)
+{
+    uint64_t front = umbra_load_u16(at[0] + from) | (uint64_t)umbra_load_u16(at[1] + from) << 16;
+    uint64_t back = umbra_load_u16(at[2] + from) | (uint64_t)umbra_load_u16(at[3] + from) << 16;
+    __asm__("" : "+r"(front), "+r"(back)); /* compilers make vectors of it, one by one */
+    return (long long)(front | back << 32);
+}
+
+UMBRA_INLINE __m256 load_scales(const lane_blocks *b, size_t from)
+{
+    return _mm256_cvtph_ps(_mm_set_epi64x(join_scales(b->at + 4, from), join_scales(b->at, from)));
+}
+
+UMBRA_INLINE __m256 add_scaled(__m256 sum, __m256 scale, float of_x, __m256i dot)
+{
+    return _mm256_fmadd_ps(_mm256_mul_ps(scale, _mm256_set1_ps(of_x)), _mm256_cvtepi32_ps(dot),
+                           sum);
+}
+
+UMBRA_INLINE __m256 load_sums(const float *out, int rows)
+{
+    return rows >= LANE_ROWS ? _mm256_loadu_ps(out)
+                             : _mm256_maskload_ps(out, umbra_avx2_mask(rows));
+}
+
+UMBRA_INLINE void store_sums(float *out, __m256 sum, int rows)
+{
+    if (rows >= LANE_ROWS) {
+        _mm256_storeu_ps(out, sum);
+    } else {
+        _mm256_maskstore_ps(out, umbra_avx2_mask(rows), sum);
+    }
+}
+
+/* Columns of a token as two planes of bytes, 256 times the first, which is signed, and the second.
+ * Of two parts each, first the front halves, then the others. */
+typedef struct few_token {
+    uint8_t high[FEW_PARTS / 2][2][2][HALF_BYTES], low[FEW_PARTS / 2][2][2][HALF_BYTES];
+    int32_t excess[FEW_PARTS][4]; /* four times what the bias adds to the products of a part */
+    float scale[FEW_PARTS][4];    /* four times */
+} few_token;
+
+UMBRA_INLINE __m128i sum_integers(__m256i v)
+{
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1));
+}
+
+/* 32 bytes of two registers, whose instruction packed each quarter. */
+UMBRA_INLINE void store_plane(uint8_t to[2][2][HALF_BYTES], int p, __m256i packed)
+{
+    packed = _mm256_permute4x64_epi64(packed, 0xd8);
+    _mm_storeu_si128((__m128i *)(void *)to[0][p % 2], _mm256_castsi256_si128(packed));
+    _mm_storeu_si128((__m128i *)(void *)to[1][p % 2], _mm256_extracti128_si256(packed, 1));
+}
+
+UMBRA_INLINE void split_part(few_token *to, int p, const int16_t *q, float scale)
+{
+    const __m256i byte = _mm256_set1_epi16(255), bias = _mm256_set1_epi16(BIAS);
+    __m256i a = load_32((const uint8_t *)q);
+    __m256i b = load_32((const uint8_t *)(q + UMBRA_HALF_PART));
+    store_plane(to->low[p / 2], p,
+                _mm256_packus_epi16(_mm256_and_si256(a, byte), _mm256_and_si256(b, byte)));
+    store_plane(to->high[p / 2], p,
+                _mm256_packs_epi16(_mm256_srai_epi16(a, 8), _mm256_srai_epi16(b, 8)));
+    __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(a, bias), _mm256_madd_epi16(b, bias));
+    _mm_storeu_si128((__m128i *)(void *)to->excess[p], sum_integers(sum));
+    _mm_storeu_ps(to->scale[p], _mm_set1_ps(scale));
+}
+
+UMBRA_INLINE void split_token(few_token *to, const umbra_matmul *m, int token, size_t part,
+                              int parts)
+{
+    size_t from = umbra_token_row(m, token) * ((size_t)m->x->columns / UMBRA_Q16_BLOCK) + part;
+    for (int p = 0; p < parts; p++, from++) {
+        split_part(to, p, m->x->q + from * UMBRA_Q16_BLOCK, m->x->scale[from]);
+    }
+}
+
+/* The products of a part's lanes with a token. At most 8 pairs of high bytes times 15 join in 16
+ * bits, of low ones 4. */
+typedef struct few_dot {
+    __m256i front, back, high;
+} few_dot;
+
+/* Written as the instructions: compilers keep more of them open than there are registers. */
+UMBRA_INLINE __m256i add_bytes(__m256i sum, __m256i positive, __m256i other)
+{
+    __m256i pairs;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+            : "+x"(sum), "=&x"(pairs)
+            : "x"(positive), "xm"(other));
+    return sum;
+}
+
+/* Four columns of either half of the part; `begin`: the first ones. */
+UMBRA_INLINE void add_columns(few_dot *to, const __m256i w[2], const __m256i low[2],
+                              const __m256i high[2], const bool begin)
+{
+    if (begin) {
+        to->front = _mm256_maddubs_epi16(low[0], w[0]);
+        to->high = _mm256_maddubs_epi16(w[0], high[0]);
+        to->back = _mm256_maddubs_epi16(low[1], w[1]);
+    } else {
+        to->front = add_bytes(to->front, low[0], w[0]);
+        to->high = add_bytes(to->high, w[0], high[0]);
+        to->back = add_bytes(to->back, low[1], w[1]);
+    }
+    to->high = add_bytes(to->high, w[1], high[1]);
+}
+
+UMBRA_INLINE __m256i join_planes(const few_dot *d, __m256i excess)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i low =
+        _mm256_add_epi32(_mm256_madd_epi16(d->front, one), _mm256_madd_epi16(d->back, one));
+    __m256i high = _mm256_madd_epi16(d->high, _mm256_set1_epi16(256));
+    return _mm256_add_epi32(low, _mm256_sub_epi32(high, excess));
+}
+
+UMBRA_INLINE void split_nibbles(__m256i w[2], __m256i both)
+{
+    w[0] = _mm256_and_si256(both, _mm256_set1_epi8(15));
+    w[1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+}
+
+/* Columns 4 i to 4 i + 3 of two parts' halves, each for four lanes. */
+UMBRA_INLINE __m256i spread_columns(const uint8_t half[2][HALF_BYTES], int i)
+{
+    __m256 both = _mm256_castsi256_ps(load_32(half[0]));
+    return _mm256_castps_si256(_mm256_permutevar_ps(both, _mm256_set1_epi32(i)));
+}
+
+/* All of a token, which saves doing it for each strip of rows, where the first-level cache has
+ * room for it beside what is read ahead. */
+typedef struct spread_token {
+    __m256i high[SPREAD_PARTS / 2][2][4], low[SPREAD_PARTS / 2][2][4];
+} spread_token;
+
+static void spread_token_columns(spread_token *to, const few_token *x, int parts)
+{
+    for (int p = 0; p < parts; p += 2) {
+        UMBRA_UNROLL(8)
+        for (int i = 0; i < 8; i++) {
+            to->high[p / 2][i / 4][i % 4] = spread_columns(x->high[p / 2][i / 4], i % 4);
+            to->low[p / 2][i / 4][i % 4] = spread_columns(x->low[p / 2][i / 4], i % 4);
+        }
+    }
+}
+
+/* Two parts of four rows, or one if step is 0, times a token: the lanes are the rows of the first
+ * part, then those of the other. */
+UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_blocks *rows, const few_token *x,
+                                  const spread_token *columns, int p, const int step)
+{
+    size_t from = (size_t)p * BLOCK_BYTES;
+    lane_blocks b;
+    few_dot dot;
+    __m256i v[4];
+    UMBRA_UNROLL(4)
+    for (int r = 0; r < 4; r++) {
+        b.at[r] = rows->at[r];
+        b.at[r + 4] = rows->at[r] + step;
+    }
+    turn_nibbles(v, &b, from);
+    UMBRA_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        __m256i w[2], low[2], high[2];
+        split_nibbles(w, v[i]);
+        UMBRA_UNROLL(2)
+        for (int h = 0; h < 2; h++) {
+            low[h] = columns ? columns->low[p / 2][h][i] : spread_columns(x->low[p / 2][h], i);
+            high[h] = columns ? columns->high[p / 2][h][i] : spread_columns(x->high[p / 2][h], i);
+        }
+        add_columns(&dot, w, low, high, i == 0);
+    }
+    __m256 of = _mm256_cvtepi32_ps(join_planes(&dot, load_32((const uint8_t *)x->excess[p])));
+    __m256 scale = _mm256_mul_ps(load_scales(&b, from), _mm256_loadu_ps(x->scale[p]));
+    sum = _mm_fmadd_ps(_mm256_castps256_ps128(scale), _mm256_castps256_ps128(of), sum);
+    if (step) {
+        sum = _mm_fmadd_ps(_mm256_extractf128_ps(scale, 1), _mm256_extractf128_ps(of, 1), sum);
+    }
+    return sum;
+}
+
+/* Four rows times one token: what is read ahead has to be near, or it does not last in the cache.
+ */
+UMBRA_INLINE void one_strip(const umbra_matmul *m, int row, int row_end, const few_token *x,
+                            const spread_token *columns, size_t part, int parts)
+{
+    lane_blocks rows = find_blocks(m, row, row_end, part);
+    int count = umbra_min_int(4, row_end - row), p = 0;
+    float *out = umbra_output(m, 0, row);
+    const uint8_t *ahead = umbra_weight_row(m, row) + 4 * part * BLOCK_BYTES;
+    __m128 sum = part ? _mm256_castps256_ps128(load_sums(out, count)) : _mm_setzero_ps();
+    for (; p + 2 <= parts; p += 2, ahead += 8 * BLOCK_BYTES) {
+        umbra_prefetch_stream(ahead, 8 * BLOCK_BYTES);
+        sum = add_two_parts(sum, &rows, x, columns, p, BLOCK_BYTES);
+    }
+    if (p < parts) {
+        sum = add_two_parts(sum, &rows, x, columns, p, 0);
+    }
+    store_sums(out, _mm256_zextps128_ps256(sum), count);
+}
+
+UMBRA_INLINE void one_token(const umbra_matmul *m, int row_begin, int row_end, const few_token *x,
+                            size_t part, int parts)
+{
+    spread_token columns;
+    if (parts > SPREAD_PARTS) {
+        for (int row = row_begin; row < row_end; row += 4) {
+            one_strip(m, row, row_end, x, NULL, part, parts);
+        }
+        return;
+    }
+    spread_token_columns(&columns, x, parts);
+    for (int row = row_begin; row < row_end; row += 4) {
+        one_strip(m, row, row_end, x, &columns, part, parts);
+    }
+}
+
+UMBRA_INLINE __m256i broadcast_4(const uint8_t *p)
+{
+    return _mm256_set1_epi32((int)umbra_load_u32(p));
+}
+
+/* A part of 8 rows times some tokens. */
+UMBRA_INLINE void add_few(__m256 *sum, const lane_blocks *rows, const few_token *x, int p,
+                          const int tokens)
+{
+    __m256i v[4];
+    few_dot dot[FEW_TOKENS];
+    turn_nibbles(v, rows, (size_t)p * BLOCK_BYTES);
+    UMBRA_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        __m256i w[2];
+        split_nibbles(w, v[i]);
+        UMBRA_UNROLL(4)
+        for (int t = 0; t < tokens; t++) {
+            const uint8_t *l = x[t].low[p / 2][0][p % 2] + 4 * i;
+            const uint8_t *h = x[t].high[p / 2][0][p % 2] + 4 * i;
+            __m256i low[2] = {broadcast_4(l), broadcast_4(l + 2 * HALF_BYTES)};
+            __m256i high[2] = {broadcast_4(h), broadcast_4(h + 2 * HALF_BYTES)};
+            add_columns(dot + t, w, low, high, i == 0);
+        }
+    }
+    __m256 scale = load_scales(rows, (size_t)p * BLOCK_BYTES);
+    UMBRA_UNROLL(4)
+    for (int t = 0; t < tokens; t++) {
+        __m256i of = join_planes(dot + t, _mm256_set1_epi32(x[t].excess[p][0]));
+        sum[t] = add_scaled(sum[t], scale, x[t].scale[p][0], of);
+    }
+}
+
+UMBRA_INLINE void few_strip(const umbra_matmul *m, int row, int row_end, const few_token *x,
+                            size_t part, int parts, const int tokens)
+{
+    lane_blocks rows = find_blocks(m, row, row_end, part);
+    __m256 sum[FEW_TOKENS];
+    UMBRA_UNROLL(4)
+    for (int t = 0; t < tokens; t++) {
+        sum[t] = part ? load_sums(umbra_output(m, t, row), row_end - row) : _mm256_setzero_ps();
+    }
+    for (int p = 0; p < parts; p++) {
+        add_few(sum, &rows, x, p, tokens);
+    }
+    UMBRA_UNROLL(4)
+    for (int t = 0; t < tokens; t++) {
+        store_sums(umbra_output(m, t, row), sum[t], row_end - row);
+    }
+}
+
+UMBRA_INLINE void matmul_few(const umbra_matmul *m, int row_begin, int row_end, const int tokens)
+{
+    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    for (size_t part = 0; part < all; part += FEW_PARTS) {
+        int parts = all - part < FEW_PARTS ? (int)(all - part) : FEW_PARTS;
+        few_token x[FEW_TOKENS];
+        for (int t = 0; t < tokens; t++) {
+            split_token(x + t, m, t, part, parts);
+        }
+        if (tokens == 1) {
+            one_token(m, row_begin, row_end, x, part, parts);
+            continue;
+        }
+        for (int row = row_begin; row < row_end; row += LANE_ROWS) {
+            few_strip(m, row, row_end, x, part, parts, tokens);
+        }
+    }
+}
+
+typedef struct panel {
+    /* Pair i of a part: columns 2 i and 2 i + 1 of each row. */
+    __m256i w[PANEL_PARTS][PAIRS][PANEL_STRIPS];
+    __m256 scale[PANEL_PARTS][PANEL_STRIPS];
+} panel;
+
+/* Columns 4 i to 4 i + 3 of a lane, in the lower four bits of bytes 0, 2, 1, 3. */
+UMBRA_INLINE void widen_columns(__m256i (*to)[PANEL_STRIPS], int strip, __m256i nibbles)
+{
+    const __m256i mask = _mm256_set1_epi16(15), bias = _mm256_set1_epi16(BIAS);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi16(nibbles, 8), mask);
+    to[0][strip] = _mm256_sub_epi16(_mm256_and_si256(nibbles, mask), bias);
+    to[1][strip] = _mm256_sub_epi16(odd, bias);
+}
+
+UMBRA_INLINE void fill_part(panel *to, int p, int strip, const lane_blocks *b)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    __m256i v[4];
+    turn_nibbles(v, b, (size_t)p * BLOCK_BYTES);
+    UMBRA_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_shuffle_epi8(v[i], order);
+        widen_columns(to->w[p] + 2 * i, strip, v[i]);
+        widen_columns(to->w[p] + PAIRS / 2 + 2 * i, strip, _mm256_srli_epi16(v[i], 4));
+    }
+    to->scale[p][strip] = load_scales(b, (size_t)p * BLOCK_BYTES);
+}
+
+static void fill_panel(panel *to, const umbra_matmul *m, int row, int row_end, size_t part,
+                       int parts)
+{
+    for (int k = 0; k < PANEL_STRIPS && row + k * LANE_ROWS < row_end; k++) {
+        lane_blocks b = find_blocks(m, row + k * LANE_ROWS, row_end, part);
+        for (int p = 0; p < parts; p++) {
+            fill_part(to, p, k, &b);
+        }
+    }
+}
+
+/* Asks for the blocks of the panel behind this one. */
+static void prefetch_next(const umbra_matmul *m, int row, size_t part, int parts)
+{
+    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    part += (size_t)parts;
+    if (part == all) {
+        row += PANEL_ROWS;
+        part = 0;
+    }
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        uintptr_t from = (uintptr_t)umbra_weight_row(m, row + r) + part * BLOCK_BYTES;
+        for (size_t i = 0; i < PANEL_PARTS * BLOCK_BYTES; i += UMBRA_CACHE_LINE) {
+            __builtin_prefetch((const void *)(from + i));
+        }
+    }
+}
+
+/* As add_bytes. */
+UMBRA_INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i x)
+{
+    __m256i products;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+            : "+x"(sum), "=&x"(products)
+            : "x"(w), "x"(x));
+    return sum;
+}
+
+/* Part p of the panel times some tokens. */
+UMBRA_INLINE void add_part(__m256 *sum, const panel *w, int p, const int16_t *const *q,
+                           const float *const *scale, const int tokens)
+{
+    __m256i dot[FEW_TOKENS * PANEL_STRIPS];
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        dot[i] = _mm256_setzero_si256();
+    }
+    UMBRA_UNROLL(1)
+    for (int i = 0; i < PAIRS; i++) {
+        __m256i rows[PANEL_STRIPS] = {w->w[p][i][0], w->w[p][i][1]};
+        __asm__("" : "+x"(rows[0]), "+x"(rows[1]));
+        UMBRA_UNROLL(4)
+        for (int t = 0; t < tokens; t++) {
+            const int16_t *from = q[t] + p * UMBRA_Q16_BLOCK + 2 * i;
+            __m256i columns = _mm256_set1_epi32((int)umbra_load_u32(from));
+            dot[2 * t] = add_pairs(dot[2 * t], rows[0], columns);
+            dot[2 * t + 1] = add_pairs(dot[2 * t + 1], rows[1], columns);
+        }
+    }
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        sum[i] =
+            add_scaled(sum[i], w->scale[p][i % PANEL_STRIPS], scale[i / PANEL_STRIPS][p], dot[i]);
+    }
+}
+
+/* The panel times tokens from `token` on, whose sums lie in the output. */
+UMBRA_INLINE void pass_few(const umbra_matmul *m, const panel *w, int row, int rows, int token,
+                           size_t part, int parts, const int tokens)
+{
+    const int16_t *q[FEW_TOKENS];
+    const float *scale[FEW_TOKENS];
+    __m256 sum[FEW_TOKENS * PANEL_STRIPS];
+    UMBRA_UNROLL(4)
+    for (int t = 0; t < tokens; t++) {
+        size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+        size_t at = umbra_token_row(m, token + t) * all + part;
+        q[t] = m->x->q + at * UMBRA_Q16_BLOCK;
+        scale[t] = m->x->scale + at;
+    }
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        int first = i % PANEL_STRIPS * LANE_ROWS;
+        sum[i] = _mm256_setzero_ps();
+        if (part && first < rows) {
+            sum[i] =
+                load_sums(umbra_output(m, token + i / PANEL_STRIPS, row + first), rows - first);
+        }
+    }
+    for (int p = 0; p < parts; p++) {
+        add_part(sum, w, p, q, scale, tokens);
+    }
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        int first = i % PANEL_STRIPS * LANE_ROWS;
+        if (first < rows) {
+            store_sums(umbra_output(m, token + i / PANEL_STRIPS, row + first), sum[i],
+                       rows - first);
+        }
+    }
+}
+
+typedef void pass_fn(const umbra_matmul *m, const panel *w, int row, int rows, int token,
+                     size_t part, int parts);
+
+#define DEFINE_TOKENS(n)                                                                           \
+    static void pass_##n(const umbra_matmul *m, const panel *w, int row, int rows, int token,      \
+                         size_t part, int parts)                                                   \
+    {                                                                                              \
+        pass_few(m, w, row, rows, token, part, parts, n);                                          \
+    }                                                                                              \
+    static void matmul_##n(const umbra_matmul *m, int row_begin, int row_end)                      \
+    {                                                                                              \
+        matmul_few(m, row_begin, row_end, n);                                                      \
+    }
+DEFINE_TOKENS(1)
+DEFINE_TOKENS(2)
+DEFINE_TOKENS(3)
+DEFINE_TOKENS(4)
+
+static void pass_tokens(const umbra_matmul *m, const panel *w, int row, int rows, int token,
+                        int token_end, size_t part, int parts)
+{
+    static pass_fn *const pass[FEW_TOKENS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4};
+    while (token < token_end) {
+        int left = token_end - token, count = (left + FEW_TOKENS - 1) / FEW_TOKENS;
+        int tokens = (left + count - 1) / count;
+        pass[tokens](m, w, row, rows, token, part, parts);
+        token += tokens;
+    }
+}
+
+static void matmul_panels(const umbra_matmul *m, int row_begin, int row_end)
+{
+    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    for (int token = 0; token < m->tokens; token += PANEL_TOKENS) {
+        int end = umbra_min_int(m->tokens, token + PANEL_TOKENS);
+        for (int row = row_begin; row < row_end; row += PANEL_ROWS) {
+            int rows = umbra_min_int(PANEL_ROWS, row_end - row);
+            for (size_t part = 0; part < all; part += PANEL_PARTS) {
+                int parts = all - part < PANEL_PARTS ? (int)(all - part) : PANEL_PARTS;
+                panel w;
+                fill_panel(&w, m, row, row_end, part, parts);
+                prefetch_next(m, row, part, parts);
+                pass_tokens(m, &w, row, rows, token, end, part, parts);
+            }
+        }
+    }
+}
+
+void umbra_avx2_matmul_q4_0(const umbra_matmul *m, int row_begin, int row_end)
+{
+    static const umbra_matmul_fn few[FEW_TOKENS + 1] = {NULL, matmul_1, matmul_2, matmul_3,
+                                                        matmul_4};
+    if (m->tokens > FEW_TOKENS) {
+        matmul_panels(m, row_begin, row_end);
+    } else if (m->tokens > 0) {
+        few[m->tokens](m, row_begin, row_end);
+    }
+}
