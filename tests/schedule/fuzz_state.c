@@ -199,7 +199,8 @@ static void refill(struct machine *m, unsigned char *bytes, size_t n, bool right
     if (rc != 0)
         abort();
     eval(m->engine, 1);
-    umbra_states_save_experts(states, m->engine);
+    if (!umbra_states_save_experts(states, m->engine, true))
+        abort();
     umbra_states_close(&states);
     unlink(experts_path);
 }
