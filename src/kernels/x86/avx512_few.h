@@ -11,6 +11,9 @@
 enum {
     FEW_TOKENS = 3,
     FEW_UNITS = 16, /* whose activations are split at once */
+    PIECES = PARTS / 2,
+    AHEAD_BYTES = 4096,
+    FIRST_BYTES = 256, /* of a row, asked for before all else */
 };
 
 /* A unit of a token. */
@@ -181,11 +184,42 @@ UMBRA_INLINE void add_pair(__m512 *sum, const few_pair *a, const int p, int part
     }
 }
 
-/* Parts [part, part + parts) of up to 16 rows join their sums, which lie in the output. */
-UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int rows, size_t part, size_t part_end,
+/* How many rows ahead of those at work are asked for: a multiple of 16, no fewer than come while a
+ * line is on its way. */
+UMBRA_INLINE int rows_ahead(const umbra_matmul *m)
+{
+    size_t bytes = LANE_ROWS * m->row_bytes;
+    return LANE_ROWS * (int)((AHEAD_BYTES + bytes - 1) / bytes);
+}
+
+/* Asks for piece i of PIECES of what comes next: into the first cache for the next unit of each
+ * row, into the second for rows ahead. Rows lie one behind the other, and are asked for as one
+ * stream: as 16, or many lines at once, they come at half the speed or less. Beyond the matrix's
+ * end that is only a hint wasted. */
+UMBRA_INLINE void prefetch_next(const umbra_matmul *m, int row, size_t part, const unit_rows *of,
+                                int bytes, int i)
+{
+    const int rows = LANE_ROWS / PIECES;
+    uintptr_t far = (uintptr_t)umbra_weight_row(m, row + rows_ahead(m)) +
+                    part / PARTS * (size_t)(LANE_ROWS * bytes);
+    for (int at = (i * rows * bytes + LINE - 1) & -LINE; at < (i + 1) * rows * bytes; at += LINE) {
+        __builtin_prefetch((const void *)(far + (uintptr_t)at), 0, 2);
+    }
+    for (int r = i * rows; r < (i + 1) * rows; r++) {
+        uintptr_t near = (uintptr_t)of->at[r] + (uintptr_t)bytes;
+        for (int at = 0; at < bytes; at += LINE) {
+            __builtin_prefetch((const void *)(near + (uintptr_t)at), 0, 3);
+        }
+    }
+}
+
+/* Parts [part, part_end) of up to 16 rows, of which `left` are left, join their sums, which lie in
+ * the output. */
+UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int left, size_t part, size_t part_end,
                            few_token x[FEW_UNITS][FEW_TOKENS], const int tokens,
                            const row_type *type)
 {
+    const int rows = umbra_min_int(LANE_ROWS, left);
     __m512 sum[FEW_TOKENS];
     UMBRA_UNROLL(3)
     for (int t = 0; t < tokens; t++) {
@@ -197,12 +231,12 @@ UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int rows, size_t part
         unit_numbers n;
         few_pair pair = {&of, &n, type, 0, {x[0], x[0] + 1, x[0] + 2}};
         int parts = part_end - part < PARTS ? (int)(part_end - part) : PARTS;
-        find_unit(&of, tail, m, row, rows, part, type);
-        prefetch_rows(&of, part / PARTS * (size_t)type->bytes, m->row_bytes, type->bytes);
+        find_unit(&of, tail, m, row, left, part, type);
         type->load_numbers(&n, &of);
         for (; pair.first < parts; pair.first += type->group) {
             UMBRA_UNROLL(4)
             for (int p = 0; p < type->group; p += 2) {
+                prefetch_next(m, row, part, &of, type->bytes, (pair.first + p) / 2);
                 add_pair(sum, &pair, p, parts, tokens);
             }
         }
@@ -213,12 +247,25 @@ UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int rows, size_t part
     }
 }
 
+/* Asks for the beginnings of rows that are nobody's rows ahead. */
+UMBRA_INLINE void prefetch_first(const umbra_matmul *m, int row_begin, int row_end)
+{
+    size_t bytes = m->row_bytes < FIRST_BYTES ? m->row_bytes : FIRST_BYTES;
+    int end = umbra_min_int(row_end, row_begin + rows_ahead(m));
+    for (int row = row_begin; row < end; row++) {
+        for (size_t at = 0; at < bytes; at += LINE) {
+            __builtin_prefetch(umbra_weight_row(m, row) + at, 0, 3);
+        }
+    }
+}
+
 /* All rows times all tokens, `tokens` of them. */
 UMBRA_INLINE void matmul_few(const umbra_matmul *m, int row_begin, int row_end, const int tokens,
                              const row_type *type)
 {
     size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK, end;
     few_token x[FEW_UNITS][FEW_TOKENS];
+    prefetch_first(m, row_begin, row_end);
     for (size_t part = 0; part < all; part = end) {
         end = all - part < FEW_UNITS * PARTS ? all : part + FEW_UNITS * PARTS;
         for (size_t at = part; at < end; at += PARTS) {
@@ -229,8 +276,7 @@ UMBRA_INLINE void matmul_few(const umbra_matmul *m, int row_begin, int row_end, 
             }
         }
         for (int row = row_begin; row < row_end; row += LANE_ROWS) {
-            int rows = umbra_min_int(LANE_ROWS, row_end - row);
-            add_rows(m, row, rows, part, end, x, tokens, type);
+            add_rows(m, row, row_end - row, part, end, x, tokens, type);
         }
     }
 }

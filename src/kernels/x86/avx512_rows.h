@@ -16,13 +16,11 @@ enum {
     PART_BYTES = UMBRA_Q16_BLOCK,
     UNIT_BYTES_MAX = PARTS * UMBRA_Q8_0_BYTES,
     AHEAD_IN_ROWS = 512, /* bytes of each row that are asked for before they are used */
-    STEP_MAX = INT32_MAX / LANE_ROWS, /* from row to row */
 };
 
 /* A unit of each row; rows beyond the last repeat it. */
 typedef struct unit_rows {
     const uint8_t *at[LANE_ROWS];
-    __m512i offset; /* of each, from the first */
 } unit_rows;
 
 /* By part or by half of a part, for each row. */
@@ -54,34 +52,43 @@ typedef struct row_type {
 /* Room for what is left of rows that do not end with a unit. */
 typedef uint8_t unit_tail[LANE_ROWS][UNIT_BYTES_MAX];
 
-/* The unit that begins with part `part` of up to 16 rows. Behind their ends are zeros. */
+/* Copies the units that end beyond `end`, behind which nothing may be read. */
+UMBRA_INLINE void copy_tails(unit_rows *to, unit_tail tail, const uint8_t *end, int bytes)
+{
+    for (int r = 0; r < LANE_ROWS; r++) {
+        size_t there = (size_t)(end - to->at[r]);
+        if (there < (size_t)bytes) {
+            memset(tail[r], 0, (size_t)bytes);
+            memcpy(tail[r], to->at[r], there);
+            to->at[r] = tail[r];
+        }
+    }
+}
+
+/* The unit that begins with part `part` of the first 16 of `rows` rows. Behind a row's end lies
+ * what is of no meaning, the next row or zeros. */
 UMBRA_INLINE void find_unit(unit_rows *to, unit_tail tail, const umbra_matmul *m, int row, int rows,
                             size_t part, const row_type *type)
 {
-    const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const size_t left = (size_t)m->x->columns / UMBRA_Q16_BLOCK - part;
     const uint8_t *from = umbra_weight_row(m, row) + part / PARTS * (size_t)type->bytes;
-    uint64_t step = m->row_bytes;
-    if (left < PARTS || step > STEP_MAX) {
-        size_t parts = left < PARTS ? left : PARTS;
-        for (int r = 0; r < rows && r < LANE_ROWS; r++, from += step) {
-            memset(tail[r], 0, (size_t)type->bytes);
-            memcpy(tail[r], from, parts * (size_t)type->bytes / PARTS);
-        }
-        from = tail[0];
-        step = UNIT_BYTES_MAX;
-    }
     for (int r = 0; r < LANE_ROWS; r++) {
-        to->at[r] = from + (uint64_t)umbra_min_int(r, rows - 1) * step;
+        to->at[r] = from + (uint64_t)umbra_min_int(r, rows - 1) * m->row_bytes;
     }
-    to->offset = _mm512_mullo_epi32(_mm512_min_epi32(numbers, _mm512_set1_epi32(rows - 1)),
-                                    _mm512_set1_epi32((int)step));
+    if ((size_t)m->x->columns / UMBRA_Q16_BLOCK - part < PARTS) {
+        copy_tails(to, tail, umbra_weight_row(m, row + rows), type->bytes);
+    }
 }
 
-/* Four bytes of each row's unit. */
-UMBRA_INLINE __m512i gather(const unit_rows *rows, int at)
+/* Four bytes of each row's unit: one by one, since some processors gather slowly. */
+UMBRA_INLINE __m512i load_words(const unit_rows *rows, int at)
 {
-    return _mm512_i32gather_epi32(rows->offset, rows->at[0] + at, 1);
+    int32_t w[LANE_ROWS];
+    UMBRA_UNROLL(16)
+    for (int r = 0; r < LANE_ROWS; r++) {
+        w[r] = (int32_t)umbra_load_u32(rows->at[r] + at);
+    }
+    return _mm512_setr_epi32(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10],
+                             w[11], w[12], w[13], w[14], w[15]);
 }
 
 /* Asks for bytes of the rows, and at their ends for those of the next 16. Beyond the matrix's end
@@ -157,7 +164,7 @@ UMBRA_INLINE __m512 widen_halves(__m512i lanes)
 /* The f16 number at the end of a unit of so many bytes. */
 UMBRA_INLINE __m512 load_last_half(const unit_rows *rows, int bytes)
 {
-    return widen_halves(_mm512_srli_epi32(gather(rows, bytes - 4), 16));
+    return widen_halves(_mm512_srli_epi32(load_words(rows, bytes - 4), 16));
 }
 
 /* Byte i of each lane, unsigned. */
@@ -178,7 +185,7 @@ UMBRA_INLINE void load_block_numbers(unit_numbers *n, const unit_rows *rows, int
                                      const bool offset)
 {
     for (int p = 0; p < PARTS; p++) {
-        __m512i both = gather(rows, p * bytes);
+        __m512i both = load_words(rows, p * bytes);
         _mm512_storeu_ps(n->scale[p], widen_halves(both));
         if (offset) {
             _mm512_storeu_ps(n->offset[p], widen_halves(_mm512_srli_epi32(both, 16)));
@@ -202,7 +209,7 @@ BLOCK_NUMBERS(iq4_nl, UMBRA_IQ4_NL_BYTES, false)
 UMBRA_NUMBERS(mxfp4)
 {
     for (int p = 0; p < PARTS; p++) {
-        __m512i e = pick_byte(gather(rows, p * UMBRA_MXFP4_BYTES), 0);
+        __m512i e = pick_byte(load_words(rows, p * UMBRA_MXFP4_BYTES), 0);
         __m512i bits = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
         __mmask16 tiny = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
         bits = _mm512_mask_sllv_epi32(bits, tiny, _mm512_set1_epi32(0x00200000), e);
@@ -216,7 +223,7 @@ UMBRA_NUMBERS(nvfp4)
     const __m512i largest = _mm512_set1_epi32(0x7f);
     UMBRA_UNROLL(16)
     for (int i = 0; i < 2 * PARTS; i++) {
-        __m512i four = gather(rows, i / 4 * UMBRA_NVFP4_BYTES);
+        __m512i four = load_words(rows, i / 4 * UMBRA_NVFP4_BYTES);
         __m512i byte = pick_byte(four, i % 4);
         __mmask16 numbers = _mm512_cmpneq_epi32_mask(byte, largest);
         byte = _mm512_and_si512(byte, largest);
@@ -254,7 +261,7 @@ UMBRA_NUMBERS(q2_k)
 {
     __m512i of[4];
     turn_bytes(of, rows->at, 0);
-    __m512i numbers = gather(rows, 80);
+    __m512i numbers = load_words(rows, 80);
     __m512 scale = widen_halves(numbers), minimum = widen_halves(_mm512_srli_epi32(numbers, 16));
     minimum = _mm512_mul_ps(minimum, _mm512_set1_ps(-1));
     UMBRA_UNROLL(16)
