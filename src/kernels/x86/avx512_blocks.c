@@ -1,5 +1,6 @@
 /* Products of quantised weights with activations for AVX-512: by the tree where there are few
  * tokens, by panels where there are more. Both give the same bits. */
+#include "kernels/x86/avx2.h"
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/avx512_few.h"
 #include "kernels/x86/avx512_panel.h"
@@ -34,7 +35,14 @@
 UMBRA_BLOCK_TYPES(DEFINE_TYPE)
 #define SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
 
+/* With one token AVX2's form, which has the same order of sums, is the faster one. */
+static void matmul_any_q4_0(const umbra_matmul *m, int row_begin, int row_end)
+{
+    (m->tokens == 1 ? umbra_avx2_matmul_q4_0 : matmul_q4_0)(m, row_begin, row_end);
+}
+
 void umbra_kernels_fill_avx512_blocks(umbra_kernels *k)
 {
     UMBRA_BLOCK_TYPES(SET_MATMUL)
+    k->matmul[UMBRA_Q4_0] = matmul_any_q4_0;
 }
