@@ -41,9 +41,7 @@ UMBRA_INLINE void fill_floats(panel *w, const umbra_matmul *m, int row, int rows
     unit_rows of;
     unit_tail tail;
     __m512i floats = make_floats(-type->bias);
-    find_unit(&of, tail, m, row, rows, part, type);
-    prefetch_rows(&of, part / PARTS * (size_t)type->bytes, m->row_bytes, type->bytes);
-    type->load_numbers(&w->numbers, &of);
+    open_unit(&of, tail, w, m, row, rows, part, type);
     for (int first = 0; first < PARTS; first += type->group) {
         UMBRA_UNROLL(4)
         for (int p = 0; p < type->group; p += 2) {
@@ -69,9 +67,7 @@ UMBRA_INLINE void fill_nibbles(panel *w, const umbra_matmul *m, int row, int row
     unit_tail tail;
     __m512i floats = make_floats(0);
     floats = _mm512_inserti64x4(floats, _mm512_castsi512_si256(floats), 1);
-    find_unit(&of, tail, m, row, rows, part, type);
-    prefetch_rows(&of, part / PARTS * (size_t)type->bytes, m->row_bytes, type->bytes);
-    type->load_numbers(&w->numbers, &of);
+    open_unit(&of, tail, w, m, row, rows, part, type);
     for (int first = 0; first < PARTS; first += 4) {
         __m512i line[LANE_ROWS], turned[LANE_ROWS];
         UMBRA_UNROLL(16)

@@ -9,7 +9,8 @@
 enum {
     TILE_ROWS = 16, /* of a tile register */
     GROUP_TOKENS = TILE_ROWS,
-    NUMBERS = 16, /* of a token: scales of 8 parts, then their sums */
+    NUMBERS = 16,        /* of a token: scales of 8 parts, then their sums */
+    AHEAD_IN_ROWS = 512, /* bytes of each row that are asked for before they are used */
 };
 
 typedef float square[NUMBERS][NUMBERS];
@@ -34,15 +35,39 @@ typedef struct token_group {
     _Alignas(LINE) square line, number; /* scales of parts, then their sums */
 } token_group;
 
-/* The unit of up to 16 rows that begins with part `part`. Asks for the next one of them. */
+/* Asks for bytes of the rows, and at their ends for those of the next 16. Beyond the matrix's end
+ * that is no error, only a hint wasted. */
+UMBRA_INLINE void prefetch_rows(const unit_rows *rows, size_t at, uint64_t row_bytes, int bytes)
+{
+    uint64_t ahead = AHEAD_IN_ROWS;
+    if (at + ahead >= row_bytes) {
+        ahead += (LANE_ROWS - 1) * row_bytes;
+    }
+    for (int r = 0; r < LANE_ROWS; r++) {
+        uintptr_t from = (uintptr_t)rows->at[r] + ahead;
+        for (int i = 0; i < bytes; i += LINE) {
+            __builtin_prefetch((const void *)(from + (uintptr_t)i));
+        }
+    }
+}
+
+/* Finds the panel's unit of up to 16 rows that begins with part `part`, asks for the next one, and
+ * loads the numbers. */
+UMBRA_INLINE void open_unit(unit_rows *of, unit_tail tail, panel *w, const umbra_matmul *m, int row,
+                            int rows, size_t part, const row_type *type)
+{
+    find_unit(of, tail, m, row, rows, part, type);
+    prefetch_rows(of, part / PARTS * (size_t)type->bytes, m->row_bytes, type->bytes);
+    type->load_numbers(&w->numbers, of);
+}
+
+/* The unit of up to 16 rows that begins with part `part`. */
 UMBRA_INLINE void fill_panel(panel *w, const umbra_matmul *m, int row, int rows, size_t part,
                              const row_type *type)
 {
     unit_rows of;
     unit_tail tail;
-    find_unit(&of, tail, m, row, rows, part, type);
-    prefetch_rows(&of, part / PARTS * (size_t)type->bytes, m->row_bytes, type->bytes);
-    type->load_numbers(&w->numbers, &of);
+    open_unit(&of, tail, w, m, row, rows, part, type);
     for (int first = 0; first < PARTS; first += type->group) {
         UMBRA_UNROLL(4)
         for (int p = 0; p < type->group; p += 2) {

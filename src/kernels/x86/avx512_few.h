@@ -193,15 +193,15 @@ UMBRA_INLINE int rows_ahead(const umbra_matmul *m)
 }
 
 /* Asks for piece i of PIECES of what comes next: into the first cache for the next unit of each
- * row, into the second for rows ahead. Rows lie one behind the other, and are asked for as one
- * stream: as 16, or many lines at once, they come at half the speed or less. Beyond the matrix's
- * end that is only a hint wasted. */
+ * row, into the second for the rows `ahead`. Rows lie one behind the other, and are asked for as
+ * one stream: as 16, or many lines at once, they come at half the speed or less. Beyond the
+ * matrix's end that is only a hint wasted. */
 UMBRA_INLINE void prefetch_next(const umbra_matmul *m, int row, size_t part, const unit_rows *of,
-                                int bytes, int i)
+                                int bytes, int ahead, int i)
 {
     const int rows = LANE_ROWS / PIECES;
-    uintptr_t far = (uintptr_t)umbra_weight_row(m, row + rows_ahead(m)) +
-                    part / PARTS * (size_t)(LANE_ROWS * bytes);
+    uintptr_t far =
+        (uintptr_t)umbra_weight_row(m, row + ahead) + part / PARTS * (size_t)(LANE_ROWS * bytes);
     for (int at = (i * rows * bytes + LINE - 1) & -LINE; at < (i + 1) * rows * bytes; at += LINE) {
         __builtin_prefetch((const void *)(far + (uintptr_t)at), 0, 2);
     }
@@ -216,7 +216,7 @@ UMBRA_INLINE void prefetch_next(const umbra_matmul *m, int row, size_t part, con
 /* Parts [part, part_end) of up to 16 rows, of which `left` are left, join their sums, which lie in
  * the output. */
 UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int left, size_t part, size_t part_end,
-                           few_token x[FEW_UNITS][FEW_TOKENS], const int tokens,
+                           int ahead, few_token x[FEW_UNITS][FEW_TOKENS], const int tokens,
                            const row_type *type)
 {
     const int rows = umbra_min_int(LANE_ROWS, left);
@@ -236,7 +236,7 @@ UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int left, size_t part
         for (; pair.first < parts; pair.first += type->group) {
             UMBRA_UNROLL(4)
             for (int p = 0; p < type->group; p += 2) {
-                prefetch_next(m, row, part, &of, type->bytes, (pair.first + p) / 2);
+                prefetch_next(m, row, part, &of, type->bytes, ahead, (pair.first + p) / 2);
                 add_pair(sum, &pair, p, parts, tokens);
             }
         }
@@ -248,10 +248,10 @@ UMBRA_INLINE void add_rows(const umbra_matmul *m, int row, int left, size_t part
 }
 
 /* Asks for the beginnings of rows that are nobody's rows ahead. */
-UMBRA_INLINE void prefetch_first(const umbra_matmul *m, int row_begin, int row_end)
+UMBRA_INLINE void prefetch_first(const umbra_matmul *m, int row_begin, int row_end, int ahead)
 {
     size_t bytes = m->row_bytes < FIRST_BYTES ? m->row_bytes : FIRST_BYTES;
-    int end = umbra_min_int(row_end, row_begin + rows_ahead(m));
+    int end = umbra_min_int(row_end, row_begin + ahead);
     for (int row = row_begin; row < end; row++) {
         for (size_t at = 0; at < bytes; at += LINE) {
             __builtin_prefetch(umbra_weight_row(m, row) + at, 0, 3);
@@ -265,7 +265,8 @@ UMBRA_INLINE void matmul_few(const umbra_matmul *m, int row_begin, int row_end, 
 {
     size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK, end;
     few_token x[FEW_UNITS][FEW_TOKENS];
-    prefetch_first(m, row_begin, row_end);
+    const int ahead = rows_ahead(m);
+    prefetch_first(m, row_begin, row_end, ahead);
     for (size_t part = 0; part < all; part = end) {
         end = all - part < FEW_UNITS * PARTS ? all : part + FEW_UNITS * PARTS;
         for (size_t at = part; at < end; at += PARTS) {
@@ -276,7 +277,7 @@ UMBRA_INLINE void matmul_few(const umbra_matmul *m, int row_begin, int row_end, 
             }
         }
         for (int row = row_begin; row < row_end; row += LANE_ROWS) {
-            add_rows(m, row, row_end - row, part, end, x, tokens, type);
+            add_rows(m, row, row_end - row, part, end, ahead, x, tokens, type);
         }
     }
 }

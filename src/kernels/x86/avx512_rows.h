@@ -15,7 +15,6 @@ enum {
     LINE = 64, /* bytes of a register */
     PART_BYTES = UMBRA_Q16_BLOCK,
     UNIT_BYTES_MAX = PARTS * UMBRA_Q8_0_BYTES,
-    AHEAD_IN_ROWS = 512, /* bytes of each row that are asked for before they are used */
 };
 
 /* A unit of each row; rows beyond the last repeat it. */
@@ -89,22 +88,6 @@ UMBRA_INLINE __m512i load_words(const unit_rows *rows, int at)
     }
     return _mm512_setr_epi32(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10],
                              w[11], w[12], w[13], w[14], w[15]);
-}
-
-/* Asks for bytes of the rows, and at their ends for those of the next 16. Beyond the matrix's end
- * that is no error, only a hint wasted. */
-UMBRA_INLINE void prefetch_rows(const unit_rows *rows, size_t at, uint64_t row_bytes, int bytes)
-{
-    uint64_t ahead = AHEAD_IN_ROWS;
-    if (at + ahead >= row_bytes) {
-        ahead += (LANE_ROWS - 1) * row_bytes;
-    }
-    for (int r = 0; r < LANE_ROWS; r++) {
-        uintptr_t from = (uintptr_t)rows->at[r] + ahead;
-        for (int i = 0; i < bytes; i += LINE) {
-            __builtin_prefetch((const void *)(from + (uintptr_t)i));
-        }
-    }
 }
 
 UMBRA_INLINE __m512 load_sums(const float *from, int rows)
