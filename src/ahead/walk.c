@@ -31,7 +31,7 @@ struct umbra_walk {
     walk_rows *places; /* (umbra_config.kept) */
     walk_known *known; /* (layers) */
     float *added;      /* (layers, hidden) what is known */
-    bool takes_known;
+    bool may_take_known, takes_known;
     /* Where it began: positions of the sequence before the walk's first token, and the last of the
      * layers in which the sequence itself holds that token. */
     int sequence, position, source;
@@ -118,6 +118,16 @@ static bool open_tables(umbra_walk *w, const umbra_config *c)
     return w->places && w->views && w->known && w->added;
 }
 
+/* What attention adds is a row of its own, and nothing else goes from a layer to those behind it.
+ */
+static bool adds_rows(const umbra_scratch *s, const umbra_config *c)
+{
+    bool adds = !s->streams && c->ngrams.size == 0;
+    for (int l = 0; l < c->layers; l++)
+        adds = adds && c->attention[l].index.kept == 0;
+    return adds;
+}
+
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
 {
     *out = NULL;
@@ -145,6 +155,7 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
     w->most_experts = UMBRA_MAX_USED;
+    w->may_take_known = adds_rows(&w->scratch, c);
     *out = w;
     return UMBRA_OK;
 }
@@ -257,11 +268,7 @@ void umbra_walk_limit(umbra_walk *w, int experts)
 
 void umbra_walk_take_known(umbra_walk *w, bool on)
 {
-    const umbra_config *c = &w->pass.model->config;
-    bool plain = !w->scratch.streams && c->ngrams.size == 0;
-    for (int l = 0; l < c->layers; l++) /* picks go from a layer to those behind it */
-        plain = plain && c->attention[l].index.kept == 0;
-    w->takes_known = on && plain;
+    w->takes_known = on && w->may_take_known;
 }
 
 static bool borrow(umbra_walk *w, umbra_store *store, int expert, umbra_lease *lease)
