@@ -1,0 +1,157 @@
+/* Products with many tokens for AVX2, in the order of sums that AVX-512 has (avx512_sums.h): up to
+ * 16 parts of 16 rows are unpacked, turned and widened to 16 bits once, into a panel that stays in
+ * the first-level cache, and all tokens pass over it, up to four at a time. */
+#ifndef UMBRA_KERNELS_X86_AVX2_PANEL_H
+#define UMBRA_KERNELS_X86_AVX2_PANEL_H
+
+#include "kernels/x86/avx2_sums.h"
+
+enum {
+    PAIRS = UMBRA_Q16_BLOCK / 2, /* pairs of columns of a part */
+    PANEL_STRIPS = 2,            /* of 8 rows */
+    PANEL_ROWS = PANEL_STRIPS * LANE_ROWS,
+    PANEL_UNITS = 2,
+    PANEL_PARTS = PANEL_UNITS * PARTS,
+    PANEL_TOKENS = 128, /* that pass over a panel */
+    GROUP_TOKENS = 4,   /* at a time: their sums fit in registers */
+};
+
+typedef struct panel {
+    /* Pair i of a part: columns 2 i and 2 i + 1 of each row. */
+    __m256i w[PANEL_PARTS][PAIRS][PANEL_STRIPS];
+    unit_numbers numbers[PANEL_UNITS][PANEL_STRIPS];
+} panel;
+
+/* What a token has of a panel's columns. */
+typedef struct panel_token {
+    const int16_t *q;
+    const float *scale, *sum;
+    float half[2 * PANEL_PARTS]; /* sums of the integers of halves, where these have offsets */
+} panel_token;
+
+/* Written as the instructions: compilers keep more of them open than there are registers. */
+UMBRA_INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i x)
+{
+    __m256i products;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+            : "+x"(sum), "=&x"(products)
+            : "x"(w), "x"(x));
+    return sum;
+}
+
+/* The products of pairs [pair, pair_end) of part p. */
+UMBRA_INLINE void multiply_pairs(__m256i *dot, const panel *w, const panel_token *x, int p,
+                                 int pair, int pair_end, const int tokens)
+{
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        dot[i] = _mm256_setzero_si256();
+    }
+    UMBRA_UNROLL(1)
+    for (int i = pair; i < pair_end; i++) {
+        __m256i rows[PANEL_STRIPS] = {w->w[p][i][0], w->w[p][i][1]};
+        __asm__("" : "+x"(rows[0]), "+x"(rows[1]));
+        UMBRA_UNROLL(4)
+        for (int t = 0; t < tokens; t++) {
+            const int16_t *from = x[t].q + p * UMBRA_Q16_BLOCK + 2 * i;
+            __m256i columns = _mm256_set1_epi32((int)umbra_load_u32(from));
+            dot[2 * t] = add_pairs(dot[2 * t], rows[0], columns);
+            dot[2 * t + 1] = add_pairs(dot[2 * t + 1], rows[1], columns);
+        }
+    }
+}
+
+/* Part p of types with one scale for a part. */
+UMBRA_INLINE void add_part(__m256 *sum, const panel *w, const panel_token *x, int p,
+                           const int tokens, const bool offset)
+{
+    __m256i dot[GROUP_TOKENS * PANEL_STRIPS];
+    multiply_pairs(dot, w, x, p, 0, PAIRS, tokens);
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        const panel_token *of = x + i / PANEL_STRIPS;
+        sum[i] = add_scaled(sum[i], &w->numbers[p / PARTS][i % PANEL_STRIPS], p % PARTS,
+                            of->scale[p], of->sum[p], _mm256_cvtepi32_ps(dot[i]), offset);
+    }
+}
+
+/* The same of types with a scale for each half. */
+UMBRA_INLINE void add_part_halves(__m256 *sum, const panel *w, const panel_token *x, int p,
+                                  const int tokens, const bool offset)
+{
+    __m256i dot[GROUP_TOKENS * PANEL_STRIPS];
+    __m256 first[GROUP_TOKENS * PANEL_STRIPS];
+    multiply_pairs(dot, w, x, p, 0, PAIRS / 2, tokens);
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        first[i] = _mm256_cvtepi32_ps(dot[i]);
+    }
+    multiply_pairs(dot, w, x, p, PAIRS / 2, PAIRS, tokens);
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        const panel_token *of = x + i / PANEL_STRIPS;
+        const __m256 halves[2] = {first[i], _mm256_cvtepi32_ps(dot[i])};
+        sum[i] = add_halves(sum[i], &w->numbers[p / PARTS][i % PANEL_STRIPS], p % PARTS,
+                            of->scale[p], of->half + 2 * p, halves, offset);
+    }
+}
+
+/* The panel's first `parts` parts times a group, whose sums lie in the output. */
+UMBRA_INLINE void add_group(float *const *out, int rows, bool begin, const panel *w,
+                            const panel_token *x, int parts, const int tokens, const bool halves,
+                            const bool offset)
+{
+    __m256 sum[GROUP_TOKENS * PANEL_STRIPS];
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        int row = i % PANEL_STRIPS * LANE_ROWS;
+        sum[i] = begin || row >= rows ? _mm256_setzero_ps()
+                                      : load_sums(out[i / PANEL_STRIPS] + row, rows - row);
+    }
+    for (int p = 0; p < parts; p++) {
+        if (halves) {
+            add_part_halves(sum, w, x, p, tokens, offset);
+        } else {
+            add_part(sum, w, x, p, tokens, offset);
+        }
+    }
+    UMBRA_UNROLL(8)
+    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
+        int row = i % PANEL_STRIPS * LANE_ROWS;
+        if (row < rows) {
+            store_sums(out[i / PANEL_STRIPS] + row, sum[i], rows - row);
+        }
+    }
+}
+
+typedef void add_group_fn(float *const *out, int rows, bool begin, const panel *w,
+                          const panel_token *x, int parts);
+
+#define DEFINE_ADD_GROUP(kind, tokens, halves, offset)                                             \
+    static void add_group_##kind##_##tokens(float *const *out, int rows, bool begin,               \
+                                            const panel *w, const panel_token *x, int parts)       \
+    {                                                                                              \
+        add_group(out, rows, begin, w, x, parts, tokens, halves, offset);                          \
+    }
+#define DEFINE_ADD_GROUPS(kind, halves, offset)                                                    \
+    DEFINE_ADD_GROUP(kind, 1, halves, offset)                                                      \
+    DEFINE_ADD_GROUP(kind, 2, halves, offset)                                                      \
+    DEFINE_ADD_GROUP(kind, 3, halves, offset)                                                      \
+    DEFINE_ADD_GROUP(kind, 4, halves, offset)
+#define GROUPS(kind)                                                                               \
+    {                                                                                              \
+        NULL, add_group_##kind##_1, add_group_##kind##_2, add_group_##kind##_3,                    \
+            add_group_##kind##_4                                                                   \
+    }
+DEFINE_ADD_GROUPS(plain, false, false)
+DEFINE_ADD_GROUPS(offset, false, true)
+DEFINE_ADD_GROUPS(halves, true, false)
+DEFINE_ADD_GROUPS(minima, true, true)
+
+/* By halves, by offset, by tokens. */
+static add_group_fn *const groups[2][2][GROUP_TOKENS + 1] = {
+    {GROUPS(plain), GROUPS(offset)},
+    {GROUPS(halves), GROUPS(minima)},
+};
+
+#endif

@@ -1,0 +1,218 @@
+/* Products of quantised weights with many tokens for AVX2: every type's panel (avx2_panel.h). */
+#include "kernels/x86/avx2_grid_columns.h"
+#include "kernels/x86/avx2_panel.h"
+
+/* The biases of unsigned bytes; SIGNED: they are signed and have none. */
+enum {
+    SIGNED = -1,
+    BIAS_Q8_0 = SIGNED,
+    BIAS_Q4_0 = 8,
+    BIAS_Q4_1 = 0,
+    BIAS_Q5_0 = 16,
+    BIAS_Q5_1 = 0,
+    BIAS_IQ4_NL = SIGNED,
+    BIAS_MXFP4 = SIGNED,
+    BIAS_Q2_K = 0,
+    BIAS_Q3_K = 4,
+    BIAS_Q4_K = 0,
+    BIAS_Q5_K = 0,
+    BIAS_Q6_K = 32,
+    BIAS_IQ4_XS = SIGNED,
+    BIAS_NVFP4 = SIGNED,
+    BIAS_TQ1_0 = 1,
+    BIAS_TQ2_0 = 1,
+    BIAS_IQ1_S = SIGNED,
+    BIAS_IQ1_M = SIGNED,
+    BIAS_IQ2_XXS = SIGNED,
+    BIAS_IQ2_XS = SIGNED,
+    BIAS_IQ2_S = SIGNED,
+    BIAS_IQ3_XXS = SIGNED,
+    BIAS_IQ3_S = SIGNED,
+};
+
+typedef struct column_type {
+    void (*load_numbers)(unit_numbers *n, const lane_units *u, int parts);
+    void (*load_bits)(unit_bits *b, const lane_units *u);
+    void (*load_columns)(part_columns *out, const lane_units *u, const unit_bits *b, int first);
+    int bytes; /* of a unit */
+    int group; /* parts that load_columns unpacks */
+    int bias;
+} column_type;
+
+/* Parts that columns_NAME unpacks, where not those of UMBRA_BLOCK_UNITS. */
+#define GROUP_OF(TYPE, parts_at_once)                                                              \
+    (UMBRA_##TYPE == UMBRA_Q5_0 || UMBRA_##TYPE == UMBRA_Q5_1 || UMBRA_##TYPE == UMBRA_IQ4_XS      \
+         ? 1                                                                                       \
+         : (parts_at_once))
+#define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
+    static const column_type type_##name = {                                                       \
+        .load_numbers = numbers_##name,                                                            \
+        .load_bits = bits_##name,                                                                  \
+        .load_columns = columns_##name,                                                            \
+        .bytes = UMBRA_##TYPE##_BYTES * PARTS / UMBRA_##TYPE##_PARTS,                              \
+        .group = GROUP_OF(TYPE, parts_at_once),                                                    \
+        .bias = BIAS_##TYPE,                                                                       \
+    };
+UMBRA_BLOCK_UNITS(DEFINE_TYPE)
+
+/* Columns 4 i to 4 i + 3 of a lane, as two pairs of 16 bits. */
+UMBRA_INLINE void widen_columns(__m256i (*to)[PANEL_STRIPS], int strip, __m256i bytes,
+                                const int bias)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+    bytes = _mm256_shuffle_epi8(bytes, order);
+    if (bias == SIGNED) {
+        to[0][strip] = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
+        to[1][strip] = _mm256_srai_epi16(bytes, 8);
+        return;
+    }
+    __m256i all = _mm256_set1_epi16((short)bias);
+    __m256i front = _mm256_and_si256(bytes, _mm256_set1_epi16(255));
+    __m256i back = _mm256_srli_epi16(bytes, 8);
+    to[0][strip] = bias ? _mm256_sub_epi16(front, all) : front;
+    to[1][strip] = bias ? _mm256_sub_epi16(back, all) : back;
+}
+
+/* `parts` parts of a unit of eight rows. */
+UMBRA_INLINE void fill_unit(panel *to, int unit, int strip, const lane_units *u, int parts,
+                            const column_type *type)
+{
+    unit_bits bits;
+    type->load_numbers(&to->numbers[unit][strip], u, parts);
+    type->load_bits(&bits, u);
+    for (int first = 0; first < parts; first += type->group) {
+        part_columns columns[PARTS];
+        type->load_columns(columns, u, &bits, first);
+        __m256i(*w)[PAIRS][PANEL_STRIPS] = to->w + unit * PARTS + first;
+        UMBRA_UNROLL(8)
+        for (int p = 0; p < type->group; p++) {
+            UMBRA_UNROLL(8)
+            for (int i = 0; i < PART_COLUMNS; i++) {
+                widen_columns(w[p] + 2 * i, strip, columns[p][i], type->bias);
+            }
+        }
+    }
+}
+
+/* Rows beyond the last repeat it. */
+UMBRA_INLINE void fill_panel(panel *to, const umbra_matmul *m, int row, int rows, size_t part,
+                             int parts, const column_type *type)
+{
+    for (int k = 0; k < PANEL_STRIPS && k * LANE_ROWS < rows; k++) {
+        lane_units u;
+        for (int r = 0; r < LANE_ROWS; r++) {
+            int at = row + umbra_min_int(k * LANE_ROWS + r, rows - 1);
+            u.at[r] = umbra_weight_row(m, at) + part / PARTS * (size_t)type->bytes;
+        }
+        for (int first = 0; first < parts; first += PARTS) {
+            fill_unit(to, first / PARTS, k, &u, umbra_min_int(PARTS, parts - first), type);
+            for (int r = 0; r < LANE_ROWS; r++) {
+                u.at[r] += type->bytes;
+            }
+        }
+    }
+}
+
+typedef void fill_panel_fn(panel *to, const umbra_matmul *m, int row, int rows, size_t part,
+                           int parts);
+
+typedef struct panel_type {
+    fill_panel_fn *fill;
+    size_t bytes; /* of a unit */
+    bool halves, offset;
+} panel_type;
+
+#define DEFINE_FILL(TYPE, name, halves, offset)                                                    \
+    static void fill_##name(panel *to, const umbra_matmul *m, int row, int rows, size_t part,      \
+                            int parts)                                                             \
+    {                                                                                              \
+        fill_panel(to, m, row, rows, part, parts, &type_##name);                                   \
+    }
+UMBRA_BLOCK_TYPES(DEFINE_FILL)
+
+#define PANEL_TYPE(TYPE, name, halves, offset)                                                     \
+    [UMBRA_##TYPE] = {fill_##name, UMBRA_##TYPE##_BYTES * PARTS / UMBRA_##TYPE##_PARTS, halves,    \
+                      offset},
+static const panel_type types[UMBRA_DTYPE_COUNT] = {UMBRA_BLOCK_TYPES(PANEL_TYPE)};
+
+/* Asks for the units of the panel behind this one. */
+static void prefetch_next(const umbra_matmul *m, int row, size_t part, const panel_type *type)
+{
+    part += PANEL_PARTS;
+    if (part >= (size_t)m->x->columns / UMBRA_Q16_BLOCK) {
+        row += PANEL_ROWS;
+        part = 0;
+    }
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        uintptr_t from = (uintptr_t)umbra_weight_row(m, row + r) + part / PARTS * type->bytes;
+        for (size_t i = 0; i < PANEL_UNITS * type->bytes; i += UMBRA_CACHE_LINE) {
+            __builtin_prefetch((const void *)(from + i));
+        }
+    }
+}
+
+/* The sums of each half's 16 integers. */
+static void find_half_sums(float half[2 * PANEL_PARTS], const int16_t *q, int parts)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    for (int p = 0; p < parts; p += 4) {
+        __m256i pairs[8];
+        UMBRA_UNROLL(8)
+        for (int i = 0; i < 8; i++) {
+            const int16_t *from = q + umbra_min_int(2 * p + i, 2 * parts - 1) * UMBRA_HALF_PART;
+            pairs[i] = _mm256_madd_epi16(load_32((const uint8_t *)from), one);
+        }
+        __m256i front = _mm256_hadd_epi32(_mm256_hadd_epi32(pairs[0], pairs[1]),
+                                          _mm256_hadd_epi32(pairs[2], pairs[3]));
+        __m256i back = _mm256_hadd_epi32(_mm256_hadd_epi32(pairs[4], pairs[5]),
+                                         _mm256_hadd_epi32(pairs[6], pairs[7]));
+        __m256i all = _mm256_add_epi32(_mm256_permute2x128_si256(front, back, 0x20),
+                                       _mm256_permute2x128_si256(front, back, 0x31));
+        _mm256_storeu_ps(half + 2 * p, _mm256_cvtepi32_ps(all));
+    }
+}
+
+/* Tokens [token, token_end) over the panel. */
+static void pass_tokens(const umbra_matmul *m, const panel *w, int row, int rows, int token,
+                        int token_end, size_t part, int parts, const panel_type *type)
+{
+    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    while (token < token_end) {
+        panel_token x[GROUP_TOKENS];
+        float *out[GROUP_TOKENS];
+        int left = token_end - token, count = (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
+        int tokens = (left + count - 1) / count;
+        for (int t = 0; t < tokens; t++) {
+            size_t from = umbra_token_row(m, token + t) * all + part;
+            x[t].q = m->x->q + from * UMBRA_Q16_BLOCK;
+            x[t].scale = m->x->scale + from;
+            x[t].sum = m->x->sum + from;
+            out[t] = umbra_output(m, token + t, row);
+            if (type->halves && type->offset) {
+                find_half_sums(x[t].half, x[t].q, parts);
+            }
+        }
+        groups[type->halves][type->offset][tokens](out, rows, part == 0, w, x, parts);
+        token += tokens;
+    }
+}
+
+void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype dtype)
+{
+    const panel_type *type = &types[dtype];
+    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    for (int token = 0; token < m->tokens; token += PANEL_TOKENS) {
+        int end = umbra_min_int(m->tokens, token + PANEL_TOKENS);
+        for (int row = row_begin; row < row_end; row += PANEL_ROWS) {
+            int rows = umbra_min_int(PANEL_ROWS, row_end - row);
+            for (size_t part = 0; part < all; part += PANEL_PARTS) {
+                int parts = all - part < PANEL_PARTS ? (int)(all - part) : PANEL_PARTS;
+                panel w;
+                type->fill(&w, m, row, rows, part, parts);
+                prefetch_next(m, row, part, type);
+                pass_tokens(m, &w, row, rows, token, end, part, parts, type);
+            }
+        }
+    }
+}
