@@ -1,68 +1,64 @@
-/* The types with code books (grid_blocks.h) as avx2_columns.h has the others. Entries are copied
- * one by one to where their lane and columns are, all of a unit before the first is read. */
+/* The types with code books (grid_blocks.h) as avx2_columns.h has the others. Where the entries of
+ * a unit begin is worked out for each lane by itself; they are loaded one by one, since some
+ * processors gather slowly, and need no turning. */
 #ifndef UMBRA_KERNELS_X86_AVX2_GRID_COLUMNS_H
 #define UMBRA_KERNELS_X86_AVX2_GRID_COLUMNS_H
 
 #include "kernels/x86/avx2_columns.h"
 #include "kernels/x86/avx2_grid_blocks.h"
 
-enum {
-    ENTRIES_OF_8 = 4, /* of a part */
-    ENTRIES_OF_4 = 8,
-};
-
-/* Where the entries of a lane begin, in bytes. */
-typedef uint16_t lane_entries[PARTS * ENTRIES_OF_4];
-
-/* The lanes of an entry of 8 values lie as load_eights wants them: 0 1 4 5 2 3 6 7. */
-UMBRA_INLINE void copy_eights(unit_bits *b, int lane, const void *grid, const uint16_t *at)
+/* Entry `i` of a lane. */
+UMBRA_INLINE const void *lane_entry(const void *grid, const unit_bits *b, int lane, int i)
 {
-    uint32_t *to = b->entries + 2 * (lane / 4 * 2 + lane / 2 % 2 * 4 + lane % 2);
+    return entry_at(grid, b->entries[lane][i]);
+}
+
+/* An entry of 8 values of two lanes. */
+UMBRA_INLINE __m128i two_lanes(const void *grid, const unit_bits *b, int lane, int i)
+{
+    __m128i first = _mm_loadl_epi64(lane_entry(grid, b, lane, i));
+    return _mm_castps_si128(
+        _mm_loadh_pi(_mm_castsi128_ps(first), lane_entry(grid, b, lane + 1, i)));
+}
+
+/* The same of lanes `lane`, the next and those four above. */
+UMBRA_INLINE __m256 four_lanes(const void *grid, const unit_bits *b, int lane, int i)
+{
+    __m256i front = _mm256_castsi128_si256(two_lanes(grid, b, lane, i));
+    return _mm256_castsi256_ps(_mm256_inserti128_si256(front, two_lanes(grid, b, lane + 4, i), 1));
+}
+
+UMBRA_INLINE void load_eights(__m256i out[FOURS], const unit_bits *b, int part, const void *grid)
+{
     UMBRA_UNROLL(4)
-    for (int i = 0; i < PARTS * ENTRIES_OF_8; i++) {
-        memcpy(to + 2 * LANE_ROWS * i, entry_at(grid, at[i]), 8);
+    for (int i = 0; i < FOURS / 2; i++) {
+        __m256 front = four_lanes(grid, b, 0, part * FOURS / 2 + i);
+        __m256 back = four_lanes(grid, b, 2, part * FOURS / 2 + i);
+        out[2 * i] = order_four(_mm256_castps_si256(_mm256_shuffle_ps(front, back, 0x88)));
+        out[2 * i + 1] = order_four(_mm256_castps_si256(_mm256_shuffle_ps(front, back, 0xdd)));
     }
 }
 
-UMBRA_INLINE void copy_fours(unit_bits *b, int lane, const void *grid, const uint16_t *at)
-{
-    UMBRA_UNROLL(4)
-    for (int i = 0; i < PARTS * ENTRIES_OF_4; i++) {
-        memcpy(b->entries + LANE_ROWS * i + lane, entry_at(grid, at[i]), 4);
-    }
-}
-
-UMBRA_INLINE __m256i load_entries(const unit_bits *b, int part, int i)
-{
-    return load_32((const uint8_t *)(b->entries + LANE_ROWS * (part * PART_COLUMNS + i)));
-}
-
-UMBRA_INLINE void load_eights(part_columns out, const unit_bits *b, int part)
-{
-    UMBRA_UNROLL(4)
-    for (int i = 0; i < PART_COLUMNS; i += 2) {
-        __m256 front = _mm256_castsi256_ps(load_entries(b, part, i));
-        __m256 back = _mm256_castsi256_ps(load_entries(b, part, i + 1));
-        out[i] = _mm256_castps_si256(_mm256_shuffle_ps(front, back, 0x88));
-        out[i + 1] = _mm256_castps_si256(_mm256_shuffle_ps(front, back, 0xdd));
-    }
-}
-
-UMBRA_INLINE void load_fours(part_columns out, const unit_bits *b, int part)
+UMBRA_INLINE void load_fours(__m256i out[FOURS], const unit_bits *b, int part, const void *grid)
 {
     UMBRA_UNROLL(8)
-    for (int i = 0; i < PART_COLUMNS; i++) {
-        out[i] = load_entries(b, part, i);
+    for (int i = 0; i < FOURS; i++) {
+        int w[LANE_ROWS];
+        UMBRA_UNROLL(8)
+        for (int r = 0; r < LANE_ROWS; r++) {
+            w[r] = (int)umbra_load_u32(lane_entry(grid, b, r, part * FOURS + i));
+        }
+        out[i] = order_four(_mm256_setr_epi32(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]));
     }
 }
 
 /* Bit i of the words is the sign of column i. */
-UMBRA_INLINE void sign_columns(part_columns out, __m256i words)
+UMBRA_INLINE void put_with_signs(part_pairs to, const __m256i v[FOURS], __m256i words)
 {
     UMBRA_UNROLL(8)
-    for (int i = 0; i < PART_COLUMNS; i++) {
-        __m256i minus = spread_columns(words, i);
-        out[i] = _mm256_sub_epi8(_mm256_xor_si256(out[i], minus), minus);
+    for (int i = 0; i < FOURS; i++) {
+        __m256i minus = spread_four(words, i);
+        put_signed(to, i, _mm256_sub_epi8(_mm256_xor_si256(v[i], minus), minus), 0, 8);
     }
 }
 
@@ -70,8 +66,9 @@ UMBRA_INLINE void sign_columns(part_columns out, __m256i words)
     UMBRA_COLUMNS(name)                                                                            \
     {                                                                                              \
         (void)u;                                                                                   \
-        load(out[0], b, first);                                                                    \
-        sign_columns(out[0], b->of[first]);                                                        \
+        __m256i v[FOURS];                                                                          \
+        load(v, b, first, umbra_byte_grid.name);                                                   \
+        put_with_signs(*to, v, b->of[first]);                                                      \
     }
 COLUMNS_OF(iq2_xxs, load_eights)
 COLUMNS_OF(iq2_xs, load_eights)
@@ -96,11 +93,9 @@ UMBRA_BITS(iq2_xxs)
         b->of[2 * i + 1] = complete_sign_words(v[3]);
     }
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
         __m256i entries = load_iq2_xxs_entries(u->at[r]);
-        store_whole_entries(at, _mm256_castsi256_si128(entries), 3);
-        store_whole_entries(at + 16, _mm256_extracti128_si256(entries, 1), 3);
-        copy_eights(b, r, umbra_byte_grid.iq2_xxs, at);
+        store_whole_entries(b->entries[r], _mm256_castsi256_si128(entries), 3);
+        store_whole_entries(b->entries[r] + 16, _mm256_extracti128_si256(entries, 1), 3);
     }
 }
 
@@ -124,12 +119,10 @@ UMBRA_BITS(iq2_xs)
         b->of[2 * i + 1] = complete_signs(pack_sevens(v[2], v[3]));
     }
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
         for (int i = 0; i < 2; i++) {
             __m256i entries = _mm256_and_si256(load_32(u->at[r] + 2 + 32 * i), mask);
-            store_32(at + 16 * i, _mm256_slli_epi16(entries, 3));
+            store_32(b->entries[r] + 16 * i, _mm256_slli_epi16(entries, 3));
         }
-        copy_eights(b, r, umbra_byte_grid.iq2_xs, at);
     }
 }
 
@@ -137,9 +130,7 @@ UMBRA_BITS(iq2_s)
 {
     load_signs(b, u, 34);
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
-        store_iq2_s_entries(at, u->at[r], 3);
-        copy_eights(b, r, umbra_byte_grid.iq2_s, at);
+        store_iq2_s_entries(b->entries[r], u->at[r], 3);
     }
 }
 
@@ -151,11 +142,9 @@ UMBRA_BITS(iq3_xxs)
         b->of[p] = complete_sign_words(b->of[p]);
     }
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
-        for (int i = 0; i < PARTS * ENTRIES_OF_4; i += ENTRIES_AT_ONCE) {
-            store_whole_entries(at + i, load_16(u->at[r] + 2 + i), 2);
+        for (int i = 0; i < PARTS * FOURS; i += ENTRIES_AT_ONCE) {
+            store_whole_entries(b->entries[r] + i, load_16(u->at[r] + 2 + i), 2);
         }
-        copy_fours(b, r, umbra_byte_grid.iq3_xxs, at);
     }
 }
 
@@ -163,9 +152,7 @@ UMBRA_BITS(iq3_s)
 {
     load_signs(b, u, 74);
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
-        store_iq3_s_entries(at, u->at[r], 2);
-        copy_fours(b, r, umbra_byte_grid.iq3_s, at);
+        store_iq3_s_entries(b->entries[r], u->at[r], 2);
     }
 }
 
@@ -181,29 +168,28 @@ UMBRA_INLINE void load_upper_halves(unit_bits *b, const lane_units *u, int at)
 }
 
 /* Takes 2 from each byte of the lanes whose top bit is set. */
-UMBRA_INLINE __m256i take_eighths(__m256i w, __m256i top)
+UMBRA_INLINE void put_eighths(part_pairs to, int i, __m256i four, __m256i top)
 {
     __m256i minus = _mm256_and_si256(_mm256_srai_epi32(top, 31), _mm256_set1_epi8(2));
-    return _mm256_sub_epi8(w, minus);
+    put_signed(to, i, _mm256_sub_epi8(four, minus), 0, 8);
 }
 
 UMBRA_BITS(iq1_s)
 {
     load_upper_halves(b, u, 34);
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
-        store_iq1_s_entries(at, u->at[r]);
-        copy_eights(b, r, umbra_grid.iq1, at);
+        store_iq1_s_entries(b->entries[r], u->at[r]);
     }
 }
 
 UMBRA_COLUMNS(iq1_s)
 {
     (void)u;
-    load_eights(out[0], b, first);
+    __m256i v[FOURS];
+    load_eights(v, b, first, umbra_grid.iq1);
     UMBRA_UNROLL(8)
-    for (int i = 0; i < PART_COLUMNS; i++) {
-        out[0][i] = take_eighths(out[0][i], b->of[first]);
+    for (int i = 0; i < FOURS; i++) {
+        put_eighths(*to, i, v[i], b->of[first]);
     }
 }
 
@@ -211,19 +197,18 @@ UMBRA_BITS(iq1_m)
 {
     load_upper_halves(b, u, 32);
     for (int r = 0; r < LANE_ROWS; r++) {
-        lane_entries at;
-        store_iq1_m_entries(at, u->at[r]);
-        copy_eights(b, r, umbra_grid.iq1, at);
+        store_iq1_m_entries(b->entries[r], u->at[r]);
     }
 }
 
 UMBRA_COLUMNS(iq1_m)
 {
     (void)u;
-    load_eights(out[0], b, first);
+    __m256i v[FOURS];
+    load_eights(v, b, first, umbra_grid.iq1);
     UMBRA_UNROLL(8)
-    for (int i = 0; i < PART_COLUMNS; i++) {
-        out[0][i] = take_eighths(out[0][i], _mm256_slli_epi32(b->of[first], 12 - i / 2 * 4));
+    for (int i = 0; i < FOURS; i++) {
+        put_eighths(*to, i, v[i], _mm256_slli_epi32(b->of[first], 12 - i / 2 * 4));
     }
 }
 

@@ -69,26 +69,36 @@ UMBRA_INLINE void store_lane_scaled(float *to, __m256i integers, __m256 number)
 #define UMBRA_NUMBERS(name)                                                                        \
     UMBRA_INLINE void numbers_##name(unit_numbers *n, const lane_units *units, int parts)
 
+/* Of part p alone, where a block is a part. */
+#define UMBRA_PART_NUMBERS(name)                                                                   \
+    UMBRA_INLINE void part_numbers_##name(unit_numbers *n, const lane_units *units, int p)
+#define EACH_PART(name)                                                                            \
+    UMBRA_NUMBERS(name)                                                                            \
+    {                                                                                              \
+        for (int p = 0; p < parts; p++) {                                                          \
+            part_numbers_##name(n, units, p);                                                      \
+        }                                                                                          \
+    }
+
 /* Blocks of 32 values with an f16 scale, and with an f16 offset behind it. */
-UMBRA_INLINE void load_block_numbers(unit_numbers *n, const lane_units *units, int parts,
+UMBRA_INLINE void load_block_numbers(unit_numbers *n, const lane_units *units, int p,
                                      const int bytes, const bool offset)
 {
-    for (int p = 0; p < parts; p++) {
-        if (!offset) {
-            _mm256_store_ps(n->scale[p], load_lane_halves(units, p * bytes));
-            continue;
-        }
-        half_pairs both = widen_pairs(load_words(units, p * bytes));
-        _mm256_store_ps(n->scale[p], both.low);
-        _mm256_store_ps(n->offset[p], both.high);
+    if (!offset) {
+        _mm256_store_ps(n->scale[p], load_lane_halves(units, p * bytes));
+        return;
     }
+    half_pairs both = widen_pairs(load_words(units, p * bytes));
+    _mm256_store_ps(n->scale[p], both.low);
+    _mm256_store_ps(n->offset[p], both.high);
 }
 
 #define BLOCK_NUMBERS(name, BYTES, offset)                                                         \
-    UMBRA_NUMBERS(name)                                                                            \
+    UMBRA_PART_NUMBERS(name)                                                                       \
     {                                                                                              \
-        load_block_numbers(n, units, parts, BYTES, offset);                                        \
-    }
+        load_block_numbers(n, units, p, BYTES, offset);                                            \
+    }                                                                                              \
+    EACH_PART(name)
 BLOCK_NUMBERS(q8_0, UMBRA_Q8_0_BYTES, false)
 BLOCK_NUMBERS(q4_0, UMBRA_Q4_0_BYTES, false)
 BLOCK_NUMBERS(q4_1, UMBRA_Q4_1_BYTES, true)
@@ -104,20 +114,19 @@ UMBRA_INLINE uint64_t join_bytes(const uint8_t *const at[4], int from)
 }
 
 /* As umbra_mxfp4_scale. */
-UMBRA_NUMBERS(mxfp4)
+UMBRA_PART_NUMBERS(mxfp4)
 {
-    for (int p = 0; p < parts; p++) {
-        int from = p * UMBRA_MXFP4_BYTES;
-        uint64_t all = join_bytes(units->at, from) | join_bytes(units->at + 4, from) << 32;
-        __asm__("" : "+r"(all));
-        __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)all));
-        __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-        __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-        __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
-        __m256i bits = _mm256_blendv_epi8(normal, tiny, is_tiny);
-        _mm256_store_ps(n->scale[p], _mm256_castsi256_ps(bits));
-    }
+    int from = p * UMBRA_MXFP4_BYTES;
+    uint64_t all = join_bytes(units->at, from) | join_bytes(units->at + 4, from) << 32;
+    __asm__("" : "+r"(all));
+    __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)all));
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    __m256i bits = _mm256_blendv_epi8(normal, tiny, is_tiny);
+    _mm256_store_ps(n->scale[p], _mm256_castsi256_ps(bits));
 }
+EACH_PART(mxfp4)
 
 /* As umbra_nvfp4_scale: shifted by 7, a byte is an f16 whose exponent is 8 too small. */
 UMBRA_NUMBERS(nvfp4)

@@ -4,11 +4,10 @@
 #ifndef UMBRA_KERNELS_X86_AVX2_PANEL_H
 #define UMBRA_KERNELS_X86_AVX2_PANEL_H
 
+#include "kernels/x86/avx2_columns.h"
 #include "kernels/x86/avx2_sums.h"
 
 enum {
-    PAIRS = UMBRA_Q16_BLOCK / 2, /* pairs of columns of a part */
-    PANEL_STRIPS = 2,            /* of 8 rows */
     PANEL_ROWS = PANEL_STRIPS * LANE_ROWS,
     PANEL_UNITS = 2,
     PANEL_PARTS = PANEL_UNITS * PARTS,
@@ -17,8 +16,7 @@ enum {
 };
 
 typedef struct panel {
-    /* Pair i of a part: columns 2 i and 2 i + 1 of each row. */
-    __m256i w[PANEL_PARTS][PAIRS][PANEL_STRIPS];
+    part_pairs w[PANEL_PARTS];
     unit_numbers numbers[PANEL_UNITS][PANEL_STRIPS];
 } panel;
 

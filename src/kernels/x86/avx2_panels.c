@@ -2,41 +2,14 @@
 #include "kernels/x86/avx2_grid_columns.h"
 #include "kernels/x86/avx2_panel.h"
 
-/* The biases of unsigned bytes; SIGNED: they are signed and have none. */
-enum {
-    SIGNED = -1,
-    BIAS_Q8_0 = SIGNED,
-    BIAS_Q4_0 = 8,
-    BIAS_Q4_1 = 0,
-    BIAS_Q5_0 = 16,
-    BIAS_Q5_1 = 0,
-    BIAS_IQ4_NL = SIGNED,
-    BIAS_MXFP4 = SIGNED,
-    BIAS_Q2_K = 0,
-    BIAS_Q3_K = 4,
-    BIAS_Q4_K = 0,
-    BIAS_Q5_K = 0,
-    BIAS_Q6_K = 32,
-    BIAS_IQ4_XS = SIGNED,
-    BIAS_NVFP4 = SIGNED,
-    BIAS_TQ1_0 = 1,
-    BIAS_TQ2_0 = 1,
-    BIAS_IQ1_S = SIGNED,
-    BIAS_IQ1_M = SIGNED,
-    BIAS_IQ2_XXS = SIGNED,
-    BIAS_IQ2_XS = SIGNED,
-    BIAS_IQ2_S = SIGNED,
-    BIAS_IQ3_XXS = SIGNED,
-    BIAS_IQ3_S = SIGNED,
-};
-
 typedef struct column_type {
     void (*load_numbers)(unit_numbers *n, const lane_units *u, int parts);
+    /* The same of one part, which takes its turn with unpacking then; NULL: there is none. */
+    void (*load_part_numbers)(unit_numbers *n, const lane_units *u, int p);
     void (*load_bits)(unit_bits *b, const lane_units *u);
-    void (*load_columns)(part_columns *out, const lane_units *u, const unit_bits *b, int first);
+    void (*fill_columns)(part_pairs *to, const lane_units *u, const unit_bits *b, int first);
     int bytes; /* of a unit */
-    int group; /* parts that load_columns unpacks */
-    int bias;
+    int group; /* parts that fill_columns unpacks */
 } column_type;
 
 /* Parts that columns_NAME unpacks, where not those of UMBRA_BLOCK_UNITS. */
@@ -44,54 +17,37 @@ typedef struct column_type {
     (UMBRA_##TYPE == UMBRA_Q5_0 || UMBRA_##TYPE == UMBRA_Q5_1 || UMBRA_##TYPE == UMBRA_IQ4_XS      \
          ? 1                                                                                       \
          : (parts_at_once))
+/* By blocks of a unit. */
+#define PART_NUMBERS_1(name) NULL
+#define PART_NUMBERS_4(name) part_numbers_##name
+#define part_numbers_nvfp4   NULL
 #define DEFINE_TYPE(TYPE, name, blocks, parts_at_once, minima, has_offset, has_halves)             \
     static const column_type type_##name = {                                                       \
         .load_numbers = numbers_##name,                                                            \
+        .load_part_numbers = PART_NUMBERS_##blocks(name),                                          \
         .load_bits = bits_##name,                                                                  \
-        .load_columns = columns_##name,                                                            \
+        .fill_columns = columns_##name,                                                            \
         .bytes = UMBRA_##TYPE##_BYTES * PARTS / UMBRA_##TYPE##_PARTS,                              \
         .group = GROUP_OF(TYPE, parts_at_once),                                                    \
-        .bias = BIAS_##TYPE,                                                                       \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
-
-/* Columns 4 i to 4 i + 3 of a lane, as two pairs of 16 bits. */
-UMBRA_INLINE void widen_columns(__m256i (*to)[PANEL_STRIPS], int strip, __m256i bytes,
-                                const int bias)
-{
-    const __m256i order = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
-    bytes = _mm256_shuffle_epi8(bytes, order);
-    if (bias == SIGNED) {
-        to[0][strip] = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8);
-        to[1][strip] = _mm256_srai_epi16(bytes, 8);
-        return;
-    }
-    __m256i all = _mm256_set1_epi16((short)bias);
-    __m256i front = _mm256_and_si256(bytes, _mm256_set1_epi16(255));
-    __m256i back = _mm256_srli_epi16(bytes, 8);
-    to[0][strip] = bias ? _mm256_sub_epi16(front, all) : front;
-    to[1][strip] = bias ? _mm256_sub_epi16(back, all) : back;
-}
 
 /* `parts` parts of a unit of eight rows. */
 UMBRA_INLINE void fill_unit(panel *to, int unit, int strip, const lane_units *u, int parts,
                             const column_type *type)
 {
     unit_bits bits;
-    type->load_numbers(&to->numbers[unit][strip], u, parts);
+    unit_numbers *n = &to->numbers[unit][strip];
+    if (!type->load_part_numbers) {
+        type->load_numbers(n, u, parts);
+    }
     type->load_bits(&bits, u);
     for (int first = 0; first < parts; first += type->group) {
-        part_columns columns[PARTS];
-        type->load_columns(columns, u, &bits, first);
-        __m256i(*w)[PAIRS][PANEL_STRIPS] = to->w + unit * PARTS + first;
-        UMBRA_UNROLL(8)
-        for (int p = 0; p < type->group; p++) {
-            UMBRA_UNROLL(8)
-            for (int i = 0; i < PART_COLUMNS; i++) {
-                widen_columns(w[p] + 2 * i, strip, columns[p][i], type->bias);
-            }
+        if (type->load_part_numbers) {
+            type->load_part_numbers(n, u, first);
         }
+        part_pairs *w = to->w + unit * PARTS + first;
+        type->fill_columns((part_pairs *)(void *)&(*w)[0][strip], u, &bits, first);
     }
 }
 
