@@ -211,7 +211,10 @@ UMBRA_COLUMNS(iq4_nl)
 UMBRA_COLUMNS(iq4_xs)
 {
     (void)b;
-    put_table(*to, u, 8 + 16 * first, umbra_iq4_values);
+    UMBRA_UNROLL(2)
+    for (int p = 0; p < 2; p++) {
+        put_table(to[p], u, 8 + 16 * (first + p), umbra_iq4_values);
+    }
 }
 
 #define bits_mxfp4 no_bits

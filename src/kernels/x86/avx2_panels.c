@@ -12,11 +12,6 @@ typedef struct column_type {
     int group; /* parts that fill_columns unpacks */
 } column_type;
 
-/* Parts that columns_NAME unpacks, where not those of UMBRA_BLOCK_UNITS. */
-#define GROUP_OF(TYPE, parts_at_once)                                                              \
-    (UMBRA_##TYPE == UMBRA_Q5_0 || UMBRA_##TYPE == UMBRA_Q5_1 || UMBRA_##TYPE == UMBRA_IQ4_XS      \
-         ? 1                                                                                       \
-         : (parts_at_once))
 /* By blocks of a unit. */
 #define PART_NUMBERS_1(name) NULL
 #define PART_NUMBERS_4(name) part_numbers_##name
@@ -28,7 +23,7 @@ typedef struct column_type {
         .load_bits = bits_##name,                                                                  \
         .fill_columns = columns_##name,                                                            \
         .bytes = UMBRA_##TYPE##_BYTES * PARTS / UMBRA_##TYPE##_PARTS,                              \
-        .group = GROUP_OF(TYPE, parts_at_once),                                                    \
+        .group = (blocks) > 1 ? 1 : (parts_at_once),                                               \
     };
 UMBRA_BLOCK_UNITS(DEFINE_TYPE)
 
@@ -51,18 +46,42 @@ UMBRA_INLINE void fill_unit(panel *to, int unit, int strip, const lane_units *u,
     }
 }
 
+/* From where the rows' parts begin to where the next panel's do. */
+UMBRA_INLINE uintptr_t next_panel(const umbra_matmul *m, size_t part, size_t bytes)
+{
+    part += PANEL_PARTS;
+    return part < (size_t)m->x->columns / UMBRA_Q16_BLOCK
+               ? PANEL_UNITS * bytes
+               : PANEL_ROWS * (uintptr_t)m->row_bytes - (part - PANEL_PARTS) / PARTS * bytes;
+}
+
+/* Asks for those bytes of each row; into the second-level cache, as the first is full. */
+UMBRA_INLINE void prefetch_units(const lane_units *u, uintptr_t ahead, int bytes)
+{
+    for (int r = 0; r < LANE_ROWS; r++) {
+        for (int at = 0; at < bytes; at += UMBRA_CACHE_LINE) {
+            uintptr_t from = (uintptr_t)u->at[r] + ahead + (uintptr_t)at;
+            __builtin_prefetch((const void *)from, 0, 2);
+        }
+    }
+}
+
 /* Rows beyond the last repeat it. */
 UMBRA_INLINE void fill_panel(panel *to, const umbra_matmul *m, int row, int rows, size_t part,
                              int parts, const column_type *type)
 {
+    const uintptr_t ahead = next_panel(m, part, (size_t)type->bytes);
+    const uint8_t *from = umbra_weight_row(m, row) + part / PARTS * (size_t)type->bytes;
     for (int k = 0; k < PANEL_STRIPS && k * LANE_ROWS < rows; k++) {
         lane_units u;
         for (int r = 0; r < LANE_ROWS; r++) {
-            int at = row + umbra_min_int(k * LANE_ROWS + r, rows - 1);
-            u.at[r] = umbra_weight_row(m, at) + part / PARTS * (size_t)type->bytes;
+            u.at[r] = from;
+            from += k * LANE_ROWS + r + 1 < rows ? m->row_bytes : 0;
         }
         for (int first = 0; first < parts; first += PARTS) {
-            fill_unit(to, first / PARTS, k, &u, umbra_min_int(PARTS, parts - first), type);
+            const int here = umbra_min_int(PARTS, parts - first);
+            prefetch_units(&u, ahead, type->bytes * here / PARTS);
+            fill_unit(to, first / PARTS, k, &u, here, type);
             for (int r = 0; r < LANE_ROWS; r++) {
                 u.at[r] += type->bytes;
             }
@@ -91,22 +110,6 @@ UMBRA_BLOCK_TYPES(DEFINE_FILL)
     [UMBRA_##TYPE] = {fill_##name, UMBRA_##TYPE##_BYTES * PARTS / UMBRA_##TYPE##_PARTS, halves,    \
                       offset},
 static const panel_type types[UMBRA_DTYPE_COUNT] = {UMBRA_BLOCK_TYPES(PANEL_TYPE)};
-
-/* Asks for the units of the panel behind this one. */
-static void prefetch_next(const umbra_matmul *m, int row, size_t part, const panel_type *type)
-{
-    part += PANEL_PARTS;
-    if (part >= (size_t)m->x->columns / UMBRA_Q16_BLOCK) {
-        row += PANEL_ROWS;
-        part = 0;
-    }
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        uintptr_t from = (uintptr_t)umbra_weight_row(m, row + r) + part / PARTS * type->bytes;
-        for (size_t i = 0; i < PANEL_UNITS * type->bytes; i += UMBRA_CACHE_LINE) {
-            __builtin_prefetch((const void *)(from + i));
-        }
-    }
-}
 
 /* The sums of each half's 16 integers. */
 static void find_half_sums(float half[2 * PANEL_PARTS], const int16_t *q, int parts)
@@ -166,7 +169,6 @@ void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end,
                 int parts = all - part < PANEL_PARTS ? (int)(all - part) : PANEL_PARTS;
                 panel w;
                 type->fill(&w, m, row, rows, part, parts);
-                prefetch_next(m, row, part, type);
                 pass_tokens(m, &w, row, rows, token, end, part, parts, type);
             }
         }
