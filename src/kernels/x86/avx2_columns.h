@@ -69,12 +69,6 @@ UMBRA_INLINE void put_signed(part_pairs to, int i, __m256i four, const int from,
     to[2 * i + 1][0] = _mm256_srai_epi16(back, 16 - bits);
 }
 
-/* Bytes that are one too large. */
-UMBRA_INLINE void put_ternary(part_pairs to, int i, __m256i four)
-{
-    put_signed(to, i, _mm256_sub_epi8(four, _mm256_set1_epi8(1)), 0, 8);
-}
-
 UMBRA_INLINE __m256i flip_bits(__m256i four, const int mask)
 {
     return _mm256_xor_si256(four, _mm256_set1_epi8((char)mask));
@@ -258,13 +252,15 @@ UMBRA_COLUMNS(q2_k)
 UMBRA_COLUMNS(tq2_0)
 {
     (void)b;
+    const __m256i one = _mm256_set1_epi8(1);
     UMBRA_UNROLL(2)
     for (int h = 0; h < 2; h++) {
         __m256i v[4];
         turn_fours(v, u, 8 * first + 16 * h);
         UMBRA_UNROLL(16)
         for (int i = 0; i < 16; i++) {
-            put_ternary(to[i / 4], 4 * h + i % 4, move_bits(v[i % 4], i / 4 * 2, 0, 3));
+            __m256i w = move_bits(v[i % 4], i / 4 * 2, 0, 3);
+            put_signed(to[i / 4], 4 * h + i % 4, _mm256_sub_epi8(w, one), 0, 8);
         }
     }
 }
@@ -376,16 +372,16 @@ UMBRA_COLUMNS(q6_k)
     }
 }
 
-/* Digits of bytes, as umbra_tq1_value has them but for the 1. */
-UMBRA_INLINE __m256i ternary_digits(__m256i bytes, int power)
+/* A digit of each byte, as umbra_tq1_value has it: what is above 8 bits of the byte times a power
+ * of 3 is lost, as the byte lies in the upper half of 16. */
+UMBRA_INLINE void put_digits(part_pairs to, int i, __m256i four, int power)
 {
-    const __m256i even = _mm256_set1_epi16(255), times = _mm256_set1_epi16((short)power);
-    __m256i odd = _mm256_mullo_epi16(_mm256_andnot_si256(even, bytes), times);
-    __m256i kept = _mm256_and_si256(_mm256_mullo_epi16(bytes, times), even);
-    kept = _mm256_or_si256(kept, odd);
-    __m256i ones = _mm256_cmpeq_epi8(_mm256_max_epu8(kept, _mm256_set1_epi8(86)), kept);
-    __m256i twos = _mm256_cmpeq_epi8(_mm256_max_epu8(kept, _mm256_set1_epi8((char)171)), kept);
-    return _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(ones, twos));
+    const __m256i one = _mm256_set1_epi16(1), three = _mm256_set1_epi16(3);
+    __m256i upper = _mm256_andnot_si256(_mm256_set1_epi16(255), four);
+    __m256i front = _mm256_mullo_epi16(four, _mm256_set1_epi16((short)(power << 8)));
+    __m256i back = _mm256_mullo_epi16(upper, _mm256_set1_epi16((short)power));
+    to[2 * i][0] = _mm256_sub_epi16(_mm256_mulhi_epu16(front, three), one);
+    to[2 * i + 1][0] = _mm256_sub_epi16(_mm256_mulhi_epu16(back, three), one);
 }
 
 /* Which digits of which bytes: umbra_find_tq1_half. */
@@ -400,14 +396,13 @@ UMBRA_COLUMNS(tq1_0)
         UMBRA_UNROLL(20)
         for (int i = 0; i < 20; i++) {
             int digit = i / 4, half = at < 32 ? 2 * digit + at / 16 : 10 + digit;
-            put_ternary(to[half / 2], half % 2 * 4 + i % 4,
-                        ternary_digits(v[i % 4], umbra_powers_of_3[digit]));
+            put_digits(to[half / 2], half % 2 * 4 + i % 4, v[i % 4], umbra_powers_of_3[digit]);
         }
     }
     __m256i last = order_four(load_words(u, 48));
     UMBRA_UNROLL(4)
     for (int i = 0; i < 4; i++) {
-        put_ternary(to[7], 4 + i, ternary_digits(last, umbra_powers_of_3[i]));
+        put_digits(to[7], 4 + i, last, umbra_powers_of_3[i]);
     }
 }
 
