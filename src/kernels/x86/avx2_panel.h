@@ -12,6 +12,7 @@ enum {
     PANEL_UNITS = 2,
     PANEL_PARTS = PANEL_UNITS * PARTS,
     PANEL_TOKENS = 128, /* that pass over a panel */
+    SPAN_PARTS = 64,    /* of those tokens stay in the second-level cache */
     GROUP_TOKENS = 4,   /* at a time: their sums fit in registers */
 };
 
@@ -24,7 +25,7 @@ typedef struct panel {
 typedef struct panel_token {
     const int16_t *q;
     const float *scale, *sum;
-    float half[2 * PANEL_PARTS]; /* sums of the integers of halves, where these have offsets */
+    const float *half; /* sums of the integers of halves, where these have offsets */
 } panel_token;
 
 /* Written as the instructions: compilers keep more of them open than there are registers. */

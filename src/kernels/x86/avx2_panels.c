@@ -46,16 +46,8 @@ UMBRA_INLINE void fill_unit(panel *to, int unit, int strip, const lane_units *u,
     }
 }
 
-/* From where the rows' parts begin to where the next panel's do. */
-UMBRA_INLINE uintptr_t next_panel(const umbra_matmul *m, size_t part, size_t bytes)
-{
-    part += PANEL_PARTS;
-    return part < (size_t)m->x->columns / UMBRA_Q16_BLOCK
-               ? PANEL_UNITS * bytes
-               : PANEL_ROWS * (uintptr_t)m->row_bytes - (part - PANEL_PARTS) / PARTS * bytes;
-}
-
-/* Asks for those bytes of each row; into the second-level cache, as the first is full. */
+/* Asks for the bytes that come `ahead` behind those of each row; into the second-level cache, as
+ * the first is full. */
 UMBRA_INLINE void prefetch_units(const lane_units *u, uintptr_t ahead, int bytes)
 {
     for (int r = 0; r < LANE_ROWS; r++) {
@@ -66,11 +58,10 @@ UMBRA_INLINE void prefetch_units(const lane_units *u, uintptr_t ahead, int bytes
     }
 }
 
-/* Rows beyond the last repeat it. */
+/* Rows beyond the last repeat it. The next panel's parts lie `ahead` behind this one's. */
 UMBRA_INLINE void fill_panel(panel *to, const umbra_matmul *m, int row, int rows, size_t part,
-                             int parts, const column_type *type)
+                             int parts, uintptr_t ahead, const column_type *type)
 {
-    const uintptr_t ahead = next_panel(m, part, (size_t)type->bytes);
     const uint8_t *from = umbra_weight_row(m, row) + part / PARTS * (size_t)type->bytes;
     for (int k = 0; k < PANEL_STRIPS && k * LANE_ROWS < rows; k++) {
         lane_units u;
@@ -90,7 +81,7 @@ UMBRA_INLINE void fill_panel(panel *to, const umbra_matmul *m, int row, int rows
 }
 
 typedef void fill_panel_fn(panel *to, const umbra_matmul *m, int row, int rows, size_t part,
-                           int parts);
+                           int parts, uintptr_t ahead);
 
 typedef struct panel_type {
     fill_panel_fn *fill;
@@ -100,9 +91,9 @@ typedef struct panel_type {
 
 #define DEFINE_FILL(TYPE, name, halves, offset)                                                    \
     static void fill_##name(panel *to, const umbra_matmul *m, int row, int rows, size_t part,      \
-                            int parts)                                                             \
+                            int parts, uintptr_t ahead)                                            \
     {                                                                                              \
-        fill_panel(to, m, row, rows, part, parts, &type_##name);                                   \
+        fill_panel(to, m, row, rows, part, parts, ahead, &type_##name);                            \
     }
 UMBRA_BLOCK_TYPES(DEFINE_FILL)
 
@@ -111,65 +102,92 @@ UMBRA_BLOCK_TYPES(DEFINE_FILL)
                       offset},
 static const panel_type types[UMBRA_DTYPE_COUNT] = {UMBRA_BLOCK_TYPES(PANEL_TYPE)};
 
-/* The sums of each half's 16 integers. */
-static void find_half_sums(float half[2 * PANEL_PARTS], const int16_t *q, int parts)
+/* Tokens and parts that pass over the panels of all rows before others do, so that they stay in the
+ * second-level cache. */
+typedef struct panel_span {
+    int token, token_end;
+    size_t part, part_end;
+    /* The sums of the 16 integers of each half of a part, where halves have offsets. */
+    float half[PANEL_TOKENS][2 * SPAN_PARTS];
+} panel_span;
+
+static void find_half_sums(panel_span *s, const umbra_matmul *m)
 {
     const __m256i one = _mm256_set1_epi16(1);
-    for (int p = 0; p < parts; p += 4) {
-        __m256i pairs[8];
-        UMBRA_UNROLL(8)
-        for (int i = 0; i < 8; i++) {
-            const int16_t *from = q + umbra_min_int(2 * p + i, 2 * parts - 1) * UMBRA_HALF_PART;
-            pairs[i] = _mm256_madd_epi16(load_32((const uint8_t *)from), one);
+    for (int t = s->token; t < s->token_end; t++) {
+        size_t from = umbra_token_row(m, t) * (size_t)m->x->columns + s->part * UMBRA_Q16_BLOCK;
+        const int16_t *q = m->x->q + from;
+        for (size_t i = 0; i < 2 * (s->part_end - s->part); i += 8, q += 8 * UMBRA_HALF_PART) {
+            __m256i of[8];
+            UMBRA_UNROLL(8)
+            for (int h = 0; h < 8; h++) {
+                const int16_t *half = q + h * UMBRA_HALF_PART;
+                of[h] = _mm256_madd_epi16(load_32((const uint8_t *)half), one);
+            }
+            __m256i front =
+                _mm256_hadd_epi32(_mm256_hadd_epi32(of[0], of[1]), _mm256_hadd_epi32(of[2], of[3]));
+            __m256i back =
+                _mm256_hadd_epi32(_mm256_hadd_epi32(of[4], of[5]), _mm256_hadd_epi32(of[6], of[7]));
+            __m256i all = _mm256_add_epi32(_mm256_permute2x128_si256(front, back, 0x20),
+                                           _mm256_permute2x128_si256(front, back, 0x31));
+            _mm256_storeu_ps(s->half[t - s->token] + i, _mm256_cvtepi32_ps(all));
         }
-        __m256i front = _mm256_hadd_epi32(_mm256_hadd_epi32(pairs[0], pairs[1]),
-                                          _mm256_hadd_epi32(pairs[2], pairs[3]));
-        __m256i back = _mm256_hadd_epi32(_mm256_hadd_epi32(pairs[4], pairs[5]),
-                                         _mm256_hadd_epi32(pairs[6], pairs[7]));
-        __m256i all = _mm256_add_epi32(_mm256_permute2x128_si256(front, back, 0x20),
-                                       _mm256_permute2x128_si256(front, back, 0x31));
-        _mm256_storeu_ps(half + 2 * p, _mm256_cvtepi32_ps(all));
     }
 }
 
-/* Tokens [token, token_end) over the panel. */
-static void pass_tokens(const umbra_matmul *m, const panel *w, int row, int rows, int token,
-                        int token_end, size_t part, int parts, const panel_type *type)
+/* The span's tokens over the panel of up to 16 rows whose columns begin with part `part`. */
+static void pass_tokens(const umbra_matmul *m, const panel *w, const panel_span *s, int row,
+                        int rows, size_t part, int parts, const panel_type *type)
 {
-    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
-    while (token < token_end) {
+    for (int token = s->token; token < s->token_end;) {
         panel_token x[GROUP_TOKENS];
         float *out[GROUP_TOKENS];
-        int left = token_end - token, count = (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
+        int left = s->token_end - token, count = (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
         int tokens = (left + count - 1) / count;
-        for (int t = 0; t < tokens; t++) {
-            size_t from = umbra_token_row(m, token + t) * all + part;
+        for (int t = 0; t < tokens; t++, token++) {
+            size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+            size_t from = umbra_token_row(m, token) * all + part;
             x[t].q = m->x->q + from * UMBRA_Q16_BLOCK;
             x[t].scale = m->x->scale + from;
             x[t].sum = m->x->sum + from;
-            out[t] = umbra_output(m, token + t, row);
-            if (type->halves && type->offset) {
-                find_half_sums(x[t].half, x[t].q, parts);
-            }
+            x[t].half = s->half[token - s->token] + 2 * (part - s->part);
+            out[t] = umbra_output(m, token, row);
         }
         groups[type->halves][type->offset][tokens](out, rows, part == 0, w, x, parts);
-        token += tokens;
+    }
+}
+
+static void pass_rows(const umbra_matmul *m, const panel_span *s, int row, int rows,
+                      const panel_type *type)
+{
+    for (size_t part = s->part; part < s->part_end; part += PANEL_PARTS) {
+        bool last = s->part_end - part <= PANEL_PARTS;
+        int parts = last ? (int)(s->part_end - part) : PANEL_PARTS;
+        uintptr_t ahead = last ? PANEL_ROWS * m->row_bytes - (part - s->part) / PARTS * type->bytes
+                               : PANEL_UNITS * type->bytes;
+        panel w;
+        type->fill(&w, m, row, rows, part, parts, ahead);
+        pass_tokens(m, &w, s, row, rows, part, parts, type);
     }
 }
 
 void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype dtype)
 {
     const panel_type *type = &types[dtype];
-    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
-    for (int token = 0; token < m->tokens; token += PANEL_TOKENS) {
-        int end = umbra_min_int(m->tokens, token + PANEL_TOKENS);
-        for (int row = row_begin; row < row_end; row += PANEL_ROWS) {
-            int rows = umbra_min_int(PANEL_ROWS, row_end - row);
-            for (size_t part = 0; part < all; part += PANEL_PARTS) {
-                int parts = all - part < PANEL_PARTS ? (int)(all - part) : PANEL_PARTS;
-                panel w;
-                type->fill(&w, m, row, rows, part, parts);
-                pass_tokens(m, &w, row, rows, token, end, part, parts, type);
+    const size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    int blocks = (m->tokens + PANEL_TOKENS - 1) / PANEL_TOKENS;
+    panel_span s;
+    s.token_end = 0;
+    for (int b = 0; b < blocks; b++) {
+        s.token = s.token_end;
+        s.token_end += (m->tokens - s.token + blocks - b - 1) / (blocks - b);
+        for (s.part = 0; s.part < all; s.part = s.part_end) {
+            s.part_end = all - s.part < SPAN_PARTS ? all : s.part + SPAN_PARTS;
+            if (type->halves && type->offset) {
+                find_half_sums(&s, m);
+            }
+            for (int row = row_begin; row < row_end; row += PANEL_ROWS) {
+                pass_rows(m, &s, row, umbra_min_int(PANEL_ROWS, row_end - row), type);
             }
         }
     }
