@@ -21,6 +21,15 @@ typedef struct panel {
     unit_numbers numbers[PANEL_UNITS][PANEL_STRIPS];
 } panel;
 
+/* Tokens and parts that pass over the panels of all rows before others do, so that they stay in the
+ * second-level cache. */
+typedef struct panel_span {
+    int token, token_end;
+    size_t part, part_end;
+    /* The sums of the 16 integers of each half of a part, where halves have offsets. */
+    float half[PANEL_TOKENS][2 * SPAN_PARTS];
+} panel_span;
+
 /* What a token has of a panel's columns. */
 typedef struct panel_token {
     const int16_t *q;
@@ -95,17 +104,39 @@ UMBRA_INLINE void add_part_halves(__m256 *sum, const panel *w, const panel_token
     }
 }
 
-/* The panel's first `parts` parts times a group, whose sums lie in the output. */
-UMBRA_INLINE void add_group(float *const *out, int rows, bool begin, const panel *w,
-                            const panel_token *x, int parts, const int tokens, const bool halves,
-                            const bool offset)
+UMBRA_INLINE panel_token find_token(const umbra_matmul *m, const panel_span *s, int token,
+                                    size_t part)
 {
+    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    size_t from = umbra_token_row(m, token) * all + part;
+    return (panel_token){
+        .q = m->x->q + from * UMBRA_Q16_BLOCK,
+        .scale = m->x->scale + from,
+        .sum = m->x->sum + from,
+        .half = s->half[token - s->token] + 2 * (part - s->part),
+    };
+}
+
+/* The panel of up to 16 rows, whose `parts` parts begin with `part`, times tokens from `token` on,
+ * whose sums lie in the output. */
+UMBRA_INLINE void add_group(const umbra_matmul *m, const panel *w, const panel_span *s, int row,
+                            int rows, int token, size_t part, int parts, const int tokens,
+                            const bool halves, const bool offset)
+{
+    panel_token x[GROUP_TOKENS];
     __m256 sum[GROUP_TOKENS * PANEL_STRIPS];
+    UMBRA_UNROLL(4)
+    for (int t = 0; t < tokens; t++) {
+        x[t] = find_token(m, s, token + t, part);
+    }
     UMBRA_UNROLL(8)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
-        int row = i % PANEL_STRIPS * LANE_ROWS;
-        sum[i] = begin || row >= rows ? _mm256_setzero_ps()
-                                      : load_sums(out[i / PANEL_STRIPS] + row, rows - row);
+        int first = i % PANEL_STRIPS * LANE_ROWS;
+        sum[i] = _mm256_setzero_ps();
+        if (part && first < rows) {
+            sum[i] =
+                load_sums(umbra_output(m, token + i / PANEL_STRIPS, row + first), rows - first);
+        }
     }
     for (int p = 0; p < parts; p++) {
         if (halves) {
@@ -116,21 +147,23 @@ UMBRA_INLINE void add_group(float *const *out, int rows, bool begin, const panel
     }
     UMBRA_UNROLL(8)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
-        int row = i % PANEL_STRIPS * LANE_ROWS;
-        if (row < rows) {
-            store_sums(out[i / PANEL_STRIPS] + row, sum[i], rows - row);
+        int first = i % PANEL_STRIPS * LANE_ROWS;
+        if (first < rows) {
+            store_sums(umbra_output(m, token + i / PANEL_STRIPS, row + first), sum[i],
+                       rows - first);
         }
     }
 }
 
-typedef void add_group_fn(float *const *out, int rows, bool begin, const panel *w,
-                          const panel_token *x, int parts);
+typedef void add_group_fn(const umbra_matmul *m, const panel *w, const panel_span *s, int row,
+                          int rows, int token, size_t part, int parts);
 
 #define DEFINE_ADD_GROUP(kind, tokens, halves, offset)                                             \
-    static void add_group_##kind##_##tokens(float *const *out, int rows, bool begin,               \
-                                            const panel *w, const panel_token *x, int parts)       \
+    static void add_group_##kind##_##tokens(const umbra_matmul *m, const panel *w,                 \
+                                            const panel_span *s, int row, int rows, int token,     \
+                                            size_t part, int parts)                                \
     {                                                                                              \
-        add_group(out, rows, begin, w, x, parts, tokens, halves, offset);                          \
+        add_group(m, w, s, row, rows, token, part, parts, tokens, halves, offset);                 \
     }
 #define DEFINE_ADD_GROUPS(kind, halves, offset)                                                    \
     DEFINE_ADD_GROUP(kind, 1, halves, offset)                                                      \

@@ -102,15 +102,6 @@ UMBRA_BLOCK_TYPES(DEFINE_FILL)
                       offset},
 static const panel_type types[UMBRA_DTYPE_COUNT] = {UMBRA_BLOCK_TYPES(PANEL_TYPE)};
 
-/* Tokens and parts that pass over the panels of all rows before others do, so that they stay in the
- * second-level cache. */
-typedef struct panel_span {
-    int token, token_end;
-    size_t part, part_end;
-    /* The sums of the 16 integers of each half of a part, where halves have offsets. */
-    float half[PANEL_TOKENS][2 * SPAN_PARTS];
-} panel_span;
-
 static void find_half_sums(panel_span *s, const umbra_matmul *m)
 {
     const __m256i one = _mm256_set1_epi16(1);
@@ -135,25 +126,15 @@ static void find_half_sums(panel_span *s, const umbra_matmul *m)
     }
 }
 
-/* The span's tokens over the panel of up to 16 rows whose columns begin with part `part`. */
+/* The span's tokens over the panel. */
 static void pass_tokens(const umbra_matmul *m, const panel *w, const panel_span *s, int row,
                         int rows, size_t part, int parts, const panel_type *type)
 {
     for (int token = s->token; token < s->token_end;) {
-        panel_token x[GROUP_TOKENS];
-        float *out[GROUP_TOKENS];
         int left = s->token_end - token, count = (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
         int tokens = (left + count - 1) / count;
-        for (int t = 0; t < tokens; t++, token++) {
-            size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
-            size_t from = umbra_token_row(m, token) * all + part;
-            x[t].q = m->x->q + from * UMBRA_Q16_BLOCK;
-            x[t].scale = m->x->scale + from;
-            x[t].sum = m->x->sum + from;
-            x[t].half = s->half[token - s->token] + 2 * (part - s->part);
-            out[t] = umbra_output(m, token, row);
-        }
-        groups[type->halves][type->offset][tokens](out, rows, part == 0, w, x, parts);
+        groups[type->halves][type->offset][tokens](m, w, s, row, rows, token, part, parts);
+        token += tokens;
     }
 }
 
