@@ -14,6 +14,7 @@ enum {
     PANEL_TOKENS = 128, /* that pass over a panel */
     SPAN_PARTS = 64,    /* of those tokens stay in the second-level cache */
     GROUP_TOKENS = 4,   /* at a time: their sums fit in registers */
+    MOST_TOKENS = 5,    /* so that five are not two groups */
 };
 
 typedef struct panel {
@@ -51,7 +52,7 @@ UMBRA_INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i x)
 UMBRA_INLINE void multiply_pairs(__m256i *dot, const panel *w, const panel_token *x, int p,
                                  int pair, int pair_end, const int tokens)
 {
-    UMBRA_UNROLL(8)
+    UMBRA_UNROLL(10)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
         dot[i] = _mm256_setzero_si256();
     }
@@ -59,7 +60,7 @@ UMBRA_INLINE void multiply_pairs(__m256i *dot, const panel *w, const panel_token
     for (int i = pair; i < pair_end; i++) {
         __m256i rows[PANEL_STRIPS] = {w->w[p][i][0], w->w[p][i][1]};
         __asm__("" : "+x"(rows[0]), "+x"(rows[1]));
-        UMBRA_UNROLL(4)
+        UMBRA_UNROLL(5)
         for (int t = 0; t < tokens; t++) {
             const int16_t *from = x[t].q + p * UMBRA_Q16_BLOCK + 2 * i;
             __m256i columns = _mm256_set1_epi32((int)umbra_load_u32(from));
@@ -73,9 +74,9 @@ UMBRA_INLINE void multiply_pairs(__m256i *dot, const panel *w, const panel_token
 UMBRA_INLINE void add_part(__m256 *sum, const panel *w, const panel_token *x, int p,
                            const int tokens, const bool offset)
 {
-    __m256i dot[GROUP_TOKENS * PANEL_STRIPS];
+    __m256i dot[MOST_TOKENS * PANEL_STRIPS];
     multiply_pairs(dot, w, x, p, 0, PAIRS, tokens);
-    UMBRA_UNROLL(8)
+    UMBRA_UNROLL(10)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
         const panel_token *of = x + i / PANEL_STRIPS;
         sum[i] = add_scaled(sum[i], &w->numbers[p / PARTS][i % PANEL_STRIPS], p % PARTS,
@@ -87,15 +88,15 @@ UMBRA_INLINE void add_part(__m256 *sum, const panel *w, const panel_token *x, in
 UMBRA_INLINE void add_part_halves(__m256 *sum, const panel *w, const panel_token *x, int p,
                                   const int tokens, const bool offset)
 {
-    __m256i dot[GROUP_TOKENS * PANEL_STRIPS];
-    __m256 first[GROUP_TOKENS * PANEL_STRIPS];
+    __m256i dot[MOST_TOKENS * PANEL_STRIPS];
+    __m256 first[MOST_TOKENS * PANEL_STRIPS];
     multiply_pairs(dot, w, x, p, 0, PAIRS / 2, tokens);
-    UMBRA_UNROLL(8)
+    UMBRA_UNROLL(10)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
         first[i] = _mm256_cvtepi32_ps(dot[i]);
     }
     multiply_pairs(dot, w, x, p, PAIRS / 2, PAIRS, tokens);
-    UMBRA_UNROLL(8)
+    UMBRA_UNROLL(10)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
         const panel_token *of = x + i / PANEL_STRIPS;
         const __m256 halves[2] = {first[i], _mm256_cvtepi32_ps(dot[i])};
@@ -123,13 +124,13 @@ UMBRA_INLINE void add_group(const umbra_matmul *m, const panel *w, const panel_s
                             int rows, int token, size_t part, int parts, const int tokens,
                             const bool halves, const bool offset)
 {
-    panel_token x[GROUP_TOKENS];
-    __m256 sum[GROUP_TOKENS * PANEL_STRIPS];
-    UMBRA_UNROLL(4)
+    panel_token x[MOST_TOKENS];
+    __m256 sum[MOST_TOKENS * PANEL_STRIPS];
+    UMBRA_UNROLL(5)
     for (int t = 0; t < tokens; t++) {
         x[t] = find_token(m, s, token + t, part);
     }
-    UMBRA_UNROLL(8)
+    UMBRA_UNROLL(10)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
         int first = i % PANEL_STRIPS * LANE_ROWS;
         sum[i] = _mm256_setzero_ps();
@@ -145,7 +146,7 @@ UMBRA_INLINE void add_group(const umbra_matmul *m, const panel *w, const panel_s
             add_part(sum, w, x, p, tokens, offset);
         }
     }
-    UMBRA_UNROLL(8)
+    UMBRA_UNROLL(10)
     for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
         int first = i % PANEL_STRIPS * LANE_ROWS;
         if (first < rows) {
@@ -169,11 +170,12 @@ typedef void add_group_fn(const umbra_matmul *m, const panel *w, const panel_spa
     DEFINE_ADD_GROUP(kind, 1, halves, offset)                                                      \
     DEFINE_ADD_GROUP(kind, 2, halves, offset)                                                      \
     DEFINE_ADD_GROUP(kind, 3, halves, offset)                                                      \
-    DEFINE_ADD_GROUP(kind, 4, halves, offset)
+    DEFINE_ADD_GROUP(kind, 4, halves, offset)                                                      \
+    DEFINE_ADD_GROUP(kind, 5, halves, offset)
 #define GROUPS(kind)                                                                               \
     {                                                                                              \
         NULL, add_group_##kind##_1, add_group_##kind##_2, add_group_##kind##_3,                    \
-            add_group_##kind##_4                                                                   \
+            add_group_##kind##_4, add_group_##kind##_5                                             \
     }
 DEFINE_ADD_GROUPS(plain, false, false)
 DEFINE_ADD_GROUPS(offset, false, true)
@@ -181,7 +183,7 @@ DEFINE_ADD_GROUPS(halves, true, false)
 DEFINE_ADD_GROUPS(minima, true, true)
 
 /* By halves, by offset, by tokens. */
-static add_group_fn *const groups[2][2][GROUP_TOKENS + 1] = {
+static add_group_fn *const groups[2][2][MOST_TOKENS + 1] = {
     {GROUPS(plain), GROUPS(offset)},
     {GROUPS(halves), GROUPS(minima)},
 };

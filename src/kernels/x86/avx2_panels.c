@@ -131,7 +131,8 @@ static void pass_tokens(const umbra_matmul *m, const panel *w, const panel_span 
                         int rows, size_t part, int parts, const panel_type *type)
 {
     for (int token = s->token; token < s->token_end;) {
-        int left = s->token_end - token, count = (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
+        int left = s->token_end - token;
+        int count = left == MOST_TOKENS ? 1 : (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
         int tokens = (left + count - 1) / count;
         groups[type->halves][type->offset][tokens](m, w, s, row, rows, token, part, parts);
         token += tokens;
