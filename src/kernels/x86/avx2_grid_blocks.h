@@ -6,7 +6,14 @@
 
 #include "kernels/x86/avx2_blocks.h"
 
-enum { ENTRIES_AT_ONCE = 16 };
+enum {
+    ENTRIES_AT_ONCE = 16,
+    IQ1_BIAS = PART_BIAS_IQ1_S, /* IQ1_M's too */
+};
+
+/* Fills what the type needs of umbra_block_scales. */
+#define UMBRA_SCALES(name)                                                                         \
+    UMBRA_INLINE void scales_##name(const uint8_t *unit, umbra_block_scales *s, const int parts)
 
 UMBRA_INLINE void store_32(void *out, __m256i v)
 {
@@ -281,10 +288,19 @@ UMBRA_SCALES(iq3_s)
 
 GRID_PART(iq3_s, part_of_four)
 
-/* 16 values of two ternary entries, and what is added to the values of either. */
-UMBRA_INLINE __m256i ternary_entries(const uint16_t *at, __m128i plus)
+/* A part of four ternary entries; `plus` is added to their bytes. */
+UMBRA_INLINE umbra_halves ternary_part(const uint16_t *at, __m256i plus)
 {
-    return _mm256_cvtepi8_epi16(_mm_add_epi8(load_pair(umbra_grid.iq1, at), plus));
+    __m256i front = _mm256_castsi128_si256(load_pair(umbra_grid.iq1, at));
+    __m256i w = _mm256_inserti128_si256(front, load_pair(umbra_grid.iq1, at + 2), 1);
+    return split_bytes(_mm256_add_epi8(w, plus));
+}
+
+/* What is added to the values of entries: the bias, less 2 where a lane has bits. */
+UMBRA_INLINE __m256i ternary_plus(__m256i minus)
+{
+    return _mm256_add_epi8(_mm256_and_si256(minus, _mm256_set1_epi8(-2)),
+                           _mm256_set1_epi8(IQ1_BIAS));
 }
 
 /* Each of four 16-bit numbers in four lanes, of which lane i keeps the number's bits 3 i to 3 i
@@ -319,22 +335,21 @@ UMBRA_INLINE void store_iq1_s_entries(uint16_t *out, const uint8_t *unit)
     }
 }
 
-/* In the place of signs: the byte that is added to all values of an entry, 0 or -2. */
+/* In the place of signs: the byte that is added to all values of an entry. */
 UMBRA_SCALES(iq1_s)
 {
     (void)parts;
     store_iq1_s_entries(s->entries, unit);
     store_iq1_s_scales(s, unit);
     __m256i minus = _mm256_srai_epi32(load_iq1_s_numbers(unit), 31);
-    store_32(s->signs, _mm256_and_si256(minus, _mm256_set1_epi8(-2)));
+    store_32(s->signs, ternary_plus(minus));
 }
 
 UMBRA_PART(iq1_s)
 {
     (void)unit;
-    const uint16_t *at = s->entries + 4 * (first + p);
-    __m128i plus = _mm_set1_epi32((int)s->signs[first + p]);
-    return (umbra_halves){ternary_entries(at, plus), ternary_entries(at + 2, plus)};
+    __m256i plus = _mm256_set1_epi32((int)s->signs[first + p]);
+    return ternary_part(s->entries + 4 * (first + p), plus);
 }
 
 /* The 16 scales of 3 bits in four numbers of 16 bits. */
@@ -380,7 +395,7 @@ UMBRA_SCALES(iq1_m)
     }
     __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(plus[0], plus[1]), 0xd8);
     store_iq1_m_entries(s->entries, unit);
-    store_32(s->signs, _mm256_and_si256(bytes, _mm256_set1_epi8(-2)));
+    store_32(s->signs, ternary_plus(bytes));
     store_iq1_m_scales(s, umbra_load_u64(unit + 48));
 }
 
@@ -389,12 +404,8 @@ UMBRA_PART(iq1_m)
     (void)unit;
     const __m256i byte_of =
         _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-    const uint16_t *at = s->entries + 4 * (first + p);
     __m256i plus = _mm256_shuffle_epi8(_mm256_set1_epi32((int)s->signs[first + p]), byte_of);
-    return (umbra_halves){
-        .low = ternary_entries(at, _mm256_castsi256_si128(plus)),
-        .high = ternary_entries(at + 2, _mm256_extracti128_si256(plus, 1)),
-    };
+    return ternary_part(s->entries + 4 * (first + p), plus);
 }
 
 #endif

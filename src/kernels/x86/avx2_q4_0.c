@@ -234,6 +234,18 @@ UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_blocks *rows, const few
     return sum;
 }
 
+/* Asks for the bytes that come behind `rows` rows and lie as far into them as [p, p + bytes) into
+ * these. Beyond the matrix's end that is only a hint wasted. */
+UMBRA_INLINE void prefetch_rows(const umbra_matmul *m, const uint8_t *p, const int rows,
+                                const int bytes)
+{
+    uint64_t strip = (uint64_t)rows * m->row_bytes;
+    uintptr_t ahead = (uintptr_t)p + (strip > UMBRA_PREFETCH_BYTES ? strip : UMBRA_PREFETCH_BYTES);
+    for (int at = 0; at < bytes; at += UMBRA_CACHE_LINE) {
+        __builtin_prefetch((const void *)(ahead + (uintptr_t)at));
+    }
+}
+
 /* Four rows times one token: what is read ahead has to be near, or it does not last in the cache.
  */
 UMBRA_INLINE void one_strip(const umbra_matmul *m, int row, int row_end, const few_token *x,
@@ -245,7 +257,7 @@ UMBRA_INLINE void one_strip(const umbra_matmul *m, int row, int row_end, const f
     const uint8_t *ahead = umbra_weight_row(m, row) + 4 * part * BLOCK_BYTES;
     __m128 sum = part ? _mm256_castps256_ps128(load_sums(out, count)) : _mm_setzero_ps();
     for (; p + 2 <= parts; p += 2, ahead += 8 * BLOCK_BYTES) {
-        umbra_prefetch_stream(ahead, 8 * BLOCK_BYTES);
+        prefetch_rows(m, ahead, 4, 8 * BLOCK_BYTES);
         sum = add_two_parts(sum, &rows, x, columns, p, BLOCK_BYTES);
     }
     if (p < parts) {
@@ -307,12 +319,14 @@ UMBRA_INLINE void few_strip(const umbra_matmul *m, int row, int row_end, const f
                             size_t part, int parts, const int tokens)
 {
     lane_blocks rows = find_blocks(m, row, row_end, part);
+    const uint8_t *ahead = umbra_weight_row(m, row) + LANE_ROWS * part * BLOCK_BYTES;
     __m256 sum[FEW_TOKENS];
     UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
         sum[t] = part ? load_sums(umbra_output(m, t, row), row_end - row) : _mm256_setzero_ps();
     }
-    for (int p = 0; p < parts; p++) {
+    for (int p = 0; p < parts; p++, ahead += LANE_ROWS * BLOCK_BYTES) {
+        prefetch_rows(m, ahead, LANE_ROWS, LANE_ROWS * BLOCK_BYTES);
         add_few(sum, &rows, x, p, tokens);
     }
     UMBRA_UNROLL(4)
