@@ -67,12 +67,12 @@ uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads)
 
 static void walk(umbra_beside *b)
 {
-    int reach = b->runahead->reach;
     uint64_t start_ns = umbra_clock_ns();
     double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
     umbra_walk_limit(b->trip.walk, b->first ? UMBRA_MAX_USED : experts_of_level[b->level]);
     while (!atomic_load_explicit(&b->stop, memory_order_relaxed) &&
-           umbra_walk_distance(b->trip.walk) < reach && umbra_walk_step(b->trip.walk)) {
+           umbra_walk_distance(b->trip.walk) < UMBRA_MAX_DISTANCE &&
+           umbra_walk_step(b->trip.walk)) {
         umbra_walk_limit(b->trip.walk, experts_of_level[b->level]);
         umbra_runahead_foretell(b->runahead, &b->trip);
         uint64_t now_ns = umbra_clock_ns();
