@@ -212,8 +212,10 @@ int umbra_beside_open(umbra_beside **out, umbra_runahead *runahead, umbra_error 
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->woken, NULL);
     int rc = umbra_walk_open_beside(&b->trip.walk, engine, err);
-    if (rc == UMBRA_OK)
+    if (rc == UMBRA_OK) {
+        umbra_walk_take_known(b->trip.walk, true);
         b->has_thread = umbra_thread_start(&b->thread, work, b, STACK_BYTES) == 0;
+    }
     if (!b->has_thread) {
         umbra_beside_close(&b);
         return rc;
