@@ -130,17 +130,6 @@ static void end_walk(void *beside)
     atomic_store_explicit(&b->stop, false, memory_order_relaxed);
 }
 
-/* Rows that decode take turns. */
-static bool next_row(umbra_beside *b, const umbra_rows *rows)
-{
-    for (int i = 0; i < rows->n; i++) {
-        b->trip.row = (b->trip.row + 1) % rows->n;
-        if (!rows->prompt[b->trip.row] && !umbra_is_draft(rows, b->trip.row))
-            return true;
-    }
-    return false;
-}
-
 static void take_layer(umbra_beside *b, int layer)
 {
     uint64_t now_ns = umbra_clock_ns();
@@ -186,7 +175,8 @@ void umbra_beside_begin(umbra_beside *b, const umbra_rows *rows)
     if (atomic_load_explicit(&b->busy, memory_order_acquire))
         return;
     choose_level(b);
-    if ((!first && !is_faster(b)) || !next_row(b, rows))
+    int turns = 0;
+    if ((!first && !is_faster(b)) || !umbra_trip_turn(&b->trip, rows, false, &turns))
         return;
     b->first = first;
     b->trip.source = rows->layer;

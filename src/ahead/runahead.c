@@ -229,6 +229,17 @@ static void foretell(umbra_runahead *r, const trip *at)
     r->stats.predictions++;
 }
 
+bool umbra_trip_turn(trip *at, const umbra_rows *rows, bool drafts, int *turns)
+{
+    while (*turns < rows->n) {
+        ++*turns;
+        at->row = (at->row + 1) % rows->n;
+        if (!rows->prompt[at->row] && (drafts || !umbra_is_draft(rows, at->row)))
+            return true;
+    }
+    return false;
+}
+
 void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place)
 {
     at->sequence = rows->tokens[at->row].sequence;
@@ -329,16 +340,10 @@ static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach
 /* The walk of the next row that decodes, of those that had no turn in this layer. */
 static bool next_row(umbra_runahead *r, const umbra_rows *rows)
 {
-    while (r->turns < rows->n) {
-        r->turns++;
-        r->trip.row = (r->trip.row + 1) % rows->n;
-        if (!rows->prompt[r->trip.row] &&
-            (!umbra_is_draft(rows, r->trip.row) || umbra_walk_takes_drafts(r->trip.walk))) {
-            umbra_trip_begin(&r->trip, rows, UMBRA_TAP_WAIT);
-            return true;
-        }
-    }
-    return false;
+    if (!umbra_trip_turn(&r->trip, rows, umbra_walk_takes_drafts(r->trip.walk), &r->turns))
+        return false;
+    umbra_trip_begin(&r->trip, rows, UMBRA_TAP_WAIT);
+    return true;
 }
 
 /* A layer's waits are over: whether walks get far enough to do more, or should do less. */

@@ -67,6 +67,9 @@ struct umbra_runahead {
     umbra_runner_stats stats;
 };
 
+/* Rows that decode take turns: the next one behind the trip's, of drafts too or not. *turns: rows
+ * that have been looked at, of which none comes again. False: there is none. */
+bool umbra_trip_turn(trip *at, const umbra_rows *rows, bool drafts, int *turns);
 /* The trip's walk begins at its row of the step. */
 void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place);
 /* Of the layer to which the trip has come, by its walk. Any thread. */
