@@ -70,7 +70,7 @@ void umbra_check_halves(const umbra_kernels *k);
 void umbra_check_matmul(const umbra_kernels *k);
 void umbra_check_invariance(const umbra_kernels *k);
 /* That two tables have the same bits. */
-void umbra_check_same_products(const umbra_kernels *a, const umbra_kernels *b);
+void umbra_check_same_products(const umbra_kernels *a, const umbra_kernels *b, bool floats);
 void umbra_check_vector(const umbra_kernels *k);
 void umbra_check_attend(const umbra_kernels *k);
 void umbra_check_state(const umbra_kernels *k);

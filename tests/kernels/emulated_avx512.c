@@ -18,7 +18,7 @@ const umbra_kernels *umbra_check_emulated(void)
     }
     k = *avx2;
     k.name = "avx512, emulated";
-    fill_emulated_blocks(&k);
+    fill_emulated_blocks(&k, false);
     k.attend = umbra_check_emulated_attend;
     return &k;
 }

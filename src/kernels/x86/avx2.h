@@ -9,6 +9,8 @@
 
 void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
+/* Products of a quantised type with several tokens, in the order of sums of avx2_sums.h. */
+void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype type);
 void umbra_avx2_matmul_q4_0(const umbra_matmul *m, int row_begin, int row_end);
 /* x (n) becomes exp(x - most), most its largest. Returns their sum. */
 float umbra_avx2_weigh(float *x, int n, float *most);

@@ -6,7 +6,14 @@
 
 #include "kernels/x86/avx2_blocks.h"
 
-enum { ENTRIES_AT_ONCE = 16 };
+enum {
+    ENTRIES_AT_ONCE = 16,
+    IQ1_BIAS = PART_BIAS_IQ1_S, /* IQ1_M's too */
+};
+
+/* Fills what the type needs of umbra_block_scales. */
+#define UMBRA_SCALES(name)                                                                         \
+    UMBRA_INLINE void scales_##name(const uint8_t *unit, umbra_block_scales *s, const int parts)
 
 UMBRA_INLINE void store_32(void *out, __m256i v)
 {
@@ -212,20 +219,27 @@ UMBRA_SCALES(iq2_xs)
 
 GRID_PART(iq2_xs, part_of_two)
 
-UMBRA_SCALES(iq2_s)
+/* Where entries begin, if each has 1 << shift bytes. */
+UMBRA_INLINE void store_iq2_s_entries(uint16_t *out, const uint8_t *unit, const int shift)
 {
-    (void)parts;
     const __m256i byte_of =
         _mm256_setr_epi64x((long long)0x8000800080008000, (long long)0x8001800180018001,
                            (long long)0x8002800280028002, (long long)0x8003800380038003);
     const __m256i mask = repeat_four(0x03, 0x0c, 0x30, 0xc0);
-    const __m256i place = repeat_four(1 << 12, 1 << 10, 1 << 8, 1 << 6);
+    const __m256i place = repeat_four((uint16_t)(1 << 8 << shift), (uint16_t)(1 << 6 << shift),
+                                      (uint16_t)(1 << 4 << shift), (uint16_t)(1 << 2 << shift));
     for (int i = 0; i < 2; i++) {
         __m256i high = _mm256_set1_epi32((int)umbra_load_u32(unit + 66 + 4 * i));
         high = _mm256_and_si256(_mm256_shuffle_epi8(high, byte_of), mask);
-        store_entries(s->entries + ENTRIES_AT_ONCE * i, unit + 2 + ENTRIES_AT_ONCE * i, 4, high,
+        store_entries(out + ENTRIES_AT_ONCE * i, unit + 2 + ENTRIES_AT_ONCE * i, shift, high,
                       place);
     }
+}
+
+UMBRA_SCALES(iq2_s)
+{
+    (void)parts;
+    store_iq2_s_entries(s->entries, unit, 4);
     store_signs(s, load_32(unit + 34));
     store_nibble_scales(s, unit + 74, 0.125f * load_half(unit));
 }
@@ -252,28 +266,41 @@ UMBRA_INLINE void store_iq3_s_scales(umbra_block_scales *s, const uint8_t *unit)
     store_odd_scales(s->scale, _mm256_cvtepu8_epi32(scales), load_half(unit));
 }
 
-/* Bit i of the ninth bits belongs to entry i. */
-UMBRA_SCALES(iq3_s)
+/* As store_iq2_s_entries. Bit i of the ninth bits belongs to entry i. */
+UMBRA_INLINE void store_iq3_s_entries(uint16_t *out, const uint8_t *unit, const int shift)
 {
-    (void)parts;
     const __m256i top = _mm256_set1_epi16((short)0x8000);
     for (int i = 0; i < 4; i++) {
         __m256i low = _mm256_cvtepu8_epi16(load_16(unit + 2 + ENTRIES_AT_ONCE * i));
         __m256i high = _mm256_set1_epi16((short)umbra_load_u16(unit + 66 + 2 * i));
-        high = _mm256_srli_epi16(_mm256_and_si256(raise_bits(high), top), 4);
-        store_32(s->entries + ENTRIES_AT_ONCE * i,
-                 _mm256_or_si256(_mm256_slli_epi16(low, 3), high));
+        high = _mm256_srli_epi16(_mm256_and_si256(raise_bits(high), top), 7 - shift);
+        store_32(out + ENTRIES_AT_ONCE * i, _mm256_or_si256(_mm256_slli_epi16(low, shift), high));
     }
+}
+
+UMBRA_SCALES(iq3_s)
+{
+    (void)parts;
+    store_iq3_s_entries(s->entries, unit, 3);
     store_signs(s, load_32(unit + 74));
     store_iq3_s_scales(s, unit);
 }
 
 GRID_PART(iq3_s, part_of_four)
 
-/* 16 values of two ternary entries, and what is added to the values of either. */
-UMBRA_INLINE __m256i ternary_entries(const uint16_t *at, __m128i plus)
+/* A part of four ternary entries; `plus` is added to their bytes. */
+UMBRA_INLINE umbra_halves ternary_part(const uint16_t *at, __m256i plus)
 {
-    return _mm256_cvtepi8_epi16(_mm_add_epi8(load_pair(umbra_grid.iq1, at), plus));
+    __m256i front = _mm256_castsi128_si256(load_pair(umbra_grid.iq1, at));
+    __m256i w = _mm256_inserti128_si256(front, load_pair(umbra_grid.iq1, at + 2), 1);
+    return split_bytes(_mm256_add_epi8(w, plus));
+}
+
+/* What is added to the values of entries: the bias, less 2 where a lane has bits. */
+UMBRA_INLINE __m256i ternary_plus(__m256i minus)
+{
+    return _mm256_add_epi8(_mm256_and_si256(minus, _mm256_set1_epi8(-2)),
+                           _mm256_set1_epi8(IQ1_BIAS));
 }
 
 /* Each of four 16-bit numbers in four lanes, of which lane i keeps the number's bits 3 i to 3 i
@@ -299,26 +326,30 @@ UMBRA_INLINE void store_iq1_s_scales(umbra_block_scales *s, const uint8_t *unit)
     store_odd_scales(s->scale, bits, 0.125f * load_half(unit));
 }
 
-/* In the place of signs: the byte that is added to all values of an entry, 0 or -2. */
+UMBRA_INLINE void store_iq1_s_entries(uint16_t *out, const uint8_t *unit)
+{
+    const __m256i place = repeat_four(1 << 11, 1 << 8, 1 << 5, 1 << 2);
+    for (int i = 0; i < 2; i++) {
+        store_entries(out + ENTRIES_AT_ONCE * i, unit + 2 + ENTRIES_AT_ONCE * i, 3,
+                      spread_threes(umbra_load_u64(unit + 34 + 8 * i)), place);
+    }
+}
+
+/* In the place of signs: the byte that is added to all values of an entry. */
 UMBRA_SCALES(iq1_s)
 {
     (void)parts;
-    const __m256i place = repeat_four(1 << 11, 1 << 8, 1 << 5, 1 << 2);
-    for (int i = 0; i < 2; i++) {
-        store_entries(s->entries + ENTRIES_AT_ONCE * i, unit + 2 + ENTRIES_AT_ONCE * i, 3,
-                      spread_threes(umbra_load_u64(unit + 34 + 8 * i)), place);
-    }
+    store_iq1_s_entries(s->entries, unit);
     store_iq1_s_scales(s, unit);
     __m256i minus = _mm256_srai_epi32(load_iq1_s_numbers(unit), 31);
-    store_32(s->signs, _mm256_and_si256(minus, _mm256_set1_epi8(-2)));
+    store_32(s->signs, ternary_plus(minus));
 }
 
 UMBRA_PART(iq1_s)
 {
     (void)unit;
-    const uint16_t *at = s->entries + 4 * (first + p);
-    __m128i plus = _mm_set1_epi32((int)s->signs[first + p]);
-    return (umbra_halves){ternary_entries(at, plus), ternary_entries(at + 2, plus)};
+    __m256i plus = _mm256_set1_epi32((int)s->signs[first + p]);
+    return ternary_part(s->entries + 4 * (first + p), plus);
 }
 
 /* The 16 scales of 3 bits in four numbers of 16 bits. */
@@ -332,24 +363,39 @@ UMBRA_INLINE void store_iq1_m_scales(umbra_block_scales *s, uint64_t numbers)
     store_odd_scales(s->scale + 8, _mm256_cvtepu16_epi32(back), scale);
 }
 
-UMBRA_SCALES(iq1_m)
+/* Nibbles behind 16 entries, each in a lane that has others beside it. */
+UMBRA_INLINE __m256i load_iq1_m_nibbles(const uint8_t *unit, int entry)
 {
-    (void)parts;
     const __m256i byte_of =
         _mm256_setr_epi64x((long long)0x8001800180008000, (long long)0x8003800380028002,
                            (long long)0x8005800580048004, (long long)0x8007800780068006);
-    const __m256i mask = repeat_four(0x07, 0x70, 0x07, 0x70), minus = repeat_four(8, 128, 8, 128);
+    uint64_t eight = umbra_load_u64(unit + 32 + entry / 2);
+    return _mm256_shuffle_epi8(_mm256_set1_epi64x((long long)eight), byte_of);
+}
+
+UMBRA_INLINE void store_iq1_m_entries(uint16_t *out, const uint8_t *unit)
+{
+    const __m256i mask = repeat_four(0x07, 0x70, 0x07, 0x70);
     const __m256i place = repeat_four(1 << 11, 1 << 7, 1 << 11, 1 << 7);
+    for (int i = 0; i < 2; i++) {
+        __m256i high = load_iq1_m_nibbles(unit, ENTRIES_AT_ONCE * i);
+        store_entries(out + ENTRIES_AT_ONCE * i, unit + ENTRIES_AT_ONCE * i, 3,
+                      _mm256_and_si256(high, mask), place);
+    }
+}
+
+UMBRA_SCALES(iq1_m)
+{
+    (void)parts;
+    const __m256i minus = repeat_four(8, 128, 8, 128);
     __m256i plus[2];
     for (int i = 0; i < 2; i++) {
-        uint64_t eight = umbra_load_u64(unit + 32 + 8 * i);
-        __m256i high = _mm256_shuffle_epi8(_mm256_set1_epi64x((long long)eight), byte_of);
-        store_entries(s->entries + ENTRIES_AT_ONCE * i, unit + ENTRIES_AT_ONCE * i, 3,
-                      _mm256_and_si256(high, mask), place);
+        __m256i high = load_iq1_m_nibbles(unit, ENTRIES_AT_ONCE * i);
         plus[i] = _mm256_cmpeq_epi16(_mm256_and_si256(high, minus), minus);
     }
     __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(plus[0], plus[1]), 0xd8);
-    store_32(s->signs, _mm256_and_si256(bytes, _mm256_set1_epi8(-2)));
+    store_iq1_m_entries(s->entries, unit);
+    store_32(s->signs, ternary_plus(bytes));
     store_iq1_m_scales(s, umbra_load_u64(unit + 48));
 }
 
@@ -358,12 +404,8 @@ UMBRA_PART(iq1_m)
     (void)unit;
     const __m256i byte_of =
         _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-    const uint16_t *at = s->entries + 4 * (first + p);
     __m256i plus = _mm256_shuffle_epi8(_mm256_set1_epi32((int)s->signs[first + p]), byte_of);
-    return (umbra_halves){
-        .low = ternary_entries(at, _mm256_castsi256_si128(plus)),
-        .high = ternary_entries(at + 2, _mm256_extracti128_si256(plus, 1)),
-    };
+    return ternary_part(s->entries + 4 * (first + p), plus);
 }
 
 #endif

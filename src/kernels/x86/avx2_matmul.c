@@ -137,7 +137,6 @@ void umbra_kernels_fill_avx2(umbra_kernels *k)
     k->predict = &umbra_predict_avx2;
     umbra_kernels_fill_avx2_vector(k);
     umbra_kernels_fill_avx2_blocks(k);
-    k->matmul[UMBRA_Q4_0] = umbra_avx2_matmul_q4_0;
     k->matmul[UMBRA_F32] = matmul_f32;
     k->matmul[UMBRA_F16] = matmul_f16;
     k->matmul[UMBRA_BF16] = matmul_bf16;

@@ -1,11 +1,7 @@
-/* Products of Q4_0 with activations for AVX2 in the order of sums that AVX-512 has
- * (avx512_sums.h): one float sum for each row and token, to which the parts are added in turn. So
- * rows lie in the lanes. The integer sum over a part is exact, which leaves the ways to it free:
- *
- *  - up to four tokens: weights stay bytes, 0 to 15 with a bias of 8; activations are split into
- *    two planes of bytes, and what the bias adds, a number of the activations, is taken off;
- *  - more tokens: weights are widened to 16 bits, 16 rows at once, into a panel that stays in the
- *    first-level cache while all tokens pass over it. */
+/* Products of Q4_0 with up to four tokens for AVX2, in the order of sums that AVX-512 has
+ * (avx512_sums.h). Rows lie in the lanes. Weights stay bytes, 0 to 15 with a bias of 8; activations
+ * are split into two planes of bytes, and what the bias adds, a number of the activations, is taken
+ * off. More tokens pass over panels (avx2_panel.h). */
 #include "kernels/x86/avx2.h"
 #include "kernels/x86/avx2_blocks.h"
 
@@ -13,15 +9,10 @@ enum {
     LANE_ROWS = 8,
     BLOCK_BYTES = UMBRA_Q4_0_BYTES,
     BIAS = 8,
-    HALF_BYTES = 16,             /* of a part's bytes, and of all its nibbles */
-    PAIRS = UMBRA_Q16_BLOCK / 2, /* pairs of columns of a part */
+    HALF_BYTES = 16, /* of a part's bytes, and of all its nibbles */
     FEW_TOKENS = 4,
     FEW_PARTS = 120, /* whose activations are split at once */
     SPREAD_PARTS = 32,
-    PANEL_STRIPS = 2,
-    PANEL_ROWS = PANEL_STRIPS * LANE_ROWS,
-    PANEL_PARTS = 16,
-    PANEL_TOKENS = 128, /* that pass over a panel */
 };
 
 /* Where the lanes' blocks begin. */
@@ -243,6 +234,18 @@ UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_blocks *rows, const few
     return sum;
 }
 
+/* Asks for the bytes that come behind `rows` rows and lie as far into them as [p, p + bytes) into
+ * these. Beyond the matrix's end that is only a hint wasted. */
+UMBRA_INLINE void prefetch_rows(const umbra_matmul *m, const uint8_t *p, const int rows,
+                                const int bytes)
+{
+    uint64_t strip = (uint64_t)rows * m->row_bytes;
+    uintptr_t ahead = (uintptr_t)p + (strip > UMBRA_PREFETCH_BYTES ? strip : UMBRA_PREFETCH_BYTES);
+    for (int at = 0; at < bytes; at += UMBRA_CACHE_LINE) {
+        __builtin_prefetch((const void *)(ahead + (uintptr_t)at));
+    }
+}
+
 /* Four rows times one token: what is read ahead has to be near, or it does not last in the cache.
  */
 UMBRA_INLINE void one_strip(const umbra_matmul *m, int row, int row_end, const few_token *x,
@@ -254,7 +257,7 @@ UMBRA_INLINE void one_strip(const umbra_matmul *m, int row, int row_end, const f
     const uint8_t *ahead = umbra_weight_row(m, row) + 4 * part * BLOCK_BYTES;
     __m128 sum = part ? _mm256_castps256_ps128(load_sums(out, count)) : _mm_setzero_ps();
     for (; p + 2 <= parts; p += 2, ahead += 8 * BLOCK_BYTES) {
-        umbra_prefetch_stream(ahead, 8 * BLOCK_BYTES);
+        prefetch_rows(m, ahead, 4, 8 * BLOCK_BYTES);
         sum = add_two_parts(sum, &rows, x, columns, p, BLOCK_BYTES);
     }
     if (p < parts) {
@@ -316,12 +319,14 @@ UMBRA_INLINE void few_strip(const umbra_matmul *m, int row, int row_end, const f
                             size_t part, int parts, const int tokens)
 {
     lane_blocks rows = find_blocks(m, row, row_end, part);
+    const uint8_t *ahead = umbra_weight_row(m, row) + LANE_ROWS * part * BLOCK_BYTES;
     __m256 sum[FEW_TOKENS];
     UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
         sum[t] = part ? load_sums(umbra_output(m, t, row), row_end - row) : _mm256_setzero_ps();
     }
-    for (int p = 0; p < parts; p++) {
+    for (int p = 0; p < parts; p++, ahead += LANE_ROWS * BLOCK_BYTES) {
+        prefetch_rows(m, ahead, LANE_ROWS, LANE_ROWS * BLOCK_BYTES);
         add_few(sum, &rows, x, p, tokens);
     }
     UMBRA_UNROLL(4)
@@ -349,147 +354,7 @@ UMBRA_INLINE void matmul_few(const umbra_matmul *m, int row_begin, int row_end, 
     }
 }
 
-typedef struct panel {
-    /* Pair i of a part: columns 2 i and 2 i + 1 of each row. */
-    __m256i w[PANEL_PARTS][PAIRS][PANEL_STRIPS];
-    __m256 scale[PANEL_PARTS][PANEL_STRIPS];
-} panel;
-
-/* Columns 4 i to 4 i + 3 of a lane, in the lower four bits of bytes 0, 2, 1, 3. */
-UMBRA_INLINE void widen_columns(__m256i (*to)[PANEL_STRIPS], int strip, __m256i nibbles)
-{
-    const __m256i mask = _mm256_set1_epi16(15), bias = _mm256_set1_epi16(BIAS);
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi16(nibbles, 8), mask);
-    to[0][strip] = _mm256_sub_epi16(_mm256_and_si256(nibbles, mask), bias);
-    to[1][strip] = _mm256_sub_epi16(odd, bias);
-}
-
-UMBRA_INLINE void fill_part(panel *to, int p, int strip, const lane_blocks *b)
-{
-    const __m256i order = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
-    __m256i v[4];
-    turn_nibbles(v, b, (size_t)p * BLOCK_BYTES);
-    UMBRA_UNROLL(4)
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_shuffle_epi8(v[i], order);
-        widen_columns(to->w[p] + 2 * i, strip, v[i]);
-        widen_columns(to->w[p] + PAIRS / 2 + 2 * i, strip, _mm256_srli_epi16(v[i], 4));
-    }
-    to->scale[p][strip] = load_scales(b, (size_t)p * BLOCK_BYTES);
-}
-
-static void fill_panel(panel *to, const umbra_matmul *m, int row, int row_end, size_t part,
-                       int parts)
-{
-    for (int k = 0; k < PANEL_STRIPS && row + k * LANE_ROWS < row_end; k++) {
-        lane_blocks b = find_blocks(m, row + k * LANE_ROWS, row_end, part);
-        for (int p = 0; p < parts; p++) {
-            fill_part(to, p, k, &b);
-        }
-    }
-}
-
-/* Asks for the blocks of the panel behind this one. */
-static void prefetch_next(const umbra_matmul *m, int row, size_t part, int parts)
-{
-    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
-    part += (size_t)parts;
-    if (part == all) {
-        row += PANEL_ROWS;
-        part = 0;
-    }
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        uintptr_t from = (uintptr_t)umbra_weight_row(m, row + r) + part * BLOCK_BYTES;
-        for (size_t i = 0; i < PANEL_PARTS * BLOCK_BYTES; i += UMBRA_CACHE_LINE) {
-            __builtin_prefetch((const void *)(from + i));
-        }
-    }
-}
-
-/* As add_bytes. */
-UMBRA_INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i x)
-{
-    __m256i products;
-    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
-            : "+x"(sum), "=&x"(products)
-            : "x"(w), "x"(x));
-    return sum;
-}
-
-/* Part p of the panel times some tokens. */
-UMBRA_INLINE void add_part(__m256 *sum, const panel *w, int p, const int16_t *const *q,
-                           const float *const *scale, const int tokens)
-{
-    __m256i dot[FEW_TOKENS * PANEL_STRIPS];
-    UMBRA_UNROLL(8)
-    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
-        dot[i] = _mm256_setzero_si256();
-    }
-    UMBRA_UNROLL(1)
-    for (int i = 0; i < PAIRS; i++) {
-        __m256i rows[PANEL_STRIPS] = {w->w[p][i][0], w->w[p][i][1]};
-        __asm__("" : "+x"(rows[0]), "+x"(rows[1]));
-        UMBRA_UNROLL(4)
-        for (int t = 0; t < tokens; t++) {
-            const int16_t *from = q[t] + p * UMBRA_Q16_BLOCK + 2 * i;
-            __m256i columns = _mm256_set1_epi32((int)umbra_load_u32(from));
-            dot[2 * t] = add_pairs(dot[2 * t], rows[0], columns);
-            dot[2 * t + 1] = add_pairs(dot[2 * t + 1], rows[1], columns);
-        }
-    }
-    UMBRA_UNROLL(8)
-    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
-        sum[i] =
-            add_scaled(sum[i], w->scale[p][i % PANEL_STRIPS], scale[i / PANEL_STRIPS][p], dot[i]);
-    }
-}
-
-/* The panel times tokens from `token` on, whose sums lie in the output. */
-UMBRA_INLINE void pass_few(const umbra_matmul *m, const panel *w, int row, int rows, int token,
-                           size_t part, int parts, const int tokens)
-{
-    const int16_t *q[FEW_TOKENS];
-    const float *scale[FEW_TOKENS];
-    __m256 sum[FEW_TOKENS * PANEL_STRIPS];
-    UMBRA_UNROLL(4)
-    for (int t = 0; t < tokens; t++) {
-        size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
-        size_t at = umbra_token_row(m, token + t) * all + part;
-        q[t] = m->x->q + at * UMBRA_Q16_BLOCK;
-        scale[t] = m->x->scale + at;
-    }
-    UMBRA_UNROLL(8)
-    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
-        int first = i % PANEL_STRIPS * LANE_ROWS;
-        sum[i] = _mm256_setzero_ps();
-        if (part && first < rows) {
-            sum[i] =
-                load_sums(umbra_output(m, token + i / PANEL_STRIPS, row + first), rows - first);
-        }
-    }
-    for (int p = 0; p < parts; p++) {
-        add_part(sum, w, p, q, scale, tokens);
-    }
-    UMBRA_UNROLL(8)
-    for (int i = 0; i < tokens * PANEL_STRIPS; i++) {
-        int first = i % PANEL_STRIPS * LANE_ROWS;
-        if (first < rows) {
-            store_sums(umbra_output(m, token + i / PANEL_STRIPS, row + first), sum[i],
-                       rows - first);
-        }
-    }
-}
-
-typedef void pass_fn(const umbra_matmul *m, const panel *w, int row, int rows, int token,
-                     size_t part, int parts);
-
 #define DEFINE_TOKENS(n)                                                                           \
-    static void pass_##n(const umbra_matmul *m, const panel *w, int row, int rows, int token,      \
-                         size_t part, int parts)                                                   \
-    {                                                                                              \
-        pass_few(m, w, row, rows, token, part, parts, n);                                          \
-    }                                                                                              \
     static void matmul_##n(const umbra_matmul *m, int row_begin, int row_end)                      \
     {                                                                                              \
         matmul_few(m, row_begin, row_end, n);                                                      \
@@ -499,42 +364,12 @@ DEFINE_TOKENS(2)
 DEFINE_TOKENS(3)
 DEFINE_TOKENS(4)
 
-static void pass_tokens(const umbra_matmul *m, const panel *w, int row, int rows, int token,
-                        int token_end, size_t part, int parts)
-{
-    static pass_fn *const pass[FEW_TOKENS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4};
-    while (token < token_end) {
-        int left = token_end - token, count = (left + FEW_TOKENS - 1) / FEW_TOKENS;
-        int tokens = (left + count - 1) / count;
-        pass[tokens](m, w, row, rows, token, part, parts);
-        token += tokens;
-    }
-}
-
-static void matmul_panels(const umbra_matmul *m, int row_begin, int row_end)
-{
-    size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
-    for (int token = 0; token < m->tokens; token += PANEL_TOKENS) {
-        int end = umbra_min_int(m->tokens, token + PANEL_TOKENS);
-        for (int row = row_begin; row < row_end; row += PANEL_ROWS) {
-            int rows = umbra_min_int(PANEL_ROWS, row_end - row);
-            for (size_t part = 0; part < all; part += PANEL_PARTS) {
-                int parts = all - part < PANEL_PARTS ? (int)(all - part) : PANEL_PARTS;
-                panel w;
-                fill_panel(&w, m, row, row_end, part, parts);
-                prefetch_next(m, row, part, parts);
-                pass_tokens(m, &w, row, rows, token, end, part, parts);
-            }
-        }
-    }
-}
-
 void umbra_avx2_matmul_q4_0(const umbra_matmul *m, int row_begin, int row_end)
 {
     static const umbra_matmul_fn few[FEW_TOKENS + 1] = {NULL, matmul_1, matmul_2, matmul_3,
                                                         matmul_4};
     if (m->tokens > FEW_TOKENS) {
-        matmul_panels(m, row_begin, row_end);
+        umbra_avx2_matmul_panels(m, row_begin, row_end, UMBRA_Q4_0);
     } else if (m->tokens > 0) {
         few[m->tokens](m, row_begin, row_end);
     }

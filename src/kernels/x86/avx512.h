@@ -10,7 +10,8 @@
 #define UMBRA_AVX512_KEEP(v) __asm__("" : "+v"(v))
 #endif
 
-void umbra_kernels_fill_avx512_blocks(umbra_kernels *k);
+/* Over AVX2; see tokens_of_avx2. */
+void umbra_kernels_fill_avx512_blocks(umbra_kernels *k, bool zen4);
 void umbra_avx512_recur(const umbra_recur *r);
 void umbra_avx512_attend(const umbra_attend *a);
 

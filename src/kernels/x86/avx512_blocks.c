@@ -1,6 +1,6 @@
 /* Products of quantised weights with activations for AVX-512: by the tree where there are few
- * tokens, by panels where there are more. Both give the same bits, and so does AVX2's form of Q4_0,
- * which is the fastest with one token. */
+ * tokens, by panels where there are more. Both give the same bits, and so do AVX2's forms, to which
+ * few tokens are left where these are the faster ones. */
 #include "kernels/x86/avx2.h"
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/avx512_few.h"
@@ -22,22 +22,66 @@
     static void three_##name(const umbra_matmul *m, int row_begin, int row_end)                    \
     {                                                                                              \
         matmul_few(m, row_begin, row_end, 3, &rows_##name);                                        \
-    }                                                                                              \
+    }
+UMBRA_BLOCK_TYPES(DEFINE_TYPE)
+
+/* AVX2's forms, which have up to so many tokens. */
+static struct {
+    umbra_matmul_fn of;
+    int tokens;
+} of_avx2[UMBRA_DTYPE_COUNT];
+
+#define DEFINE_MATMUL(TYPE, name, halves, offset)                                                  \
     static void matmul_##name(const umbra_matmul *m, int row_begin, int row_end)                   \
     {                                                                                              \
-        static const umbra_matmul_fn few[FEW_TOKENS + 1] = {                                       \
-            NULL, UMBRA_##TYPE == UMBRA_Q4_0 ? umbra_avx2_matmul_q4_0 : one_##name, two_##name,    \
-            three_##name};                                                                         \
-        if (m->tokens > FEW_TOKENS) {                                                              \
+        static const umbra_matmul_fn few[FEW_TOKENS + 1] = {NULL, one_##name, two_##name,          \
+                                                            three_##name};                         \
+        if (m->tokens <= of_avx2[UMBRA_##TYPE].tokens) {                                           \
+            of_avx2[UMBRA_##TYPE].of(m, row_begin, row_end);                                       \
+        } else if (m->tokens > FEW_TOKENS) {                                                       \
             matmul_panels(m, row_begin, row_end, fill_##name, &rows_##name);                       \
         } else if (m->tokens > 0) {                                                                \
             few[m->tokens](m, row_begin, row_end);                                                 \
         }                                                                                          \
     }
-UMBRA_BLOCK_TYPES(DEFINE_TYPE)
-#define SET_MATMUL(TYPE, name, halves, offset) k->matmul[UMBRA_##TYPE] = matmul_##name;
+UMBRA_BLOCK_TYPES(DEFINE_MATMUL)
 
-void umbra_kernels_fill_avx512_blocks(umbra_kernels *k)
+/* Up to so many tokens AVX2's form is the faster one; `zen4`: on a Zen 4, which gathers slowly and
+ * takes a register in two turns (docs/measuring.md, "Many tokens"). */
+static int tokens_of_avx2(umbra_dtype type, bool zen4)
+{
+    switch (type) {
+    case UMBRA_IQ2_XS:
+        return zen4 ? 8 : 1;
+    case UMBRA_IQ1_S:
+    case UMBRA_IQ1_M:
+    case UMBRA_IQ2_XXS:
+    case UMBRA_IQ2_S:
+    case UMBRA_IQ3_XXS:
+    case UMBRA_IQ3_S:
+        return zen4 ? 8 : 0;
+    case UMBRA_Q4_0:
+        return zen4 ? 4 : 1;
+    case UMBRA_Q4_1:
+    case UMBRA_Q4_K:
+    case UMBRA_IQ4_NL:
+    case UMBRA_IQ4_XS:
+    case UMBRA_MXFP4:
+    case UMBRA_TQ1_0:
+        return zen4 ? 4 : 0;
+    case UMBRA_TQ2_0:
+        return zen4 ? 1 : 0;
+    default:
+        return 0;
+    }
+}
+
+#define SET_MATMUL(TYPE, name, halves, offset)                                                     \
+    of_avx2[UMBRA_##TYPE].of = k->matmul[UMBRA_##TYPE];                                            \
+    of_avx2[UMBRA_##TYPE].tokens = tokens_of_avx2(UMBRA_##TYPE, zen4);                             \
+    k->matmul[UMBRA_##TYPE] = matmul_##name;
+
+void umbra_kernels_fill_avx512_blocks(umbra_kernels *k, bool zen4)
 {
     UMBRA_BLOCK_TYPES(SET_MATMUL)
 }

@@ -3,7 +3,6 @@
 #ifndef UMBRA_KERNELS_X86_AVX512_GRIDS_H
 #define UMBRA_KERNELS_X86_AVX512_GRIDS_H
 
-#include "kernels/x86/avx2_grid_blocks.h"
 #include "kernels/x86/avx512_rows.h"
 
 enum {
@@ -30,60 +29,7 @@ enum {
             }                                                                                      \
         }                                                                                          \
     }
-#define ROW(name)                                                                                  \
-    UMBRA_INLINE void row_##name(const uint8_t *unit, umbra_block_scales *s, unit_signs *signs)
-
-ROW(iq2_xxs)
-{
-    __m256i words = load_iq2_xxs_words(unit);
-    store_part_scales(s, words, 0.125f * load_half(unit));
-    store_32(signs->word, complete_sign_words(words));
-}
-
-ROW(iq2_xs)
-{
-    store_nibble_scales(s, unit + 66, 0.125f * load_half(unit));
-    store_32(signs->word, load_iq2_xs_signs(unit));
-}
-
-ROW(iq2_s)
-{
-    (void)signs;
-    store_nibble_scales(s, unit + 74, 0.125f * load_half(unit));
-}
-
-ROW(iq3_xxs)
-{
-    __m256i words = load_32(unit + 66);
-    store_part_scales(s, words, 0.25f * load_half(unit));
-    store_32(signs->word, complete_sign_words(words));
-}
-
-ROW(iq3_s)
-{
-    (void)signs;
-    store_iq3_s_scales(s, unit);
-}
-
-ROW(iq1_s)
-{
-    (void)signs;
-    store_iq1_s_scales(s, unit);
-}
-
-ROW(iq1_m)
-{
-    (void)signs;
-    store_iq1_m_scales(s, umbra_load_u64(unit + 48));
-}
-
-GRID_NUMBERS(iq2_xxs, PARTS)
-GRID_NUMBERS(iq2_xs, 2 * PARTS)
-GRID_NUMBERS(iq2_s, 2 * PARTS)
-GRID_NUMBERS(iq3_xxs, PARTS)
-GRID_NUMBERS(iq3_s, PARTS)
-GRID_NUMBERS(iq1_s, PARTS)
-GRID_NUMBERS(iq1_m, 2 * PARTS)
+UMBRA_GRID_ROWS(GRID_NUMBERS)
 
 UMBRA_INLINE __m128i load_8(const uint8_t *p)
 {

@@ -1,5 +1,7 @@
 /* Products of float weights with activations for AVX-512: the tiles of avx2_matmul.c with twice the
  * lanes. */
+#include <cpuid.h>
+
 #include "kernels/x86/avx512.h"
 
 enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 16 };
@@ -99,10 +101,18 @@ static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
     matmul_floats(m, row_begin, row_end, load_bf16);
 }
 
+/* By maker and family, which Zen 3 has too. */
+static bool is_zen4(void)
+{
+    unsigned a, b, c, d;
+    return __builtin_cpu_is("amd") && __get_cpuid(1, &a, &b, &c, &d) &&
+           (a >> 8 & 15) + (a >> 20 & 255) == 0x19;
+}
+
 void umbra_kernels_fill_avx512(umbra_kernels *k)
 {
     k->predict = &umbra_predict_avx512;
-    umbra_kernels_fill_avx512_blocks(k);
+    umbra_kernels_fill_avx512_blocks(k, is_zen4());
     k->recur = umbra_avx512_recur;
     k->attend = umbra_avx512_attend;
     k->matmul[UMBRA_F32] = matmul_f32;

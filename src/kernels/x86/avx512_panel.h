@@ -54,6 +54,22 @@ UMBRA_INLINE void fill_strip(panel *w, int strip, const unit_rows *rows, const r
     }
 }
 
+/* Asks for the units of the panel behind this one, into the second-level cache: the first is full.
+ */
+UMBRA_INLINE void prefetch_panel(const umbra_matmul *m, const unit_rows *rows, size_t part,
+                                 int bytes)
+{
+    bool last = part + PARTS >= (size_t)m->x->columns / UMBRA_Q16_BLOCK;
+    uintptr_t ahead = last ? PANEL_ROWS * (uintptr_t)m->row_bytes - part / PARTS * (size_t)bytes
+                           : (uintptr_t)bytes;
+    for (int r = 0; r < LANE_ROWS; r++) {
+        for (int at = 0; at < bytes; at += UMBRA_CACHE_LINE) {
+            uintptr_t from = (uintptr_t)rows->at[r] + ahead + (uintptr_t)at;
+            __builtin_prefetch((const void *)from, 0, 2);
+        }
+    }
+}
+
 /* The unit of the panel's rows that begins with part `part`. */
 UMBRA_INLINE void fill_panel(panel *w, const umbra_matmul *m, int row, int rows, size_t part,
                              const row_type *type)
@@ -63,6 +79,7 @@ UMBRA_INLINE void fill_panel(panel *w, const umbra_matmul *m, int row, int rows,
         unit_rows of;
         unit_tail tail;
         find_unit(&of, tail, m, row + skipped, rows - skipped, part, type);
+        prefetch_panel(m, &of, part, type->bytes);
         fill_strip(w, i, &of, type);
     }
 }

@@ -6,7 +6,7 @@
 #ifndef UMBRA_KERNELS_X86_AVX512_ROWS_H
 #define UMBRA_KERNELS_X86_AVX512_ROWS_H
 
-#include "kernels/x86/avx2_blocks.h"
+#include "kernels/x86/avx2_grid_rows.h"
 #include "kernels/x86/avx512_turn.h"
 
 enum {
@@ -24,12 +24,6 @@ typedef struct unit_rows {
 
 /* By part or by half of a part, for each row. */
 typedef float row_numbers[2 * PARTS][LANE_ROWS];
-
-/* Code books: of a row, bit i of word p is the sign of weight i of part p, where signs have to be
- * completed. */
-typedef struct unit_signs {
-    uint32_t word[PARTS];
-} unit_signs;
 
 typedef struct unit_numbers {
     _Alignas(LINE) row_numbers scale, offset;
