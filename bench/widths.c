@@ -6,14 +6,16 @@
  *   widths TRACES [--wide N...] [--disk BYTES/S,LATENCY...] [--residency SHARE...]
  *          [--agree SHARE...] [--width N...] [--tokens N] [--compute MS] [--experts SHARE]
  *          [--expert KB] [--row SHARE] [--make SHARE] [--text N] [--prompt N] [--kept 1]
- *          [--prompt-agree SHARE]
+ *          [--prompt-agree SHARE] [--behind 1] [--seed N]
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8), of which --experts
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
  * bytes and time (1 8); --row: what a further row costs where it shares weights, beside the first
  * (.7); --make: what making a draft costs beside a token's computing (0); --tokens: measured, after
  * half as many that fill the cache (1200). A draft that does not come true asks for the experts of
- * some other token of the traces.
+ * some other token of the traces, and so do those behind it; --behind 1: those behind it are the
+ * text's again, each as often as the first (as umbra bench --draft told: makes them).
+ * --seed: of which drafts come true where the gate decides (1).
  *
  * --text: texts of so many tokens (0: all tokens are one), each by a gate that knows nothing but
  * what drafts behind the --prompt tokens before it (32) would have come to, and begins when the
@@ -46,7 +48,8 @@ typedef struct simulation {
     double compute_ms, experts_share, expert_kb, row_share, make_share;
     int tokens, text, prompt;
     double prompt_agree; /* -1: as in the text */
-    bool kept;
+    bool kept, behind;
+    uint64_t seed;
     char file[64];
     /* Of the run in progress. */
     double wide;
@@ -127,7 +130,7 @@ static void run_layer(simulation *s, int layer)
 }
 
 /* Of n drafts behind the token at place t, those that come true are the text's next tokens. What
- * follows a wrong one is as far from the text. Returns how many come true. */
+ * follows a wrong one is as far from the text, or the text's again. Returns how many come true. */
 static int set_rows(simulation *s, int t, const int32_t *wrong, int n)
 {
     int agreed = 0;
@@ -135,8 +138,9 @@ static int set_rows(simulation *s, int t, const int32_t *wrong, int n)
         agreed++;
     s->rows = n + 1;
     for (int r = 0; r <= n; r++)
-        s->row[r] = r <= agreed ? (t + r) % s->recorded
-                                : (int)umbra_random_below(&s->random, (uint64_t)s->recorded);
+        s->row[r] = r <= agreed || (s->behind && !wrong[r - 1])
+                        ? (t + r) % s->recorded
+                        : (int)umbra_random_below(&s->random, (uint64_t)s->recorded);
     return agreed;
 }
 
@@ -231,7 +235,7 @@ static outcome run(simulation *s, const setup *at, int width)
     outcome out = {0};
     bool gated = width < 0;
     int steps = 0, checked, t = 0, warm = s->tokens / 2, text = s->text > 0 ? s->text : INT_MAX;
-    umbra_random_seed(&s->random, 1);
+    umbra_random_seed(&s->random, width < 0 ? s->seed : 1);
     s->wide = at->wide;
     open_store(s, at);
     umbra_gate_init(&gate);
@@ -327,6 +331,10 @@ static void read_number(simulation *s, const char *option, double value)
         s->prompt_agree = value;
     else if (strcmp(option, "--kept") == 0)
         s->kept = value > 0;
+    else if (strcmp(option, "--behind") == 0)
+        s->behind = value > 0;
+    else if (strcmp(option, "--seed") == 0)
+        s->seed = (uint64_t)value;
 }
 
 static void read_options(simulation *s, lists *o, int argc, char **argv)
@@ -370,6 +378,7 @@ int main(int argc, char **argv)
                     .tokens = 1200,
                     .prompt = 32,
                     .prompt_agree = -1,
+                    .seed = 1,
                     .now_ns = 1};
     if (argc < 2) {
         fputs("usage: widths TRACES [OPTIONS]; the source's head explains them\n", stderr);

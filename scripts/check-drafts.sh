@@ -23,8 +23,8 @@ results=$keep/results
 mkdir -p "$keep"
 test -e "$results" || : >"$results"
 
-number() { # KEY: of the JSON of a plan
-    sed "s/.*\"$1\":\([0-9]*\).*/\1/" "$work/plan"
+number() { # KEY: the first of that name in the JSON of a plan, the model's own
+    grep -o "\"$1\":[0-9]*" "$work/plan" | head -n 1 | tr -dc 0-9
 }
 
 text() { # FILE OPTION...; 1: the budget has no room for drafts

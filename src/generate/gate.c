@@ -167,18 +167,25 @@ static int measured_below(const umbra_gate *g, int texts, int n)
     return n;
 }
 
+/* The narrowest one of more; 0: there is none. */
+static int measured_above(const umbra_gate *g, int texts, int n)
+{
+    while (texts + ++n <= UMBRA_GATE_ROWS)
+        if (g->compute_s[texts + n].weight > 0)
+            return n;
+    return 0;
+}
+
 /* What a step with n drafts takes, of what was measured by rows: as measured, or on the line
  * through its neighbours. */
 static double of_rows(const umbra_gate *g, const umbra_fading *by_rows, int texts, int n)
 {
     if (by_rows[texts + n].weight > 0)
         return by_rows[texts + n].mean;
-    int below = measured_below(g, texts, n), above = n;
+    int below = measured_below(g, texts, n), above = measured_above(g, texts, n);
     double none = by_rows[texts].mean, low = by_rows[texts + below].mean;
     double slope = row_guess * none / texts;
-    while (texts + above < UMBRA_GATE_ROWS && by_rows[texts + ++above].weight <= 0)
-        ;
-    if (by_rows[texts + above].weight > 0 && above > n)
+    if (above > 0)
         slope = (by_rows[texts + above].mean - low) / (above - below);
     else if (below > 0)
         slope = fmax((low - none) / below, 0);
@@ -197,13 +204,23 @@ static double ratio_of(const umbra_gate *g, int texts, int n)
     return ratio;
 }
 
-/* The time of a step with n drafts: computing, and what it waits for the experts that any of its
- * rows needs. How long that is for one changes with what the cache holds, for all widths alike. */
+/* What a step with n drafts waits for the experts that any of its rows needs. How long that is for
+ * one changes with what the cache holds, for all widths alike. Of a step wider than all that were
+ * measured: waits grow with a power of the rows, by as much as up to the widest. */
 static double waits_of(const umbra_gate *g, int texts, int n)
 {
+    int below = measured_below(g, texts, n);
+    if (below > 0 && g->compute_s[texts + n].weight <= 0 && measured_above(g, texts, n) == 0) {
+        double widest = waits_of(g, texts, below), none = waits_of(g, texts, 0);
+        double rows = texts + below, power = 1;
+        if (none > 0)
+            power = fmin(log(fmax(widest / none, 1)) / log(rows / texts), 1);
+        return widest * pow((texts + n) / rows, power);
+    }
     return of_rows(g, g->experts, texts, n) * g->wait_s.mean * ratio_of(g, texts, n);
 }
 
+/* The time of a step with n drafts: computing and waiting. */
 static double seconds_of(const umbra_gate *g, int texts, int n)
 {
     return of_rows(g, g->compute_s, texts, n) + waits_of(g, texts, n);
