@@ -4,11 +4,11 @@
  * each, write the same text side by side, --turn tokens (8) in turns whose order is swapped each
  * time, from the first token on. A round (9) is a text of --tokens (200) and gives one ratio; what
  * is printed are which share of the experts each has room for, the quartiles and ends of the
- * rounds' ratios, and of the middle round what a token took, what of it was waited, and for how
- * much of the text the second read ahead. Rounds write different texts. For the oracle a text is
- * written once before. Where the second runs ahead and every core computes, a second line says what
- * walks in waits can be worth by what was measured, where nobody knows which layers will wait
- * longest.
+ * rounds' ratios, and of the middle round what a token took, what of it was waited and walked in
+ * waits, what it read, and for how much of the text the second read ahead. Rounds write different
+ * texts. For the oracle a text is written once before. Where the second runs ahead and every core
+ * computes, a second line says what walks in waits can be worth by what was measured, where nobody
+ * knows which layers will wait longest.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +39,10 @@ typedef struct writer {
     double seconds;
     uint64_t waited_ns;
     double on, resident; /* shares: of the tokens, of the experts */
-    double walked_s;     /* a layer that was walked in a wait; 0: none was */
-    uint16_t *routing;   /* (tokens, layers, used) is kept there, or NULL: it is not */
+    double walks_s;      /* walks in waits, in all */
+    double walked_s;     /* a layer of these; 0: none was walked */
+    uint64_t bytes_read;
+    uint16_t *routing; /* (tokens, layers, used) is kept there, or NULL: it is not */
     int layers, used;
 } writer;
 
@@ -109,8 +111,11 @@ static void close_writer(writer *w)
     umbra_engine_get_store_stats(w->engine, &store);
     umbra_prefetch_get_stats(w->ahead, &ahead);
     w->waited_ns = store.wait_ns;
+    w->bytes_read = store.bytes_read;
+    if (ahead.policy == UMBRA_POLICY_RUNAHEAD)
+        w->walks_s = 1e-9 * (double)ahead.runner.predict_ns;
     if (ahead.policy == UMBRA_POLICY_RUNAHEAD && ahead.runner.predictions > 0)
-        w->walked_s = 1e-9 * (double)ahead.runner.predict_ns / (double)ahead.runner.predictions;
+        w->walked_s = w->walks_s / (double)ahead.runner.predictions;
     w->on = ahead.tokens > 0 ? (double)ahead.tokens_on / (double)ahead.tokens : 0;
     umbra_sampler_close(&w->sampler);
     umbra_prefetch_close(&w->ahead);
@@ -173,10 +178,10 @@ static void print_head(const settings *s)
 {
     printf(
         "%s, %s over %s, %d tokens from the first on, %d rounds\n%-16s %9s %5s %5s | %5s %5s %5s "
-        "%5s %5s | %7s %6s %7s %6s %4s\n",
+        "%5s %5s |%7s %6s %6s %6s |%7s %6s %6s %6s %4s\n",
         s->model, umbra_policy_name(s->policies[1]), umbra_policy_name(s->policies[0]), s->tokens,
         s->rounds, "disk", "ram", "in", "in", "min", "25%", "half", "75%", "max", "ms", "waits",
-        "ms", "waits", "on");
+        "walks", "MB", "ms", "waits", "walks", "MB", "on");
 }
 
 /* C + S W / (S + W), from what the first computes and waits, C and S, and what walking all layers
@@ -195,12 +200,15 @@ static void print(const settings *s, const char *io, uint64_t ram, figures *f)
     qsort(f, (size_t)n, sizeof *f, by_ratio);
     const writer *a = &f[n / 2].of[0], *b = &f[n / 2].of[1];
     double each_ms = 1e3 / s->tokens, waited_ms = 1e-6 / s->tokens;
-    printf(
-        "%-16s %9.3g %5.3f %5.3f | %5.2f %5.2f %5.2f %5.2f %5.2f | %7.3f %6.3f %7.3f %6.3f %4.2f\n",
-        io, (double)ram, a->resident, b->resident, f[0].ratio, at_share(f, n, 0.25),
-        at_share(f, n, 0.5), at_share(f, n, 0.75), f[n - 1].ratio, a->seconds * each_ms,
-        (double)a->waited_ns * waited_ms, b->seconds * each_ms, (double)b->waited_ns * waited_ms,
-        b->on);
+    printf("%-16s %9.3g %5.3f %5.3f | %5.2f %5.2f %5.2f %5.2f %5.2f ", io, (double)ram, a->resident,
+           b->resident, f[0].ratio, at_share(f, n, 0.25), at_share(f, n, 0.5), at_share(f, n, 0.75),
+           f[n - 1].ratio);
+    for (int i = 0; i < 2; i++) {
+        const writer *w = &f[n / 2].of[i];
+        printf("|%7.3f %6.3f %6.3f %6.2f ", w->seconds * each_ms, (double)w->waited_ns * waited_ms,
+               w->walks_s * each_ms, 1e-6 * (double)w->bytes_read / s->tokens);
+    }
+    printf("%4.2f\n", b->on);
     if (a->walked_s <= 0 && b->walked_s > 0 && !umbra_system_has_spare(s->threads))
         print_bound(a, a->seconds * each_ms, (double)a->waited_ns * waited_ms, b->walked_s);
     fflush(stdout);

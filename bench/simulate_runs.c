@@ -4,12 +4,13 @@
  *
  *   simulate_runs MODEL TRACES [--disk RATE,LATENCY...] [--residency SHARE...] [--policy NAME...]
  *                 [--tokens N] [--warm N] [--widen N] [--rate GB/S] [--output GB/S] [--step US]
- *                 [--predict US] [--spare TIMES EXPERTS LAYERS]
+ *                 [--walk TIMES] [--predict US] [--spare TIMES EXPERTS LAYERS]
  *
  * A step of products takes --step microseconds, for its barrier and the small things before it, and
  * the time in which --rate would read its weights; the output matrix, which is long, is read at
- * --output. --widen: experts are so many times as large, for
- * the processor and the disk. --predict: microseconds of a prediction by gate or shadow.
+ * --output. --walk: walks take so much of that (1), where the weights that they read often lie in
+ * caches. --widen: experts are so many times as large, for the processor and the disk. --predict:
+ * microseconds of a prediction by gate or shadow.
  *
  * What a policy loses is found by taking away from it what may be the cause. Behind its name:
  *   +true    what is foretold is what will be used, of the same layers at the same time
@@ -198,7 +199,7 @@ static int words_of(int argc, char **argv, int *i, const char **out)
 
 typedef struct choice {
     const char *disks[MOST], *policies[MOST];
-    double residencies[MOST], rate, output, step_us, predict_us, spare[3];
+    double residencies[MOST], rate, output, step_us, walk, predict_us, spare[3];
     int n_disks, n_policies, n_residencies;
 } choice;
 
@@ -229,12 +230,15 @@ static void parse(int argc, char **argv, choice *o, simulation *s)
             o->output = one;
         else if (strcmp(option, "--step") == 0)
             o->step_us = one;
+        else if (strcmp(option, "--walk") == 0 && one > 0)
+            o->walk = one;
         else if (strcmp(option, "--predict") == 0)
             o->predict_us = one;
     }
     s->ns_per_byte = 1 / o->rate;
     s->output_ns_per_byte = 1 / o->output;
     s->step_ns = o->step_us * 1e3;
+    s->walk_times = o->walk;
     s->predict_ns = o->predict_us * 1e3;
     s->spare_times = o->spare[0];
     s->spare_experts = (int)o->spare[1];
@@ -292,6 +296,7 @@ int main(int argc, char **argv)
                 .rate = 12.5,
                 .output = 38,
                 .step_us = 1,
+                .walk = 1,
                 .predict_us = 15,
                 .spare = {2, 0, UMBRA_MAX_DISTANCE}};
     simulation s = {.tokens = 224, .warm = 64, .widen = 1};

@@ -20,6 +20,8 @@ static void spend(simulation *s, double ns)
 {
     if (s->walking && s->is_free)
         return;
+    if (s->walking)
+        ns *= s->walk_times;
     if (s->beside) {
         s->spare_ns += ns * s->spare_times;
         return;

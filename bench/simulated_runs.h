@@ -37,6 +37,7 @@ typedef struct simulation {
     const umbra_model *model;
     /* How time goes. */
     double ns_per_byte, output_ns_per_byte, step_ns, predict_ns;
+    double walk_times; /* what walks take of what the same steps take else */
     int widen;
     uint64_t now_ns;
     double owed_ns; /* a part of a nanosecond */

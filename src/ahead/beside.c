@@ -67,12 +67,12 @@ uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads)
 
 static void walk(umbra_beside *b)
 {
-    int reach = b->runahead->reach;
     uint64_t start_ns = umbra_clock_ns();
     double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
     umbra_walk_limit(b->trip.walk, b->first ? UMBRA_MAX_USED : experts_of_level[b->level]);
     while (!atomic_load_explicit(&b->stop, memory_order_relaxed) &&
-           umbra_walk_distance(b->trip.walk) < reach && umbra_walk_step(b->trip.walk)) {
+           umbra_walk_distance(b->trip.walk) < UMBRA_MAX_DISTANCE &&
+           umbra_walk_step(b->trip.walk)) {
         umbra_walk_limit(b->trip.walk, experts_of_level[b->level]);
         umbra_runahead_foretell(b->runahead, &b->trip);
         uint64_t now_ns = umbra_clock_ns();
@@ -130,17 +130,6 @@ static void end_walk(void *beside)
     atomic_store_explicit(&b->stop, false, memory_order_relaxed);
 }
 
-/* Rows that decode take turns. */
-static bool next_row(umbra_beside *b, const umbra_rows *rows)
-{
-    for (int i = 0; i < rows->n; i++) {
-        b->trip.row = (b->trip.row + 1) % rows->n;
-        if (!rows->prompt[b->trip.row] && !umbra_is_draft(rows, b->trip.row))
-            return true;
-    }
-    return false;
-}
-
 static void take_layer(umbra_beside *b, int layer)
 {
     uint64_t now_ns = umbra_clock_ns();
@@ -186,7 +175,8 @@ void umbra_beside_begin(umbra_beside *b, const umbra_rows *rows)
     if (atomic_load_explicit(&b->busy, memory_order_acquire))
         return;
     choose_level(b);
-    if ((!first && !is_faster(b)) || !next_row(b, rows))
+    int turns = 0;
+    if ((!first && !is_faster(b)) || !umbra_trip_turn(&b->trip, rows, false, &turns))
         return;
     b->first = first;
     b->trip.source = rows->layer;
@@ -212,8 +202,10 @@ int umbra_beside_open(umbra_beside **out, umbra_runahead *runahead, umbra_error 
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->woken, NULL);
     int rc = umbra_walk_open_beside(&b->trip.walk, engine, err);
-    if (rc == UMBRA_OK)
+    if (rc == UMBRA_OK) {
+        umbra_walk_take_known(b->trip.walk, true);
         b->has_thread = umbra_thread_start(&b->thread, work, b, STACK_BYTES) == 0;
+    }
     if (!b->has_thread) {
         umbra_beside_close(&b);
         return rc;

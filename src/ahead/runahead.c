@@ -7,8 +7,11 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-/* How far ahead forecasts are read for: what a walk that has come so far has done its work. */
-enum { NEAR = UMBRA_MAX_DISTANCE };
+/* Layers with experts behind which a walk has done its work in a wait, twice as many as are read
+ * for. While there is time it goes on all the same, as far as a whole token: what it names there is
+ * read when it has come near enough, without being walked to once more, and not evicted until then.
+ */
+enum { FAR_ENOUGH = 2 * UMBRA_MAX_DISTANCE };
 
 /* How many experts of a layer a walk computes. Where waits are short, a walk that leaves them out
  * gets far enough to be of use, at 40 % of a layer's cost; where the disk is the bottleneck there
@@ -18,12 +21,19 @@ enum { LEVELS = sizeof experts_of_level / sizeof experts_of_level[0] };
 /* Of these a walk takes attention from the walks before it, where there are such: what is short is
  * time. */
 enum { HURRIED_LEVELS = LEVELS - 1 };
-static const float enough = 0.6f;      /* of the waits let the walk come to its end: do more */
-static const float too_few = 0.15f;    /* do: do less */
+/* Of the waits on each level, if so many let the walk come far enough: do more; */
+static const float enough[LEVELS - 1] = {0.6f, 0.9f};
+static const float too_few = 0.08f;    /* if so few do: do less */
 static const float recent = 1.0f / 64; /* the newest wait's part in that share */
 /* Guessing a token: what it is taken to cost before the first, and how many may be saved up. */
 static const double first_guess_ns = 1e5, most_guesses = 8;
 static const double recent_guess = 1.0 / 8; /* the newest one's part in what a guess costs */
+
+/* What that share is taken to be when a level begins. */
+static float first_share(int level)
+{
+    return (enough[level < LEVELS - 1 ? level : 0] + too_few) / 2;
+}
 
 /* Rows of floats and bytes that belong to it beside the walk. */
 static uint64_t table_bytes(const umbra_model *model, int sequences)
@@ -36,8 +46,7 @@ static uint64_t table_bytes(const umbra_model *model, int sequences)
 
 uint64_t umbra_runahead_bytes(const umbra_model *model, int context, int threads, int sequences)
 {
-    return 2 * umbra_walk_bytes(model, context, threads) +
-           umbra_beside_bytes(model, context, threads) +
+    return umbra_walk_bytes(model, context, threads) + umbra_beside_bytes(model, context, threads) +
            table_bytes(model, sequences > 0 ? sequences : 1);
 }
 
@@ -72,17 +81,14 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_recall
     r->recall = recall;
     r->sequences = umbra_engine_sequences(engine);
     r->whole = model->info.moe_layers;
-    r->reach = r->whole < NEAR ? r->whole : NEAR;
-    r->near.source = r->far.source = r->waits_in = -1;
-    r->ended = (enough + too_few) / 2;
+    r->trip.source = r->waits_in = -1;
+    r->ended = first_share(0);
     r->guess_ns = first_guess_ns;
     umbra_margins_init(&r->margins);
     pthread_mutex_init(&r->names, NULL);
     int rc = open_tables(r, model, err);
     if (rc == UMBRA_OK)
-        rc = umbra_walk_open(&r->near.walk, engine, err);
-    if (rc == UMBRA_OK)
-        rc = umbra_walk_open(&r->far.walk, engine, err);
+        rc = umbra_walk_open(&r->trip.walk, engine, err);
     if (rc == UMBRA_OK)
         rc = umbra_beside_open(&r->beside, r, err);
     if (rc != UMBRA_OK) {
@@ -99,8 +105,7 @@ void umbra_runahead_close(umbra_runahead **runahead)
     if (!r)
         return;
     umbra_beside_close(&r->beside);
-    umbra_walk_close(&r->near.walk);
-    umbra_walk_close(&r->far.walk);
+    umbra_walk_close(&r->trip.walk);
     umbra_free(r->foretold);
     umbra_free(r->steps);
     umbra_free(r->next);
@@ -132,7 +137,7 @@ void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows)
     if (r->credit_ns > most_ns)
         r->credit_ns = most_ns;
     r->waited_ns = waited_ns;
-    r->near.source = r->far.source = -1;
+    r->trip.source = -1;
     for (int t = 0; t < rows->n; t++) {
         next_token *n = &r->next[rows->tokens[t].sequence];
         if (n->guess.position == rows->position[t])
@@ -222,6 +227,17 @@ static void foretell(umbra_runahead *r, const trip *at)
     if (r->recall)
         umbra_recall_name(r->recall, &place, umbra_walk_experts(at->walk));
     r->stats.predictions++;
+}
+
+bool umbra_trip_turn(trip *at, const umbra_rows *rows, bool drafts, int *turns)
+{
+    while (*turns < rows->n) {
+        ++*turns;
+        at->row = (at->row + 1) % rows->n;
+        if (!rows->prompt[at->row] && (drafts || !umbra_is_draft(rows, at->row)))
+            return true;
+    }
+    return false;
 }
 
 void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place)
@@ -321,48 +337,30 @@ static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach
     return true;
 }
 
-/* The near walk of the next row that decodes, of those that had no turn in this layer. */
+/* The walk of the next row that decodes, of those that had no turn in this layer. */
 static bool next_row(umbra_runahead *r, const umbra_rows *rows)
 {
-    while (r->turns < rows->n) {
-        r->turns++;
-        r->near.row = (r->near.row + 1) % rows->n;
-        if (!rows->prompt[r->near.row] &&
-            (!umbra_is_draft(rows, r->near.row) || umbra_walk_takes_drafts(r->near.walk))) {
-            umbra_trip_begin(&r->near, rows, UMBRA_TAP_WAIT);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The near walk has come to its end: where waits have long let all walks do so with all their
- * experts, and no far one is under way, it goes on as such. One of several rows would keep the
- * others from theirs. */
-static void hand_over(umbra_runahead *r, const umbra_rows *rows)
-{
-    bool long_waits = r->level == LEVELS - 1 && r->ended > enough;
-    if (rows->n > 1 || !long_waits || r->far.source >= 0)
-        return;
-    umbra_walk *other = r->far.walk;
-    r->far = r->near;
-    r->near.walk = other;
+    if (!umbra_trip_turn(&r->trip, rows, umbra_walk_takes_drafts(r->trip.walk), &r->turns))
+        return false;
+    umbra_trip_begin(&r->trip, rows, UMBRA_TAP_WAIT);
+    return true;
 }
 
 /* A layer's waits are over: whether walks get far enough to do more, or should do less. */
 static void choose_level(umbra_runahead *r)
 {
-    r->ended += recent * ((r->more ? 0.0f : 1.0f) - r->ended);
+    bool ended = !r->more || umbra_walk_distance(r->trip.walk) >= FAR_ENOUGH;
+    r->ended += recent * ((ended ? 1.0f : 0.0f) - r->ended);
     int level = r->level;
-    if (r->ended > enough && level + 1 < LEVELS)
+    if (level + 1 < LEVELS && r->ended > enough[level])
         level++;
     else if (r->ended < too_few && level > 0)
         level--;
     if (level != r->level)
-        r->ended = (enough + too_few) / 2;
+        r->ended = first_share(level);
     r->level = level;
-    umbra_walk_limit(r->near.walk, experts_of_level[level]);
-    umbra_walk_take_known(r->near.walk, level < HURRIED_LEVELS);
+    umbra_walk_limit(r->trip.walk, experts_of_level[level]);
+    umbra_walk_take_known(r->trip.walk, level < HURRIED_LEVELS);
 }
 
 void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
@@ -373,24 +371,17 @@ void umbra_runahead_wait(umbra_runahead *r, const umbra_rows *rows)
         take_wait(r, rows->layer);
     if (r->beside && umbra_beside_suffices(r->beside, r->wait_ns))
         return;
-    if (r->near.source != rows->layer) {
+    if (r->trip.source != rows->layer) {
         choose_level(r);
-        r->near.source = rows->layer;
-        r->near.clock = umbra_store_clock(store);
+        r->trip.source = rows->layer;
+        r->trip.clock = umbra_store_clock(store);
         r->turns = 0;
         r->more = next_row(r, rows);
     }
-    while (!umbra_store_ready(store)) {
-        if (r->more) {
-            if (go_on(r, rows, &r->near, r->reach))
-                continue;
-            hand_over(r, rows);
-            r->more = next_row(r, rows);
-        } else if (!go_on(r, rows, &r->far, r->whole)) {
-            r->far.source = -1;
-            break;
-        }
-    }
+    /* Of several rows each is to have its turn. */
+    int reach = rows->n > 1 ? UMBRA_MAX_DISTANCE : r->whole;
+    while (r->more && !umbra_store_ready(store))
+        r->more = go_on(r, rows, &r->trip, reach) || next_row(r, rows);
     r->stats.predict_ns += umbra_clock_ns() - start_ns;
 }
 
@@ -413,17 +404,17 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
     if (sequence < 0 || sequence >= r->sequences || id < 0 || id >= c->vocabulary)
         return 0;
     int position = umbra_engine_length(r->engine, sequence);
-    umbra_walk_limit(r->near.walk, UMBRA_MAX_USED); /* the next wait sets its own */
-    umbra_walk_take_known(r->near.walk, false);
-    r->near.clock = umbra_store_clock(umbra_engine_store(r->engine));
-    r->near.sequence = sequence;
-    bool there = umbra_walk_begin_token(r->near.walk, sequence, position, id);
+    umbra_walk_limit(r->trip.walk, UMBRA_MAX_USED); /* the next wait sets its own */
+    umbra_walk_take_known(r->trip.walk, false);
+    r->trip.clock = umbra_store_clock(umbra_engine_store(r->engine));
+    r->trip.sequence = sequence;
+    bool there = umbra_walk_begin_token(r->trip.walk, sequence, position, id);
     while (there && have < n) {
         umbra_walk_next said;
         /* Tokens that are to be checked: what they need in the next step, layer by layer. */
-        for (int distance = 1; umbra_walk_step(r->near.walk); distance++)
-            foretell_draft(r, &r->near, distance);
-        if (!umbra_walk_guess(r->near.walk, &said))
+        for (int distance = 1; umbra_walk_step(r->trip.walk); distance++)
+            foretell_draft(r, &r->trip, distance);
+        if (!umbra_walk_guess(r->trip.walk, &said))
             break;
         have++;
         out[have - 1] = (umbra_token_guess){.best = said.best,
@@ -432,7 +423,7 @@ int umbra_runahead_draft(umbra_runahead *r, int sequence, int32_t id, int n, umb
                                             .second_probability = said.second_probability,
                                             .position = position + have,
                                             .layer = -1};
-        there = umbra_walk_token(r->near.walk, said.best);
+        there = umbra_walk_token(r->trip.walk, said.best);
     }
     return have;
 }

@@ -36,10 +36,8 @@ typedef struct trip {
 
 struct umbra_runahead {
     umbra_engine *engine;
-    umbra_recall *recall; /* or NULL */
-    trip near;            /* of the present wait; its walk also makes drafts */
-    trip far; /* one that was near, and goes on as far as a whole token in the step's later waits,
-                 not to read so early, but for the sake of evictions */
+    umbra_recall *recall;  /* or NULL */
+    trip trip;             /* of the present wait; its walk also makes drafts */
     umbra_beside *beside;  /* walks on a core to spare, or NULL */
     pthread_mutex_t names; /* guards what follows up to `next`, and the statistics: what is foretold
                               and learnt by both */
@@ -52,11 +50,11 @@ struct umbra_runahead {
     umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
     next_token *next;          /* (S) */
     int sequences;
-    int reach, whole; /* layers with experts that a walk goes: near, and far (a token's) */
-    int turns;        /* rows that had theirs in this layer */
-    bool more;        /* the near walk can go on */
-    int level;        /* of experts_of_level */
-    float ended;      /* share of waits in which every walk came to its end */
+    int whole;   /* layers with experts of a token */
+    int turns;   /* rows that had theirs in this layer */
+    bool more;   /* the walk can go on */
+    int level;   /* of experts_of_level */
+    float ended; /* share of waits in which every walk came far enough */
     /* Waits in all, walks included, up to the last layer that waited, which that is (-1: none since
      * the chunk began), and what such a layer waits, a running mean. */
     uint64_t waits_ns;
@@ -69,6 +67,9 @@ struct umbra_runahead {
     umbra_runner_stats stats;
 };
 
+/* Rows that decode take turns: the next one behind the trip's, of drafts too or not. *turns: rows
+ * that have been looked at, of which none comes again. False: there is none. */
+bool umbra_trip_turn(trip *at, const umbra_rows *rows, bool drafts, int *turns);
 /* The trip's walk begins at its row of the step. */
 void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place);
 /* Of the layer to which the trip has come, by its walk. Any thread. */

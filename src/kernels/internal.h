@@ -88,4 +88,16 @@ UMBRA_INLINE void umbra_prefetch_stream(const uint8_t *p, size_t bytes)
     }
 }
 
+/* The same for tiles of `rows` rows: into the second-level cache, and at least so far ahead as
+ * these rows reach, since rows of any length have to be there when the next tile begins. */
+UMBRA_INLINE void umbra_prefetch_rows(const umbra_matmul *m, const uint8_t *p, int rows,
+                                      size_t bytes)
+{
+    uint64_t tile = (uint64_t)rows * m->row_bytes;
+    uintptr_t ahead = (uintptr_t)p + (tile > UMBRA_PREFETCH_BYTES ? tile : UMBRA_PREFETCH_BYTES);
+    for (size_t i = 0; i < bytes; i += UMBRA_CACHE_LINE) {
+        __builtin_prefetch((const void *)(ahead + i), 0, 2);
+    }
+}
+
 #endif

@@ -203,8 +203,8 @@ static bool begin_guess(umbra_store *s)
 }
 
 /* Of what would keep the disk busy through its latency: with less under way, choices are made
- * later, when more is known (docs/measuring.md has what 0, a quarter and all of it gave). */
-static const double wide = 0.4;
+ * later, when more is known (docs/shadow-model.md has what 0 to all of it gave). */
+static const double wide = 0.7;
 
 /* Guesses wait until every demand is submitted, and few enough are in flight that the next demand
  * finds the disk's own parallelism, not a queue. */

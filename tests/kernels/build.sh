@@ -25,7 +25,7 @@ case $($cc -dumpmachine) in
 x86_64*)
     avx2="-mavx2 -mfma -mf16c"
     avx512="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni"
-    for file in src/kernels/x86/avx2_[!p]*.c; do
+    for file in src/kernels/x86/avx2_[!p]*.c src/kernels/x86/avx2_panels.c; do
         compile "$file" $avx2 "$@"
     done
     for file in src/kernels/x86/avx512_[!p]*.c; do

@@ -64,7 +64,7 @@ UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const i
     for (size_t c = 0; c < whole; c += LANES) {
         if (tokens == 1 && rows == MAX_ROWS) {
             size_t bytes = (size_t)rows * type->bytes;
-            umbra_prefetch_stream(w + c * bytes, LANES * bytes);
+            umbra_prefetch_rows(m, w + c * bytes, rows, LANES * bytes);
         }
         __m256 weights[MAX_ROWS];
         for (int r = 0; r < rows; r++) {

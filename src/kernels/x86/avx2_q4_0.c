@@ -11,7 +11,7 @@ enum {
     BIAS = 8,
     HALF_BYTES = 16, /* of a part's bytes, and of all its nibbles */
     FEW_TOKENS = 4,
-    FEW_PARTS = 120, /* whose activations are split at once */
+    FEW_PARTS = 128, /* whose activations are split at once */
     SPREAD_PARTS = 32,
 };
 

@@ -26,7 +26,7 @@ UMBRA_INLINE __m512 load_bf16(const uint8_t *row, size_t column, __mmask16 lanes
 }
 
 UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const int rows,
-                              const int tokens, load_floats_fn load)
+                              const int tokens, load_floats_fn load, const size_t bytes)
 {
     size_t columns = (size_t)m->x->columns;
     const uint8_t *w = umbra_weight_row(m, row);
@@ -41,6 +41,10 @@ UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const i
     for (size_t c = 0; c < columns; c += LANES) {
         size_t left = columns - c;
         __mmask16 lanes = left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
+        if (tokens == 1 && rows == MAX_ROWS) {
+            size_t of_column = (size_t)rows * bytes;
+            umbra_prefetch_rows(m, w + c * of_column, rows, LANES * of_column);
+        }
         __m512 part[MAX_ROWS];
         for (int r = 0; r < rows; r++) {
             part[r] = load(w + (uint64_t)r * m->row_bytes, c, lanes);
@@ -60,45 +64,45 @@ UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const i
 }
 
 UMBRA_INLINE void strip_floats(const umbra_matmul *m, int row, int row_end, int token,
-                               const int tokens, load_floats_fn load)
+                               const int tokens, load_floats_fn load, const size_t bytes)
 {
     for (; row + MAX_ROWS <= row_end; row += MAX_ROWS) {
-        tile_floats(m, row, token, MAX_ROWS, tokens, load);
+        tile_floats(m, row, token, MAX_ROWS, tokens, load, bytes);
     }
     for (; row < row_end; row++) {
-        tile_floats(m, row, token, 1, tokens, load);
+        tile_floats(m, row, token, 1, tokens, load, bytes);
     }
 }
 
 UMBRA_INLINE void matmul_floats(const umbra_matmul *m, int row_begin, int row_end,
-                                load_floats_fn load)
+                                load_floats_fn load, const size_t bytes)
 {
     int step = umbra_row_block(m, MAX_ROWS);
     for (int row = row_begin; row < row_end; row += step) {
         int end = umbra_min_int(row_end, row + step);
         int t = 0;
         for (; t + 4 <= m->tokens; t += 4) {
-            strip_floats(m, row, end, t, 4, load);
+            strip_floats(m, row, end, t, 4, load, bytes);
         }
         for (; t < m->tokens; t++) {
-            strip_floats(m, row, end, t, 1, load);
+            strip_floats(m, row, end, t, 1, load, bytes);
         }
     }
 }
 
 static void matmul_f32(const umbra_matmul *m, int row_begin, int row_end)
 {
-    matmul_floats(m, row_begin, row_end, load_f32);
+    matmul_floats(m, row_begin, row_end, load_f32, 4);
 }
 
 static void matmul_f16(const umbra_matmul *m, int row_begin, int row_end)
 {
-    matmul_floats(m, row_begin, row_end, load_f16);
+    matmul_floats(m, row_begin, row_end, load_f16, 2);
 }
 
 static void matmul_bf16(const umbra_matmul *m, int row_begin, int row_end)
 {
-    matmul_floats(m, row_begin, row_end, load_bf16);
+    matmul_floats(m, row_begin, row_end, load_bf16, 2);
 }
 
 /* By maker and family, which Zen 3 has too. */
