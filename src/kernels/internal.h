@@ -40,10 +40,11 @@ void umbra_kernels_fill_scalar(umbra_kernels *k);
 void umbra_kernels_fill_reference(umbra_kernels *k);    /* over scalar */
 void umbra_kernels_fill_scalar_state(umbra_kernels *k); /* of these two, recurrent states */
 void umbra_kernels_fill_reference_state(umbra_kernels *k);
-void umbra_kernels_fill_avx2(umbra_kernels *k);   /* over scalar */
-void umbra_kernels_fill_avx512(umbra_kernels *k); /* over avx2 */
-void umbra_kernels_fill_amx(umbra_kernels *k);    /* over avx512 */
-void umbra_kernels_fill_neon(umbra_kernels *k);   /* over scalar */
+void umbra_kernels_fill_avx2(umbra_kernels *k);    /* over scalar */
+void umbra_kernels_fill_avxvnni(umbra_kernels *k); /* over AVX2 */
+void umbra_kernels_fill_avx512(umbra_kernels *k);  /* over avx2 */
+void umbra_kernels_fill_amx(umbra_kernels *k);     /* over avx512 */
+void umbra_kernels_fill_neon(umbra_kernels *k);    /* over scalar */
 
 extern const struct umbra_predict_kernels umbra_predict_scalar; /* the standard for the others */
 extern const struct umbra_predict_kernels umbra_predict_avx2;

@@ -142,7 +142,7 @@ typedef struct umbra_causal {
 } umbra_causal;
 
 typedef struct umbra_kernels {
-    const char *name;  /* "reference", "scalar", "avx2", "avx512", "amx", "neon" */
+    const char *name;  /* "reference", "scalar", "avx2", "avxvnni", "avx512", "amx", "neon" */
     bool exact;        /* reference: activations stay 32-bit, keys and values are f32 */
     uint32_t kv_bytes; /* bytes of one cached key or value: 2 (f16) or 4 (f32) */
 

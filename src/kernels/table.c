@@ -12,7 +12,7 @@
 #include "kernels/scalar/grids.h"
 #include "kernels/internal.h"
 
-enum { TABLES_MAX = 5 };
+enum { TABLES_MAX = 6 };
 
 static umbra_kernels tables[TABLES_MAX]; /* those this CPU runs, best first */
 static int table_count;
@@ -41,6 +41,14 @@ static bool cpu_has_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
 
+#ifdef UMBRA_AVXVNNI
+static bool cpu_has_avxvnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 static void add_vector_tables(const umbra_kernels *scalar)
 {
     __builtin_cpu_init();
@@ -62,6 +70,14 @@ static void add_vector_tables(const umbra_kernels *scalar)
         }
         tables[table_count++] = avx512;
     }
+#ifdef UMBRA_AVXVNNI
+    if (cpu_has_avxvnni()) {
+        umbra_kernels *k = &tables[table_count++];
+        *k = avx2;
+        k->name = "avxvnni";
+        umbra_kernels_fill_avxvnni(k);
+    }
+#endif
     tables[table_count++] = avx2;
 }
 

@@ -62,14 +62,18 @@ static void check_products(const umbra_kernels *k)
            failures - failures_before);
 }
 
-/* The tables for AVX2, AVX-512 and AMX, those of this processor or emulated ones, have the same
- * bits; AVX2 only of quantised weights. */
+/* The tables for AVX2, AVX-VNNI, AVX-512 and AMX, those of this processor or emulated ones, have
+ * the same bits; AVX2 only of quantised weights. */
 static void check_same(void)
 {
     const umbra_kernels *avx512 = umbra_check_emulated(), *amx = umbra_check_emulated_amx();
     const umbra_kernels *avx2 = umbra_kernels_find("avx2");
     avx512 = avx512 ? avx512 : umbra_kernels_find("avx512");
     amx = amx ? amx : umbra_kernels_find("amx");
+    const umbra_kernels *avxvnni = umbra_kernels_find("avxvnni");
+    if (avx2 && avxvnni) {
+        umbra_check_same_products(avx2, avxvnni, true);
+    }
     if (avx2 && avx512) {
         umbra_check_same_products(avx2, avx512, false);
     }

@@ -25,7 +25,7 @@ typedef struct umbra_bench_predictor_options {
     int experts;               /* per layer */
     int layers;                /* copies to cycle through; 0: 61 */
     umbra_weight_form weights; /* default: I8 */
-    const char *kernels; /* "scalar", "avx2", "avx512", "amx", "neon"; NULL or "auto": the best */
+    const char *kernels; /* "scalar", "avx2", "avxvnni", "avx512", "amx", "neon"; NULL or "auto" */
     int threads;         /* predicting at once; 0: 1 */
     int calls;           /* per thread and mode; 0: 4000 */
     const umbra_progress *progress; /* may be NULL */

@@ -7,10 +7,17 @@
 #include "kernels/half.h"
 #include "kernels/internal.h"
 
+/* Tokens that pass over no panel, in most types and in Q4_0. */
+enum { UMBRA_AVX2_FEW = 2, UMBRA_AVX2_FEW_Q4_0 = 4 };
+
 void umbra_kernels_fill_avx2_vector(umbra_kernels *k);
 void umbra_kernels_fill_avx2_blocks(umbra_kernels *k);
 /* Products of a quantised type with several tokens, in the order of sums of avx2_sums.h. */
 void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype type);
+/* The same by other innermost loops (avx2_panel.h). */
+struct umbra_avx2_groups;
+void umbra_avx2_pass_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype type,
+                            const struct umbra_avx2_groups *by);
 void umbra_avx2_matmul_q4_0(const umbra_matmul *m, int row_begin, int row_end);
 /* x (n) becomes exp(x - most), most its largest. Returns their sum. */
 float umbra_avx2_weigh(float *x, int n, float *most);

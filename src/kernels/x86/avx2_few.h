@@ -7,7 +7,7 @@
 #include "kernels/x86/avx2_sums.h"
 
 enum {
-    FEW_TOKENS = 2,
+    FEW_TOKENS = UMBRA_AVX2_FEW,
     FEW_PARTS = 128,       /* whose activations are prepared at once */
     NEAR_BYTES = 16384,    /* of eight rows: the first cache has room for twice that */
     NEAR_UNIT_BYTES = 256, /* longer ones are worked at faster than they come */

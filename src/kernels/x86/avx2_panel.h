@@ -39,6 +39,7 @@ typedef struct panel_token {
 } panel_token;
 
 /* Written as the instructions: compilers keep more of them open than there are registers. */
+#ifndef UMBRA_ADD_PAIRS
 UMBRA_INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i x)
 {
     __m256i products;
@@ -47,6 +48,8 @@ UMBRA_INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i x)
             : "x"(w), "x"(x));
     return sum;
 }
+#define UMBRA_ADD_PAIRS add_pairs
+#endif
 
 /* The products of pairs [pair, pair_end) of part p. */
 UMBRA_INLINE void multiply_pairs(__m256i *dot, const panel *w, const panel_token *x, int p,
@@ -64,8 +67,8 @@ UMBRA_INLINE void multiply_pairs(__m256i *dot, const panel *w, const panel_token
         for (int t = 0; t < tokens; t++) {
             const int16_t *from = x[t].q + p * UMBRA_Q16_BLOCK + 2 * i;
             __m256i columns = _mm256_set1_epi32((int)umbra_load_u32(from));
-            dot[2 * t] = add_pairs(dot[2 * t], rows[0], columns);
-            dot[2 * t + 1] = add_pairs(dot[2 * t + 1], rows[1], columns);
+            dot[2 * t] = UMBRA_ADD_PAIRS(dot[2 * t], rows[0], columns);
+            dot[2 * t + 1] = UMBRA_ADD_PAIRS(dot[2 * t + 1], rows[1], columns);
         }
     }
 }
@@ -183,9 +186,13 @@ DEFINE_ADD_GROUPS(halves, true, false)
 DEFINE_ADD_GROUPS(minima, true, true)
 
 /* By halves, by offset, by tokens. */
-static add_group_fn *const groups[2][2][MOST_TOKENS + 1] = {
+struct umbra_avx2_groups {
+    add_group_fn *of[2][2][MOST_TOKENS + 1];
+};
+
+static const struct umbra_avx2_groups groups = {{
     {GROUPS(plain), GROUPS(offset)},
     {GROUPS(halves), GROUPS(minima)},
-};
+}};
 
 #endif

@@ -128,19 +128,20 @@ static void find_half_sums(panel_span *s, const umbra_matmul *m)
 
 /* The span's tokens over the panel. */
 static void pass_tokens(const umbra_matmul *m, const panel *w, const panel_span *s, int row,
-                        int rows, size_t part, int parts, const panel_type *type)
+                        int rows, size_t part, int parts, const panel_type *type,
+                        const struct umbra_avx2_groups *by)
 {
     for (int token = s->token; token < s->token_end;) {
         int left = s->token_end - token;
         int count = left == MOST_TOKENS ? 1 : (left + GROUP_TOKENS - 1) / GROUP_TOKENS;
         int tokens = (left + count - 1) / count;
-        groups[type->halves][type->offset][tokens](m, w, s, row, rows, token, part, parts);
+        by->of[type->halves][type->offset][tokens](m, w, s, row, rows, token, part, parts);
         token += tokens;
     }
 }
 
 static void pass_rows(const umbra_matmul *m, const panel_span *s, int row, int rows,
-                      const panel_type *type)
+                      const panel_type *type, const struct umbra_avx2_groups *by)
 {
     for (size_t part = s->part; part < s->part_end; part += PANEL_PARTS) {
         bool last = s->part_end - part <= PANEL_PARTS;
@@ -149,11 +150,12 @@ static void pass_rows(const umbra_matmul *m, const panel_span *s, int row, int r
                                : PANEL_UNITS * type->bytes;
         panel w;
         type->fill(&w, m, row, rows, part, parts, ahead);
-        pass_tokens(m, &w, s, row, rows, part, parts, type);
+        pass_tokens(m, &w, s, row, rows, part, parts, type, by);
     }
 }
 
-void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype dtype)
+void umbra_avx2_pass_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype dtype,
+                            const struct umbra_avx2_groups *by)
 {
     const panel_type *type = &types[dtype];
     const size_t all = (size_t)m->x->columns / UMBRA_Q16_BLOCK;
@@ -169,8 +171,13 @@ void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end,
                 find_half_sums(&s, m);
             }
             for (int row = row_begin; row < row_end; row += PANEL_ROWS) {
-                pass_rows(m, &s, row, umbra_min_int(PANEL_ROWS, row_end - row), type);
+                pass_rows(m, &s, row, umbra_min_int(PANEL_ROWS, row_end - row), type, by);
             }
         }
     }
+}
+
+void umbra_avx2_matmul_panels(const umbra_matmul *m, int row_begin, int row_end, umbra_dtype dtype)
+{
+    umbra_avx2_pass_panels(m, row_begin, row_end, dtype, &groups);
 }

@@ -10,7 +10,7 @@ enum {
     BLOCK_BYTES = UMBRA_Q4_0_BYTES,
     BIAS = 8,
     HALF_BYTES = 16, /* of a part's bytes, and of all its nibbles */
-    FEW_TOKENS = 4,
+    FEW_TOKENS = UMBRA_AVX2_FEW_Q4_0,
     FEW_PARTS = 128, /* whose activations are split at once */
     SPREAD_PARTS = 32,
 };
