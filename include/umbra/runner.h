@@ -87,8 +87,8 @@ typedef struct umbra_runner_options {
                    memory and know less */
     int sequences;        /* texts that may be in progress; 0: 1 */
     bool own_thread;      /* predict on a thread of the runner, not in umbra_runner_work */
-    const char *kernels;  /* of the predictions: "scalar", "avx2", "avx512", "amx", "neon"; or
-                             NULL: the best */
+    const char *kernels;  /* of the predictions: "scalar", "avx2", "avxvnni", "avx512", "amx",
+                             "neon"; or NULL: the best */
     uint64_t reserved[3]; /* room for options to come: zeros */
 } umbra_runner_options;
 

@@ -182,7 +182,7 @@ int cli_count(int given);
         {"--kernels",                                                                              \
          0,                                                                                        \
          CLI_TEXT,                                                                                 \
-         "auto|reference|scalar|avx2|avx512|amx|neon",                                             \
+         "auto|reference|scalar|avx2|avxvnni|avx512|amx|neon",                                     \
          "instruction set to compute with (default: auto, the best of this processor)",            \
          &(o).kernels},                                                                            \
         {"--ctx",                                                                                  \

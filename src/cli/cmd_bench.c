@@ -127,7 +127,7 @@ int cli_bench_predictor(int argc, char **argv)
          &shape},
         {"--shadow", 0, CLI_TEXT, "FILE", "time this shadow model", &run.options.shadow},
         {"--weights", 0, CLI_TEXT, "f32|bf16|i8", "form of the weights (default: i8)", &weights},
-        {"--kernels", 0, CLI_TEXT, "auto|scalar|avx2|avx512|amx|neon",
+        {"--kernels", 0, CLI_TEXT, "auto|scalar|avx2|avxvnni|avx512|amx|neon",
          "instruction set to compute with (default: auto)", &run.options.kernels},
         {"--layers", 0, CLI_INT, "N", "copies to cycle through (default: 61)", &run.options.layers,
          5, 1024},

@@ -393,7 +393,7 @@ int cli_bench_model(int argc, char **argv)
         {"--seed", 0, CLI_U64, "S", "seed of the text (default: 1)", &o.seed, 1},
         {"--threads", 't', CLI_INT, "N", "threads that compute (default: the processors at hand)",
          &o.engine.threads, 1, CLI_MOST_THREADS},
-        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avx512|amx|neon",
+        {"--kernels", 0, CLI_TEXT, "auto|reference|scalar|avx2|avxvnni|avx512|amx|neon",
          "instruction set to compute with (default: auto, the best of this processor)",
          &o.engine.kernels},
         {"--buffered", 0, CLI_FLAG, NULL, "read experts through the page cache, not with O_DIRECT",

@@ -77,8 +77,8 @@ exec ip netns exec $id-\${host##*.} unshare --uts sh -c "hostname machine\${host
 EOF
 chmod +x "$folder/agent"
 
-OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_orte_tmpdir_base=$folder
+export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_orte_tmpdir_base
 on_machines()
 {
     timeout 300 ip netns exec "$id-$hub" mpirun -n 4 --hostfile "$folder/hosts" --bind-to none --mca mpi_yield_when_idle 1 \

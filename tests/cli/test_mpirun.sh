@@ -22,11 +22,13 @@ command -v mpirun >/dev/null || skip "there is no mpirun"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# Open MPI as root, on fewer processors than ranks, with no network but the loopback.
+# Open MPI as root, on fewer processors than ranks, with no network but the loopback; in a folder that no
+# other mpirun makes at the same time.
 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
 export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe
-export OMPI_MCA_btl OMPI_MCA_btl_vader_single_copy_mechanism
+OMPI_MCA_orte_tmpdir_base=$folder
+export OMPI_MCA_btl OMPI_MCA_btl_vader_single_copy_mechanism OMPI_MCA_orte_tmpdir_base
 mpirun -n 2 true >/dev/null 2>&1 || skip "mpirun cannot start processes here"
 
 

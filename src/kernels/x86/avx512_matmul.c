@@ -4,7 +4,11 @@
 
 #include "kernels/x86/avx512.h"
 
-enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 16 };
+enum { MAX_ROWS = 4, MAX_TOKENS = 4, LANES = 16, SHORT_COLUMNS = 1024 };
+
+/* Rows of more columns are asked for ahead, too: a Zen 4 gains by it, a Xeon reads them well enough
+ * by itself. Written before any table is handed out. */
+static bool asks_for_long_rows;
 
 /* Float weights: 16 columns at a time. Lanes beyond the last column are read as zeros. */
 typedef __m512 (*load_floats_fn)(const uint8_t *row, size_t column, __mmask16 lanes);
@@ -30,6 +34,8 @@ UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const i
 {
     size_t columns = (size_t)m->x->columns;
     const uint8_t *w = umbra_weight_row(m, row);
+    const bool ahead =
+        tokens == 1 && rows == MAX_ROWS && (columns <= SHORT_COLUMNS || asks_for_long_rows);
     const float *x[MAX_TOKENS];
     __m512 sum[MAX_ROWS][MAX_TOKENS];
     for (int t = 0; t < tokens; t++) {
@@ -41,7 +47,7 @@ UMBRA_INLINE void tile_floats(const umbra_matmul *m, int row, int token, const i
     for (size_t c = 0; c < columns; c += LANES) {
         size_t left = columns - c;
         __mmask16 lanes = left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
-        if (tokens == 1 && rows == MAX_ROWS) {
+        if (ahead) {
             size_t of_column = (size_t)rows * bytes;
             umbra_prefetch_rows(m, w + c * of_column, rows, LANES * of_column);
         }
@@ -115,8 +121,9 @@ static bool is_zen4(void)
 
 void umbra_kernels_fill_avx512(umbra_kernels *k)
 {
+    asks_for_long_rows = is_zen4();
     k->predict = &umbra_predict_avx512;
-    umbra_kernels_fill_avx512_blocks(k, is_zen4());
+    umbra_kernels_fill_avx512_blocks(k, asks_for_long_rows);
     k->recur = umbra_avx512_recur;
     k->attend = umbra_avx512_attend;
     k->matmul[UMBRA_F32] = matmul_f32;
