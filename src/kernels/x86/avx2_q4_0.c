@@ -2,11 +2,9 @@
  * (avx512_sums.h). Rows lie in the lanes. Weights stay bytes, 0 to 15 with a bias of 8; activations
  * are split into two planes of bytes, and what the bias adds, a number of the activations, is taken
  * off. More tokens pass over panels (avx2_panel.h). */
-#include "kernels/x86/avx2.h"
-#include "kernels/x86/avx2_blocks.h"
+#include "kernels/x86/avx2_sums.h"
 
 enum {
-    LANE_ROWS = 8,
     BLOCK_BYTES = UMBRA_Q4_0_BYTES,
     BIAS = 8,
     HALF_BYTES = 16, /* of a part's bytes, and of all its nibbles */
@@ -15,71 +13,20 @@ enum {
     SPREAD_PARTS = 32,
 };
 
-/* Where the lanes' blocks begin. */
-typedef struct lane_blocks {
-    const uint8_t *at[LANE_ROWS];
-} lane_blocks;
-
 /* Up to 8 rows from part `part` on; the last one stands for those that are none. */
-UMBRA_INLINE lane_blocks find_blocks(const umbra_matmul *m, int row, int row_end, size_t part)
+UMBRA_INLINE lane_units find_blocks(const umbra_matmul *m, int row, int row_end, size_t part)
 {
-    lane_blocks b;
+    lane_units b;
     for (int r = 0; r < LANE_ROWS; r++) {
         b.at[r] = umbra_weight_row(m, umbra_min_int(row + r, row_end - 1)) + part * BLOCK_BYTES;
     }
     return b;
 }
 
-/* Number i has bytes 4 i to 4 i + 3 of each lane's nibbles. */
-UMBRA_INLINE void turn_nibbles(__m256i out[4], const lane_blocks *b, size_t from)
-{
-    __m256i v[4];
-    UMBRA_UNROLL(4)
-    for (int r = 0; r < 4; r++) {
-        v[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(b->at[r] + from + 2)),
-                                       load_16(b->at[r + 4] + from + 2), 1);
-    }
-    __m256i front = _mm256_unpacklo_epi32(v[0], v[1]), back = _mm256_unpackhi_epi32(v[0], v[1]);
-    __m256i front_2 = _mm256_unpacklo_epi32(v[2], v[3]), back_2 = _mm256_unpackhi_epi32(v[2], v[3]);
-    out[0] = _mm256_unpacklo_epi64(front, front_2);
-    out[1] = _mm256_unpackhi_epi64(front, front_2);
-    out[2] = _mm256_unpacklo_epi64(back, back_2);
-    out[3] = _mm256_unpackhi_epi64(back, back_2);
-}
-
-/* Numbers of 16 bits of four lanes; in general registers, which nothing else needs here. */
-UMBRA_INLINE long long join_scales(const uint8_t *const at[4], size_t from)
-{
-    uint64_t front = umbra_load_u16(at[0] + from) | (uint64_t)umbra_load_u16(at[1] + from) << 16;
-    uint64_t back = umbra_load_u16(at[2] + from) | (uint64_t)umbra_load_u16(at[3] + from) << 16;
-    __asm__("" : "+r"(front), "+r"(back)); /* compilers make vectors of it, one by one */
-    return (long long)(front | back << 32);
-}
-
-UMBRA_INLINE __m256 load_scales(const lane_blocks *b, size_t from)
-{
-    return _mm256_cvtph_ps(_mm_set_epi64x(join_scales(b->at + 4, from), join_scales(b->at, from)));
-}
-
-UMBRA_INLINE __m256 add_scaled(__m256 sum, __m256 scale, float of_x, __m256i dot)
+UMBRA_INLINE __m256 add_dot(__m256 sum, __m256 scale, float of_x, __m256i dot)
 {
     return _mm256_fmadd_ps(_mm256_mul_ps(scale, _mm256_set1_ps(of_x)), _mm256_cvtepi32_ps(dot),
                            sum);
-}
-
-UMBRA_INLINE __m256 load_sums(const float *out, int rows)
-{
-    return rows >= LANE_ROWS ? _mm256_loadu_ps(out)
-                             : _mm256_maskload_ps(out, umbra_avx2_mask(rows));
-}
-
-UMBRA_INLINE void store_sums(float *out, __m256 sum, int rows)
-{
-    if (rows >= LANE_ROWS) {
-        _mm256_storeu_ps(out, sum);
-    } else {
-        _mm256_maskstore_ps(out, umbra_avx2_mask(rows), sum);
-    }
 }
 
 /* Columns of a token as two planes of bytes, 256 times the first, which is signed, and the second.
@@ -201,11 +148,11 @@ static void spread_token_columns(spread_token *to, const few_token *x, int parts
 
 /* Two parts of four rows, or one if step is 0, times a token: the lanes are the rows of the first
  * part, then those of the other. */
-UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_blocks *rows, const few_token *x,
+UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_units *rows, const few_token *x,
                                   const spread_token *columns, int p, const int step)
 {
-    size_t from = (size_t)p * BLOCK_BYTES;
-    lane_blocks b;
+    int from = p * BLOCK_BYTES;
+    lane_units b;
     few_dot dot;
     __m256i v[4];
     UMBRA_UNROLL(4)
@@ -213,7 +160,7 @@ UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_blocks *rows, const few
         b.at[r] = rows->at[r];
         b.at[r + 4] = rows->at[r] + step;
     }
-    turn_nibbles(v, &b, from);
+    turn_bytes(v, &b, from + 2);
     UMBRA_UNROLL(4)
     for (int i = 0; i < 4; i++) {
         __m256i w[2], low[2], high[2];
@@ -226,7 +173,7 @@ UMBRA_INLINE __m128 add_two_parts(__m128 sum, const lane_blocks *rows, const few
         add_columns(&dot, w, low, high, i == 0);
     }
     __m256 of = _mm256_cvtepi32_ps(join_planes(&dot, load_32((const uint8_t *)x->excess[p])));
-    __m256 scale = _mm256_mul_ps(load_scales(&b, from), _mm256_loadu_ps(x->scale[p]));
+    __m256 scale = _mm256_mul_ps(load_lane_halves(&b, from), _mm256_loadu_ps(x->scale[p]));
     sum = _mm_fmadd_ps(_mm256_castps256_ps128(scale), _mm256_castps256_ps128(of), sum);
     if (step) {
         sum = _mm_fmadd_ps(_mm256_extractf128_ps(scale, 1), _mm256_extractf128_ps(of, 1), sum);
@@ -251,7 +198,7 @@ UMBRA_INLINE void prefetch_rows(const umbra_matmul *m, const uint8_t *p, const i
 UMBRA_INLINE void one_strip(const umbra_matmul *m, int row, int row_end, const few_token *x,
                             const spread_token *columns, size_t part, int parts)
 {
-    lane_blocks rows = find_blocks(m, row, row_end, part);
+    lane_units rows = find_blocks(m, row, row_end, part);
     int count = umbra_min_int(4, row_end - row), p = 0;
     float *out = umbra_output(m, 0, row);
     const uint8_t *ahead = umbra_weight_row(m, row) + 4 * part * BLOCK_BYTES;
@@ -288,12 +235,12 @@ UMBRA_INLINE __m256i broadcast_4(const uint8_t *p)
 }
 
 /* A part of 8 rows times some tokens. */
-UMBRA_INLINE void add_few(__m256 *sum, const lane_blocks *rows, const few_token *x, int p,
+UMBRA_INLINE void add_few(__m256 *sum, const lane_units *rows, const few_token *x, int p,
                           const int tokens)
 {
     __m256i v[4];
     few_dot dot[FEW_TOKENS];
-    turn_nibbles(v, rows, (size_t)p * BLOCK_BYTES);
+    turn_bytes(v, rows, p * BLOCK_BYTES + 2);
     UMBRA_UNROLL(4)
     for (int i = 0; i < 4; i++) {
         __m256i w[2];
@@ -307,18 +254,18 @@ UMBRA_INLINE void add_few(__m256 *sum, const lane_blocks *rows, const few_token 
             add_columns(dot + t, w, low, high, i == 0);
         }
     }
-    __m256 scale = load_scales(rows, (size_t)p * BLOCK_BYTES);
+    __m256 scale = load_lane_halves(rows, p * BLOCK_BYTES);
     UMBRA_UNROLL(4)
     for (int t = 0; t < tokens; t++) {
         __m256i of = join_planes(dot + t, _mm256_set1_epi32(x[t].excess[p][0]));
-        sum[t] = add_scaled(sum[t], scale, x[t].scale[p][0], of);
+        sum[t] = add_dot(sum[t], scale, x[t].scale[p][0], of);
     }
 }
 
 UMBRA_INLINE void few_strip(const umbra_matmul *m, int row, int row_end, const few_token *x,
                             size_t part, int parts, const int tokens)
 {
-    lane_blocks rows = find_blocks(m, row, row_end, part);
+    lane_units rows = find_blocks(m, row, row_end, part);
     const uint8_t *ahead = umbra_weight_row(m, row) + LANE_ROWS * part * BLOCK_BYTES;
     __m256 sum[FEW_TOKENS];
     UMBRA_UNROLL(4)
