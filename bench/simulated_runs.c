@@ -168,6 +168,9 @@ void __wrap_umbra_walk_limit(umbra_walk *walk, int experts)
 bool __wrap_umbra_store_ready(umbra_store *store)
 {
     simulation *s = in_progress;
+    if (s->beside && s->goes_on)
+        return umbra_walk_distance(s->walk) >= s->spare_layers ||
+               s->spare_ns >= umbra_engine_store(s->engine)->driver.timing.interval_ns;
     if (s->beside)
         return s->told >= s->spare_layers;
     return __real_umbra_store_ready(store) && !s->forced;
@@ -178,6 +181,10 @@ void __wrap_umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, um
     simulation *s = in_progress;
     __real_umbra_walk_begin(walk, rows, t, s->forced ? UMBRA_TAP_ROUTED : at);
     s->walk = walk;
+    if (s->goes_on) {
+        umbra_walk_take_known(walk, true);
+        umbra_walk_take_experts(walk, true);
+    }
     if (s->beside && rows->layer == 0)
         __real_umbra_walk_limit(walk, UMBRA_MAX_USED);
 }
@@ -203,9 +210,12 @@ static int walk_beside(simulation *s, const umbra_rows *rows)
 {
     (void)simulated_runs_now(s);
     deliver(s);
-    if (s->now_ns < s->spare_until_ns)
+    if (s->now_ns < s->spare_until_ns && !s->goes_on)
         return UMBRA_OK;
-    s->spare_began_ns = s->now_ns;
+    s->spare_began_ns = s->now_ns > s->spare_until_ns ? s->now_ns : s->spare_until_ns;
+    if ((double)(s->spare_began_ns - s->now_ns) >
+        umbra_engine_store(s->engine)->driver.timing.interval_ns)
+        return UMBRA_OK;
     s->spare_ns = 0;
     s->told = 0;
     s->beside = s->forced = true;
@@ -315,6 +325,7 @@ static void open_run(simulation *s, const char *policy, const char *disk, double
     s->is_free = strstr(policy, "+free") != NULL;
     s->at_routed = strstr(policy, "+routed") != NULL;
     s->at_spare = strstr(policy, "+spare") != NULL;
+    s->goes_on = strstr(policy, "+on") != NULL;
     char *end;
     double rate = strtod(disk, &end);
     snprintf(io, sizeof io, "sim:%.9g%s", rate / s->widen, end);

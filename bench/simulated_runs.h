@@ -69,6 +69,7 @@ typedef struct simulation {
     /* A core to spare: when it has done its walk, what the walk has cost so far, and forecasts on
      * their way. */
     bool at_spare, beside; /* the run's; while that core walks */
+    bool goes_on;
     double spare_times;    /* as slow as those that compute */
     int spare_experts, spare_layers;
     double spare_ns;
