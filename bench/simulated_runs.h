@@ -69,13 +69,12 @@ typedef struct simulation {
     /* A core to spare: when it has done its walk, what the walk has cost so far, and forecasts on
      * their way. */
     bool at_spare, beside; /* the run's; while that core walks */
-    bool goes_on;
     double spare_times;    /* as slow as those that compute */
     int spare_experts, spare_layers;
     double spare_ns;
     uint64_t spare_until_ns, spare_began_ns;
     simulated_forecast pending[SIMULATED_PENDING];
-    int n_pending, told;
+    int n_pending;
     umbra_walk *walk; /* that was begun last */
 } simulation;
 

@@ -32,7 +32,7 @@ static const double recent = 1.0 / 64; /* the newest layer's part in a running m
 enum { FAR_ENOUGH = UMBRA_MAX_DISTANCE + 2 };
 /* The next token is guessed while the engine has so many layers to compute yet. */
 enum { GUESS_LAYERS = 2 };
-static const double patience = 4;      /* walked layers: shorter waits are not walked in */
+static const double patience = 4; /* walked layers: shorter waits are not walked in */
 
 struct umbra_beside {
     umbra_runahead *runahead;
@@ -44,9 +44,9 @@ struct umbra_beside {
     double layer_ns;
     int layer;
     uint64_t routed_ns;
-    int level;  /* of experts_of_level */
-    bool first; /* the walk goes from the token's first layer with experts */
-    bool alone; /* the only row of its step */
+    int level;          /* of experts_of_level */
+    bool first;         /* the walk goes from the token's first layer with experts */
+    bool alone;         /* the only row of its step */
     atomic_int reached; /* the engine's newest layer */
     int last;           /* the model's last one */
     int reach; /* layers with experts from the engine's newest as far as it walks: never to itself

@@ -7,6 +7,10 @@
 #include "base/best.h"
 #include "store/lend.h"
 
+/* Where a walk begins, experts are computed anew if so much of their weight was left out before:
+ * more of them are there by now, and the layers that follow are the next to be read for. */
+static const float stale = 0.3f;
+
 static void begin(umbra_walk *w, int sequence, int position, int source)
 {
     w->sequence = sequence;
@@ -163,7 +167,8 @@ static void add_or_recall_experts(umbra_walk *w)
         add_experts(w);
         return;
     }
-    if (!known->experts) {
+    bool is_source = w->layer == w->source && w->tokens == 0;
+    if (!known->experts || (is_source && known->missing > stale)) {
         memset(moved, 0, (size_t)hidden * sizeof *moved);
         kernels->add_scaled(moved, w->scratch.x, -1.0f, hidden);
         w->missing = 0;

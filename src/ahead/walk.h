@@ -32,7 +32,8 @@ typedef struct umbra_walk_next {
 
 /* Memory that a walk takes for this model and a context of so many positions. */
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads);
-uint64_t umbra_walk_bytes_beside(const umbra_model *model, int context); /* umbra_walk_open_beside */
+uint64_t umbra_walk_bytes_beside(const umbra_model *model,
+                                 int context); /* umbra_walk_open_beside */
 /* On failure *out is NULL. */
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */

@@ -42,7 +42,7 @@ struct umbra_walk {
     int computed;     /* in all */
     float missing;
     bool was_new; /* the last step computed attention */
-    bool routed; /* the layer's experts are named, and not yet computed */
+    bool routed;  /* the layer's experts are named, and not yet computed */
     /* Beside the engine: the thread's own device, what the walk sees of each layer, and whether its
      * own layer is to be routed yet. */
     bool beside, begun;

@@ -59,9 +59,9 @@ static uint64_t walk_bytes(const umbra_model *model, int context, int threads, i
     const umbra_config *c = &model->config;
     umbra_scratch unused;
     return umbra_scratch_place(&unused, NULL, c, 1, outputs, context + 1, threads) +
-           lay_pages(c, NULL) +
-           (uint64_t)c->kept * sizeof(walk_rows) + (uint64_t)c->layers * layer_bytes(c) +
-           (uint64_t)c->hidden * sizeof(float) + sizeof(umbra_walk);
+           lay_pages(c, NULL) + (uint64_t)c->kept * sizeof(walk_rows) +
+           (uint64_t)c->layers * layer_bytes(c) + (uint64_t)c->hidden * sizeof(float) +
+           sizeof(umbra_walk);
 }
 
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
@@ -109,8 +109,7 @@ static int open_walk(umbra_walk **out, umbra_engine *engine, int threads, int ou
     const umbra_config *c = &umbra_engine_model(engine)->config;
     umbra_scratch sizes;
     w->engine = engine;
-    w->scratch_bytes =
-        umbra_scratch_place(&sizes, NULL, c, 1, outputs, plan->context + 1, threads);
+    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, outputs, plan->context + 1, threads);
     w->pages_bytes = lay_pages(c, NULL);
     umbra_engine_pass(engine, &w->pass);
     char *arena = umbra_map(w->scratch_bytes);
