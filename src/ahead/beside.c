@@ -24,7 +24,7 @@ enum {
 };
 /* Of the engine's time for a layer: if a walked one takes less, more experts are computed; if it
  * takes longer than `late`, fewer. One level more takes about so many times as long. */
-static const double early = 0.75, late = 1.05, dearer = 4.0 / 3;
+static const double early = 0.6, late = 0.9, dearer = 4.0 / 3;
 /* It looks for its next walk for so long before it sleeps: about a layer. */
 static const uint64_t look_ns = 300000;
 static const double recent = 1.0 / 64; /* the newest layer's part in a running mean */
