@@ -4,10 +4,10 @@
 # the rounds. Reads come from the disk: page caches are dropped before every run, and read-ahead is the
 # usual 128 KiB. Experts get the cgroup's memory less the other weights and what llama.cpp allocates. No
 # weights are repacked: llama.cpp would need the memory of all of them for that, and be killed. With memory
-# for all (100) both begin with warm caches: llama.cpp as it is against a budget for all experts (--experts),
-# and without repacking against a budget for the process (--ram).
+# for all (100) all begin with warm caches: llama.cpp as it is against a budget for all experts (--experts),
+# and, as "mapped", without repacking against a budget for the process (--ram).
 # Usage: under.sh UMBRA LLAMA_BENCH MODEL [PERCENT...]     as root, with cgroups v1 or v2
-# ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), ONLY (which programs: "mmap umbra off"), BASE (what
+# ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), ONLY (which programs: "mmap umbra off mapped ram"), BASE (what
 # llama.cpp allocates, MB: measured before the first round), SIM (a simulated disk as of --io, on which
 # reading ahead is compared too), UNTIL (seconds, after which no further run is begun), ARGS (more words for
 # llama-bench), KEEP (a folder that the figures stay in: those of a later run join them, so that rounds may be
@@ -19,7 +19,7 @@ model=$3
 shift 3
 shares=${*:-25 40 60 100}
 rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)} prompt=${PROMPT:-512} decode=${DECODE:-64}
-only=${ONLY:-mmap umbra off} until=${UNTIL:-36000} begun=$(date +%s)
+only=${ONLY:-mmap umbra off mapped ram} until=${UNTIL:-36000} begun=$(date +%s)
 bytes=$(stat -Lc %s "$model")
 work=$(mktemp -d)
 figures=${KEEP:-$work}
@@ -55,7 +55,7 @@ run()
 {
     name=$1
     shift
-    case " $only sim sim-off mapped ram " in *" ${name%%.*} "*) ;; *) return 0 ;; esac
+    case " $only sim sim-off " in *" ${name%%.*} "*) ;; *) return 0 ;; esac
     [ $(($(date +%s) - begun)) -lt "$until" ] || return 0
     if [ -n "$group" ]; then
         sync
