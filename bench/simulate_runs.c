@@ -17,10 +17,11 @@
  *   +free    walks take no time
  *   +routed  every layer's walk begins when its experts are known, and comes to its end, whether
  *            anything is waited for or not
- *   +spare   walks are walked by a core of their own, from the newest layer as soon as it has ended
- *            the walk before; it is --spare TIMES as slow as those that compute (2), computes that
- *            many EXPERTS of a layer (0), but all of the first, and goes so many LAYERS (4)
- * For instance runahead+true+free.
+ *   +spare   walks are walked by a core of their own, from the newest layer as soon as it has done
+ *            the layer that it was at, taking what earlier walks of the token found; it is --spare
+ *            TIMES as slow as those that compute (2), computes that many EXPERTS of a layer (0),
+ * but all of the first, goes so many LAYERS (4), and never over the token's end For instance
+ * runahead+true+free.
  *
  * Behind each table stands what no walk can beat, from what off waited in each layer and what a
  * walked layer took: of the layers that waited longest so many are walked and never waited for, at

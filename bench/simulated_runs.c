@@ -150,7 +150,6 @@ void __wrap_umbra_store_foretell(umbra_store *store, int sequence, int layer, in
             row[truth_of(s, token, layer)[j]] = 1;
     }
     s->foretold_of[layer] = token;
-    s->told++;
     if (s->beside)
         __real_umbra_walk_limit(s->walk, s->spare_experts);
     if (s->beside && s->n_pending < SIMULATED_PENDING)
@@ -165,11 +164,17 @@ void __wrap_umbra_walk_limit(umbra_walk *walk, int experts)
     __real_umbra_walk_limit(walk, s->at_spare ? s->spare_experts : experts);
 }
 
+/* What the engine takes from layer to layer. */
+static double layer_ns(const simulation *s)
+{
+    return umbra_engine_store(s->engine)->driver.timing.interval_ns;
+}
+
 bool __wrap_umbra_store_ready(umbra_store *store)
 {
     simulation *s = in_progress;
     if (s->beside)
-        return s->told >= s->spare_layers;
+        return umbra_walk_distance(s->walk) >= s->spare_layers || s->spare_ns >= layer_ns(s);
     return __real_umbra_store_ready(store) && !s->forced;
 }
 
@@ -178,6 +183,9 @@ void __wrap_umbra_walk_begin(umbra_walk *walk, const umbra_rows *rows, int t, um
     simulation *s = in_progress;
     __real_umbra_walk_begin(walk, rows, t, s->forced ? UMBRA_TAP_ROUTED : at);
     s->walk = walk;
+    umbra_walk_take_experts(walk, s->beside);
+    if (s->beside)
+        umbra_walk_take_known(walk, true);
     if (s->beside && rows->layer == 0)
         __real_umbra_walk_limit(walk, UMBRA_MAX_USED);
 }
@@ -197,17 +205,17 @@ static int walk(void *user, const umbra_rows *rows)
     return rc;
 }
 
-/* On the core to spare, if it has nothing to do: from here as far as it is to go. What it says is
- * known as late as its steps take there. */
+/* On the core to spare, when it has done the layer that it is at: from here as far as it is to go,
+ * or until the engine has come to another layer. What it says is known as late as its steps take
+ * there. */
 static int walk_beside(simulation *s, const umbra_rows *rows)
 {
     (void)simulated_runs_now(s);
     deliver(s);
-    if (s->now_ns < s->spare_until_ns)
+    s->spare_began_ns = s->now_ns > s->spare_until_ns ? s->now_ns : s->spare_until_ns;
+    if ((double)(s->spare_began_ns - s->now_ns) > layer_ns(s))
         return UMBRA_OK;
-    s->spare_began_ns = s->now_ns;
     s->spare_ns = 0;
-    s->told = 0;
     s->beside = s->forced = true;
     int rc = walk(s, rows);
     s->beside = s->forced = false;

@@ -74,7 +74,7 @@ typedef struct simulation {
     double spare_ns;
     uint64_t spare_until_ns, spare_began_ns;
     simulated_forecast pending[SIMULATED_PENDING];
-    int n_pending, told;
+    int n_pending;
     umbra_walk *walk; /* that was begun last */
 } simulation;
 

@@ -3,12 +3,15 @@
 # with memory for all of it: tokens per second of llama-bench for a prompt and for decoding, medians of
 # the rounds. Reads come from the disk: page caches are dropped before every run, and read-ahead is the
 # usual 128 KiB. Experts get the cgroup's memory less the other weights and what llama.cpp allocates. No
-# weights are repacked: llama.cpp would need the memory of all of them for that, and be killed.
+# weights are repacked: llama.cpp would need the memory of all of them for that, and be killed. With memory
+# for all (100) all begin with warm caches: llama.cpp as it is against a budget for all experts (--experts),
+# and, as "mapped", without repacking against a budget for the process (--ram).
 # Usage: under.sh UMBRA LLAMA_BENCH MODEL [PERCENT...]     as root, with cgroups v1 or v2
-# ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), BASE (what llama.cpp allocates, MB: 96), SIM (a
-# simulated disk as of --io, on which reading ahead is compared too), UNTIL (seconds, after which no
-# further run is begun), ARGS (more words for llama-bench), KEEP (a folder that the figures stay in: those of
-# a later run join them, so that rounds may be run one by one)
+# ROUNDS (3), THREADS (all), PROMPT (512), DECODE (64), ONLY (which programs: "mmap umbra off mapped ram"), BASE (what
+# llama.cpp allocates, MB: measured before the first round), SIM (a simulated disk as of --io, on which
+# reading ahead is compared too), UNTIL (seconds, after which no further run is begun), ARGS (more words for
+# llama-bench), KEEP (a folder that the figures stay in: those of a later run join them, so that rounds may be
+# run one by one)
 set -eu
 umbra=$1
 bench=$2
@@ -16,7 +19,7 @@ model=$3
 shift 3
 shares=${*:-25 40 60 100}
 rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)} prompt=${PROMPT:-512} decode=${DECODE:-64}
-base=$((${BASE:-96} * 1000000)) until=${UNTIL:-36000} begun=$(date +%s)
+only=${ONLY:-mmap umbra off mapped ram} until=${UNTIL:-36000} begun=$(date +%s)
 bytes=$(stat -Lc %s "$model")
 work=$(mktemp -d)
 figures=${KEEP:-$work}
@@ -52,9 +55,14 @@ run()
 {
     name=$1
     shift
+    case " $only sim sim-off " in *" ${name%%.*} "*) ;; *) return 0 ;; esac
     [ $(($(date +%s) - begun)) -lt "$until" ] || return 0
-    sync
-    echo 1 >/proc/sys/vm/drop_caches
+    if [ -n "$group" ]; then
+        sync
+        echo 1 >/proc/sys/vm/drop_caches
+    else
+        cat "$model" >/dev/null
+    fi
     sh -c '[ -z "$0" ] || echo $$ >"$0/cgroup.procs"; exec "$@"' "$group" "$@" -m "$model" \
         -t "$threads" -p "$prompt" -n "$decode" -r 1 --no-warmup ${ARGS:-} -o csv >"$work/out" 2>"$work/err" ||
         { echo "$name: exit code $?" && tail -3 "$work/err"; }
@@ -86,10 +94,28 @@ other_bytes()
         sed -n 's/.*(\([0-9]*\) of them weights.*/\1/p'
 }
 
+# What the process takes beside experts and the file's other pages (which are in the page cache already, and
+# so not the cgroup's), in MB: the most that a run in a large cgroup had, less its experts, and a little more.
+measure_base()
+{
+    cat "$model" >/dev/null
+    make_group $((bytes * 2))
+    sh -c 'echo $$ >"$0/cgroup.procs"; exec "$@"' "$group" "$umbra" under --experts $((bytes * 6 / 10)) \
+        --stats -- "$bench" -m "$model" -t "$threads" -p "$prompt" -n 8 -r 1 --no-warmup ${ARGS:-} \
+        >/dev/null 2>"$work/err"
+    most=$(cat "$group/memory.peak" 2>/dev/null || cat "$group/memory.max_usage_in_bytes")
+    taken=$(sed -n 's/.*experts took at most \([0-9]*\).*/\1/p' "$work/err")
+    remove_group
+    base=$((most / 1000000 - taken + 6))
+}
+
 set_read_ahead
 other=$(other_bytes)
 [ -n "$other" ] || { echo "llama-bench does not run under Umbra" && exit 1; }
-echo "$model: $bytes bytes, $other of them in every token's way; $threads threads"
+base=${BASE:-}
+[ -n "$base" ] || measure_base
+echo "$model: $bytes bytes, $other of them in every token's way; $threads threads; $base MB for the rest"
+base=$((base * 1000000))
 for round in $(seq "$rounds"); do
     for share in $shares; do
         limit=$((bytes / 100 * share)) experts=$((bytes / 100 * share - other - base))
@@ -105,9 +131,10 @@ for round in $(seq "$rounds"); do
             fi
             remove_group
         else
-            cat "$model" >/dev/null
-            run mmap.$share "$bench" --repack 0
-            run umbra.$share "$umbra" under --ram 1000G -- "$bench"
+            run mmap.$share "$bench"
+            run umbra.$share "$umbra" under --experts 1000G -- "$bench"
+            run mapped.$share "$bench" --repack 0
+            run ram.$share "$umbra" under --ram 1000G -- "$bench"
         fi
     done
 done
@@ -117,6 +144,8 @@ for share in $shares; do
     row "$share" umbra mmap
     row "$share" off mmap
     row "$share" umbra off
+    row "$share" mapped mapped
+    row "$share" ram mapped
     row "$share" sim-off mmap
     row "$share" sim sim-off
 done

@@ -66,8 +66,8 @@ typedef struct umbra_recall_stats {
 UMBRA_API bool umbra_prefetch_has_shadow(const umbra_model *model, const char *shadow);
 
 /* Makes both options go together (neither may be NULL), before the engine is opened: sets
- * engine->reserved_bytes to what reading ahead takes of the budget. Auto may take an eighth of what
- * is left for experts, and of the experts that do not fit: sets no_shadow where a shadow would take
+ * engine->reserved_bytes to what reading ahead takes of the budget. Auto may take a seventh of what
+ * is left for experts, and an eighth of those that do not fit: sets no_shadow where a shadow would take
  * more but running ahead does not, and where the header of the file beside the model says that it
  * cannot be used; turns policy auto to off where both would take more. */
 UMBRA_API int umbra_prefetch_fit(const umbra_model *model, umbra_engine_options *engine,

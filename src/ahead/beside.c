@@ -28,7 +28,11 @@ static const double early = 0.6, late = 0.9, dearer = 4.0 / 3;
 /* It looks for its next walk for so long before it sleeps: about a layer. */
 static const uint64_t look_ns = 300000;
 static const double recent = 1.0 / 64; /* the newest layer's part in a running mean */
-static const double patience = 4;      /* walked layers: shorter waits are not walked in */
+/* Farther than is read for, so that the nearest are named in time again when it begins anew. */
+enum { FAR_ENOUGH = UMBRA_MAX_DISTANCE + 2 };
+/* The next token is guessed while the engine has so many layers to compute yet. */
+enum { GUESS_LAYERS = 2 };
+static const double patience = 4; /* walked layers: shorter waits are not walked in */
 
 struct umbra_beside {
     umbra_runahead *runahead;
@@ -40,13 +44,21 @@ struct umbra_beside {
     double layer_ns;
     int layer;
     uint64_t routed_ns;
-    int level;  /* of experts_of_level */
-    bool first; /* the walk goes from the token's first layer with experts */
+    int level;          /* of experts_of_level */
+    bool first;         /* the walk goes from the token's first layer with experts */
+    bool alone;         /* the only row of its step */
+    atomic_int reached; /* the engine's newest layer */
+    int last;           /* the model's last one */
+    int reach; /* layers with experts from the engine's newest as far as it walks: never to itself
+                  in the next token */
     _Atomic double step_ns;
     atomic_bool busy; /* a walk was begun, and not ended */
     atomic_bool stop; /* the walk is to end */
     atomic_bool asleep;
     atomic_bool quit;
+    pthread_mutex_t posts; /* guards a newer state of the walk's row, when it was so, and the
+                              walk's end */
+    uint64_t posted_clock;
     pthread_mutex_t mutex; /* only to sleep */
     pthread_cond_t woken;
 };
@@ -59,28 +71,78 @@ bool umbra_beside_is_possible(const umbra_model *model, int threads)
 uint64_t umbra_beside_bytes(const umbra_model *model, int context, int threads)
 {
     return umbra_beside_is_possible(model, threads)
-               ? sizeof(umbra_beside) + THREAD_BYTES + umbra_walk_bytes(model, context, threads)
+               ? sizeof(umbra_beside) + THREAD_BYTES + umbra_walk_bytes_beside(model, context)
                : 0;
 }
 
 /* ---- the thread ---- */
 
-static void walk(umbra_beside *b)
+/* From the engine's newest layer, if it has come to another. Called with the lock of posts. */
+static bool renew(umbra_beside *b)
+{
+    if (!umbra_walk_renew(b->trip.walk))
+        return false;
+    b->first = false;
+    b->trip.source = umbra_walk_layer(b->trip.walk);
+    b->trip.clock = b->posted_clock;
+    return true;
+}
+
+/* Behind the token's last layer: on into the next token, which is guessed once. It must be time
+ * enough for that, since the engine waits for the walk at the step's end. */
+static bool cross(umbra_beside *b)
+{
+    trip *at = &b->trip;
+    next_token *n = &at->next;
+    umbra_walk_next said;
+    if (!b->alone || umbra_walk_tokens(at->walk) > 0)
+        return false;
+    if (n->guess.position != at->position + 1) {
+        if (atomic_load_explicit(&b->reached, memory_order_relaxed) > b->last - GUESS_LAYERS ||
+            !umbra_walk_guess(at->walk, &said))
+            return false;
+        *n = umbra_trip_guess(at, &said);
+    }
+    return umbra_walk_token(at->walk, n->guess.best) && umbra_walk_step(at->walk);
+}
+
+/* One layer on, and what is foretold there. */
+static bool go_on(umbra_beside *b)
 {
     uint64_t start_ns = umbra_clock_ns();
     double step_ns = atomic_load_explicit(&b->step_ns, memory_order_relaxed);
-    umbra_walk_limit(b->trip.walk, b->first ? UMBRA_MAX_USED : experts_of_level[b->level]);
-    while (!atomic_load_explicit(&b->stop, memory_order_relaxed) &&
-           umbra_walk_distance(b->trip.walk) < UMBRA_MAX_DISTANCE &&
-           umbra_walk_step(b->trip.walk)) {
-        umbra_walk_limit(b->trip.walk, experts_of_level[b->level]);
-        umbra_runahead_foretell(b->runahead, &b->trip);
-        uint64_t now_ns = umbra_clock_ns();
-        step_ns += ((double)(now_ns - start_ns) - step_ns) * recent;
-        start_ns = now_ns;
+    if (umbra_walk_distance(b->trip.walk) >= b->reach)
+        return false;
+    umbra_walk_limit(b->trip.walk, b->first && umbra_walk_distance(b->trip.walk) == 0
+                                       ? UMBRA_MAX_USED
+                                       : experts_of_level[b->level]);
+    if (!umbra_walk_step(b->trip.walk))
+        return cross(b) && (umbra_runahead_foretell(b->runahead, &b->trip), true);
+    umbra_runahead_foretell(b->runahead, &b->trip);
+    if (umbra_walk_was_new(b->trip.walk)) {
+        step_ns += ((double)(umbra_clock_ns() - start_ns) - step_ns) * recent;
+        atomic_store_explicit(&b->step_ns, step_ns, memory_order_relaxed);
     }
-    atomic_store_explicit(&b->step_ns, step_ns, memory_order_relaxed);
-    atomic_store_explicit(&b->busy, false, memory_order_release);
+    return true;
+}
+
+static void walk(umbra_beside *b)
+{
+    for (bool more = true;;) {
+        while (more && !atomic_load_explicit(&b->stop, memory_order_relaxed)) {
+            more = go_on(b);
+            pthread_mutex_lock(&b->posts);
+            more = renew(b) || more;
+            pthread_mutex_unlock(&b->posts);
+        }
+        pthread_mutex_lock(&b->posts);
+        more = !atomic_load_explicit(&b->stop, memory_order_relaxed) && renew(b);
+        if (!more)
+            atomic_store_explicit(&b->busy, false, memory_order_release);
+        pthread_mutex_unlock(&b->posts);
+        if (!more)
+            return;
+    }
 }
 
 static void sleep_until_woken(umbra_beside *b)
@@ -128,6 +190,8 @@ static void end_walk(void *beside)
     while (atomic_load_explicit(&b->busy, memory_order_acquire))
         sched_yield();
     atomic_store_explicit(&b->stop, false, memory_order_relaxed);
+    umbra_runahead_take_guess(b->runahead, &b->trip);
+    b->trip.next.guess.position = -1;
 }
 
 static void take_layer(umbra_beside *b, int layer)
@@ -168,17 +232,34 @@ bool umbra_beside_suffices(const umbra_beside *b, double wait_ns)
     return is_faster(b) && wait_ns < patience * step_ns;
 }
 
+/* A walk that is under way is told the newest state of its row. False: there is none. */
+static bool post(umbra_beside *b, const umbra_rows *rows)
+{
+    if (!atomic_load_explicit(&b->busy, memory_order_acquire))
+        return false;
+    pthread_mutex_lock(&b->posts);
+    bool busy = atomic_load_explicit(&b->busy, memory_order_acquire);
+    if (busy && b->alone && is_faster(b) && umbra_walk_takes_posts(b->trip.walk)) {
+        umbra_walk_post(b->trip.walk, rows, 0);
+        b->posted_clock = umbra_store_clock(umbra_engine_store(b->runahead->engine));
+    }
+    pthread_mutex_unlock(&b->posts);
+    return busy;
+}
+
 void umbra_beside_begin(umbra_beside *b, const umbra_rows *rows)
 {
     bool first = rows->layer <= b->layer;
     take_layer(b, rows->layer);
-    if (atomic_load_explicit(&b->busy, memory_order_acquire))
+    atomic_store_explicit(&b->reached, rows->layer, memory_order_relaxed);
+    if (post(b, rows))
         return;
     choose_level(b);
     int turns = 0;
     if ((!first && !is_faster(b)) || !umbra_trip_turn(&b->trip, rows, false, &turns))
         return;
     b->first = first;
+    b->alone = rows->n == 1;
     b->trip.source = rows->layer;
     b->trip.clock = umbra_store_clock(umbra_engine_store(b->runahead->engine));
     umbra_trip_begin(&b->trip, rows, UMBRA_TAP_ROUTED);
@@ -199,11 +280,17 @@ int umbra_beside_open(umbra_beside **out, umbra_runahead *runahead, umbra_error 
         return umbra_fail_nomem(err, "walks on a core to spare", sizeof *b);
     b->runahead = runahead;
     b->layer = INT_MAX;
+    b->trip.next.guess.position = -1;
+    b->trip.source = -1;
+    b->reach = runahead->whole - 1 < FAR_ENOUGH ? runahead->whole - 1 : FAR_ENOUGH;
+    b->last = umbra_engine_model(engine)->config.layers - 1;
+    pthread_mutex_init(&b->posts, NULL);
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->woken, NULL);
     int rc = umbra_walk_open_beside(&b->trip.walk, engine, err);
     if (rc == UMBRA_OK) {
         umbra_walk_take_known(b->trip.walk, true);
+        umbra_walk_take_experts(b->trip.walk, true);
         b->has_thread = umbra_thread_start(&b->thread, work, b, STACK_BYTES) == 0;
     }
     if (!b->has_thread) {
@@ -229,6 +316,7 @@ void umbra_beside_close(umbra_beside **beside)
     }
     umbra_walk_close(&b->trip.walk);
     pthread_cond_destroy(&b->woken);
+    pthread_mutex_destroy(&b->posts);
     pthread_mutex_destroy(&b->mutex);
     umbra_free(b);
     *beside = NULL;

@@ -1,6 +1,9 @@
 /* Whether reading ahead pays, by the clock: runs of steps with and without it, in turns, then the
  * better of the two with a look at the other now and then, ever more seldom while it stays worse.
- * Where nothing is waited for there is nothing to win, and nothing is tried.
+ * Where nothing is waited for there is nothing to win, and nothing is tried. The first comparison
+ * is short, as a text may be: it ends as soon as a pair of runs shows a loss, or a large gain, and
+ * a run with reading ahead ends with its first steps if these go badly. What was given up by chance
+ * comes up again with the next look.
  *
  * A step decodes one token of each of its rows. Only runs that follow each other are compared, so
  * what changes in the course of a text, the machine's load and the length of its context, does not

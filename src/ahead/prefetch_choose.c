@@ -148,15 +148,15 @@ static int measure(umbra_choice *c, const umbra_model *model, const umbra_engine
     return rc;
 }
 
-enum { LEAST_SHARE = 8 };
+enum { LEAST_OF_CACHE = 7, LEAST_OF_MISSING = 8 };
 
-/* What a predictor takes is not there for experts: too much where it is an eighth of the cache, or
- * of what does not fit into it, since as many more misses are then there to win back. */
+/* What a predictor takes is not there for experts: too much where it is a seventh of the cache, or
+ * an eighth of what does not fit into it, since as many more misses are then there to win back. */
 static bool is_worth_its_memory(uint64_t bytes, const umbra_memory_plan *plan)
 {
     double cache = (double)plan->cache_bytes;
     double missing = cache / plan->residency - cache;
-    return (double)bytes <= fmin(cache, missing) / LEAST_SHARE;
+    return (double)bytes <= fmin(cache / LEAST_OF_CACHE, missing / LEAST_OF_MISSING);
 }
 
 /* Auto goes without a shadow that takes too much where running ahead would not, and off where both

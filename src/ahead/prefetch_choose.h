@@ -26,12 +26,5 @@ void umbra_choice_release(umbra_choice *choice);
  * goes on without it. */
 bool umbra_choice_passes_over(const umbra_choice *choice, const umbra_prefetch_options *options,
                               const umbra_error *why);
-/* Fails with another's message. */
-static inline int umbra_fail_as(const umbra_error *why, umbra_error *err)
-{
-    if (err)
-        *err = *why;
-    return why->status;
-}
 
 #endif

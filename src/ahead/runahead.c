@@ -282,8 +282,26 @@ void umbra_runahead_beside(umbra_runahead *r, const umbra_rows *rows)
         umbra_beside_begin(r->beside, rows);
 }
 
+next_token umbra_trip_guess(const trip *at, const umbra_walk_next *said)
+{
+    return (next_token){{.best = said->best,
+                         .second = said->second,
+                         .second_probability = said->second_probability,
+                         .position = at->position + 1,
+                         .layer = at->source},
+                        said->probability};
+}
+
+void umbra_runahead_take_guess(umbra_runahead *r, const trip *at)
+{
+    next_token *n = &r->next[at->sequence];
+    if (at->source >= 0 && at->next.guess.position == at->position + 1 &&
+        (n->guess.position != at->next.guess.position || n->guess.layer < at->next.guess.layer))
+        *n = at->next;
+}
+
 /* The trip is behind the last layer: what it guesses there. */
-static bool guess_next(umbra_runahead *r, const trip *at, int position, next_token *n)
+static bool guess_next(umbra_runahead *r, const trip *at, next_token *n)
 {
     umbra_walk_next said;
     uint64_t start_ns = umbra_clock_ns();
@@ -292,12 +310,7 @@ static bool guess_next(umbra_runahead *r, const trip *at, int position, next_tok
     double took_ns = (double)(umbra_clock_ns() - start_ns);
     r->credit_ns -= took_ns;
     r->guess_ns += (took_ns - r->guess_ns) * recent_guess;
-    *n = (next_token){{.best = said.best,
-                       .second = said.second,
-                       .second_probability = said.second_probability,
-                       .position = position,
-                       .layer = at->source},
-                      said.probability};
+    *n = umbra_trip_guess(at, &said);
     return true;
 }
 
@@ -318,7 +331,7 @@ static bool cross(umbra_runahead *r, const umbra_rows *rows, trip *at)
         return false;
     bool known = n->guess.position == position;
     if ((!known || n->guess.layer < at->source) && r->credit_ns >= r->guess_ns)
-        known = guess_next(r, at, position, n);
+        known = guess_next(r, at, n);
     at->next = *n;
     return known && umbra_walk_token(at->walk, n->guess.best);
 }

@@ -72,6 +72,10 @@ struct umbra_runahead {
 bool umbra_trip_turn(trip *at, const umbra_rows *rows, bool drafts, int *turns);
 /* The trip's walk begins at its row of the step. */
 void umbra_trip_begin(trip *at, const umbra_rows *rows, umbra_tap_place place);
+/* What the trip's walk says of the next token, as a guess. */
+next_token umbra_trip_guess(const trip *at, const umbra_walk_next *said);
+/* The engine's thread takes a guess of a trip that another thread went on. */
+void umbra_runahead_take_guess(umbra_runahead *r, const trip *at);
 /* Of the layer to which the trip has come, by its walk. Any thread. */
 void umbra_runahead_foretell(umbra_runahead *r, const trip *at);
 

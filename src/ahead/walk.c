@@ -7,6 +7,10 @@
 #include "base/best.h"
 #include "store/lend.h"
 
+/* Where a walk begins, experts are computed anew if so much of their weight was left out before:
+ * more of them are there by now, and the layers that follow are the next to be read for. */
+static const float stale = 0.3f;
+
 static void begin(umbra_walk *w, int sequence, int position, int source)
 {
     w->sequence = sequence;
@@ -16,6 +20,7 @@ static void begin(umbra_walk *w, int sequence, int position, int source)
     w->routed = false;
     w->unseen = 0;
     w->missing = 0;
+    w->posted_in = -1;
     w->scratch.prompt[0] = false;
 }
 
@@ -25,8 +30,9 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_pl
     while (w->unseen < t && rows->tokens[t - 1 - w->unseen].sequence == w->sequence)
         w->unseen++;
     umbra_engine_row(w->engine, t, &w->scratch);
+    w->id = w->scratch.id[0];
     w->begun = w->beside;
-    for (int l = w->source + 1; w->beside && l < w->pass.model->config.layers; l++)
+    for (int l = 0; w->beside && l < w->pass.model->config.layers; l++)
         w->views[l] = umbra_engine_view(w->engine, l, w->sequence, w->position);
     if (w->beside)
         return;
@@ -34,6 +40,31 @@ void umbra_walk_begin(umbra_walk *w, const umbra_rows *rows, int t, umbra_tap_pl
         w->missing = umbra_engine_partial(w->engine, w->layer, t, umbra_residual(&w->scratch));
     else
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
+}
+
+bool umbra_walk_takes_posts(const umbra_walk *w)
+{
+    return w->takes_known && w->takes_experts;
+}
+
+void umbra_walk_post(umbra_walk *w, const umbra_rows *rows, int t)
+{
+    size_t hidden = (size_t)w->pass.model->config.hidden;
+    memcpy(w->posted, rows->x + (size_t)t * hidden, hidden * sizeof *w->posted);
+    w->posted_in = rows->layer;
+}
+
+bool umbra_walk_renew(umbra_walk *w)
+{
+    if (w->posted_in < 0)
+        return false;
+    begin(w, w->sequence, w->position, w->posted_in);
+    w->scratch.id[0] = w->id;
+    w->scratch.position[0] = w->position; /* rotations matter to attention alone, which is known */
+    memcpy(w->scratch.x, w->posted, (size_t)w->pass.model->config.hidden * sizeof *w->posted);
+    w->posted_in = -1;
+    w->begun = true;
+    return true;
 }
 
 /* The next token's embedding, in front of layer 0. */
@@ -63,6 +94,16 @@ void umbra_walk_limit(umbra_walk *w, int experts)
 void umbra_walk_take_known(umbra_walk *w, bool on)
 {
     w->takes_known = on && w->may_take_known;
+}
+
+void umbra_walk_take_experts(umbra_walk *w, bool on)
+{
+    w->takes_experts = on;
+}
+
+bool umbra_walk_was_new(const umbra_walk *w)
+{
+    return w->was_new;
 }
 
 static bool borrow(umbra_walk *w, umbra_store *store, int expert, umbra_lease *lease)
@@ -105,6 +146,40 @@ static void add_experts(umbra_walk *w)
         give_back(w, store, &leases[i]);
     if (all > 0 && missing / all > w->missing)
         w->missing = missing / all;
+}
+
+/* Whether what is known of the layer is of the token that the walk is in. */
+static bool is_known(const umbra_walk *w)
+{
+    const walk_known *known = &w->known[w->layer];
+    return w->takes_known && known->sequence == w->sequence &&
+           known->position == w->scratch.position[0] && known->id == w->scratch.id[0];
+}
+
+/* The experts of a layer, or what an earlier walk of the same token found that they add. */
+static void add_or_recall_experts(umbra_walk *w)
+{
+    int hidden = w->pass.model->config.hidden;
+    const umbra_kernels *kernels = w->pass.device->kernels;
+    walk_known *known = &w->known[w->layer];
+    float *moved = w->moved + (size_t)w->layer * (size_t)hidden, before = w->missing;
+    if (!w->takes_experts || !is_known(w)) {
+        add_experts(w);
+        return;
+    }
+    bool is_source = w->layer == w->source && w->tokens == 0;
+    if (!known->experts || (is_source && known->missing > stale)) {
+        memset(moved, 0, (size_t)hidden * sizeof *moved);
+        kernels->add_scaled(moved, w->scratch.x, -1.0f, hidden);
+        w->missing = 0;
+        add_experts(w);
+        kernels->add_scaled(moved, w->scratch.x, 1.0f, hidden);
+        known->missing = w->missing;
+        known->experts = true;
+    } else {
+        kernels->add_scaled(w->scratch.x, moved, 1.0f, hidden);
+    }
+    w->missing = known->missing > before ? known->missing : before;
 }
 
 /* A recurrent layer: from the sequence's state at first, then from the walk's own, which lies
@@ -187,10 +262,10 @@ static bool attend_or_recall(umbra_walk *w)
     umbra_scratch *s = &w->scratch;
     walk_known *known = &w->known[w->layer];
     float *added = w->added + (size_t)w->layer * (size_t)hidden;
+    w->was_new = !is_known(w);
     if (!w->takes_known)
         return attend(w);
-    if (known->sequence == w->sequence && known->position == s->position[0] &&
-        known->id == s->id[0]) {
+    if (!w->was_new) {
         kernels->add_scaled(s->x, added, 1.0f, hidden);
         return true;
     }
@@ -200,7 +275,7 @@ static bool attend_or_recall(umbra_walk *w)
     if (!attend(w))
         return false;
     kernels->add_scaled(added, s->x, 1.0f, hidden);
-    *known = (walk_known){w->sequence, s->position[0], s->id[0]};
+    *known = (walk_known){.sequence = w->sequence, .position = s->position[0], .id = s->id[0]};
     return true;
 }
 
@@ -212,7 +287,7 @@ bool umbra_walk_step(umbra_walk *w)
         w->routed = umbra_step_route(&w->pass, w->layer) == UMBRA_NO_ROW;
     w->begun = false;
     if (w->routed)
-        add_experts(w);
+        add_or_recall_experts(w);
     w->routed = false;
     while (w->layer < layers && ++w->layer < layers) {
         if (!attend_or_recall(w))

@@ -32,6 +32,8 @@ typedef struct umbra_walk_next {
 
 /* Memory that a walk takes for this model and a context of so many positions. */
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads);
+uint64_t umbra_walk_bytes_beside(const umbra_model *model,
+                                 int context); /* umbra_walk_open_beside */
 /* On failure *out is NULL. */
 int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err);
 /* Accepts NULL and nulls the pointer. */
@@ -42,8 +44,16 @@ void umbra_walk_close(umbra_walk **walk);
 bool umbra_walk_goes_beside(const umbra_model *model);
 /* A walk for that: begun by the thread that drives the engine, at UMBRA_TAP_ROUTED and from its
  * end, then stepped by another thread, before the engine ends the step. It computes on that thread
- * alone. No guesses of tokens. */
+ * alone, that of guesses too. */
 int umbra_walk_open_beside(umbra_walk **out, umbra_engine *engine, umbra_error *err);
+
+/* Walks beside that take what is known need not end before they begin again from a later layer of
+ * the same row: its state there is posted by the engine's thread and taken by the walk's own, under
+ * a lock of the caller's. */
+bool umbra_walk_takes_posts(const umbra_walk *walk);
+void umbra_walk_post(umbra_walk *walk, const umbra_rows *rows, int t);
+/* False: nothing was posted since the walk began. */
+bool umbra_walk_renew(umbra_walk *walk);
 
 /* Begins at row t of what the engine computes now, at a layer with experts: at UMBRA_TAP_WAIT with
  * those experts that the engine has computed, or at UMBRA_TAP_HIDDEN or _ROUTED with those that are
@@ -62,6 +72,10 @@ void umbra_walk_limit(umbra_walk *walk, int experts);
  * each layer from the walk of the same token that came there first, as it was for that one's state;
  * only the router sees the newer one. Not where layers have several streams, n-grams or picks. */
 void umbra_walk_take_known(umbra_walk *walk, bool on);
+/* The same of what a layer's experts add (default: not), where attention is taken. */
+void umbra_walk_take_experts(umbra_walk *walk, bool on);
+/* Whether the last step computed attention, and took nothing from a walk before. */
+bool umbra_walk_was_new(const umbra_walk *walk);
 /* Goes on to the next layer with experts, and routes there. False behind the token's last one, and
  * where a number is not finite. */
 bool umbra_walk_step(umbra_walk *walk);

@@ -12,10 +12,13 @@ typedef struct walk_rows {
     int row;       /* of that page */
 } walk_rows;
 
-/* Of which token it is known what a layer's attention adds to the residual. */
+/* Of which token it is known what a layer's attention adds to the residual, and, where that is
+ * taken too, its experts. */
 typedef struct walk_known {
     int sequence, position; /* position -1: of none */
     int32_t id;
+    bool experts;  /* what they add is known */
+    float missing; /* the share of their weight that was left out */
 } walk_known;
 
 struct umbra_walk {
@@ -26,8 +29,9 @@ struct umbra_walk {
     char *pages;
     walk_rows *places; /* (umbra_config.kept) */
     walk_known *known; /* (layers) */
-    float *added;      /* (layers, hidden) what is known */
-    bool may_take_known, takes_known;
+    float *added;      /* (layers, hidden) what attention adds, where it is known */
+    float *moved;      /* (layers, hidden) the same of the experts */
+    bool may_take_known, takes_known, takes_experts;
     /* Where it began: positions of the sequence before the walk's first token, and the last of the
      * layers in which the sequence itself holds that token. */
     int sequence, position, source;
@@ -37,12 +41,16 @@ struct umbra_walk {
     int most_experts; /* computed of a layer */
     int computed;     /* in all */
     float missing;
-    bool routed; /* the layer's experts are named, and not yet computed */
+    bool was_new; /* the last step computed attention */
+    bool routed;  /* the layer's experts are named, and not yet computed */
     /* Beside the engine: the thread's own device, what the walk sees of each layer, and whether its
      * own layer is to be routed yet. */
     bool beside, begun;
     umbra_device device;
     umbra_kv_view *views; /* (layers) */
+    int32_t id;           /* of its row */
+    float *posted;        /* (hidden) a newer state of that, in */
+    int posted_in;        /* that layer; -1: there is none */
 };
 
 #endif

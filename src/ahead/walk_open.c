@@ -50,16 +50,28 @@ static uint64_t lay_pages(const umbra_config *c, walk_rows *places)
 /* Of tables with a row for each layer. */
 static uint64_t layer_bytes(const umbra_config *c)
 {
-    return sizeof(umbra_kv_view) + sizeof(walk_known) + (uint64_t)c->hidden * sizeof(float);
+    return sizeof(umbra_kv_view) + sizeof(walk_known) + 2 * (uint64_t)c->hidden * sizeof(float);
+}
+
+/* outputs: 1, where it has room of its own for the way out; 0: where that is lent. */
+static uint64_t walk_bytes(const umbra_model *model, int context, int threads, int outputs)
+{
+    const umbra_config *c = &model->config;
+    umbra_scratch unused;
+    return umbra_scratch_place(&unused, NULL, c, 1, outputs, context + 1, threads) +
+           lay_pages(c, NULL) + (uint64_t)c->kept * sizeof(walk_rows) +
+           (uint64_t)c->layers * layer_bytes(c) + (uint64_t)c->hidden * sizeof(float) +
+           sizeof(umbra_walk);
 }
 
 uint64_t umbra_walk_bytes(const umbra_model *model, int context, int threads)
 {
-    const umbra_config *c = &model->config;
-    umbra_scratch unused;
-    return umbra_scratch_place(&unused, NULL, c, 1, 0, context + 1, threads) + lay_pages(c, NULL) +
-           (uint64_t)c->kept * sizeof(walk_rows) + (uint64_t)c->layers * layer_bytes(c) +
-           sizeof(umbra_walk);
+    return walk_bytes(model, context, threads, 0);
+}
+
+uint64_t umbra_walk_bytes_beside(const umbra_model *model, int context)
+{
+    return walk_bytes(model, context, 1, 1);
 }
 
 static bool open_tables(umbra_walk *w, const umbra_config *c)
@@ -69,9 +81,11 @@ static bool open_tables(umbra_walk *w, const umbra_config *c)
     w->views = umbra_calloc(layers, sizeof *w->views);
     w->known = umbra_calloc(layers, sizeof *w->known);
     w->added = umbra_calloc(layers * (size_t)c->hidden, sizeof *w->added);
+    w->moved = umbra_calloc(layers * (size_t)c->hidden, sizeof *w->moved);
+    w->posted = umbra_calloc((size_t)c->hidden, sizeof *w->posted);
     for (int l = 0; w->known && l < c->layers; l++)
         w->known[l].position = -1;
-    return w->places && w->views && w->known && w->added;
+    return w->places && w->views && w->known && w->added && w->moved && w->posted;
 }
 
 /* What attention adds is a row of its own, and nothing else goes from a layer to those behind it.
@@ -84,7 +98,8 @@ static bool adds_rows(const umbra_scratch *s, const umbra_config *c)
     return adds;
 }
 
-int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
+static int open_walk(umbra_walk **out, umbra_engine *engine, int threads, int outputs,
+                     umbra_error *err)
 {
     *out = NULL;
     umbra_walk *w = umbra_calloc(1, sizeof *w);
@@ -94,26 +109,32 @@ int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
     const umbra_config *c = &umbra_engine_model(engine)->config;
     umbra_scratch sizes;
     w->engine = engine;
-    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, 0, plan->context + 1, plan->threads);
+    w->scratch_bytes = umbra_scratch_place(&sizes, NULL, c, 1, outputs, plan->context + 1, threads);
     w->pages_bytes = lay_pages(c, NULL);
     umbra_engine_pass(engine, &w->pass);
     char *arena = umbra_map(w->scratch_bytes);
     w->pages = umbra_map(w->pages_bytes);
     bool tables = open_tables(w, c);
     if (arena)
-        umbra_scratch_place(&w->scratch, arena, c, 1, 0, plan->context + 1, plan->threads);
+        umbra_scratch_place(&w->scratch, arena, c, 1, outputs, plan->context + 1, threads);
     if (!arena || !w->pages || !tables) {
         umbra_walk_close(&w);
         return umbra_fail_nomem(err, "the walk ahead", sizes.arena_bytes);
     }
     lay_pages(c, w->places);
-    umbra_engine_lend_output(engine, &w->scratch);
+    if (outputs == 0)
+        umbra_engine_lend_output(engine, &w->scratch);
     w->pass.scratch = &w->scratch;
     w->pass.rows = 1;
     w->most_experts = UMBRA_MAX_USED;
     w->may_take_known = adds_rows(&w->scratch, c);
     *out = w;
     return UMBRA_OK;
+}
+
+int umbra_walk_open(umbra_walk **out, umbra_engine *engine, umbra_error *err)
+{
+    return open_walk(out, engine, umbra_engine_get_plan(engine)->threads, 0, err);
 }
 
 bool umbra_walk_takes_drafts(const umbra_walk *w)
@@ -140,7 +161,7 @@ bool umbra_walk_goes_beside(const umbra_model *model)
 
 int umbra_walk_open_beside(umbra_walk **out, umbra_engine *engine, umbra_error *err)
 {
-    int rc = umbra_walk_open(out, engine, err);
+    int rc = open_walk(out, engine, 1, 1, err);
     if (rc != UMBRA_OK)
         return rc;
     umbra_walk *w = *out;
@@ -165,6 +186,8 @@ void umbra_walk_close(umbra_walk **walk)
     umbra_free(w->views);
     umbra_free(w->known);
     umbra_free(w->added);
+    umbra_free(w->moved);
+    umbra_free(w->posted);
     umbra_free(w);
     *walk = NULL;
 }

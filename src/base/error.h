@@ -14,6 +14,9 @@ __attribute__((format(printf, 3, 4))) int umbra_fail(umbra_error *err, int statu
 __attribute__((format(printf, 4, 5))) int umbra_fail_at(umbra_error *err, int status,
                                                         uint64_t offset, const char *format, ...);
 
+/* Fails as another call did: with its message and its status. */
+int umbra_fail_as(const umbra_error *why, umbra_error *err);
+
 /* The usual answer to a failed allocation of `bytes` for `what`. */
 int umbra_fail_nomem(umbra_error *err, const char *what, uint64_t bytes);
 

@@ -84,6 +84,13 @@ int umbra_fail_at(umbra_error *err, int status, uint64_t offset, const char *for
     return status;
 }
 
+int umbra_fail_as(const umbra_error *why, umbra_error *err)
+{
+    if (err)
+        *err = *why;
+    return why->status;
+}
+
 int umbra_fail_nomem(umbra_error *err, const char *what, uint64_t bytes)
 {
     return umbra_fail(err, UMBRA_E_NOMEM, "no memory for %s (%" PRIu64 " bytes)", what, bytes);

@@ -288,13 +288,6 @@ static int compute_logits(chunk *c, umbra_error *err)
     return rc;
 }
 
-static int fail_as(const umbra_error *failure, umbra_error *err)
-{
-    if (err)
-        *err = *failure;
-    return failure->status;
-}
-
 static int compute_chunk(chunk *c, umbra_error *err)
 {
     umbra_engine *e = c->e;
@@ -307,7 +300,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
     for (; rc == UMBRA_OK && c->rows.layer < e->model->config.layers; c->rows.layer++)
         rc = compute_layer(c, err);
     if (rc != UMBRA_OK && c->failure.status != UMBRA_OK)
-        rc = fail_as(&c->failure, err);
+        rc = umbra_fail_as(&c->failure, err);
     if (rc != UMBRA_OK)
         return umbra_division_agree(&e->division, rc, err);
     c->rows.layer--;
@@ -318,7 +311,7 @@ static int compute_chunk(chunk *c, umbra_error *err)
     if (rc == UMBRA_OK)
         rc = compute_logits(c, err);
     /* It had no share of any layer that was left, so that nobody else has noticed. */
-    return rc == UMBRA_OK && c->failure.status != UMBRA_OK ? fail_as(&c->failure, err) : rc;
+    return rc == UMBRA_OK && c->failure.status != UMBRA_OK ? umbra_fail_as(&c->failure, err) : rc;
 }
 
 static int check_tokens(const umbra_engine *e, const umbra_token *tokens, int n, umbra_error *err)

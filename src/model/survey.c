@@ -128,9 +128,7 @@ static int try_parts(umbra_model_survey *s, umbra_model *model, umbra_error *err
         rc = umbra_architecture_load(known, model, &why);
     if (rc < 0 && rc != UMBRA_E_NOMEM && model->tokenizer)
         add_obstacle(s, why.message);
-    if (rc == UMBRA_E_NOMEM && err)
-        *err = why;
-    return rc == UMBRA_E_NOMEM ? rc : UMBRA_OK;
+    return rc == UMBRA_E_NOMEM ? umbra_fail_as(&why, err) : UMBRA_OK;
 }
 
 int umbra_model_survey_file(umbra_model_survey *out, const char *path, umbra_error *err)

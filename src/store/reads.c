@@ -251,9 +251,7 @@ static int set_broken(umbra_store *s, const umbra_error *cause, umbra_error *err
     s->driver.broken = true;
     s->driver.broken_error = *cause;
     s->driver.batch.active = false;
-    if (err)
-        *err = *cause;
-    return cause->status;
+    return umbra_fail_as(cause, err);
 }
 
 enum { NO_READ = -1 };

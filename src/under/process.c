@@ -106,23 +106,33 @@ static umbra_under_options options_of(const file_record *file)
 
 /* ---- files ---- */
 
-/* Whether a model has more experts than was given for them; if not, it is left alone, which `tell`
- * says. */
+/* Whether llama.cpp can have its way with a model: all its experts fit into what was given for
+ * them, or the file, all of it repacked beside it, and much else into what was given for the
+ * process. */
+static bool fits(const umbra_experts *e)
+{
+    static const uint64_t else_bytes = 1 << 30;
+    uint64_t experts = number_of("UMBRA_UNDER_EXPERTS"), ram = number_of("UMBRA_UNDER_RAM");
+    if (getenv("UMBRA_UNDER_COLLECT"))
+        return false;
+    if (ram > 0)
+        return 2 * (e->expert_bytes + e->other_bytes) + else_bytes <= ram;
+    return experts == 0 || e->expert_bytes <= experts;
+}
+
+/* Whether a model has more than fits; if not, it is left alone, which `tell` says. */
 static bool needs_umbra(const char *path, bool tell)
 {
     umbra_experts e;
-    uint64_t given = number_of("UMBRA_UNDER_EXPERTS");
     if (umbra_experts_open(&e, path, NULL) != UMBRA_OK)
         return false;
-    bool fits = !getenv("UMBRA_UNDER_COLLECT") && number_of("UMBRA_UNDER_RAM") == 0 &&
-                (given == 0 || e.expert_bytes <= given);
-    if (e.n > 0 && fits && tell)
+    bool alone = fits(&e);
+    if (e.n > 0 && alone && tell)
         fprintf(
             stderr,
-            "umbra: %s: its experts, %.1f MB, fit into what was given for them: the model is left "
-            "alone\n",
+            "umbra: %s: its experts, %.1f MB, fit into what was given: the model is left alone\n",
             path, (double)e.expert_bytes / 1e6);
-    bool needs = e.n > 0 && !fits;
+    bool needs = e.n > 0 && !alone;
     umbra_experts_close(&e);
     return needs;
 }

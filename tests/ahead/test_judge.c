@@ -91,6 +91,29 @@ static void test_what_judging_costs(void **state)
     }
 }
 
+/* A text of 64 tokens: trials that lose cost little of it, and what gains is used for most of it.
+ */
+static void test_short_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        double on, at_most;
+    } cases[] = {{0.7, 0.8}, {0.85, 0.91}, {1, 1}, {1.1, 1.02}, {1.2, 1.025}, {1.5, 1.035}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        double total = 0;
+        for (uint64_t seed = 1; seed <= 200; seed++) {
+            umbra_judge j;
+            umbra_judge_init(&j);
+            machine m = {
+                .on = cases[i].on, .off = 1, .waits = 0.5, .noise = 0.15, .seed = seed * 77};
+            total += course(&j, &m, 64) / 200;
+        }
+        double mean = total * cases[i].on + 1 - total;
+        if (mean > cases[i].at_most + 1e-9)
+            fail_msg("with %.2f of the time: %.3f", cases[i].on, mean);
+    }
+}
+
 static void test_nothing_is_tried_where_nothing_is_waited_for(void **state)
 {
     (void)state;
@@ -332,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_on_where_it_gains),
         cmocka_unit_test(test_off_where_it_loses),
         cmocka_unit_test(test_what_judging_costs),
+        cmocka_unit_test(test_short_texts),
         cmocka_unit_test(test_nothing_is_tried_where_nothing_is_waited_for),
         cmocka_unit_test(test_conditions_change),
         cmocka_unit_test(test_waits_end),

@@ -433,9 +433,9 @@ static umbra_model *open_alone(const char *path)
     return alone;
 }
 
-/* The bytes that a policy takes within a budget. less: the least of the cache and of what it does
- * not hold, where nothing is taken. */
-static uint64_t fit(const umbra_model *m, uint64_t ram, umbra_prefetch_options *o, double *less)
+/* The bytes that a policy takes within a budget. most: the least of a seventh of the cache and an
+ * eighth of what it does not hold, where nothing is taken. */
+static uint64_t fit(const umbra_model *m, uint64_t ram, umbra_prefetch_options *o, double *most)
 {
     umbra_memory_plan plan;
     umbra_engine_options eo = {.context = CONTEXT, .threads = 1, .ram_bytes = ram};
@@ -445,7 +445,7 @@ static uint64_t fit(const umbra_model *m, uint64_t ram, umbra_prefetch_options *
     eo.reserved_bytes = 0;
     assert_int_equal(umbra_engine_plan(m, &eo, &plan, NULL), 0);
     double cache = (double)plan.cache_bytes;
-    *less = fmin(cache, cache / plan.residency - cache);
+    *most = fmin(cache / 7, (cache / plan.residency - cache) / 8);
     return bytes;
 }
 
@@ -462,11 +462,11 @@ static void test_what_auto_may_take(void **state)
             const umbra_model *m = i ? model : alone;
             umbra_prefetch_options walk = {.policy = UMBRA_POLICY_RUNAHEAD}, automatic = {0};
             umbra_prefetch_options read = {.policy = UMBRA_POLICY_SHADOW};
-            double less;
-            uint64_t walks = fit(m, ram, &walk, &less);
-            uint64_t reads = i ? fit(m, ram, &read, &less) : 0;
-            uint64_t taken = fit(m, ram, &automatic, &less);
-            bool by_shadow = i && 8 * (double)reads <= less, by_walks = 8 * (double)walks <= less;
+            double most;
+            uint64_t walks = fit(m, ram, &walk, &most);
+            uint64_t reads = i ? fit(m, ram, &read, &most) : 0;
+            uint64_t taken = fit(m, ram, &automatic, &most);
+            bool by_shadow = i && (double)reads <= most, by_walks = (double)walks <= most;
             assert_int_equal(taken, by_shadow ? reads : by_walks ? walks : 0);
             assert_int_equal(automatic.policy == UMBRA_POLICY_OFF, taken == 0);
             assert_int_equal(automatic.no_shadow, i && !by_shadow && by_walks);

@@ -59,7 +59,9 @@ same "room for all" --experts 14M --stats -- "$host" $model
 grep -q "the model is left alone" "$work/err" || fail "what fits is not left alone"
 grep -q "may repack" "$work/err" && grep -q "host: warms up" "$work/err" || fail "left alone"
 grep -q verdict "$work/err" && fail "a verdict on what was left alone"
-same "a budget for the process" --ram 4G -- "$host" $model
+same "a process with room for two files" --ram 4G -- "$host" $model
+grep -q "the model is left alone" "$work/err" || fail "what is given much is not left alone"
+same "a budget for the process" --ram 1000M -- "$host" $model
 grep -q "many threads spin" "$work/err" || fail "threads sleep where nothing is waited for"
 grep -q "are in memory; llama.cpp goes on" "$work/err" || fail "not everything is in memory"
 same "threads" --experts 10M --io threads -- "$host" $model
