@@ -6,7 +6,7 @@
  *   widths TRACES [--wide N...] [--disk BYTES/S,LATENCY...] [--residency SHARE...]
  *          [--agree SHARE...] [--width N...] [--tokens N] [--compute MS] [--experts SHARE]
  *          [--expert KB] [--row SHARE] [--make SHARE] [--text N] [--prompt N] [--kept 1]
- *          [--prompt-agree SHARE] [--behind 1] [--seed N]
+ *          [--prompt-agree SHARE] [--cold 1] [--behind 1] [--seed N]
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8), of which --experts
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
@@ -20,7 +20,8 @@
  * --text: texts of so many tokens (0: all tokens are one), each by a gate that knows nothing but
  * what drafts behind the --prompt tokens before it (32) would have come to, and begins when the
  * cache is full; --kept 1: by one gate that goes from text to text; --prompt-agree: in the prompt
- * not the text's share but this comes true.
+ * not the text's share but this comes true; --cold 1: a text's cache holds nothing but what its
+ * prompt brought there.
  *
  * Prints by disk, residency and agreement the experts that were there (hits), the gain in time over
  * no drafts by number of drafts, the gate's (auto), and what that is of the best. */
@@ -48,7 +49,7 @@ typedef struct simulation {
     double compute_ms, experts_share, expert_kb, row_share, make_share;
     int tokens, text, prompt;
     double prompt_agree; /* -1: as in the text */
-    bool kept, behind;
+    bool kept, behind, cold;
     uint64_t seed;
     char file[64];
     /* Of the run in progress. */
@@ -60,7 +61,8 @@ typedef struct simulation {
     umbra_watch watch;
     int row[ROWS]; /* tokens of the step's rows */
     int rows;
-    double asked; /* experts of the step */
+    double asked;      /* experts of the step */
+    double hits, used; /* experts that were there, and all, of the timed steps */
 } simulation;
 
 /* A place of the table. */
@@ -213,15 +215,36 @@ static void open_store(simulation *s, const setup *at)
     umbra_free(slices);
 }
 
-/* A text begins, with a prompt that is drafted on paper. */
-static void begin_text(simulation *s, double agree, umbra_gate *gate)
+/* Takes what the store counted into the run's sums. */
+static void count_hits(simulation *s)
+{
+    umbra_store_stats stats;
+    umbra_store_get_stats(s->store, &stats);
+    umbra_store_reset_stats(s->store);
+    s->hits += (double)stats.hits;
+    s->used += (double)(stats.hits + stats.late + stats.misses);
+}
+
+/* A text begins at place t, with a prompt that is drafted on paper. */
+static void begin_text(simulation *s, const setup *at, int t, umbra_gate *gate)
 {
     int32_t wrong[UMBRA_DRAFT_MOST];
+    int checked;
+    if (s->cold) {
+        count_hits(s);
+        umbra_store_close(&s->store);
+        open_store(s, at);
+        for (int i = t - s->prompt; i < t; i++)
+            run_step(s, i, at->agree, NULL, 0, &checked);
+        umbra_store_reset_stats(s->store);
+    }
+    if (!gate)
+        return;
     if (!s->kept)
         umbra_gate_init(gate);
     umbra_gate_forget(gate, &s->watch, false);
     for (int i = 0; i < s->prompt && s->make_share <= 0; i++) {
-        make_drafts(s, s->prompt_agree < 0 ? agree : s->prompt_agree, wrong);
+        make_drafts(s, s->prompt_agree < 0 ? at->agree : s->prompt_agree, wrong);
         umbra_gate_made(gate, &s->watch, 0, wrong, UMBRA_DRAFT_MOST, 0);
         umbra_gate_came(gate, &s->watch, 0);
     }
@@ -237,27 +260,29 @@ static outcome run(simulation *s, const setup *at, int width)
     int steps = 0, checked, t = 0, warm = s->tokens / 2, text = s->text > 0 ? s->text : INT_MAX;
     umbra_random_seed(&s->random, width < 0 ? s->seed : 1);
     s->wide = at->wide;
+    s->hits = s->used = 0;
     open_store(s, at);
     umbra_gate_init(&gate);
     s->watch.n = 0;
-    while (t < warm)
+    while (t < warm && !s->cold)
         t += run_step(s, t, at->agree, gated && !s->text ? &gate : NULL, gated ? 0 : width,
                       &checked);
+    t = s->cold ? warm : t;
     umbra_store_reset_stats(s->store);
-    uint64_t begin_ns = s->now_ns;
     int first = t, end = s->text > 0 ? first : INT_MAX;
     for (; t < warm + s->tokens; steps++) {
-        if (gated && t >= end) {
-            begin_text(s, at->agree, &gate);
+        if (t >= end) {
+            begin_text(s, at, t, gated ? &gate : NULL);
             end = t + text;
         }
+        uint64_t begin_ns = s->now_ns;
         t += run_step(s, t, at->agree, gated ? &gate : NULL, width, &checked);
+        out.seconds += (double)(s->now_ns - begin_ns) * 1e-9;
         out.checked += checked;
     }
-    umbra_store_stats stats;
-    umbra_store_get_stats(s->store, &stats);
-    out.seconds = (double)(s->now_ns - begin_ns) * 1e-9 / (t - first);
-    out.hits = (double)stats.hits / (double)(stats.hits + stats.late + stats.misses);
+    count_hits(s);
+    out.seconds /= t - first;
+    out.hits = s->hits / s->used;
     out.checked /= steps;
     umbra_store_close(&s->store);
     return out;
@@ -331,6 +356,8 @@ static void read_number(simulation *s, const char *option, double value)
         s->prompt_agree = value;
     else if (strcmp(option, "--kept") == 0)
         s->kept = value > 0;
+    else if (strcmp(option, "--cold") == 0)
+        s->cold = value > 0;
     else if (strcmp(option, "--behind") == 0)
         s->behind = value > 0;
     else if (strcmp(option, "--seed") == 0)
