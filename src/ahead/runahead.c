@@ -25,9 +25,6 @@ enum { HURRIED_LEVELS = LEVELS - 1 };
 static const float enough[LEVELS - 1] = {0.6f, 0.9f};
 static const float too_few = 0.08f;    /* if so few do: do less */
 static const float recent = 1.0f / 64; /* the newest wait's part in that share */
-/* Guessing a token: what it is taken to cost before the first, and how many may be saved up. */
-static const double first_guess_ns = 1e5, most_guesses = 8;
-static const double recent_guess = 1.0 / 8; /* the newest one's part in what a guess costs */
 
 /* What that share is taken to be when a level begins. */
 static float first_share(int level)
@@ -81,9 +78,8 @@ int umbra_runahead_open(umbra_runahead **out, umbra_engine *engine, umbra_recall
     r->recall = recall;
     r->sequences = umbra_engine_sequences(engine);
     r->whole = model->info.moe_layers;
-    r->trip.source = r->waits_in = -1;
+    r->trip.source = r->waits_in = r->pending.position = -1;
     r->ended = first_share(0);
-    r->guess_ns = first_guess_ns;
     umbra_margins_init(&r->margins);
     pthread_mutex_init(&r->names, NULL);
     int rc = open_tables(r, model, err);
@@ -130,14 +126,8 @@ static void take_wait(umbra_runahead *r, int layer)
 
 void umbra_runahead_enter(umbra_runahead *r, const umbra_rows *rows)
 {
-    uint64_t waited_ns = umbra_store_waited_ns(umbra_engine_store(r->engine));
     take_wait(r, -1);
-    double most_ns = most_guesses * r->guess_ns;
-    r->credit_ns += (double)(waited_ns - r->waited_ns);
-    if (r->credit_ns > most_ns)
-        r->credit_ns = most_ns;
-    r->waited_ns = waited_ns;
-    r->trip.source = -1;
+    r->trip.source = r->pending.position = -1;
     for (int t = 0; t < rows->n; t++) {
         next_token *n = &r->next[rows->tokens[t].sequence];
         if (n->guess.position == rows->position[t])
@@ -300,17 +290,37 @@ void umbra_runahead_take_guess(umbra_runahead *r, const trip *at)
         *n = at->next;
 }
 
-/* The trip is behind the last layer: what it guesses there. */
-static bool guess_next(umbra_runahead *r, const trip *at, next_token *n)
+/* Whether a guess of the token at the position is on its way, of the trip's sequence. */
+static bool is_pending(const umbra_runahead *r, const trip *at, int position)
+{
+    return r->pending.position == position && r->pending.sequence == at->sequence;
+}
+
+/* The trip is behind the last layer: whether a guess is to be made here, or has been begun in an
+ * earlier wait. One from a later layer is the better one, but no other's is given up for it. */
+static bool is_to_guess(umbra_runahead *r, const trip *at, int position, const next_token *n)
+{
+    if (r->pending.position >= 0)
+        return is_pending(r, at, position);
+    if (n->guess.position == position && n->guess.layer >= at->source)
+        return false;
+    if (!umbra_walk_guess_begin(at->walk))
+        return false;
+    r->pending = (pending_guess){at->sequence, position, at->source};
+    return true;
+}
+
+/* A piece of it. False: it is not done yet. */
+static bool guess_on(umbra_runahead *r, const trip *at, next_token *n)
 {
     umbra_walk_next said;
-    uint64_t start_ns = umbra_clock_ns();
-    if (!umbra_walk_guess(at->walk, &said))
+    if (!umbra_walk_guess_on(at->walk, &said))
         return false;
-    double took_ns = (double)(umbra_clock_ns() - start_ns);
-    r->credit_ns -= took_ns;
-    r->guess_ns += (took_ns - r->guess_ns) * recent_guess;
-    *n = umbra_trip_guess(at, &said);
+    if (said.best >= 0) {
+        *n = umbra_trip_guess(at, &said);
+        n->guess.layer = r->pending.layer; /* where the walk began that guessed */
+    }
+    r->pending.position = -1;
     return true;
 }
 
@@ -321,28 +331,28 @@ static bool is_checked(const umbra_rows *rows, int t)
     return umbra_is_draft(rows, t) || (t + 1 < rows->n && umbra_is_draft(rows, t + 1));
 }
 
-/* On into the next token, if it is known or there is time to guess it. A guess from a later layer
- * is the better one. */
+/* Behind the token's last layer: into the next one, as far as it is guessed. False: there is
+ * nothing more to do. */
 static bool cross(umbra_runahead *r, const umbra_rows *rows, trip *at)
 {
     next_token *n = &r->next[rows->tokens[at->row].sequence];
     int position = rows->position[at->row] + 1;
     if (umbra_walk_tokens(at->walk) > 0 || is_checked(rows, at->row))
         return false;
-    bool known = n->guess.position == position;
-    if ((!known || n->guess.layer < at->source) && r->credit_ns >= r->guess_ns)
-        known = guess_next(r, at, n);
+    if (is_to_guess(r, at, position, n) && !guess_on(r, at, n))
+        return true;
     at->next = *n;
-    return known && umbra_walk_token(at->walk, n->guess.best);
+    return n->guess.position == position && umbra_walk_token(at->walk, n->guess.best);
 }
 
-/* One layer on, at most to this distance, and what is foretold there. */
+/* One layer on, at most to this distance, and what is foretold there; or a piece of a guess. False:
+ * it goes no further. */
 static bool go_on(umbra_runahead *r, const umbra_rows *rows, trip *at, int reach)
 {
     if (at->source < 0 || umbra_walk_distance(at->walk) >= reach)
         return false;
-    if (!umbra_walk_step(at->walk) && !(cross(r, rows, at) && umbra_walk_step(at->walk)))
-        return false;
+    if (!umbra_walk_step(at->walk))
+        return cross(r, rows, at);
     if (umbra_is_draft(rows, at->row))
         foretell_draft(r, at, umbra_walk_distance(at->walk));
     else

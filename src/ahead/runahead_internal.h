@@ -25,6 +25,12 @@ typedef struct next_token {
     float said;              /* the walk's own probability of `best` */
 } next_token;
 
+/* A guess of which some pieces are made. */
+typedef struct pending_guess {
+    int sequence, position; /* of the token that is guessed; position -1: there is none */
+    int layer;              /* where the walk began */
+} pending_guess;
+
 /* A walk on its way. */
 typedef struct trip {
     umbra_walk *walk;
@@ -49,6 +55,7 @@ struct umbra_runahead {
     float *order;              /* (experts) */
     umbra_calibration guessed; /* what became of guesses; only distance 0 is in use */
     next_token *next;          /* (S) */
+    pending_guess pending;
     int sequences;
     int whole;   /* layers with experts of a token */
     int turns;   /* rows that had theirs in this layer */
@@ -60,10 +67,6 @@ struct umbra_runahead {
     uint64_t waits_ns;
     int waits_in;
     double wait_ns;
-    /* The time that guessing tokens may take, of what the engine has waited for nothing else to do;
-     * how much it had waited at the step's beginning; what a guess takes. */
-    double credit_ns, guess_ns;
-    uint64_t waited_ns;
     umbra_runner_stats stats;
 };
 

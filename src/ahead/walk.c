@@ -309,24 +309,57 @@ static bool is_at_end(const umbra_walk *w)
     return w->layer == w->pass.model->config.layers;
 }
 
-bool umbra_walk_guess(umbra_walk *w, umbra_walk_next *out)
+/* About as much of the matrix as a layer's attention reads. */
+enum { PIECE_BYTES = 256 << 10, LEAST_PIECE = 64 /* rows */ };
+
+bool umbra_walk_guess_begin(umbra_walk *w)
 {
     static const int row = 0;
     if (!is_at_end(w))
         return false;
     umbra_step_leave(&w->pass);
-    umbra_step_output(&w->pass, &row, 1);
+    umbra_step_output_norm(&w->pass, &row, 1);
+    w->guess = (walk_guess){.log_sum = -INFINITY};
+    return true;
+}
+
+static double log_of_both(double a, double b)
+{
+    double most = fmax(a, b);
+    return most > -INFINITY ? most + log(exp(a - most) + exp(b - most)) : most;
+}
+
+bool umbra_walk_guess_on(umbra_walk *w, umbra_walk_next *out)
+{
+    walk_guess *g = &w->guess;
     const float *logits = w->scratch.logits;
-    int32_t best[2] = {0, 0};
-    int n = 0, vocabulary = w->pass.model->config.vocabulary;
-    for (int32_t id = 0; id < vocabulary; id++)
-        n = umbra_best_offer(best, n, 2, id, logits);
-    double sum = w->pass.device->kernels->log_sum_exp(logits, vocabulary);
-    *out = (umbra_walk_next){.best = best[0],
-                             .second = best[1],
-                             .probability = (float)exp((double)logits[best[0]] - sum),
-                             .second_probability = (float)exp((double)logits[best[1]] - sum)};
-    return isfinite(sum);
+    int first = g->rows, left = w->pass.model->config.vocabulary - first;
+    int rows = (int)(PIECE_BYTES / w->pass.weights->model[UMBRA_OUTPUT].row_bytes);
+    rows = rows > LEAST_PIECE ? rows / LEAST_PIECE * LEAST_PIECE : LEAST_PIECE;
+    rows = rows < left ? rows : left;
+    umbra_step_output_part(&w->pass, first, rows);
+    g->rows += rows;
+    for (int32_t id = first; id < g->rows; id++)
+        g->n = umbra_best_offer(g->best, g->n, 2, id, logits);
+    g->log_sum =
+        log_of_both(g->log_sum, w->pass.device->kernels->log_sum_exp(logits + first, rows));
+    if (rows < left)
+        return false;
+    *out = (umbra_walk_next){.best = isfinite(g->log_sum) ? g->best[0] : -1,
+                             .second = g->best[1],
+                             .probability = (float)exp((double)logits[g->best[0]] - g->log_sum),
+                             .second_probability =
+                                 (float)exp((double)logits[g->best[1]] - g->log_sum)};
+    return true;
+}
+
+bool umbra_walk_guess(umbra_walk *w, umbra_walk_next *out)
+{
+    if (!umbra_walk_guess_begin(w))
+        return false;
+    while (!umbra_walk_guess_on(w, out))
+        ;
+    return out->best >= 0;
 }
 
 bool umbra_walk_token(umbra_walk *w, int32_t id)

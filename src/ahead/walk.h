@@ -83,6 +83,12 @@ bool umbra_walk_step(umbra_walk *walk);
 /* Behind the token's last layer, whether the walk has come there at all: output norm and matrix,
  * which cost vocabulary x hidden. */
 bool umbra_walk_guess(umbra_walk *walk, umbra_walk_next *out);
+/* The same in pieces, of which none takes much longer than a layer: begun where the walk is behind
+ * the token's last layer, else false; then the next piece, until it is the last: true, and *out is
+ * the guess, best -1 where a number is not finite. In between the walk may begin elsewhere and go
+ * any way, but the engine must not end its step, nor another guess be made. */
+bool umbra_walk_guess_begin(umbra_walk *walk);
+bool umbra_walk_guess_on(umbra_walk *walk, umbra_walk_next *out);
 /* Behind the token's last layer: goes on in front of layer 0 with a token at the next position.
  * False where the walk is not there, beyond the context, and beyond UMBRA_WALK_TOKENS. */
 bool umbra_walk_token(umbra_walk *walk, int32_t id);

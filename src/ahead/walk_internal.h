@@ -21,6 +21,14 @@ typedef struct walk_known {
     float missing; /* the share of their weight that was left out */
 } walk_known;
 
+/* A guess of the next token that has been begun: of the first rows of the output matrix, the best
+ * two and the logarithm of the sum of all exponentials. */
+typedef struct walk_guess {
+    int rows, n;
+    int32_t best[2];
+    double log_sum;
+} walk_guess;
+
 struct umbra_walk {
     umbra_engine *engine;
     umbra_pass pass; /* one row */
@@ -41,6 +49,7 @@ struct umbra_walk {
     int most_experts; /* computed of a layer */
     int computed;     /* in all */
     float missing;
+    walk_guess guess;
     bool was_new; /* the last step computed attention */
     bool routed;  /* the layer's experts are named, and not yet computed */
     /* Beside the engine: the thread's own device, what the walk sees of each layer, and whether its

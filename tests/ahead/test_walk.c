@@ -403,6 +403,7 @@ static void cross(crossing *c)
     umbra_walk_next far;
     umbra_walk *w = c->walk;
     assert_false(umbra_walk_guess(w, &far)); /* not at the token's end yet */
+    assert_false(umbra_walk_guess_begin(w));
     assert_false(umbra_walk_token(w, 0));
     while (umbra_walk_step(w))
         assert_int_equal(umbra_walk_tokens(w), 0);
@@ -412,6 +413,10 @@ static void cross(crossing *c)
     assert_true(c->guess.best != c->guess.second && c->guess.probability > 0 &&
                 c->guess.probability >= c->guess.second_probability);
     assert_true(c->guess.probability + c->guess.second_probability <= 1.0001f);
+    assert_true(umbra_walk_guess_begin(w));
+    while (!umbra_walk_guess_on(w, &far))
+        assert_int_equal(umbra_walk_layer(w), c->layers);
+    assert_memory_equal(&far, &c->guess, sizeof far);
     if (!umbra_walk_token(w, c->next >= 0 ? c->next : c->guess.best))
         return; /* the context's end */
     c->walks++;

@@ -194,6 +194,9 @@ void umbra_step_add(const umbra_pass *p, float *residual);
 float *umbra_residual(const umbra_scratch *s);
 /* output.c: logits of the rows `index` (n, at most UMBRA_LOGITS_ROWS) of x. */
 void umbra_step_output(const umbra_pass *p, const int *index, int n);
+/* The same of one row in pieces: the norm, then the logits [first, first + n), and others. */
+void umbra_step_output_norm(const umbra_pass *p, const int *index, int n);
+void umbra_step_output_part(const umbra_pass *p, int first, int n);
 
 /* attention.c: x += attention(norm(x)); scratch->view is what each row sees of the layer. With
  * several streams, behind umbra_step_enter, and the second half is entered. */
