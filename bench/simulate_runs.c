@@ -20,8 +20,8 @@
  *   +spare   walks are walked by a core of their own, from the newest layer as soon as it has done
  *            the layer that it was at, taking what earlier walks of the token found; it is --spare
  *            TIMES as slow as those that compute (2), computes that many EXPERTS of a layer (0),
- * but all of the first, goes so many LAYERS (4), and never over the token's end For instance
- * runahead+true+free.
+ *            but all of the first, goes so many LAYERS (4), and never over the token's end
+ * For instance runahead+true+free.
  *
  * Behind each table stands what no walk can beat, from what off waited in each layer and what a
  * walked layer took: of the layers that waited longest so many are walked and never waited for, at

@@ -128,20 +128,13 @@ static bool go_on(umbra_beside *b)
 
 static void walk(umbra_beside *b)
 {
-    for (bool more = true;;) {
-        while (more && !atomic_load_explicit(&b->stop, memory_order_relaxed)) {
-            more = go_on(b);
-            pthread_mutex_lock(&b->posts);
-            more = renew(b) || more;
-            pthread_mutex_unlock(&b->posts);
-        }
+    for (bool more = true; more;) {
+        more = !atomic_load_explicit(&b->stop, memory_order_relaxed) && go_on(b);
         pthread_mutex_lock(&b->posts);
-        more = !atomic_load_explicit(&b->stop, memory_order_relaxed) && renew(b);
+        more = !atomic_load_explicit(&b->stop, memory_order_relaxed) && (renew(b) || more);
         if (!more)
             atomic_store_explicit(&b->busy, false, memory_order_release);
         pthread_mutex_unlock(&b->posts);
-        if (!more)
-            return;
     }
 }
 

@@ -150,8 +150,7 @@ int cli_under(int argc, char **argv)
          &u.experts},
         {"--ram", 0, CLI_SIZE, "SIZE",
          "or: budget for the whole process; experts get what the rest leaves when a model is "
-         "ready. "
-         "One with room for twice its file and 1 GiB is left alone",
+         "ready. One with room for twice its file and 1 GiB is left alone",
          &u.ram},
         {"--prefetch", 0, CLI_TEXT, "auto|off|gate|previous|shadow",
          "what experts are read ahead by (default: auto, the shadow model if one is named, else "
