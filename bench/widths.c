@@ -120,7 +120,8 @@ static void run_layer(simulation *s, int layer)
                                .layer = layer,
                                .experts = experts,
                                .uses = uses,
-                               .n = n};
+                               .n = n,
+                               .tokens = s->rows};
     s->asked += n;
     must(umbra_store_begin(s->store, &batch, &err), &err);
     umbra_lease lease;

@@ -113,6 +113,8 @@ typedef struct umbra_batch {
     const int *uses;       /* (n) how many decoded (or guessed) tokens use each; 0: only rows of a
                               prompt do. NULL: one each. Not looked at for a prompt or a probe */
     int n;                 /* experts; may be 0 */
+    int tokens;            /* of one text that are decoded (or guessed) in it, of several the most:
+                              uses are forgotten by tokens. 0: 1 */
 } umbra_batch;
 
 /* The memory that holds an expert. */

@@ -91,32 +91,34 @@ static void place_rows(chunk *c)
             umbra_state_pending(e->state, s->sequence[t]) > 1 && !e->checks[s->sequence[t]];
 }
 
-/* What the chunk is for: rows of prompts scan all experts, those that decode, or are checked, say
- * which ones are in use. */
-static umbra_batch_kind kind_of(const chunk *c)
+/* The most rows of a text that are decoded or checked; 0: the chunk has nothing but prompts'. */
+static int tokens_of(const chunk *c)
 {
     const umbra_scratch *s = &c->e->scratch;
-    umbra_batch_kind kind = UMBRA_BATCH_PROMPT;
+    int most = 0;
     for (int t = 0; t < c->rows.n; t++) {
-        if (s->prompt[t])
-            continue;
-        if (umbra_state_pending(c->e->state, s->sequence[t]) > 1)
-            return UMBRA_BATCH_VERIFY;
-        kind = UMBRA_BATCH_DECODE;
+        int pending = umbra_state_pending(c->e->state, s->sequence[t]);
+        if (!s->prompt[t] && pending > most)
+            most = pending;
     }
-    return kind;
+    return most;
 }
 
 static int begin_batch(chunk *c, int distinct, umbra_error *err)
 {
     umbra_scratch *s = &c->e->scratch;
+    int tokens = tokens_of(c);
     int first, own = umbra_division_own(&c->e->division, s, c->rows.layer, distinct, &first);
+    /* Rows of prompts scan all experts, those that decode, or are checked, say which are in use. */
     umbra_batch batch = {
-        .kind = kind_of(c),
+        .kind = tokens > 1   ? UMBRA_BATCH_VERIFY
+                : tokens > 0 ? UMBRA_BATCH_DECODE
+                             : UMBRA_BATCH_PROMPT,
         .layer = c->rows.layer,
         .experts = s->span_expert + first,
         .uses = s->span_uses + first,
         .n = own,
+        .tokens = tokens,
     };
     return umbra_store_begin(c->e->store, &batch, err);
 }

@@ -74,7 +74,7 @@ static void count_uses(umbra_store *s, const umbra_batch *batch)
 {
     if (batch->kind == UMBRA_BATCH_PROBE)
         return;
-    umbra_slots_decay(&s->guarded.slots);
+    umbra_slots_decay(&s->guarded.slots, batch->tokens > 1 ? batch->tokens : 1);
     for (int i = 0; i < batch->n; i++) {
         int e = batch->experts[i];
         if (s->driver.batch.uses[e] > 0)

@@ -1,7 +1,7 @@
 /* Who is in which slot, and who goes next: the cache without its memory and its reads.
  *
  * A slot that is read into, leased or lent stays. The victim is the expert least likely to be used
- * soon: by its use count (least frequently used, LFU: a use counts half after about 35 steps;
+ * soon: by its use count (least frequently used, LFU: a use counts half after about 35 tokens;
  * experts that are not in the cache have one too), and by the probability, as far as it was
  * foretold, that one of the coming layers uses it. Slots of several sizes are caches side by side:
  * an expert that comes takes the place of one of its size. Nothing here locks: the store's mutex is
@@ -51,7 +51,7 @@ typedef struct umbra_slots {
                          by the caller before the first is taken */
     const float *foretold; /* (n_layers, n_experts), the forecast's; NULL: nothing is foretold */
     float use;             /* what a use counts now: it grows where all counts would shrink */
-    float growth;          /* of `use`, per batch */
+    float growth;          /* of `use`, per batch of a token */
     uint32_t scans;        /* marked so far */
     int32_t n;
     int32_t n_layers, n_experts;
@@ -100,8 +100,8 @@ void umbra_slots_unpin(umbra_slots *s, int32_t slot);
 /* Of the experts whose uses never counted, the slot's goes first until it is pinned again. */
 void umbra_slots_mark_scanned(umbra_slots *s, int32_t slot);
 
-/* A batch passes: all use counts decay. */
-void umbra_slots_decay(umbra_slots *s);
+/* A batch passes, in which a text has so many tokens (at least 1): all use counts decay. */
+void umbra_slots_decay(umbra_slots *s, int tokens);
 /* So many tokens of a batch use the expert, wherever it is. */
 void umbra_slots_count_use(umbra_slots *s, int32_t layer, int32_t expert, int32_t uses);
 /* What an expert was used, wherever it is: each use 1 when it was new, and fading. */

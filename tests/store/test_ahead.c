@@ -256,7 +256,7 @@ static void test_leased_slots_stay(void **state)
     assert_int_equal(umbra_store_next(s, &lease, 1, NULL), 0);
     /* Nor does a guess drive out another one that is being read. */
     for (int i = 0; i < 1000; i++)
-        umbra_slots_decay(&s->guarded.slots); /* its many uses are forgotten */
+        umbra_slots_decay(&s->guarded.slots, 1); /* its many uses are forgotten */
     assert_true(foretell(s, 1, 1, 1, 7, 0.8f));
     assert_int_equal(umbra_store_poll(s, NULL), UMBRA_OK);
     assert_int_equal(test_fault.submitted, UMBRA_STORE_SLICES);

@@ -93,12 +93,12 @@ static void take(umbra_slots *s, model *m, int pair, bool guess)
     m->e[pair] = (entry){true, true, !guess, m->e[pair].count};
 }
 
-static void fade(umbra_slots *s, model *m, int times)
+static void fade(umbra_slots *s, model *m, int times, int tokens)
 {
     for (int i = 0; i < times; i++) {
-        umbra_slots_decay(s);
+        umbra_slots_decay(s, tokens);
         for (int pair = 0; pair < PAIRS; pair++)
-            m->e[pair].count *= pow(0.98, 1.0 / LAYERS);
+            m->e[pair].count *= pow(0.98, pow(tokens, 0.75) / LAYERS);
     }
 }
 
@@ -107,7 +107,7 @@ static void step(umbra_slots *s, model *m, uint64_t *seed)
     int pair = (int)test_below(seed, PAIRS);
     entry *e = &m->e[pair];
     int32_t slot = umbra_slots_find(s, pair / EXPERTS, pair % EXPERTS);
-    fade(s, m, 1);
+    fade(s, m, 1, 1 + (int)test_below(seed, 4));
     if (test_below(seed, 3) == 0) {
         int uses = 1 + (int)test_below(seed, 8);
         umbra_slots_count_use(s, pair / EXPERTS, pair % EXPERTS, uses);
@@ -144,7 +144,7 @@ static void go(const int32_t *slots, int sizes, uint64_t seed)
         step(&s, &m, &seed);
         compare(&s, &m);
         if (i == 1500)
-            fade(&s, &m, 12000); /* over the end of the counts' scale */
+            fade(&s, &m, 12000, 1); /* over the end of the counts' scale */
     }
     umbra_slots_free(&s);
 }
