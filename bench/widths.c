@@ -6,7 +6,7 @@
  *   widths TRACES [--wide N...] [--disk BYTES/S,LATENCY...] [--residency SHARE...]
  *          [--agree SHARE...] [--width N...] [--tokens N] [--compute MS] [--experts SHARE]
  *          [--expert KB] [--row SHARE] [--make SHARE] [--text N] [--prompt N] [--kept 1]
- *          [--prompt-agree SHARE] [--cold 1] [--behind 1] [--seed N]
+ *          [--prompt-agree SHARE] [--cold 1] [--behind 1] [--strange 1] [--seed N]
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8), of which --experts
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
@@ -14,7 +14,8 @@
  * (.7); --make: what making a draft costs beside a token's computing (0); --tokens: measured, after
  * half as many that fill the cache (1200). A draft that does not come true asks for the experts of
  * some other token of the traces, and so do those behind it; --behind 1: those behind it are the
- * text's again, each as often as the first (as umbra bench --draft told: makes them).
+ * text's again, each as often as the first (as umbra bench --draft told: makes them); --strange 1:
+ * a wrong one asks for experts by chance, as hardly any token does.
  * --seed: of which drafts come true where the gate decides (1).
  *
  * --text: texts of so many tokens (0: all tokens are one), each by a gate that knows nothing but
@@ -44,12 +45,12 @@ static const double scale = 0.01;
 
 typedef struct simulation {
     const umbra_trace_info *info;
-    uint16_t *routing; /* (T, L, k) */
+    uint16_t *routing; /* (2 T, L, k): as recorded, then by chance */
     int recorded;      /* T */
     double compute_ms, experts_share, expert_kb, row_share, make_share;
     int tokens, text, prompt;
     double prompt_agree; /* -1: as in the text */
-    bool kept, behind, cold;
+    bool kept, behind, cold, strange;
     uint64_t seed;
     char file[64];
     /* Of the run in progress. */
@@ -61,7 +62,6 @@ typedef struct simulation {
     umbra_watch watch;
     int row[ROWS]; /* tokens of the step's rows */
     int rows;
-    double asked;      /* experts of the step */
     double hits, used; /* experts that were there, and all, of the timed steps */
 } simulation;
 
@@ -122,7 +122,6 @@ static void run_layer(simulation *s, int layer)
                                .uses = uses,
                                .n = n,
                                .tokens = s->rows};
-    s->asked += n;
     must(umbra_store_begin(s->store, &batch, &err), &err);
     umbra_lease lease;
     while ((n = umbra_store_next(s->store, &lease, 1, &err)) > 0) {
@@ -143,7 +142,8 @@ static int set_rows(simulation *s, int t, const int32_t *wrong, int n)
     for (int r = 0; r <= n; r++)
         s->row[r] = r <= agreed || (s->behind && !wrong[r - 1])
                         ? (t + r) % s->recorded
-                        : (int)umbra_random_below(&s->random, (uint64_t)s->recorded);
+                        : (s->strange ? s->recorded : 0) +
+                              (int)umbra_random_below(&s->random, (uint64_t)s->recorded);
     return agreed;
 }
 
@@ -168,15 +168,13 @@ static int run_step(simulation *s, int t, double agree, umbra_gate *gate, int wi
         umbra_gate_made(gate, &s->watch, 0, wrong, *checked, *checked * make_ns * 1e-9);
     compute(s, *checked * make_ns, 1);
     uint64_t begin_ns = s->now_ns, waited_ns = umbra_store_waited_ns(s->store);
-    s->asked = 0;
     int given = set_rows(s, t, wrong, *checked) + 1;
     for (int l = 0; l < s->info->layers; l++)
         run_layer(s, l);
     compute(s, s->compute_ms * 1e6 * (1 - s->experts_share) * output_share * shared(s, s->rows), 1);
     const umbra_step_cost cost = {.seconds = (double)(s->now_ns - begin_ns) * 1e-9,
                                   .waited_s =
-                                      (double)(umbra_store_waited_ns(s->store) - waited_ns) * 1e-9,
-                                  .experts = s->asked};
+                                      (double)(umbra_store_waited_ns(s->store) - waited_ns) * 1e-9};
     if (gate)
         umbra_gate_step(gate, 1, *checked, given, &cost);
     for (int i = 0; gate && i < given; i++)
@@ -359,6 +357,8 @@ static void read_number(simulation *s, const char *option, double value)
         s->kept = value > 0;
     else if (strcmp(option, "--cold") == 0)
         s->cold = value > 0;
+    else if (strcmp(option, "--strange") == 0)
+        s->strange = value > 0;
     else if (strcmp(option, "--behind") == 0)
         s->behind = value > 0;
     else if (strcmp(option, "--seed") == 0)
@@ -383,6 +383,21 @@ static void read_options(simulation *s, lists *o, int argc, char **argv)
         else
             read_number(s, option, atof(argv[++i]));
     }
+}
+
+/* As many tokens again, each with distinct experts by chance in every layer. */
+static void add_strangers(simulation *s)
+{
+    size_t used = (size_t)s->info->used;
+    size_t all = (size_t)s->recorded * (size_t)s->info->layers * used;
+    s->routing = need(umbra_reallocarray(s->routing, 2 * all, sizeof *s->routing));
+    umbra_random_seed(&s->random, 1);
+    for (uint16_t *of = s->routing + all; of < s->routing + 2 * all; of += used)
+        for (size_t j = 0, k = 0; j < used; j += k == j) {
+            of[j] = (uint16_t)umbra_random_below(&s->random, (uint64_t)s->info->experts);
+            for (k = 0; of[k] != of[j]; k++)
+                ;
+        }
 }
 
 int main(int argc, char **argv)
@@ -417,6 +432,7 @@ int main(int argc, char **argv)
     must(umbra_trace_open(&trace, argv[1], &err), &err);
     s.info = umbra_trace_get_info(trace);
     s.routing = read_routing(trace, &s.recorded);
+    add_strangers(&s);
     make_disk(s.file, 1 << 20);
     print_table(&s, &o);
     unlink(s.file);

@@ -408,8 +408,7 @@ static void learn_cost(umbra_drafts *d, int texts, int tokens, uint64_t experts)
 {
     double seconds = (double)(now_ns(d) - d->begun_ns) * 1e-9;
     const umbra_step_cost cost = {.seconds = seconds - (double)d->made_ns * 1e-9,
-                                  .waited_s = waited_s(d),
-                                  .experts = (double)experts};
+                                  .waited_s = waited_s(d)};
     umbra_gate_step(&d->gate, texts, d->rows, tokens, &cost);
     d->seconds += seconds;
     d->stats.tokens += (uint64_t)tokens;

@@ -5,6 +5,8 @@
 #include <string.h>
 
 static const double fade = 0.99;            /* of what a mean of times stands on, with each step */
+static const double fade_waits = 0.99;      /* the same, of what tokens and drafts wait for, */
+static const double fade_ratio = 0.997;     /* and of how widths differ in that */
 static const double fade_agreement = 0.995; /* the same; a property of the text more than of now */
 /* Steps for which what was measured says something of now: an eighth of all steps within these.
  * What a step without drafts takes is what all else is compared with. */
@@ -17,14 +19,17 @@ static const double outlier = 3;       /* times the mean: a pause of the machine
 static const double dear = 1.5;        /* times as many single steps, a step with drafts: a pause */
 static const double price = 0.005;     /* share of all the time that trying may lose */
 static const double single_price = 0.02; /* the same, for steps without drafts alone */
-static const double margin = 1.02;       /* by which drafting must promise more than none */
+static const double margin = 1.01;       /* by which drafting must promise more than none, */
+static const double worth_trying = 1.02; /* and a trial, at best, more than what is known */
 /* How many times quicker a step without drafts may be by now, if none was taken since the first. */
 static const double none_may_gain = 16;
-static const double row_guess =
-    0.5; /* of a step's time or experts, for one row more; not measured */
-static const double recent_wait = 0.04; /* the newest step's part in what an expert is waited for */
-static const double driven_out = 1;     /* reads that one read for a wrong draft causes later */
-static const double alike = 3; /* steps that its being as with a row less weighs as much as */
+static const double row_guess = 0.5; /* of what a step computes, for one row more; not measured */
+/* By which waits grow with the rows, and what that weighs beside the waits of a width, in squares
+ * of the logarithm of its rows. */
+static const double power_guess = 0.5, power_weight = 2;
+static const double like_token = 10;  /* rows that a wrong draft's being as any weighs as much as */
+static const double driven_out = 0.3; /* waits that one for a wrong draft causes later */
+static const double alike = 1; /* steps that its being as with a row less weighs as much as */
 static const double agreement_guess = 0.5; /* of drafts that were never compared, */
 static const double guess_weight = 2;      /* with so much weight */
 static const double other_text = 2;        /* most weight of what another text has said, */
@@ -176,24 +181,47 @@ static int measured_above(const umbra_gate *g, int texts, int n)
     return 0;
 }
 
-/* What a step with n drafts takes, of what was measured by rows: as measured, or on the line
- * through its neighbours. */
-static double of_rows(const umbra_gate *g, const umbra_fading *by_rows, int texts, int n)
+/* What a step with n drafts computes: as measured, or on the line through its neighbours. */
+static double compute_of(const umbra_gate *g, int texts, int n)
 {
-    if (by_rows[texts + n].weight > 0)
-        return by_rows[texts + n].mean;
+    const umbra_fading *by_rows = &g->compute_s[texts];
+    if (by_rows[n].weight > 0)
+        return by_rows[n].mean;
     int below = measured_below(g, texts, n), above = measured_above(g, texts, n);
-    double none = by_rows[texts].mean, low = by_rows[texts + below].mean;
+    double none = by_rows[0].mean, low = by_rows[below].mean;
     double slope = row_guess * none / texts;
     if (above > 0)
-        slope = (by_rows[texts + above].mean - low) / (above - below);
+        slope = (by_rows[above].mean - low) / (above - below);
     else if (below > 0)
         slope = fmax((low - none) / below, 0);
     return low + slope * (n - below);
 }
 
-/* How long an expert of a step with n drafts is waited for beside what is usual: as with a row
- * less, as long as it has not shown to differ. */
+/* Seconds for which a token that comes is waited for, and a wrong draft. */
+typedef struct each_wait {
+    double came, wrong;
+} each_wait;
+
+/* By least squares, neither below nothing. */
+static each_wait each_of(const umbra_gate *g)
+{
+    const umbra_waits *w = &g->waits;
+    if (w->came_came <= 0)
+        return (each_wait){0};
+    double came_came = w->came_came + like_token, wrong_wrong = w->wrong_wrong + like_token;
+    double came_wrong = w->came_wrong - like_token;
+    double by = came_came * wrong_wrong - came_wrong * came_wrong;
+    each_wait e = {(wrong_wrong * w->came_s - came_wrong * w->wrong_s) / by,
+                   (came_came * w->wrong_s - came_wrong * w->came_s) / by};
+    if (e.wrong < 0)
+        e = (each_wait){w->came_s / came_came, 0};
+    else if (e.came < 0)
+        e = (each_wait){0, w->wrong_s / wrong_wrong};
+    return e;
+}
+
+/* How long a step with n drafts waits beside what its tokens and wrong drafts usually do: as with a
+ * row less, as long as it has not shown to differ. */
 static double ratio_of(const umbra_gate *g, int texts, int n)
 {
     double ratio = 1;
@@ -204,56 +232,61 @@ static double ratio_of(const umbra_gate *g, int texts, int n)
     return ratio;
 }
 
-/* What a step with n drafts waits for the experts that any of its rows needs. How long that is for
- * one changes with what the cache holds, for all widths alike. Of a step wider than all that were
- * measured: waits grow with a power of the rows, by as much as up to the widest. */
-static double waits_of(const umbra_gate *g, int texts, int n)
+/* By what power of the rows waits grow: as they do up to the widest step that was measured. */
+static double power_of(int texts, int widest, double waits_s, double none_s)
 {
-    int below = measured_below(g, texts, n);
-    if (below > 0 && g->compute_s[texts + n].weight <= 0 && measured_above(g, texts, n) == 0) {
-        double widest = waits_of(g, texts, below), none = waits_of(g, texts, 0);
-        double rows = texts + below, power = 1;
-        if (none > 0)
-            power = fmin(log(fmax(widest / none, 1)) / log(rows / texts), 1);
-        return widest * pow((texts + n) / rows, power);
-    }
-    return of_rows(g, g->experts, texts, n) * g->wait_s.mean * ratio_of(g, texts, n);
+    double rows = log((double)(texts + widest) / texts);
+    double grown = none_s > 0 ? log(fmax(waits_s / none_s, 1)) : 0;
+    return fmin((rows * grown + power_guess * power_weight) / (rows * rows + power_weight), 1);
+}
+
+/* What a step with n drafts waits of which so many tokens come. */
+static double waits_of(const umbra_gate *g, int texts, int n, double came)
+{
+    each_wait e = each_of(g);
+    double rows = texts + n, waits_s = e.came * came + e.wrong * (rows - came);
+    if (n == 0 || g->compute_s[texts + n].weight > 0 || measured_above(g, texts, n) > 0)
+        return waits_s * ratio_of(g, texts, n);
+    int widest = measured_below(g, texts, n);
+    double less = (texts + widest) / rows, none_s = e.came * texts * ratio_of(g, texts, 0);
+    waits_s *= less * ratio_of(g, texts, widest);
+    return waits_s * pow(1 / less, power_of(texts, widest, waits_s, none_s));
 }
 
 /* The time of a step with n drafts: computing and waiting. */
-static double seconds_of(const umbra_gate *g, int texts, int n)
+static double seconds_of(const umbra_gate *g, const plan *p, int n)
 {
-    return of_rows(g, g->compute_s, texts, n) + waits_of(g, texts, n);
+    return compute_of(g, p->texts, n) + waits_of(g, p->texts, n, p->tokens[n]);
 }
 
 /* The least and the most that it may take, where it was not measured lately: as a narrower step,
  * and as much for each row more as for one of those without drafts. A step without drafts may have
  * become quicker, the more the greater the part of all steps that came since: the first ones fill
  * caches. */
-static double least_seconds(const umbra_gate *g, int texts, int n)
+static double least_seconds(const umbra_gate *g, const plan *p, int n)
 {
-    if (is_fresh(g, texts, n))
-        return seconds_of(g, texts, n);
+    if (is_fresh(g, p->texts, n))
+        return seconds_of(g, p, n);
     if (n > 0)
-        return seconds_of(g, texts, measured_below(g, texts, n));
-    double since = (double)(g->steps - g->compute_s[texts].when) / (double)g->steps;
-    return seconds_of(g, texts, 0) / (1 + none_may_gain * since);
+        return seconds_of(g, p, measured_below(g, p->texts, n));
+    double since = (double)(g->steps - g->compute_s[p->texts].when) / (double)g->steps;
+    return seconds_of(g, p, 0) / (1 + none_may_gain * since);
 }
 
-static double most_seconds(const umbra_gate *g, int texts, int n)
+static double most_seconds(const umbra_gate *g, const plan *p, int n)
 {
-    if (n == 0 || is_fresh(g, texts, n))
-        return seconds_of(g, texts, n);
-    int below = measured_below(g, texts, n);
-    return seconds_of(g, texts, below) + (n - below) * seconds_of(g, texts, 0) / texts;
+    if (n == 0 || is_fresh(g, p->texts, n))
+        return seconds_of(g, p, n);
+    int below = measured_below(g, p->texts, n);
+    return seconds_of(g, p, below) + (n - below) * seconds_of(g, p, 0) / p->texts;
 }
 
-/* Also pays for what is read for wrong drafts: it drives out what later steps read again. */
+/* Also pays for what wrong drafts drive out of the cache, which later steps wait for. */
 static double rate_of(const umbra_gate *g, const plan *p, int n)
 {
-    double tokens = p->tokens[n], wrong = 1 - tokens / (p->texts + n);
-    double seconds =
-        seconds_of(g, p->texts, n) + p->make_s[n] + driven_out * wrong * waits_of(g, p->texts, n);
+    double tokens = p->tokens[n], wrong = p->texts + n - tokens;
+    double later_s = driven_out * wrong * each_of(g).wrong * ratio_of(g, p->texts, n);
+    double seconds = seconds_of(g, p, n) + p->make_s[n] + later_s;
     return seconds > 0 ? tokens / seconds : 0;
 }
 
@@ -294,9 +327,9 @@ double umbra_gate_rate(const umbra_gate *g, const umbra_offer *offers, int n, in
  * worth knowing, and costs no more than may be lost if nothing goes well. */
 static bool is_worth_trying(const umbra_gate *g, const plan *p, int n, double best_rate)
 {
-    double hoped = p->hoped[n] / (least_seconds(g, p->texts, n) + p->make_s[n]);
-    double lost_s = most_seconds(g, p->texts, n) + p->make_s[n] - p->tokens[n] / best_rate;
-    if (hoped <= best_rate * margin)
+    double hoped = p->hoped[n] / (least_seconds(g, p, n) + p->make_s[n]);
+    double lost_s = most_seconds(g, p, n) + p->make_s[n] - p->tokens[n] / best_rate;
+    if (hoped <= best_rate * worth_trying)
         return false;
     return n == 0 ? lost_s <= single_price * (g->all_s - g->single_s)
                   : g->lost_s + lost_s <= price * g->all_s;
@@ -363,9 +396,9 @@ static void follow_drift(umbra_gate *g, int texts, const umbra_fading *before)
 }
 
 /* The least part that the newest step has in a mean. */
-static double part_of_newest(const umbra_gate *g, double least)
+static double part_of_newest(const umbra_gate *g)
 {
-    return fmax(least, fmin(fill_steps / (double)(g->steps + 1), most_part));
+    return fmax(least_part, fmin(fill_steps / (double)(g->steps + 1), most_part));
 }
 
 static void take_compute(umbra_gate *g, int texts, int drafts, double seconds)
@@ -374,22 +407,26 @@ static void take_compute(umbra_gate *g, int texts, int drafts, double seconds)
     const umbra_fading before = *f;
     if (f->mean > outlier * seconds) /* what it stood on was a pause */
         f->mean = seconds;
-    double least = is_fresh(g, texts, drafts) ? part_of_newest(g, least_part) : most_part;
+    double least = is_fresh(g, texts, drafts) ? part_of_newest(g) : most_part;
     take(f, usual(g, texts, drafts, seconds), least);
     f->when = g->steps + 1;
     if (drafts == 0)
         follow_drift(g, texts, &before);
 }
 
-static void take_wait(umbra_gate *g, int rows, const umbra_step_cost *cost)
+/* A step of many rows scatters more, and weighs less. */
+static void take_wait(umbra_gate *g, int rows, int tokens, double waited_s)
 {
-    if (cost->experts <= 0)
-        return;
-    double wait_s = cost->waited_s / cost->experts;
-    take(&g->experts[rows], cost->experts, least_part);
-    if (g->wait_s.mean > 0)
-        take(&g->wait_ratio[rows], fmin(wait_s / g->wait_s.mean, outlier), 0);
-    take(&g->wait_s, wait_s, part_of_newest(g, recent_wait));
+    umbra_waits *w = &g->waits;
+    each_wait e = each_of(g);
+    double came = tokens, wrong = rows - tokens, usual_s = e.came * came + e.wrong * wrong;
+    if (usual_s > 0)
+        take(&g->wait_ratio[rows], fmin(waited_s / usual_s, outlier), 0);
+    w->came_came = w->came_came * fade_waits + came * came / rows;
+    w->came_wrong = w->came_wrong * fade_waits + came * wrong / rows;
+    w->wrong_wrong = w->wrong_wrong * fade_waits + wrong * wrong / rows;
+    w->came_s = w->came_s * fade_waits + came * waited_s / rows;
+    w->wrong_s = w->wrong_s * fade_waits + wrong * waited_s / rows;
 }
 
 void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umbra_step_cost *cost)
@@ -398,13 +435,13 @@ void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umb
         return;
     for (int i = 1; i <= UMBRA_GATE_ROWS; i++) {
         g->compute_s[i].weight *= fade;
-        g->wait_ratio[i].weight *= fade;
+        g->wait_ratio[i].weight *= fade_ratio;
     }
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
         for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
             g->agreement[k][i].weight *= fade_agreement;
     take_compute(g, texts, drafts, fmax(cost->seconds - cost->waited_s, 0));
-    take_wait(g, texts + drafts, cost);
+    take_wait(g, texts + drafts, tokens, cost->waited_s);
     g->steps++;
     g->all_s += cost->seconds;
     if (drafts == 0)

@@ -5,11 +5,11 @@
  * of draft and by position behind the last certain token; drafts are compared with what came
  * whether they were checked or not, so that those which cost nothing to make are judged without a
  * price. And how long a step takes that checks so many of them: it computes, and it waits for
- * reads. The reads are of the experts that any of its rows needs, the union, times what one of them
- * is waited for by the present hit rate: that is measured on steps of all widths together, since it
- * changes quickly and differs greatly from step to step. What was measured fades, and what has
- * faded is tried again: at a price, which is the time lost against the best that is known, and
- * which never comes to more than a small share of all the time.
+ * reads. Waits differ greatly from step to step and change as the cache does, for all widths alike,
+ * so they are measured on steps of all widths together: what each token that comes is waited for,
+ * and what each wrong draft, which mostly asks for experts that nobody else does. What was measured
+ * fades, and what has faded is tried again: at a price, which is the time lost against the best
+ * that is known, and which never comes to more than a small share of all the time.
  *
  * Several texts may be written in one step, each with drafts of its own: then it is the whole step
  * that is priced, by its rows, whosever they are, and of all drafts those are taken first that are
@@ -61,17 +61,20 @@ typedef struct umbra_offer {
 typedef struct umbra_step_cost {
     double seconds;  /* in all */
     double waited_s; /* of these, for reads */
-    double experts;  /* asked for: those that any row of a layer needs; 0: not known */
 } umbra_step_cost;
 
+/* Products of tokens that came, wrong drafts and waits in seconds, summed over steps that fade. */
+typedef struct umbra_waits {
+    double came_came, came_wrong, wrong_wrong, came_s, wrong_s;
+} umbra_waits;
+
 typedef struct umbra_gate {
-    /* Of a step of so many rows, whosever they are: time but for waiting; experts that its rows
-     * need together; how long each is waited for beside what is usual. */
+    /* Of a step of so many rows, whosever they are: time but for waiting; waiting beside what is
+     * usual for its tokens and wrong drafts. */
     umbra_fading compute_s[UMBRA_GATE_ROWS + 1];
-    umbra_fading experts[UMBRA_GATE_ROWS + 1];
     umbra_fading wait_ratio[UMBRA_GATE_ROWS + 1];
-    umbra_fading wait_s;                    /* for an expert, whatever the rows */
-    umbra_fading make_s[UMBRA_DRAFT_KINDS]; /* of making one draft */
+    umbra_waits waits;                                           /* whatever the rows */
+    umbra_fading make_s[UMBRA_DRAFT_KINDS];                      /* of making one draft */
     umbra_fading agreement[UMBRA_DRAFT_KINDS][UMBRA_DRAFT_MOST]; /* where those before agreed */
     uint64_t steps;
     double all_s, lost_s; /* time of all steps; lost by trying drafts */

@@ -278,15 +278,12 @@ static void changes_are_followed(void **state)
     assert_true(w.last_tokens / w.last_s > 0.97 / w.step_s[0]);
 }
 
-/* A step of n drafts that all agree or all do not, with experts of which each is waited for so
- * long. */
-static void waiting_step(umbra_gate *g, int n, bool agree, double compute_s, double wait_s)
+/* A step of n drafts that all agree or all do not, whose rows wait for so long each. */
+static void waiting_step(umbra_gate *g, int n, bool agree, double compute_s, double row_s)
 {
-    double experts = 128 * (1 + n);
+    double waited_s = (1 + n) * row_s;
     umbra_gate_step(g, 1, n, agree ? n + 1 : 1,
-                    &(umbra_step_cost){.seconds = compute_s + experts * wait_s,
-                                       .waited_s = experts * wait_s,
-                                       .experts = experts});
+                    &(umbra_step_cost){.seconds = compute_s + waited_s, .waited_s = waited_s});
 }
 
 /* The first steps wait for a cache to fill: what they took is not held against single steps, nor
@@ -303,7 +300,7 @@ static void a_cold_cache_is_no_reason_to_draft(void **state)
         umbra_gate_made(&g, &watch, 0, drafts, MOST, 0);
         int n = choose(&g, 0, MOST);
         bool agree = i < 20; /* and then never again */
-        waiting_step(&g, n, agree, 0.005 * (1 + 0.8 * n), i < 4 ? 2e-4 : 1e-6);
+        waiting_step(&g, n, agree, 0.005 * (1 + 0.8 * n), i < 4 ? 25e-3 : 1e-4);
         for (int t = 0; t <= (agree ? n : 0); t++)
             umbra_gate_came(&g, &watch, agree ? 0 : 1);
         drafted += i >= 100 ? n : 0;
@@ -311,13 +308,12 @@ static void a_cold_cache_is_no_reason_to_draft(void **state)
     assert_true(drafted < 20);
 }
 
-/* Reads that are waited for are priced by the experts of a step, on whatever width they were
- * measured: where each row asks for as many again, nothing is gained once disks are the bottleneck.
- */
-static void the_union_of_experts_is_priced(void **state)
+/* Reads that are waited for are priced, on whatever width they were measured: where each row waits
+ * for as many again, nothing is gained once disks are the bottleneck. */
+static void waits_are_priced(void **state)
 {
     (void)state;
-    const double waits_s[] = {0, 1e-3};
+    const double waits_s[] = {0, 0.128};
     for (int w = 0; w < 2; w++) {
         umbra_watch watch = {.n = 0};
         umbra_gate g;
@@ -420,7 +416,7 @@ int main(void)
         cmocka_unit_test(changes_are_followed),
         cmocka_unit_test(kinds_are_judged_apart),
         cmocka_unit_test(a_cold_cache_is_no_reason_to_draft),
-        cmocka_unit_test(the_union_of_experts_is_priced),
+        cmocka_unit_test(waits_are_priced),
         cmocka_unit_test(the_likeliest_of_several_texts_are_taken),
         cmocka_unit_test(drafts_that_wait_are_bounded),
     };
