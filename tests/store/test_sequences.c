@@ -302,6 +302,25 @@ static void test_eight_users_are_eight_uses(void **state)
     }
 }
 
+/* A check of sixteen tokens lets more be forgotten than a single step: after as many of either, two
+ * uses of long ago outlive one of now, or do not. */
+static void test_uses_fade_by_tokens(void **state)
+{
+    (void)state;
+    static const int old = 1, now = 2, next = 3, uses = 2;
+    for (int tokens = 0; tokens <= 16; tokens += 8) {
+        umbra_store *s = open_for(1, 2, 8);
+        run(s, &(umbra_batch){.layer = 1, .experts = &old, .uses = &uses, .n = 1});
+        for (int i = 0; i < 8 * LAYERS; i++)
+            run(s, &(umbra_batch){.kind = UMBRA_BATCH_VERIFY, .layer = 1, .tokens = tokens});
+        decode(s, 1, &now, 1);
+        decode(s, 1, &next, 1);
+        assert_int_equal(is_there(s, 1, old), tokens < 8);
+        assert_int_equal(is_there(s, 1, now), tokens >= 8);
+        umbra_store_close(&s);
+    }
+}
+
 /* In a step of both, what only a prompt's rows use goes before what a decoded row uses once. */
 static void test_prompt_beside_decoding(void **state)
 {
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_forgotten_forecasts_are_not_read),
         cmocka_unit_test(test_each_expert_is_read_once),
         cmocka_unit_test(test_eight_users_are_eight_uses),
+        cmocka_unit_test(test_uses_fade_by_tokens),
         cmocka_unit_test(test_prompt_beside_decoding),
         cmocka_unit_test(test_probes_count_nothing),
         cmocka_unit_test(test_prompt_rows_teach_nothing),
