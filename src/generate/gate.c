@@ -214,9 +214,9 @@ static each_wait each_of(const umbra_gate *g)
     each_wait e = {(wrong_wrong * w->came_s - came_wrong * w->wrong_s) / by,
                    (came_came * w->wrong_s - came_wrong * w->came_s) / by};
     if (e.wrong < 0)
-        e = (each_wait){w->came_s / came_came, 0};
+        e = (each_wait){w->came_s / w->came_came, 0};
     else if (e.came < 0)
-        e = (each_wait){0, w->wrong_s / wrong_wrong};
+        e = (each_wait){0, w->wrong_s / w->wrong_wrong};
     return e;
 }
 
