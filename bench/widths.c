@@ -45,7 +45,7 @@ static const double scale = 0.01;
 
 typedef struct simulation {
     const umbra_trace_info *info;
-    uint16_t *routing; /* (2 T, L, k): as recorded, then by chance */
+    uint16_t *routing; /* (T, L, k); with --strange as many more by chance */
     int recorded;      /* T */
     double compute_ms, experts_share, expert_kb, row_share, make_share;
     int tokens, text, prompt;
@@ -432,7 +432,8 @@ int main(int argc, char **argv)
     must(umbra_trace_open(&trace, argv[1], &err), &err);
     s.info = umbra_trace_get_info(trace);
     s.routing = read_routing(trace, &s.recorded);
-    add_strangers(&s);
+    if (s.strange)
+        add_strangers(&s);
     make_disk(s.file, 1 << 20);
     print_table(&s, &o);
     unlink(s.file);

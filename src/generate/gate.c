@@ -4,9 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-static const double fade = 0.99;            /* of what a mean of times stands on, with each step */
-static const double fade_waits = 0.99;      /* the same, of what tokens and drafts wait for, */
-static const double fade_ratio = 0.997;     /* and of how widths differ in that */
+static const double fade = 0.99;            /* of what times and waits stand on, with each step */
+static const double fade_ratio = 0.997;     /* the same, of how widths differ in waiting */
 static const double fade_agreement = 0.995; /* the same; a property of the text more than of now */
 /* Steps for which what was measured says something of now: an eighth of all steps within these.
  * What a step without drafts takes is what all else is compared with. */
@@ -422,11 +421,11 @@ static void take_wait(umbra_gate *g, int rows, int tokens, double waited_s)
     double came = tokens, wrong = rows - tokens, usual_s = e.came * came + e.wrong * wrong;
     if (usual_s > 0)
         take(&g->wait_ratio[rows], fmin(waited_s / usual_s, outlier), 0);
-    w->came_came = w->came_came * fade_waits + came * came / rows;
-    w->came_wrong = w->came_wrong * fade_waits + came * wrong / rows;
-    w->wrong_wrong = w->wrong_wrong * fade_waits + wrong * wrong / rows;
-    w->came_s = w->came_s * fade_waits + came * waited_s / rows;
-    w->wrong_s = w->wrong_s * fade_waits + wrong * waited_s / rows;
+    w->came_came = w->came_came * fade + came * came / rows;
+    w->came_wrong = w->came_wrong * fade + came * wrong / rows;
+    w->wrong_wrong = w->wrong_wrong * fade + wrong * wrong / rows;
+    w->came_s = w->came_s * fade + came * waited_s / rows;
+    w->wrong_s = w->wrong_s * fade + wrong * waited_s / rows;
 }
 
 void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umbra_step_cost *cost)

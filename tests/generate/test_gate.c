@@ -300,7 +300,7 @@ static void a_cold_cache_is_no_reason_to_draft(void **state)
         umbra_gate_made(&g, &watch, 0, drafts, MOST, 0);
         int n = choose(&g, 0, MOST);
         bool agree = i < 20; /* and then never again */
-        waiting_step(&g, n, agree, 0.005 * (1 + 0.8 * n), i < 4 ? 25e-3 : 1e-4);
+        waiting_step(&g, n, agree, 0.005 * (1 + 0.8 * n), i < 4 ? 25.6e-3 : 1.28e-4);
         for (int t = 0; t <= (agree ? n : 0); t++)
             umbra_gate_came(&g, &watch, agree ? 0 : 1);
         drafted += i >= 100 ? n : 0;
