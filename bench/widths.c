@@ -6,7 +6,8 @@
  *   widths TRACES [--wide N...] [--disk BYTES/S,LATENCY...] [--residency SHARE...]
  *          [--agree SHARE...] [--width N...] [--tokens N] [--compute MS] [--experts SHARE]
  *          [--expert KB] [--row SHARE] [--make SHARE] [--text N] [--prompt N] [--kept 1]
- *          [--prompt-agree SHARE] [--cold 1] [--behind 1] [--strange 1] [--seed N]
+ *          [--prompt-agree SHARE] [--cold 1] [--behind 1] [--strange 1] [--noise SHARE]
+ *          [--seed N]
  *
  * --compute: milliseconds of computing per token, everything in memory (4.8), of which --experts
  * (.57) are experts, of --expert kilobytes each (83); --wide: experts so many times as large, in
@@ -16,7 +17,8 @@
  * some other token of the traces, and so do those behind it; --behind 1: those behind it are the
  * text's again, each as often as the first (as umbra bench --draft told: makes them); --strange 1:
  * a wrong one asks for experts by chance, as hardly any token does.
- * --seed: of which drafts come true where the gate decides (1).
+ * --noise: computing scatters by so much (0), alike in steps that follow each other, and one step
+ * of fifty is a pause; --seed: of that, and of which drafts come true where the gate decides (1).
  *
  * --text: texts of so many tokens (0: all tokens are one), each by a gate that knows nothing but
  * what drafts behind the --prompt tokens before it (32) would have come to, and begins when the
@@ -27,6 +29,7 @@
  * Prints by disk, residency and agreement the experts that were there (hits), the gain in time over
  * no drafts by number of drafts, the gate's (auto), and what that is of the best. */
 #include <limits.h>
+#include <math.h>
 #include <unistd.h>
 
 #include "base/random.h"
@@ -47,7 +50,7 @@ typedef struct simulation {
     const umbra_trace_info *info;
     uint16_t *routing; /* (T, L, k); with --strange as many more by chance */
     int recorded;      /* T */
-    double compute_ms, experts_share, expert_kb, row_share, make_share;
+    double compute_ms, experts_share, expert_kb, row_share, make_share, noise;
     int tokens, text, prompt;
     double prompt_agree; /* -1: as in the text */
     bool kept, behind, cold, strange;
@@ -58,7 +61,8 @@ typedef struct simulation {
     umbra_store *store;
     umbra_clock clock;
     uint64_t now_ns;
-    umbra_random random;
+    umbra_random random, luck;
+    double drift, slow; /* of the step's computing: logarithm of its noise; times as long */
     umbra_watch watch;
     int row[ROWS]; /* tokens of the step's rows */
     int rows;
@@ -81,7 +85,7 @@ static void compute(simulation *s, double ns, int pieces)
 {
     umbra_error err = {0};
     for (int i = 0; i < pieces; i++) {
-        s->now_ns += (uint64_t)(ns / pieces);
+        s->now_ns += (uint64_t)(ns * s->slow / pieces);
         must(umbra_store_poll(s->store, &err), &err);
     }
 }
@@ -154,11 +158,26 @@ static void make_drafts(simulation *s, double agree, int32_t *wrong)
         wrong[i] = umbra_random_unit(&s->random) >= agree;
 }
 
+/* How long the coming step computes beside what it should: alike to those before, with a standard
+ * deviation of `noise`; and one of fifty is a pause, of half a step to four of them. */
+static void vary_speed(simulation *s)
+{
+    double z = -6;
+    for (int i = 0; i < 12; i++)
+        z += umbra_random_unit(&s->luck);
+    s->drift = 0.7 * s->drift + 0.7 * s->noise * z;
+    s->slow = exp(s->drift);
+    double pause = umbra_random_unit(&s->luck), long_pause = umbra_random_unit(&s->luck);
+    if (s->noise > 0 && pause < 0.02)
+        s->slow *= 1.5 + 3.5 * long_pause * long_pause;
+}
+
 /* A step from place t with a fixed number of drafts, or the gate's. Returns the tokens it gives. */
 static int run_step(simulation *s, int t, double agree, umbra_gate *gate, int width, int *checked)
 {
     int32_t wrong[UMBRA_DRAFT_MOST];
     make_drafts(s, agree, wrong);
+    vary_speed(s);
     double make_ns = s->make_share * s->compute_ms * 1e6;
     if (gate && make_ns <= 0)
         umbra_gate_made(gate, &s->watch, 0, wrong, UMBRA_DRAFT_MOST, 0);
@@ -258,6 +277,9 @@ static outcome run(simulation *s, const setup *at, int width)
     bool gated = width < 0;
     int steps = 0, checked, t = 0, warm = s->tokens / 2, text = s->text > 0 ? s->text : INT_MAX;
     umbra_random_seed(&s->random, width < 0 ? s->seed : 1);
+    umbra_random_seed(&s->luck, 100 * s->seed + (uint64_t)(width + 1));
+    s->drift = 0;
+    s->slow = 1;
     s->wide = at->wide;
     s->hits = s->used = 0;
     open_store(s, at);
@@ -347,6 +369,8 @@ static void read_number(simulation *s, const char *option, double value)
         s->row_share = value;
     else if (strcmp(option, "--make") == 0)
         s->make_share = value;
+    else if (strcmp(option, "--noise") == 0)
+        s->noise = value;
     else if (strcmp(option, "--text") == 0)
         s->text = (int)value;
     else if (strcmp(option, "--prompt") == 0)

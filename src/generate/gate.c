@@ -14,9 +14,9 @@ static const double most_part =
     0.5; /* of the newest value in a mean, for what was measured before */
 static const double least_part = 0.08; /* of the newest time in a mean: things change, */
 static const double fill_steps = 3;    /* most while caches fill: so many over all steps */
-static const double outlier = 3;       /* times the mean: a pause of the machine's */
-static const double dear = 1.5;        /* times as many single steps, a step with drafts: a pause */
-static const double price = 0.005;     /* share of all the time that trying may lose */
+static const double pause = 1.4;   /* times the mean: what is above is a pause of the machine's, */
+static const double outlier = 3;   /* times as long as now: and what the mean stands on was one */
+static const double price = 0.005; /* share of all the time that trying may lose */
 static const double single_price = 0.02; /* the same, for steps without drafts alone */
 static const double margin = 1.01;       /* by which drafting must promise more than none, */
 static const double worth_trying = 1.02; /* and a trial, at best, more than what is known */
@@ -378,9 +378,9 @@ static double usual(const umbra_gate *g, int texts, int drafts, double seconds)
 {
     const umbra_fading *f = &g->compute_s[texts + drafts], *none = &g->compute_s[texts];
     if (f->weight >= 1)
-        seconds = fmin(seconds, outlier * f->mean);
+        seconds = fmin(seconds, pause * f->mean);
     if (drafts > 0 && none->weight > 0)
-        seconds = fmin(seconds, dear * (texts + drafts) * none->mean / texts);
+        seconds = fmin(seconds, (texts + drafts) * none->mean / texts);
     return seconds;
 }
 
@@ -404,10 +404,10 @@ static void take_compute(umbra_gate *g, int texts, int drafts, double seconds)
 {
     umbra_fading *f = &g->compute_s[texts + drafts];
     const umbra_fading before = *f;
-    if (f->mean > outlier * seconds) /* what it stood on was a pause */
+    if (f->mean > outlier * seconds)
         f->mean = seconds;
     double least = is_fresh(g, texts, drafts) ? part_of_newest(g) : most_part;
-    take(f, usual(g, texts, drafts, seconds), least);
+    take(f, seconds, least);
     f->when = g->steps + 1;
     if (drafts == 0)
         follow_drift(g, texts, &before);
@@ -439,13 +439,15 @@ void umbra_gate_step(umbra_gate *g, int texts, int drafts, int tokens, const umb
     for (int k = 0; k < UMBRA_DRAFT_KINDS; k++)
         for (int i = 0; i < UMBRA_DRAFT_MOST; i++)
             g->agreement[k][i].weight *= fade_agreement;
-    take_compute(g, texts, drafts, fmax(cost->seconds - cost->waited_s, 0));
+    double compute_s = usual(g, texts, drafts, fmax(cost->seconds - cost->waited_s, 0));
+    take_compute(g, texts, drafts, compute_s);
     take_wait(g, texts + drafts, tokens, cost->waited_s);
     g->steps++;
     g->all_s += cost->seconds;
     if (drafts == 0)
         g->single_s = g->all_s;
     else if (g->trying && g->best_rate > 0)
-        g->lost_s = fmax(g->lost_s + cost->seconds + g->trial_s - tokens / g->best_rate, 0);
+        g->lost_s =
+            fmax(g->lost_s + compute_s + cost->waited_s + g->trial_s - tokens / g->best_rate, 0);
     g->trying = false;
 }
