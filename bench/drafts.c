@@ -1,16 +1,18 @@
 /* bench_drafts MODEL [--ram SIZE...] [--io IO...] [--agree SHARE...] [--width N...] [--tokens N]
- * [--warm N] [--turn N] [--rounds N] [--threads N] [--kernels NAME]: what drafts are worth by their
- * number, and how near the gate comes to the best number, told so that a machine which drifts takes
- * no part in it. One engine without drafts, one for each number of drafts (1 2 4 8) and one with
- * the gate write the same text side by side, --turn tokens (16) in turns. Drafts are the true
- * text's, but where it is hard to guess: a share 1 - agree (.9) of its places, the same for all.
+ * [--warm N] [--turn N] [--rounds N] [--seconds N] [--threads N] [--kernels NAME]: what drafts are
+ * worth by their number, and how near the gate comes to the best number, told so that a machine
+ * which drifts takes no part in it. One engine without drafts, one for each number of drafts (1 2 4
+ * 8) and one with the gate write the same text side by side, --turn tokens (16) in turns. Drafts
+ * are the true text's, but where it is hard to guess: a share 1 - agree (.9) of its places, the
+ * same for all.
  *
- * A round (9) is a text, drawn at .8: a beginning of 32 tokens, --warm (256) that are not counted
- * and --tokens (256) that are. Printed are by disk, budget and agreement: milliseconds of a token
- * without drafts and how many of its experts are in memory; the gain in time over that by number of
- * drafts and of the gate (auto); what the gate is of the number whose gain is best, none included;
- * how many drafts a step of the gate checks, and megabytes read per token without drafts and by the
- * gate. Gains are geometric means of the rounds, with the standard error behind them. */
+ * A round (9; none begins later than --seconds after the first) is a text, drawn at .8: a beginning
+ * of 32 tokens, --warm (256) that are not counted and --tokens (256) that are. Printed are by disk,
+ * budget and agreement: milliseconds of a token without drafts and how many of its experts are in
+ * memory; the gain in time over that by number of drafts and of the gate (auto); what the gate is
+ * of the number whose gain is best, none included; how many drafts a step of the gate checks, and
+ * megabytes read per token without drafts and by the gate. Gains are geometric means of the rounds,
+ * with the standard error behind them. */
 #include <math.h>
 
 #include <umbra/umbra.h>
@@ -20,14 +22,14 @@
 #include "generate/drafts.h"
 #include "numbers.h"
 
-enum { MOST_WORDS = 16, MOST_ROUNDS = 256, MOST_TOKENS = 1 << 12, BEGIN = 32 };
+enum { MOST_WORDS = 16, MOST_ROUNDS = 256, MOST_TOKENS = 1 << 12, BEGIN = 32, FOREVER = 1 << 30 };
 
 typedef struct settings {
     const char *model, *kernels, *io[MOST_WORDS];
     uint64_t ram[MOST_WORDS];
     double agree[MOST_WORDS];
     int width[MOST_WORDS];
-    int n_io, n_ram, n_agree, n_widths, tokens, warm, turn, rounds, threads;
+    int n_io, n_ram, n_agree, n_widths, tokens, warm, turn, rounds, seconds, threads;
 } settings;
 
 /* The text of a round, and what of it can be guessed. */
@@ -284,46 +286,50 @@ static double gain(const outcome *of, int rounds, int one, int other, double *er
     return exp(mean);
 }
 
-static void print_gains(const settings *s, const outcome *of)
+static void print_gains(const settings *s, const outcome *of, int rounds)
 {
     int n = s->n_widths + 2, gate = n - 1, best = 0;
     double error, best_gain = 1;
     for (int i = 1; i < gate; i++) {
-        double of_i = gain(of, s->rounds, i, 0, &error);
+        double of_i = gain(of, rounds, i, 0, &error);
         printf(" %5.2f", of_i);
         best = of_i > best_gain ? i : best;
         best_gain = fmax(best_gain, of_i);
     }
-    printf(" | %5.2f", gain(of, s->rounds, gate, 0, &error));
+    printf(" | %5.2f", gain(of, rounds, gate, 0, &error));
     printf(" %5.3f", error);
-    printf(" | %5.3f", gain(of, s->rounds, gate, best, &error));
+    printf(" | %5.3f", gain(of, rounds, gate, best, &error));
     printf(" %5.3f |", error);
 }
 
 static void measure(const umbra_model *model, const settings *s, const char *io, uint64_t ram,
                     double agree)
 {
-    outcome *of = need(calloc((size_t)s->rounds, sizeof *of)), mean = {.checked = 0};
-    for (int r = 0; r < s->rounds; r++) {
-        run_round(model, s, io, ram, agree, r, &of[r]);
-        mean.token_s[0] += of[r].token_s[0] / s->rounds;
-        mean.hits += of[r].hits / s->rounds;
-        mean.checked += of[r].checked / s->rounds;
+    outcome *of = need(calloc((size_t)s->rounds, sizeof *of)), sum = {.checked = 0};
+    int rounds = 0;
+    for (double start = now(); rounds < s->rounds && now() < start + s->seconds; rounds++) {
+        outcome *round = &of[rounds];
+        run_round(model, s, io, ram, agree, rounds, round);
+        sum.token_s[0] += round->token_s[0];
+        sum.hits += round->hits;
+        sum.checked += round->checked;
         for (int i = 0; i < 2; i++)
-            mean.read[i] += of[r].read[i] / s->rounds;
+            sum.read[i] += round->read[i];
     }
-    printf("%-16s %9.3g %4.0f %7.2f %4.0f |", io, (double)ram, 100 * agree, 1e3 * mean.token_s[0],
-           100 * mean.hits);
-    print_gains(s, of);
-    printf(" %5.2f %6.2f %6.2f\n", mean.checked, 1e-6 * mean.read[0], 1e-6 * mean.read[1]);
+    double each = 1.0 / rounds;
+    printf("%-16s %9.3g %4.0f %6d %7.2f %4.0f |", io, (double)ram, 100 * agree, rounds,
+           1e3 * each * sum.token_s[0], 100 * each * sum.hits);
+    print_gains(s, of, rounds);
+    printf(" %6.2f %6.2f %6.2f\n", each * sum.checked, 1e-6 * each * sum.read[0],
+           1e-6 * each * sum.read[1]);
     fflush(stdout);
     free(of);
 }
 
 static void print_head(const settings *s)
 {
-    printf("%s, %d tokens behind %d, %d rounds\n%-16s %9s %4s %7s %4s |", s->model, s->tokens,
-           BEGIN + s->warm, s->rounds, "disk", "ram", "%", "ms", "hits");
+    printf("%s, %d tokens behind %d\n%-16s %9s %4s %6s %7s %4s |", s->model, s->tokens,
+           BEGIN + s->warm, "disk", "ram", "%", "rounds", "ms", "hits");
     for (int i = 0; i < s->n_widths; i++)
         printf("   x%-2d", s->width[i]);
     printf(" |  auto    +- |  best    +- |drafts   MB, auto's\n");
@@ -335,7 +341,7 @@ static void usage(void)
 {
     fputs("usage: bench_drafts MODEL [--ram SIZE...] [--io IO...] [--agree SHARE...]\n"
           "                    [--width N...] [--tokens N] [--warm N] [--turn N] [--rounds N]\n"
-          "                    [--threads N] [--kernels NAME]\n",
+          "                    [--seconds N] [--threads N] [--kernels NAME]\n",
           stderr);
     exit(2);
 }
@@ -367,6 +373,8 @@ static void take_word(void *self, const char *option, const char *word)
         s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS));
     else if (strcmp(option, "--rounds") == 0)
         s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS));
+    else if (strcmp(option, "--seconds") == 0)
+        s->seconds = (int)given((uint64_t)count_of(word, FOREVER));
     else if (strcmp(option, "--kernels") == 0)
         s->kernels = word;
     else if (strcmp(option, "--threads") == 0)
