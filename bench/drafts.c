@@ -387,8 +387,13 @@ static void take_word(void *self, const char *option, const char *word)
 
 int main(int argc, char **argv)
 {
-    settings s = {
-        .io = {"auto"}, .agree = {0.9}, .tokens = 256, .warm = 256, .turn = 16, .rounds = 9};
+    settings s = {.io = {"auto"},
+                  .agree = {0.9},
+                  .tokens = 256,
+                  .warm = 256,
+                  .turn = 16,
+                  .rounds = 9,
+                  .seconds = FOREVER};
     umbra_error err = {0};
     umbra_model *model;
     each_word(argc, argv, take_word, &s);
