@@ -222,13 +222,13 @@ static void begin_counting(writer *w)
     umbra_store_reset_stats(umbra_engine_store(w->engine));
 }
 
-/* They write the text in turns. */
+/* They write the text in turns, of which each begins with another one, this way round and that. */
 static void take_turns(writer *w, int n, const settings *s, int length, int round)
 {
-    int first = round;
-    for (int end = BEGIN + s->turn; end < length + s->turn; end += s->turn, first++)
+    int turn = round;
+    for (int end = BEGIN + s->turn; end < length + s->turn; end += s->turn, turn++)
         for (int i = 0; i < n; i++) {
-            writer *of = &w[(i + first) % n];
+            writer *of = &w[(turn + (turn % 2 ? n - i : i)) % n];
             if (of->from == 0 && of->at >= BEGIN + s->warm)
                 begin_counting(of);
             write_to(of, end < length ? end : length);
