@@ -346,39 +346,40 @@ static void usage(void)
     exit(2);
 }
 
-/* What is no number, or 0, is no use. */
-static uint64_t given(uint64_t number)
+static double share_of(const char *word)
 {
-    if (number == 0)
+    char *end;
+    double share = strtod(word, &end);
+    if (end == word || *end != '\0' || !(share >= 0 && share <= 1))
         usage();
-    return number;
+    return share;
 }
 
 static void take_word(void *self, const char *option, const char *word)
 {
     settings *s = self;
     if (strcmp(option, "--ram") == 0 && s->n_ram < MOST_WORDS)
-        s->ram[s->n_ram++] = given(size_of(word));
+        s->ram[s->n_ram++] = given(size_of(word), usage);
     else if (strcmp(option, "--io") == 0 && s->n_io < MOST_WORDS)
         s->io[s->n_io++] = word;
     else if (strcmp(option, "--agree") == 0 && s->n_agree < MOST_WORDS)
-        s->agree[s->n_agree++] = atof(word);
+        s->agree[s->n_agree++] = share_of(word);
     else if (strcmp(option, "--width") == 0 && s->n_widths < MOST_WORDS)
-        s->width[s->n_widths++] = (int)given((uint64_t)count_of(word, UMBRA_DRAFT_MOST));
+        s->width[s->n_widths++] = (int)given((uint64_t)count_of(word, UMBRA_DRAFT_MOST), usage);
     else if (strcmp(option, "--tokens") == 0)
-        s->tokens = (int)given((uint64_t)count_of(word, MOST_TOKENS / 2));
+        s->tokens = (int)given((uint64_t)count_of(word, MOST_TOKENS / 2), usage);
     else if (strcmp(option, "--warm") == 0)
-        s->warm = (int)given((uint64_t)count_of(word, MOST_TOKENS / 2 - BEGIN));
+        s->warm = (int)given((uint64_t)count_of(word, MOST_TOKENS / 2 - BEGIN), usage);
     else if (strcmp(option, "--turn") == 0)
-        s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS));
+        s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS), usage);
     else if (strcmp(option, "--rounds") == 0)
-        s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS));
+        s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS), usage);
     else if (strcmp(option, "--seconds") == 0)
-        s->seconds = (int)given((uint64_t)count_of(word, FOREVER));
+        s->seconds = (int)given((uint64_t)count_of(word, FOREVER), usage);
     else if (strcmp(option, "--kernels") == 0)
         s->kernels = word;
     else if (strcmp(option, "--threads") == 0)
-        s->threads = (int)given((uint64_t)count_of(word, 1 << 10));
+        s->threads = (int)given((uint64_t)count_of(word, 1 << 10), usage);
     else if (*option == '\0' && !s->model)
         s->model = word;
     else

@@ -69,6 +69,14 @@ static inline uint64_t size_of(const char *text)
     return is_size ? (uint64_t)(n * unit) : 0;
 }
 
+/* The number, unless it is 0: then there was none, and `usage` ends the program. */
+static inline uint64_t given(uint64_t number, void (*usage)(void))
+{
+    if (number == 0)
+        usage();
+    return number;
+}
+
 /* Hands over each word that is no option, with the option before it ("": none so far). */
 static inline void each_word(int argc, char **argv,
                              void (*take)(void *self, const char *option, const char *word),
