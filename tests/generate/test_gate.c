@@ -200,6 +200,23 @@ static void short_texts_lose_little(void **state)
             }
 }
 
+/* A trial that somebody else's work interrupts is charged no more than as many single steps, so
+ * that others may follow. */
+static void pauses_are_not_charged_to_trials(void **state)
+{
+    (void)state;
+    umbra_gate g;
+    int n = 0;
+    umbra_gate_init(&g);
+    while (n == 0) {
+        umbra_gate_step(&g, 1, 0, 1, &(umbra_step_cost){.seconds = 0.01});
+        n = choose(&g, 0, MOST);
+    }
+    assert_true(g.trying);
+    umbra_gate_step(&g, 1, n, 1, &(umbra_step_cost){.seconds = 5});
+    assert_true(g.lost_s > 0 && g.lost_s <= 0.01 * (n + 1));
+}
+
 /* A prompt as long as that, drafted on paper. */
 static void read_prompt(world *w, umbra_gate *g, int tokens)
 {
@@ -412,6 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_width_that_pays_is_found),
         cmocka_unit_test(short_texts_lose_little),
+        cmocka_unit_test(pauses_are_not_charged_to_trials),
         cmocka_unit_test(later_texts_know_what_steps_take),
         cmocka_unit_test(changes_are_followed),
         cmocka_unit_test(kinds_are_judged_apart),
