@@ -114,19 +114,11 @@ static void usage(void)
     exit(2);
 }
 
-static int number(const char *text, int most)
-{
-    int n = count_of(text, most);
-    if (n == 0)
-        usage();
-    return n;
-}
-
 static void add(numbers *to, const char *text)
 {
     if (to->n == MOST_WORDS)
         usage();
-    to->value[to->n++] = number(text, 1 << 20);
+    to->value[to->n++] = number_of(text, 1 << 20, usage);
 }
 
 static void parse(settings *s, int argc, char **argv)
@@ -141,9 +133,9 @@ static void parse(settings *s, int argc, char **argv)
         else if (strcmp(option, "--prompt") == 0)
             add(&s->prompts, word);
         else if (strcmp(option, "--tokens") == 0)
-            s->tokens = number(word, 4096);
+            s->tokens = number_of(word, 4096, usage);
         else if (strcmp(option, "--rounds") == 0)
-            s->rounds = number(word, MOST_ROUNDS);
+            s->rounds = number_of(word, MOST_ROUNDS, usage);
         else if (strcmp(option, "--kernels") == 0 && s->n_kernels < MOST_WORDS)
             s->kernels[s->n_kernels++] = word;
         else if (*option == '\0' && !s->model)

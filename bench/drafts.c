@@ -48,8 +48,7 @@ typedef struct writer {
     umbra_drafts *drafts; /* or NULL */
     int at;               /* of the token to be computed next */
     int came;             /* tokens of which the teller was told */
-    int from;             /* of the first that counted */
-    double seconds;       /* of those that count, */
+    double seconds;       /* of the tokens that count, */
     int steps, checked;   /* with so many steps and drafts in them */
 } writer;
 
@@ -174,14 +173,15 @@ static void read_beginning(writer *w)
         umbra_drafts_begin(w->drafts, 0, 0, w->of->token, w->at, w->of->token[w->at]);
 }
 
-static void step(writer *w)
+/* Checks no draft from place `end` on. */
+static void step(writer *w, int end)
 {
     umbra_error err = {0};
     const umbra_tap tap = {.logits = ignore};
     umbra_token rows[UMBRA_DRAFT_MOST + 1];
     umbra_drafted part = {.most = UMBRA_DRAFT_MOST};
     const int32_t *text = w->of->token + w->at;
-    int left = w->of->length - w->at, agreed = 0;
+    int left = end - w->at, agreed = 0;
     part.most = left - 1 < part.most ? left - 1 : part.most;
     int n = w->drafts ? umbra_drafts_make(w->drafts, &part, 1, part.most, false) : 0;
     rows[0] = (umbra_token){text[0], 0, true};
@@ -205,42 +205,40 @@ static void step(writer *w)
         umbra_drafts_end(w->drafts, &part, 1);
 }
 
-static void write_to(writer *w, int end)
+static void write_to(writer *w, int place, int end)
 {
     double start = now();
-    while (w->at < end)
-        step(w);
+    while (w->at < place)
+        step(w, end);
     w->seconds += now() - start;
 }
 
 /* What it did so far does not count. */
 static void begin_counting(writer *w)
 {
-    w->from = w->at;
     w->seconds = 0;
     w->steps = w->checked = 0;
     umbra_store_reset_stats(umbra_engine_store(w->engine));
 }
 
-/* They write the text in turns, of which each begins with another one, this way round and that. */
-static void take_turns(writer *w, int n, const settings *s, int length, int round)
+/* They write the text from place to place in turns, of which each begins with another one, this way
+ * round and that. */
+static void take_turns(writer *w, int n, const settings *s, int begin, int end, int turn)
 {
-    int turn = round;
-    for (int end = BEGIN + s->turn; end < length + s->turn; end += s->turn, turn++)
-        for (int i = 0; i < n; i++) {
-            writer *of = &w[(turn + (turn % 2 ? n - i : i)) % n];
-            if (of->from == 0 && of->at >= BEGIN + s->warm)
-                begin_counting(of);
-            write_to(of, end < length ? end : length);
-        }
+    for (int at = begin; at < end; turn++) {
+        at = end - at < s->turn ? end : at + s->turn;
+        for (int i = 0; i < n; i++)
+            write_to(&w[(turn + (turn % 2 ? n - i : i)) % n], at, end);
+    }
 }
 
+/* Bytes. */
 static double read_by(const writer *w, double *hits)
 {
     umbra_store_stats store;
     umbra_engine_get_store_stats(w->engine, &store);
     *hits = (double)store.hits / (double)(store.hits + store.late + store.misses);
-    return (double)store.bytes_read / (w->at - w->from);
+    return (double)store.bytes_read;
 }
 
 /* All write the round's text: without drafts, with each number of them, by the gate. */
@@ -249,7 +247,7 @@ static void run_round(const umbra_model *model, const settings *s, const char *i
 {
     static tale text;
     writer w[MOST_WORDS + 2];
-    int n = s->n_widths + 2, gate = n - 1;
+    int n = s->n_widths + 2, gate = n - 1, counted = BEGIN + s->warm;
     double hits;
     write_tale(&text, model, s, agree, (uint64_t)round + 1);
     for (int i = 0; i < n; i++) {
@@ -258,12 +256,15 @@ static void run_round(const umbra_model *model, const settings *s, const char *i
         open_writer(&w[k], &text, model, s, io, ram, drafts);
         read_beginning(&w[k]);
     }
-    take_turns(w, n, s, text.length, round);
+    take_turns(w, n, s, BEGIN, counted, round);
+    for (int i = 0; i < n; i++)
+        begin_counting(&w[i]);
+    take_turns(w, n, s, counted, text.length, round);
     out->checked = (double)w[gate].checked / w[gate].steps;
-    out->read[1] = read_by(&w[gate], &hits);
-    out->read[0] = read_by(&w[0], &out->hits);
+    out->read[1] = read_by(&w[gate], &hits) / s->tokens;
+    out->read[0] = read_by(&w[0], &out->hits) / s->tokens;
     for (int i = 0; i < n; i++) {
-        out->token_s[i] = w[i].seconds / (w[i].at - w[i].from);
+        out->token_s[i] = w[i].seconds / s->tokens;
         umbra_drafts_close(&w[i].drafts);
         umbra_engine_close(&w[i].engine);
     }
@@ -359,27 +360,27 @@ static void take_word(void *self, const char *option, const char *word)
 {
     settings *s = self;
     if (strcmp(option, "--ram") == 0 && s->n_ram < MOST_WORDS)
-        s->ram[s->n_ram++] = given(size_of(word), usage);
+        s->ram[s->n_ram++] = bytes_of(word, usage);
     else if (strcmp(option, "--io") == 0 && s->n_io < MOST_WORDS)
         s->io[s->n_io++] = word;
     else if (strcmp(option, "--agree") == 0 && s->n_agree < MOST_WORDS)
         s->agree[s->n_agree++] = share_of(word);
     else if (strcmp(option, "--width") == 0 && s->n_widths < MOST_WORDS)
-        s->width[s->n_widths++] = (int)given((uint64_t)count_of(word, UMBRA_DRAFT_MOST), usage);
+        s->width[s->n_widths++] = number_of(word, UMBRA_DRAFT_MOST, usage);
     else if (strcmp(option, "--tokens") == 0)
-        s->tokens = (int)given((uint64_t)count_of(word, MOST_TOKENS / 2), usage);
+        s->tokens = number_of(word, MOST_TOKENS / 2, usage);
     else if (strcmp(option, "--warm") == 0)
-        s->warm = (int)given((uint64_t)count_of(word, MOST_TOKENS / 2 - BEGIN), usage);
+        s->warm = number_of(word, MOST_TOKENS / 2 - BEGIN, usage);
     else if (strcmp(option, "--turn") == 0)
-        s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS), usage);
+        s->turn = number_of(word, MOST_TOKENS, usage);
     else if (strcmp(option, "--rounds") == 0)
-        s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS), usage);
+        s->rounds = number_of(word, MOST_ROUNDS, usage);
     else if (strcmp(option, "--seconds") == 0)
-        s->seconds = (int)given((uint64_t)count_of(word, FOREVER), usage);
+        s->seconds = number_of(word, FOREVER, usage);
     else if (strcmp(option, "--kernels") == 0)
         s->kernels = word;
     else if (strcmp(option, "--threads") == 0)
-        s->threads = (int)given((uint64_t)count_of(word, 1 << 10), usage);
+        s->threads = number_of(word, 1 << 10, usage);
     else if (*option == '\0' && !s->model)
         s->model = word;
     else

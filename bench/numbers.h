@@ -69,12 +69,21 @@ static inline uint64_t size_of(const char *text)
     return is_size ? (uint64_t)(n * unit) : 0;
 }
 
-/* The number, unless it is 0: then there was none, and `usage` ends the program. */
-static inline uint64_t given(uint64_t number, void (*usage)(void))
+/* The same, where `usage` ends the program if there is none. */
+static inline int number_of(const char *word, int most, void (*usage)(void))
 {
-    if (number == 0)
+    int n = count_of(word, most);
+    if (n == 0)
         usage();
-    return number;
+    return n;
+}
+
+static inline uint64_t bytes_of(const char *word, void (*usage)(void))
+{
+    uint64_t n = size_of(word);
+    if (n == 0)
+        usage();
+    return n;
 }
 
 /* Hands over each word that is no option, with the option before it ("": none so far). */

@@ -242,21 +242,21 @@ static void take_word(void *self, const char *option, const char *word)
     settings *s = self;
     umbra_error err = {0};
     if (strcmp(option, "--ram") == 0 && s->n_ram < MOST_WORDS)
-        s->ram[s->n_ram++] = given(size_of(word), usage);
+        s->ram[s->n_ram++] = bytes_of(word, usage);
     else if (strcmp(option, "--io") == 0 && s->n_io < MOST_WORDS)
         s->io[s->n_io++] = word;
     else if (strcmp(option, "--policy") == 0 && s->n_policies < 2)
         must(umbra_policy_parse(word, &s->policies[s->n_policies++], &err), &err);
     else if (strcmp(option, "--tokens") == 0)
-        s->tokens = (int)given((uint64_t)count_of(word, MOST_TOKENS), usage);
+        s->tokens = number_of(word, MOST_TOKENS, usage);
     else if (strcmp(option, "--turn") == 0)
-        s->turn = (int)given((uint64_t)count_of(word, MOST_TOKENS), usage);
+        s->turn = number_of(word, MOST_TOKENS, usage);
     else if (strcmp(option, "--rounds") == 0)
-        s->rounds = (int)given((uint64_t)count_of(word, MOST_ROUNDS), usage);
+        s->rounds = number_of(word, MOST_ROUNDS, usage);
     else if (strcmp(option, "--kernels") == 0)
         s->kernels = word;
     else if (strcmp(option, "--threads") == 0)
-        s->threads = (int)given((uint64_t)count_of(word, 1 << 10), usage);
+        s->threads = number_of(word, 1 << 10, usage);
     else if (*option == '\0' && !s->model)
         s->model = word;
     else

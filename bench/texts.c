@@ -300,14 +300,6 @@ static void usage(void)
     exit(2);
 }
 
-static int number(const char *text, int most)
-{
-    int n = count_of(text, most);
-    if (n == 0)
-        usage();
-    return n;
-}
-
 static void take_word(void *self, const char *option, const char *word)
 {
     settings *s = self;
@@ -319,7 +311,7 @@ static void take_word(void *self, const char *option, const char *word)
     else if (strcmp(option, "--text") == 0)
         s->file = word;
     else if (strcmp(option, "--texts") == 0 && s->n_texts < MOST_WORDS)
-        s->texts[s->n_texts++] = number(word, MOST_TEXTS);
+        s->texts[s->n_texts++] = number_of(word, MOST_TEXTS, usage);
     else if (strcmp(option, "--policy") == 0 && s->n_policies < MOST_WORDS)
         must(umbra_policy_parse(word, &s->policies[s->n_policies++], &err), &err);
     else if (strcmp(option, "--draft") == 0 && s->n_drafts < MOST_WORDS)
@@ -327,11 +319,11 @@ static void take_word(void *self, const char *option, const char *word)
     else if (strcmp(option, "--temp") == 0)
         s->temperature = atof(word);
     else if (strcmp(option, "--tokens") == 0)
-        s->tokens = number(word, 1 << 16);
+        s->tokens = number_of(word, 1 << 16, usage);
     else if (strcmp(option, "--prompt") == 0)
-        s->prompt = number(word, 1 << 16);
+        s->prompt = number_of(word, 1 << 16, usage);
     else if (strcmp(option, "--rounds") == 0)
-        s->rounds = number(word, MOST_ROUNDS);
+        s->rounds = number_of(word, MOST_ROUNDS, usage);
     else if (*option == '\0' && !s->model)
         s->model = word;
     else
