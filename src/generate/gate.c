@@ -14,7 +14,7 @@ static const double most_part =
     0.5; /* of the newest value in a mean, for what was measured before */
 static const double least_part = 0.08; /* of the newest time in a mean: things change, */
 static const double fill_steps = 3;    /* most while caches fill: so many over all steps */
-static const double pause = 1.4; /* times the mean: what is above is a pause of the machine's, */
+static const double pause = 1.4; /* times the mean: what is above is a pause of the machine's */
 /* A mean that is so many times what steps take now stood on a pause; and so many times what is
  * usual a wait counts at most. */
 static const double outlier = 3;
